@@ -1,0 +1,197 @@
+import datetime
+
+from dac.type.v1 import principal_pb2 as _principal_pb2
+from dac.type.v1 import record_pb2 as _record_pb2
+from google.api import annotations_pb2 as _annotations_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Window(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    WINDOW_UNSPECIFIED: _ClassVar[Window]
+    WINDOW_NONE: _ClassVar[Window]
+    WINDOW_DAY: _ClassVar[Window]
+    WINDOW_MONTH: _ClassVar[Window]
+WINDOW_UNSPECIFIED: Window
+WINDOW_NONE: Window
+WINDOW_DAY: Window
+WINDOW_MONTH: Window
+
+class PricedCandidate(_message.Message):
+    __slots__ = ("provider", "model")
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    provider: str
+    model: str
+    def __init__(self, provider: _Optional[str] = ..., model: _Optional[str] = ...) -> None: ...
+
+class ReserveRequest(_message.Message):
+    __slots__ = ("request_id", "candidates", "input_tokens", "input_tokens_max", "max_output_tokens", "body_hash", "ttl_s", "draft")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    INPUT_TOKENS_MAX_FIELD_NUMBER: _ClassVar[int]
+    MAX_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    BODY_HASH_FIELD_NUMBER: _ClassVar[int]
+    TTL_S_FIELD_NUMBER: _ClassVar[int]
+    DRAFT_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    candidates: _containers.RepeatedCompositeFieldContainer[PricedCandidate]
+    input_tokens: int
+    input_tokens_max: int
+    max_output_tokens: int
+    body_hash: bytes
+    ttl_s: float
+    draft: _record_pb2.RequestRecord
+    def __init__(self, request_id: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[PricedCandidate, _Mapping]]] = ..., input_tokens: _Optional[int] = ..., input_tokens_max: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., body_hash: _Optional[bytes] = ..., ttl_s: _Optional[float] = ..., draft: _Optional[_Union[_record_pb2.RequestRecord, _Mapping]] = ...) -> None: ...
+
+class ReserveResponse(_message.Message):
+    __slots__ = ("reservation_id", "reservation_secret", "reserved_nano_usd", "output_cap_tokens", "price_version", "expires_at", "rates")
+    RESERVATION_ID_FIELD_NUMBER: _ClassVar[int]
+    RESERVATION_SECRET_FIELD_NUMBER: _ClassVar[int]
+    RESERVED_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_CAP_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    PRICE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    RATES_FIELD_NUMBER: _ClassVar[int]
+    reservation_id: str
+    reservation_secret: bytes
+    reserved_nano_usd: int
+    output_cap_tokens: int
+    price_version: int
+    expires_at: _timestamp_pb2.Timestamp
+    rates: _containers.RepeatedCompositeFieldContainer[CandidateRates]
+    def __init__(self, reservation_id: _Optional[str] = ..., reservation_secret: _Optional[bytes] = ..., reserved_nano_usd: _Optional[int] = ..., output_cap_tokens: _Optional[int] = ..., price_version: _Optional[int] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rates: _Optional[_Iterable[_Union[CandidateRates, _Mapping]]] = ...) -> None: ...
+
+class CandidateRates(_message.Message):
+    __slots__ = ("provider", "model", "price_version", "input", "input_cached", "cache_write", "output", "reasoning", "request")
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    PRICE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    INPUT_FIELD_NUMBER: _ClassVar[int]
+    INPUT_CACHED_FIELD_NUMBER: _ClassVar[int]
+    CACHE_WRITE_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    REASONING_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    provider: str
+    model: str
+    price_version: int
+    input: int
+    input_cached: int
+    cache_write: int
+    output: int
+    reasoning: int
+    request: int
+    def __init__(self, provider: _Optional[str] = ..., model: _Optional[str] = ..., price_version: _Optional[int] = ..., input: _Optional[int] = ..., input_cached: _Optional[int] = ..., cache_write: _Optional[int] = ..., output: _Optional[int] = ..., reasoning: _Optional[int] = ..., request: _Optional[int] = ...) -> None: ...
+
+class CommitRequest(_message.Message):
+    __slots__ = ("reservation_id", "reservation_secret", "record")
+    RESERVATION_ID_FIELD_NUMBER: _ClassVar[int]
+    RESERVATION_SECRET_FIELD_NUMBER: _ClassVar[int]
+    RECORD_FIELD_NUMBER: _ClassVar[int]
+    reservation_id: str
+    reservation_secret: bytes
+    record: _record_pb2.RequestRecord
+    def __init__(self, reservation_id: _Optional[str] = ..., reservation_secret: _Optional[bytes] = ..., record: _Optional[_Union[_record_pb2.RequestRecord, _Mapping]] = ...) -> None: ...
+
+class CommitResponse(_message.Message):
+    __slots__ = ("cost_nano_usd",)
+    COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    cost_nano_usd: int
+    def __init__(self, cost_nano_usd: _Optional[int] = ...) -> None: ...
+
+class ReleaseRequest(_message.Message):
+    __slots__ = ("reservation_id", "reservation_secret", "record")
+    RESERVATION_ID_FIELD_NUMBER: _ClassVar[int]
+    RESERVATION_SECRET_FIELD_NUMBER: _ClassVar[int]
+    RECORD_FIELD_NUMBER: _ClassVar[int]
+    reservation_id: str
+    reservation_secret: bytes
+    record: _record_pb2.RequestRecord
+    def __init__(self, reservation_id: _Optional[str] = ..., reservation_secret: _Optional[bytes] = ..., record: _Optional[_Union[_record_pb2.RequestRecord, _Mapping]] = ...) -> None: ...
+
+class ReleaseResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Budget(_message.Message):
+    __slots__ = ("budget_id", "level", "window", "limit_nano_usd", "spent_nano_usd", "reserved_nano_usd", "resets_at")
+    BUDGET_ID_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    SPENT_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    RESERVED_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    RESETS_AT_FIELD_NUMBER: _ClassVar[int]
+    budget_id: str
+    level: _principal_pb2.Level
+    window: Window
+    limit_nano_usd: int
+    spent_nano_usd: int
+    reserved_nano_usd: int
+    resets_at: _timestamp_pb2.Timestamp
+    def __init__(self, budget_id: _Optional[str] = ..., level: _Optional[_Union[_principal_pb2.Level, _Mapping]] = ..., window: _Optional[_Union[Window, str]] = ..., limit_nano_usd: _Optional[int] = ..., spent_nano_usd: _Optional[int] = ..., reserved_nano_usd: _Optional[int] = ..., resets_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class SetBudgetRequest(_message.Message):
+    __slots__ = ("level", "window", "limit_nano_usd")
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    level: _principal_pb2.Level
+    window: Window
+    limit_nano_usd: int
+    def __init__(self, level: _Optional[_Union[_principal_pb2.Level, _Mapping]] = ..., window: _Optional[_Union[Window, str]] = ..., limit_nano_usd: _Optional[int] = ...) -> None: ...
+
+class SetBudgetResponse(_message.Message):
+    __slots__ = ("budget",)
+    BUDGET_FIELD_NUMBER: _ClassVar[int]
+    budget: Budget
+    def __init__(self, budget: _Optional[_Union[Budget, _Mapping]] = ...) -> None: ...
+
+class ListBudgetsRequest(_message.Message):
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListBudgetsResponse(_message.Message):
+    __slots__ = ("budgets", "next_page_token")
+    BUDGETS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    budgets: _containers.RepeatedCompositeFieldContainer[Budget]
+    next_page_token: str
+    def __init__(self, budgets: _Optional[_Iterable[_Union[Budget, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class DeleteBudgetRequest(_message.Message):
+    __slots__ = ("budget_id",)
+    BUDGET_ID_FIELD_NUMBER: _ClassVar[int]
+    budget_id: str
+    def __init__(self, budget_id: _Optional[str] = ...) -> None: ...
+
+class DeleteBudgetResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class VerifyLedgerRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class VerifyLedgerResponse(_message.Message):
+    __slots__ = ("differences", "ledger_rows", "open_reservations")
+    DIFFERENCES_FIELD_NUMBER: _ClassVar[int]
+    LEDGER_ROWS_FIELD_NUMBER: _ClassVar[int]
+    OPEN_RESERVATIONS_FIELD_NUMBER: _ClassVar[int]
+    differences: _containers.RepeatedScalarFieldContainer[str]
+    ledger_rows: int
+    open_reservations: int
+    def __init__(self, differences: _Optional[_Iterable[str]] = ..., ledger_rows: _Optional[int] = ..., open_reservations: _Optional[int] = ...) -> None: ...

@@ -1,0 +1,148 @@
+import datetime
+
+from dac.type.v1 import chat_pb2 as _chat_pb2
+from dac.type.v1 import error_pb2 as _error_pb2
+from dac.type.v1 import record_pb2 as _record_pb2
+from dac.type.v1 import usage_pb2 as _usage_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class GenerateCandidate(_message.Message):
+    __slots__ = ("model", "provider", "upstream_name", "output_cap_tokens")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    UPSTREAM_NAME_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_CAP_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    provider: str
+    upstream_name: str
+    output_cap_tokens: int
+    def __init__(self, model: _Optional[str] = ..., provider: _Optional[str] = ..., upstream_name: _Optional[str] = ..., output_cap_tokens: _Optional[int] = ...) -> None: ...
+
+class Deadlines(_message.Message):
+    __slots__ = ("connect_s", "first_token_s", "idle_s", "total_s")
+    CONNECT_S_FIELD_NUMBER: _ClassVar[int]
+    FIRST_TOKEN_S_FIELD_NUMBER: _ClassVar[int]
+    IDLE_S_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_S_FIELD_NUMBER: _ClassVar[int]
+    connect_s: float
+    first_token_s: float
+    idle_s: float
+    total_s: float
+    def __init__(self, connect_s: _Optional[float] = ..., first_token_s: _Optional[float] = ..., idle_s: _Optional[float] = ..., total_s: _Optional[float] = ...) -> None: ...
+
+class GenerateRequest(_message.Message):
+    __slots__ = ("request_id", "input", "dialect_in", "dialect_out", "candidates", "deadlines", "stream", "include_usage", "need_text", "answer_model")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    INPUT_FIELD_NUMBER: _ClassVar[int]
+    DIALECT_IN_FIELD_NUMBER: _ClassVar[int]
+    DIALECT_OUT_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    DEADLINES_FIELD_NUMBER: _ClassVar[int]
+    STREAM_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_USAGE_FIELD_NUMBER: _ClassVar[int]
+    NEED_TEXT_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_MODEL_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    input: bytes
+    dialect_in: _chat_pb2.Dialect
+    dialect_out: _chat_pb2.Dialect
+    candidates: _containers.RepeatedCompositeFieldContainer[GenerateCandidate]
+    deadlines: Deadlines
+    stream: bool
+    include_usage: bool
+    need_text: bool
+    answer_model: str
+    def __init__(self, request_id: _Optional[str] = ..., input: _Optional[bytes] = ..., dialect_in: _Optional[_Union[_chat_pb2.Dialect, str]] = ..., dialect_out: _Optional[_Union[_chat_pb2.Dialect, str]] = ..., candidates: _Optional[_Iterable[_Union[GenerateCandidate, _Mapping]]] = ..., deadlines: _Optional[_Union[Deadlines, _Mapping]] = ..., stream: _Optional[bool] = ..., include_usage: _Optional[bool] = ..., need_text: _Optional[bool] = ..., answer_model: _Optional[str] = ...) -> None: ...
+
+class GenerateResponse(_message.Message):
+    __slots__ = ("attempt", "frames", "finish", "failure")
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    FINISH_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    attempt: AttemptStarted
+    frames: _chat_pb2.Frames
+    finish: GenerateFinish
+    failure: GenerateFailure
+    def __init__(self, attempt: _Optional[_Union[AttemptStarted, _Mapping]] = ..., frames: _Optional[_Union[_chat_pb2.Frames, _Mapping]] = ..., finish: _Optional[_Union[GenerateFinish, _Mapping]] = ..., failure: _Optional[_Union[GenerateFailure, _Mapping]] = ...) -> None: ...
+
+class AttemptStarted(_message.Message):
+    __slots__ = ("attempt_id", "model", "provider")
+    ATTEMPT_ID_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    attempt_id: str
+    model: str
+    provider: str
+    def __init__(self, attempt_id: _Optional[str] = ..., model: _Optional[str] = ..., provider: _Optional[str] = ...) -> None: ...
+
+class GenerateFinish(_message.Message):
+    __slots__ = ("usage", "usage_source", "finish_reason", "text", "tool_calls_json", "attempts")
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    USAGE_SOURCE_FIELD_NUMBER: _ClassVar[int]
+    FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    TOOL_CALLS_JSON_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    usage: _usage_pb2.Usage
+    usage_source: _usage_pb2.UsageSource
+    finish_reason: str
+    text: str
+    tool_calls_json: str
+    attempts: _containers.RepeatedCompositeFieldContainer[_record_pb2.AttemptRecord]
+    def __init__(self, usage: _Optional[_Union[_usage_pb2.Usage, _Mapping]] = ..., usage_source: _Optional[_Union[_usage_pb2.UsageSource, str]] = ..., finish_reason: _Optional[str] = ..., text: _Optional[str] = ..., tool_calls_json: _Optional[str] = ..., attempts: _Optional[_Iterable[_Union[_record_pb2.AttemptRecord, _Mapping]]] = ...) -> None: ...
+
+class GenerateFailure(_message.Message):
+    __slots__ = ("reason", "message", "status_code", "retry_after_s", "after_first_token", "attempts", "provider_error_json")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    STATUS_CODE_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_S_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIRST_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_ERROR_JSON_FIELD_NUMBER: _ClassVar[int]
+    reason: _error_pb2.ErrorReason
+    message: str
+    status_code: int
+    retry_after_s: float
+    after_first_token: bool
+    attempts: _containers.RepeatedCompositeFieldContainer[_record_pb2.AttemptRecord]
+    provider_error_json: bytes
+    def __init__(self, reason: _Optional[_Union[_error_pb2.ErrorReason, str]] = ..., message: _Optional[str] = ..., status_code: _Optional[int] = ..., retry_after_s: _Optional[float] = ..., after_first_token: _Optional[bool] = ..., attempts: _Optional[_Iterable[_Union[_record_pb2.AttemptRecord, _Mapping]]] = ..., provider_error_json: _Optional[bytes] = ...) -> None: ...
+
+class ProviderStatus(_message.Message):
+    __slots__ = ("provider", "kind", "enabled", "managed_by", "upstream_models", "model_class", "changed_at", "key_hint")
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    ENABLED_FIELD_NUMBER: _ClassVar[int]
+    MANAGED_BY_FIELD_NUMBER: _ClassVar[int]
+    UPSTREAM_MODELS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_CLASS_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_AT_FIELD_NUMBER: _ClassVar[int]
+    KEY_HINT_FIELD_NUMBER: _ClassVar[int]
+    provider: str
+    kind: str
+    enabled: bool
+    managed_by: str
+    upstream_models: _containers.RepeatedScalarFieldContainer[str]
+    model_class: str
+    changed_at: _timestamp_pb2.Timestamp
+    key_hint: str
+    def __init__(self, provider: _Optional[str] = ..., kind: _Optional[str] = ..., enabled: _Optional[bool] = ..., managed_by: _Optional[str] = ..., upstream_models: _Optional[_Iterable[str]] = ..., model_class: _Optional[str] = ..., changed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., key_hint: _Optional[str] = ...) -> None: ...
+
+class WatchProvidersRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class WatchProvidersResponse(_message.Message):
+    __slots__ = ("providers",)
+    PROVIDERS_FIELD_NUMBER: _ClassVar[int]
+    providers: _containers.RepeatedCompositeFieldContainer[ProviderStatus]
+    def __init__(self, providers: _Optional[_Iterable[_Union[ProviderStatus, _Mapping]]] = ...) -> None: ...

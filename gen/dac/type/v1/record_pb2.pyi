@@ -1,0 +1,255 @@
+import datetime
+
+from dac.type.v1 import chat_pb2 as _chat_pb2
+from dac.type.v1 import error_pb2 as _error_pb2
+from dac.type.v1 import principal_pb2 as _principal_pb2
+from dac.type.v1 import usage_pb2 as _usage_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    OUTCOME_UNSPECIFIED: _ClassVar[Outcome]
+    OUTCOME_OK: _ClassVar[Outcome]
+    OUTCOME_CLIENT_GONE: _ClassVar[Outcome]
+    OUTCOME_REFUSED: _ClassVar[Outcome]
+    OUTCOME_FAILED: _ClassVar[Outcome]
+    OUTCOME_INDETERMINATE: _ClassVar[Outcome]
+OUTCOME_UNSPECIFIED: Outcome
+OUTCOME_OK: Outcome
+OUTCOME_CLIENT_GONE: Outcome
+OUTCOME_REFUSED: Outcome
+OUTCOME_FAILED: Outcome
+OUTCOME_INDETERMINATE: Outcome
+
+class PriceLine(_message.Message):
+    __slots__ = ("bucket", "tokens", "nano_usd_per_mtok", "cost_nano_usd")
+    BUCKET_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    NANO_USD_PER_MTOK_FIELD_NUMBER: _ClassVar[int]
+    COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    bucket: str
+    tokens: int
+    nano_usd_per_mtok: int
+    cost_nano_usd: int
+    def __init__(self, bucket: _Optional[str] = ..., tokens: _Optional[int] = ..., nano_usd_per_mtok: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ...) -> None: ...
+
+class AttemptRecord(_message.Message):
+    __slots__ = ("attempt_id", "provider", "model", "started_at", "first_token_ms", "ended_at", "status_code", "reason", "message", "usage", "usage_source", "price_version", "cost_nano_usd", "price_lines", "finish_reason")
+    ATTEMPT_ID_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    STARTED_AT_FIELD_NUMBER: _ClassVar[int]
+    FIRST_TOKEN_MS_FIELD_NUMBER: _ClassVar[int]
+    ENDED_AT_FIELD_NUMBER: _ClassVar[int]
+    STATUS_CODE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    USAGE_SOURCE_FIELD_NUMBER: _ClassVar[int]
+    PRICE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    PRICE_LINES_FIELD_NUMBER: _ClassVar[int]
+    FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
+    attempt_id: str
+    provider: str
+    model: str
+    started_at: _timestamp_pb2.Timestamp
+    first_token_ms: float
+    ended_at: _timestamp_pb2.Timestamp
+    status_code: int
+    reason: _error_pb2.ErrorReason
+    message: str
+    usage: _usage_pb2.Usage
+    usage_source: _usage_pb2.UsageSource
+    price_version: int
+    cost_nano_usd: int
+    price_lines: _containers.RepeatedCompositeFieldContainer[PriceLine]
+    finish_reason: str
+    def __init__(self, attempt_id: _Optional[str] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., first_token_ms: _Optional[float] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., status_code: _Optional[int] = ..., reason: _Optional[_Union[_error_pb2.ErrorReason, str]] = ..., message: _Optional[str] = ..., usage: _Optional[_Union[_usage_pb2.Usage, _Mapping]] = ..., usage_source: _Optional[_Union[_usage_pb2.UsageSource, str]] = ..., price_version: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., price_lines: _Optional[_Iterable[_Union[PriceLine, _Mapping]]] = ..., finish_reason: _Optional[str] = ...) -> None: ...
+
+class RouteCandidate(_message.Message):
+    __slots__ = ("model", "provider", "score", "quality_score", "latency_score", "cost_score", "context_score", "excluded")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_SCORE_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_SCORE_FIELD_NUMBER: _ClassVar[int]
+    COST_SCORE_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_SCORE_FIELD_NUMBER: _ClassVar[int]
+    EXCLUDED_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    provider: str
+    score: float
+    quality_score: float
+    latency_score: float
+    cost_score: float
+    context_score: float
+    excluded: str
+    def __init__(self, model: _Optional[str] = ..., provider: _Optional[str] = ..., score: _Optional[float] = ..., quality_score: _Optional[float] = ..., latency_score: _Optional[float] = ..., cost_score: _Optional[float] = ..., context_score: _Optional[float] = ..., excluded: _Optional[str] = ...) -> None: ...
+
+class RouteRecord(_message.Message):
+    __slots__ = ("decision_id", "profile", "policy_version", "reason", "candidates")
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
+    POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    decision_id: str
+    profile: str
+    policy_version: str
+    reason: str
+    candidates: _containers.RepeatedCompositeFieldContainer[RouteCandidate]
+    def __init__(self, decision_id: _Optional[str] = ..., profile: _Optional[str] = ..., policy_version: _Optional[str] = ..., reason: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[RouteCandidate, _Mapping]]] = ...) -> None: ...
+
+class Features(_message.Message):
+    __slots__ = ("intent", "complexity", "language", "input_tokens_estimated")
+    INTENT_FIELD_NUMBER: _ClassVar[int]
+    COMPLEXITY_FIELD_NUMBER: _ClassVar[int]
+    LANGUAGE_FIELD_NUMBER: _ClassVar[int]
+    INPUT_TOKENS_ESTIMATED_FIELD_NUMBER: _ClassVar[int]
+    intent: str
+    complexity: float
+    language: str
+    input_tokens_estimated: int
+    def __init__(self, intent: _Optional[str] = ..., complexity: _Optional[float] = ..., language: _Optional[str] = ..., input_tokens_estimated: _Optional[int] = ...) -> None: ...
+
+class CacheRecord(_message.Message):
+    __slots__ = ("status", "similarity", "saved_nano_usd")
+    class Status(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        STATUS_UNSPECIFIED: _ClassVar[CacheRecord.Status]
+        STATUS_OFF: _ClassVar[CacheRecord.Status]
+        STATUS_MISS: _ClassVar[CacheRecord.Status]
+        STATUS_HIT: _ClassVar[CacheRecord.Status]
+        STATUS_STORED: _ClassVar[CacheRecord.Status]
+    STATUS_UNSPECIFIED: CacheRecord.Status
+    STATUS_OFF: CacheRecord.Status
+    STATUS_MISS: CacheRecord.Status
+    STATUS_HIT: CacheRecord.Status
+    STATUS_STORED: CacheRecord.Status
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    SIMILARITY_FIELD_NUMBER: _ClassVar[int]
+    SAVED_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    status: CacheRecord.Status
+    similarity: float
+    saved_nano_usd: int
+    def __init__(self, status: _Optional[_Union[CacheRecord.Status, str]] = ..., similarity: _Optional[float] = ..., saved_nano_usd: _Optional[int] = ...) -> None: ...
+
+class ValidationRecord(_message.Message):
+    __slots__ = ("policy", "scores", "action")
+    class ScoresEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    policy: str
+    scores: _containers.ScalarMap[str, float]
+    action: str
+    def __init__(self, policy: _Optional[str] = ..., scores: _Optional[_Mapping[str, float]] = ..., action: _Optional[str] = ...) -> None: ...
+
+class RequestRecord(_message.Message):
+    __slots__ = ("request_id", "org_id", "path", "asked_model", "dialect_in", "dialect_out", "route", "features", "attempts", "cache", "validation", "outcome", "finish_reason", "stage_ms", "tags", "started_at", "ended_at", "reserved_nano_usd", "cost_nano_usd", "client_request_id", "stream", "reason", "message", "thread_id", "reservation_id", "http_status", "trace_id")
+    class StageMsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    class TagsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ORG_ID_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    ASKED_MODEL_FIELD_NUMBER: _ClassVar[int]
+    DIALECT_IN_FIELD_NUMBER: _ClassVar[int]
+    DIALECT_OUT_FIELD_NUMBER: _ClassVar[int]
+    ROUTE_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    CACHE_FIELD_NUMBER: _ClassVar[int]
+    VALIDATION_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
+    STAGE_MS_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    STARTED_AT_FIELD_NUMBER: _ClassVar[int]
+    ENDED_AT_FIELD_NUMBER: _ClassVar[int]
+    RESERVED_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    STREAM_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    THREAD_ID_FIELD_NUMBER: _ClassVar[int]
+    RESERVATION_ID_FIELD_NUMBER: _ClassVar[int]
+    HTTP_STATUS_FIELD_NUMBER: _ClassVar[int]
+    TRACE_ID_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    org_id: str
+    path: _containers.RepeatedCompositeFieldContainer[_principal_pb2.Level]
+    asked_model: str
+    dialect_in: _chat_pb2.Dialect
+    dialect_out: _chat_pb2.Dialect
+    route: RouteRecord
+    features: Features
+    attempts: _containers.RepeatedCompositeFieldContainer[AttemptRecord]
+    cache: CacheRecord
+    validation: ValidationRecord
+    outcome: Outcome
+    finish_reason: str
+    stage_ms: _containers.ScalarMap[str, float]
+    tags: _containers.ScalarMap[str, str]
+    started_at: _timestamp_pb2.Timestamp
+    ended_at: _timestamp_pb2.Timestamp
+    reserved_nano_usd: int
+    cost_nano_usd: int
+    client_request_id: str
+    stream: bool
+    reason: _error_pb2.ErrorReason
+    message: str
+    thread_id: str
+    reservation_id: str
+    http_status: int
+    trace_id: str
+    def __init__(self, request_id: _Optional[str] = ..., org_id: _Optional[str] = ..., path: _Optional[_Iterable[_Union[_principal_pb2.Level, _Mapping]]] = ..., asked_model: _Optional[str] = ..., dialect_in: _Optional[_Union[_chat_pb2.Dialect, str]] = ..., dialect_out: _Optional[_Union[_chat_pb2.Dialect, str]] = ..., route: _Optional[_Union[RouteRecord, _Mapping]] = ..., features: _Optional[_Union[Features, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[AttemptRecord, _Mapping]]] = ..., cache: _Optional[_Union[CacheRecord, _Mapping]] = ..., validation: _Optional[_Union[ValidationRecord, _Mapping]] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., finish_reason: _Optional[str] = ..., stage_ms: _Optional[_Mapping[str, float]] = ..., tags: _Optional[_Mapping[str, str]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reserved_nano_usd: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., client_request_id: _Optional[str] = ..., stream: _Optional[bool] = ..., reason: _Optional[_Union[_error_pb2.ErrorReason, str]] = ..., message: _Optional[str] = ..., thread_id: _Optional[str] = ..., reservation_id: _Optional[str] = ..., http_status: _Optional[int] = ..., trace_id: _Optional[str] = ...) -> None: ...
+
+class AdminRecord(_message.Message):
+    __slots__ = ("record_id", "org_id", "actor", "action", "target", "before_json", "after_json", "at", "request_id")
+    RECORD_ID_FIELD_NUMBER: _ClassVar[int]
+    ORG_ID_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_JSON_FIELD_NUMBER: _ClassVar[int]
+    AFTER_JSON_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    record_id: str
+    org_id: str
+    actor: str
+    action: str
+    target: str
+    before_json: str
+    after_json: str
+    at: _timestamp_pb2.Timestamp
+    request_id: str
+    def __init__(self, record_id: _Optional[str] = ..., org_id: _Optional[str] = ..., actor: _Optional[str] = ..., action: _Optional[str] = ..., target: _Optional[str] = ..., before_json: _Optional[str] = ..., after_json: _Optional[str] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...

@@ -1,0 +1,136 @@
+"""THE table: every target with its config, its builder and what it needs. The only file that knows all services.
+
+Start order, channels, the split launcher, workers (and later NetworkPolicy and Envoy clusters) are derived from it.
+"""
+
+import dataclasses
+import importlib
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from mesh.catalog import ModelEntry, ProviderEntry, parse_catalog
+from mesh.config import ConfigError, MeshConfig, build, nearest, read_documents
+from mesh.service import Context, Service
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """One service that can be run."""
+
+    name: str
+    config: str
+    """module:class of its config dataclass."""
+    builder: str
+    """module:function that builds it from a Context."""
+    needs: tuple[str, ...]
+    """Services it calls to do its work; they start before it."""
+    tells: tuple[str, ...] = ()
+    """Services it calls in the background; it starts and works without them."""
+    edge: bool = False
+    """Whether `dac up --workers N` may run it N times beside one of each stateful writer."""
+
+    def config_class(self) -> type[Any]:
+        """Its config dataclass."""
+        return _load(self.config)  # type: ignore[no-any-return]
+
+    def build(self, context: Context) -> Service:
+        """The built service."""
+        return _load(self.builder)(context)  # type: ignore[no-any-return]
+
+    @property
+    def migrations(self) -> pathlib.Path:
+        """The folder of its migrations."""
+        return ROOT / "services" / self.name / "migrations"
+
+
+def _target(name: str, *, needs: tuple[str, ...] = (), tells: tuple[str, ...] = (), edge: bool = False) -> Target:
+    config = f"services.{name}.config:{name.capitalize()}Config"
+    return Target(name, config, f"services.{name}.server:build", needs, tells, edge)
+
+
+TARGETS: Mapping[str, Target] = {
+    target.name: target
+    for target in (
+        _target("budget", tells=("audit",)),
+        _target("audit", needs=("budget",)),
+        _target("memory"),
+        _target("provider", tells=("audit",), edge=True),
+        _target("router", needs=("provider", "budget"), edge=True),
+        _target("gateway", needs=("router", "provider", "budget", "memory", "audit"), edge=True),
+    )
+}
+"""name → target."""
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+"""The folder that holds mesh/, services/ and config/."""
+
+SHIPPED_CONFIG = ROOT / "config"
+
+
+def _load(path: str) -> Any:
+    module, name = path.split(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def start_order(names: Iterable[str]) -> list[str]:
+    """`names` with every service behind those it needs. Raises ConfigError for an unknown one."""
+    wanted, order = list(dict.fromkeys(names)), []
+    for name in wanted:
+        if name not in TARGETS:
+            raise ConfigError(f'there is no target "{name}"{nearest(name, TARGETS)}')
+
+    def visit(name: str) -> None:
+        if name in order:
+            return
+        for needed in TARGETS[name].needs:
+            if needed in wanted:
+                visit(needed)
+        order.append(name)
+
+    for name in wanted:
+        visit(name)
+    return order
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The whole configuration of a process."""
+
+    mesh: MeshConfig
+    services: Mapping[str, Any]
+    """Service name → its config dataclass."""
+    providers: tuple[ProviderEntry, ...]
+    models: tuple[ModelEntry, ...]
+    source: str
+    """Where the file came from, for people."""
+
+
+def load_settings(
+    config: pathlib.Path | None = None,
+    *,
+    env: Mapping[str, str] | None = None,
+    flags: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Settings:
+    """Reads the file or folder, the environment and flags (section → field → value). Raises ConfigError."""
+    env = os.environ if env is None else env
+    flags = flags or {}
+    path = config or (pathlib.Path(env["DAC_CONFIG"]) if env.get("DAC_CONFIG") else None)
+    shipped = read_documents(SHIPPED_CONFIG)
+    document = read_documents(path) if path else {}
+    sections = {"mesh": MeshConfig} | {name: target.config_class() for name, target in TARGETS.items()}
+    known = {*sections, "providers", "models"}
+    for key in document:
+        if key not in known:
+            raise ConfigError(f'{path}: unknown section "{key}"{nearest(str(key), known)}')
+    built = {
+        name: build(cls, name, {**(shipped.get(name) or {}), **(document.get(name) or {})}, env, flags.get(name, {}))
+        for name, cls in sections.items()
+    }
+    providers, models = parse_catalog(document, shipped, env)
+    mesh = built.pop("mesh")
+    return Settings(mesh, built, providers, models, str(path or "built-in defaults"))
+
+
+Build = Callable[[Context], Service]

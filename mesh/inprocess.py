@@ -1,0 +1,345 @@
+"""The in-process channel: a grpc.aio.Channel that calls registered handlers, without a socket.
+
+It costs a few microseconds a call where a socket costs hundreds (docs/decisions/0002). The server side runs inside
+the caller's own task, pulled message by message; giving up the call raises CancelledError in the handler, as on a
+socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from mesh import call as calls
+from mesh.call import Call
+from mesh.errors import MeshError, Reason
+from mesh.interceptors import Interceptor, Served, begin_all, end_all
+from mesh.transport import RpcFailure, next_call, trailing_of, unimplemented
+
+
+class MethodTable:
+    """Takes what generated `add_XServicer_to_server` functions register: the handlers of this process by path."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        self.interceptors: Sequence[Interceptor] = ()
+
+    def add_generic_rpc_handlers(self, handlers: Any) -> None:
+        """Part of grpc.aio.Server's face; the registered handlers below say the same."""
+
+    def add_registered_method_handlers(
+        self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
+    ) -> None:
+        """Records each handler under /service/method."""
+        for name, handler in handlers.items():
+            self.handlers[f"/{service}/{name}"] = handler
+
+    def services(self) -> set[str]:
+        """The full names of the services registered here."""
+        return {path.split("/")[1] for path in self.handlers}
+
+
+class LocalContext:
+    """What a servicer may ask of its context; the part of grpc.aio.ServicerContext that DAC's servicers use."""
+
+    def __init__(self, call: Call, metadata: Mapping[str, str | bytes]) -> None:
+        self._call = call
+        self._metadata = metadata
+        self.initial: tuple[Any, ...] = ()
+        self.trailing: tuple[Any, ...] = ()
+
+    def invocation_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
+        """What the caller sent."""
+        return tuple(self._metadata.items())
+
+    def time_remaining(self) -> float | None:
+        """Seconds until the deadline, None without one."""
+        return None if self._call.deadline is None else max(0.0, self._call.deadline - time.monotonic())
+
+    async def send_initial_metadata(self, metadata: Any) -> None:
+        """Keeps it for the caller."""
+        self.initial = tuple(metadata)
+
+    def set_trailing_metadata(self, metadata: Any) -> None:
+        """Keeps it for the caller."""
+        self.trailing = tuple(metadata)
+
+    async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> None:
+        """Ends the call with a status."""
+        from mesh.status import from_rpc
+
+        self.trailing = (*self.trailing, *trailing_metadata)
+        raise from_rpc(code, details, self.trailing)
+
+
+async def stop_generator(messages: Any, error: BaseException) -> None:
+    """Ends a handler that waits at a yield: by CancelledError when its caller is gone, however that was noticed."""
+    if isinstance(error, asyncio.CancelledError | GeneratorExit | TimeoutError):
+        with contextlib.suppress(asyncio.CancelledError, StopAsyncIteration, RuntimeError):
+            await messages.athrow(asyncio.CancelledError())
+    await messages.aclose()
+
+
+class _LocalCall:
+    """What both kinds of call share: the face of grpc.aio.Call."""
+
+    def __init__(
+        self, table: MethodTable, method: str, serialise: Any, parse: Any, request: Any, call: Call, metadata: Any
+    ) -> None:
+        self._table, self._method, self._parse, self._call = table, method, parse, call
+        self._raw = serialise(request) if serialise else request
+        self._metadata = dict(metadata or ())
+        self._context = LocalContext(call, self._metadata)
+        self._failure: RpcFailure | None = None
+        self._ended = self._cancelled = False
+        self._task: asyncio.Task[Any] | None = None
+
+    def _handler(self) -> Any:
+        handler = self._table.handlers.get(self._method)
+        if handler is None:
+            raise RpcFailure(unimplemented(self._method))
+        return handler
+
+    def _served(self, streaming: bool) -> Served:
+        return Served(self._method, self._call, self._metadata, streaming, True)
+
+    def _fail(self, error: BaseException) -> BaseException:
+        self._ended = True
+        if isinstance(error, MeshError):
+            self._failure = RpcFailure(error, trailing_of(error, self._context.trailing))
+            return self._failure
+        return error
+
+    def cancel(self) -> bool:
+        """Gives the call up: CancelledError in the handler."""
+        if self._ended or self._cancelled:
+            return False
+        self._cancelled = True
+        if self._task is not None:
+            self._task.cancel()
+        return True
+
+    def cancelled(self) -> bool:
+        """Whether it was given up."""
+        return self._cancelled
+
+    def done(self) -> bool:
+        """Whether it has ended."""
+        return self._ended or self._cancelled
+
+    def time_remaining(self) -> float | None:
+        """Seconds until its deadline."""
+        return self._context.time_remaining()
+
+    async def initial_metadata(self) -> grpc.aio.Metadata:
+        """What the server sent first."""
+        return grpc.aio.Metadata(*self._context.initial)
+
+    async def trailing_metadata(self) -> grpc.aio.Metadata:
+        """What the server sent last."""
+        if self._failure is not None:
+            return self._failure.trailing_metadata()
+        return grpc.aio.Metadata(*self._context.trailing)
+
+    async def code(self) -> grpc.StatusCode:
+        """The status."""
+        if self._cancelled:
+            return grpc.StatusCode.CANCELLED
+        return self._failure.code() if self._failure is not None else grpc.StatusCode.OK
+
+    async def details(self) -> str:
+        """The status' message."""
+        return "" if self._failure is None else self._failure.message
+
+
+class LocalUnary(_LocalCall):
+    """One unary call in process. It runs when awaited, in the awaiting task."""
+
+    def __await__(self) -> Any:
+        return self._run().__await__()
+
+    async def _run(self) -> Any:
+        if self._cancelled:
+            raise asyncio.CancelledError
+        handler, served, interceptors = self._handler(), self._served(False), self._table.interceptors
+        self._task = asyncio.current_task()
+        error: BaseException | None = None
+        with calls.serving(self._call):
+            try:
+                deadline = self._call.deadline
+                loop = asyncio.get_running_loop()
+                async with asyncio.timeout_at(None if deadline is None else loop.time() + deadline - time.monotonic()):
+                    await begin_all(interceptors, served)
+                    request = handler.request_deserializer(self._raw)
+                    answer = handler.response_serializer(await handler.unary_unary(request, self._context))
+            except BaseException as caught:
+                error = caught
+            finally:
+                self._task = None
+            error = end_all(interceptors, served, error)
+        if error is not None:
+            raise self._fail(error) from None
+        self._ended = True
+        return self._parse(answer) if self._parse else answer
+
+
+class LocalStream(_LocalCall):
+    """One server stream in process, pulled by its reader; leaving it early cancels the handler."""
+
+    _messages: AsyncIterator[Any] | None = None
+    _server: Any = None
+    _timer: asyncio.TimerHandle | None = None
+    _expired = False
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        if self._messages is None:
+            self._messages = self._read()
+        return self._messages
+
+    async def read(self) -> Any:
+        """The next message, or grpc.aio.EOF."""
+        async for message in self.__aiter__():
+            return message
+        return grpc.aio.EOF
+
+    def _expire(self) -> None:
+        self._expired = True
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _step(self) -> Any:
+        """One message of the handler, inside the call's own context."""
+        self._task = asyncio.current_task()
+        with calls.serving(self._call):
+            try:
+                return await self._server.__anext__()
+            except asyncio.CancelledError:
+                if self._expired and self._task is not None and self._task.uncancel() <= 0:
+                    raise TimeoutError from None
+                raise
+            finally:
+                self._task = None
+
+    async def _read(self) -> AsyncIterator[Any]:
+        handler, served, interceptors = self._handler(), self._served(True), self._table.interceptors
+        error: BaseException | None = None
+        left = False
+        try:
+            if self._call.deadline is not None:
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_later(max(0.0, self._call.deadline - time.monotonic()), self._expire)
+            with calls.serving(self._call):
+                await begin_all(interceptors, served)
+            self._server = handler.unary_stream(handler.request_deserializer(self._raw), self._context)
+            serialise, parse = handler.response_serializer, self._parse
+            while not self._cancelled:
+                if self._expired:
+                    raise TimeoutError
+                try:
+                    message = await self._step()
+                except StopAsyncIteration:
+                    break
+                raw = serialise(message)
+                yield parse(raw) if parse else raw
+            if self._cancelled:
+                raise asyncio.CancelledError
+        except GeneratorExit:
+            error, left = asyncio.CancelledError(), True
+        except BaseException as caught:
+            error = caught
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+        if error is not None:
+            if self._server is not None:
+                with calls.serving(self._call):
+                    await stop_generator(self._server, error)
+        error = end_all(interceptors, served, error)
+        if left:
+            self._cancelled = True
+            return
+        if error is None:
+            self._ended = True
+            return
+        raise self._fail(error) from None
+
+    async def aclose(self) -> None:
+        """Stops the handler and waits until it has stopped."""
+        if self._messages is not None and not self._ended:
+            self._cancelled = True
+            try:
+                await self._messages.aclose()  # type: ignore[attr-defined]
+            except (asyncio.CancelledError, MeshError, RuntimeError):
+                # The reader is leaving; a cancellation of the reader itself is raised again by its own await.
+                pass
+
+
+class LocalChannel(grpc.aio.Channel):
+    """A grpc.aio.Channel to the services of this process."""
+
+    def __init__(self, table: MethodTable) -> None:
+        self._table = table
+
+    def unary_unary(
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        _registered_method: bool | None = None,
+    ) -> Any:
+        """See grpc.aio.Channel."""
+
+        def start(request: Any, *, timeout: float | None = None, metadata: Any = None, **_: Any) -> LocalUnary:
+            call = next_call(timeout, streaming=False)
+            return LocalUnary(self._table, method, request_serializer, response_deserializer, request, call, metadata)
+
+        return start
+
+    def unary_stream(
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        _registered_method: bool | None = None,
+    ) -> Any:
+        """See grpc.aio.Channel."""
+
+        def start(request: Any, *, timeout: float | None = None, metadata: Any = None, **_: Any) -> LocalStream:
+            call = next_call(timeout, streaming=True)
+            return LocalStream(self._table, method, request_serializer, response_deserializer, request, call, metadata)
+
+        return start
+
+    def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """See grpc.aio.Channel. DAC's contracts have no client streams yet."""
+        raise MeshError(Reason.UNIMPLEMENTED, f"{method}: client streams are not carried in process yet.")
+
+    def stream_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """See grpc.aio.Channel. DAC's contracts have no client streams yet."""
+        raise MeshError(Reason.UNIMPLEMENTED, f"{method}: client streams are not carried in process yet.")
+
+    async def close(self, grace: float | None = None) -> None:
+        """Nothing is open."""
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        """Always ready."""
+        return grpc.ChannelConnectivity.READY
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        """Never changes."""
+        await asyncio.Event().wait()
+
+    async def channel_ready(self) -> None:
+        """Always ready."""
+
+    async def __aenter__(self) -> LocalChannel:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Nothing to close."""

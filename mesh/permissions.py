@@ -1,0 +1,103 @@
+"""Who may call what: every RPC has an entry here, or the service does not start.
+
+A scope names what a caller's key must hold ("" = any proven caller); `SERVICES` lists, by service, the methods it may
+call on its own account.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from mesh.errors import MeshError, Reason
+
+
+class _Anyone:
+    """The type of ANYONE."""
+
+
+ANYONE = _Anyone()
+"""No principal is needed."""
+
+_DAC = "/dac."
+
+PERMISSIONS: Mapping[str, str | _Anyone] = {
+    "/grpc.health.v1.Health/Check": ANYONE,
+    "/grpc.health.v1.Health/Watch": ANYONE,
+    "/grpc.health.v1.Health/List": ANYONE,
+    "/dac.gateway.v1.ChatService/Chat": "chat",
+    "/dac.gateway.v1.IdentityService/CreateOrganisation": "operator",
+    "/dac.gateway.v1.IdentityService/ListOrganisations": "",
+    "/dac.gateway.v1.IdentityService/CreateApiKey": "admin",
+    "/dac.gateway.v1.IdentityService/ListApiKeys": "admin",
+    "/dac.gateway.v1.IdentityService/RevokeApiKey": "admin",
+    "/dac.gateway.v1.IdentityService/GetCaller": "",
+    "/dac.router.v1.RouterService/Route": "chat",
+    "/dac.router.v1.RouterService/ReportOutcomes": "",
+    "/dac.router.v1.RouterService/GetStatus": "",
+    "/dac.router.v1.CatalogService/ListModels": "",
+    "/dac.router.v1.CatalogService/GetModel": "",
+    "/dac.provider.v1.ProviderService/Generate": "chat",
+    "/dac.provider.v1.ProviderService/WatchProviders": "operator",
+    "/dac.provider.v1.KeyService/AddProvider": "operator",
+    "/dac.provider.v1.KeyService/ListProviders": "admin",
+    "/dac.provider.v1.KeyService/RemoveProvider": "operator",
+    "/dac.memory.v1.ConversationService/CreateThread": "chat",
+    "/dac.memory.v1.ConversationService/GetThread": "read",
+    "/dac.memory.v1.ConversationService/ListThreads": "read",
+    "/dac.memory.v1.ConversationService/DeleteThread": "chat",
+    "/dac.memory.v1.ConversationService/ListMessages": "read",
+    "/dac.memory.v1.ConversationService/AppendMessages": "chat",
+    "/dac.memory.v1.ConversationService/OpenTurn": "chat",
+    "/dac.memory.v1.CacheService/Lookup": "chat",
+    "/dac.memory.v1.CacheService/Store": "chat",
+    "/dac.budget.v1.BudgetService/Reserve": "chat",
+    "/dac.budget.v1.BudgetService/Commit": "",
+    "/dac.budget.v1.BudgetService/Release": "",
+    "/dac.budget.v1.BudgetService/SetBudget": "admin",
+    "/dac.budget.v1.BudgetService/ListBudgets": "read",
+    "/dac.budget.v1.BudgetService/DeleteBudget": "admin",
+    "/dac.budget.v1.BudgetService/VerifyLedger": "admin",
+    "/dac.budget.v1.PriceService/WatchPrices": "operator",
+    "/dac.budget.v1.RecordService/FetchRecords": "operator",
+    "/dac.audit.v1.AuditService/Append": "operator",
+    "/dac.audit.v1.AuditService/ListRequests": "read",
+    "/dac.audit.v1.AuditService/GetRequest": "read",
+    "/dac.audit.v1.AuditService/ListChanges": "admin",
+    "/dac.audit.v1.AuditService/FollowRequests": "read",
+}
+"""The scope every method needs."""
+
+SERVICES: Mapping[str, frozenset[str]] = {
+    "gateway": frozenset(
+        {
+            "/dac.audit.v1.AuditService/Append",
+            "/dac.router.v1.RouterService/GetStatus",
+            "/dac.router.v1.RouterService/ReportOutcomes",
+            "/dac.router.v1.CatalogService/ListModels",
+        }
+    ),
+    "router": frozenset({"/dac.provider.v1.ProviderService/WatchProviders", "/dac.budget.v1.PriceService/WatchPrices"}),
+    "provider": frozenset({"/dac.audit.v1.AuditService/Append"}),
+    "memory": frozenset({"/dac.audit.v1.AuditService/Append"}),
+    "budget": frozenset({"/dac.audit.v1.AuditService/Append"}),
+    "audit": frozenset({"/dac.budget.v1.RecordService/FetchRecords"}),
+}
+"""What each service may call on its own account."""
+
+
+def permission_of(method: str) -> str | _Anyone:
+    """The scope `method` needs. Raises UNIMPLEMENTED for a method without an entry."""
+    try:
+        return PERMISSIONS[method]
+    except KeyError:
+        raise MeshError(Reason.UNIMPLEMENTED, f"There is no method {method} here.") from None
+
+
+def service_may(service: str, method: str) -> bool:
+    """Whether a service may call `method` on its own account."""
+    return method in SERVICES.get(service, ())
+
+
+def check_covered(methods: Iterable[str]) -> None:
+    """Raises RuntimeError when a registered method has no entry: deny by default starts at start-up."""
+    missing = sorted(set(methods) - set(PERMISSIONS))
+    if missing:
+        raise RuntimeError(f"these methods have no entry in mesh/permissions.py: {', '.join(missing)}")

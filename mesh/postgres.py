@@ -1,0 +1,356 @@
+"""A service's way to PostgreSQL: its own schema, its own role, organisations set per transaction, errors named."""
+
+import asyncio
+import contextlib
+import logging
+import re
+import ssl
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import asyncpg
+
+from mesh.errors import MeshError, Reason
+
+CONNECT_TIMEOUT_S = 5.0
+COMMAND_TIMEOUT_S = 15.0
+HEARTBEAT_S = 5.0
+RECONNECT_FIRST_S = 0.05
+RECONNECT_LAST_S = 2.0
+CHANNEL_NAME = re.compile(r"^[a-z_][a-z0-9_]{0,62}$")
+SET_ORGANISATIONS = "SELECT set_config('app.org_ids', $1, true)"
+CHECK_LOGIN = """SELECT session_user::text AS login, current_user::text AS role,
+    bool_or(rolsuper) AS superuser, bool_or(rolbypassrls) AS bypasses
+    FROM pg_roles WHERE rolname IN (session_user, current_user)"""
+
+UNAVAILABLE: tuple[type[BaseException], ...] = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    ssl.SSLError,
+    OSError,
+    TimeoutError,
+)
+"""What goes away by itself: the caller may try again."""
+LOST: tuple[type[BaseException], ...] = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    ConnectionError,
+)
+"""A pooled connection that died while it was idle; asyncpg has its own words for one whose farewell is unread."""
+
+Callback = Callable[[str], Awaitable[None] | None]
+
+_log = logging.getLogger(__name__)
+
+
+class Conflict(MeshError):
+    """ALREADY_EXISTS by a unique key; `constraint` says which one."""
+
+    def __init__(self, constraint: str) -> None:
+        super().__init__(
+            Reason.ALREADY_EXISTS,
+            f"this would be a second row under the unique key {constraint}: use another value",
+            metadata={"constraint": constraint},
+        )
+        self.constraint = constraint
+
+
+def named(error: BaseException) -> MeshError:
+    """The named failure of a driver's error; the original goes to the log, never to a caller."""
+    if isinstance(error, asyncpg.UniqueViolationError):
+        return Conflict(error.constraint_name or "")
+    if isinstance(error, UNAVAILABLE):
+        _log.warning("PostgreSQL is not available: %s: %s", type(error).__name__, error)
+        return MeshError(Reason.UNAVAILABLE, "the database is not available right now: try again", retry_after_s=1.0)
+    _log.error("PostgreSQL refused a statement: %s: %s", type(error).__name__, error, exc_info=error)
+    return MeshError(Reason.INTERNAL, "the database refused a statement; the service's log says which and why")
+
+
+def organisations(org_ids: tuple[str, ...]) -> str:
+    """The value of app.org_ids; refuses anything that is not a UUID, which PostgreSQL would only find in a policy."""
+    try:
+        return ",".join([str(uuid.UUID(org_id)) for org_id in org_ids])
+    except (ValueError, AttributeError, TypeError):
+        raise MeshError(Reason.INTERNAL, f"not every organisation is a UUID: {org_ids!r}") from None
+
+
+class Database:
+    """A pool in the service's schema and role. Opens no connection before the first use."""
+
+    def __init__(
+        self,
+        dsn: str,
+        service: str,
+        *,
+        pool_min: int = 0,
+        pool_max: int = 4,
+        role: str | None = None,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        command_timeout_s: float = COMMAND_TIMEOUT_S,
+        statement_cache_size: int = 256,
+    ) -> None:
+        """`role`: what to SET ROLE to when `dsn` logs in as somebody else. `statement_cache_size=0` for PgBouncer."""
+        self.service = service
+        self._pool_min, self._pool_max = pool_min, pool_max
+        self._connect_timeout_s = connect_timeout_s
+        settings = {"search_path": f"{service}, extensions", "application_name": f"dac-{service}"}
+        if role is not None:
+            settings["role"] = role
+        self._options: dict[str, Any] = {
+            "dsn": dsn,
+            "server_settings": settings,
+            "timeout": connect_timeout_s,
+            "command_timeout": command_timeout_s,
+            "statement_cache_size": statement_cache_size,
+        }
+        self._pool: asyncpg.Pool | None = None
+        self._listener: Listener | None = None
+
+    async def open(self) -> None:
+        """Make the pool."""
+        if self._pool is None:
+            self._pool = await self._guarded(
+                asyncpg.create_pool(
+                    min_size=self._pool_min,
+                    max_size=self._pool_max,
+                    init=_refuse_unsafe_login,
+                    reset=_keep_session,
+                    max_inactive_connection_lifetime=300,
+                    **self._options,
+                )
+            )
+
+    async def close(self) -> None:
+        """End every connection; running transactions get 5 s."""
+        if self._listener is not None:
+            await self._listener.close()
+            self._listener = None
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            try:
+                await asyncio.wait_for(pool.close(), 5)
+            except (TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.PostgresError):
+                pool.terminate()
+
+    @contextlib.asynccontextmanager
+    async def transaction(self, *org_ids: str) -> AsyncIterator[asyncpg.Connection]:
+        """BEGIN, see and write exactly these organisations' rows, COMMIT. None given: no organisation's rows."""
+        allowed = organisations(org_ids)
+        try:
+            connection, transaction = await self._begin(allowed)
+        except (asyncpg.PostgresError, *UNAVAILABLE) as error:
+            raise named(error) from error
+        pool = self._pool
+        assert pool is not None
+        try:
+            try:
+                yield connection
+            except BaseException:
+                if not connection.is_closed():
+                    # The first error says more than a failed ROLLBACK does.
+                    with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                        await transaction.rollback()
+                raise
+            await transaction.commit()
+        except asyncio.CancelledError:
+            raise
+        except MeshError:
+            raise
+        except (asyncpg.PostgresError, *UNAVAILABLE) as error:
+            raise named(error) from error
+        finally:
+            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                await pool.release(connection)
+
+    async def check(self) -> None:
+        """Raise unless the database answers."""
+        async with self.transaction() as connection:
+            await connection.fetchval("SELECT 1")
+
+    @contextlib.asynccontextmanager
+    async def session(self) -> AsyncIterator[asyncpg.Connection]:
+        """A connection outside the pool, for what lives as long as its session: advisory locks of leaders."""
+        connection = await self._guarded(self.connect())
+        try:
+            yield connection
+        except asyncio.CancelledError:
+            raise
+        except (asyncpg.PostgresError, *UNAVAILABLE) as error:
+            raise named(error) from error
+        finally:
+            connection.terminate()
+
+    async def listen(self, channel: str, callback: Callback, *, on_gap: Callable[[], None] | None = None) -> "Listener":
+        """Call `callback(payload)` for every NOTIFY; one connection of its own for all channels, reconnecting.
+
+        Notifications sent while the connection was down are lost: `on_gap` is called after each (re)connection, so
+        that the caller can read what it may have missed. Returns at once, also when the database is down.
+        """
+        if self._listener is None:
+            self._listener = Listener(self.connect)
+        await self._listener.add(channel, callback, on_gap)
+        return self._listener
+
+    async def connect(self) -> asyncpg.Connection:
+        """A bare connection with the service's settings. Raises the driver's errors."""
+        connection = await asyncpg.connect(**self._options)
+        try:
+            await _refuse_unsafe_login(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+    async def _begin(self, allowed: str) -> tuple[asyncpg.Connection, Any]:
+        """BEGIN on a pooled connection; one that turns out to be dead is replaced once, as nothing has run on it."""
+        await self.open()
+        pool = self._pool
+        assert pool is not None
+        for attempt in (1, 2):
+            connection = await pool.acquire(timeout=self._connect_timeout_s)
+            try:
+                transaction = connection.transaction()
+                await transaction.start()
+                # In every transaction, also for none: nothing that a session kept can widen what is seen.
+                await connection.fetchval(SET_ORGANISATIONS, allowed)
+                return connection, transaction
+            except LOST:
+                await _drop(pool, connection)
+                if attempt == 2:
+                    raise
+                # The server was away: the other idle connections are as dead as this one.
+                await pool.expire_connections()
+            except BaseException:
+                # A half-begun session must not be lent again.
+                await _drop(pool, connection)
+                raise
+        raise AssertionError("unreachable")
+
+    async def _guarded(self, work: Awaitable[Any]) -> Any:
+        try:
+            return await work
+        except (asyncpg.PostgresError, *UNAVAILABLE) as error:
+            raise named(error) from error
+
+
+class Listener:
+    """One LISTEN connection that comes back by itself."""
+
+    def __init__(self, connect: Callable[[], Awaitable[asyncpg.Connection]]) -> None:
+        self._connect = connect
+        self._callbacks: dict[str, list[Callback]] = {}
+        self._on_gap: list[Callable[[], None]] = []
+        self._running: set[asyncio.Future[None]] = set()
+        self._connection: asyncpg.Connection | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.connected = asyncio.Event()
+        """Set while notifications arrive."""
+
+    async def add(self, channel: str, callback: Callback, on_gap: Callable[[], None] | None) -> None:
+        """Also listen on `channel`."""
+        if not CHANNEL_NAME.match(channel):
+            raise MeshError(Reason.INTERNAL, f"{channel!r} is not a channel's name: use lower case and underscores")
+        is_new = channel not in self._callbacks
+        self._callbacks.setdefault(channel, []).append(callback)
+        if on_gap is not None:
+            self._on_gap.append(on_gap)
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="postgres-listen")
+        elif is_new and self._connection is not None and not self._connection.is_closed():
+            # When it fails the connection is gone, and the next one listens on every channel.
+            with contextlib.suppress(asyncpg.PostgresError, *UNAVAILABLE):
+                await self._connection.add_listener(channel, self._dispatch)
+
+    async def close(self) -> None:
+        """Stop listening."""
+        for work in (self._task, *self._running):
+            if work is not None:
+                work.cancel()
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def _run(self) -> None:
+        delay_s = RECONNECT_FIRST_S
+        while True:
+            try:
+                self._connection = await self._connect()
+                for channel in list(self._callbacks):
+                    await self._connection.add_listener(channel, self._dispatch)
+                self.connected.set()
+                delay_s = RECONNECT_FIRST_S
+                for on_gap in self._on_gap:
+                    on_gap()
+                await self._until_lost(self._connection)
+            except MeshError as error:
+                _log.error("cannot listen: %s", error.message)
+            except (asyncpg.PostgresError, *UNAVAILABLE) as error:
+                _log.warning("the LISTEN connection was lost: %s: %s", type(error).__name__, error)
+            finally:
+                self.connected.clear()
+                if self._connection is not None:
+                    self._connection.terminate()
+                    self._connection = None
+            await asyncio.sleep(delay_s)
+            delay_s = min(delay_s * 2, RECONNECT_LAST_S)
+
+    async def _until_lost(self, connection: asyncpg.Connection) -> None:
+        """Return when the connection ends; a heartbeat finds the ones that ended without a word."""
+        lost = asyncio.Event()
+        connection.add_termination_listener(lambda _: lost.set())
+        while not connection.is_closed():
+            try:
+                await asyncio.wait_for(lost.wait(), HEARTBEAT_S)
+            except TimeoutError:
+                await connection.fetchval("SELECT 1", timeout=HEARTBEAT_S)
+
+    def _dispatch(self, _connection: object, _pid: int, channel: str, payload: object) -> None:
+        for callback in self._callbacks.get(channel, ()):
+            try:
+                pending = callback(str(payload))
+            except Exception:
+                _log.exception("a listener on %s failed", channel)
+                continue
+            if pending is not None:
+                work = asyncio.ensure_future(pending)
+                self._running.add(work)
+                work.add_done_callback(self._finished)
+
+    def _finished(self, work: "asyncio.Future[None]") -> None:
+        self._running.discard(work)
+        if not work.cancelled() and work.exception() is not None:
+            _log.error("a listener failed", exc_info=work.exception())
+
+
+async def _refuse_unsafe_login(connection: asyncpg.Connection) -> None:
+    """Row-level security does not hold for a superuser: refuse to run as one, also behind SET ROLE."""
+    row = await connection.fetchrow(CHECK_LOGIN)
+    if row["superuser"] or row["bypasses"]:
+        raise MeshError(
+            Reason.FAILED_PRECONDITION,
+            f"DATABASE_URL logs in as {row['login']!r} (role {row['role']!r}), which is a superuser or may bypass "
+            "row-level security: use a login without SUPERUSER and BYPASSRLS",
+        )
+
+
+async def _drop(pool: asyncpg.Pool, connection: asyncpg.Connection) -> None:
+    """Never lend this one again. A connection that has ended has already left the pool, and says so by raising."""
+    with contextlib.suppress(asyncpg.InterfaceError):
+        connection.terminate()
+    with contextlib.suppress(asyncpg.InterfaceError):
+        await pool.release(connection)
+
+
+async def _keep_session(_connection: asyncpg.Connection) -> None:
+    """No RESET between transactions: what they set is local to them, and it would cost a round trip each."""

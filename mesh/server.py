@@ -1,0 +1,187 @@
+"""The gRPC server of a process: the registered handlers behind the named interceptors, with health and a drain."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+
+from mesh import call as calls
+from mesh.call import Call
+from mesh.errors import MeshError, Reason
+from mesh.inprocess import MethodTable, stop_generator
+from mesh.interceptors import Served, begin_all, end_all
+from mesh.service import Service
+from mesh.status import code_of
+from mesh.transport import LARGE_MESSAGE_BYTES, trailing_of
+
+HEALTH_TIMEOUT_S = 2.0
+MAX_METADATA_BYTES = 32 * 1024
+MAX_CONNECTION_AGE_MS = 300_000
+"""Connections are renewed, so that clients find new replicas behind a headless name."""
+
+
+def _served(method: str, context: Any, streaming: bool) -> Served:
+    left = context.time_remaining()
+    call = Call(deadline=None if left is None else time.monotonic() + left)
+    return Served(method, call, dict(context.invocation_metadata() or ()), streaming, False)
+
+
+async def _told(context: Any, error: BaseException) -> None:
+    """Ends a call with the status of `error`; anything but a MeshError is raised on."""
+    if isinstance(error, MeshError):
+        trailing = trailing_of(error, tuple(context.trailing_metadata() or ()))
+        await context.abort(code_of(error), error.message, trailing)
+    raise error
+
+
+def _wrap_unary(table: MethodTable, method: str, handler: Any) -> Callable[[Any, Any], Awaitable[Any]]:
+    async def unary(request: Any, context: Any) -> Any:
+        served = _served(method, context, False)
+        error: BaseException | None = None
+        answer = None
+        with calls.serving(served.call):
+            try:
+                await begin_all(table.interceptors, served)
+                answer = await handler.unary_unary(request, context)
+            except BaseException as caught:
+                error = caught
+            error = end_all(table.interceptors, served, error)
+        if error is not None:
+            await _told(context, error)
+        return answer
+
+    return unary
+
+
+def _wrap_stream(table: MethodTable, method: str, handler: Any) -> Callable[[Any, Any], AsyncIterator[Any]]:
+    async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
+        served = _served(method, context, True)
+        error: BaseException | None = None
+        calls.enter(served.call)
+        messages = None
+        try:
+            await begin_all(table.interceptors, served)
+            messages = handler.unary_stream(request, context)
+            async for message in messages:
+                yield message
+        except BaseException as caught:
+            error = caught
+        if messages is not None and error is not None:
+            await stop_generator(messages, error)
+        left = isinstance(error, GeneratorExit)
+        error = end_all(table.interceptors, served, asyncio.CancelledError() if left else error)
+        if error is not None and not left:
+            await _told(context, error)
+
+    return stream
+
+
+def _handlers_of(table: MethodTable, service: str) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+    wrapped = {}
+    for path, handler in table.handlers.items():
+        if not path.startswith(f"/{service}/"):
+            continue
+        make = (
+            grpc.unary_stream_rpc_method_handler if handler.response_streaming else grpc.unary_unary_rpc_method_handler
+        )
+        behaviour = (_wrap_stream if handler.response_streaming else _wrap_unary)(table, path, handler)
+        wrapped[path.rsplit("/", 1)[1]] = make(behaviour, handler.request_deserializer, handler.response_serializer)
+    return wrapped
+
+
+class LiveHealth(health_aio.HealthServicer):  # type: ignore[misc]
+    """gRPC health that asks: Check("budget") (or "dac.budget.v1.BudgetService", or "" for all) calls its `health`.
+
+    Watch tells what `set` was told last, as grpc_health does.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: Mapping[str, Service] = {}
+        self.draining = False
+
+    async def Check(self, request: Any, context: Any) -> health_pb2.HealthCheckResponse:
+        """The state right now."""
+        name = request.service.split(".")[1] if request.service.startswith("dac.") else request.service
+        if name and name not in self.asked:
+            raise MeshError(Reason.NOT_FOUND, f'There is no service "{request.service}" in this process.')
+        status = health_pb2.HealthCheckResponse.NOT_SERVING
+        try:
+            async with asyncio.timeout(HEALTH_TIMEOUT_S):
+                for service in [self.asked[name]] if name else self.asked.values():
+                    await service.health()
+            if not self.draining and self.asked:
+                status = health_pb2.HealthCheckResponse.SERVING
+        except (MeshError, TimeoutError):
+            pass
+        return health_pb2.HealthCheckResponse(status=status)
+
+
+class Server:
+    """Serves the handlers of a MethodTable on addresses ("unix:/path", "127.0.0.1:50051")."""
+
+    def __init__(self, table: MethodTable, health: LiveHealth) -> None:
+        self._table, self.health = table, health
+        options = [
+            ("grpc.max_receive_message_length", LARGE_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", LARGE_MESSAGE_BYTES),
+            ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+            ("grpc.max_connection_age_ms", MAX_CONNECTION_AGE_MS),
+            ("grpc.max_connection_age_grace_ms", 600_000),
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", 20_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.so_reuseport", 0),
+        ]
+        self._server = grpc.aio.server(options=options)
+        self._names = sorted(table.services())
+        for name in self._names:
+            handlers = _handlers_of(table, name)
+            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
+
+    def listen(self, address: str) -> int:
+        """Binds an address; returns the port (1 for a unix socket). Raises RuntimeError when it is taken."""
+        port: int = self._server.add_insecure_port(address)
+        return port
+
+    async def start(self) -> None:
+        """Begins serving, NOT_SERVING until told otherwise."""
+        await self.set_serving(False)
+        await self._server.start()
+
+    async def set_serving(self, serving: bool) -> None:
+        """Tells health checks, for "" and for each service."""
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        self.health.draining = not serving
+        for name in ("", *self._names):
+            await self.health.set(name, status)
+
+    async def stop(self, grace_s: float) -> None:
+        """Refuses new calls at once and gives running ones `grace_s` seconds."""
+        await self.health.enter_graceful_shutdown()
+        await self._server.stop(grace_s)
+
+    async def wait(self) -> None:
+        """Waits until it has stopped."""
+        await self._server.wait_for_termination()
+
+
+async def wait_healthy(channel: grpc.aio.Channel, timeout_s: float, service: str = "") -> bool:
+    """Polls gRPC health until SERVING; False when the time is up."""
+    stub = health_pb2_grpc.HealthStub(channel)
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        try:
+            answer = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=HEALTH_TIMEOUT_S)
+            if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                return True
+        except MeshError:
+            pass
+        await asyncio.sleep(0.03)
+    return False

@@ -1,0 +1,76 @@
+"""Named failures on the wire: MeshError ⇄ google.rpc.Status with ErrorInfo (AIP-193)."""
+
+import logging
+from typing import Any
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+from mesh.errors import MeshError, Reason
+
+DOMAIN = "dac"
+"""The ErrorInfo domain of every DAC error."""
+
+STATUS_KEY = "grpc-status-details-bin"
+_log = logging.getLogger("dac.status")
+_BY_NAME = {code.name: code for code in grpc.StatusCode}
+_REASON_OF_CODE = {
+    grpc.StatusCode.CANCELLED: Reason.CANCELLED,
+    grpc.StatusCode.DEADLINE_EXCEEDED: Reason.DEADLINE_EXCEEDED,
+    grpc.StatusCode.UNAVAILABLE: Reason.UNAVAILABLE,
+    grpc.StatusCode.UNIMPLEMENTED: Reason.UNIMPLEMENTED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Reason.TOO_LARGE,
+    grpc.StatusCode.INVALID_ARGUMENT: Reason.INVALID_REQUEST,
+    grpc.StatusCode.NOT_FOUND: Reason.NOT_FOUND,
+    grpc.StatusCode.UNAUTHENTICATED: Reason.INVALID_CREDENTIAL,
+    grpc.StatusCode.PERMISSION_DENIED: Reason.PERMISSION_DENIED,
+}
+
+
+def code_of(error: MeshError) -> grpc.StatusCode:
+    """The gRPC status code of a failure."""
+    return _BY_NAME[error.status_name]
+
+
+def details_of(error: MeshError) -> bytes:
+    """A serialised google.rpc.Status with ErrorInfo and, where there is one, RetryInfo."""
+    info = error_details_pb2.ErrorInfo(reason=error.reason.name, domain=DOMAIN, metadata=error.metadata)
+    packed = [any_pb2.Any()]
+    packed[0].Pack(info)
+    if error.retry_after_s is not None:
+        retry = error_details_pb2.RetryInfo(
+            retry_delay=duration_pb2.Duration(
+                seconds=int(error.retry_after_s), nanos=int(error.retry_after_s % 1 * 1e9)
+            )
+        )
+        packed.append(any_pb2.Any())
+        packed[-1].Pack(retry)
+    code: int = code_of(error).value[0]
+    return status_pb2.Status(code=code, message=error.message, details=packed).SerializeToString()
+
+
+def from_exception(error: BaseException, where: str) -> MeshError:
+    """The failure to tell a caller. What is not a MeshError is logged and told as a fixed sentence."""
+    if isinstance(error, MeshError):
+        return error
+    _log.error("unexpected error in %s", where, exc_info=error)
+    return MeshError(
+        Reason.INTERNAL, "DAC failed inside on this request. The operator finds it in the log under its request id."
+    )
+
+
+def from_rpc(code: grpc.StatusCode, message: str, trailing: Any) -> MeshError:
+    """Rebuilds the failure that a status and its trailing metadata carry."""
+    raw = next((value for key, value in trailing or () if key == STATUS_KEY), None)
+    reason, metadata, retry_after_s = _REASON_OF_CODE.get(code, Reason.INTERNAL), {}, None
+    if isinstance(raw, bytes):
+        for detail in status_pb2.Status.FromString(raw).details:
+            info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+            if detail.Unpack(info) and info.domain == DOMAIN:
+                reason, metadata = Reason.__members__.get(info.reason, reason), dict(info.metadata)
+            elif detail.Unpack(retry):
+                retry_after_s = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+    if reason is Reason.UNAVAILABLE and raw is None:
+        message = "A part of DAC that this call needs is not reachable right now. Try again shortly."
+    return MeshError(reason, message, metadata=metadata, retry_after_s=retry_after_s)

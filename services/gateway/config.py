@@ -1,0 +1,52 @@
+"""The gateway's configuration: section `gateway`."""
+
+import dataclasses
+import pathlib
+
+from mesh.config import Secret
+
+
+@dataclasses.dataclass(frozen=True)
+class GatewayConfig:
+    """How the edge listens, who may come in, and how long a request may take."""
+
+    http_host: str = dataclasses.field(default="127.0.0.1", metadata={"env": "DAC_HTTP_HOST"})
+    """The address HTTP is served on; 0.0.0.0 for every interface."""
+    http_port: int = dataclasses.field(default=8000, metadata={"env": "DAC_HTTP_PORT"})
+    """The port HTTP is served on."""
+    grpc_host: str = dataclasses.field(default="127.0.0.1", metadata={"env": "DAC_GRPC_HOST"})
+    """The address gRPC callers with an API key come to."""
+    grpc_port: int = dataclasses.field(default=50051, metadata={"env": "DAC_GRPC_PORT"})
+    """The port gRPC callers with an API key come to; 0 = do not serve them."""
+    reuse_port: bool = False
+    """Share the ports with other gateway processes (set by `dac up --workers`)."""
+    auth: str = dataclasses.field(default="on", metadata={"env": "DAC_AUTH"})
+    """"off" serves callers without a key as organisation `default`; on loopback only."""
+    bootstrap_api_key: Secret | None = dataclasses.field(default=None, metadata={"env": "DAC_BOOTSTRAP_API_KEY"})
+    """Fixes the first key: dac_<env>_<12 characters>_<32 or more of A-Z a-z 0-9>."""
+    bootstrap_result_file: pathlib.Path | None = None
+    """Where to leave the first key for `dac up` to show once (set by `dac up`)."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins whose pages may call DAC, e.g. https://app.example.com; "*" for all."""
+    request_timeout_s: float = 600.0
+    """The longest a chat may take in all."""
+    max_body_bytes: int = 10 * 1024 * 1024
+    """The largest request body."""
+    max_body_depth: int = 64
+    """The deepest nesting of a JSON body."""
+    commit_timeout_s: float = 15.0
+    """How long one try to store a request's record may take; tries go on until one succeeds."""
+    metrics_public: bool = True
+    """Whether GET /metrics is answered without a key."""
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot work."""
+        if self.auth not in ("on", "off"):
+            raise ValueError(f'auth must be "on" or "off", not "{self.auth}"')
+        loopback = self.http_host in ("127.0.0.1", "::1", "localhost") and self.grpc_host in (
+            "127.0.0.1",
+            "::1",
+            "localhost",
+        )
+        if self.auth == "off" and not loopback:
+            raise ValueError("auth: off is only for loopback: serve on 127.0.0.1, or leave auth on")

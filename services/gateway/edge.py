@@ -1,0 +1,309 @@
+"""The HTTP edge: one ASGI application. Chat is served by hand, byte for byte; everything else by Starlette routes."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from dac.type.v1.principal_pb2 import Principal
+from mesh import telemetry
+from mesh.call import Call, enter
+from mesh.errors import MeshError, Reason
+from mesh.ids import uuid7
+from mesh.status import from_exception
+from services.gateway import openai_wire
+from services.gateway.callers import Caller, Callers
+from services.gateway.config import GatewayConfig
+from services.gateway.failures import error_body, error_event, error_headers, http_status
+from services.gateway.openai_wire import ChatAsk
+from services.gateway.pipeline import DONE, ChatRun, Done, Head, Pipeline, ProviderRefusal, usd
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+CHAT_PATH = "/v1/chat/completions"
+SECURE_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+]
+EXPOSED = b"x-request-id, x-dac-request-id, x-dac-model, x-dac-route, x-dac-cost-usd, retry-after, x-should-retry"
+JSON = (b"content-type", b"application/json")
+EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
+_log = logging.getLogger("dac.gateway.edge")
+
+
+class Edge:
+    """The ASGI application."""
+
+    def __init__(self, config: GatewayConfig, callers: Callers, pipeline: Pipeline, other: Any) -> None:
+        self._config, self._callers, self._pipeline, self._other = config, callers, pipeline, other
+        self._any_origin = "*" in config.cors_origins
+        self._origins = frozenset(origin.encode() for origin in config.cors_origins)
+        self.running = 0
+        self.draining = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})
+            return
+        request = Exchange(scope, receive, send, self._cors(scope))
+        self.running += 1
+        try:
+            if scope["method"] == "OPTIONS" and request.header(b"access-control-request-method"):
+                await request.answer(204, [], b"")
+            elif scope["path"] == CHAT_PATH:
+                await self._chat(request)
+            else:
+                await self._serve_other(request)
+        finally:
+            self.running -= 1
+            telemetry.observe_http(request.route, scope["method"], request.status, request.started)
+
+    def _cors(self, scope: Scope) -> list[tuple[bytes, bytes]]:
+        if not self._origins:
+            return []
+        origin = next((value for key, value in scope["headers"] if key == b"origin"), None)
+        if origin is None or not (self._any_origin or origin in self._origins):
+            return []
+        return [
+            (b"access-control-allow-origin", origin),
+            (b"vary", b"origin"),
+            (b"access-control-allow-methods", b"GET, POST, PUT, PATCH, DELETE, OPTIONS"),
+            (b"access-control-allow-headers", b"authorization, content-type, x-request-id, idempotency-key"),
+            (b"access-control-expose-headers", EXPOSED),
+            (b"access-control-max-age", b"600"),
+        ]
+
+    async def _serve_other(self, request: "Exchange") -> None:
+        request.scope.setdefault("state", {})["exchange"] = request
+        enter(request.call)
+        request.route = "other"
+        try:
+            await self._other(request.scope, request.bounded_receive(self._config.max_body_bytes), request.send_wrapped)
+        except MeshError as error:
+            await request.fail(error)
+        except Exception as error:
+            if request.status:
+                raise
+            await request.fail(from_exception(error, request.scope["path"]))
+
+    async def _chat(self, request: "Exchange") -> None:
+        request.route = CHAT_PATH
+        caller: Caller | None = None
+        ask: ChatAsk | None = None
+        try:
+            if request.scope["method"] != "POST":
+                raise MeshError(Reason.UNIMPLEMENTED, f"{CHAT_PATH} takes POST, not {request.scope['method']}.")
+            caller = await self._callers.authenticate_header(request.text_header(b"authorization"))
+            request.identify(caller, self._config.request_timeout_s)
+            if "chat" not in caller.principal.scopes and caller.principal.kind != Principal.KIND_OPERATOR:
+                raise MeshError(
+                    Reason.PERMISSION_DENIED,
+                    'This key has no scope "chat". Make one with `dac key create --scope chat`.',
+                    metadata={"scope": "chat"},
+                )
+            body = await request.body(self._config.max_body_bytes)
+            ask = openai_wire.parse_chat(body, max_depth=self._config.max_body_depth)
+        except MeshError as error:
+            await request.fail(error)
+            if caller is not None and not request.gone:
+                self._pipeline.refuse(
+                    caller,
+                    request.call,
+                    error,
+                    client_request_id=request.client_request_id,
+                    http_status=request.status,
+                    asked_model=ask.model if ask else "",
+                )
+            return
+        run = ChatRun(self._pipeline, ask, caller, request.call, client_request_id=request.client_request_id)
+        watcher = asyncio.create_task(request.watch())
+        try:
+            await (self._stream(request, run) if ask.stream else self._whole(request, run))
+        except asyncio.CancelledError:
+            if not request.gone:
+                raise
+        finally:
+            request.done = True
+            watcher.cancel()
+
+    async def _whole(self, request: "Exchange", run: ChatRun) -> None:
+        head, parts, done = None, [], None
+        events = run.events()
+        try:
+            async for event in events:
+                if isinstance(event, bytes):
+                    parts.append(event)
+                elif isinstance(event, Head):
+                    head = event
+                else:
+                    done = event
+                    # The record is handed over when the run ends, before the answer leaves.
+                    run.record.http_status = 200
+        except MeshError as error:
+            await request.fail(error)
+            return
+        finally:
+            await events.aclose()
+        assert head is not None and done is not None
+        headers = [*_head_headers(head), JSON]
+        if done.cost_nano_usd is not None:
+            headers.append((b"x-dac-cost-usd", usd(done.cost_nano_usd).encode()))
+        request.done = True
+        await request.answer(200, headers, b"".join(parts))
+
+    async def _stream(self, request: "Exchange", run: ChatRun) -> None:
+        events = run.events()
+        telemetry.ACTIVE_STREAMS.inc()
+        try:
+            async for event in events:
+                if isinstance(event, bytes):
+                    await request.send_body(event, more=True)
+                elif isinstance(event, Head):
+                    run.record.http_status = 200
+                    await request.start(200, [*_head_headers(event), EVENTS, (b"x-accel-buffering", b"no")])
+                else:
+                    assert isinstance(event, Done)
+                    request.done = True
+                    await request.send_body(DONE, more=False)
+        except MeshError as error:
+            if request.status:
+                request.done = True
+                telemetry.ERRORS.labels(error.reason.name.lower()).inc()
+                await request.send_body(error_event(error), more=False)
+            else:
+                await request.fail(error)
+        finally:
+            telemetry.ACTIVE_STREAMS.dec()
+            await events.aclose()
+
+
+def _head_headers(head: Head) -> list[tuple[bytes, bytes]]:
+    route = " ".join(head.route.split())[:300].encode("ascii", "replace")
+    return [(b"x-dac-model", head.model.encode("ascii", "replace")), (b"x-dac-route", route)]
+
+
+class Exchange:
+    """One HTTP request and its answer."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, cors: list[tuple[bytes, bytes]]) -> None:
+        self.scope, self._receive, self._send, self._cors = scope, receive, send, cors
+        self.started = time.perf_counter()
+        self.status = 0
+        self.route = "other"
+        self.done = self.gone = False
+        self.call = Call(request_id=uuid7())
+        given = self.text_header(b"x-request-id")
+        self.client_request_id = given if given and len(given) <= 128 and given.isprintable() else ""
+        parent = self.text_header(b"traceparent").split("-")
+        if len(parent) == 4 and len(parent[1]) == 32 and len(parent[2]) == 16 and parent[1].isalnum():
+            self.call.trace_id, self.call.span_id = parent[1], parent[2]
+        telemetry.ensure_trace(self.call)
+        self._task = asyncio.current_task()
+
+    def header(self, name: bytes) -> bytes:
+        """A request header, or nothing."""
+        return next((value for key, value in self.scope["headers"] if key == name), b"")
+
+    def text_header(self, name: bytes) -> str:
+        """A request header as text."""
+        return self.header(name).decode("latin-1")
+
+    def identify(self, caller: Caller, timeout_s: float) -> None:
+        """Makes this request the caller's: from here on every call carries the principal."""
+        self.call.principal, self.call.signed_principal = caller.principal, caller.signed()
+        self.call.deadline = time.monotonic() + timeout_s
+        enter(self.call)
+
+    async def body(self, limit: int) -> bytes:
+        """The whole body. Raises TOO_LARGE, INVALID_REQUEST, or CANCELLED when the client left."""
+        encoding = self.header(b"content-encoding").lower()
+        if encoding not in (b"", b"identity"):
+            raise MeshError(
+                Reason.INVALID_REQUEST,
+                f"Bodies encoded as {encoding.decode('latin-1')} are not read: send plain JSON.",
+                metadata={"field": "content-encoding"},
+            )
+        length = self.header(b"content-length")
+        if length.isdigit() and int(length) > limit:
+            raise openai_wire.too_large(limit)
+        parts, size = [], 0
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self.gone = True
+                raise MeshError(Reason.CANCELLED, "The client went away.")
+            part = message.get("body", b"")
+            size += len(part)
+            if size > limit:
+                raise openai_wire.too_large(limit)
+            parts.append(part)
+            if not message.get("more_body"):
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def bounded_receive(self, limit: int) -> Receive:
+        """`receive` for Starlette, refusing bodies over `limit`."""
+        size = 0
+
+        async def receive() -> MutableMapping[str, Any]:
+            nonlocal size
+            message = await self._receive()
+            size += len(message.get("body", b""))
+            if size > limit:
+                raise openai_wire.too_large(limit)
+            return message
+
+        return receive
+
+    async def watch(self) -> None:
+        """Cancels the request when its client goes away."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        if not self.done and self._task is not None:
+            self.gone = True
+            self._task.cancel()
+
+    def _own_headers(self) -> list[tuple[bytes, bytes]]:
+        own = self.call.request_id.encode()
+        echoed = self.client_request_id.encode("latin-1", "replace") or own
+        return [*SECURE_HEADERS, *self._cors, (b"x-request-id", echoed), (b"x-dac-request-id", own)]
+
+    async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Sends status and headers."""
+        self.status = status
+        await self._send({"type": "http.response.start", "status": status, "headers": headers + self._own_headers()})
+
+    async def send_body(self, data: bytes, *, more: bool) -> None:
+        """Sends a part of the body."""
+        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+
+    async def answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        """Sends a whole answer."""
+        await self.start(status, [*headers, (b"content-length", str(len(body)).encode())])
+        await self.send_body(body, more=False)
+
+    async def fail(self, error: MeshError) -> None:
+        """Sends a failure in OpenAI's form."""
+        self.done = True
+        telemetry.ERRORS.labels(error.reason.name.lower()).inc()
+        if self.gone:
+            self.status = 499
+            return
+        if isinstance(error, ProviderRefusal):
+            status = error.status_code if 400 <= error.status_code < 500 else 400
+            await self.answer(status, [JSON, (b"x-should-retry", b"false")], error.body)
+            return
+        await self.answer(http_status(error), [*error_headers(error), JSON], error_body(error))
+
+    async def send_wrapped(self, message: MutableMapping[str, Any]) -> None:
+        """`send` for Starlette: adds DAC's headers."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message = {**message, "headers": [*message.get("headers", ()), *self._own_headers()]}
+        await self._send(message)

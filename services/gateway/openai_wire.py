@@ -1,0 +1,374 @@
+"""OpenAI's chat form: reading a body once, splicing its top level, and writing the few JSON documents DAC makes itself.
+
+Bodies are never rebuilt: the top level is read as raw slices, and what has to change is joined in between, so unknown
+fields survive byte for byte.
+"""
+
+import dataclasses
+import hashlib
+import re
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from dac.type.v1.usage_pb2 import Usage
+from mesh.errors import MeshError, Reason, invalid
+from mesh.tokens import estimate_tokens, upper_bound_tokens
+
+DAC_FIELDS = frozenset(
+    {
+        "routing_profile",
+        "conversation_id",
+        "thread_id",
+        "message",
+        "enable_cache",
+    }
+)
+"""DAC's own fields: read here, never sent to a provider."""
+LATER_FIELDS = frozenset({"parent_message_id", "task_type", "team_id", "project_id", "enable_validation"})
+"""DAC's fields that other parts will read; taken out as well."""
+IMAGE_TOKENS = 1_100
+"""What one image is estimated at (OpenAI's high-detail 1024×1024 tile count is 765; others ask for more)."""
+IMAGE_TOKENS_MAX = 20_000
+ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+_SHAPES_NOTHING = (
+    frozenset({"stream", "stream_options", "user", "metadata", "store", "model"}) | DAC_FIELDS | LATER_FIELDS
+)
+_PATH = re.compile(r"`\$([^`]*)`")
+
+
+class ChatMessage(msgspec.Struct):
+    """One message as far as DAC looks into it."""
+
+    role: str
+    content: str | list[dict[str, Any]] | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_call_id: str | None = None
+    refusal: str | None = None
+
+
+class StreamOptions(msgspec.Struct):
+    """What a stream's caller asked for."""
+
+    include_usage: bool | None = None
+    include_dac: bool | None = None
+
+
+@dataclasses.dataclass(slots=True)
+class ChatAsk:
+    """A chat body, read."""
+
+    model: str
+    messages: list[ChatMessage]
+    fields: dict[str, msgspec.Raw]
+    """The top level as raw slices, without DAC's own fields."""
+    body: bytes
+    """What goes to the provider unless a splice changes it."""
+    stream: bool = False
+    include_usage: bool = False
+    include_dac: bool = False
+    max_output_tokens: int = 0
+    choices: int = 1
+    needs_tools: bool = False
+    needs_images: bool = False
+    needs_json: bool = False
+    profile: str = ""
+    thread_id: str = ""
+    enable_cache: bool = False
+    input_tokens: int = 0
+    input_tokens_max: int = 0
+
+
+T = TypeVar("T")
+_top = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_messages = msgspec.json.Decoder(list[ChatMessage])
+_raw_messages = msgspec.json.Decoder(list[msgspec.Raw])
+_decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
+
+
+def check_depth(body: bytes, limit: int) -> None:
+    """Raises INVALID_REQUEST for JSON nested deeper than `limit`; strings are skipped."""
+    if body.count(b"[") + body.count(b"{") <= limit:
+        return
+    depth, deepest = 0, 0
+    for token in re.finditer(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', body):
+        kind = token.group()[:1]
+        if kind in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif kind in b"]}":
+            depth -= 1
+    if deepest > limit:
+        raise invalid("body", f"The body is nested {deepest} levels deep; at most {limit} are allowed.")
+
+
+def _bad_json(body: bytes, error: Exception) -> MeshError:
+    if not body.strip():
+        return invalid("body", 'The body is empty. Send JSON such as {"model": "auto", "messages": […]}.')
+    try:
+        body.decode()
+    except UnicodeDecodeError as wrong:
+        return invalid("body", f"The body is not UTF-8 (byte {wrong.start}). Send JSON encoded as UTF-8.")
+    return invalid("body", f"The body is not a JSON object: {error}.")
+
+
+def _field(fields: Mapping[str, msgspec.Raw], name: str, kind: Any, default: T) -> T:
+    raw = fields.get(name)
+    if raw is None or bytes(raw) == b"null":
+        return default
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.json.Decoder(kind)
+    try:
+        return decoder.decode(raw)  # type: ignore[no-any-return]
+    except msgspec.ValidationError as error:
+        text = str(error)
+        path = _PATH.search(text)
+        where = name + (path.group(1) if path else "")
+        raise invalid(where, f'"{where}": {_PATH.sub("", text).removesuffix(" - at ").lower()}.') from None
+    except msgspec.DecodeError as error:
+        raise invalid(name, f'"{name}" is not valid JSON: {error}.') from None
+
+
+def parse_chat(body: bytes, *, max_depth: int = 64) -> ChatAsk:
+    """Reads and checks a chat body. Raises INVALID_REQUEST naming the field and the mend."""
+    check_depth(body, max_depth)
+    try:
+        fields = _top.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _bad_json(body, error) from None
+    model = _field(fields, "model", str, "")
+    if not model:
+        raise invalid("model", 'Say which model: a model id, "auto", or a profile such as "auto:quality".')
+    ask = ChatAsk(model, [], fields, body)
+    if "message" in fields and "messages" not in fields:
+        text = _field(fields, "message", str, "")
+        fields["messages"] = msgspec.Raw(msgspec.json.encode([{"role": "user", "content": text}]))
+    _read_messages(ask)
+    _read_options(ask)
+    own = DAC_FIELDS | LATER_FIELDS
+    if not own.isdisjoint(fields) or ask.include_dac:
+        ask.fields = {key: value for key, value in fields.items() if key not in own}
+        if ask.include_dac:
+            ask.fields["stream_options"] = msgspec.Raw(b'{"include_usage":true}' if ask.include_usage else b"{}")
+        ask.body = join_fields(ask.fields)
+    return ask
+
+
+def _read_messages(ask: ChatAsk) -> None:
+    if "messages" not in ask.fields:
+        raise invalid("messages", '"messages" is missing: send a list such as [{"role": "user", "content": "Hi"}].')
+    ask.messages = _field(ask.fields, "messages", list[ChatMessage], [])
+    if not ask.messages:
+        raise invalid("messages", '"messages" is empty: send at least one message.')
+    images = image_bytes = 0
+    for index, message in enumerate(ask.messages):
+        where = f"messages[{index}]"
+        if message.role not in ROLES:
+            raise invalid(
+                f"{where}.role", f'"{message.role}" is not a role: use system, user, assistant, tool or developer.'
+            )
+        if message.content is None and not message.tool_calls and message.refusal is None:
+            raise invalid(f"{where}.content", f'"{where}.content" is missing: send text or a list of parts.')
+        if message.role == "tool" and not message.tool_call_id:
+            raise invalid(f"{where}.tool_call_id", "A tool message names the call it answers in tool_call_id.")
+        if isinstance(message.content, list):
+            for number, part in enumerate(message.content):
+                kind = part.get("type")
+                if not isinstance(kind, str):
+                    raise invalid(f"{where}.content[{number}].type", "Every content part needs a type, e.g. text.")
+                if kind == "image_url":
+                    images += 1
+                    url = part.get("image_url")
+                    image_bytes += len(str(url.get("url", ""))) if isinstance(url, dict) else 0
+    ask.needs_images = images > 0
+    text_bytes = len(bytes(ask.fields["messages"])) - image_bytes + len(bytes(ask.fields.get("tools") or b""))
+    ask.input_tokens = estimate_tokens(text_bytes) + images * IMAGE_TOKENS
+    ask.input_tokens_max = upper_bound_tokens(text_bytes) + images * IMAGE_TOKENS_MAX
+
+
+def _read_options(ask: ChatAsk) -> None:
+    fields = ask.fields
+    ask.stream = _field(fields, "stream", bool, False)
+    options = _field(fields, "stream_options", StreamOptions, StreamOptions())
+    ask.include_usage, ask.include_dac = bool(options.include_usage), bool(options.include_dac)
+    if "stream_options" in fields and not ask.stream and bytes(fields["stream_options"]) != b"null":
+        raise invalid("stream_options", '"stream_options" goes with "stream": true only.')
+    for name in ("max_completion_tokens", "max_tokens"):
+        asked = _field(fields, name, int, 0)
+        if name in fields and asked < 1 and bytes(fields[name]) != b"null":
+            raise invalid(name, f'"{name}" must be 1 or more, not {asked}.')
+        ask.max_output_tokens = ask.max_output_tokens or asked
+    ask.choices = _field(fields, "n", int, 1)
+    if not 1 <= ask.choices <= 128:
+        raise invalid("n", f'"n" must be between 1 and 128, not {ask.choices}.')
+    for name, low, high in (
+        ("temperature", 0, 2),
+        ("top_p", 0, 1),
+        ("presence_penalty", -2, 2),
+        ("frequency_penalty", -2, 2),
+    ):
+        value: float | None = _field(fields, name, float | None, None)
+        if value is not None and not low <= value <= high:
+            raise invalid(name, f'"{name}" must be between {low} and {high}, not {value:g}.')
+    ask.needs_tools = bool(_field(fields, "tools", list[dict[str, Any]], []))
+    nothing: dict[str, Any] = {}
+    form = _field(fields, "response_format", dict[str, Any], nothing)
+    ask.needs_json = form.get("type") in ("json_object", "json_schema")
+    ask.profile = _field(fields, "routing_profile", str, "")
+    thread = _field(fields, "thread_id", str, "") or _field(fields, "conversation_id", str, "")
+    if len(thread) > 128:
+        raise invalid("thread_id", '"thread_id" has at most 128 characters.')
+    ask.thread_id = thread
+    ask.enable_cache = _field(fields, "enable_cache", bool, False)
+
+
+def join_fields(fields: Mapping[str, msgspec.Raw | bytes]) -> bytes:
+    """A JSON object of raw members, in their order."""
+    return b"{" + b",".join(msgspec.json.encode(key) + b":" + bytes(raw) for key, raw in fields.items()) + b"}"
+
+
+def with_messages(ask: ChatAsk, earlier: Iterable[bytes]) -> bytes:
+    """The body with `earlier` messages put behind its system messages and before its own."""
+    own = [bytes(raw) for raw in _raw_messages.decode(ask.fields["messages"])]
+    heads = 0
+    while heads < len(own) and ask.messages[heads].role in ("system", "developer"):
+        heads += 1
+    joined = b"[" + b",".join([*own[:heads], *earlier, *own[heads:]]) + b"]"
+    return join_fields({**ask.fields, "messages": msgspec.Raw(joined)})
+
+
+def with_system(body: bytes, text: str) -> bytes:
+    """The body with a system message put first."""
+    fields = _top.decode(body)
+    own = [bytes(raw) for raw in _raw_messages.decode(fields["messages"])]
+    line = msgspec.json.encode({"role": "system", "content": text})
+    return join_fields({**fields, "messages": msgspec.Raw(b"[" + b",".join([line, *own]) + b"]")})
+
+
+def raw_messages(ask: ChatAsk) -> list[bytes]:
+    """Every message as it was sent."""
+    return [bytes(raw) for raw in _raw_messages.decode(ask.fields["messages"])]
+
+
+def fingerprint(ask: ChatAsk, body: bytes) -> bytes:
+    """SHA-256 over everything that shapes the answer: every field but those that only shape its delivery."""
+    digest = hashlib.sha256(f"v1\n{ask.model}\n{ask.profile}\n".encode())
+    for key, raw in sorted(_top.decode(body).items()):
+        if key not in _SHAPES_NOTHING:
+            digest.update(key.encode() + b"\0" + hashlib.sha256(bytes(raw)).digest())
+    return digest.digest()
+
+
+def text_of(message: ChatMessage) -> str:
+    """The readable text of a message."""
+    if isinstance(message.content, str):
+        return message.content
+    parts = message.content or ()
+    return "\n".join(str(part.get("text", "")) for part in parts if part.get("type") == "text")
+
+
+def usage_object(usage: Usage) -> dict[str, Any]:
+    """OpenAI's usage from the disjoint buckets."""
+    prompt = usage.input_tokens + usage.input_cached_tokens + usage.cache_write_tokens
+    completion = usage.output_tokens + usage.reasoning_tokens
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": usage.input_cached_tokens, "audio_tokens": 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": usage.reasoning_tokens,
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }
+
+
+def completion(request_id: str, model: str, text: str, tool_calls_json: str, finish_reason: str, usage: Usage) -> bytes:
+    """A whole chat.completion document."""
+    message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None, "annotations": []}
+    if tool_calls_json:
+        message["tool_calls"] = msgspec.json.decode(tool_calls_json)
+        message["content"] = text or None
+    return msgspec.json.encode(
+        {
+            "id": f"chatcmpl-{request_id}",
+            "object": "chat.completion",
+            "created": int(time.time()),
+            "model": model,
+            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason or "stop"}],
+            "usage": usage_object(usage),
+        }
+    )
+
+
+def chunk(request_id: str, model: str, choices: list[dict[str, Any]], extra: Mapping[str, Any] | None = None) -> bytes:
+    """One stream event."""
+    body = {
+        "id": f"chatcmpl-{request_id}",
+        "object": "chat.completion.chunk",
+        "created": int(time.time()),
+        "model": model,
+        "choices": choices,
+    }
+    return b"data: " + msgspec.json.encode({**body, **(extra or {})}) + b"\n\n"
+
+
+def replay(document: bytes, request_id: str, *, include_usage: bool) -> bytes:
+    """A stored chat.completion as the events of a stream, without [DONE]."""
+    stored = msgspec.json.decode(document)
+    events = []
+    for choice in stored.get("choices", ()):
+        message, index = choice.get("message", {}), choice.get("index", 0)
+        delta: dict[str, Any] = {"role": "assistant", "content": message.get("content") or ""}
+        if message.get("tool_calls"):
+            delta["tool_calls"] = [{"index": number, **one} for number, one in enumerate(message["tool_calls"])]
+        for part, reason in ((delta, None), ({}, choice.get("finish_reason"))):
+            item = {"index": index, "delta": part, "logprobs": None, "finish_reason": reason}
+            events.append(chunk(request_id, stored.get("model", ""), [item]))
+    if include_usage and stored.get("usage"):
+        events.append(chunk(request_id, stored.get("model", ""), [], {"usage": stored["usage"]}))
+    return b"".join(events)
+
+
+def delta_text_bytes(frames: Iterable[bytes]) -> int:
+    """How many bytes of answer text some stream events carry (for counting when the caller left)."""
+    total = 0
+    for data in frames:
+        for line in data.split(b"\n"):
+            if not line.startswith(b"data: {"):
+                continue
+            try:
+                event = msgspec.json.decode(line[6:])
+            except msgspec.DecodeError:
+                continue
+            for choice in event.get("choices") or ():
+                delta = choice.get("delta") or {}
+                total += len((delta.get("content") or "").encode())
+                for made in delta.get("tool_calls") or ():
+                    total += len(str((made.get("function") or {}).get("arguments") or "").encode())
+    return total
+
+
+def too_large(limit: int) -> MeshError:
+    """TOO_LARGE for a body over `limit` bytes."""
+    return MeshError(
+        Reason.TOO_LARGE,
+        f"The body is larger than {limit / 1048576:g} MiB. Send less, or raise gateway.max_body_bytes.",
+        metadata={"field": "body"},
+    )
+
+
+def plain_message(role: str, text: str) -> bytes:
+    """A message of plain text."""
+    return msgspec.json.encode({"role": role, "content": text})
+
+
+def assistant_message(text: str, tool_calls_json: str) -> str:
+    """An assistant's message with tool calls."""
+    calls = msgspec.json.decode(tool_calls_json)
+    return msgspec.json.encode({"role": "assistant", "content": text or None, "tool_calls": calls}).decode()

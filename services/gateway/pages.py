@@ -1,0 +1,209 @@
+"""The small pages beside chat: models in OpenAI's form, health, readiness, metrics, what this is, and the docs."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any
+
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from dac.router.v1.catalog_pb2 import GetModelRequest, ListModelsRequest, Model
+from dac.router.v1.catalog_pb2_grpc import CatalogServiceStub
+from dac.router.v1.router_pb2 import GetStatusRequest
+from dac.router.v1.router_pb2_grpc import RouterServiceStub
+from mesh import telemetry
+from mesh.call import acting_as
+from mesh.errors import MeshError, Reason, invalid
+from services.gateway.callers import Callers
+
+VERSION = metadata.version("dac")
+PARTS = ("router", "provider", "budget", "memory", "audit")
+PART_TIMEOUT_S = 2.0
+STARTED = time.time()
+
+
+class Pages:
+    """Handlers for Starlette."""
+
+    def __init__(
+        self,
+        channel_to: Callable[[str], grpc.aio.Channel],
+        callers: Callers,
+        *,
+        openapi: Callable[[], dict[str, Any]],
+        docs: Callable[[dict[str, Any]], str],
+        metrics_public: bool,
+    ) -> None:
+        self._channel_to, self._callers = channel_to, callers
+        self._catalog = CatalogServiceStub(channel_to("router"))
+        self._router = RouterServiceStub(channel_to("router"))
+        self._openapi, self._docs, self._metrics_public = openapi, docs, metrics_public
+        self._document: dict[str, Any] | None = None
+
+    def routes(self) -> list[Route]:
+        """All of them. Literal paths stand before /v1/models/{id}."""
+        return [
+            Route("/", self.home, methods=["GET"]),
+            Route("/live", self.live, methods=["GET"]),
+            Route("/ready", self.ready, methods=["GET"]),
+            Route("/health", self.health, methods=["GET"]),
+            Route("/info", self.info, methods=["GET"]),
+            Route("/metrics", self.metrics, methods=["GET"]),
+            Route("/openapi.json", self.openapi, methods=["GET"]),
+            Route("/docs", self.docs, methods=["GET"]),
+            Route("/v1/models", self.models, methods=["GET"]),
+            Route("/v1/models/{model_id:path}", self.model, methods=["GET"]),
+        ]
+
+    async def home(self, request: Request) -> Response:
+        """The docs are the front door."""
+        return RedirectResponse("/docs")
+
+    async def live(self, request: Request) -> Response:
+        """The process answers."""
+        return JSONResponse({"status": "live"})
+
+    async def _part(self, name: str) -> dict[str, Any]:
+        started = time.perf_counter()
+        stub = health_pb2_grpc.HealthStub(self._channel_to(name))
+        try:
+            check = health_pb2.HealthCheckRequest(service=name)
+            answer = await stub.Check(check, timeout=PART_TIMEOUT_S)
+            serving = answer.status == health_pb2.HealthCheckResponse.SERVING
+            state = {"status": "up" if serving else "down"}
+        except MeshError as error:
+            state = {"status": "down", "message": error.message}
+        return {**state, "latency_ms": round((time.perf_counter() - started) * 1e3, 2)}
+
+    async def _parts(self) -> dict[str, Any]:
+        states = await asyncio.gather(*(self._part(name) for name in PARTS))
+        parts = dict(zip(PARTS, states, strict=True))
+        parts["database"] = {"status": "up" if self._callers.fresh() else "down"}
+        return parts
+
+    async def health(self, request: Request) -> Response:
+        """Every part with its state and latency; 200 also when something that is not needed is down."""
+        parts = await self._parts()
+        down = sorted(name for name, part in parts.items() if part["status"] != "up")
+        status = "healthy" if not down else "degraded"
+        return JSONResponse({"status": status, "down": down, "parts": parts, "version": VERSION})
+
+    async def ready(self, request: Request) -> Response:
+        """200 only when a chat would be answered: its parts are up and a model is there."""
+        parts = await self._parts()
+        missing = [name for name in ("router", "provider", "budget", "database") if parts[name]["status"] != "up"]
+        if not missing:
+            with acting_as("gateway"):
+                try:
+                    status = await self._router.GetStatus(GetStatusRequest(), timeout=PART_TIMEOUT_S)
+                    if not status.models_available:
+                        missing.append("models")
+                except MeshError:
+                    missing.append("router")
+        code = 503 if missing else 200
+        return JSONResponse({"status": "not ready" if missing else "ready", "missing": missing}, code)
+
+    async def info(self, request: Request) -> Response:
+        """What this is."""
+        return JSONResponse(
+            {
+                "name": "DAC",
+                "version": VERSION,
+                "uptime_s": round(time.time() - STARTED, 1),
+                "services": ["gateway", *PARTS],
+                "docs": "/docs",
+                "openapi": "/openapi.json",
+            }
+        )
+
+    async def metrics(self, request: Request) -> Response:
+        """Prometheus' text format."""
+        if not self._metrics_public:
+            await self._callers.authenticate_header(request.headers.get("authorization", ""))
+        return Response(telemetry.metrics_page(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    def _described(self) -> dict[str, Any]:
+        if self._document is None:
+            self._document = self._openapi()
+        return self._document
+
+    async def openapi(self, request: Request) -> Response:
+        """The OpenAPI document, made from the same descriptors as the routes."""
+        return JSONResponse(self._described())
+
+    async def docs(self, request: Request) -> Response:
+        """The API on one page."""
+        return HTMLResponse(self._docs(self._described()))
+
+    async def _identified(self, request: Request) -> None:
+        exchange = request.scope["state"]["exchange"]
+        caller = await self._callers.authenticate_header(request.headers.get("authorization", ""))
+        exchange.identify(caller, 30.0)
+
+    async def models(self, request: Request) -> Response:
+        """GET /v1/models in OpenAI's form, with DAC's figures beside it."""
+        await self._identified(request)
+        query = request.query_params
+        known = {"provider", "capability", "min_context", "max_price", "include_unavailable"}
+        for key in query:
+            if key not in known:
+                raise invalid(key, f'There is no filter "{key}": use {", ".join(sorted(known))}.')
+        asked = ListModelsRequest(
+            page_size=1000,
+            provider=query.get("provider", ""),
+            capability=query.get("capability", ""),
+            min_context_tokens=_number(query.get("min_context"), "min_context"),
+            max_output_nano_usd_per_mtok=_number(query.get("max_price"), "max_price", scale=1_000_000_000),
+            include_unavailable=query.get("include_unavailable", "") in ("1", "true"),
+        )
+        listed = await self._catalog.ListModels(asked)
+        return JSONResponse({"object": "list", "data": [_model_object(model) for model in listed.models]})
+
+    async def model(self, request: Request) -> Response:
+        """One model in OpenAI's form."""
+        await self._identified(request)
+        found = await self._catalog.GetModel(GetModelRequest(model=request.path_params["model_id"]))
+        return JSONResponse(_model_object(found.model))
+
+
+def _number(text: str | None, name: str, scale: int = 1) -> int:
+    if not text:
+        return 0
+    try:
+        return int(float(text) * scale)
+    except (ValueError, OverflowError):
+        raise invalid(name, f'"{name}" must be a number, not "{text}".') from None
+
+
+def _model_object(model: Model) -> dict[str, Any]:
+    price = None
+    if model.HasField("input_nano_usd_per_mtok"):
+        price = {
+            "input_usd_per_mtok": model.input_nano_usd_per_mtok / 1e9,
+            "output_usd_per_mtok": model.output_nano_usd_per_mtok / 1e9,
+        }
+    return {
+        "id": model.model,
+        "object": "model",
+        "created": 1_700_000_000,
+        "owned_by": model.provider,
+        "context_tokens": model.context_tokens,
+        "capabilities": list(model.capabilities),
+        "quality": round(model.quality, 4),
+        "price": price,
+        "available": model.available,
+        "class": model.model_class,
+    }
+
+
+async def not_found(request: Request, _: Exception) -> Response:
+    """A path nobody serves."""
+    raise MeshError(
+        Reason.UNIMPLEMENTED,
+        f"{request.method} {request.url.path} is not served here. The paths are listed at /docs.",
+    )

@@ -1,0 +1,239 @@
+"""The gateway's servicers and its servers: HTTP for everybody, gRPC for callers with an API key."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import AsyncIterator
+
+import grpc.aio
+import msgspec
+import uvicorn
+from starlette.applications import Starlette
+
+from dac.gateway.v1 import chat_pb2, chat_pb2_grpc, identity_pb2_grpc
+from dac.type.v1.chat_pb2 import Frames
+from mesh import call as calls
+from mesh.errors import MeshError, Reason, invalid
+from mesh.service import Context
+from services.gateway import docs_page, openai_wire, openapi, transcoder
+from services.gateway.callers import Callers
+from services.gateway.config import GatewayConfig
+from services.gateway.edge import Edge
+from services.gateway.grpc_edge import GrpcEdge
+from services.gateway.identity import Identity
+from services.gateway.identity_server import IdentityServicer
+from services.gateway.pages import Pages, not_found
+from services.gateway.pipeline import DONE, ChatRun, Done, Head, Pipeline, Stubs
+from services.gateway.settlement import Settlements
+from services.gateway.store import PostgresStore
+
+_log = logging.getLogger("dac.gateway")
+
+
+class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
+    """ChatService over the pipeline."""
+
+    def __init__(self, pipeline: Pipeline, callers: Callers, config: GatewayConfig) -> None:
+        self._pipeline, self._callers, self._config = pipeline, callers, config
+
+    async def Chat(
+        self,
+        request: chat_pb2.ChatRequest,
+        context: grpc.aio.ServicerContext[chat_pb2.ChatRequest, chat_pb2.ChatResponse],
+    ) -> AsyncIterator[chat_pb2.ChatResponse]:
+        """Answers one chat."""
+        call = calls.current()
+        caller = self._callers.of_principal(calls.require_principal(), call.signed_principal)
+        ask = openai_wire.parse_chat(_body_of(request), max_depth=self._config.max_body_depth)
+        ask.thread_id = request.thread_id or ask.thread_id
+        ask.profile = request.profile or ask.profile
+        ask.enable_cache = request.enable_cache or ask.enable_cache
+        if call.deadline is None:
+            call.deadline = time.monotonic() + self._config.request_timeout_s
+        run = ChatRun(self._pipeline, ask, caller, call, client_request_id=request.client_request_id[:128])
+        events = run.events()
+        try:
+            async for event in events:
+                if isinstance(event, bytes):
+                    count = event.count(b"\n\n") if ask.stream else 1
+                    yield chat_pb2.ChatResponse(frames=Frames(data=event, events=count))
+                elif isinstance(event, Head):
+                    head = chat_pb2.Head(
+                        request_id=call.request_id, model=event.model, provider=event.provider, route=event.route
+                    )
+                    yield chat_pb2.ChatResponse(head=head)
+                elif isinstance(event, Done):
+                    if ask.stream:
+                        yield chat_pb2.ChatResponse(frames=Frames(data=DONE, events=1))
+                    yield chat_pb2.ChatResponse(
+                        finish=chat_pb2.Finish(
+                            usage=event.usage,
+                            usage_source=event.usage_source,  # type: ignore[arg-type]
+                            finish_reason=event.finish_reason,
+                            cost_nano_usd=event.cost_nano_usd or 0,
+                            text=event.text,
+                        )
+                    )
+        finally:
+            await events.aclose()
+
+
+def _body_of(request: chat_pb2.ChatRequest) -> bytes:
+    """The request's body in OpenAI's form. Raises INVALID_REQUEST without one."""
+    kind = request.WhichOneof("input")
+    if kind == "openai_json":
+        return request.openai_json
+    if kind != "typed":
+        raise invalid("input", "Send openai_json or typed.")
+    typed = request.typed
+    body = {
+        "model": typed.model,
+        "messages": [{"role": one.role, "content": one.content} for one in typed.messages],
+        "stream": typed.stream,
+    }
+    if typed.HasField("temperature"):
+        body["temperature"] = typed.temperature
+    if typed.max_output_tokens:
+        body["max_completion_tokens"] = typed.max_output_tokens
+    return msgspec.json.encode(body)
+
+
+class GatewayService:
+    """The gateway as the mesh sees it."""
+
+    def __init__(self, context: Context) -> None:
+        assert context.database is not None
+        config: GatewayConfig = context.config
+        self._config, self._context = config, context
+        store = PostgresStore(context.database)
+        anonymous = config.auth == "off"
+        self.callers = Callers(store, context.signer, context.keyring, anonymous=anonymous)
+        self.identity = Identity(store, context.keyring, context.channel_to, data_dir=context.data_dir)
+        stubs = Stubs(context.channel_to)
+        self.settlements = Settlements(stubs.budget, timeout_s=config.commit_timeout_s)
+        self.pipeline = Pipeline(stubs, self.settlements)
+        self._bindings = transcoder.bindings()
+        pages = Pages(
+            context.channel_to,
+            self.callers,
+            openapi=lambda: openapi.document(self._bindings),
+            docs=docs_page.page,
+            metrics_public=config.metrics_public,
+        )
+        api = transcoder.routes(self._bindings, context.channel_to, self.callers)
+        other = Starlette(routes=[*pages.routes(), *api], exception_handlers={404: not_found, 405: not_found})
+        self.edge = Edge(config, self.callers, self.pipeline, other)
+        self._http: uvicorn.Server | None = None
+        self._grpc: grpc.aio.Server | None = None
+        self._serving: asyncio.Task[None] | None = None
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Adds ChatService and IdentityService."""
+        chat_pb2_grpc.add_ChatServiceServicer_to_server(ChatServicer(self.pipeline, self.callers, self._config), server)
+        identity_pb2_grpc.add_IdentityServiceServicer_to_server(IdentityServicer(self.identity), server)
+
+    async def start(self) -> None:
+        """Makes sure of the first organisation and key, then opens the ports."""
+        first_key = await self.identity.bootstrap(self._config.bootstrap_api_key)
+        if first_key is not None and self._config.bootstrap_result_file is not None:
+            self._config.bootstrap_result_file.touch(0o600)
+            self._config.bootstrap_result_file.write_text(first_key)
+        await self.callers.start()
+        await self.identity.start()
+        await self._start_http()
+        if self._config.grpc_port:
+            await self._start_grpc()
+
+    async def _start_http(self) -> None:
+        config = self._config
+        listener = bind(
+            config.http_host, config.http_port, reuse=config.reuse_port, flag="--http-port", variable="DAC_HTTP_PORT"
+        )
+        self._http = uvicorn.Server(
+            uvicorn.Config(
+                self.edge,  # type: ignore[arg-type]
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                date_header=False,
+                timeout_keep_alive=75,
+                timeout_graceful_shutdown=30,
+                backlog=2048,
+            )
+        )
+        self._http.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+        self._serving = asyncio.create_task(self._http._serve([listener]))
+        while not self._http.started and not self._serving.done():
+            await asyncio.sleep(0.005)
+        if self._serving.done():
+            self._serving.result()
+
+    async def _start_grpc(self) -> None:
+        config = self._config
+        handler = GrpcEdge(self._bindings, self._context.channel_to, self.callers)
+        options = [
+            ("grpc.max_receive_message_length", 12 * 1024 * 1024),
+            ("grpc.max_send_message_length", 12 * 1024 * 1024),
+            ("grpc.so_reuseport", int(config.reuse_port)),
+            ("grpc.max_metadata_size", 32 * 1024),
+        ]
+        self._grpc = grpc.aio.server(options=options)
+        self._grpc.add_generic_rpc_handlers((handler,))
+        try:
+            self._grpc.add_insecure_port(f"{config.grpc_host}:{config.grpc_port}")
+        except RuntimeError:
+            raise port_taken(config.grpc_port, "--grpc-port", "DAC_GRPC_PORT") from None
+        await self._grpc.start()
+
+    async def close(self) -> None:
+        """Takes no more, lets running requests finish, and waits until their records are stored."""
+        if self._http is not None and self._serving is not None:
+            self._http.should_exit = True
+            await asyncio.wait([self._serving])
+        if self._grpc is not None:
+            await self._grpc.stop(30)
+        await self.settlements.drain(30)
+        await self.identity.close()
+        await self.callers.close()
+
+    async def health(self) -> None:
+        """Raises UNAVAILABLE when keys cannot be checked."""
+        if not self.callers.fresh():
+            raise MeshError(Reason.UNAVAILABLE, "The key database is not reachable.")
+
+
+def port_taken(port: int, flag: str, variable: str) -> MeshError:
+    """FAILED_PRECONDITION naming the port and how to choose another."""
+    return MeshError(
+        Reason.FAILED_PRECONDITION,
+        f"Port {port} is taken by another program. Choose another with {flag} PORT or {variable}=PORT.",
+        metadata={"port": str(port)},
+    )
+
+
+def bind(host: str, port: int, *, reuse: bool, flag: str, variable: str) -> socket.socket:
+    """A listening socket. Raises FAILED_PRECONDITION when the port is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if reuse:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError:
+        listener.close()
+        raise port_taken(port, flag, variable) from None
+    listener.setblocking(False)
+    return listener
+
+
+def build(context: Context) -> GatewayService:
+    """The gateway from its context."""
+    return GatewayService(context)

@@ -1,0 +1,68 @@
+"""After the last byte: one Commit (or Release) a request, in a task of its own, tried until it is stored."""
+
+import asyncio
+import logging
+import time
+
+from dac.budget.v1.budget_pb2 import CommitRequest, ReleaseRequest
+from dac.budget.v1.budget_pb2_grpc import BudgetServiceStub
+from mesh import call as calls
+from mesh.call import Call
+from mesh.errors import MeshError, Reason
+from services.gateway.callers import Caller
+
+_log = logging.getLogger("dac.gateway.settlement")
+FIRST_WAIT_S = 0.1
+LONGEST_WAIT_S = 5.0
+_FINAL = frozenset(
+    {
+        Reason.RESERVATION_INVALID,
+        Reason.REQUEST_ID_CONFLICT,
+        Reason.INVALID_REQUEST,
+        Reason.PERMISSION_DENIED,
+        Reason.NOT_FOUND,
+    }
+)
+
+
+class Settlements:
+    """Stores request records with budget. `drain` waits for all that were handed in."""
+
+    def __init__(self, budget: BudgetServiceStub, *, timeout_s: float) -> None:
+        self._budget, self._timeout_s = budget, timeout_s
+        self._running: set[asyncio.Task[None]] = set()
+
+    def submit(self, message: CommitRequest | ReleaseRequest, caller: Caller) -> None:
+        """Takes over a record; returns at once."""
+        task = asyncio.create_task(self._settle(message, caller))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _settle(self, message: CommitRequest | ReleaseRequest, caller: Caller) -> None:
+        wait_s = FIRST_WAIT_S
+        while True:
+            deadline = time.monotonic() + self._timeout_s
+            record = message.record
+            calls.enter(Call(record.request_id, caller.principal, caller.signed(), deadline, record.trace_id))
+            try:
+                if isinstance(message, CommitRequest):
+                    await self._budget.Commit(message)
+                else:
+                    await self._budget.Release(message)
+                return
+            except MeshError as error:
+                if error.reason in _FINAL:
+                    _log.error("the record of request %s was refused: %s", record.request_id, error.message)
+                    return
+                _log.warning("storing the record of request %s: %s; trying again", record.request_id, error.message)
+            await asyncio.sleep(wait_s)
+            wait_s = min(wait_s * 2, LONGEST_WAIT_S)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Waits for everything handed in. What is not stored then is resolved by budget's sweeper."""
+        if self._running:
+            _, left = await asyncio.wait(self._running, timeout=timeout_s)
+            for task in left:
+                task.cancel()
+            if left:
+                _log.error("%d request records were not stored in time; the sweeper will resolve them", len(left))

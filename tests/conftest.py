@@ -1,0 +1,98 @@
+"""Fixtures on real servers: one PostgreSQL per test process, one migrated database in it."""
+
+import dataclasses
+import pathlib
+import secrets
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+import pytest
+
+from mesh.embedded import EmbeddedPostgres
+from mesh.ids import uuid7
+from mesh.migrate import bootstrap, migrate, role_of, with_login
+from mesh.postgres import Database
+
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+
+
+@dataclasses.dataclass(frozen=True)
+class Migrated:
+    """A database with the schemas of `services`, and who may log in to it."""
+
+    superuser_dsn: str
+    """An administrator in this database."""
+    owner_dsn: str
+    """dac_owner."""
+    services: dict[str, pathlib.Path]
+    """Migration folder by service."""
+    passwords: dict[str, str]
+
+    def dsn(self, service: str) -> str:
+        """Where dac_<service> logs in."""
+        return with_login(self.owner_dsn, role_of(service), self.passwords[service])
+
+
+@pytest.fixture(scope="session")
+def all_services() -> dict[str, pathlib.Path]:
+    """Every service that has a package, by name, with its migrations folder."""
+    folders = sorted((REPOSITORY / "services").iterdir())
+    return {f.name: f / "migrations" for f in folders if f.is_dir() and f.name.isidentifier() and f.name[0] != "_"}
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A running server of this test process."""
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("pg"), durable=False)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def make_database(postgres_server: EmbeddedPostgres) -> Callable[..., Awaitable[Migrated]]:
+    """Factory: `await make_database(services)` → a fresh migrated database. Roles are shared by the whole server."""
+    # One password per role for the life of the server, or a second database would lock the first one's users out.
+    passwords: dict[str, str] = defaultdict(lambda: secrets.token_hex(16))
+    owner_password = secrets.token_hex(16)
+
+    async def make(services: dict[str, pathlib.Path], *, migrated: bool = True) -> Migrated:
+        name = f"dac_{secrets.token_hex(4)}"
+        owner_dsn = await bootstrap(postgres_server.superuser_dsn, owner_password, name)
+        chosen = {service: passwords[service] for service in services}
+        if migrated:
+            await migrate(owner_dsn, services, chosen)
+        superuser_dsn = postgres_server.superuser_dsn.replace("@/postgres?", f"@/{name}?")
+        return Migrated(superuser_dsn, owner_dsn, services, chosen)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+async def migrated(
+    make_database: Callable[..., Awaitable[Migrated]], all_services: dict[str, pathlib.Path]
+) -> Migrated:
+    """The database with every service's schema, shared by the tests of this process: use a fresh `org_id` each."""
+    return await make_database(all_services)
+
+
+@pytest.fixture
+async def database_for(migrated: Migrated) -> AsyncIterator[Callable[..., Awaitable[Database]]]:
+    """Factory: `await database_for("budget")` → an opened Database as that service; closed after the test."""
+    opened: list[Database] = []
+
+    async def open_for(service: str, **options: int) -> Database:
+        database = Database(migrated.dsn(service), service, **options)  # type: ignore[arg-type]
+        await database.open()
+        opened.append(database)
+        return database
+
+    yield open_for
+    for database in opened:
+        await database.close()
+
+
+@pytest.fixture
+def org_id() -> str:
+    """A fresh organisation."""
+    return uuid7()
