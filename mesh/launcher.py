@@ -18,6 +18,7 @@ import socket
 import sys
 import tempfile
 import time
+import urllib.parse
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
@@ -106,7 +107,8 @@ class Launcher:
         if mesh.database_url is not None:
             owner = (mesh.database_owner_url or mesh.database_url).reveal()
             check_database_url(mesh.database_url)
-            await migrate(owner, folders, None)
+            login = urllib.parse.urlsplit(mesh.database_url.reveal()).username
+            await migrate(owner, folders, None, runtime_login=login)
             self.say(f"✓ your PostgreSQL is migrated in {time.monotonic() - started:.1f} s")
             return
         root = self.data_dir / "postgres"

@@ -32,11 +32,17 @@ def set_up(level: str, form: str, service: str) -> None:
         structlog.stdlib.PositionalArgumentsFormatter(),
     ]
     renderer: Any = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
     after: list[Any] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     if as_json:
-        after.append(structlog.processors.dict_tracebacks)
+        # Without locals: they hold keys and prompts.
+        transformer = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        after.append(structlog.processors.ExceptionRenderer(transformer))
     formatter = structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[*after, renderer])
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)

@@ -47,7 +47,8 @@ def details_of(error: MeshError) -> bytes:
         packed.append(any_pb2.Any())
         packed[-1].Pack(retry)
     code: int = code_of(error).value[0]
-    return status_pb2.Status(code=code, message=error.message, details=packed).SerializeToString()
+    told: bytes = status_pb2.Status(code=code, message=error.message, details=packed).SerializeToString()
+    return told
 
 
 def from_exception(error: BaseException, where: str) -> MeshError:

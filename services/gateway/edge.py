@@ -14,10 +14,11 @@ from mesh.ids import uuid7
 from mesh.status import from_exception
 from services.gateway import openai_wire
 from services.gateway.callers import Caller, Callers
+from services.gateway.chat_run import ChatRun, usd
 from services.gateway.config import GatewayConfig
 from services.gateway.failures import error_body, error_event, error_headers, http_status
 from services.gateway.openai_wire import ChatAsk
-from services.gateway.pipeline import DONE, ChatRun, Done, Head, Pipeline, ProviderRefusal, usd
+from services.gateway.pipeline import DONE, Done, Head, Pipeline, ProviderRefusal
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -86,12 +87,10 @@ class Edge:
         request.route = "other"
         try:
             await self._other(request.scope, request.bounded_receive(self._config.max_body_bytes), request.send_wrapped)
-        except MeshError as error:
-            await request.fail(error)
         except Exception as error:
-            if request.status:
-                raise
-            await request.fail(from_exception(error, request.scope["path"]))
+            named = from_exception(error, request.route)
+            if not request.status:
+                await request.fail(named)
 
     async def _chat(self, request: "Exchange") -> None:
         request.route = CHAT_PATH

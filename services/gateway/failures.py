@@ -1,4 +1,4 @@
-"""Failures as HTTP callers see them: OpenAI's error body, the right status, and headers that tell clients what to do."""
+"""Failures as HTTP callers see them: OpenAI's error body, the right status, headers that tell what to do."""
 
 from collections.abc import Mapping
 

@@ -19,7 +19,9 @@ from dac.router.v1.router_pb2_grpc import RouterServiceStub
 from mesh import telemetry
 from mesh.call import acting_as
 from mesh.errors import MeshError, Reason, invalid
+from mesh.status import from_exception
 from services.gateway.callers import Callers
+from services.gateway.failures import error_body, error_headers, http_status
 
 VERSION = metadata.version("dac")
 PARTS = ("router", "provider", "budget", "memory", "audit")
@@ -203,7 +205,19 @@ def _model_object(model: Model) -> dict[str, Any]:
 
 async def not_found(request: Request, _: Exception) -> Response:
     """A path nobody serves."""
-    raise MeshError(
-        Reason.UNIMPLEMENTED,
-        f"{request.method} {request.url.path} is not served here. The paths are listed at /docs.",
+    path = request.url.path[:200]
+    return failed(
+        MeshError(Reason.UNIMPLEMENTED, f"{request.method} {path} is not served here. The paths are listed at /docs.")
     )
+
+
+async def named_failure(_: Request, error: Exception) -> Response:
+    """A failure of a route in OpenAI's form."""
+    return failed(error if isinstance(error, MeshError) else from_exception(error, "a page"))
+
+
+def failed(error: MeshError) -> Response:
+    """A failure as a response."""
+    telemetry.ERRORS.labels(error.reason.name.lower()).inc()
+    headers = {key.decode(): value.decode() for key, value in error_headers(error)}
+    return Response(error_body(error), http_status(error), headers, "application/json")

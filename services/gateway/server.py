@@ -20,13 +20,14 @@ from mesh.errors import MeshError, Reason, invalid
 from mesh.service import Context
 from services.gateway import docs_page, openai_wire, openapi, transcoder
 from services.gateway.callers import Callers
+from services.gateway.chat_run import ChatRun
 from services.gateway.config import GatewayConfig
 from services.gateway.edge import Edge
 from services.gateway.grpc_edge import GrpcEdge
 from services.gateway.identity import Identity
-from services.gateway.identity_server import IdentityServicer
-from services.gateway.pages import Pages, not_found
-from services.gateway.pipeline import DONE, ChatRun, Done, Head, Pipeline, Stubs
+from services.gateway.identity_server import IdentityServicer, append_to_audit, describe
+from services.gateway.pages import Pages, named_failure, not_found
+from services.gateway.pipeline import DONE, Done, Head, Pipeline, Stubs
 from services.gateway.settlement import Settlements
 from services.gateway.store import PostgresStore
 
@@ -111,7 +112,13 @@ class GatewayService:
         store = PostgresStore(context.database)
         anonymous = config.auth == "off"
         self.callers = Callers(store, context.signer, context.keyring, anonymous=anonymous)
-        self.identity = Identity(store, context.keyring, context.channel_to, data_dir=context.data_dir)
+        self.identity = Identity(
+            store,
+            context.keyring,
+            describe=describe,
+            append=append_to_audit(context.channel_to),
+            secrets_dir=context.data_dir / "secrets",
+        )
         stubs = Stubs(context.channel_to)
         self.settlements = Settlements(stubs.budget, timeout_s=config.commit_timeout_s)
         self.pipeline = Pipeline(stubs, self.settlements)
@@ -124,7 +131,10 @@ class GatewayService:
             metrics_public=config.metrics_public,
         )
         api = transcoder.routes(self._bindings, context.channel_to, self.callers)
-        other = Starlette(routes=[*pages.routes(), *api], exception_handlers={404: not_found, 405: not_found})
+        other = Starlette(
+            routes=[*pages.routes(), *api],
+            exception_handlers={404: not_found, 405: not_found, MeshError: named_failure},
+        )
         self.edge = Edge(config, self.callers, self.pipeline, other)
         self._http: uvicorn.Server | None = None
         self._grpc: grpc.aio.Server | None = None
@@ -141,6 +151,7 @@ class GatewayService:
         if first_key is not None and self._config.bootstrap_result_file is not None:
             self._config.bootstrap_result_file.touch(0o600)
             self._config.bootstrap_result_file.write_text(first_key)
+        self.callers.set_operator(self.identity.operator_token, self.identity.default_org_id)
         await self.callers.start()
         await self.identity.start()
         await self._start_http()
@@ -154,7 +165,7 @@ class GatewayService:
         )
         self._http = uvicorn.Server(
             uvicorn.Config(
-                self.edge,  # type: ignore[arg-type]
+                self.edge,
                 http="httptools",
                 ws="none",
                 lifespan="off",

@@ -3,13 +3,17 @@
 import asyncio
 import logging
 import time
+from typing import TYPE_CHECKING
 
-from dac.budget.v1.budget_pb2 import CommitRequest, ReleaseRequest
-from dac.budget.v1.budget_pb2_grpc import BudgetServiceStub
+from dac.budget.v1.budget_pb2 import CommitRequest, ReleaseRequest, ReserveResponse
+from dac.type.v1.record_pb2 import RequestRecord
 from mesh import call as calls
 from mesh.call import Call
 from mesh.errors import MeshError, Reason
 from services.gateway.callers import Caller
+
+if TYPE_CHECKING:
+    from dac.budget.v1.budget_pb2_grpc import BudgetServiceAsyncStub
 
 _log = logging.getLogger("dac.gateway.settlement")
 FIRST_WAIT_S = 0.1
@@ -28,7 +32,7 @@ _FINAL = frozenset(
 class Settlements:
     """Stores request records with budget. `drain` waits for all that were handed in."""
 
-    def __init__(self, budget: BudgetServiceStub, *, timeout_s: float) -> None:
+    def __init__(self, budget: "BudgetServiceAsyncStub", *, timeout_s: float) -> None:
         self._budget, self._timeout_s = budget, timeout_s
         self._running: set[asyncio.Task[None]] = set()
 
@@ -37,6 +41,25 @@ class Settlements:
         task = asyncio.create_task(self._settle(message, caller))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+
+    def release(self, reserving: "asyncio.Future[ReserveResponse]", record: RequestRecord, caller: Caller) -> None:
+        """Frees a reservation of which nothing was sent, once it is known; without one only the record is stored."""
+        task = asyncio.create_task(self._release(reserving, record, caller))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _release(
+        self, reserving: "asyncio.Future[ReserveResponse]", record: RequestRecord, caller: Caller
+    ) -> None:
+        try:
+            held = await reserving
+        except (MeshError, asyncio.CancelledError):
+            await self._settle(CommitRequest(record=record), caller)
+            return
+        message = ReleaseRequest(
+            reservation_id=held.reservation_id, reservation_secret=held.reservation_secret, record=record
+        )
+        await self._settle(message, caller)
 
     async def _settle(self, message: CommitRequest | ReleaseRequest, caller: Caller) -> None:
         wait_s = FIRST_WAIT_S

@@ -1,0 +1,171 @@
+"""`dac explain`: the whole story of one request."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from mesh.cli.client import Client, segment
+from mesh.cli.output import (
+    AsJson,
+    Url,
+    aligned,
+    clean,
+    command,
+    elapsed_ms,
+    enum_word,
+    get,
+    local_time,
+    milliseconds,
+    money,
+    print_json,
+)
+
+STAGES = ("authenticate", "context", "cache", "route", "reserve", "generate", "save")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    command(app, "explain")(explain)
+
+
+def explain(
+    request_id: Annotated[str, typer.Argument(help="The header x-dac-request-id, or a line of `dac logs`.")],
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what happened to a request: route, attempts, cache, charge, time, outcome.
+
+    Example: dac explain 0192f3c4-7b1e-7c3a-9f00-5a6b7c8d9e0f
+    """
+    answer = Client(url).call("GET", f"/v1/requests/{segment(request_id)}")
+    if as_json:
+        print_json(answer)
+    else:
+        print(clean("\n".join(story(answer.get("request") or {}))))
+
+
+def story(record: dict[str, Any]) -> Iterator[str]:
+    """A request's record as lines for people."""
+    yield f"Request {record.get('request_id', '?')}"
+    yield from _indent(_asked(record))
+    yield from _section("Route", _route(record.get("route") or {}))
+    yield from _section("Attempts", _attempts(record))
+    yield from _section("Cache", _cache(record))
+    yield from _section("Charge", _charge(record))
+    yield from _section("Time", _time(record))
+    yield from _section("Outcome", _outcome(record))
+
+
+def _indent(lines: Iterator[str]) -> Iterator[str]:
+    return (f"  {line}" if line else "" for line in lines)
+
+
+def _section(title: str, lines: Iterator[str]) -> Iterator[str]:
+    yield ""
+    yield title
+    yield from _indent(lines)
+
+
+def _asked(record: dict[str, Any]) -> Iterator[str]:
+    yield f"asked      {record.get('asked_model') or '?'}, {'streamed' if record.get('stream') else 'not streamed'}"
+    yield f"when       {local_time(record.get('started_at'))}"
+    features = record.get("features") or {}
+    if features:
+        seen = [str(features[name]) for name in ("intent", "language") if features.get(name)]
+        seen += [f"about {features['input_tokens_estimated']} tokens"] if features.get("input_tokens_estimated") else []
+        yield f"prompt     {', '.join(seen) or 'not looked at'}"
+    for name, label in (("thread_id", "thread"), ("client_request_id", "client id"), ("trace_id", "trace")):
+        if record.get(name):
+            yield f"{label:<10} {record[name]}"
+
+
+def _score(candidate: dict[str, Any], name: str) -> str:
+    return f"{float(candidate.get(name) or 0):.3f}"
+
+
+def _route(route: dict[str, Any]) -> Iterator[str]:
+    if not route:
+        yield "no model was looked for"
+        return
+    yield " ".join(part for part in (route.get("reason"), f"(profile {route.get('profile') or 'none'})") if part)
+    rows = [
+        [
+            str(index),
+            str(one.get("model", "")),
+            str(one.get("provider", "")),
+            *(_score(one, name) for name in SCORES),
+            str(one.get("excluded") or "kept"),
+        ]
+        for index, one in enumerate(route.get("candidates") or [], 1)
+    ]
+    if rows:
+        headings = ("#", "model", "provider", "score", "quality", "latency", "cost", "context", "verdict")
+        yield from aligned(headings, rows, right=(0, 3, 4, 5, 6, 7))
+
+
+SCORES = ("score", "quality_score", "latency_score", "cost_score", "context_score")
+
+
+def _attempts(record: dict[str, Any]) -> Iterator[str]:
+    attempts = record.get("attempts") or []
+    if not attempts:
+        yield "nothing was sent to a provider"
+    for index, one in enumerate(attempts, 1):
+        reason = enum_word(one.get("reason"), "ERROR_REASON_")
+        ended = "ok" if reason in ("", "unspecified") else f"failed: {reason}"
+        status = f", HTTP {one['status_code']}" if one.get("status_code") else ""
+        took = milliseconds(elapsed_ms(one.get("started_at"), one.get("ended_at")))
+        first = milliseconds(one.get("first_token_ms"))
+        who = f"{one.get('model')} at {one.get('provider')}"
+        yield f"{index}. {who}: {ended}{status}; first token {first}, in all {took}"
+        if one.get("message"):
+            yield f"   {one['message']}"
+        used = [f"{name.removesuffix('_tokens')} {value}" for name, value in (one.get("usage") or {}).items() if value]
+        if used:
+            source = enum_word(one.get("usage_source"), "USAGE_SOURCE_") or "unknown"
+            yield f"   tokens: {', '.join(used)} (source: {source})"
+
+
+def _cache(record: dict[str, Any]) -> Iterator[str]:
+    verdict = enum_word(get(record, "cache", "status"), "STATUS_") or "off"
+    saved = get(record, "cache", "saved_nano_usd")
+    similarity = get(record, "cache", "similarity")
+    extra = [f"similarity {float(similarity):.3f}"] if similarity else []
+    extra += [f"saved {money(saved)}"] if int(saved or 0) else []
+    yield ", ".join(["off" if verdict == "unspecified" else verdict, *extra])
+
+
+def _charge(record: dict[str, Any]) -> Iterator[str]:
+    yield f"reserved {money(record.get('reserved_nano_usd'))} → charged {money(record.get('cost_nano_usd'))}"
+    for one in record.get("attempts") or []:
+        rows = [
+            [
+                str(line.get("bucket", "")),
+                str(line.get("tokens") or 0),
+                money(line.get("nano_usd_per_mtok")) + ("" if line.get("bucket") == "request" else " per million"),
+                money(line.get("cost_nano_usd")),
+            ]
+            for line in one.get("price_lines") or []
+        ]
+        if rows:
+            yield f"{one.get('model')}, price version {one.get('price_version') or '?'}:"
+            yield from _indent(iter(aligned(("bucket", "tokens", "price", "cost"), rows, right=(1, 2, 3))))
+
+
+def _time(record: dict[str, Any]) -> Iterator[str]:
+    stages = record.get("stage_ms") or {}
+    for name in [*(one for one in STAGES if one in stages), *sorted(set(stages) - set(STAGES))]:
+        yield f"{name:<13} {milliseconds(float(stages[name])):>10}"
+    yield f"{'in all':<13} {milliseconds(elapsed_ms(record.get('started_at'), record.get('ended_at'))):>10}"
+
+
+def _outcome(record: dict[str, Any]) -> Iterator[str]:
+    parts = [enum_word(record.get("outcome"), "OUTCOME_") or "unknown"]
+    parts += [f"HTTP {record['http_status']}"] if record.get("http_status") else []
+    parts += [f"finish reason {record['finish_reason']}"] if record.get("finish_reason") else []
+    reason = enum_word(record.get("reason"), "ERROR_REASON_")
+    parts += [reason] if reason not in ("", "unspecified") else []
+    yield ", ".join(parts)
+    if record.get("message"):
+        yield str(record["message"])

@@ -1,0 +1,156 @@
+"""docs/configuration.md, made from the dataclasses that the configuration is read into."""
+
+import dataclasses
+import pathlib
+import types
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+from mesh.app import TARGETS
+from mesh.catalog import KINDS, KNOWN, PRICE_KEYS, ModelEntry, ProviderEntry
+from mesh.config import MeshConfig, Secret, env_name, field_docs
+
+INTRODUCTION = """# Configuration
+
+Made by `dac config docs` from the code: edit the code, not this page.
+
+DAC needs no configuration. What you want to change stands in one YAML file (or a folder of them), named with `--config`
+or `DAC_CONFIG`; flags win over the environment, the environment over the file, the file over the defaults below. A key
+that DAC does not know is refused with the nearest right one; check a file with `dac config check`, see what is in force
+with `dac config show`.
+
+A secret is text, `{env: NAME}` or `{file: PATH}`; it is never shown again. A list in a variable is written with commas.
+
+```yaml
+gateway:
+  http_port: 8080
+providers:
+  openai: {api_key: {env: OPENAI_API_KEY}}
+  mine: {kind: openai, base_url: "https://models.example.com/v1", api_key: {file: /run/secrets/mine}}
+models:
+  - id: mine/large
+    provider: mine
+    context_tokens: 128000
+    quality: 0.8
+    capabilities: [tools, json]
+    price: {input_usd_per_mtok: "0.50", output_usd_per_mtok: "1.50"}
+```
+"""
+
+PROVIDER_FIELDS = {
+    "kind": "The wire format it speaks: openai or anthropic. Needed only for names that DAC does not know.",
+    "base_url": "Its address. Needed only for names that DAC does not know.",
+    "api_key": "Its key.",
+    "enabled": "false leaves it out; `local: {enabled: false}` turns the embedded model off.",
+    "allow_private_address": "Whether its address may lie in a private network or on this machine.",
+    "max_concurrent": "The most requests at once.",
+    "connect_timeout_s": "How long connecting may take.",
+    "first_token_timeout_s": "How long the first token may take.",
+    "idle_timeout_s": "The longest silence within an answer.",
+    "total_timeout_s": "The longest answer.",
+    "model_class": 'standard, or demo for models that "auto" takes only when there is nothing else.',
+}
+MODEL_FIELDS = {
+    "model": ("id", "The id that is asked for, e.g. mine/large."),
+    "provider": ("provider", "One of `providers:`."),
+    "name": ("name", "The provider's own name for it; without it the id after the first slash."),
+    "context_tokens": ("context_tokens", "Its context window."),
+    "max_output_tokens": ("max_output_tokens", "Its longest answer; 0 = unknown."),
+    "quality": ("quality", "0 to 1, against the models of the shipped catalog."),
+    "speed_tokens_per_s": ("speed_tokens_per_s", "0 = unknown."),
+    "first_token_ms": ("first_token_ms", "0 = unknown."),
+    "capabilities": ("capabilities", "tools, images, json, reasoning."),
+    "model_class": ("class", 'standard, or demo for models that "auto" takes only when there is nothing else.'),
+    "price": ("price", 'What it costs (below), or "free". Without it the price is unknown.'),
+}
+
+
+def page() -> str:
+    """The whole page."""
+    return "\n".join([INTRODUCTION, *_sections(), *_providers(), *_models()]).rstrip() + "\n"
+
+
+def type_word(kind: Any) -> str:
+    """A field's type for people."""
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return type_word(next(one for one in typing.get_args(kind) if one is not type(None)))
+    if typing.get_origin(kind) is tuple:
+        return f"list of {type_word(typing.get_args(kind)[0])}"
+    words = {
+        Secret: "secret",
+        pathlib.Path: "path",
+        bool: "true or false",
+        int: "whole number",
+        float: "number",
+        str: "text",
+    }
+    return words.get(kind, getattr(kind, "__name__", str(kind)))
+
+
+def default_word(field: "dataclasses.Field[Any]") -> str:
+    """A field's default as YAML shows it; empty for none."""
+    value = field.default
+    if value is dataclasses.MISSING:
+        factory = field.default_factory
+        value = None if factory is dataclasses.MISSING else factory()
+    if value is None or value == "" or value == ():
+        return ""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, tuple):
+        return f"`[{', '.join(map(str, value))}]`"
+    return f"`{value}`"
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _sections() -> Iterator[str]:
+    classes = {"mesh": MeshConfig, **{name: target.config_class() for name, target in TARGETS.items()}}
+    for name, cls in sorted(classes.items(), key=lambda item: (item[0] not in ("mesh", "gateway"), item[0])):
+        yield f"## `{name}`\n\n{' '.join((cls.__doc__ or '').split())}\n"
+        yield _row("field", "type", "default", "variable", "meaning")
+        yield _row("---", "---", "---", "---", "---")
+        hints, docs = typing.get_type_hints(cls), field_docs(cls)
+        for field in dataclasses.fields(typing.cast(Any, cls)):
+            words = (f"`{field.name}`", type_word(hints[field.name]), default_word(field))
+            yield _row(*words, f"`{env_name(name, field)}`", docs.get(field.name, ""))
+        yield ""
+
+
+def _providers() -> Iterator[str]:
+    yield "## `providers`\n\nA mapping from a provider's name to:\n"
+    yield _row("field", "type", "default", "meaning")
+    yield _row("---", "---", "---", "---")
+    hints = typing.get_type_hints(ProviderEntry)
+    for field in dataclasses.fields(ProviderEntry):
+        if field.name in ("provider", "managed_by"):
+            continue
+        meaning = PROVIDER_FIELDS[field.name]
+        yield _row(f"`{field.name}`", type_word(hints[field.name]), default_word(field), meaning)
+    yield "\nNames that DAC knows, and the variable that turns each on without a file:\n"
+    yield _row("name", "kind", "address", "variable")
+    yield _row("---", "---", "---", "---")
+    for name, known in KNOWN.items():
+        yield _row(f"`{name}`", known.kind, known.base_url, f"`{known.env}`")
+    yield f"\nKinds: {', '.join(KINDS)} (`local` is the embedded model).\n"
+
+
+def _models() -> Iterator[str]:
+    yield "## `models`\n\nA list, added to the shipped catalog; an entry with the same id replaces the shipped one.\n"
+    yield _row("field", "type", "default", "meaning")
+    yield _row("---", "---", "---", "---")
+    hints = typing.get_type_hints(ModelEntry)
+    for field in dataclasses.fields(ModelEntry):
+        if field.name == "source":
+            continue
+        key, meaning = MODEL_FIELDS[field.name]
+        kind = 'mapping or "free"' if key == "price" else type_word(hints[field.name])
+        default = "" if key == "name" else default_word(field)
+        yield _row(f"`{key}`", kind, default, meaning)
+    yield "\n`price` is a mapping of dollars, written as text so that they stay exact:\n"
+    for key in PRICE_KEYS:
+        unit = "per request" if key == "request_usd" else "per million tokens"
+        yield f"- `{key}`: {unit}"

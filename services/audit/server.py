@@ -1,0 +1,206 @@
+"""The servicer of audit: proto in, store, proto out; and how the service is put together."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc.aio
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from dac.audit.v1 import audit_pb2, audit_pb2_grpc
+from dac.budget.v1 import record_pb2 as budget_record_pb2
+from dac.budget.v1 import record_pb2_grpc as budget_record_pb2_grpc
+from dac.type.v1 import record_pb2
+from mesh import call
+from mesh.ids import is_uuid
+from mesh.service import Context
+from services.audit import errors
+from services.audit.config import AuditConfig
+from services.audit.follower import Arrivals, Fetched, Follower
+from services.audit.paging import Place, page_size, read_token, write_token
+from services.audit.store import CONSUMER, ChangeRow, Filters, Listed, PostgresAuditStore, RequestRow
+
+FOLLOW_BATCH = 200
+MAX_APPEND = 1000
+
+
+def _when(stamp: Timestamp) -> dt.datetime:
+    return stamp.ToDatetime(tzinfo=dt.UTC)
+
+
+def request_row(record: record_pb2.RequestRecord) -> RequestRow:
+    """How a request is stored: under the model that answered, else the one that was asked for."""
+    answered = record.attempts[-1].model if record.attempts else ""
+    return RequestRow(
+        org_id=record.org_id,
+        request_id=record.request_id,
+        started_at=_when(record.started_at),
+        model=answered or record.asked_model,
+        outcome=int(record.outcome),
+        cost_nano_usd=record.cost_nano_usd,
+        record=record.SerializeToString(),
+    )
+
+
+def _caller(scope: str) -> str:
+    """The organisation of the caller, who holds the scope."""
+    org_id = call.require_scope(scope).org_id
+    if not is_uuid(org_id):
+        raise errors.invalid("org_id", "this needs a key of an organisation; the operator's token has none")
+    return org_id
+
+
+def _page(rows: list[Listed], size: int, filters: tuple[object, ...]) -> tuple[list[bytes], str]:
+    token = write_token(rows[size - 1].place, filters) if len(rows) > size else ""
+    return [row.record for row in rows[:size]], token
+
+
+def _place(token: str, filters: tuple[object, ...]) -> Place | None:
+    if not token:
+        return None
+    place = read_token(token, filters)
+    if place is None:
+        raise errors.page_token_invalid()
+    return place
+
+
+class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
+    """See dac.audit.v1.AuditService."""
+
+    def __init__(self, store: PostgresAuditStore, arrivals: Arrivals, config: AuditConfig) -> None:
+        self._store = store
+        self._arrivals = arrivals
+        self._config = config
+
+    async def Append(self, request: audit_pb2.AppendRequest, context: Any) -> audit_pb2.AppendResponse:  # noqa: D102
+        call.require_service()
+        if len(request.records) > MAX_APPEND:
+            raise errors.invalid("records", f"{len(request.records)} are more than {MAX_APPEND}")
+        rows: dict[tuple[str, str], ChangeRow] = {}
+        for record in request.records:
+            if not is_uuid(record.record_id) or not is_uuid(record.org_id):
+                raise errors.invalid(
+                    "records", f"record_id {record.record_id!r} and org_id {record.org_id!r}: not UUIDs"
+                )
+            row = ChangeRow(record.org_id, record.record_id, _when(record.at), record.SerializeToString())
+            rows.setdefault((row.org_id, row.record_id), row)
+        if rows:
+            await self._store.insert_changes(list(rows.values()))
+        return audit_pb2.AppendResponse()
+
+    async def ListRequests(  # noqa: D102
+        self, request: audit_pb2.ListRequestsRequest, context: Any
+    ) -> audit_pb2.ListRequestsResponse:
+        filters = Filters(
+            _caller("read"),
+            request.model,
+            int(request.outcome),
+            _when(request.started_after) if request.HasField("started_after") else None,
+            _when(request.started_before) if request.HasField("started_before") else None,
+        )
+        size = page_size(request.page_size)
+        rows = await self._store.list_requests(filters, _place(request.page_token, filters), size + 1)
+        records, token = _page(rows, size, filters)
+        return audit_pb2.ListRequestsResponse(
+            requests=[record_pb2.RequestRecord.FromString(record) for record in records], next_page_token=token
+        )
+
+    async def GetRequest(  # noqa: D102
+        self, request: audit_pb2.GetRequestRequest, context: Any
+    ) -> audit_pb2.GetRequestResponse:
+        org_id = _caller("read")
+        if not is_uuid(request.request_id):
+            raise errors.request_not_found(request.request_id)
+        gives_up_at = time.monotonic() + self._config.settle_wait_s
+        while True:
+            news = self._arrivals.next()
+            record = await self._store.request(org_id, request.request_id)
+            if record is not None:
+                return audit_pb2.GetRequestResponse(request=record_pb2.RequestRecord.FromString(record))
+            left_s = gives_up_at - time.monotonic()
+            if left_s <= 0:
+                raise errors.request_not_found(request.request_id)
+            try:
+                # The record may also be stored by another replica, which does not announce it here.
+                await asyncio.wait_for(news.wait(), min(left_s, 0.25))
+            except TimeoutError:
+                pass
+
+    async def ListChanges(  # noqa: D102
+        self, request: audit_pb2.ListChangesRequest, context: Any
+    ) -> audit_pb2.ListChangesResponse:
+        filters = ("changes", _caller("admin"))
+        size = page_size(request.page_size)
+        rows = await self._store.list_changes(filters[1], _place(request.page_token, filters), size + 1)
+        records, token = _page(rows, size, filters)
+        return audit_pb2.ListChangesResponse(
+            changes=[record_pb2.AdminRecord.FromString(record) for record in records], next_page_token=token
+        )
+
+    async def FollowRequests(  # noqa: D102
+        self, request: audit_pb2.FollowRequestsRequest, context: Any
+    ) -> AsyncIterator[audit_pb2.FollowRequestsResponse]:
+        org_id = _caller("read")
+        position = await self._store.newest(org_id)
+        while True:
+            news = self._arrivals.next()
+            rows = await self._store.arrived(org_id, position, FOLLOW_BATCH)
+            for row_position, record in rows:
+                position = row_position
+                yield audit_pb2.FollowRequestsResponse(request=record_pb2.RequestRecord.FromString(record))
+            if not rows:
+                try:
+                    await asyncio.wait_for(news.wait(), self._config.follow_poll_s)
+                except TimeoutError:
+                    pass
+
+
+class AuditService:
+    """The assembled service."""
+
+    def __init__(self, context: Context) -> None:
+        assert context.database is not None, "audit needs PostgreSQL"
+        self._context = context
+        self._config: AuditConfig = context.config
+        self._database = context.database
+        self.arrivals = Arrivals()
+        self.store = PostgresAuditStore(self._database)
+        self.audit = AuditServicer(self.store, self.arrivals, self._config)
+        self._follower = Follower(self._database, self.store, self._fetch, self.arrivals, self._config)
+        self._task: asyncio.Task[None] | None = None
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Adds the servicer."""
+        audit_pb2_grpc.add_AuditServiceServicer_to_server(self.audit, server)
+
+    async def start(self) -> None:
+        """Begins to follow budget's records."""
+        self._task = asyncio.create_task(self._follower.run(), name="audit-follower")
+
+    async def close(self) -> None:
+        """Stops following; what was not stored yet is still in budget's outbox."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def health(self) -> None:
+        """Raises MeshError when PostgreSQL does not answer."""
+        await self._database.check()
+
+    async def _fetch(self, cursor: str) -> Fetched:
+        stub = budget_record_pb2_grpc.RecordServiceStub(self._context.channel_to("budget"))
+        request = budget_record_pb2.FetchRecordsRequest(
+            consumer=CONSUMER, cursor=cursor, limit=self._config.fetch_limit, wait_s=self._config.fetch_wait_s
+        )
+        with call.acting_as("audit"):
+            answer = await stub.FetchRecords(request, timeout=self._config.fetch_wait_s + 10)
+        return Fetched([request_row(record) for record in answer.records], answer.cursor)
+
+
+def build(context: Context) -> AuditService:
+    """Puts the service together; opens nothing."""
+    return AuditService(context)

@@ -1,0 +1,35 @@
+"""What operators may set under `budget:`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class BudgetConfig:
+    """Settings of the budget service."""
+
+    default_output_tokens: int = 4096
+    """Answer tokens to hold when the request names no limit ("balanced")."""
+    reservation_ttl_s: float = 900.0
+    """How long a reservation lives when the caller does not say; longer than the longest request."""
+    max_reservation_ttl_s: float = 86_400.0
+    """The longest life a caller may ask for."""
+    max_batch_operations: int = 256
+    """The most reserves and commits in one transaction."""
+    sweep_interval_s: float = 5.0
+    """How often expired reservations are looked for."""
+    sweep_limit: int = 500
+    """The most expired reservations taken at once in one organisation."""
+    record_linger_ms: float = 100.0
+    """How long a waiting FetchRecords gathers after the first new record, so that records travel in batches."""
+    record_poll_s: float = 1.0
+    """How often a waiting FetchRecords looks for records of other replicas."""
+    required_consumers: tuple[str, ...] = ("audit",)
+    """Consumers that must have read a record before it is removed, also if they have never asked."""
+    consumer_forget_after_s: float = 604_800.0
+    """A consumer (not a required one) that has not asked for this long no longer holds records back."""
+    price_poll_s: float = 5.0
+    """How often prices written by other replicas are looked for."""
+    admin_retry_s: float = 2.0
+    """How long to wait before administrative changes are offered to audit again."""

@@ -1,0 +1,141 @@
+"""Prices and costs in whole nano-USD: pure integer arithmetic, one rounding (up) per attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+TOKENS_PER_PRICE = 1_000_000
+"""Prices are nano-USD per this many tokens, because the price of one token can be below one nano-USD."""
+
+BUCKETS = ("input", "input_cached", "cache_write", "output", "reasoning", "request")
+"""The names a price may have; `request` is nano-USD per request, all others per million tokens."""
+
+
+class Rates(NamedTuple):
+    """The price of every bucket after the fallbacks of `rates_of`."""
+
+    input: int
+    input_cached: int
+    cache_write: int
+    output: int
+    reasoning: int
+    request: int
+
+
+class Usage(NamedTuple):
+    """What one attempt used; the buckets are disjoint."""
+
+    input: int = 0
+    input_cached: int = 0
+    cache_write: int = 0
+    output: int = 0
+    reasoning: int = 0
+
+
+class Line(NamedTuple):
+    """One line of a charge. The lines' costs add up to the charge exactly."""
+
+    bucket: str
+    tokens: int
+    nano_usd_per_mtok: int
+    cost_nano_usd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """One version of a model's price."""
+
+    version: int
+    provider: str
+    model: str
+    buckets: Mapping[str, int]
+    source: str
+    known: bool = True
+    """False = the price was withdrawn: from this version on it is unknown."""
+    rates: Rates = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rates", rates_of(self.buckets))
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """The cost of one attempt and how it comes about; version 0 = no price was known, the cost is 0."""
+
+    cost_nano_usd: int
+    price_version: int
+    lines: tuple[Line, ...]
+
+
+def rates_of(buckets: Mapping[str, int]) -> Rates:
+    """Fills the buckets a price does not name, never with less than a bucket of the same direction.
+
+    input_cached and cache_write fall back to input, reasoning to output. A price without input takes its dearest
+    input-side bucket; one without output takes reasoning, then input. An empty price (free) is 0 everywhere.
+    """
+    dearest_input = max(buckets.get("input_cached", 0), buckets.get("cache_write", 0))
+    input_rate = buckets.get("input", dearest_input)
+    output = buckets.get("output", buckets.get("reasoning", input_rate))
+    return Rates(
+        input=input_rate,
+        input_cached=buckets.get("input_cached", input_rate),
+        cache_write=buckets.get("cache_write", input_rate),
+        output=output,
+        reasoning=buckets.get("reasoning", output),
+        request=buckets.get("request", 0),
+    )
+
+
+def _ceil_tokens(scaled: int) -> int:
+    return -(-scaled // TOKENS_PER_PRICE)
+
+
+def charge(price: Price | None, usage: Usage, *, answered: bool) -> Charge:
+    """Prices one attempt: ceil(Σ tokens·price / 1e6). The per-request fee counts only if the provider answered."""
+    if price is None or not price.known:
+        return Charge(0, 0, ())
+    rates = price.rates
+    lines: list[Line] = []
+    scaled = 0
+    for bucket, tokens, rate in zip(BUCKETS, (*usage, 1 if answered else 0), rates, strict=True):
+        if tokens <= 0:
+            continue
+        before = _ceil_tokens(scaled)
+        scaled += tokens * (rate * TOKENS_PER_PRICE if bucket == "request" else rate)
+        if bucket != "request" or rate:
+            lines.append(Line(bucket, tokens, rate, _ceil_tokens(scaled) - before))
+    return Charge(_ceil_tokens(scaled), price.version, tuple(lines))
+
+
+def _scaled_floor(rates: Rates, input_tokens: int) -> int:
+    """What a request costs before its first answer token, times 1e6: the dearest input bucket for all of the input."""
+    return input_tokens * max(rates.input, rates.input_cached, rates.cache_write) + rates.request * TOKENS_PER_PRICE
+
+
+def worst_case(prices: Iterable[Price], input_tokens: int, output_tokens: int) -> int:
+    """The most that a request can cost at any of the candidates, in nano-USD."""
+    return max(
+        (
+            _ceil_tokens(_scaled_floor(p.rates, input_tokens) + output_tokens * max(p.rates.output, p.rates.reasoning))
+            for p in prices
+            if p.known
+        ),
+        default=0,
+    )
+
+
+def affordable_output(prices: Sequence[Price], input_tokens: int, remaining_nano_usd: int, wanted: int) -> int:
+    """How many answer tokens, up to `wanted`, fit into what remains at every candidate; below 1 = nothing fits."""
+    tokens = wanted
+    for price in prices:
+        if not any(price.rates):
+            continue  # A free model fits also where nothing is left.
+        left = remaining_nano_usd * TOKENS_PER_PRICE - _scaled_floor(price.rates, input_tokens)
+        if left < 0:
+            return 0
+        rate = max(price.rates.output, price.rates.reasoning)
+        if rate:
+            tokens = min(tokens, left // rate)
+    return tokens

@@ -1,0 +1,69 @@
+"""All price versions in memory: which price was in force, and which proposals make a new version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from services.budget.money import Price
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a source says a model costs. `buckets` None = this source knows no price; empty = free was said."""
+
+    provider: str
+    model: str
+    buckets: Mapping[str, int] | None
+    source: str
+
+
+class PriceBook:
+    """Versions ascend over all models, so one number names the whole book as it was."""
+
+    def __init__(self, prices: Iterable[Price] = ()) -> None:
+        self._versions: dict[tuple[str, str], list[Price]] = {}
+        self.latest_version = 0
+        self.add(prices)
+
+    def add(self, prices: Iterable[Price]) -> None:
+        """Adds versions; those already known are ignored."""
+        for price in sorted(prices, key=lambda p: p.version):
+            rows = self._versions.setdefault((price.provider, price.model), [])
+            if not rows or rows[-1].version < price.version:
+                rows.append(price)
+                self.latest_version = max(self.latest_version, price.version)
+
+    def in_force(self, provider: str, model: str, as_of_version: int | None = None) -> Price | None:
+        """The price of a model, now or as of a version; None = unknown."""
+        for price in reversed(self._versions.get((provider, model), ())):
+            if as_of_version is None or price.version <= as_of_version:
+                return price if price.known else None
+        return None
+
+    def all_in_force(self) -> list[Price]:
+        """Every known price, ordered by provider and model."""
+        found = (rows[-1] for _, rows in sorted(self._versions.items()))
+        return [price for price in found if price.known]
+
+    def changes(self, proposals: Iterable[Proposal]) -> list[Proposal]:
+        """Which proposals differ from what is in force. config > operator > catalog.
+
+        Files are read whole at each start, so a model that they no longer price becomes unknown, unless the operator
+        has set its price.
+        """
+        wanted = {(p.provider, p.model): p for p in proposals}
+        for key, rows in self._versions.items():
+            if key not in wanted and rows[-1].source != "operator":
+                wanted[key] = Proposal(*key, None, rows[-1].source)
+        found = []
+        for key, proposal in sorted(wanted.items()):
+            rows = self._versions.get(key, [])
+            current = rows[-1] if rows else None
+            if current is not None and current.known and current.source == "operator" and proposal.source != "config":
+                continue
+            now = dict(current.buckets) if current is not None and current.known else None
+            new = dict(proposal.buckets) if proposal.buckets is not None else None
+            if now != new or (current is not None and current.known and current.source != proposal.source):
+                found.append(proposal)
+        return found

@@ -1,0 +1,58 @@
+"""Hands request records to their consumers: waits for the first, gathers a little, answers with many."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Protocol
+
+from services.budget.config import BudgetConfig
+from services.budget.record_store import Cursor
+
+
+class RecordStore(Protocol):
+    """The outbox."""
+
+    async def read(self, after: Cursor, limit: int) -> tuple[list[bytes], Cursor]:
+        """Serialised records after a cursor, in commit order, and the cursor behind the last."""
+
+    async def advance(self, consumer: str, cursor: Cursor) -> None:
+        """Notes how far a consumer has read."""
+
+
+class RecordFeed:
+    """Wakes waiting readers when the local writer has committed records."""
+
+    def __init__(self, store: RecordStore, config: BudgetConfig) -> None:
+        self._store = store
+        self._config = config
+        self._news = asyncio.Event()
+        self._noted: dict[str, Cursor] = {}
+
+    def announce(self) -> None:
+        """Records were committed in this process."""
+        self._news.set()
+        # Everybody who waits now is woken; who comes later waits for the next news.
+        self._news = asyncio.Event()
+
+    async def fetch(self, consumer: str, after: Cursor, limit: int, wait_s: float) -> tuple[list[bytes], Cursor]:
+        """Records after a cursor; waits up to `wait_s` for the first."""
+        if after.seq and self._noted.get(consumer) != after:
+            await self._store.advance(consumer, after)
+            self._noted[consumer] = after
+        ends_at = time.monotonic() + wait_s
+        retry_s = self._config.record_poll_s
+        while True:
+            news = self._news
+            records, cursor = await self._store.read(after, limit)
+            left_s = ends_at - time.monotonic()
+            if records or left_s <= 0:
+                return records, cursor
+            try:
+                await asyncio.wait_for(news.wait(), min(left_s, retry_s))
+            except TimeoutError:
+                retry_s = self._config.record_poll_s
+            else:
+                await asyncio.sleep(min(left_s, self._config.record_linger_ms / 1000))
+                # A record can stay hidden for a moment behind an older transaction that is still running.
+                retry_s = min(self._config.record_poll_s, 0.05)

@@ -1,0 +1,314 @@
+"""The servicers of budget: proto in, domain, proto out; and how the service is put together."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import hashlib
+import hmac
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc.aio
+
+from dac.audit.v1 import audit_pb2, audit_pb2_grpc
+from dac.budget.v1 import budget_pb2, budget_pb2_grpc, price_pb2, price_pb2_grpc, record_pb2, record_pb2_grpc
+from dac.type.v1 import principal_pb2
+from dac.type.v1 import record_pb2 as type_pb2
+from mesh import call
+from mesh.ids import is_uuid, uuid7
+from mesh.service import Context
+from services.budget import errors, price_store
+from services.budget.administration import Administration
+from services.budget.background import ChangeTeller, Sweeper, repeat
+from services.budget.budget_store import PostgresBudgetStore
+from services.budget.config import BudgetConfig
+from services.budget.ledger import Level, Reserve, Resolve, Settlement, State
+from services.budget.price_book import PriceBook, Proposal
+from services.budget.record_feed import RecordFeed
+from services.budget.record_store import PostgresRecordStore, read_cursor
+from services.budget.request_records import attempts_of, sealer
+from services.budget.store import PostgresLedgerStore
+from services.budget.writer import Writer
+
+MAX_TOKENS = 1_000_000_000
+MAX_FETCH = 1000
+MAX_WAIT_S = 60.0
+ENFORCED = (principal_pb2.Level.KIND_ORG, principal_pb2.Level.KIND_KEY)
+
+
+def utc_now() -> dt.datetime:
+    """The wall clock."""
+    return dt.datetime.now(dt.UTC)
+
+
+class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
+    """See dac.budget.v1.BudgetService."""
+
+    def __init__(
+        self, writer: Writer, prices: PriceBook, administration: Administration, config: BudgetConfig, secret_key: bytes
+    ) -> None:
+        self._writer = writer
+        self._prices = prices
+        self._administration = administration
+        self._config = config
+        self._secret_key = secret_key
+
+    async def Reserve(self, request: budget_pb2.ReserveRequest, context: Any) -> budget_pb2.ReserveResponse:  # noqa: D102
+        principal = call.require_principal()
+        self._check(principal, request)
+        reservation_id = uuid7()
+        now = utc_now()
+        draft = request.draft
+        draft.request_id, draft.org_id, draft.reservation_id = request.request_id, principal.org_id, reservation_id
+        del draft.path[:]
+        draft.path.extend(principal.path)
+        if not draft.HasField("started_at"):
+            draft.started_at.FromDatetime(now)
+        ttl_s = request.ttl_s or self._config.reservation_ttl_s
+        reservation = await self._writer.submit(
+            Reserve(
+                reservation_id=reservation_id,
+                org_id=principal.org_id,
+                request_id=request.request_id,
+                levels=tuple(
+                    Level(principal.org_id, level.kind, level.id) for level in principal.path if level.kind in ENFORCED
+                ),
+                candidates=tuple((candidate.provider, candidate.model) for candidate in request.candidates),
+                input_tokens_max=max(request.input_tokens_max, request.input_tokens),
+                max_output_tokens=request.max_output_tokens,
+                body_hash=request.body_hash,
+                now=now,
+                ttl_s=min(ttl_s, self._config.max_reservation_ttl_s),
+                draft=draft.SerializeToString(),
+            )
+        )
+        response = budget_pb2.ReserveResponse(
+            reservation_id=reservation.reservation_id,
+            reservation_secret=self._secret_of(reservation.reservation_id),
+            reserved_nano_usd=reservation.amount_nano_usd,
+            output_cap_tokens=reservation.output_cap_tokens,
+            price_version=reservation.price_version,
+        )
+        response.expires_at.FromDatetime(reservation.expires_at)
+        for candidate in request.candidates:
+            price = self._prices.in_force(candidate.provider, candidate.model, reservation.price_version)
+            if price is not None:
+                rates = price.rates._asdict()
+                response.rates.add(provider=price.provider, model=price.model, price_version=price.version, **rates)
+        return response
+
+    async def Commit(self, request: budget_pb2.CommitRequest, context: Any) -> budget_pb2.CommitResponse:  # noqa: D102
+        settlement = await self._resolve(request, State.COMMITTED)
+        return budget_pb2.CommitResponse(cost_nano_usd=settlement.cost_nano_usd)
+
+    async def Release(self, request: budget_pb2.ReleaseRequest, context: Any) -> budget_pb2.ReleaseResponse:  # noqa: D102
+        if not request.reservation_id:
+            raise errors.invalid("reservation_id", "it is empty; say which reservation to release")
+        await self._resolve(request, State.RELEASED)
+        return budget_pb2.ReleaseResponse()
+
+    async def SetBudget(self, request: budget_pb2.SetBudgetRequest, context: Any) -> budget_pb2.SetBudgetResponse:  # noqa: D102
+        return await self._administration.set(request)
+
+    async def ListBudgets(  # noqa: D102
+        self, request: budget_pb2.ListBudgetsRequest, context: Any
+    ) -> budget_pb2.ListBudgetsResponse:
+        return await self._administration.list(request)
+
+    async def DeleteBudget(  # noqa: D102
+        self, request: budget_pb2.DeleteBudgetRequest, context: Any
+    ) -> budget_pb2.DeleteBudgetResponse:
+        return await self._administration.delete(request)
+
+    async def VerifyLedger(  # noqa: D102
+        self, request: budget_pb2.VerifyLedgerRequest, context: Any
+    ) -> budget_pb2.VerifyLedgerResponse:
+        return await self._administration.verify()
+
+    def _secret_of(self, reservation_id: str) -> bytes:
+        return hmac.digest(self._secret_key, reservation_id.encode(), hashlib.sha256)
+
+    def _check(self, principal: principal_pb2.Principal, request: budget_pb2.ReserveRequest) -> None:
+        if not is_uuid(principal.org_id):
+            raise errors.invalid("org_id", "the principal has no organisation; reserve with an organisation's key")
+        if not is_uuid(request.request_id):
+            raise errors.invalid("request_id", f"{request.request_id!r} is not a UUID")
+        if any(level.kind in ENFORCED and not is_uuid(level.id) for level in principal.path):
+            raise errors.invalid("path", "a level's id is not a UUID")
+        if not request.candidates:
+            raise errors.invalid("candidates", "name at least one model")
+        for field in ("input_tokens", "input_tokens_max", "max_output_tokens"):
+            if not 0 <= getattr(request, field) <= MAX_TOKENS:
+                raise errors.invalid(field, f"{getattr(request, field)} is not in 0…{MAX_TOKENS}")
+        if not (request.ttl_s >= 0 and request.ttl_s < float("inf")):
+            raise errors.invalid("ttl_s", f"{request.ttl_s} is not a number of seconds")
+
+    async def _resolve(self, request: budget_pb2.CommitRequest | budget_pb2.ReleaseRequest, to: State) -> Settlement:
+        record = request.record
+        if not is_uuid(record.org_id):
+            raise errors.invalid("record.org_id", f"{record.org_id!r} is not a UUID")
+        if not is_uuid(record.request_id):
+            raise errors.invalid("record.request_id", f"{record.request_id!r} is not a UUID")
+        reservation_id = request.reservation_id
+        if reservation_id:
+            secret = self._secret_of(reservation_id)
+            if not is_uuid(reservation_id) or not hmac.compare_digest(secret, request.reservation_secret):
+                raise errors.reservation_invalid(reservation_id, "its secret does not match")
+        else:
+            principal = call.require_principal()
+            if principal.org_id != record.org_id:
+                raise errors.invalid("record.org_id", "it is not the caller's organisation")
+        for attempt in record.attempts:
+            for field, tokens in attempt.usage.ListFields():
+                if not 0 <= tokens <= MAX_TOKENS:
+                    raise errors.invalid(f"record.attempts.usage.{field.name}", f"{tokens} is not in 0…{MAX_TOKENS}")
+        record.reservation_id = reservation_id
+        return await self._writer.submit(
+            Resolve(
+                org_id=record.org_id,
+                request_id=record.request_id,
+                reservation_id=reservation_id,
+                to=to,
+                now=utc_now(),
+                attempts=attempts_of(record),
+                seal=sealer(record),
+            )
+        )
+
+
+class PriceServicer(price_pb2_grpc.PriceServiceServicer):
+    """See dac.budget.v1.PriceService."""
+
+    def __init__(self, book: PriceBook) -> None:
+        self._book = book
+        self._news = asyncio.Event()
+
+    def announce(self) -> None:
+        """Prices have changed."""
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def WatchPrices(  # noqa: D102
+        self, request: price_pb2.WatchPricesRequest, context: Any
+    ) -> AsyncIterator[price_pb2.WatchPricesResponse]:
+        while True:
+            news = self._news
+            yield price_pb2.WatchPricesResponse(
+                prices=[
+                    price_pb2.ModelPrice(
+                        provider=price.provider,
+                        model=price.model,
+                        price_version=price.version,
+                        nano_usd_per_mtok=dict(price.buckets),
+                        source=price.source,
+                    )
+                    for price in self._book.all_in_force()
+                ]
+            )
+            await news.wait()
+
+
+class RecordServicer(record_pb2_grpc.RecordServiceServicer):
+    """See dac.budget.v1.RecordService."""
+
+    def __init__(self, feed: RecordFeed) -> None:
+        self._feed = feed
+
+    async def FetchRecords(  # noqa: D102
+        self, request: record_pb2.FetchRecordsRequest, context: Any
+    ) -> record_pb2.FetchRecordsResponse:
+        if call.require_principal().kind != principal_pb2.Principal.KIND_SERVICE:
+            raise errors.services_only("FetchRecords")
+        if not request.consumer or len(request.consumer) > 64:
+            raise errors.invalid("consumer", "name yourself in 1 to 64 characters")
+        cursor = read_cursor(request.cursor)
+        if cursor is None:
+            raise errors.invalid("cursor", f"{request.cursor!r} is not one that this method returned")
+        limit = min(request.limit, MAX_FETCH) if request.limit > 0 else MAX_FETCH
+        wait_s = min(max(request.wait_s, 0.0), MAX_WAIT_S)
+        records, behind = await self._feed.fetch(request.consumer, cursor, limit, wait_s)
+        response = record_pb2.FetchRecordsResponse(cursor=str(behind) if behind.xid else "")
+        response.records.extend(type_pb2.RequestRecord.FromString(record) for record in records)
+        return response
+
+
+class BudgetService:
+    """The assembled service."""
+
+    def __init__(self, context: Context) -> None:
+        assert context.database is not None, "budget needs PostgreSQL"
+        self._context = context
+        self._config: BudgetConfig = context.config
+        self._database = context.database
+        self.prices = PriceBook()
+        self._records = PostgresRecordStore(self._database)
+        self.feed = RecordFeed(self._records, self._config)
+        store = PostgresLedgerStore(self._database, self.prices, self._config.default_output_tokens)
+        self.writer = Writer(store, self._config.max_batch_operations, self.feed.announce)
+        self._untold = asyncio.Event()
+        administration = Administration(PostgresBudgetStore(self._database), utc_now, self._untold)
+        self.budget = BudgetServicer(
+            self.writer, self.prices, administration, self._config, context.keyring.subkey("reservation")
+        )
+        self.price = PriceServicer(self.prices)
+        self.record = RecordServicer(self.feed)
+        self.sweeper = Sweeper(self._database, self.writer, self._config.sweep_limit, utc_now)
+        self.teller = ChangeTeller(self._database, self._append)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Adds the three servicers."""
+        budget_pb2_grpc.add_BudgetServiceServicer_to_server(self.budget, server)
+        price_pb2_grpc.add_PriceServiceServicer_to_server(self.price, server)
+        record_pb2_grpc.add_RecordServiceServicer_to_server(self.record, server)
+
+    async def start(self) -> None:
+        """Loads the prices, begins to write and to sweep."""
+        await self._records.register(self._config.required_consumers)
+        await price_store.propose(self._database, self.prices, self._proposals())
+        self.writer.start()
+        config = self._config
+        jobs = (
+            repeat("sweeping reservations", config.sweep_interval_s, self.sweeper.sweep),
+            repeat("following prices", config.price_poll_s, self._follow_prices),
+            repeat("forgetting read records", config.sweep_interval_s, self._forget),
+            repeat("telling audit", config.admin_retry_s, self.teller.tell, self._untold),
+        )
+        self._tasks = [asyncio.create_task(job) for job in jobs]
+
+    async def close(self) -> None:
+        """Writes what is queued, then stops."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.writer.close()
+
+    async def health(self) -> None:
+        """Raises MeshError when PostgreSQL does not answer."""
+        await self._database.check()
+
+    def _proposals(self) -> list[Proposal]:
+        return [
+            Proposal(m.provider, m.model, {} if m.price.free else dict(m.price.nano_usd_per_mtok), m.source)
+            if m.price is not None
+            else Proposal(m.provider, m.model, None, m.source)
+            for m in self._context.models
+        ]
+
+    async def _follow_prices(self) -> None:
+        if await price_store.refresh(self._database, self.prices):
+            self.price.announce()
+
+    async def _forget(self) -> None:
+        await self._records.forget_read(self._config.required_consumers, self._config.consumer_forget_after_s)
+
+    async def _append(self, records: list[bytes]) -> None:
+        request = audit_pb2.AppendRequest(records=[type_pb2.AdminRecord.FromString(record) for record in records])
+        with call.acting_as("budget"):
+            await audit_pb2_grpc.AuditServiceStub(self._context.channel_to("audit")).Append(request)
+
+
+def build(context: Context) -> BudgetService:
+    """Puts the service together; opens nothing."""
+    return BudgetService(context)

@@ -1,0 +1,105 @@
+"""The single writer of a process: takes everything that is queued, commits it as one batch, replies, repeats.
+
+There is no timer: while a batch is being written the next one gathers by itself, so an idle writer answers at once
+and a busy one grows its batches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import overload
+
+from mesh.errors import MeshError, Reason
+from services.budget import errors
+from services.budget.ledger import Reservation, Reserve, Resolve, Settlement
+from services.budget.store import Decision, LedgerStore, Operation
+
+_log = logging.getLogger(__name__)
+
+Waiting = tuple[Operation, "asyncio.Future[Decision]"]
+
+
+class Writer:
+    """Group commit over a LedgerStore."""
+
+    def __init__(self, store: LedgerStore, max_batch_operations: int, on_records: Callable[[], None]) -> None:
+        self._store = store
+        self._max_batch = max_batch_operations
+        self._on_records = on_records
+        self._queue: deque[Waiting] = deque()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._is_closing = False
+
+    def start(self) -> None:
+        """Begins to write."""
+        self._task = asyncio.create_task(self._run(), name="budget-writer")
+
+    async def close(self) -> None:
+        """Writes what is queued, then stops."""
+        self._is_closing = True
+        self._wake.set()
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    @overload
+    async def submit(self, op: Reserve) -> Reservation: ...
+    @overload
+    async def submit(self, op: Resolve) -> Settlement: ...
+    async def submit(self, op: Operation) -> Reservation | Settlement:
+        """Returns when the operation is durable. Raises MeshError when it is refused or could not be stored."""
+        if self._is_closing or self._task is None:
+            raise errors.writer_closed()
+        future: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+        self._queue.append((op, future))
+        self._wake.set()
+        decision = await future
+        if isinstance(decision, MeshError):
+            raise decision
+        return decision
+
+    async def _run(self) -> None:
+        while True:
+            if not self._queue:
+                if self._is_closing:
+                    return
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            batch = self._take()
+            if batch:
+                await self._write(batch)
+
+    def _take(self) -> list[Waiting]:
+        """Everything queued. A reserve whose caller has gone is dropped; what was used is charged in any case."""
+        batch: list[Waiting] = []
+        while self._queue and len(batch) < self._max_batch:
+            op, future = self._queue.popleft()
+            if not (future.cancelled() and isinstance(op, Reserve)):
+                batch.append((op, future))
+        return batch
+
+    async def _write(self, batch: Sequence[Waiting]) -> None:
+        try:
+            decisions = await self._store.run([op for op, _ in batch])
+        except Exception as error:
+            failure = error if isinstance(error, MeshError) else None
+            if len(batch) > 1 and (failure is None or failure.reason is not Reason.UNAVAILABLE):
+                # One operation that cannot be stored must not take the others with it.
+                for one in batch:
+                    await self._write([one])
+                return
+            if failure is None:
+                _log.exception("an operation could not be stored")
+                failure = MeshError(Reason.INTERNAL, f"the ledger failed: {type(error).__name__}; see budget's log")
+            decisions = [failure] * len(batch)
+        has_records = False
+        for (op, future), decision in zip(batch, decisions, strict=True):
+            has_records = has_records or (isinstance(op, Resolve) and isinstance(decision, Settlement))
+            if not future.done():
+                future.set_result(decision)
+        if has_records:
+            self._on_records()

@@ -1,0 +1,220 @@
+"""Who is calling: a token → a proven caller, from memory when the key epoch was confirmed within the last second.
+
+A remembered key counts only for the epoch that was read before its row, so that a change between the two is noticed.
+Replicas hear of changes by LISTEN and by polling the epoch every 500 ms; with the database gone, new requests are
+refused after a second.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import datetime as dt
+import hashlib
+import hmac
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from dac.type.v1.principal_pb2 import Level, Principal
+from mesh.errors import MeshError
+from mesh.keyring import Keyring
+from mesh.principals import Signer
+from services.gateway import errors, key_tokens
+from services.gateway.store import KeyRow, Store
+
+POLL_S = 0.5
+FRESH_S = 1.0
+SIGN_AGAIN_S = 60.0
+CAPACITY = 10_000
+KNOWN_SCOPES = ("chat", "read", "admin", "operator")
+_log = logging.getLogger("dac.gateway.callers")
+
+
+def hash_token(pepper: bytes, token: str) -> bytes:
+    """What is stored of a token: HMAC-SHA-256 under a subkey. The secret's entropy makes a slow hash needless."""
+    return hmac.digest(pepper, token.encode(), hashlib.sha256)
+
+
+@dataclasses.dataclass(slots=True)
+class Caller:
+    """A proven caller."""
+
+    principal: Principal
+    models: tuple[str, ...]
+    """Model ids or patterns the key may use; empty = all."""
+    signer: Signer | None = None
+    given: bytes = b""
+    """A principal that came signed from elsewhere."""
+    signed_at: float = 0.0
+    _signed: bytes = b""
+
+    def signed(self) -> bytes:
+        """The signed principal, made anew when it is older than a minute."""
+        if self.signer is None:
+            return self.given
+        now = time.monotonic()
+        if not self._signed or now - self.signed_at > SIGN_AGAIN_S:
+            self._signed, self.signed_at = self.signer.sign(self.principal), now
+        return self._signed
+
+
+@dataclasses.dataclass(slots=True)
+class _Known:
+    caller: Caller | None
+    failure: MeshError | None
+    epoch: int
+    expires_at: dt.datetime | None
+
+
+class Callers:
+    """Authenticates. `start` begins following key changes."""
+
+    def __init__(
+        self,
+        store: Store,
+        signer: Signer,
+        keyring: Keyring,
+        *,
+        anonymous: bool = False,
+        clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
+    ) -> None:
+        self._store, self._signer, self._clock = store, signer, clock
+        self._pepper = keyring.subkey("api-keys")
+        self._anonymous = anonymous
+        self._known: OrderedDict[bytes, _Known] = OrderedDict()
+        self._by_key: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+        self._epoch, self._confirmed = 0, -FRESH_S
+        self._changed = asyncio.Event()
+        self._follower: asyncio.Task[None] | None = None
+        self._operator: tuple[str, str] | None = None
+        self._operator_caller: Caller | None = None
+        self._anonymous_caller: Caller | None = None
+
+    async def start(self) -> None:
+        """Reads the epoch and follows it."""
+        await self._confirm()
+        await self._store.listen(self._changed.set)
+        self._follower = asyncio.create_task(self._follow())
+
+    async def close(self) -> None:
+        """Stops following."""
+        if self._follower is not None:
+            self._follower.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._follower
+
+    def set_operator(self, token: str, org_id: str) -> None:
+        """The operator's token and the organisation it chats in."""
+        self._operator = (token, org_id)
+        principal = Principal(
+            kind=Principal.KIND_OPERATOR,
+            org_id=org_id,
+            scopes=["operator"],
+            path=[Level(kind=Level.KIND_ORG, id=org_id)],
+        )
+        self._operator_caller = Caller(principal, (), self._signer)
+        guest = Principal(
+            kind=Principal.KIND_USER_KEY,
+            org_id=org_id,
+            scopes=["chat", "read"],
+            path=[Level(kind=Level.KIND_ORG, id=org_id)],
+        )
+        self._anonymous_caller = Caller(guest, (), self._signer)
+
+    def fresh(self) -> bool:
+        """Whether the epoch was confirmed within the last second."""
+        return time.monotonic() - self._confirmed < FRESH_S
+
+    async def _confirm(self) -> None:
+        asked = time.monotonic()
+        self._epoch = await self._store.epoch()
+        self._confirmed = asked
+
+    async def _follow(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_S):
+                    await self._changed.wait()
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(FRESH_S):
+                    await self._confirm()
+            except (MeshError, TimeoutError) as error:
+                _log.warning("the key epoch could not be read: %s", error)
+
+    async def authenticate_header(self, authorization: str) -> Caller:
+        """The caller of an Authorization header. Raises MISSING_CREDENTIAL, INVALID_CREDENTIAL or UNAVAILABLE."""
+        scheme, _, token = authorization.partition(" ")
+        token = token.strip()
+        if not authorization or (scheme.lower() == "bearer" and not token):
+            if self._anonymous and self._anonymous_caller is not None:
+                return self._anonymous_caller
+            raise errors.missing_key()
+        if scheme.lower() != "bearer":
+            raise errors.missing_key()
+        return await self.authenticate(token)
+
+    async def authenticate(self, token: str) -> Caller:
+        """The caller of a token. Raises INVALID_CREDENTIAL or UNAVAILABLE."""
+        operator = self._operator
+        if operator is not None and hmac.compare_digest(token.encode(), operator[0].encode()):
+            assert self._operator_caller is not None
+            return self._operator_caller
+        digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+        known = self._known.get(digest)
+        if known is None or known.epoch != self._epoch or not self.fresh():
+            known = await self._read(token, digest)
+        if known.failure is not None:
+            raise known.failure
+        assert known.caller is not None
+        if known.expires_at is not None and known.expires_at <= self._clock():
+            raise errors.expired_key(known.expires_at.isoformat(timespec="seconds"))
+        return known.caller
+
+    async def _read(self, token: str, digest: bytes) -> _Known:
+        parsed = key_tokens.parse(token)
+        try:
+            async with asyncio.timeout(FRESH_S):
+                await self._confirm()
+                epoch = self._epoch
+                rows = await self._store.find_key(parsed.lookup_id)
+        except (MeshError, TimeoutError) as error:
+            _log.warning("a key could not be checked: %s", error)
+            raise errors.keys_unreachable() from None
+        hashed = hash_token(self._pepper, token)
+        found: KeyRow | None = None
+        for row in rows or [KeyRow("", "", bytes(32), (), (), None, None)]:
+            # Compared also when there is no row, so that a miss takes as long as a hit.
+            if hmac.compare_digest(row.hash, hashed) and row.key_id:
+                found = row
+        known = _Known(None, None, epoch, None)
+        if found is None:
+            known.failure = errors.unknown_key()
+        elif found.revoked_at is not None:
+            known.failure = errors.revoked_key()
+        else:
+            known.caller, known.expires_at = self._caller_of(found), found.expires_at
+        self._known[digest] = known
+        self._known.move_to_end(digest)
+        if len(self._known) > CAPACITY:
+            self._known.popitem(last=False)
+        return known
+
+    def _caller_of(self, row: KeyRow) -> Caller:
+        principal = Principal(
+            kind=Principal.KIND_USER_KEY,
+            org_id=row.org_id,
+            key_id=row.key_id,
+            scopes=[scope for scope in row.scopes if scope in KNOWN_SCOPES],
+            path=[Level(kind=Level.KIND_ORG, id=row.org_id), Level(kind=Level.KIND_KEY, id=row.key_id)],
+        )
+        self._by_key[row.key_id] = row.models
+        self._by_key.move_to_end(row.key_id)
+        if len(self._by_key) > CAPACITY:
+            self._by_key.popitem(last=False)
+        return Caller(principal, row.models, self._signer)
+
+    def of_principal(self, principal: Principal, signed: bytes) -> Caller:
+        """The caller behind a principal that was proven already (gRPC callers, whose key was checked at the door)."""
+        return Caller(principal, self._by_key.get(principal.key_id, ()), self._signer, given=signed)

@@ -1,0 +1,95 @@
+"""The gateway's gRPC port for callers with an API key: every annotated RPC, and chat; bytes are forwarded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from mesh import telemetry
+from mesh.call import Call, serving
+from mesh.errors import MeshError
+from mesh.ids import uuid7
+from mesh.status import code_of, from_exception
+from mesh.transport import reading, trailing_of
+from services.gateway.callers import Callers
+from services.gateway.transcoder import Binding
+
+CHAT = "/dac.gateway.v1.ChatService/Chat"
+UNARY_TIMEOUT_S = 30.0
+STREAM_TIMEOUT_S = 600.0
+
+
+class GrpcEdge(grpc.GenericRpcHandler):
+    """Forwards public methods as bytes, with the caller's principal."""
+
+    def __init__(
+        self, bindings: Sequence[Binding], channel_to: Callable[[str], grpc.aio.Channel], callers: Callers
+    ) -> None:
+        self._callers = callers
+        self._streams: dict[str, Any] = {CHAT: channel_to("gateway").unary_stream(CHAT)}
+        self._unary: dict[str, Any] = {}
+        for binding in bindings:
+            channel = channel_to(binding.service)
+            if binding.method.server_streaming:
+                self._streams[binding.rpc] = channel.unary_stream(binding.rpc)
+            else:
+                self._unary[binding.rpc] = channel.unary_unary(binding.rpc)
+
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
+        """The handler of a path; None makes gRPC answer UNIMPLEMENTED."""
+        path = details.method
+        if path in self._unary:
+            return grpc.unary_unary_rpc_method_handler(self._forward_unary(path))
+        if path in self._streams:
+            return grpc.unary_stream_rpc_method_handler(self._forward_stream(path))
+        return None
+
+    async def _call(self, context: Any, longest_s: float) -> Call:
+        metadata = dict(context.invocation_metadata() or ())
+        caller = await self._callers.authenticate_header(str(metadata.get("authorization", "")))
+        left = context.time_remaining()
+        call = Call(
+            request_id=uuid7(),
+            principal=caller.principal,
+            signed_principal=caller.signed(),
+            deadline=time.monotonic() + min(left if left is not None else longest_s, longest_s),
+        )
+        parent = str(metadata.get("traceparent", "")).split("-")
+        if len(parent) == 4 and len(parent[1]) == 32 and len(parent[2]) == 16:
+            call.trace_id, call.span_id = parent[1], parent[2]
+        telemetry.ensure_trace(call)
+        return call
+
+    def _forward_unary(self, path: str) -> Any:
+        async def unary(request: bytes, context: Any) -> bytes:
+            try:
+                with serving(await self._call(context, UNARY_TIMEOUT_S)):
+                    answer: bytes = await self._unary[path](request)
+                    return answer
+            except Exception as error:
+                await _tell(context, from_exception(error, path))
+                raise AssertionError from error
+
+        return unary
+
+    def _forward_stream(self, path: str) -> Any:
+        async def stream(request: bytes, context: Any) -> AsyncIterator[bytes]:
+            try:
+                call = await self._call(context, STREAM_TIMEOUT_S)
+                with serving(call):
+                    started = self._streams[path](request)
+                async with reading(started) as messages:
+                    async for message in messages:
+                        yield message
+            except Exception as error:
+                await _tell(context, from_exception(error, path))
+
+        return stream
+
+
+async def _tell(context: Any, error: MeshError) -> None:
+    await context.abort(code_of(error), error.message, trailing_of(error))

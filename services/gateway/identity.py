@@ -1,0 +1,239 @@
+"""Organisations and keys: who may make what, the first start, and telling audit of every change."""
+
+import asyncio
+import contextlib
+import datetime as dt
+import logging
+import os
+import pathlib
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from mesh.config import Secret
+from mesh.errors import MeshError, Reason, invalid
+from mesh.ids import is_uuid, uuid7
+from mesh.keyring import Keyring
+from services.gateway import errors, key_tokens
+from services.gateway.callers import KNOWN_SCOPES, hash_token
+from services.gateway.store import Change, KeyInfo, OrganisationRow, Store
+
+DEFAULT = "default"
+"""The first organisation's name."""
+DEFAULT_SCOPES = ("chat", "read")
+FIRST_SCOPES = ("chat", "read", "admin")
+TELL_EVERY_S = 1.0
+_WIDER = {"chat": {"operator"}, "read": {"operator", "admin"}, "admin": {"operator"}, "operator": set()}
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_PATTERN = re.compile(r"[A-Za-z0-9._:/*-]{1,200}")
+_log = logging.getLogger("dac.gateway.identity")
+
+Describe = Callable[[str, str, str, str, object, object], bytes]
+"""(record_id, org_id, actor, action and target "action target", before, after) → a serialised AdminRecord."""
+Append = Callable[[Sequence[bytes]], Awaitable[None]]
+
+
+class Identity:
+    """What IdentityService does, without the wire."""
+
+    def __init__(
+        self,
+        store: Store,
+        keyring: Keyring,
+        *,
+        describe: Describe,
+        append: Append,
+        secrets_dir: pathlib.Path,
+        clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
+    ) -> None:
+        self._store, self._keyring, self._clock = store, keyring, clock
+        self._describe, self._append = describe, append
+        self._pepper = keyring.subkey("api-keys")
+        self._secrets_dir = secrets_dir
+        self._news = asyncio.Event()
+        self._teller: asyncio.Task[None] | None = None
+        self.default_org_id = ""
+        self.operator_token = ""
+
+    async def bootstrap(self, wanted: Secret | None) -> str | None:
+        """Makes sure of the organisation `default`, the operator's token and a first key.
+
+        Returns the token to show once, or None. Raises FAILED_PRECONDITION for a weak bootstrap key or a database of
+        another master key.
+        """
+        parsed = key_tokens.check_strength(wanted.reveal()) if wanted is not None else None
+        if not await self._store.bind_master_key(self._keyring.id):
+            raise errors.other_master_key()
+        self.operator_token = read_operator_token(self._secrets_dir / "operator.token")
+        fresh = await self._ensure_default()
+        if wanted is not None and parsed is not None:
+            if not await self._store.find_key(parsed.lookup_id):
+                if not fresh:
+                    _log.warning("DAC_BOOTSTRAP_API_KEY is a key this database did not know: added it")
+                await self._add(wanted.reveal(), self.default_org_id, "bootstrap", FIRST_SCOPES, (), None, "operator")
+            return None
+        if fresh:
+            token = key_tokens.new_token(secrets.choice)
+            await self._add(token, self.default_org_id, "first", FIRST_SCOPES, (), None, "operator")
+            return token
+        return None
+
+    async def _ensure_default(self) -> bool:
+        for _ in range(2):
+            for row in await self._store.organisations():
+                if row.name == DEFAULT:
+                    self.default_org_id = row.org_id
+                    return False
+            row = OrganisationRow(uuid7(), DEFAULT, self._clock())
+            change = self._change(row.org_id, "operator", "organisation.create", row.org_id, None, {"name": DEFAULT})
+            if await self._store.add_organisation(row, change):
+                self.default_org_id = row.org_id
+                return True
+        raise MeshError(Reason.INTERNAL, "The organisation `default` could not be made.")
+
+    async def start(self) -> None:
+        """Begins telling audit."""
+        self._teller = asyncio.create_task(self._tell())
+
+    async def close(self) -> None:
+        """Stops; what was not told yet is told after the next start."""
+        if self._teller is not None:
+            self._teller.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._teller
+
+    async def _tell(self) -> None:
+        self._news.set()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TELL_EVERY_S * 30):
+                    await self._news.wait()
+            self._news.clear()
+            try:
+                for row in await self._store.organisations():
+                    if row.has_changes:
+                        changes = await self._store.changes(row.org_id)
+                        await self._append([change.record for change in changes])
+                        await self._store.told(row.org_id, [change.record_id for change in changes])
+            except MeshError as error:
+                _log.warning("audit was not told of a change yet: %s", error.message)
+                self._news.set()
+                await asyncio.sleep(TELL_EVERY_S)
+
+    def _change(self, org_id: str, actor: str, action: str, target: str, before: object, after: object) -> Change:
+        record_id = uuid7()
+        self._news.set()
+        return Change(record_id, self._describe(record_id, org_id, actor, f"{action} {target}", before, after))
+
+    async def create_organisation(self, name: str, actor: str) -> OrganisationRow:
+        """A new organisation. Raises INVALID_REQUEST or ALREADY_EXISTS."""
+        if not _NAME.fullmatch(name):
+            raise invalid("name", f'"{name[:80]}" is not a name: use up to 63 of a-z, 0-9 and "-".')
+        row = OrganisationRow(uuid7(), name, self._clock())
+        change = self._change(row.org_id, actor, "organisation.create", row.org_id, None, {"name": name})
+        if not await self._store.add_organisation(row, change):
+            raise MeshError(Reason.ALREADY_EXISTS, f'There is an organisation "{name}" already: choose another name.')
+        return row
+
+    async def organisations(self) -> list[OrganisationRow]:
+        """All of them."""
+        return await self._store.organisations()
+
+    async def create_key(
+        self,
+        org_id: str,
+        name: str,
+        scopes: Sequence[str],
+        models: Sequence[str],
+        expires_at: dt.datetime | None,
+        *,
+        held: Sequence[str],
+        actor: str,
+    ) -> tuple[KeyInfo, str]:
+        """A new key and its token. Raises INVALID_REQUEST, or PERMISSION_DENIED for scopes the caller lacks."""
+        wanted = tuple(dict.fromkeys(scopes)) or DEFAULT_SCOPES
+        for scope in wanted:
+            if scope not in KNOWN_SCOPES:
+                raise invalid("scopes", f'"{scope[:40]}" is not a scope: use {", ".join(KNOWN_SCOPES)}.')
+            if scope not in held and not _WIDER[scope] & set(held):
+                raise MeshError(
+                    Reason.PERMISSION_DENIED,
+                    f'You cannot give the scope "{scope}", because your own key does not have it.',
+                    metadata={"field": "scopes", "scope": scope},
+                )
+        if not 1 <= len(name) <= 100 or not name.isprintable():
+            raise invalid("name", "A key's name has 1 to 100 printable characters.")
+        for pattern in models:
+            if not _PATTERN.fullmatch(pattern):
+                raise invalid("models", f'"{pattern[:80]}" is not a model id or pattern such as "openai/*".')
+        if expires_at is not None and expires_at <= self._clock():
+            raise invalid("expires_at", f"{expires_at.isoformat()} has passed already.")
+        token = key_tokens.new_token(secrets.choice)
+        return await self._add(token, org_id, name, wanted, tuple(models), expires_at, actor), token
+
+    async def _add(
+        self,
+        token: str,
+        org_id: str,
+        name: str,
+        scopes: tuple[str, ...],
+        models: tuple[str, ...],
+        expires_at: dt.datetime | None,
+        actor: str,
+    ) -> KeyInfo:
+        parsed = key_tokens.parse(token)
+        key = KeyInfo(org_id, uuid7(), name, parsed.prefix, scopes, models, self._clock(), expires_at, None)
+        after = {"name": name, "scopes": scopes, "models": models, "prefix": parsed.prefix}
+        change = self._change(org_id, actor, "key.create", f"key:{key.key_id}", None, after)
+        await self._store.add_key(key, parsed.lookup_id, hash_token(self._pepper, token), change)
+        return key
+
+    async def keys(self, org_id: str, page_size: int, page_token: str) -> tuple[list[KeyInfo], str]:
+        """A page of keys, newest first, and the next page's token."""
+        if page_size < 0:
+            raise invalid("page_size", f"page_size must not be negative, not {page_size}.")
+        size = min(page_size or 50, 1000)
+        before = None
+        if page_token:
+            try:
+                at, _, key_id = bytes.fromhex(page_token).decode().partition(" ")
+                before = (dt.datetime.fromisoformat(at), key_id)
+                if not is_uuid(key_id):
+                    raise ValueError
+            except ValueError:
+                raise invalid("page_token", "page_token is not one that this list gave: leave it out.") from None
+        found = await self._store.keys(org_id, size + 1, before)
+        page = found[:size]
+        token = f"{page[-1].created_at.isoformat()} {page[-1].key_id}".encode().hex() if found[size:] else ""
+        return page, token
+
+    async def revoke(self, org_id: str, key_id: str, actor: str) -> KeyInfo:
+        """Revokes a key of the organisation. Raises NOT_FOUND."""
+        if not is_uuid(key_id):
+            raise errors.not_found("key", key_id[:80])
+        now = self._clock()
+        change = self._change(org_id, actor, "key.revoke", f"key:{key_id}", None, {"revoked_at": now.isoformat()})
+        key = await self._store.revoke(org_id, key_id, now, change)
+        if key is None:
+            raise errors.not_found("key", key_id)
+        return key
+
+
+def read_operator_token(path: pathlib.Path) -> str:
+    """The operator's token from its file (0600), made at the first start."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = path.with_suffix(f".{os.getpid()}.draft")
+        draft.touch(0o600)
+        draft.write_text(key_tokens.new_token(secrets.choice, "operator"))
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+        draft.unlink()
+    return path.read_text().strip()
+
+
+def public_json(value: object) -> str:
+    """The public fields of a change as JSON."""
+    return "" if value is None else msgspec.json.encode(value).decode()

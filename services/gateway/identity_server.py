@@ -1,0 +1,133 @@
+"""IdentityService: proto in → identity → proto out; and what identity needs of the wire (audit records)."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import grpc.aio
+
+from dac.audit.v1.audit_pb2 import AppendRequest
+from dac.audit.v1.audit_pb2_grpc import AuditServiceStub
+from dac.gateway.v1 import identity_pb2, identity_pb2_grpc
+from dac.type.v1.principal_pb2 import Principal
+from dac.type.v1.record_pb2 import AdminRecord
+from mesh import call as calls
+from mesh.call import acting_as
+from mesh.errors import MeshError, Reason
+from mesh.ids import is_uuid
+from services.gateway.identity import Identity, public_json
+from services.gateway.store import KeyInfo, OrganisationRow
+
+
+def describe(record_id: str, org_id: str, actor: str, what: str, before: object, after: object) -> bytes:
+    """A serialised AdminRecord. `what` is "action target"."""
+    action, _, target = what.partition(" ")
+    record = AdminRecord(
+        record_id=record_id,
+        org_id=org_id,
+        actor=actor,
+        action=action,
+        target=target,
+        before_json=public_json(before),
+        after_json=public_json(after),
+        request_id=calls.current().request_id,
+    )
+    record.at.FromDatetime(dt.datetime.now(dt.UTC))
+    return record.SerializeToString()
+
+
+def append_to_audit(channel_to: Callable[[str], grpc.aio.Channel]) -> Callable[[Sequence[bytes]], Any]:
+    """Delivers serialised AdminRecords to audit."""
+    stub = AuditServiceStub(channel_to("audit"))
+
+    async def append(records: Sequence[bytes]) -> None:
+        with acting_as("gateway"):
+            await stub.Append(AppendRequest(records=[AdminRecord.FromString(one) for one in records]), timeout=10)
+
+    return append
+
+
+def _actor(principal: Principal) -> str:
+    return f"key:{principal.key_id}" if principal.key_id else "operator"
+
+
+def _key(key: KeyInfo) -> identity_pb2.ApiKey:
+    shown = identity_pb2.ApiKey(
+        key_id=key.key_id,
+        org_id=key.org_id,
+        name=key.name,
+        prefix=key.prefix,
+        scopes=key.scopes,
+        models=key.models,
+    )
+    shown.created_at.FromDatetime(key.created_at)
+    if key.expires_at is not None:
+        shown.expires_at.FromDatetime(key.expires_at)
+    if key.revoked_at is not None:
+        shown.revoked_at.FromDatetime(key.revoked_at)
+    return shown
+
+
+def _organisation(row: OrganisationRow) -> identity_pb2.Organisation:
+    shown = identity_pb2.Organisation(org_id=row.org_id, name=row.name)
+    shown.created_at.FromDatetime(row.created_at)
+    return shown
+
+
+class IdentityServicer(identity_pb2_grpc.IdentityServiceServicer):
+    """See dac.gateway.v1.IdentityService."""
+
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+
+    async def CreateOrganisation(self, request: identity_pb2.CreateOrganisationRequest, context: Any) -> Any:  # noqa: D102
+        principal = calls.require_scope("operator")
+        row = await self._identity.create_organisation(request.name, _actor(principal))
+        return identity_pb2.CreateOrganisationResponse(organisation=_organisation(row))
+
+    async def ListOrganisations(self, request: identity_pb2.ListOrganisationsRequest, context: Any) -> Any:  # noqa: D102
+        principal = calls.require_principal()
+        rows = await self._identity.organisations()
+        if "operator" not in principal.scopes:
+            rows = [row for row in rows if row.org_id == principal.org_id]
+        return identity_pb2.ListOrganisationsResponse(organisations=[_organisation(row) for row in rows])
+
+    async def CreateApiKey(self, request: identity_pb2.CreateApiKeyRequest, context: Any) -> Any:  # noqa: D102
+        principal = calls.require_scope("admin")
+        org_id = principal.org_id
+        if request.org_id and request.org_id != org_id:
+            await self._check_operator(principal, request.org_id)
+            org_id = request.org_id
+        expires_at = request.expires_at.ToDatetime(dt.UTC) if request.HasField("expires_at") else None
+        key, token = await self._identity.create_key(
+            org_id,
+            request.name,
+            request.scopes,
+            request.models,
+            expires_at,
+            held=principal.scopes,
+            actor=_actor(principal),
+        )
+        return identity_pb2.CreateApiKeyResponse(key=_key(key), token=token)
+
+    async def _check_operator(self, principal: Principal, org_id: str) -> None:
+        if "operator" not in principal.scopes:
+            raise MeshError(Reason.PERMISSION_DENIED, "Only the operator makes keys in another organisation.")
+        if not is_uuid(org_id) or org_id not in {row.org_id for row in await self._identity.organisations()}:
+            raise MeshError(Reason.NOT_FOUND, f'There is no organisation "{org_id[:80]}".')
+
+    async def ListApiKeys(self, request: identity_pb2.ListApiKeysRequest, context: Any) -> Any:  # noqa: D102
+        principal = calls.require_scope("admin")
+        keys, token = await self._identity.keys(principal.org_id, request.page_size, request.page_token)
+        return identity_pb2.ListApiKeysResponse(keys=[_key(key) for key in keys], next_page_token=token)
+
+    async def RevokeApiKey(self, request: identity_pb2.RevokeApiKeyRequest, context: Any) -> Any:  # noqa: D102
+        principal = calls.require_scope("admin")
+        key = await self._identity.revoke(principal.org_id, request.key_id, _actor(principal))
+        return identity_pb2.RevokeApiKeyResponse(key=_key(key))
+
+    async def GetCaller(self, request: identity_pb2.GetCallerRequest, context: Any) -> Any:  # noqa: D102
+        principal = calls.require_principal()
+        return identity_pb2.GetCallerResponse(org_id=principal.org_id, key_id=principal.key_id, scopes=principal.scopes)

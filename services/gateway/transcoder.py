@@ -1,0 +1,222 @@
+"""HTTP/JSON ↔ gRPC for every annotated RPC, generically from the descriptors: a new RPC needs no handler of its own.
+
+JSON follows protobuf's mapping with the proto's own field names (snake_case; camelCase is also read), 64-bit
+integers as strings, enums by name. Server streams become server-sent events.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import pathlib
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any
+
+import grpc.aio
+import msgspec
+from google.api import annotations_pb2
+from google.protobuf import json_format, message_factory
+from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
+from google.protobuf.message import Message
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+import dac
+from mesh.errors import MeshError, Reason, invalid
+from mesh.transport import reading
+from services.gateway.callers import Callers
+from services.gateway.failures import error_event
+
+TIMEOUT_S = 30.0
+_VERBS = ("get", "put", "post", "delete", "patch")
+_PARAMETER = re.compile(r"\{([a-z_]+)(?:=([^}]*))?\}")
+_UNKNOWN = re.compile(r'has no field named "([^"]+)"')
+
+
+@dataclasses.dataclass(frozen=True)
+class Binding:
+    """One HTTP form of one RPC."""
+
+    verb: str
+    template: str
+    """As annotated, e.g. /v1/keys/{key_id}."""
+    has_body: bool
+    method: MethodDescriptor
+    request: type[Message]
+    response: type[Message]
+
+    @property
+    def rpc(self) -> str:
+        """The gRPC path."""
+        return f"/{self.method.containing_service.full_name}/{self.method.name}"
+
+    @property
+    def service(self) -> str:
+        """The DAC service's name, e.g. "budget"."""
+        return str(self.method.containing_service.full_name.split(".")[1])
+
+    @property
+    def parameters(self) -> list[str]:
+        """Names in the path."""
+        return [name for name, _ in _PARAMETER.findall(self.template)]
+
+    @property
+    def route_path(self) -> str:
+        """The template as Starlette writes it."""
+        return _PARAMETER.sub(lambda found: f"{{{found[1]}{':path' if found[2] == '**' else ''}}}", self.template)
+
+
+def methods() -> Iterator[MethodDescriptor]:
+    """Every RPC of every dac.* service."""
+    for root in map(pathlib.Path, dac.__path__):
+        for file in sorted(root.rglob("*_pb2.py")):
+            module = importlib.import_module(".".join(("dac", *file.relative_to(root).with_suffix("").parts)))
+            for service in module.DESCRIPTOR.services_by_name.values():
+                yield from service.methods
+
+
+def bindings() -> list[Binding]:
+    """Every annotated RPC; literal paths before those with parameters."""
+    found = []
+    for method in methods():
+        options = method.GetOptions()
+        if not options.HasExtension(annotations_pb2.http):
+            continue
+        rule = options.Extensions[annotations_pb2.http]
+        for one in (rule, *rule.additional_bindings):
+            verb = next(verb for verb in _VERBS if getattr(one, verb))
+            found.append(
+                Binding(
+                    verb.upper(),
+                    getattr(one, verb),
+                    one.body == "*",
+                    method,
+                    message_factory.GetMessageClass(method.input_type),
+                    message_factory.GetMessageClass(method.output_type),
+                )
+            )
+    return sorted(found, key=lambda binding: (len(binding.parameters), binding.template, binding.verb))
+
+
+def routes(found: Sequence[Binding], channel_to: Callable[[str], grpc.aio.Channel], callers: Callers) -> list[Route]:
+    """A Starlette route for every binding."""
+    return [
+        Route(binding.route_path, _endpoint(binding, channel_to(binding.service), callers), methods=[binding.verb])
+        for binding in found
+    ]
+
+
+def _endpoint(binding: Binding, channel: grpc.aio.Channel, callers: Callers) -> Any:
+    make: Any = channel.unary_stream if binding.method.server_streaming else channel.unary_unary
+    call = make(
+        binding.rpc,
+        request_serializer=binding.request.SerializeToString,
+        response_deserializer=binding.response.FromString,
+    )
+
+    async def endpoint(request: Request) -> Response:
+        exchange = request.scope["state"]["exchange"]
+        exchange.route = binding.template
+        caller = await callers.authenticate_header(request.headers.get("authorization", ""))
+        exchange.identify(caller, TIMEOUT_S)
+        message = await read_message(binding, request)
+        if binding.method.server_streaming:
+            exchange.call.deadline = None
+            return StreamingResponse(_events(call(message)), media_type="text/event-stream")
+        answer = await call(message, timeout=max(0.1, exchange.call.deadline - time.monotonic()))
+        return Response(to_json(answer), media_type="application/json")
+
+    return endpoint
+
+
+async def _events(stream: Any) -> AsyncIterator[bytes]:
+    try:
+        # Says at once that the stream is open: a comment, which readers of events skip.
+        yield b": open\n\n"
+        async with reading(stream) as messages:
+            async for message in messages:
+                yield b"data: " + to_json(message, indent=None) + b"\n\n"
+    except MeshError as error:
+        yield error_event(error)
+
+
+async def read_message(binding: Binding, request: Request) -> Message:
+    """The request's message from its body, query and path. Raises INVALID_REQUEST."""
+    message = binding.request()
+    if binding.has_body:
+        parse_json(await request.body(), message)
+    for name, value in request.query_params.multi_items():
+        set_field(message, name, value)
+    for name, value in request.path_params.items():
+        set_field(message, name, value)
+    return message
+
+
+def parse_json(body: bytes, message: Message) -> None:
+    """Reads JSON into a message. Raises INVALID_REQUEST naming the field."""
+    if not body.strip():
+        return
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise invalid("body", f"The body is not JSON: {error}.") from None
+    if not isinstance(document, dict):
+        raise invalid("body", "The body must be a JSON object.")
+    try:
+        json_format.ParseDict(document, message, max_recursion_depth=64)
+    except json_format.ParseError as error:
+        text = str(error)
+        unknown = _UNKNOWN.search(text)
+        if unknown:
+            raise unknown_field(unknown[1], [field.name for field in message.DESCRIPTOR.fields]) from None
+        raise invalid("body", f"The body does not fit: {text.splitlines()[0][:300]}") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise invalid("body", f"The body does not fit: {str(error)[:300]}") from None
+
+
+def unknown_field(name: str, known: Sequence[str]) -> MeshError:
+    """INVALID_REQUEST with the nearest right name."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f'Did you mean "{close[0]}"?' if close else f"Known: {', '.join(sorted(known)) or 'none'}."
+    return invalid(name[:80], f'There is no field "{name[:80]}". {hint}')
+
+
+def set_field(message: Message, path: str, text: str) -> None:
+    """Sets a field from text; dots go into messages, repeated fields grow. Raises INVALID_REQUEST."""
+    head, _, rest = path.partition(".")
+    field = message.DESCRIPTOR.fields_by_name.get(head)
+    if field is None:
+        field = next((one for one in message.DESCRIPTOR.fields if one.json_name == head), None)
+    if field is None:
+        raise unknown_field(path, [one.name for one in message.DESCRIPTOR.fields])
+    if rest and field.message_type is not None:
+        set_field(getattr(message, field.name), rest, text)
+        return
+    value: Any = text
+    if field.type == FieldDescriptor.TYPE_BOOL:
+        if text not in ("true", "false", "1", "0"):
+            raise invalid(path, f'"{path}" must be true or false, not "{text[:40]}".')
+        value = text in ("true", "1")
+    try:
+        json_format.ParseDict({field.name: [value] if field.is_repeated else value}, message)
+    except (json_format.ParseError, ValueError, TypeError):
+        kind = field.enum_type.name if field.enum_type is not None else "its type"
+        raise invalid(path, f'"{text[:80]}" does not fit "{path}" ({kind}).') from None
+
+
+def to_json(message: Message, indent: int | None = None) -> bytes:
+    """A message as JSON with the proto's field names."""
+    document = json_format.MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    encoded = msgspec.json.encode(document)
+    return encoded if indent is None else msgspec.json.format(encoded, indent=indent)
+
+
+def no_such_method(path: str) -> MeshError:
+    """UNIMPLEMENTED for a gRPC path that is not public."""
+    return MeshError(Reason.UNIMPLEMENTED, f"There is no public method {path} here. The public ones are at /docs.")

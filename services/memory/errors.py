@@ -1,0 +1,41 @@
+"""The named failures of memory."""
+
+from __future__ import annotations
+
+from mesh.errors import MeshError, Reason
+
+
+def invalid(field: str, problem: str) -> MeshError:
+    """A field breaks the contract."""
+    return MeshError(Reason.INVALID_REQUEST, f"{field}: {problem}", metadata={"field": field})
+
+
+def thread_not_found(thread_id: str) -> MeshError:
+    """No such thread in the caller's organisation; another's thread looks the same."""
+    return MeshError(
+        Reason.NOT_FOUND,
+        f'There is no thread "{thread_id[:128]}" in this organisation; GET /api/threads lists them.',
+        metadata={"thread_id": thread_id[:128]},
+    )
+
+
+def message_too_large(size_bytes: int, limit_bytes: int) -> MeshError:
+    """A message is larger than what is saved."""
+    return MeshError(
+        Reason.TOO_LARGE,
+        f"A message has {size_bytes} bytes and at most {limit_bytes} are saved: shorten it.",
+        metadata={"limit_bytes": str(limit_bytes)},
+    )
+
+
+def no_organisation() -> MeshError:
+    """The principal belongs to no organisation, so it has no threads and no cache."""
+    return MeshError(
+        Reason.PERMISSION_DENIED,
+        "Threads and cached answers belong to an organisation, and this caller has none: use an API key of one.",
+    )
+
+
+def not_opened() -> MeshError:
+    """The service was built without a database."""
+    return MeshError(Reason.UNAVAILABLE, "memory has no database: start it with `dac up`, or set DATABASE_URL.")

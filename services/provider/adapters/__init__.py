@@ -1,0 +1,65 @@
+"""One small file per wire format. An Exchange is one request put to one provider, and its answer on the way back."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Protocol
+
+from mesh.tokens import estimate_tokens
+from services.provider.events import Usage, UsageSource
+
+MAX_KEPT_BYTES = 8 * 1024 * 1024
+"""How much of a streamed answer is kept for counting and for Finish.text."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outgoing:
+    """The HTTP request to send."""
+
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Result:
+    """What an answer came to."""
+
+    usage: Usage
+    usage_source: UsageSource
+    finish_reason: str
+    text: str = ""
+    tool_calls_json: str = ""
+
+
+class Exchange(Protocol):
+    """One request and its answer, translated both ways."""
+
+    first: bool
+    """A token has been seen."""
+    finished: bool
+    """The reason of the end has been seen."""
+    done: bool
+    """The stream's own end mark has been seen."""
+
+    def outgoing(self) -> Outgoing:
+        """The request. Raises ProviderFault when it cannot be said in the provider's dialect."""
+
+    def plain(self, raw: bytes) -> bytes:
+        """A whole answer in the caller's dialect. Raises ProviderFault."""
+
+    def event(self, event: bytes) -> bytes:
+        """One stream event (or several, or none) in the caller's dialect. Raises ProviderFault."""
+
+    def end(self) -> bytes:
+        """What is still owed to the caller when the provider's stream is over. Raises ProviderFault when it was cut."""
+
+    def error_body(self, body: bytes) -> bytes:
+        """The provider's error body in the caller's dialect."""
+
+    def result(self, *, need_text: bool) -> Result:
+        """Usage and text of what was seen so far."""
+
+
+def counted(input_text_bytes: int, output_text_bytes: int) -> Usage:
+    """A usage from sizes, for providers that tell none."""
+    return Usage(input_tokens=estimate_tokens(input_text_bytes), output_tokens=estimate_tokens(output_text_bytes))

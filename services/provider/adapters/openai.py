@@ -1,0 +1,248 @@
+"""OpenAI chat completions in and out: bytes pass through; only what must change is spliced."""
+
+import contextlib
+import re
+from typing import Any
+
+import msgspec
+
+from services.provider import sse
+from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, counted
+from services.provider.errors import cut, garbage, not_translatable, stream_error
+from services.provider.events import Ask, Candidate, Usage, UsageSource
+from services.provider.splice import Fields, fields_of, join, replace_model, splice
+
+OFFICIAL_HOST = "api.openai.com"
+_TELLING = re.compile(rb'"(?:usage"\s*:\s*\{|finish_reason"\s*:\s*"|error"\s*:\s*[{"])')
+_RAW = msgspec.json.Decoder(msgspec.Raw)
+_encode, _decode = msgspec.json.encode, msgspec.json.decode
+
+
+def usage_of(raw: Any) -> Usage | None:
+    """OpenAI's totals as disjoint buckets; an explicit 0 is 0, a missing number is no usage."""
+    if not isinstance(raw, dict) or not isinstance(raw.get("prompt_tokens"), int):
+        return None
+    prompt, completion = max(0, raw["prompt_tokens"]), max(0, raw.get("completion_tokens") or 0)
+    cached = max(0, min(prompt, (raw.get("prompt_tokens_details") or {}).get("cached_tokens") or 0))
+    reasoning = max(0, min(completion, (raw.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0))
+    return Usage(prompt - cached, cached, 0, completion - reasoning, reasoning)
+
+
+def text_bytes_of(body: bytes) -> int:
+    """The UTF-8 bytes of all text in a request's messages and tools."""
+    try:
+        fields = fields_of(body)
+        total = len(bytes(fields["tools"])) if "tools" in fields else 0
+        messages = _decode(bytes(fields["messages"]))
+        if "system" in fields:
+            messages = [*messages, {"content": _decode(bytes(fields["system"]))}]
+    except (ValueError, KeyError, TypeError):
+        return len(body)
+    for message in messages:
+        content = message.get("content") if isinstance(message, dict) else None
+        parts = [content] if isinstance(content, str) else content if isinstance(content, list) else []
+        for part in parts:
+            text = part if isinstance(part, str) else part.get("text", "") if isinstance(part, dict) else ""
+            total += len(str(text).encode())
+        for call in (message.get("tool_calls") or []) if isinstance(message, dict) else []:
+            total += len(_encode(call.get("function")))
+    return total
+
+
+def cap_fields(fields: Fields, cap: int, *, official: bool) -> dict[str, bytes]:
+    """The splice that keeps the output within `cap`; none when the caller asks for less."""
+    if cap <= 0:
+        return {}
+    changes: dict[str, bytes] = {}
+    for name in ("max_tokens", "max_completion_tokens"):
+        if name in fields and (asked := _decode(bytes(fields[name]))) is not None:
+            if not isinstance(asked, int) or asked > cap:
+                changes[name] = str(cap).encode()
+            return changes
+    return {"max_completion_tokens" if official else "max_tokens": str(cap).encode()}
+
+
+class OpenAIExchange:
+    """Pass-through."""
+
+    def __init__(self, ask: Ask, candidate: Candidate, provider: str, key: str, *, host: str = "") -> None:
+        self._ask, self._candidate, self._provider, self._key = ask, candidate, provider, key
+        self._official = host == OFFICIAL_HOST
+        self._model = _encode(ask.answer_model) if ask.answer_model else b""
+        self._kept: list[bytes] = []
+        self._kept_bytes = 0
+        self._usage: Usage | None = None
+        self._finish = ""
+        self._choices = 1
+        self._ended: set[int] = set()
+        self._plain: bytes | None = None
+        self.first = self.finished = self.done = False
+
+    def changes(self, fields: Fields) -> dict[str, bytes | None]:
+        """The top-level fields of the request that must differ from the caller's."""
+        ask, changes = self._ask, dict[str, bytes | None]()
+        changes["model"] = _encode(self._candidate.upstream_name)
+        if ("stream" in fields and _decode(bytes(fields["stream"])) is True) != ask.stream:
+            changes["stream"] = b"true" if ask.stream else b"false"
+        if ask.stream:
+            options = _decode(bytes(fields["stream_options"])) if "stream_options" in fields else None
+            options = {k: v for k, v in (options or {}).items() if k != "include_dac"}
+            changes["stream_options"] = _encode({**options, "include_usage": True})
+        elif "stream_options" in fields:
+            changes["stream_options"] = None
+        changes.update(cap_fields(fields, self._candidate.output_cap_tokens, official=self._official))
+        return changes
+
+    def outgoing(self) -> Outgoing:
+        """The caller's bytes with `changes` spliced in."""
+        try:
+            fields = fields_of(self._ask.input)
+            changes = self.changes(fields)
+            self._choices = int(_decode(bytes(fields["n"])) or 1) if "n" in fields else 1
+        except (ValueError, AttributeError, TypeError):
+            raise not_translatable("The request body is not a JSON object of chat completions.") from None
+        for name in [name for name, value in changes.items() if value is None]:
+            fields.pop(name, None)
+        body = join({**fields, **{name: value for name, value in changes.items() if value is not None}})
+        headers = {"Content-Type": "application/json"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        return Outgoing("/chat/completions", headers, body)
+
+    def plain(self, raw: bytes) -> bytes:
+        """The answer's own bytes, with the model replaced when asked."""
+        try:
+            answer = _decode(raw)
+            choices = answer["choices"]
+            self._finish = str(choices[0].get("finish_reason") or "") if choices else ""
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            error = answer.get("error") if isinstance(answer := _try_decode(raw), dict) else None
+            if error:
+                raise stream_error(self._provider, _kind(error)) from None
+            raise garbage(self._provider, "the body is no chat completion") from None
+        self._usage = usage_of(answer.get("usage"))
+        self._plain = raw
+        self.first = self.finished = self.done = True
+        return splice(raw, {"model": self._model}) if self._model else raw
+
+    def event(self, event: bytes) -> bytes:
+        """The event's own bytes; nothing for events that cannot be read or that only DAC asked for."""
+        data = sse.data_of(event)
+        if not data:
+            return event if self.first else b""
+        if data == b"[DONE]":
+            self.done = True
+            return b""
+        try:
+            _RAW.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            # One broken event among good ones is left out: the caller's parser would end the stream over it.
+            return b""
+        if self._kept_bytes < MAX_KEPT_BYTES:
+            self._kept.append(data)
+            self._kept_bytes += len(data)
+        if (not self.first or _TELLING.search(data)) and not self._read(data):
+            return b""
+        return replace_model(event, self._model) if self._model else event
+
+    def _read(self, data: bytes) -> bool:
+        """Takes in an event that tells something; False when the caller must not see it."""
+        chunk = _decode(data)
+        if not isinstance(chunk, dict):
+            return False
+        if chunk.get("error"):
+            raise stream_error(self._provider, _kind(chunk["error"]))
+        choices = chunk.get("choices") or []
+        for choice in choices:
+            if choice.get("finish_reason"):
+                self._ended.add(choice.get("index", 0))
+                self._finish, self.first = str(choice["finish_reason"]), True
+                self.finished = len(self._ended) >= self._choices
+            if any(value for name, value in (choice.get("delta") or {}).items() if name != "role"):
+                self.first = True
+        usage = usage_of(chunk.get("usage"))
+        if usage is not None:
+            self._usage = usage
+        return bool(choices) or usage is None or self._ask.include_usage
+
+    def end(self) -> bytes:
+        """DAC ends every good stream itself."""
+        if not self.finished and not self.done:
+            raise cut(self._provider, "the stream ended without a finish reason")
+        if not self.first and not self.finished:
+            raise garbage(self._provider, "the stream ended without a single token")
+        return sse.DONE
+
+    def error_body(self, body: bytes) -> bytes:
+        """Already the caller's dialect."""
+        return body
+
+    def result(self, *, need_text: bool) -> Result:
+        """Reads the kept bytes only when the text or a count is needed."""
+        text, calls, size = "", "", 0
+        if need_text or self._usage is None:
+            text, tool_calls, extra = _gather(self._plain, self._kept)
+            calls = _encode(tool_calls).decode() if tool_calls else ""
+            size = len(text.encode()) + extra + sum(len(_encode(call["function"])) for call in tool_calls)
+        if self._usage is not None:
+            usage, source = self._usage, UsageSource.PROVIDER
+        else:
+            usage, source = counted(text_bytes_of(self._ask.input), size), UsageSource.COUNTED
+        return Result(usage, source, self._finish, text if need_text else "", calls if need_text else "")
+
+
+def _kind(error: Any) -> str:
+    return str(error.get("code") or error.get("type") or "") if isinstance(error, dict) else ""
+
+
+def _try_decode(raw: bytes) -> Any:
+    try:
+        return _decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _gather(plain: bytes | None, kept: list[bytes]) -> tuple[str, list[dict[str, Any]], int]:
+    """(text, tool calls, bytes of other output such as reasoning) of the first choice."""
+    if plain is not None:
+        try:
+            message = dict((_decode(plain)["choices"] or [{}])[0].get("message") or {})
+        except (ValueError, TypeError, AttributeError):
+            message = {}
+        extra = str(message.get("reasoning_content") or "")
+        calls = [call for call in message.get("tool_calls") or [] if isinstance(call, dict) and "function" in call]
+        return str(message.get("content") or message.get("refusal") or ""), calls, len(extra)
+    gathered = _Gathered()
+    for data in kept:
+        # A chunk of an odd shape went to the caller as it came; it only cannot be counted.
+        with contextlib.suppress(AttributeError, TypeError, KeyError):
+            gathered.add(_decode(data))
+    return "".join(gathered.pieces), [gathered.calls[index] for index in sorted(gathered.calls)], gathered.extra_bytes
+
+
+class _Gathered:
+    """The first choice of a stream, put together."""
+
+    def __init__(self) -> None:
+        self.pieces: list[str] = []
+        self.calls: dict[int, dict[str, Any]] = {}
+        self.extra_bytes = 0
+
+    def add(self, chunk: dict[str, Any]) -> None:
+        """Takes in one chunk."""
+        for choice in chunk.get("choices") or []:
+            delta = choice.get("delta") or {}
+            if choice.get("index", 0) != 0:
+                self.extra_bytes += len(_encode(delta))
+                continue
+            self.pieces.append(str(delta.get("content") or delta.get("refusal") or ""))
+            self.extra_bytes += len(str(delta.get("reasoning_content") or delta.get("reasoning") or ""))
+            for call in delta.get("tool_calls") or []:
+                made = self.calls.setdefault(
+                    int(call.get("index") or 0),
+                    {"id": "", "type": "function", "function": {"name": "", "arguments": ""}},
+                )
+                made["id"] = str(call.get("id") or made["id"])
+                function = call.get("function") or {}
+                made["function"]["name"] += str(function.get("name") or "")
+                made["function"]["arguments"] += str(function.get("arguments") or "")

@@ -1,0 +1,234 @@
+"""One HTTP attempt over aiohttp: the timeout ladder, size bounds, named faults. Knows no dialect and no retry."""
+
+import asyncio
+import contextlib
+import dataclasses
+import socket
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+
+from services.provider.adapters import Outgoing
+from services.provider.bulkhead import Bulkhead
+from services.provider.errors import (
+    MAX_ERROR_BODY_BYTES,
+    ProviderFault,
+    cut,
+    garbage,
+    refused_status,
+    timed_out,
+    unreachable,
+)
+
+DRAIN_S = 0.25
+"""How long an answered connection may take to end its body before it is dropped instead of reused."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """The timeout ladder of one attempt."""
+
+    connect_s: float
+    first_token_s: float
+    idle_s: float
+    total_s: float
+
+
+class Endpoint:
+    """One provider's address with its connection pool and its bulkhead."""
+
+    def __init__(
+        self,
+        provider: str,
+        base_url: str,
+        *,
+        limits: Limits,
+        bulkhead: Bulkhead,
+        connector: aiohttp.BaseConnector | None = None,
+        max_answer_bytes: int = 32 << 20,
+    ) -> None:
+        self.provider, self.base_url, self.limits, self.bulkhead = provider, base_url.rstrip("/"), limits, bulkhead
+        self.max_answer_bytes = max_answer_bytes
+        self._connector = connector
+        self._session: aiohttp.ClientSession | None = None
+        self._drains: set[asyncio.Task[None]] = set()
+
+    def session(self) -> aiohttp.ClientSession:
+        """The one session, made at the first use: inside the loop."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=self._connector or aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=True,
+                trust_env=False,
+                read_bufsize=1 << 18,
+                headers={"User-Agent": "dac", "Accept-Encoding": "gzip, deflate"},
+            )
+        return self._session
+
+    async def close(self) -> None:
+        """Drops every connection."""
+        for drain in self._drains:
+            drain.cancel()
+        if self._session is not None:
+            await self._session.close()
+
+    def drain(self, response: aiohttp.ClientResponse) -> None:
+        """Reads the rest of an answered body in the background, so that the connection can be used again."""
+        if response.content.at_eof():
+            response.close()
+            return
+        task = asyncio.create_task(_drain(response))
+        self._drains.add(task)
+        task.add_done_callback(self._drains.discard)
+
+
+async def _drain(response: aiohttp.ClientResponse) -> None:
+    try:
+        async with asyncio.timeout(DRAIN_S):
+            while await response.content.readany():
+                pass
+    except (TimeoutError, aiohttp.ClientError):
+        pass
+    finally:
+        response.close()
+
+
+class Reply:
+    """A provider's answer with status 200, read piece by piece within the ladder."""
+
+    def __init__(self, endpoint: Endpoint, response: aiohttp.ClientResponse, limits: Limits, started: float) -> None:
+        self._endpoint, self._response, self._limits, self._started = endpoint, response, limits, started
+        self.drained = False
+
+    async def pieces(self, *, started: bool, short: float | None) -> bytes:
+        """The next bytes; empty at the end. `started`: a token was seen. `short`: a tighter idle limit."""
+        limits, provider = self._limits, self._endpoint.provider
+        now = time.monotonic()
+        total_left = self._started + limits.total_s - now
+        if started:
+            wait, fault = limits.idle_s, timed_out(provider, "the next piece of the answer", limits.idle_s)
+        else:
+            wait = self._started + limits.first_token_s - now
+            fault = timed_out(provider, "the first token", limits.first_token_s)
+        if short is not None:
+            wait = min(wait, short)
+        if total_left < wait:
+            wait, fault = total_left, timed_out(provider, "the whole answer", limits.total_s)
+        try:
+            async with asyncio.timeout(max(0.0, wait)):
+                return await self._response.content.readany()
+        except TimeoutError:
+            raise fault from None
+        except aiohttp.ClientPayloadError as error:
+            if "can not decode content" in str(error).lower():
+                raise garbage(provider, "its compressed body cannot be unpacked") from None
+            raise cut(provider, "the connection closed inside the body") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise cut(provider, type(error).__name__) from None
+
+    async def whole(self) -> bytes:
+        """The whole body. Raises ProviderFault for one that is too large or cut."""
+        parts, size = [], 0
+        while piece := await self.pieces(started=size > 0, short=None):
+            size += len(piece)
+            if size > self._endpoint.max_answer_bytes:
+                raise garbage(self._endpoint.provider, f"it is larger than {self._endpoint.max_answer_bytes} bytes")
+            parts.append(piece)
+        return b"".join(parts)
+
+    def keep_connection(self) -> None:
+        """The answer is complete: what is left of the body may be read in the background."""
+        self.drained = True
+        self._endpoint.drain(self._response)
+
+
+@contextlib.asynccontextmanager
+async def posting(endpoint: Endpoint, outgoing: Outgoing, limits: Limits, *, stream: bool) -> AsyncIterator[Reply]:
+    """Sends the request and gives the reply; however the block is left, the socket is closed or reused at once."""
+    started = time.monotonic()
+    response = await _headers(endpoint, outgoing, limits, stream=stream)
+    reply = Reply(endpoint, response, limits, started)
+    try:
+        yield reply
+    finally:
+        if not reply.drained:
+            response.close()
+
+
+async def _headers(endpoint: Endpoint, outgoing: Outgoing, limits: Limits, *, stream: bool) -> aiohttp.ClientResponse:
+    """The response once its status is 200 and its type fits. Raises ProviderFault otherwise."""
+    provider = endpoint.provider
+    timeout = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=limits.connect_s, sock_read=None)
+    headers = dict(outgoing.headers)
+    headers["Accept"] = "text/event-stream" if stream else "application/json"
+    wait = min(limits.first_token_s, limits.total_s)
+    try:
+        async with asyncio.timeout(wait):
+            response = await endpoint.session().post(
+                endpoint.base_url + outgoing.path,
+                data=outgoing.body,
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,
+            )
+    except aiohttp.ConnectionTimeoutError:
+        raise timed_out(provider, "the connection", limits.connect_s, retry=True) from None
+    except TimeoutError:
+        raise timed_out(provider, "the first token" if stream else "the answer", wait) from None
+    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError) as error:
+        raise unreachable(provider, _told(error)) from None
+    except aiohttp.ClientError as error:
+        raise garbage(provider, type(error).__name__) from None
+    try:
+        await _check(endpoint, response, stream=stream)
+    except BaseException:
+        response.close()
+        raise
+    return response
+
+
+async def _check(endpoint: Endpoint, response: aiohttp.ClientResponse, *, stream: bool) -> None:
+    provider = endpoint.provider
+    if response.status != 200:
+        raise refused_status(provider, response.status, _lower(response), await _error_body(response))
+    kind = response.content_type
+    if stream and "event-stream" not in kind:
+        if "json" in kind:
+            # Some compatible servers report failures as JSON with status 200.
+            raise garbage(provider, "it answered a streamed request with JSON")
+        raise garbage(provider, f"its content type is {kind[:60]}, not text/event-stream")
+    if not stream and kind in ("text/html", "text/event-stream"):
+        raise garbage(provider, f"its content type is {kind}, not application/json")
+
+
+async def _error_body(response: aiohttp.ClientResponse) -> bytes:
+    """The start of an error's body, for two seconds at most."""
+    body = b""
+    try:
+        async with asyncio.timeout(2.0):
+            while len(body) <= MAX_ERROR_BODY_BYTES and (piece := await response.content.readany()):
+                body += piece
+    except (TimeoutError, aiohttp.ClientError, OSError):
+        pass
+    return body
+
+
+def _lower(response: aiohttp.ClientResponse) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.headers.items()}
+
+
+def _told(error: Exception) -> str:
+    """What went wrong with a connection, without addresses."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its name does not resolve"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
+        return "its TLS certificate was not accepted"
+    cause: Any = error.__cause__ or error
+    if isinstance(cause, ConnectionRefusedError):
+        return "the connection was refused"
+    if isinstance(cause, ProviderFault | socket.gaierror):
+        return str(cause)
+    return "the connection broke before it answered"

@@ -1,0 +1,42 @@
+"""Settings of the provider service."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class ProviderConfig:
+    """Section `provider`."""
+
+    frame_interval_ms: float = 0.0
+    """How long stream events are gathered into one message; 0 = each network read at once (in process)."""
+    frame_bytes: int = 16384
+    """Gathered events are sent when they reach this size."""
+    max_waiting: int = 64
+    """How many requests may wait for a free place at one provider; more are refused as busy."""
+    plain_wait_factor: float = 3.0
+    """An answer that is not streamed shows nothing until it is whole: it may take first_token_timeout_s times this."""
+    max_answer_bytes: int = 33_554_432
+    """The largest answer that is not streamed."""
+    max_event_bytes: int = 1_048_576
+    """The largest single stream event."""
+    retry_delay_s: float = 0.2
+    """Before the one retry at the same provider, plus or minus half of it."""
+    max_retry_after_s: float = 2.0
+    """A provider that asks to wait longer than this is left for the next candidate."""
+    failing_after: int = 5
+    """A model that failed this often in a row is skipped while another candidate exists."""
+    failing_window_s: float = 10.0
+    """How long after its last failure a failing model is skipped."""
+    poll_interval_s: float = 0.5
+    """How often the version of API-added providers is read, beside notifications."""
+    local_context_tokens: int = 8192
+    """Context of the embedded model, divided between its slots."""
+    local_slots: int = 2
+    """How many requests the embedded model answers at once."""
+    local_max_tokens: int = 512
+    """Output limit of the embedded model for requests that set none."""
+
+    def __post_init__(self) -> None:
+        """Refuses values that cannot work."""
+        if self.local_slots < 1 or self.max_waiting < 0 or self.max_event_bytes < 1024:
+            raise ValueError("local_slots must be at least 1, max_waiting at least 0, max_event_bytes at least 1024")

@@ -1,0 +1,198 @@
+"""How an attempt fails, and what may be done about it. Messages hold no prompt text."""
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from mesh.errors import MeshError, Reason
+
+MAX_ERROR_BODY_BYTES = 16 * 1024
+MAX_MESSAGE = 500
+_CONTEXT = re.compile(
+    rb"context_length_exceeded|maximum context length|prompt is too long|exceed_context_size|context window", re.I
+)
+_SAME_AGAIN = frozenset({500, 502, 503, 504, 529})
+_CALLERS_FAULT = frozenset({400, 413, 422})
+
+
+class ProviderFault(Exception):
+    """One attempt failed."""
+
+    def __init__(
+        self,
+        reason: Reason,
+        message: str,
+        *,
+        status_code: int = 0,
+        retry_after_s: float | None = None,
+        retry: bool = False,
+        fall_back: bool = True,
+        body: bytes = b"",
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message[:MAX_MESSAGE]
+        self.status_code = status_code
+        self.retry_after_s = retry_after_s
+        self.retry = retry
+        """The same provider may be asked once more."""
+        self.fall_back = fall_back
+        """Another candidate may do better."""
+        self.body = body
+        """The provider's own error body, when the fault is the caller's."""
+
+
+def refused_status(provider: str, status: int, headers: Mapping[str, str], body: bytes) -> ProviderFault:
+    """The fault that an HTTP status other than 200 means."""
+    kind = _kind_of(body)
+    told = f"{provider} answered {status}{f' ({kind})' if kind else ''}"
+    if status in (401, 403):
+        return ProviderFault(
+            Reason.PROVIDER_FAILED,
+            f"{told}: it refused DAC's own key for this provider. Set a valid key for {provider}.",
+            status_code=status,
+        )
+    if status == 429:
+        wait = _retry_after(headers)
+        return ProviderFault(
+            Reason.PROVIDER_FAILED,
+            f"{told}: its rate limit is reached{f', it asks to wait {wait:g} s' if wait is not None else ''}.",
+            status_code=status,
+            retry_after_s=wait,
+            retry=True,
+        )
+    if status in _CALLERS_FAULT:
+        if _CONTEXT.search(body[:MAX_ERROR_BODY_BYTES]):
+            message = f"{told}: the prompt does not fit the model's context. Shorten it or choose a larger model."
+            return ProviderFault(Reason.CONTEXT_TOO_LONG, message, status_code=status, body=_bounded(body))
+        return ProviderFault(
+            Reason.PROVIDER_REFUSED,
+            f"{told}: it refused the request as wrong; its own words are in the error body.",
+            status_code=status,
+            fall_back=False,
+            body=_bounded(body),
+        )
+    if status == 404:
+        message = f"{told}: it does not know this model or path. Check the model's name and the provider's base_url."
+        return ProviderFault(Reason.PROVIDER_REFUSED, message, status_code=status, body=_bounded(body))
+    if 300 <= status < 400:
+        message = f"{told}: redirects are not followed. Set the provider's base_url to its final address."
+        return ProviderFault(Reason.PROVIDER_FAILED, message, status_code=status)
+    return ProviderFault(
+        Reason.PROVIDER_FAILED,
+        f"{told}.",
+        status_code=status,
+        retry_after_s=_retry_after(headers),
+        retry=status in _SAME_AGAIN,
+    )
+
+
+def _kind_of(body: bytes) -> str:
+    """The error's type as the provider names it: an identifier, never free text."""
+    try:
+        error = msgspec.json.decode(body[:MAX_ERROR_BODY_BYTES])["error"]
+        kind = str(error.get("code") or error.get("type") or "")
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
+        return ""
+    return kind if re.fullmatch(r"[\w.\-]{1,64}", kind) else ""
+
+
+def _bounded(body: bytes) -> bytes:
+    """The body when it is small JSON, nothing otherwise."""
+    try:
+        msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return b""
+    return body if len(body) <= MAX_ERROR_BODY_BYTES else b""
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds a provider asks to wait; dates are not read."""
+    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers[name]) * scale
+        except (KeyError, ValueError):
+            continue
+        if 0 <= seconds < 86_400:
+            return seconds
+    return None
+
+
+def timed_out(provider: str, what: str, seconds: float, *, retry: bool = False) -> ProviderFault:
+    """One rung of the timeout ladder was reached."""
+    return ProviderFault(Reason.PROVIDER_TIMEOUT, f"{provider}: {what} took longer than {seconds:g} s.", retry=retry)
+
+
+def unreachable(provider: str, detail: str) -> ProviderFault:
+    """The connection could not be made, or broke before the headers."""
+    return ProviderFault(Reason.PROVIDER_FAILED, f"{provider} could not be reached: {detail}.", retry=True)
+
+
+def garbage(provider: str, detail: str) -> ProviderFault:
+    """The answer is not what the dialect promises."""
+    return ProviderFault(Reason.PROVIDER_FAILED, f"{provider} sent an answer that cannot be read: {detail}.")
+
+
+@contextlib.contextmanager
+def reading(provider: str) -> Iterator[None]:
+    """Around code that reads an answer: JSON of an unexpected shape is the provider's failure, not DAC's."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise garbage(provider, f"its shape is not the dialect's ({type(error).__name__})") from None
+
+
+def cut(provider: str, detail: str) -> ProviderFault:
+    """The answer ended before its end."""
+    return ProviderFault(Reason.PROVIDER_CUT, f"{provider} cut its answer short: {detail}.", retry=True)
+
+
+def stream_error(provider: str, kind: str) -> ProviderFault:
+    """An error event came in the stream."""
+    shown = kind if re.fullmatch(r"[\w.\-]{1,64}", kind) else "unnamed"
+    return ProviderFault(Reason.PROVIDER_FAILED, f"{provider} reported an error in mid-stream ({shown}).", retry=True)
+
+
+def busy(provider: str) -> ProviderFault:
+    """The provider's queue here is full."""
+    return ProviderFault(
+        Reason.PROVIDER_BUSY, f"{provider}: every place and its waiting line are taken.", retry_after_s=1.0
+    )
+
+
+def not_configured(provider: str, detail: str = "") -> ProviderFault:
+    """No such provider, or it is switched off."""
+    return ProviderFault(
+        Reason.PROVIDER_FAILED, f'The provider "{provider}" is not configured{f": {detail}" if detail else ""}.'
+    )
+
+
+def not_translatable(detail: str) -> ProviderFault:
+    """The request cannot be said in the provider's dialect."""
+    return ProviderFault(Reason.INVALID_REQUEST, detail, fall_back=True)
+
+
+def unknown_provider(provider: str) -> MeshError:
+    """RemoveProvider on something that is not there."""
+    return MeshError(Reason.NOT_FOUND, f'There is no provider "{provider}".', metadata={"provider": provider})
+
+
+def managed_by_file(provider: str, managed_by: str) -> MeshError:
+    """A change to what stands in a file or the environment."""
+    return MeshError(
+        Reason.MANAGED_BY_FILE,
+        f'The provider "{provider}" comes from the {managed_by}: change it there.',
+        metadata={"provider": provider, "managed_by": managed_by},
+    )
+
+
+def key_refused(provider: str, status: int, told: str) -> MeshError:
+    """The test call of AddProvider failed."""
+    detail = "its key was refused" if status in (401, 403) else told
+    return MeshError(
+        Reason.FAILED_PRECONDITION,
+        f"{provider}: the test call failed, {detail}. Nothing was stored. Mend it, or set skip_test.",
+        metadata={"provider": provider, "status": str(status)},
+    )

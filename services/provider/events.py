@@ -1,0 +1,133 @@
+"""The words of a generation: what is asked, what is tried, what comes back. Plain data."""
+
+import dataclasses
+import enum
+from collections.abc import Sequence
+
+from mesh.errors import Reason
+
+
+class Dialect(enum.IntEnum):
+    """A chat wire format; the numbers of dac.type.v1.Dialect."""
+
+    UNSPECIFIED = 0
+    OPENAI_CHAT = 1
+    ANTHROPIC_MESSAGES = 2
+
+
+class UsageSource(enum.IntEnum):
+    """Where a usage comes from; the numbers of dac.type.v1.UsageSource."""
+
+    UNSPECIFIED = 0
+    PROVIDER = 1
+    COUNTED = 2
+    ESTIMATED = 3
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Usage:
+    """Disjoint buckets of tokens."""
+
+    input_tokens: int = 0
+    input_cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model to try."""
+
+    model: str
+    provider: str
+    upstream_name: str
+    output_cap_tokens: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Deadlines:
+    """How long to wait; 0 = the provider's own value."""
+
+    connect_s: float = 0.0
+    first_token_s: float = 0.0
+    idle_s: float = 0.0
+    total_s: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ask:
+    """What to generate."""
+
+    input: bytes
+    candidates: Sequence[Candidate]
+    dialect_in: Dialect = Dialect.OPENAI_CHAT
+    dialect_out: Dialect = Dialect.OPENAI_CHAT
+    deadlines: Deadlines = Deadlines()
+    stream: bool = False
+    include_usage: bool = False
+    need_text: bool = False
+    answer_model: str = ""
+
+
+@dataclasses.dataclass(slots=True)
+class Attempt:
+    """One call to one provider, while it runs and afterwards."""
+
+    attempt_id: str
+    provider: str
+    model: str
+    started_at_s: float
+    first_token_ms: float = 0.0
+    ended_at_s: float = 0.0
+    status_code: int = 0
+    reason: Reason = Reason.UNSPECIFIED
+    message: str = ""
+    usage: Usage = Usage()
+    usage_source: UsageSource = UsageSource.UNSPECIFIED
+    finish_reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Started:
+    """An attempt begins."""
+
+    attempt_id: str
+    model: str
+    provider: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Frames:
+    """Whole stream events, or one whole answer."""
+
+    data: bytes
+    events: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finish:
+    """The end of a good answer."""
+
+    usage: Usage
+    usage_source: UsageSource
+    finish_reason: str
+    text: str
+    tool_calls_json: str
+    attempts: Sequence[Attempt]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Failure:
+    """The end of a bad one."""
+
+    reason: Reason
+    message: str
+    status_code: int
+    retry_after_s: float
+    after_first_token: bool
+    attempts: Sequence[Attempt]
+    provider_error_json: bytes = b""
+
+
+Event = Started | Frames | Finish | Failure

@@ -1,0 +1,253 @@
+"""The configured providers: those of files and the environment, and those added through the API, always current."""
+
+import asyncio
+import contextlib
+import dataclasses
+import datetime
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from mesh.catalog import ProviderEntry
+from mesh.config import Secret
+from mesh.errors import MeshError
+from services.provider.adapters import Exchange
+from services.provider.adapters.anthropic import AnthropicExchange, AnthropicPassExchange
+from services.provider.adapters.openai import OpenAIExchange
+from services.provider.addresses import PublicResolver
+from services.provider.bulkhead import Bulkhead
+from services.provider.calls import Endpoint, Limits
+from services.provider.config import ProviderConfig
+from services.provider.errors import not_configured, not_translatable
+from services.provider.events import Ask, Candidate, Dialect
+from services.provider.local import BASE_URL, LocalExchange, LocalModel
+from services.provider.local_model import ALIAS
+from services.provider.store import ProviderStore, Row
+from services.provider.vault import Vault
+
+API = "api"
+_log = logging.getLogger("dac.provider.registry")
+
+
+@dataclasses.dataclass(frozen=True)
+class Provider:
+    """One configured provider."""
+
+    entry: ProviderEntry
+    changed_at: datetime.datetime
+    key_hint: str = ""
+    upstream_models: tuple[str, ...] = ()
+    disabled_reason: str = ""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether it can be asked."""
+        return self.entry.enabled and not self.disabled_reason
+
+
+class _Line:
+    """A provider that can be asked: its endpoint and the dialects it speaks."""
+
+    def __init__(
+        self, provider: Provider, endpoint: Endpoint, config: ProviderConfig, local: LocalModel | None
+    ) -> None:
+        self.provider, self.endpoint = provider, endpoint
+        self._config, self._local = config, local
+        self._key = provider.entry.api_key.reveal() if provider.entry.api_key is not None else ""
+        self._host = urlsplit(provider.entry.base_url).hostname or ""
+
+    async def ready(self, wait_s: float) -> None:
+        """See generation.Line."""
+        if self._local is not None:
+            await self._local.ready(wait_s)
+
+    def exchange(self, ask: Ask, candidate: Candidate) -> Exchange:
+        """See generation.Line."""
+        name, kind = self.provider.entry.provider, self.provider.entry.kind
+        ways = (ask.dialect_in, ask.dialect_out)
+        if ways == (Dialect.OPENAI_CHAT, Dialect.OPENAI_CHAT):
+            if kind == "local":
+                return LocalExchange(ask, candidate, max_tokens=self._config.local_max_tokens)
+            if kind == "anthropic":
+                return AnthropicExchange(ask, candidate, name, self._key, now_s=int(time.time()))
+            return OpenAIExchange(ask, candidate, name, self._key, host=self._host)
+        if ways == (Dialect.ANTHROPIC_MESSAGES, Dialect.ANTHROPIC_MESSAGES) and kind == "anthropic":
+            return AnthropicPassExchange(ask, candidate, name, self._key)
+        raise not_translatable(
+            f"{candidate.model} cannot be asked in this wire format: use /v1/chat/completions for models of {name}."
+        )
+
+
+class Registry:
+    """Knows every provider and keeps an endpoint for each."""
+
+    def __init__(
+        self,
+        entries: Sequence[ProviderEntry],
+        config: ProviderConfig,
+        store: ProviderStore | None,
+        vault: Vault,
+        *,
+        now: Callable[[], datetime.datetime],
+    ) -> None:
+        self._entries, self._config, self._store, self._vault = entries, config, store, vault
+        self._started_at = now()
+        self._lines: dict[str, _Line] = {}
+        self._providers: dict[str, Provider] = {}
+        self._local: LocalModel | None = None
+        self._version = 0
+        self._changed = asyncio.Condition()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._retired: set[Endpoint] = set()
+        self._generation = 0
+
+    async def start(self) -> None:
+        """Opens the providers of files at once and follows the table in the background."""
+        local = next((entry for entry in self._entries if entry.kind == "local" and entry.enabled), None)
+        if local is not None:
+            self._local = LocalModel(context_tokens=self._config.local_context_tokens, slots=self._config.local_slots)
+            self._local.start()
+        await self._apply([])
+        if self._store is not None:
+            with contextlib.suppress(MeshError):
+                await self.refresh()
+            await self._store.follow(self._wake.set)
+            self._task = asyncio.create_task(self._follow(), name="provider-registry")
+
+    async def close(self) -> None:
+        """Stops following and drops every connection."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        for endpoint in [*(line.endpoint for line in self._lines.values()), *self._retired]:
+            await endpoint.close()
+        if self._local is not None:
+            await self._local.close()
+
+    def find(self, provider: str) -> _Line:
+        """See generation.Find."""
+        line = self._lines.get(provider)
+        if line is None:
+            known = self._providers.get(provider)
+            raise not_configured(provider, "" if known is None else known.disabled_reason or "it is switched off")
+        return line
+
+    def providers(self) -> list[Provider]:
+        """All of them, by name."""
+        return [self._providers[name] for name in sorted(self._providers)]
+
+    def from_file(self, provider: str) -> ProviderEntry | None:
+        """The entry of a file or the environment."""
+        return next((entry for entry in self._entries if entry.provider == provider), None)
+
+    async def snapshots(self) -> AsyncGenerator[list[Provider], None]:
+        """All providers, now and after every change."""
+        seen = -1
+        while True:
+            async with self._changed:
+                while self._generation == seen:
+                    await self._changed.wait()
+                seen = self._generation
+            yield self.providers()
+
+    async def refresh(self) -> None:
+        """Reads the table when its version is another than the known one. Raises MeshError."""
+        if self._store is not None and await self._store.version() != self._version:
+            version, rows = await self._store.read()
+            await self._apply(rows)
+            self._version = version
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(self._config.poll_interval_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            try:
+                await self.refresh()
+            except MeshError:
+                # Known providers keep working without the database; it is asked again at the next turn.
+                _log.debug("the providers' version could not be read")
+
+    async def _apply(self, rows: Sequence[Row]) -> None:
+        wanted = {entry.provider: self._of_entry(entry) for entry in self._entries}
+        for row in rows:
+            if row.provider not in wanted:
+                wanted[row.provider] = self._of_row(row)
+        for name in list(self._lines):
+            if wanted.get(name) != self._providers.get(name):
+                self._retire(self._lines.pop(name).endpoint)
+        for name, provider in wanted.items():
+            if provider.enabled and name not in self._lines:
+                local = self._local if provider.entry.kind == "local" else None
+                self._lines[name] = _Line(provider, self._endpoint(provider), self._config, local)
+        self._providers = wanted
+        async with self._changed:
+            self._generation += 1
+            self._changed.notify_all()
+
+    def _retire(self, endpoint: Endpoint) -> None:
+        """Running answers may end; then the connections are dropped."""
+        self._retired.add(endpoint)
+
+        async def end() -> None:
+            self._retired.discard(endpoint)
+            await endpoint.close()
+
+        loop = asyncio.get_running_loop()
+        loop.call_later(endpoint.limits.total_s, lambda: loop.create_task(end()))
+
+    def _of_entry(self, entry: ProviderEntry) -> Provider:
+        hint = hint_of(entry.api_key.reveal()) if entry.api_key is not None else ""
+        if entry.kind == "local":
+            missing = self._local.missing if self._local is not None else ""
+            return Provider(entry, self._started_at, upstream_models=(ALIAS,), disabled_reason=missing)
+        known_to_need = entry.api_key is None and entry.base_url.startswith(
+            ("https://api.openai.com", "https://api.anthropic.com")
+        )
+        return Provider(entry, self._started_at, hint, disabled_reason="it has no api_key" if known_to_need else "")
+
+    def _of_row(self, row: Row) -> Provider:
+        reason, key = "", ""
+        try:
+            key = self._vault.open(row.provider, row.base_url, row.sealed)
+        except MeshError as error:
+            reason = error.message
+            _log.error("%s", error.message)
+        entry = ProviderEntry(row.provider, row.kind, row.base_url, Secret(key) if key else None, managed_by=API)
+        return Provider(entry, row.changed_at, row.key_hint, row.upstream_models, reason)
+
+    def _endpoint(self, provider: Provider) -> Endpoint:
+        entry = provider.entry
+        connector: aiohttp.BaseConnector
+        if self._local is not None and entry.kind == "local":
+            connector = aiohttp.UnixConnector(path=str(self._local.socket), limit=0, keepalive_timeout=30)
+        else:
+            resolver = PublicResolver() if entry.managed_by == API and not entry.allow_private_address else None
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30, resolver=resolver)
+        return Endpoint(
+            entry.provider,
+            BASE_URL if entry.kind == "local" else root_of(entry),
+            limits=Limits(
+                entry.connect_timeout_s, entry.first_token_timeout_s, entry.idle_timeout_s, entry.total_timeout_s
+            ),
+            bulkhead=Bulkhead(entry.provider, entry.max_concurrent, self._config.max_waiting),
+            connector=connector,
+            max_answer_bytes=self._config.max_answer_bytes,
+        )
+
+
+def root_of(entry: ProviderEntry) -> str:
+    """What paths are put behind: Anthropic's begin with /v1, OpenAI's base_url ends with it."""
+    return entry.base_url.removesuffix("/v1") if entry.kind == "anthropic" else entry.base_url
+
+
+def hint_of(key: str) -> str:
+    """The last four characters, of keys long enough to lose them."""
+    return key[-4:] if len(key) >= 16 else ""

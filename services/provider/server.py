@@ -1,0 +1,279 @@
+"""The provider service's servicers: proto in, domain, proto out; and `build`."""
+
+import datetime
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import grpc.aio
+import msgspec
+
+from dac.audit.v1 import audit_pb2, audit_pb2_grpc
+from dac.provider.v1 import key_pb2, key_pb2_grpc, provider_pb2, provider_pb2_grpc
+from dac.type.v1 import chat_pb2, principal_pb2, record_pb2, usage_pb2
+from mesh.call import acting_as, current, require_scope
+from mesh.errors import invalid
+from mesh.ids import uuid7
+from mesh.service import Context
+from services.provider import events
+from services.provider.changes import ChangeTeller
+from services.provider.config import ProviderConfig
+from services.provider.frames import coalesce
+from services.provider.generation import Generator
+from services.provider.keys import Describe, KeyDesk
+from services.provider.registry import Provider, Registry
+from services.provider.store import Change, PostgresStore
+from services.provider.vault import PURPOSE, Vault
+
+SPLIT_INTERVAL_MS = 5.0
+"""How long events are gathered when this process serves others over sockets and the configuration says nothing."""
+PAGE = 100
+
+
+class ProviderServicer(provider_pb2_grpc.ProviderServiceServicer):
+    """dac.provider.v1.ProviderService."""
+
+    def __init__(self, generator: Generator, registry: Registry, *, interval_s: float, frame_bytes: int) -> None:
+        self._generator, self._registry = generator, registry
+        self._interval_s, self._frame_bytes = interval_s, frame_bytes
+
+    async def Generate(
+        self, request: provider_pb2.GenerateRequest, context: Any
+    ) -> AsyncIterator[provider_pb2.GenerateResponse]:
+        """See the proto."""
+        run: AsyncGenerator[events.Event, None] = self._generator.run(_ask(request))
+        if self._interval_s > 0 and request.stream:
+            run = coalesce(run, interval_s=self._interval_s, max_bytes=self._frame_bytes)
+        async with aclosing(run) as stream:
+            async for event in stream:
+                yield _response(event)
+
+    async def WatchProviders(
+        self, request: provider_pb2.WatchProvidersRequest, context: Any
+    ) -> AsyncIterator[provider_pb2.WatchProvidersResponse]:
+        """See the proto."""
+        async with aclosing(self._registry.snapshots()) as snapshots:
+            async for providers in snapshots:
+                yield provider_pb2.WatchProvidersResponse(providers=[_status(one) for one in providers])
+
+
+class KeyServicer(key_pb2_grpc.KeyServiceServicer):
+    """dac.provider.v1.KeyService."""
+
+    def __init__(self, desk: KeyDesk, registry: Registry, told: Callable[[], None]) -> None:
+        self._desk, self._registry, self._told = desk, registry, told
+
+    async def AddProvider(self, request: key_pb2.AddProviderRequest, context: Any) -> key_pb2.AddProviderResponse:
+        """See the proto."""
+        describe = _describer(require_scope("operator"))
+        provider, test_ms = await self._desk.add(
+            request.provider,
+            request.kind,
+            request.base_url,
+            request.api_key,
+            skip_test=request.skip_test,
+            describe=describe,
+        )
+        self._told()
+        return key_pb2.AddProviderResponse(provider=_status(provider), test_ms=test_ms)
+
+    async def ListProviders(self, request: key_pb2.ListProvidersRequest, context: Any) -> key_pb2.ListProvidersResponse:
+        """See the proto. The page token is the last name of the page before."""
+        require_scope("admin")
+        if request.page_size < 0:
+            raise invalid("page_size", f"page_size must not be negative, it is {request.page_size}.")
+        size = min(request.page_size or PAGE, PAGE)
+        rest = [one for one in self._registry.providers() if one.entry.provider > request.page_token]
+        page = rest[:size]
+        token = page[-1].entry.provider if len(rest) > size else ""
+        return key_pb2.ListProvidersResponse(providers=[_status(one) for one in page], next_page_token=token)
+
+    async def RemoveProvider(
+        self, request: key_pb2.RemoveProviderRequest, context: Any
+    ) -> key_pb2.RemoveProviderResponse:
+        """See the proto."""
+        describe = _describer(require_scope("operator"))
+        await self._desk.remove(request.provider, describe=describe)
+        self._told()
+        return key_pb2.RemoveProviderResponse()
+
+
+class ProviderApp:
+    """The built service."""
+
+    def __init__(self, context: Context) -> None:
+        config: ProviderConfig = context.config
+        vault = Vault(context.keyring.subkey(PURPOSE), context.keyring.id)
+        store = PostgresStore(context.database) if context.database is not None else None
+        self._database, self._store = context.database, store
+        self.registry = Registry(context.providers, config, store, vault, now=_now)
+        self.generator = Generator(self.registry.find, config, new_id=uuid7)
+        self.desk = KeyDesk(self.registry, store, vault, now=_now)
+        interval_ms = config.frame_interval_ms or (SPLIT_INTERVAL_MS if context.split else 0.0)
+        self._servicer = ProviderServicer(
+            self.generator, self.registry, interval_s=interval_ms / 1000, frame_bytes=config.frame_bytes
+        )
+        self.teller = ChangeTeller(store, self._append) if store is not None else None
+        self._channel_to = context.channel_to
+        self._keys = KeyServicer(self.desk, self.registry, self.teller.wake if self.teller else lambda: None)
+
+    async def _append(self, records: Sequence[bytes]) -> None:
+        parsed = [record_pb2.AdminRecord.FromString(record) for record in records]
+        with acting_as("provider"):
+            stub = audit_pb2_grpc.AuditServiceStub(self._channel_to("audit"))
+            await stub.Append(audit_pb2.AppendRequest(records=parsed))
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """See mesh.service.Service."""
+        provider_pb2_grpc.add_ProviderServiceServicer_to_server(self._servicer, server)
+        key_pb2_grpc.add_KeyServiceServicer_to_server(self._keys, server)
+
+    async def start(self) -> None:
+        """See mesh.service.Service."""
+        await self.registry.start()
+        if self.teller is not None:
+            self.teller.start()
+
+    async def close(self) -> None:
+        """See mesh.service.Service."""
+        if self.teller is not None:
+            await self.teller.close()
+        await self.registry.close()
+
+    async def health(self) -> None:
+        """Generations need no database: a provider without one still answers."""
+
+
+def build(context: Context) -> ProviderApp:
+    """The provider service."""
+    return ProviderApp(context)
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
+def _describer(actor: principal_pb2.Principal) -> Describe:
+    """Makes the audit record of a change. Without an organisation nobody could read one: then there is none."""
+
+    def describe(action: str, before: Provider | None, after: Provider | None) -> Change | None:
+        if not actor.org_id:
+            return None
+        changed = after or before
+        record = record_pb2.AdminRecord(
+            record_id=uuid7(),
+            org_id=actor.org_id,
+            actor=f"key:{actor.key_id}" if actor.key_id else f"user:{actor.user_id}",
+            action=action,
+            target=f"provider:{changed.entry.provider if changed else ''}",
+            before_json=_public(before),
+            after_json=_public(after),
+            request_id=current().request_id,
+        )
+        record.at.FromDatetime(_now())
+        return Change(record.record_id, record.SerializeToString())
+
+    return describe
+
+
+def _public(provider: Provider | None) -> str:
+    """The fields anybody may see, as JSON."""
+    if provider is None:
+        return ""
+    entry = provider.entry
+    fields = {"provider": entry.provider, "kind": entry.kind, "base_url": entry.base_url}
+    return msgspec.json.encode({**fields, "key_hint": provider.key_hint}).decode()
+
+
+def _ask(request: provider_pb2.GenerateRequest) -> events.Ask:
+    waits = request.deadlines
+    dialect_in = request.dialect_in or chat_pb2.DIALECT_OPENAI_CHAT
+    return events.Ask(
+        input=request.input,
+        candidates=[
+            events.Candidate(one.model, one.provider, one.upstream_name, one.output_cap_tokens)
+            for one in request.candidates
+        ],
+        dialect_in=events.Dialect(dialect_in),
+        dialect_out=events.Dialect(request.dialect_out or dialect_in),
+        deadlines=events.Deadlines(waits.connect_s, waits.first_token_s, waits.idle_s, waits.total_s),
+        stream=request.stream,
+        include_usage=request.include_usage,
+        need_text=request.need_text,
+        answer_model=request.answer_model,
+    )
+
+
+def _response(event: events.Event) -> provider_pb2.GenerateResponse:
+    if isinstance(event, events.Frames):
+        return provider_pb2.GenerateResponse(frames=chat_pb2.Frames(data=event.data, events=event.events))
+    if isinstance(event, events.Started):
+        started = provider_pb2.AttemptStarted(attempt_id=event.attempt_id, model=event.model, provider=event.provider)
+        return provider_pb2.GenerateResponse(attempt=started)
+    attempts = [_attempt(one) for one in event.attempts]
+    if isinstance(event, events.Finish):
+        finish = provider_pb2.GenerateFinish(
+            usage=_usage(event.usage),
+            usage_source=_source(event.usage_source),
+            finish_reason=event.finish_reason,
+            text=event.text,
+            tool_calls_json=event.tool_calls_json,
+            attempts=attempts,
+        )
+        return provider_pb2.GenerateResponse(finish=finish)
+    failure = provider_pb2.GenerateFailure(
+        reason=int(event.reason),  # type: ignore[arg-type]
+        message=event.message,
+        status_code=event.status_code,
+        retry_after_s=event.retry_after_s,
+        after_first_token=event.after_first_token,
+        attempts=attempts,
+        provider_error_json=event.provider_error_json,
+    )
+    return provider_pb2.GenerateResponse(failure=failure)
+
+
+def _usage(usage: events.Usage) -> usage_pb2.Usage:
+    return usage_pb2.Usage(
+        input_tokens=usage.input_tokens,
+        input_cached_tokens=usage.input_cached_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
+        output_tokens=usage.output_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+    )
+
+
+def _source(source: events.UsageSource) -> Any:
+    return int(source)
+
+
+def _attempt(attempt: events.Attempt) -> record_pb2.AttemptRecord:
+    made = record_pb2.AttemptRecord(
+        attempt_id=attempt.attempt_id,
+        provider=attempt.provider,
+        model=attempt.model,
+        first_token_ms=attempt.first_token_ms,
+        status_code=attempt.status_code,
+        reason=int(attempt.reason),  # type: ignore[arg-type]
+        message=attempt.message,
+        usage=_usage(attempt.usage),
+        usage_source=_source(attempt.usage_source),
+        finish_reason=attempt.finish_reason,
+    )
+    made.started_at.FromNanoseconds(int(attempt.started_at_s * 1e9))
+    made.ended_at.FromNanoseconds(int(attempt.ended_at_s * 1e9))
+    return made
+
+
+def _status(provider: Provider) -> provider_pb2.ProviderStatus:
+    made = provider_pb2.ProviderStatus(
+        provider=provider.entry.provider,
+        kind=provider.entry.kind,
+        enabled=provider.enabled,
+        managed_by=provider.entry.managed_by,
+        upstream_models=provider.upstream_models,
+        model_class=provider.entry.model_class,
+        key_hint=provider.key_hint,
+    )
+    made.changed_at.FromDatetime(provider.changed_at)
+    return made

@@ -1,0 +1,211 @@
+"""The live catalog: what files say of models, joined with what provider and budget last said.
+
+A `CatalogView` is built when any of the three changes and never changes itself; decisions only read it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+from mesh.catalog import ModelEntry
+from services.router.scoring import PROFILES, Scores, score
+
+AGGREGATORS = frozenset({"openrouter"})
+"""Providers that resell others' models: a bare model name means the native provider first."""
+NOT_CHAT_MARKS = (
+    "embed",
+    "whisper",
+    "tts",
+    "dall-e",
+    "image",
+    "moderation",
+    "audio",
+    "realtime",
+    "transcribe",
+    "rerank",
+    "sora",
+    "veo-",
+    "imagen",
+    "lyria",
+    "-live",
+    "davinci",
+    "babbage",
+    "bge-",
+    "all-minilm",
+)
+"""Parts of names of models that do not chat; a provider lists them beside those that do."""
+DISCOVERED_CAPABILITIES = ("tools", "json")
+"""Assumed of a model that a provider listed and no catalog knows."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ProviderView:
+    """A provider as provider (or a file) last described it."""
+
+    provider: str
+    enabled: bool
+    upstream_models: tuple[str, ...] = ()
+    """Empty = not listed: the catalog decides."""
+    model_class: str = "standard"
+
+
+@dataclasses.dataclass(frozen=True)
+class PriceView:
+    """Prices in force, nano-USD per million tokens; None = unknown."""
+
+    input_nano_usd_per_mtok: int | None
+    output_nano_usd_per_mtok: int | None
+
+
+UNKNOWN_PRICE = PriceView(None, None)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class KnownModel:
+    """A model with everything a decision asks of it worked out beforehand."""
+
+    entry: ModelEntry
+    price: PriceView
+    scores: Scores
+    totals: Mapping[str, float]
+    """Profile → score."""
+    available: bool
+    unavailable_because: str
+    """Empty when available."""
+    demo: bool
+
+    @property
+    def id(self) -> str:
+        """The DAC id."""
+        return self.entry.model
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CatalogView:
+    """All models at one moment."""
+
+    by_id: Mapping[str, KnownModel]
+    by_upstream: Mapping[str, tuple[KnownModel, ...]]
+    """Upstream names, whole and without the vendor's part, to the models of that name."""
+    ranked: Mapping[str, tuple[KnownModel, ...]]
+    """Profile → available models, best first."""
+    by_quality: tuple[KnownModel, ...]
+    """All models, best quality first."""
+    configured: frozenset[str]
+    """Providers that are configured and enabled."""
+    available_count: int
+
+
+def price_of(buckets: Mapping[str, int]) -> PriceView:
+    """Input and output prices from buckets. No bucket at all = free; a price per request only = no price per token."""
+    if not buckets or ("request" in buckets and not {"input", "output"} & set(buckets)):
+        return PriceView(0, 0)
+    return PriceView(buckets.get("input"), buckets.get("output"))
+
+
+def is_chat_model(upstream: str) -> bool:
+    """Whether a listed name looks like a model that chats."""
+    lowered = upstream.lower()
+    return not any(mark in lowered for mark in NOT_CHAT_MARKS)
+
+
+def plain_name(upstream: str) -> str:
+    """An upstream name without what providers put around it in lists (`models/…`, `…:latest`)."""
+    return upstream.removeprefix("models/").removesuffix(":latest")
+
+
+def serves(provider: ProviderView, upstream: str) -> bool:
+    """Whether the provider's list, if it has one, holds the model; a dated snapshot of it counts."""
+    if not provider.upstream_models:
+        return True
+    wanted = plain_name(upstream)
+    return any(name == wanted or name.startswith(wanted + "-20") for name in map(plain_name, provider.upstream_models))
+
+
+def discovered(
+    providers: Iterable[ProviderView], known: Iterable[ModelEntry], *, quality: float, context_tokens: int
+) -> list[ModelEntry]:
+    """Entries for models that configured providers list and the catalog lacks."""
+    names = {(entry.provider, plain_name(entry.name)) for entry in known}
+    made = []
+    for provider in providers:
+        for upstream in provider.upstream_models if provider.enabled else ():
+            name = upstream.removeprefix("models/")
+            if (provider.provider, plain_name(upstream)) in names or not is_chat_model(name):
+                continue
+            names.add((provider.provider, plain_name(upstream)))
+            made.append(
+                ModelEntry(
+                    model=f"{provider.provider}/{name}",
+                    provider=provider.provider,
+                    name=name,
+                    quality=quality,
+                    context_tokens=context_tokens,
+                    capabilities=DISCOVERED_CAPABILITIES,
+                    model_class=provider.model_class,
+                    source="catalog",
+                )
+            )
+    return made
+
+
+def build_view(
+    entries: Iterable[ModelEntry],
+    providers: Mapping[str, ProviderView],
+    prices: Mapping[tuple[str, str], PriceView],
+    *,
+    discovered_quality: float = 0.5,
+    discovered_context_tokens: int = 8192,
+) -> CatalogView:
+    """Joins the three sources. `prices` are keyed by (provider, DAC id or upstream name) and win over the entries'."""
+    listed = list(entries)
+    listed += discovered(
+        providers.values(), listed, quality=discovered_quality, context_tokens=discovered_context_tokens
+    )
+    models = {entry.model: _known(entry, providers.get(entry.provider), prices) for entry in listed}
+    by_upstream: dict[str, list[KnownModel]] = {}
+    for model in models.values():
+        for name in {model.entry.name, model.entry.name.rsplit("/", 1)[-1]}:
+            by_upstream.setdefault(name, []).append(model)
+    usable = [model for model in models.values() if model.available]
+    return CatalogView(
+        by_id=models,
+        by_upstream={name: tuple(found) for name, found in by_upstream.items()},
+        ranked={
+            profile: tuple(sorted(usable, key=lambda model: (-model.totals[profile], model.id))) for profile in PROFILES
+        },
+        by_quality=tuple(sorted(models.values(), key=lambda model: (-model.entry.quality, model.id))),
+        configured=frozenset(name for name, provider in providers.items() if provider.enabled),
+        available_count=len(usable),
+    )
+
+
+def _known(entry: ModelEntry, provider: ProviderView | None, prices: Mapping[tuple[str, str], PriceView]) -> KnownModel:
+    price = prices.get((entry.provider, entry.model)) or prices.get((entry.provider, entry.name))
+    if price is None:
+        price = UNKNOWN_PRICE if entry.price is None else price_of(entry.price.nano_usd_per_mtok)
+    scores = score(
+        quality=entry.quality,
+        speed_tokens_per_s=entry.speed_tokens_per_s,
+        first_token_ms=entry.first_token_ms,
+        context_tokens=entry.context_tokens,
+        input_nano_usd_per_mtok=price.input_nano_usd_per_mtok,
+        output_nano_usd_per_mtok=price.output_nano_usd_per_mtok,
+    )
+    because = ""
+    if provider is None:
+        because = f"provider {entry.provider} is not configured"
+    elif not provider.enabled:
+        because = f"provider {entry.provider} is disabled"
+    elif not serves(provider, entry.name):
+        because = f"provider {entry.provider} does not list {entry.name}"
+    return KnownModel(
+        entry=entry,
+        price=price,
+        scores=scores,
+        totals={profile: scores.under(weights) for profile, weights in PROFILES.items()},
+        available=not because,
+        unavailable_because=because,
+        demo=entry.model_class == "demo" or (provider is not None and provider.model_class == "demo"),
+    )

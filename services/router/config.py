@@ -1,0 +1,52 @@
+"""What operators may set under `router:`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.router.scoring import PROFILES
+
+
+@dataclass(frozen=True)
+class RouterConfig:
+    """Settings of the router."""
+
+    default_profile: str = "balanced"
+    """The profile of a plain "auto"."""
+    max_candidates: int = 4
+    """The most models in a chain, the primary included."""
+    named_fallbacks: bool = False
+    """Whether a request that names a model may be answered by another one when that model fails."""
+    max_quality_drop: float = 0.25
+    """How far below the primary's quality a fallback may stand."""
+    diversity_quality_margin: float = 0.1
+    """How close in quality a model of another provider must be to become the first fallback."""
+    default_output_tokens: int = 1024
+    """Room kept for the answer when the request names no limit."""
+    discovered_quality: float = 0.5
+    """The quality assumed of a model that a provider listed and no catalog knows."""
+    discovered_context_tokens: int = 8192
+    """The context assumed of such a model."""
+    breaker_failures: int = 3
+    """Provider faults in a row that open a breaker."""
+    breaker_open_s: float = 60.0
+    """How long an open breaker lets nothing through before one trial."""
+    reconnect_min_s: float = 0.1
+    """The first wait before a lost stream of news is opened again."""
+    reconnect_max_s: float = 2.0
+    """The longest such wait."""
+
+    def __post_init__(self) -> None:
+        """Refuses what could not work."""
+        if self.default_profile not in PROFILES:
+            raise ValueError(f'default_profile must be one of {", ".join(PROFILES)}, not "{self.default_profile}"')
+        if self.max_candidates < 1:
+            raise ValueError(f"max_candidates must be at least 1, not {self.max_candidates}")
+        if not 0 <= self.max_quality_drop <= 1:
+            raise ValueError(f"max_quality_drop must be between 0 and 1, not {self.max_quality_drop}")
+        if not 0 <= self.discovered_quality <= 1:
+            raise ValueError(f"discovered_quality must be between 0 and 1, not {self.discovered_quality}")
+        if self.breaker_failures < 1:
+            raise ValueError(f"breaker_failures must be at least 1, not {self.breaker_failures}")
+        if not 0 < self.reconnect_min_s <= self.reconnect_max_s:
+            raise ValueError("reconnect_min_s must be above 0 and at most reconnect_max_s")

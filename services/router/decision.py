@@ -1,0 +1,162 @@
+"""The decision: which model answers, which ones stand behind it, and why, in one sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from services.router import errors
+from services.router.breakers import Breakers, State
+from services.router.catalog import CatalogView, KnownModel
+from services.router.config import RouterConfig
+from services.router.policy import Ask, find_named, is_auto, may_use, misfit, resolve_profile
+
+MAX_RECORDED = 12
+"""The most models that a decision's record tells of."""
+_OPEN = "its circuit breaker is open"
+_DEMO = "demo model: only used when nothing else is configured, or when named"
+_BELOW = "ranked below the chain"
+
+
+@dataclass(slots=True)
+class Decision:
+    """What was decided."""
+
+    profile: str
+    chain: list[KnownModel]
+    """Best first, at least one."""
+    reason: str
+    left_out: list[tuple[KnownModel, str]] = field(default_factory=list)
+    """Models that were looked at and not taken, with the reason."""
+
+
+@dataclass(slots=True)
+class _Sorted:
+    """The available models, sorted by what speaks against them; each list best first."""
+
+    fit: list[KnownModel] = field(default_factory=list)
+    open: list[KnownModel] = field(default_factory=list)
+    left_out: list[tuple[KnownModel, str]] = field(default_factory=list)
+
+
+def decide(view: CatalogView, ask: Ask, config: RouterConfig, breakers: Breakers) -> Decision:
+    """Routes one request. Raises MODEL_NOT_FOUND, NO_MODEL_AVAILABLE, PERMISSION_DENIED, CONTEXT_TOO_LONG or
+    INVALID_REQUEST."""
+    profile = resolve_profile(ask, config.default_profile)
+    decision = (
+        _choose(view, ask, profile, config, breakers)
+        if is_auto(ask.model)
+        else _take_named(view, ask, profile, config, breakers)
+    )
+    if not breakers.quiet:
+        primary = decision.chain[0].entry
+        breakers.begin_trial(primary.model, primary.provider)
+    return decision
+
+
+def _take_named(view: CatalogView, ask: Ask, profile: str, config: RouterConfig, breakers: Breakers) -> Decision:
+    model, note = find_named(view, ask.model)
+    if not may_use(model.id, ask.allowed_models):
+        raise errors.not_allowed(model.id, ask.allowed_models)
+    provider = model.entry.provider
+    if not model.available:
+        raise errors.model_unavailable(
+            model.id, provider, model.unavailable_because, configured=provider in view.configured
+        )
+    reason = f"{model.id} was named by the request" + (f" ({note})" if note else "")
+    if breakers.state(model.id, provider) is State.OPEN:
+        reason += f"; {_OPEN}, but a named model means that model"
+    if not config.named_fallbacks:
+        return Decision(profile, [model], reason + ".")
+    sorted_ = _sort(view, ask, profile, config, breakers)
+    rest = [other for other in sorted_.fit if other is not model]
+    chain, left_out, note = _chain(model, rest, config)
+    return Decision(profile, chain, f"{reason}{note}{_then(chain)}.", left_out + sorted_.left_out)
+
+
+def _choose(view: CatalogView, ask: Ask, profile: str, config: RouterConfig, breakers: Breakers) -> Decision:
+    sorted_ = _sort(view, ask, profile, config, breakers)
+    if not sorted_.fit:
+        return _least_bad(view, ask, profile, config, breakers, sorted_)
+    primary = sorted_.fit[0]
+    chain, left_out, note = _chain(primary, sorted_.fit[1:], config)
+    scores = primary.scores
+    reason = (
+        f"{profile}: {primary.id} scores {primary.totals[profile]:.2f} (quality {scores.quality:.2f}, "
+        f"latency {scores.latency:.2f}, cost {scores.cost:.2f}"
+        + (f", context {scores.context:.2f}" if profile == "long_context" else "")
+        + f"), best of {len(sorted_.fit)} that fit"
+        + ("; it is a demo model, because nothing else is configured" if primary.demo else "")
+        + note
+        + _then(chain)
+        + "."
+    )
+    return Decision(profile, chain, reason, left_out + sorted_.left_out)
+
+
+def _sort(view: CatalogView, ask: Ask, profile: str, config: RouterConfig, breakers: Breakers) -> _Sorted:
+    """Walks the available models, best first, and says of each whether it may answer."""
+    result, ranked, allowed = _Sorted(), view.ranked[profile], ask.allowed_models
+    usable = [model for model in ranked if may_use(model.id, allowed)] if allowed else ranked
+    standard = [model for model in usable if not model.demo]
+    default_output, all_closed = config.default_output_tokens, breakers.quiet
+    for model in standard or usable:
+        problem = misfit(model, ask, default_output)
+        if problem:
+            result.left_out.append((model, problem))
+        elif all_closed or breakers.state(model.id, model.entry.provider) is not State.OPEN:
+            result.fit.append(model)
+        else:
+            result.open.append(model)
+            result.left_out.append((model, _OPEN))
+    if standard and len(standard) < len(usable):
+        result.left_out += [(model, _DEMO) for model in usable if model.demo]
+    return result
+
+
+def _chain(
+    primary: KnownModel, rest: list[KnownModel], config: RouterConfig
+) -> tuple[list[KnownModel], list[tuple[KnownModel, str]], str]:
+    """The primary with its fallbacks, who was left out, and what must be said about them."""
+    quality = primary.entry.quality
+    floor = quality - config.max_quality_drop
+    near = [model for model in rest if model.entry.quality >= floor]
+    note, left_out = "", []
+    if near or not rest:
+        left_out = [
+            (model, f"quality {model.entry.quality:.2f} is too far below the primary's {quality:.2f}")
+            for model in rest
+            if model.entry.quality < floor
+        ]
+    elif config.max_candidates > 1:
+        near, note = rest, "; its only fallbacks are of much lower quality"
+    close = quality - config.diversity_quality_margin
+    for model in near:
+        if model.entry.provider != primary.entry.provider and model.entry.quality >= close:
+            near = [model, *(other for other in near if other is not model)]
+            break
+    kept = config.max_candidates - 1
+    return [primary, *near[:kept]], [(model, _BELOW) for model in near[kept:]] + left_out, note
+
+
+def _then(chain: list[KnownModel]) -> str:
+    return "; then " + ", ".join(model.id for model in chain[1:]) if len(chain) > 1 else ""
+
+
+def _least_bad(
+    view: CatalogView, ask: Ask, profile: str, config: RouterConfig, breakers: Breakers, sorted_: _Sorted
+) -> Decision:
+    """Nothing healthy fits: the open breaker nearest to recovery is tried, or the refusal says what is in the way."""
+    if sorted_.open:
+        best = min(sorted_.open, key=lambda model: breakers.badness(model.id, model.entry.provider))
+        left_out = [(model, why) for model, why in sorted_.left_out if model is not best]
+        reason = f"{profile}: the circuit breakers of all models that fit are open; {best.id} is the least bad."
+        return Decision(profile, [best], reason, left_out)
+    if not view.available_count:
+        raise errors.nothing_configured()
+    if not sorted_.left_out:
+        raise errors.nothing_allowed(ask.allowed_models)
+    needed = ask.input_tokens + (ask.max_output_tokens or config.default_output_tokens)
+    largest = max(model.entry.context_tokens for model, why in sorted_.left_out if why != _DEMO)
+    if needed > largest:
+        raise errors.context_too_long(needed, largest)
+    raise errors.nothing_fits([f"{model.id}: {why}" for model, why in sorted_.left_out])

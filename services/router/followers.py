@@ -1,0 +1,146 @@
+"""Keeps the live catalog: follows provider's and budget's news and rebuilds the view when they change.
+
+`LiveCatalog` is the plain part (no streams); `Followers` runs the two background tasks that feed it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import grpc.aio
+
+from dac.budget.v1 import price_pb2, price_pb2_grpc
+from dac.provider.v1 import provider_pb2, provider_pb2_grpc
+from mesh.call import acting_as
+from mesh.catalog import ModelEntry, ProviderEntry
+from mesh.errors import MeshError
+from mesh.transport import reading
+from services.router.catalog import CatalogView, PriceView, ProviderView, build_view, price_of
+from services.router.config import RouterConfig
+
+_log = logging.getLogger(__name__)
+
+
+class LiveCatalog:
+    """The last known view. Before any news, the configuration's enabled providers count as configured."""
+
+    def __init__(
+        self,
+        models: Iterable[ModelEntry],
+        providers: Iterable[ProviderEntry],
+        config: RouterConfig,
+        clock: Callable[[], float],
+    ) -> None:
+        self._models, self._config, self._clock = tuple(models), config, clock
+        self._providers: Mapping[str, ProviderView] = {
+            entry.provider: ProviderView(entry.provider, entry.enabled, (), entry.model_class) for entry in providers
+        }
+        self._prices: Mapping[tuple[str, str], PriceView] = {}
+        self._providers_heard_s: float | None = None
+        self._prices_heard_s: float | None = None
+        self._began_s = clock()
+        self.on_change: Callable[[CatalogView], None] | None = None
+        """Called with every new view."""
+        self.view: CatalogView = self._built()
+
+    def _built(self) -> CatalogView:
+        return build_view(
+            self._models,
+            self._providers,
+            self._prices,
+            discovered_quality=self._config.discovered_quality,
+            discovered_context_tokens=self._config.discovered_context_tokens,
+        )
+
+    def _rebuild(self) -> None:
+        self.view = self._built()
+        if self.on_change is not None:
+            self.on_change(self.view)
+
+    def hear_providers(self, providers: Iterable[ProviderView]) -> None:
+        """All providers, replacing what was known of them."""
+        self._providers = {provider.provider: provider for provider in providers}
+        self._providers_heard_s = self._clock()
+        self._rebuild()
+
+    def hear_prices(self, prices: Mapping[tuple[str, str], PriceView]) -> None:
+        """All prices in force, replacing what was known of them."""
+        self._prices = dict(prices)
+        self._prices_heard_s = self._clock()
+        self._rebuild()
+
+    @property
+    def providers_age_s(self) -> float:
+        """Seconds since provider was last heard; since the start when it never was."""
+        return self._clock() - (self._began_s if self._providers_heard_s is None else self._providers_heard_s)
+
+    @property
+    def prices_age_s(self) -> float:
+        """Seconds since budget was last heard; since the start when it never was."""
+        return self._clock() - (self._began_s if self._prices_heard_s is None else self._prices_heard_s)
+
+
+class Followers:
+    """The two background tasks. A lost stream is opened again after a wait that doubles up to its limit."""
+
+    def __init__(
+        self, catalog: LiveCatalog, channel_to: Callable[[str], grpc.aio.Channel], config: RouterConfig
+    ) -> None:
+        self._catalog, self._channel_to, self._config = catalog, channel_to, config
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begins to follow."""
+        if not self._tasks:
+            self._tasks = [
+                asyncio.create_task(self._follow("provider", self._open_providers, self._take_providers)),
+                asyncio.create_task(self._follow("budget", self._open_prices, self._take_prices)),
+            ]
+
+    async def close(self) -> None:
+        """Stops following."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _open_providers(self) -> Any:
+        stub = provider_pb2_grpc.ProviderServiceStub(self._channel_to("provider"))
+        return stub.WatchProviders(provider_pb2.WatchProvidersRequest())
+
+    def _open_prices(self) -> Any:
+        stub = price_pb2_grpc.PriceServiceStub(self._channel_to("budget"))
+        return stub.WatchPrices(price_pb2.WatchPricesRequest())
+
+    def _take_providers(self, news: provider_pb2.WatchProvidersResponse) -> None:
+        self._catalog.hear_providers(
+            ProviderView(one.provider, one.enabled, tuple(one.upstream_models), one.model_class or "standard")
+            for one in news.providers
+        )
+
+    def _take_prices(self, news: price_pb2.WatchPricesResponse) -> None:
+        self._catalog.hear_prices(
+            {(one.provider, one.model): price_of(dict(one.nano_usd_per_mtok)) for one in news.prices}
+        )
+
+    async def _follow(self, service: str, open_stream: Callable[[], Any], take: Callable[[Any], None]) -> None:
+        wait_s, silent = self._config.reconnect_min_s, False
+        while True:
+            try:
+                with acting_as("router"):
+                    async with reading(open_stream()) as events:
+                        async for news in events:
+                            take(news)
+                            wait_s, silent = self._config.reconnect_min_s, False
+            except MeshError as error:
+                if not silent:
+                    _log.warning("the news of %s stopped, going on with what is known: %s", service, error.message)
+                    silent = True
+            except Exception:
+                # A follower that died would leave the router with old news for good.
+                _log.exception("following %s failed, trying again", service)
+            await asyncio.sleep(wait_s)
+            wait_s = min(wait_s * 2, self._config.reconnect_max_s)

@@ -1,0 +1,243 @@
+"""The router's servicers: proto in, decision out; and how the service is put together."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import grpc.aio
+
+from dac.router.v1 import catalog_pb2, catalog_pb2_grpc, router_pb2, router_pb2_grpc
+from dac.type.v1 import record_pb2
+from mesh.call import require_principal
+from mesh.errors import MeshError, Reason
+from mesh.ids import uuid7
+from mesh.service import Context, Service
+from services.router.breakers import Breakers, State
+from services.router.catalog import CatalogView, KnownModel
+from services.router.config import RouterConfig
+from services.router.decision import MAX_RECORDED, Decision, decide
+from services.router.followers import Followers, LiveCatalog
+from services.router.listing import ModelFilter, listed, page_of
+from services.router.policy import Ask, find_named, policy_version
+
+MAX_RECORD_BYTES = 4096
+MAX_REASON_CHARS = 800
+MAX_EXCLUDED_CHARS = 120
+_STATES = {
+    State.CLOSED: router_pb2.Breaker.STATE_CLOSED,
+    State.OPEN: router_pb2.Breaker.STATE_OPEN,
+    State.HALF_OPEN: router_pb2.Breaker.STATE_HALF_OPEN,
+}
+
+
+class RouterServicer(router_pb2_grpc.RouterServiceServicer):
+    """Decides, learns outcomes, shows its state."""
+
+    def __init__(self, catalog: LiveCatalog, breakers: Breakers, config: RouterConfig) -> None:
+        self._catalog, self._breakers, self._config = catalog, breakers, config
+        self._policy_version = policy_version(config)
+
+    async def Route(self, request: router_pb2.RouteRequest, context: Any) -> router_pb2.RouteResponse:
+        """See RouterService.Route."""
+        require_principal()
+        return self.route(request)
+
+    def route(self, request: router_pb2.RouteRequest) -> router_pb2.RouteResponse:
+        """The whole decision, from request to record; waits for nothing."""
+        ask = Ask(
+            model=request.model,
+            profile=request.profile,
+            input_tokens=max(0, request.input_tokens),
+            max_output_tokens=max(0, request.max_output_tokens),
+            needs_tools=request.needs_tools,
+            needs_images=request.needs_images,
+            needs_json=request.needs_json,
+            allowed_models=tuple(request.allowed_models),
+        )
+        decision = decide(self._catalog.view, ask, self._config, self._breakers)
+        return router_pb2.RouteResponse(
+            candidates=[_candidate(model) for model in decision.chain], route=self._record(decision)
+        )
+
+    def _record(self, decision: Decision) -> record_pb2.RouteRecord:
+        looked_at = [(model, "") for model in decision.chain] + decision.left_out
+        record = record_pb2.RouteRecord(
+            decision_id=uuid7(),
+            profile=decision.profile,
+            policy_version=self._policy_version,
+            reason=decision.reason[:MAX_REASON_CHARS],
+            candidates=[_recorded(model, decision.profile, why) for model, why in looked_at[:MAX_RECORDED]],
+        )
+        while len(record.candidates) > 1 and record.ByteSize() > MAX_RECORD_BYTES:
+            del record.candidates[-1]
+        return record
+
+    async def ReportOutcomes(
+        self, request: router_pb2.ReportOutcomesRequest, context: Any
+    ) -> router_pb2.ReportOutcomesResponse:
+        """See RouterService.ReportOutcomes."""
+        require_principal()
+        known = self._catalog.view.by_id
+        for outcome in request.outcomes:
+            model = known.get(outcome.model)
+            # A made-up name must not grow the table of breakers.
+            if model is not None and model.entry.provider == outcome.provider:
+                self._breakers.record(
+                    outcome.model, outcome.provider, ok=outcome.ok, provider_fault=outcome.provider_fault
+                )
+        return router_pb2.ReportOutcomesResponse()
+
+    async def GetStatus(self, request: router_pb2.GetStatusRequest, context: Any) -> router_pb2.GetStatusResponse:
+        """See RouterService.GetStatus."""
+        require_principal()
+        view = self._catalog.view
+        return router_pb2.GetStatusResponse(
+            breakers=[
+                router_pb2.Breaker(
+                    model=one.model,
+                    provider=one.provider,
+                    state=_STATES[one.state],
+                    failures=one.failures,
+                    retry_in_s=one.retry_in_s,
+                )
+                for one in self._breakers.statuses()
+            ],
+            models_known=len(view.by_id),
+            models_available=view.available_count,
+            providers_configured=sorted(view.configured),
+            providers_age_s=self._catalog.providers_age_s,
+            prices_age_s=self._catalog.prices_age_s,
+        )
+
+
+class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
+    """Lists what is known of models."""
+
+    def __init__(self, catalog: LiveCatalog, breakers: Breakers) -> None:
+        self._catalog, self._breakers = catalog, breakers
+
+    def _unhealthy(self) -> set[tuple[str, str]]:
+        return {(one.model, one.provider) for one in self._breakers.statuses() if one.state is State.OPEN}
+
+    async def ListModels(self, request: catalog_pb2.ListModelsRequest, context: Any) -> catalog_pb2.ListModelsResponse:
+        """See CatalogService.ListModels."""
+        require_principal()
+        wanted = ModelFilter(
+            provider=request.provider,
+            capability=request.capability,
+            min_context_tokens=request.min_context_tokens,
+            max_output_nano_usd_per_mtok=request.max_output_nano_usd_per_mtok,
+            include_unavailable=request.include_unavailable,
+        )
+        unhealthy = self._unhealthy()
+        models = listed(self._catalog.view, wanted, unhealthy)
+        page, next_token = page_of(models, request.page_size, request.page_token)
+        return catalog_pb2.ListModelsResponse(
+            models=[_shown(model, unhealthy) for model in page], next_page_token=next_token
+        )
+
+    async def GetModel(self, request: catalog_pb2.GetModelRequest, context: Any) -> catalog_pb2.GetModelResponse:
+        """See CatalogService.GetModel."""
+        require_principal()
+        model, _ = find_named(self._catalog.view, request.model)
+        return catalog_pb2.GetModelResponse(model=_shown(model, self._unhealthy()))
+
+
+def _candidate(model: KnownModel) -> router_pb2.Candidate:
+    entry = model.entry
+    return router_pb2.Candidate(
+        model=entry.model,
+        provider=entry.provider,
+        upstream_name=entry.name,
+        context_tokens=entry.context_tokens,
+        max_output_tokens=entry.max_output_tokens,
+        quality=entry.quality,
+    )
+
+
+def _recorded(model: KnownModel, profile: str, why: str) -> record_pb2.RouteCandidate:
+    scores = model.scores
+    return record_pb2.RouteCandidate(
+        model=model.id,
+        provider=model.entry.provider,
+        score=model.totals[profile],
+        quality_score=scores.quality,
+        latency_score=scores.latency,
+        cost_score=scores.cost,
+        context_score=scores.context,
+        excluded=why[:MAX_EXCLUDED_CHARS],
+    )
+
+
+def _shown(model: KnownModel, unhealthy: set[tuple[str, str]]) -> catalog_pb2.Model:
+    entry = model.entry
+    return catalog_pb2.Model(
+        model=entry.model,
+        provider=entry.provider,
+        upstream_name=entry.name,
+        context_tokens=entry.context_tokens,
+        max_output_tokens=entry.max_output_tokens,
+        quality=entry.quality,
+        capabilities=entry.capabilities,
+        input_nano_usd_per_mtok=model.price.input_nano_usd_per_mtok,
+        output_nano_usd_per_mtok=model.price.output_nano_usd_per_mtok,
+        available=model.available and (entry.model, entry.provider) not in unhealthy,
+        model_class="demo" if model.demo else "standard",
+        speed_tokens_per_s=entry.speed_tokens_per_s,
+        first_token_ms=entry.first_token_ms,
+    )
+
+
+class RouterService:
+    """The service as the mesh runs it."""
+
+    def __init__(
+        self,
+        router: RouterServicer,
+        catalog_servicer: CatalogServicer,
+        catalog: LiveCatalog,
+        followers: Followers,
+    ) -> None:
+        self.router, self.catalog_servicer, self._catalog, self._followers = (
+            router,
+            catalog_servicer,
+            catalog,
+            followers,
+        )
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Adds the servicers."""
+        router_pb2_grpc.add_RouterServiceServicer_to_server(self.router, server)
+        catalog_pb2_grpc.add_CatalogServiceServicer_to_server(self.catalog_servicer, server)
+
+    async def start(self) -> None:
+        """Begins to follow provider and budget."""
+        self._followers.start()
+
+    async def close(self) -> None:
+        """Stops following."""
+        await self._followers.close()
+
+    async def health(self) -> None:
+        """Raises UNAVAILABLE when no model is known at all; old news is shown by GetStatus and is no failure."""
+        if not self._catalog.view.by_id:
+            raise MeshError(Reason.UNAVAILABLE, "The catalog is empty: add models to the configuration under models:.")
+
+
+def build(context: Context) -> Service:
+    """The router from its context; opens nothing."""
+    config: RouterConfig = context.config
+    breakers = Breakers(time.monotonic, failures=config.breaker_failures, open_s=config.breaker_open_s)
+    catalog = LiveCatalog(context.models, context.providers, config, time.monotonic)
+
+    def forget_gone(view: CatalogView) -> None:
+        breakers.keep_only({(model.id, model.entry.provider) for model in view.by_id.values()})
+
+    catalog.on_change = forget_gone
+    return RouterService(
+        RouterServicer(catalog, breakers, config),
+        CatalogServicer(catalog, breakers),
+        catalog,
+        Followers(catalog, context.channel_to, config),
+    )

@@ -1,0 +1,211 @@
+"""A real `dac up` in front of the scriptable upstream, reached by real clients."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import secrets
+import signal
+import socket
+import string
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+
+from tests.upstream import Upstream
+
+ALPHABET = string.ascii_letters + string.digits
+CONFIG = """
+providers:
+  mock: {{kind: openai, base_url: "{base}", api_key: {{env: MOCK_API_KEY}}, allow_private_address: true}}
+  second: {{kind: openai, base_url: "{base}", api_key: {{env: MOCK_API_KEY}}, allow_private_address: true}}
+  claude: {{kind: anthropic, base_url: "{origin}", api_key: {{env: MOCK_API_KEY}}, allow_private_address: true}}
+  dead: {{kind: openai, base_url: "http://127.0.0.1:9/v1", allow_private_address: true}}
+  local: {{enabled: {local}}}
+models:
+  - {{id: mock/gpt-4o-mini, provider: mock, name: gpt-4o-mini, context_tokens: 128000, quality: 0.8,
+     capabilities: [tools, images, json], price: {{input_usd_per_mtok: "0.15", output_usd_per_mtok: "0.60"}}}}
+  - {{id: second/small, provider: second, name: small, context_tokens: 32000, quality: 0.7,
+     capabilities: [tools, json], price: {{input_usd_per_mtok: "0.10", output_usd_per_mtok: "0.40"}}}}
+  - {{id: claude/sonnet, provider: claude, name: sonnet, context_tokens: 200000, quality: 0.75,
+     capabilities: [tools, images], price: {{input_usd_per_mtok: "3", output_usd_per_mtok: "15"}}}}
+  - {{id: mock/unpriced, provider: mock, name: unpriced, context_tokens: 8000, quality: 0.1}}
+{more}
+"""
+
+
+def new_key() -> str:
+    """A bootstrap key of the right form."""
+    pick = secrets.choice
+    return f"dac_test_{''.join(pick(ALPHABET) for _ in range(12))}_{''.join(pick(ALPHABET) for _ in range(43))}"
+
+
+def free_port() -> int:
+    """A port nobody has right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclasses.dataclass
+class Dac:
+    """A running `dac up`."""
+
+    url: str
+    grpc_address: str
+    key: str
+    data_dir: pathlib.Path
+    config: pathlib.Path
+    env: dict[str, str]
+    arguments: tuple[str, ...]
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self, timeout_s: float = 60) -> None:
+        """Starts it and waits until it is ready."""
+        log = (self.data_dir.parent / "dac.log").open("ab")
+        command = [sys.executable, "-m", "mesh", "up", "--config", str(self.config), *self.arguments]
+        self.process = subprocess.Popen(command, env=self.env, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        end = time.monotonic() + timeout_s
+        while time.monotonic() < end:
+            if self.process.poll() is not None:
+                raise AssertionError(f"dac up ended with {self.process.returncode}:\n{self.log()}")
+            with contextlib.suppress(httpx.HTTPError):
+                if httpx.get(f"{self.url}/ready", timeout=2).status_code == 200:
+                    return
+            time.sleep(0.05)
+        raise AssertionError(f"dac up was not ready in {timeout_s} s:\n{self.log()}")
+
+    def log(self) -> str:
+        """What it wrote."""
+        return (self.data_dir.parent / "dac.log").read_text()[-6000:]
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Ends it; returns the exit code."""
+        if self.process is None:
+            return 0
+        self.process.send_signal(number)
+        code = self.process.wait(45)
+        self.process = None
+        return code
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The bearer header."""
+        return {"authorization": f"Bearer {self.key}"}
+
+    @property
+    def operator_headers(self) -> dict[str, str]:
+        """The operator's."""
+        token = (self.data_dir / "secrets" / "operator.token").read_text().strip()
+        return {"authorization": f"Bearer {token}"}
+
+    def get(self, path: str, **more: object) -> httpx.Response:
+        """GET with the key."""
+        return httpx.get(self.url + path, headers=self.headers, timeout=30, **more)  # type: ignore[arg-type]
+
+    def chat(self, **fields: object) -> httpx.Response:
+        """A chat with the key."""
+        body = {"model": "mock/gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello."}], **fields}
+        return httpx.post(self.url + "/v1/chat/completions", json=body, headers=self.headers, timeout=30)
+
+    def record(self, response: httpx.Response, timeout_s: float = 5) -> dict[str, object]:
+        """The stored record of an answered request, when it has arrived."""
+        request_id = response.headers["x-dac-request-id"]
+        end = time.monotonic() + timeout_s
+        while True:
+            found = self.get(f"/v1/requests/{request_id}")
+            if found.status_code == 200 or time.monotonic() > end:
+                assert found.status_code == 200, found.text
+                return found.json()["request"]  # type: ignore[no-any-return]
+            time.sleep(0.02)
+
+
+def make_dac(folder: pathlib.Path, upstream: Upstream, *arguments: str, local: bool = False, more: str = "") -> Dac:
+    """A `dac up` to be started: own ports, own data."""
+    http_port, grpc_port, key = free_port(), free_port(), new_key()
+    config = folder / "dac.yaml"
+    config.write_text(
+        CONFIG.format(base=upstream.base_url, origin=upstream.origin, local=str(local).lower(), more=more)
+    )
+    clean = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
+    env = {
+        **clean,
+        "DAC_HTTP_PORT": str(http_port),
+        "DAC_GRPC_PORT": str(grpc_port),
+        "DAC_DATA_DIR": str(folder / "data"),
+        "DAC_BOOTSTRAP_API_KEY": key,
+        "MOCK_API_KEY": "mock-secret-canary-5b1f",
+        "DAC_LOG_FORMAT": "json",
+    }
+    return Dac(
+        f"http://127.0.0.1:{http_port}", f"127.0.0.1:{grpc_port}", key, folder / "data", config, env, arguments
+    )
+
+
+@pytest.fixture(scope="session")
+async def upstream() -> AsyncIterator[Upstream]:
+    """The stand-in for providers; runs in the tests' own loop."""
+    async with Upstream() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def upstream_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator["UpstreamProcess"]:
+    """The stand-in for providers in a process of its own, for tests with blocking clients."""
+    port = free_port()
+    process = subprocess.Popen([sys.executable, "-m", "tests.upstream", "--port", str(port)])
+    running = UpstreamProcess(f"http://127.0.0.1:{port}")
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        with contextlib.suppress(httpx.HTTPError):
+            httpx.get(running.origin + "/requests", timeout=1)
+            break
+        time.sleep(0.02)
+    yield running
+    process.terminate()
+    process.wait(10)
+
+
+@dataclasses.dataclass
+class UpstreamProcess:
+    """Remote control of the stand-in."""
+
+    origin: str
+
+    @property
+    def base_url(self) -> str:
+        """OpenAI's base URL."""
+        return self.origin + "/v1"
+
+    def script(self, fault: str = "ok", **fields: object) -> None:
+        """Queues one behaviour for the next request."""
+        httpx.post(self.origin + "/script", json={"fault": fault, **fields}).raise_for_status()
+
+    def clear(self) -> None:
+        """Forgets scripts and recordings."""
+        httpx.delete(self.origin + "/script").raise_for_status()
+
+    def requests(self) -> list[dict[str, object]]:
+        """What it received."""
+        return httpx.get(self.origin + "/requests").json()  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="session")
+def dac(tmp_path_factory: pytest.TempPathFactory, upstream_process: UpstreamProcess) -> Iterator[Dac]:
+    """One `dac up` shared by the tests of this process: leave it as you found it."""
+    running = make_dac(tmp_path_factory.mktemp("dac"), upstream_process)  # type: ignore[arg-type]
+    running.start()
+    yield running
+    code = running.stop()
+    assert code == 0, running.log()
+
+
+@pytest.fixture(autouse=True)
+def fresh_upstream(request: pytest.FixtureRequest) -> None:
+    """Every test begins without scripts."""
+    if "upstream_process" in request.fixturenames or "dac" in request.fixturenames:
+        request.getfixturevalue("upstream_process").clear()

@@ -1,0 +1,135 @@
+"""Every wrong body, header, key, model, size, depth and encoding: OpenAI's error shape, nothing sent, nothing charged."""
+
+import json
+
+import httpx
+import pytest
+
+GOOD = {"model": "mock/gpt-4o-mini", "messages": [{"role": "user", "content": "Hi"}]}
+
+
+def post(dac, body, **headers):
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    given = {**dac.headers, "content-type": "application/json", **headers}
+    return httpx.post(f"{dac.url}/v1/chat/completions", content=content, headers=given, timeout=30)
+
+
+WRONG = {
+    "empty": (b"", "body"),
+    "not json": (b"{model: auto}", "body"),
+    "a list": (b"[]", "body"),
+    "cut": (b'{"model": "auto"', "body"),
+    "not utf-8": (b'{"model": "\xff\xfe"}', "body"),
+    "no model": ({"messages": GOOD["messages"]}, "model"),
+    "model is a number": ({**GOOD, "model": 5}, "model"),
+    "no messages": ({"model": "auto"}, "messages"),
+    "no message": ({**GOOD, "messages": []}, "messages"),
+    "messages is text": ({**GOOD, "messages": "Hi"}, "messages"),
+    "a message is text": ({**GOOD, "messages": ["Hi"]}, "messages[0]"),
+    "no role": ({**GOOD, "messages": [{"content": "Hi"}]}, "messages[0]"),
+    "wrong role": ({**GOOD, "messages": [{"role": "robot", "content": "Hi"}]}, "messages[0].role"),
+    "no content": ({**GOOD, "messages": [{"role": "user"}]}, "messages[0].content"),
+    "content is a number": ({**GOOD, "messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
+    "part without type": ({**GOOD, "messages": [{"role": "user", "content": [{}]}]}, "messages[0].content[0].type"),
+    "tool without id": ({**GOOD, "messages": [{"role": "tool", "content": "x"}]}, "messages[0].tool_call_id"),
+    "temperature": ({**GOOD, "temperature": 3}, "temperature"),
+    "max_tokens": ({**GOOD, "max_tokens": 0}, "max_tokens"),
+    "max_tokens is text": ({**GOOD, "max_tokens": "many"}, "max_tokens"),
+    "n": ({**GOOD, "n": 0}, "n"),
+    "stream is text": ({**GOOD, "stream": "yes"}, "stream"),
+    "stream_options without stream": ({**GOOD, "stream_options": {"include_usage": True}}, "stream_options"),
+    "tools is a mapping": ({**GOOD, "tools": {}}, "tools"),
+    "a profile nobody has": ({**GOOD, "model": "auto:cheapest"}, None),
+    "deep": (b'{"model": "auto", "messages": ' + b"[" * 100 + b"]" * 100 + b"}", "body"),
+    "very deep": (b"[" * 200_000, "body"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_body_is_named(dac, upstream_process, name):
+    body, param = WRONG[name]
+    answer = post(dac, body)
+    assert answer.status_code == 400, answer.text
+    error = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"} and error["type"] == "invalid_request_error"
+    assert len(error["message"]) > 10
+    if param is not None:
+        assert error["param"] == param
+    assert answer.headers["x-request-id"] and answer.headers["content-type"] == "application/json"
+    assert upstream_process.requests() == []
+
+
+def test_too_large_is_413(dac):
+    body = {**GOOD, "messages": [{"role": "user", "content": "x" * (10 * 1024 * 1024)}]}
+    answer = post(dac, body)
+    assert answer.status_code == 413 and "10 MiB" in answer.json()["error"]["message"]
+
+
+def test_too_large_without_a_length_is_413(dac):
+    def chunks():
+        for _ in range(12):
+            yield b"x" * 1024 * 1024
+
+    answer = httpx.post(f"{dac.url}/v1/chat/completions", content=chunks(), headers=dac.headers, timeout=30)
+    assert answer.status_code == 413
+
+
+def test_compressed_bodies_are_refused(dac):
+    answer = post(dac, b"\x1f\x8b", **{"content-encoding": "gzip"})
+    assert answer.status_code == 400 and "gzip" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    ["", "Bearer", "Bearer ", "Basic abc", "Bearer sk-1234", "Bearer dac_live_short_x", "Bearer ' OR 1=1 --", "Bearer " + "a" * 5000],
+)
+def test_a_wrong_key_is_401(dac, authorization):
+    headers = {"authorization": authorization} if authorization else {}
+    answer = httpx.post(f"{dac.url}/v1/chat/completions", json=GOOD, headers=headers)
+    assert answer.status_code == 401, answer.text
+    error = answer.json()["error"]
+    assert error["type"] == "authentication_error" and error["code"] == "invalid_api_key"
+    assert len(authorization) < 12 or authorization[7:] not in answer.text
+
+
+def test_an_unknown_model_says_the_nearest(dac):
+    answer = post(dac, {**GOOD, "model": "mock/gpt4o-mini"})
+    assert answer.status_code == 404 and "mock/gpt-4o-mini" in answer.json()["error"]["message"]
+
+
+def test_a_known_model_without_a_provider_says_how_to_add_it(dac):
+    answer = post(dac, {**GOOD, "model": "openai/gpt-4o-mini"})
+    assert answer.status_code == 503 and "dac provider add openai" in answer.json()["error"]["message"]
+
+
+def test_a_get_is_told_to_post(dac):
+    answer = dac.get("/v1/chat/completions")
+    assert answer.status_code == 404 and "POST" in answer.json()["error"]["message"]
+
+
+def test_an_unknown_path_points_to_the_docs(dac):
+    answer = dac.get("/v1/nothing")
+    assert answer.status_code == 404 and "/docs" in answer.json()["error"]["message"]
+
+
+def test_the_clients_request_id_is_echoed_and_never_a_key(dac):
+    first = post(dac, GOOD, **{"x-request-id": "mine-1"})
+    second = post(dac, GOOD, **{"x-request-id": "mine-1"})
+    assert first.headers["x-request-id"] == second.headers["x-request-id"] == "mine-1"
+    assert first.headers["x-dac-request-id"] != second.headers["x-dac-request-id"]
+    assert dac.record(first)["client_request_id"] == "mine-1"
+    long = post(dac, GOOD, **{"x-request-id": "x" * 200})
+    assert long.headers["x-request-id"] == long.headers["x-dac-request-id"]
+
+
+def test_a_refused_request_is_recorded_and_costs_nothing(dac):
+    answer = post(dac, {**GOOD, "temperature": 9})
+    record = dac.record(answer)
+    assert record["outcome"] == "OUTCOME_REFUSED" and record["cost_nano_usd"] == "0"
+    assert record["reason"] == "ERROR_REASON_INVALID_REQUEST" and record["http_status"] == 400
+
+
+def test_secure_headers_are_on_every_answer(dac):
+    for answer in (post(dac, GOOD), post(dac, b""), dac.get("/health"), dac.get("/docs")):
+        assert answer.headers["x-content-type-options"] == "nosniff" and answer.headers["x-frame-options"] == "DENY"
+        assert answer.headers["x-request-id"]

@@ -1,0 +1,210 @@
+"""Starting, stopping, dying and coming back: data survives, messages name the mend."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import httpx
+import pytest
+
+from tests.edge.conftest import free_port, make_dac
+
+
+@pytest.fixture
+def own(tmp_path, upstream_process):
+    running = make_dac(tmp_path, upstream_process)
+    yield running
+    running.stop(signal.SIGKILL)
+
+
+def run_up(dac, *arguments, **env):
+    command = [sys.executable, "-m", "mesh", "up", "--config", str(dac.config), *arguments]
+    return subprocess.run(command, env={**dac.env, **env}, capture_output=True, text=True, timeout=60)
+
+
+def test_restart_keeps_keys_threads_and_records(own):
+    own.start()
+    answer = own.chat(thread_id="kept")
+    request_id = own.record(answer)["request_id"]
+    assert own.stop() == 0
+    own.start()
+    assert own.get(f"/v1/requests/{request_id}").status_code == 200
+    assert len(own.get("/api/threads/kept/messages").json()["messages"]) == 2
+    assert own.chat().status_code == 200
+    assert own.stop() == 0
+
+
+def test_kill_9_loses_nothing_acknowledged(own):
+    own.start()
+    acknowledged, stop = [], threading.Event()
+
+    def load():
+        while not stop.is_set():
+            try:
+                answer = own.chat(thread_id="survivor")
+            except httpx.HTTPError:
+                return
+            if answer.status_code == 200:
+                acknowledged.append(answer)
+
+    workers = [threading.Thread(target=load) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    while len(acknowledged) < 30:
+        time.sleep(0.01)
+    own.process.kill()
+    own.process.wait()
+    stop.set()
+    for worker in workers:
+        worker.join()
+    began = time.monotonic()
+    own.start()
+    assert time.monotonic() - began < 5
+    saved, token = 0, ""
+    while True:
+        page = own.get(f"/api/threads/survivor/messages?page_size=100&page_token={token}").json()
+        saved += sum(one["role"] == "assistant" for one in page["messages"])
+        token = page["next_page_token"]
+        if not token:
+            break
+    assert saved >= len(acknowledged)
+    verified = own.get("/v1/budgets:verify").json()
+    assert verified["differences"] == []
+    resolved = int(verified["ledger_rows"]) + int(verified["open_reservations"])
+    assert resolved >= len(acknowledged)
+    assert own.stop() == 0
+
+
+def test_a_taken_port_is_named_with_the_flag(own):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        done = run_up(own, "--http-port", str(port))
+    assert done.returncode != 0 and str(port) in done.stderr and "--http-port" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_sqlite_is_refused_with_the_reason(own):
+    done = run_up(own, DATABASE_URL="sqlite:///x.db")
+    assert done.returncode != 0 and "PostgreSQL" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_weak_bootstrap_key_is_refused(own):
+    done = run_up(own, DAC_BOOTSTRAP_API_KEY="dac_live_abcdefghijkl_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")
+    assert done.returncode != 0 and "weak" in done.stderr.lower() and "Traceback" not in done.stderr
+
+
+def test_an_unknown_key_in_the_config_names_the_nearest(own):
+    own.config.write_text(own.config.read_text() + "\ngateway: {htp_port: 1}\n")
+    done = run_up(own)
+    assert done.returncode == 2 and '"http_port"' in done.stderr
+
+
+def test_auth_off_is_for_loopback_only(own):
+    assert run_up(own, "--auth=off", "--host", "0.0.0.0").returncode == 2
+    own.arguments = ("--auth=off",)
+    own.start()
+    body = {"model": "auto", "messages": [{"role": "user", "content": "Hi"}]}
+    assert httpx.post(f"{own.url}/v1/chat/completions", json=body, timeout=20).status_code == 200
+    assert httpx.get(f"{own.url}/v1/keys").status_code == 403
+    assert "WARNING" in own.log()
+    assert own.stop() == 0
+
+
+def test_a_drain_finishes_running_streams(own, upstream_process):
+    own.start()
+    upstream_process.script("ok", token_delay_s=0.02)
+    got = []
+
+    def stream():
+        got.append(own.chat(stream=True).text)
+
+    reader = threading.Thread(target=stream)
+    reader.start()
+    while not upstream_process.requests():
+        time.sleep(0.01)
+    assert own.stop(signal.SIGINT) == 0
+    reader.join()
+    assert got[0].endswith("data: [DONE]\n\n")
+
+
+def services_of(dac):
+    command = [sys.executable, "-m", "mesh", "status", "--json", "--data-dir", str(dac.data_dir)]
+    return json.loads(subprocess.run(command, capture_output=True, text=True).stdout)["services"]
+
+
+def test_split_runs_six_processes_and_heals(tmp_path, upstream_process):
+    split = make_dac(tmp_path, upstream_process, "--split")
+    split.start()
+    try:
+        rows = services_of(split)
+        assert len(rows) == len({row["pid"] for row in rows}) == 6
+        assert split.chat(model="auto").status_code == 200
+        streamed = split.chat(stream=True, thread_id="t")
+        assert streamed.text.endswith("data: [DONE]\n\n")
+        assert split.record(streamed)["outcome"] == "OUTCOME_OK"
+        pids = {row["name"]: row["pid"] for row in rows}
+        os.kill(pids["audit"], signal.SIGKILL)
+        while_down = split.chat()
+        assert while_down.status_code == 200
+        os.kill(pids["memory"], signal.SIGKILL)
+        assert split.chat(enable_cache=True).status_code == 200
+        end = time.monotonic() + 20
+        while split.chat(thread_id="t").status_code != 200 or split.get("/health").json()["status"] != "healthy":
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        assert split.record(while_down, timeout_s=15)["outcome"] == "OUTCOME_OK"
+        assert split.get("/v1/budgets:verify").json()["differences"] == []
+    finally:
+        assert split.stop() == 0
+    for row in rows:
+        with pytest.raises(ProcessLookupError):
+            os.kill(row["pid"], 0)
+
+
+def test_workers_share_one_port(tmp_path, upstream_process):
+    running = make_dac(tmp_path, upstream_process, "--workers", "2")
+    running.start()
+    try:
+        rows = services_of(running)
+        assert sum(row["name"] == "gateway" for row in rows) == 2
+        assert sum(row["name"] == "budget" for row in rows) == 1
+        for _ in range(20):
+            assert running.chat().status_code == 200
+        assert running.get("/v1/budgets:verify").json()["differences"] == []
+    finally:
+        assert running.stop() == 0
+
+
+def test_the_demo_model_answers_alone_and_yields_to_a_real_one(tmp_path, upstream_process):
+    running = make_dac(tmp_path, upstream_process, local=True)
+    config = running.config.read_text()
+    running.config.write_text("gateway: {}\n")
+    running.start()
+    question = [{"role": "user", "content": "What is the capital of France? Answer in one short sentence."}]
+    for extra in ({}, {"stream": True}):
+        answer = running.chat(model="auto", messages=question, **extra)
+        assert answer.status_code == 200, answer.text
+        assert "Paris" in answer.text and answer.headers["x-dac-model"] == "local/smollm2-135m"
+    assert running.stop() == 0
+    running.config.write_text(config)
+    running.start()
+    for model in ("auto", "auto:quality", "auto:speed", "auto:budget", "auto:balanced", "auto:long_context"):
+        assert not running.chat(model=model).headers["x-dac-model"].startswith("local/")
+    assert running.chat(model="local/smollm2-135m", messages=question).headers["x-dac-model"] == "local/smollm2-135m"
+    assert running.stop() == 0
+
+
+def test_a_provider_added_at_run_time_takes_effect_at_once(own, upstream_process):
+    own.start()
+    body = {"provider": "openai", "base_url": "http://127.0.0.1:1/v1", "api_key": "sk-x"}
+    refused = httpx.post(f"{own.url}/v1/providers", headers=own.operator_headers, json=body, timeout=20)
+    assert refused.status_code == 400 and "sk-x" not in refused.text
+    assert free_port()
+    assert own.stop() == 0

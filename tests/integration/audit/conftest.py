@@ -1,0 +1,63 @@
+"""Audit on a real database, following a real budget service through the in-process channel."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from dac.type.v1.principal_pb2 import Principal
+from mesh import call
+from mesh.call import Call
+from mesh.inprocess import LocalChannel, MethodTable
+from mesh.keyring import Keyring
+from mesh.postgres import Database
+from mesh.service import Context
+from services.audit.config import AuditConfig
+from services.audit.server import AuditService, build
+from tests.integration.budget.conftest import budget, make_budget, migrated
+
+__all__ = ["budget", "make_budget", "migrated"]
+
+MakeAudit = Callable[..., Awaitable[AuditService]]
+
+
+@contextmanager
+def _acting_as(service: str) -> Iterator[Call]:
+    with call.serving(Call(principal=Principal(kind=Principal.KIND_SERVICE, service=service))) as made:
+        yield made
+
+
+@pytest.fixture
+async def make_audit(
+    database_for: Callable[..., Awaitable[Database]], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[MakeAudit]:
+    """Factory: `await make_audit(budget)` → a started audit service; each call is another replica."""
+    monkeypatch.setattr(call, "acting_as", _acting_as)
+    made: list[AuditService] = []
+
+    async def make(followed: Any, **options: Any) -> AuditService:
+        table = MethodTable()
+        followed.register(table)
+        context = Context(
+            name="audit",
+            config=AuditConfig(**{"retry_last_s": 0.2, **options}),
+            providers=(),
+            models=(),
+            data_dir=pathlib.Path(),
+            keyring=Keyring(b"k" * 32),
+            signer=None,  # type: ignore[arg-type]
+            database=await database_for("audit"),
+            channel_to=lambda service: LocalChannel(table),
+        )
+        service = build(context)
+        await service.start()
+        made.append(service)
+        return service
+
+    yield make
+    for service in made:
+        await service.close()

@@ -1,0 +1,151 @@
+"""What audit keeps: every record of budget's outbox exactly once, for its organisation only, for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from dac.audit.v1 import audit_pb2 as pb
+from dac.budget.v1 import budget_pb2
+from dac.type.v1 import record_pb2
+from mesh.errors import MeshError, Reason
+from mesh.ids import uuid7
+from mesh.postgres import Database
+from mesh.transport import reading
+from services.audit.server import AuditService
+from services.budget.server import BudgetService
+from tests.integration.audit.conftest import MakeAudit
+from tests.integration.budget.world import as_key, as_service
+
+DatabaseFor = Callable[..., Awaitable[Database]]
+
+
+async def store(budget: BudgetService, org_id: str, **fields: Any) -> str:
+    made = record_pb2.RequestRecord(
+        **{"org_id": org_id, "request_id": uuid7(), "asked_model": "test/free", "outcome": 1, **fields}
+    )
+    made.started_at.GetCurrentTime()
+    with as_key(org_id):
+        await budget.budget.Commit(budget_pb2.CommitRequest(record=made), None)
+    return made.request_id
+
+
+async def get(audit: AuditService, org_id: str, request_id: str) -> record_pb2.RequestRecord:
+    with as_key(org_id):
+        return (await audit.audit.GetRequest(pb.GetRequestRequest(request_id=request_id), None)).request
+
+
+async def page(audit: AuditService, org_id: str, **fields: Any) -> pb.ListRequestsResponse:
+    with as_key(org_id):
+        return await audit.audit.ListRequests(pb.ListRequestsRequest(**fields), None)
+
+
+async def test_a_request_is_found_right_after_its_commit(
+    budget: BudgetService, make_audit: MakeAudit, org_id: str
+) -> None:
+    audit = await make_audit(budget)
+    request_id = await store(budget, org_id, finish_reason="stop")
+    assert (await get(audit, org_id, request_id)).finish_reason == "stop"
+    stranger = uuid7()
+    with pytest.raises(MeshError) as refusal:
+        await get(audit, stranger, request_id)
+    assert refusal.value.reason is Reason.NOT_FOUND
+
+
+async def test_two_replicas_store_every_request_once(budget: BudgetService, make_audit: MakeAudit, org_id: str) -> None:
+    replicas = [await make_audit(budget, settle_wait_s=10), await make_audit(budget, settle_wait_s=10)]
+    wanted = [await store(budget, org_id) for _ in range(30)]
+    for number, request_id in enumerate(wanted):
+        await get(replicas[number % 2], org_id, request_id)
+    found = [r.request_id for r in (await page(replicas[0], org_id)).requests]
+    assert sorted(found) == sorted(wanted)
+
+
+async def test_another_replica_follows_on_when_the_leader_stops(
+    budget: BudgetService, make_audit: MakeAudit, org_id: str
+) -> None:
+    leader = await make_audit(budget)
+    await get(leader, org_id, await store(budget, org_id))
+    heir = await make_audit(budget, settle_wait_s=10)
+    await leader.close()
+    await get(heir, org_id, await store(budget, org_id))
+
+
+async def test_pages_are_newest_first_filtered_and_bound_to_their_filters(
+    budget: BudgetService, make_audit: MakeAudit, org_id: str
+) -> None:
+    audit = await make_audit(budget, settle_wait_s=10)
+    ids = [await store(budget, org_id, asked_model=f"test/{n % 2}", outcome=1 + n % 2) for n in range(6)]
+    await get(audit, org_id, ids[-1])
+    first = await page(audit, org_id, page_size=4)
+    rest = await page(audit, org_id, page_size=4, page_token=first.next_page_token)
+    assert [r.request_id for r in (*first.requests, *rest.requests)] == ids[::-1]
+    assert rest.next_page_token == ""
+    assert [r.request_id for r in (await page(audit, org_id, model="test/0")).requests] == ids[4::-2]
+    assert len((await page(audit, org_id, outcome=2)).requests) == 3
+    for wrong in ({"page_token": "x"}, {"page_token": first.next_page_token, "model": "test/0"}):
+        with pytest.raises(MeshError) as refusal:
+            await page(audit, org_id, **wrong)
+        assert refusal.value.reason is Reason.INVALID_REQUEST
+    with pytest.raises(MeshError):
+        await page(audit, uuid7(), page_token=first.next_page_token)
+
+
+async def test_following_shows_the_own_organisations_new_requests(
+    budget: BudgetService, make_audit: MakeAudit, org_id: str
+) -> None:
+    audit = await make_audit(budget, settle_wait_s=10)
+    await get(audit, org_id, await store(budget, org_id))
+    with as_key(org_id):
+        async with reading(audit.audit.FollowRequests(pb.FollowRequestsRequest(), None)) as events:
+            coming = asyncio.ensure_future(anext(events))
+            while not coming.done():
+                await store(budget, uuid7())
+                last = await store(budget, org_id)
+                await get(audit, org_id, last)
+            assert (await coming).request.org_id == org_id
+
+
+async def test_changes_come_from_services_once_and_only_administrators_see_them(
+    budget: BudgetService, make_audit: MakeAudit, org_id: str
+) -> None:
+    audit = await make_audit(budget)
+    change = record_pb2.AdminRecord(record_id=uuid7(), org_id=org_id, action="key.create", actor="operator")
+    append = pb.AppendRequest(records=[change, change])
+    with as_key(org_id, "operator"), pytest.raises(MeshError) as refusal:
+        await audit.audit.Append(append, None)
+    assert refusal.value.reason is Reason.PERMISSION_DENIED
+    with as_service("gateway"):
+        await audit.audit.Append(append, None)
+        await audit.audit.Append(append, None)
+    with as_key(org_id):
+        found = await audit.audit.ListChanges(pb.ListChangesRequest(), None)
+    assert [c.action for c in found.changes] == ["key.create"]
+    with as_key(org_id, "read"), pytest.raises(MeshError):
+        await audit.audit.ListChanges(pb.ListChangesRequest(), None)
+
+
+@pytest.mark.parametrize("statement", ["UPDATE {} SET record = ''", "DELETE FROM {}", "TRUNCATE {}"])
+@pytest.mark.parametrize("table", ["requests", "changes"])
+async def test_nothing_recorded_can_be_changed(
+    database_for: DatabaseFor, org_id: str, table: str, statement: str
+) -> None:
+    database = await database_for("audit")
+    with pytest.raises(MeshError):
+        async with database.transaction(org_id) as connection:
+            await connection.execute(statement.format(table))
+
+
+async def test_append_only_is_held_against_the_owner_too(migrated: Any, org_id: str) -> None:
+    import asyncpg
+
+    connection = await asyncpg.connect(migrated.superuser_dsn)
+    try:
+        for table in ("requests", "changes"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError, match="append-only"):
+                await connection.execute(f"DELETE FROM audit.{table}")
+    finally:
+        await connection.close()

@@ -1,0 +1,94 @@
+"""Money, windows and prices: pure arithmetic, tested by property."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from fractions import Fraction
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.budget.money import BUCKETS, Price, Usage, affordable_output, charge, rates_of, worst_case
+from services.budget.price_book import PriceBook, Proposal
+from services.budget.windows import Window, end_of, start_of
+
+RATE = st.integers(0, 10**12)
+TOKENS = st.integers(0, 10**7)
+PRICES = st.dictionaries(st.sampled_from(BUCKETS), RATE).map(lambda buckets: Price(1, "p", "m", buckets, "config"))
+MOMENTS = st.datetimes(dt.datetime(1975, 1, 1), dt.datetime(2090, 1, 1), timezones=st.timezones())
+
+
+@given(PRICES, st.tuples(*[TOKENS] * 5))
+def test_a_charge_is_the_exact_cost_rounded_up_once_and_its_lines_add_up(price: Price, used: tuple[int, ...]) -> None:
+    made = charge(price, Usage(*used), answered=True)
+    exact = sum(Fraction(n * rate, 1_000_000) for n, rate in zip(used, price.rates[:5], strict=True))
+    assert made.cost_nano_usd == math.ceil(exact + price.rates.request)
+    assert sum(line.cost_nano_usd for line in made.lines) == made.cost_nano_usd
+
+
+@given(st.lists(PRICES, min_size=1, max_size=4), st.lists(TOKENS, min_size=5, max_size=5), st.integers(0, 3))
+def test_nothing_within_the_bounds_costs_more_than_the_worst_case(
+    prices: list[Price], used: list[int], which: int
+) -> None:
+    usage = Usage(*used)
+    bound = worst_case(prices, sum(used[:3]), sum(used[3:]))
+    assert charge(prices[which % len(prices)], usage, answered=True).cost_nano_usd <= bound
+
+
+@given(st.lists(PRICES, min_size=1, max_size=4), TOKENS, st.integers(0, 10**13), st.integers(1, 10**6))
+def test_the_cap_is_the_largest_that_is_affordable(prices: list[Price], tokens: int, left: int, wanted: int) -> None:
+    cap = affordable_output(prices, tokens, left, wanted)
+    assert cap <= wanted
+    if cap >= 1:
+        assert worst_case(prices, tokens, cap) <= left or not any(any(p.rates) for p in prices)
+    if cap < wanted:
+        assert worst_case(prices, tokens, max(cap, 0) + 1) > left
+
+
+def test_missing_buckets_fall_back_to_their_direction() -> None:
+    assert rates_of({"input": 10, "output": 30}) == (10, 10, 10, 30, 30, 0)
+    assert rates_of({"cache_write": 7, "input_cached": 1}).input == 7
+    assert rates_of({"input": 10}).output == 10
+    assert rates_of({}) == (0, 0, 0, 0, 0, 0)
+
+
+def test_an_explicit_zero_is_a_price_and_not_a_gap() -> None:
+    assert rates_of({"input": 10, "input_cached": 0, "output": 0}) == (10, 0, 10, 0, 0, 0)
+
+
+@given(st.sampled_from(list(Window)), MOMENTS)
+def test_windows_tile_time(window: Window, moment: dt.datetime) -> None:
+    start = start_of(window, moment)
+    end = end_of(window, start)
+    assert start <= moment
+    if end is None:
+        return
+    assert moment < end
+    assert start_of(window, end) == end, "the next window begins where this one ends"
+    assert start_of(window, end - dt.timedelta(microseconds=1)) == start
+
+
+def test_a_price_is_found_as_of_a_version() -> None:
+    book = PriceBook([Price(1, "p", "m", {"input": 1}, "catalog"), Price(4, "p", "m", {"input": 2}, "catalog")])
+    assert [book.in_force("p", "m", version) and book.in_force("p", "m", version).buckets for version in (0, 3, 4)] == [  # type: ignore[union-attr]
+        None,
+        {"input": 1},
+        {"input": 2},
+    ]
+
+
+def test_config_beats_operator_beats_catalog() -> None:
+    book = PriceBook([Price(1, "p", "m", {"input": 1}, "operator")])
+    assert book.changes([Proposal("p", "m", {"input": 2}, "catalog")]) == []
+    assert book.changes([]) == []
+    proposal = Proposal("p", "m", {"input": 2}, "config")
+    assert book.changes([proposal]) == [proposal]
+
+
+def test_a_model_that_files_no_longer_price_becomes_unknown() -> None:
+    book = PriceBook([Price(1, "p", "m", {"input": 1}, "config")])
+    assert book.changes([]) == [Proposal("p", "m", None, "config")]
+    book.add([Price(2, "p", "m", {}, "config", known=False)])
+    assert book.in_force("p", "m") is None
+    assert book.changes([]) == []

@@ -1,0 +1,149 @@
+"""What commands make of their arguments and of records, without a server."""
+
+import datetime
+import pathlib
+from collections.abc import Iterator
+
+import click
+import pytest
+import typer.main
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mesh.cli import app, budget, doctor, key
+from mesh.cli.client import Failure
+from mesh.cli.explain import story
+from mesh.cli.logs import line
+
+NOW = datetime.datetime(2026, 11, 21, 12, 0, 0, tzinfo=datetime.UTC)
+RECORD = {
+    "request_id": "0192-r",
+    "asked_model": "auto",
+    "stream": True,
+    "started_at": "2026-11-21T11:59:00Z",
+    "ended_at": "2026-11-21T11:59:01.500Z",
+    "route": {
+        "profile": "quality",
+        "reason": "best quality that has a price",
+        "candidates": [
+            {"model": "a/x", "provider": "a", "score": 0.9, "quality_score": 0.8},
+            {"model": "b/y", "provider": "b", "excluded": "breaker open"},
+        ],
+    },
+    "attempts": [
+        {"model": "b/y", "provider": "b", "status_code": 503, "reason": "ERROR_REASON_PROVIDER_BUSY"},
+        {
+            "model": "a/x",
+            "provider": "a",
+            "status_code": 200,
+            "started_at": "2026-11-21T11:59:00.500Z",
+            "ended_at": "2026-11-21T11:59:01.500Z",
+            "first_token_ms": 120.4,
+            "usage": {"input_tokens": "10", "output_tokens": "20"},
+            "usage_source": "USAGE_SOURCE_PROVIDER",
+            "price_version": "7",
+            "price_lines": [
+                {"bucket": "input", "tokens": "10", "nano_usd_per_mtok": "150000000", "cost_nano_usd": "1500"}
+            ],
+        },
+    ],
+    "cache": {"status": "STATUS_MISS"},
+    "reserved_nano_usd": "9000",
+    "cost_nano_usd": "1500",
+    "stage_ms": {"generate": 1000.0, "authenticate": 0.25},
+    "outcome": "OUTCOME_OK",
+    "http_status": 200,
+    "finish_reason": "stop",
+}
+
+
+def test_the_story_tells_everything() -> None:
+    text = "\n".join(story(RECORD))
+    for part in (
+        "asked      auto, streamed",
+        "best quality that has a price (profile quality)",
+        "breaker open",
+        "b/y at b: failed: provider busy, HTTP 503",
+        "a/x at a: ok, HTTP 200; first token 120 ms, in all 1.00 s",
+        "tokens: input 10, output 20 (source: provider)",
+        "miss",
+        "reserved $0.000009 → charged $0.0000015",
+        "price version 7",
+        "$0.15 per million",
+        "0.25 ms",
+        "ok, HTTP 200, finish reason stop",
+    ):
+        assert part in text, part
+    assert text.index("authenticate") < text.index("generate")
+
+
+def test_the_story_of_an_empty_record_is_told() -> None:
+    text = "\n".join(story({}))
+    assert "nothing was sent to a provider" in text and "no model was looked for" in text
+
+
+def test_a_log_line() -> None:
+    text = line(RECORD)
+    assert "0192-r" in text and "auto → a/x" in text and "$0.0000015" in text and text.endswith("ok")
+    assert line({"outcome": "OUTCOME_REFUSED", "reason": "ERROR_REASON_BUDGET_EXHAUSTED"}).endswith(
+        "refused: budget exhausted"
+    )
+
+
+def test_expiry() -> None:
+    assert key.expiry("30d", NOW) == "2026-12-21T12:00:00Z"
+    assert key.expiry("2027-01-31T00:00:00Z", NOW) == "2027-01-31T00:00:00Z"
+    for wrong in ("soon", "0d", "2020-01-01", "999999y", "-3d"):
+        with pytest.raises(Failure):
+            key.expiry(wrong, NOW)
+
+
+@given(st.integers(0, 2**63 - 1))
+def test_dollars_are_exact(nano: int) -> None:
+    whole, rest = divmod(nano, 1_000_000_000)
+    assert budget.nano(f"{whole}.{rest:09d}") == nano
+
+
+@pytest.mark.parametrize("wrong", ["five", "-1", "nan", "inf", "0.0000000001", "", "1e30"])
+def test_wrong_dollars_are_refused(wrong: str) -> None:
+    with pytest.raises(Failure):
+        budget.nano(wrong)
+
+
+def test_a_limit_hangs_on_one_thing() -> None:
+    assert budget.level("o", "") == {"kind": "KIND_ORG", "id": "o"}
+    for org, one in (("", ""), ("o", "k")):
+        with pytest.raises(Failure):
+            budget.level(org, one)
+
+
+def test_open_secrets_are_found(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "secrets").mkdir(mode=0o700)
+    secret = tmp_path / "secrets" / "master.key"
+    secret.touch(0o600)
+    assert doctor.check_data(tmp_path).ok
+    secret.chmod(0o644)
+    found = doctor.check_data(tmp_path)
+    assert not found.ok and "master.key" in found.detail and "chmod" in found.mend
+
+
+def test_full_disks_and_wrong_clocks_are_found(tmp_path: pathlib.Path) -> None:
+    assert doctor.check_disk(tmp_path / "not" / "yet", 1).ok
+    assert not doctor.check_disk(tmp_path, 1 << 62).ok
+    assert doctor.clock("Sat, 21 Nov 2026 12:00:00 GMT", NOW.timestamp() + 5).ok
+    assert not doctor.clock("Sat, 21 Nov 2026 12:00:00 GMT", NOW.timestamp() + 300).ok
+
+
+def commands(group: click.Group, path: str = "dac") -> Iterator[tuple[str, click.Command]]:
+    for name, one in group.commands.items():
+        if hasattr(one, "commands"):
+            yield from commands(one, f"{path} {name}")  # type: ignore[arg-type]
+        else:
+            yield f"{path} {name}", one
+
+
+def test_every_command_has_an_example_of_itself() -> None:
+    found = dict(commands(typer.main.get_command(app)))  # type: ignore[arg-type]
+    assert len(found) >= 20
+    for path, one in found.items():
+        assert "Example:" in (one.help or "") and path in (one.help or ""), path

@@ -1,0 +1,146 @@
+"""The rules of the house: who imports whom, sizes, names, docstrings, one room plan, one list of reasons."""
+
+import ast
+import pathlib
+import re
+
+import pytest
+
+from dac.type.v1 import error_pb2
+from mesh.app import TARGETS, start_order
+from mesh.errors import CODES, Reason
+from mesh.permissions import PERMISSIONS, SERVICES
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SOURCES = sorted(path for top in ("mesh", "services", "bench") for path in (ROOT / top).rglob("*.py"))
+SERVICE_NAMES = sorted(TARGETS)
+DRIVERS = {"grpc", "asyncpg", "redis", "weaviate", "aiohttp"}
+EDGES = {"server.py", "store.py", "config.py", "__init__.py", "errors.py"}
+
+
+def imports_of(path):
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def strangers(service, imported):
+    """Other services that `imported` names reach into."""
+    return {
+        name for name in imported if re.match(r"services\.\w+", name) and not name.startswith(f"services.{service}")
+    }
+
+
+@pytest.mark.parametrize("service", SERVICE_NAMES)
+def test_a_service_imports_no_other_service(service):
+    for path in (ROOT / "services" / service).rglob("*.py"):
+        assert not strangers(service, imports_of(path)), path
+
+
+def test_the_import_rule_can_fail():
+    assert strangers("router", {"services.budget.money"}) and not strangers("router", {"services.router.policy"})
+
+
+def test_only_the_table_knows_services():
+    for path in (ROOT / "mesh").rglob("*.py"):
+        assert not any(name.startswith("services") for name in imports_of(path)), path
+
+
+@pytest.mark.parametrize("service", SERVICE_NAMES)
+def test_every_service_has_the_same_rooms(service):
+    folder = ROOT / "services" / service
+    for room in ("__init__.py", "config.py", "server.py", "errors.py"):
+        assert (folder / room).exists(), f"{service}/{room}"
+    assert (folder / "__init__.py").read_text().startswith('"""')
+
+
+PURE = {
+    "router": ["scoring.py", "breakers.py", "policy.py", "decision.py", "catalog.py"],
+    "budget": ["money.py", "windows.py", "ledger.py", "price_book.py"],
+    "memory": ["window.py"],
+    "gateway": ["key_tokens.py"],
+    "provider": ["splice.py", "sse.py"],
+}
+
+
+@pytest.mark.parametrize(("service", "name"), [(service, name) for service, names in PURE.items() for name in names])
+def test_domain_files_are_plain_python(service, name):
+    imported = imports_of(ROOT / "services" / service / name)
+    assert not {one for one in imported if one.split(".")[0] in DRIVERS or "_pb2" in one}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_is_small_named_and_introduced(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 600
+    assert path.stem not in {"utils", "helpers", "common", "misc", "base", "manager"}
+    assert not text.strip() or ast.get_docstring(ast.parse(text)), "say at the top what the file is for"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert (node.end_lineno or 0) - node.lineno <= 75, f"{node.name} is too long"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_config_reads_the_environment(path):
+    allowed = {"config.py", "app.py", "run.py", "launcher.py"}
+    if path.name in allowed or "bench" in path.parts or "cli" in path.parts:
+        return
+    reads = re.findall(r"os\.environ|getenv\(", path.read_text())
+    assert not reads
+
+
+def test_no_sql_is_built_from_text():
+    built = re.compile(r"""f["'](?:SELECT|INSERT|UPDATE|DELETE)\b""", re.IGNORECASE)
+    for path in SOURCES:
+        assert not built.search(path.read_text()), path
+
+
+def test_no_todo_without_an_owner():
+    for path in SOURCES:
+        assert not re.search(r"TODO(?!\()", path.read_text()), path
+
+
+def test_reasons_are_the_protos():
+    names = {name.removeprefix("ERROR_REASON_"): number for name, number in error_pb2.ErrorReason.items()}
+    assert names == {reason.name: int(reason) for reason in Reason}
+    assert set(CODES) == set(Reason)
+
+
+def test_every_rpc_has_a_permission_and_no_permission_is_stale():
+    from google.protobuf import descriptor_pb2
+
+    described = descriptor_pb2.FileDescriptorSet.FromString((ROOT / "gen" / "descriptors.binpb").read_bytes())
+    methods = {
+        f"/{file.package}.{service.name}/{method.name}"
+        for file in described.file
+        if file.package.startswith("dac.")
+        for service in file.service
+        for method in service.method
+    }
+    assert methods == {method for method in PERMISSIONS if method.startswith("/dac.")}
+    assert {method for allowed in SERVICES.values() for method in allowed} <= methods
+    assert set(SERVICES) == set(TARGETS)
+
+
+def test_start_order_puts_what_is_needed_first():
+    order = start_order(TARGETS)
+    for name, target in TARGETS.items():
+        for needed in target.needs:
+            assert order.index(needed) < order.index(name)
+
+
+def test_nothing_names_a_registry_or_a_machine():
+    hosts = re.compile(r"pypi\.org|files\.pythonhosted|registry\.npmjs|deb\.debian\.org|/root/|/work/")
+    suffixes = {".py", ".md", ".yml", ".yaml", ".toml", ".txt", ".sql", ".proto", ""}
+    for path in ROOT.rglob("*"):
+        inside = path.relative_to(ROOT).parts
+        if inside[0].startswith((".venv", ".git", "gen", "data")) or "node_modules" in inside or path.is_dir():
+            continue
+        if "__pycache__" in inside or inside[0].startswith(".") and inside[0] not in (".ci", ".github"):
+            continue
+        if path.suffix in suffixes and path != pathlib.Path(__file__):
+            assert not hosts.search(path.read_text(errors="ignore")), path
