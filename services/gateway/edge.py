@@ -62,6 +62,10 @@ class Edge:
                 await self._chat(request)
             else:
                 await self._serve_other(request)
+        except Exception as error:
+            named = from_exception(error, request.route)
+            if not request.status:
+                await request.fail(named)
         finally:
             self.running -= 1
             telemetry.observe_http(request.route, scope["method"], request.status, request.started)
@@ -85,12 +89,7 @@ class Edge:
         request.scope.setdefault("state", {})["exchange"] = request
         enter(request.call)
         request.route = "other"
-        try:
-            await self._other(request.scope, request.bounded_receive(self._config.max_body_bytes), request.send_wrapped)
-        except Exception as error:
-            named = from_exception(error, request.route)
-            if not request.status:
-                await request.fail(named)
+        await self._other(request.scope, request.bounded_receive(self._config.max_body_bytes), request.send_wrapped)
 
     async def _chat(self, request: "Exchange") -> None:
         request.route = CHAT_PATH

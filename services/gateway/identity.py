@@ -89,6 +89,7 @@ class Identity:
             row = OrganisationRow(uuid7(), DEFAULT, self._clock())
             change = self._change(row.org_id, "operator", "organisation.create", row.org_id, None, {"name": DEFAULT})
             if await self._store.add_organisation(row, change):
+                self._news.set()
                 self.default_org_id = row.org_id
                 return True
         raise MeshError(Reason.INTERNAL, "The organisation `default` could not be made.")
@@ -124,7 +125,6 @@ class Identity:
 
     def _change(self, org_id: str, actor: str, action: str, target: str, before: object, after: object) -> Change:
         record_id = uuid7()
-        self._news.set()
         return Change(record_id, self._describe(record_id, org_id, actor, f"{action} {target}", before, after))
 
     async def create_organisation(self, name: str, actor: str) -> OrganisationRow:
@@ -135,6 +135,7 @@ class Identity:
         change = self._change(row.org_id, actor, "organisation.create", row.org_id, None, {"name": name})
         if not await self._store.add_organisation(row, change):
             raise MeshError(Reason.ALREADY_EXISTS, f'There is an organisation "{name}" already: choose another name.')
+        self._news.set()
         return row
 
     async def organisations(self) -> list[OrganisationRow]:
@@ -188,6 +189,7 @@ class Identity:
         after = {"name": name, "scopes": scopes, "models": models, "prefix": parsed.prefix}
         change = self._change(org_id, actor, "key.create", f"key:{key.key_id}", None, after)
         await self._store.add_key(key, parsed.lookup_id, hash_token(self._pepper, token), change)
+        self._news.set()
         return key
 
     async def keys(self, org_id: str, page_size: int, page_token: str) -> tuple[list[KeyInfo], str]:
@@ -218,6 +220,7 @@ class Identity:
         key = await self._store.revoke(org_id, key_id, now, change)
         if key is None:
             raise errors.not_found("key", key_id)
+        self._news.set()
         return key
 
 

@@ -128,7 +128,9 @@ def _field(fields: Mapping[str, msgspec.Raw], name: str, kind: Any, default: T) 
         path = _PATH.search(text)
         where = name + (path.group(1) if path else "")
         raise invalid(where, f'"{where}": {_PATH.sub("", text).removesuffix(" - at ").lower()}.') from None
-    except msgspec.DecodeError as error:
+    except UnicodeDecodeError:
+        raise invalid("body", f'"{name}" is not UTF-8. Send JSON encoded as UTF-8.') from None
+    except (msgspec.DecodeError, RecursionError) as error:
         raise invalid(name, f'"{name}" is not valid JSON: {error}.') from None
 
 

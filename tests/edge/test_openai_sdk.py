@@ -87,9 +87,9 @@ def test_images_and_json_pass_through(client, dac, upstream_process):
 
 
 def test_unknown_fields_reach_the_provider_untouched(client, upstream_process):
-    ask(client, extra_body={"x_new_option": {"deep": [1, 2.50, "ü"]}}, seed=7)
+    ask(client, extra_body={"web_search_options": {"deep": [1, 2.50, "ü"], "new": None}}, seed=7)
     raw = upstream_process.requests()[-1]["raw"]
-    assert '"x_new_option":{"deep":[1,2.5,"ü"]}' in raw.replace(" ", "").replace("\\u00fc", "ü")
+    assert '"web_search_options":{"deep":[1,2.5,"ü"],"new":null}' in raw.replace("\\u00fc", "ü")
 
 
 def test_anthropic_models_answer_in_openais_form(client):

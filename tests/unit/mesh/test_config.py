@@ -66,7 +66,9 @@ def test_mistakes_are_named_with_their_place(tmp_path: pathlib.Path, text: str, 
 
 
 def test_auth_off_stays_on_loopback(tmp_path: pathlib.Path) -> None:
-    assert load_settings(write(tmp_path, "gateway: {auth: off}"), env={}).services["gateway"].auth == "off"
+    assert load_settings(write(tmp_path, 'gateway: {auth: "off"}'), env={}).services["gateway"].auth == "off"
+    with pytest.raises(ConfigError, match="only for loopback"):
+        load_settings(write(tmp_path, 'gateway: {auth: "off", http_host: 0.0.0.0}'), env={})
 
 
 def test_a_folder_is_merged_and_a_key_in_two_files_refused(tmp_path: pathlib.Path) -> None:
