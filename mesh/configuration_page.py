@@ -108,7 +108,10 @@ def _row(*cells: str) -> str:
 
 
 def _sections() -> Iterator[str]:
-    classes: dict[str, type[Any]] = {"mesh": MeshConfig, **{name: target.config_class() for name, target in TARGETS.items()}}
+    classes: dict[str, type[Any]] = {
+        "mesh": MeshConfig,
+        **{name: target.config_class() for name, target in TARGETS.items()},
+    }
     for name, cls in sorted(classes.items(), key=lambda item: (item[0] not in ("mesh", "gateway"), item[0])):
         yield f"## `{name}`\n\n{' '.join((cls.__doc__ or '').split())}\n"
         yield _row("field", "type", "default", "variable", "meaning")

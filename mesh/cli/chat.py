@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from mesh.cli.client import INTERRUPTED, USAGE, Client, Failure
-from mesh.cli.output import AsJson, Url, clean, command, dim, milliseconds, note, print_json
+from mesh.cli.output import AsJson, Url, clean, command, dim, dollars, milliseconds, note, print_json
 
 
 def register(app: typer.Typer) -> None:
@@ -71,7 +71,7 @@ class Turn:
     def summary(self) -> str:
         """The line under the answer."""
         own = self.as_json()
-        cost = f"${own['cost_usd']}" if own["cost_usd"] is not None else "cost unknown"
+        cost = dollars(own["cost_usd"]) if own["cost_usd"] is not None else "cost unknown"
         parts = [own["model"], cost, f"{milliseconds(self.total_ms)} (first token {milliseconds(self.first_token_ms)})"]
         parts += [own["request_id"]] if own["request_id"] else []
         return clean(" · ".join(["stopped", *parts] if self.interrupted else parts))

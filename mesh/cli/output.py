@@ -84,6 +84,13 @@ def money(nano_usd: object) -> str:
     return f"{'-' if nano < 0 else ''}${whole:,}.{digits}"
 
 
+def dollars(amount: object) -> str:
+    """Dollars as an answer's header or event writes them."""
+    from decimal import Decimal
+
+    return money(int(Decimal(str(amount)) * NANO))
+
+
 def moment(text: str | None) -> datetime.datetime | None:
     """An RFC 3339 time; None when there is none."""
     return datetime.datetime.fromisoformat(text) if text else None

@@ -27,6 +27,7 @@ POLL_S = 0.5
 FRESH_S = 1.0
 SIGN_AGAIN_S = 60.0
 CAPACITY = 10_000
+REFUSED_CAPACITY = 1_000
 KNOWN_SCOPES = ("chat", "read", "admin", "operator")
 _log = logging.getLogger("dac.gateway.callers")
 
@@ -83,6 +84,7 @@ class Callers:
         self._pepper = keyring.subkey("api-keys")
         self._anonymous = anonymous
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
+        self._refused: OrderedDict[bytes, _Known] = OrderedDict()
         self._by_key: OrderedDict[str, tuple[str, ...]] = OrderedDict()
         self._epoch, self._confirmed = 0, -FRESH_S
         self._changed = asyncio.Event()
@@ -128,8 +130,9 @@ class Callers:
 
     async def _confirm(self) -> None:
         asked = time.monotonic()
-        self._epoch = await self._store.epoch()
-        self._confirmed = asked
+        epoch = await self._store.epoch()
+        # Two of these may overlap: what is known never goes back.
+        self._epoch, self._confirmed = max(self._epoch, epoch), max(self._confirmed, asked)
 
     async def _follow(self) -> None:
         while True:
@@ -162,7 +165,7 @@ class Callers:
             assert self._operator_caller is not None
             return self._operator_caller
         digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
-        known = self._known.get(digest)
+        known = self._known.get(digest) or self._refused.get(digest)
         if known is None or known.epoch != self._epoch or not self.fresh():
             known = await self._read(token, digest)
         if known.failure is not None:
@@ -195,11 +198,17 @@ class Callers:
             known.failure = errors.revoked_key()
         else:
             known.caller, known.expires_at = self._caller_of(found), found.expires_at
-        self._known[digest] = known
-        self._known.move_to_end(digest)
-        if len(self._known) > CAPACITY:
-            self._known.popitem(last=False)
+        self._remember(digest, known)
         return known
+
+    def _remember(self, digest: bytes, known: _Known) -> None:
+        """Good and refused tokens apart, so that made-up tokens push no good one out."""
+        self._known.pop(digest, None)
+        self._refused.pop(digest, None)
+        kept, capacity = (self._known, CAPACITY) if known.caller is not None else (self._refused, REFUSED_CAPACITY)
+        kept[digest] = known
+        if len(kept) > capacity:
+            kept.popitem(last=False)
 
     def _caller_of(self, row: KeyRow) -> Caller:
         principal = Principal(

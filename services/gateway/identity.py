@@ -67,31 +67,34 @@ class Identity:
         if not await self._store.bind_master_key(self._keyring.id):
             raise errors.other_master_key()
         self.operator_token = read_operator_token(self._secrets_dir / "operator.token")
-        fresh = await self._ensure_default()
+        await self._ensure_default()
+        keyless = not await self._store.keys(self.default_org_id, 1, None)
         if wanted is not None and parsed is not None:
-            if not await self._store.find_key(parsed.lookup_id):
-                if not fresh:
+            hashed = hash_token(self._pepper, wanted.reveal())
+            known = [row for row in await self._store.find_key(parsed.lookup_id) if row.hash == hashed]
+            if not known:
+                if not keyless:
                     _log.warning("DAC_BOOTSTRAP_API_KEY is a key this database did not know: added it")
                 await self._add(wanted.reveal(), self.default_org_id, "bootstrap", FIRST_SCOPES, (), None, "operator")
             return None
-        if fresh:
+        if keyless:
             token = key_tokens.new_token(secrets.choice)
             await self._add(token, self.default_org_id, "first", FIRST_SCOPES, (), None, "operator")
             return token
         return None
 
-    async def _ensure_default(self) -> bool:
+    async def _ensure_default(self) -> None:
         for _ in range(2):
             for row in await self._store.organisations():
                 if row.name == DEFAULT:
                     self.default_org_id = row.org_id
-                    return False
+                    return
             row = OrganisationRow(uuid7(), DEFAULT, self._clock())
             change = self._change(row.org_id, "operator", "organisation.create", row.org_id, None, {"name": DEFAULT})
             if await self._store.add_organisation(row, change):
                 self._news.set()
                 self.default_org_id = row.org_id
-                return True
+                return
         raise MeshError(Reason.INTERNAL, "The organisation `default` could not be made.")
 
     async def start(self) -> None:

@@ -173,9 +173,11 @@ def test_workers_share_one_port(tmp_path, upstream_process):
     running.start()
     try:
         end = time.monotonic() + 20
-        while sum(row["name"] == "gateway" for row in (rows := services_of(running))) < 2:
+        rows = services_of(running)
+        while sum(row["name"] == "gateway" for row in rows) < 2:
             assert time.monotonic() < end  # The first worker answers before the second has started.
             time.sleep(0.1)
+            rows = services_of(running)
         assert sum(row["name"] == "budget" for row in rows) == 1
         for _ in range(20):
             assert running.chat().status_code == 200
