@@ -141,8 +141,9 @@ class Process:
         install_service_principals(self._mint)
         self.table.interceptors = server_interceptors(Verifier(self._look_up))
         self._build()
-        if mesh.listen:
+        if mesh.listen or mesh.addresses:
             await self._publish_keys()
+        if mesh.listen:
             self.server = Server(self.table, self.health)
             try:
                 self.server.listen(mesh.listen)

@@ -1,0 +1,94 @@
+"""The `dac` command against a running DAC."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.edge.conftest import Dac
+
+MODEL = "mock/gpt-4o-mini"
+
+
+def run(dac: Dac, *arguments: str, key: str | None = None, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """The command with the first key, or as the operator for key=""."""
+    env = {**os.environ, "DAC_BASE_URL": dac.url, "DAC_DATA_DIR": str(dac.data_dir)}
+    env["DAC_API_KEY"] = dac.key if key is None else key
+    command = [sys.executable, "-m", "mesh", *arguments]
+    return subprocess.run(command, env=env, input=stdin, capture_output=True, text=True, timeout=30)
+
+
+def answered(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
+    """The one JSON value of a command that did its work."""
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)  # type: ignore[no-any-return]
+
+
+def test_a_key_is_made_used_limited_and_revoked(dac: Dac) -> None:
+    made = answered(run(dac, "key", "create", "cli-test", "--expires", "1d", "--json"))
+    key_id, token = made["key"]["key_id"], str(made["token"])  # type: ignore[index]
+    assert run(dac, "chat", "Hi", "--model", MODEL, key=token).returncode == 0
+    budget = answered(run(dac, "budget", "set", "--key", key_id, "--limit-usd", "0.5", "--json"))["budget"]
+    assert budget["limit_nano_usd"] == "500000000"  # type: ignore[index]
+    assert run(dac, "budget", "delete", budget["budget_id"], "--yes").returncode == 0  # type: ignore[index]
+    assert run(dac, "key", "revoke", key_id).returncode == 1
+    assert run(dac, "key", "revoke", key_id, "--yes").returncode == 0
+    end = time.monotonic() + 5
+    while (refused := run(dac, "model", "list", key=token)).returncode == 0:
+        assert time.monotonic() < end, "a revoked key is still served"
+    assert refused.returncode == 4
+
+
+def test_a_chat_can_be_explained(dac: Dac) -> None:
+    told = answered(run(dac, "chat", "--model", MODEL, "--json", stdin="Hello?"))
+    assert told["text"] and float(str(told["cost_usd"])) > 0
+    request_id, end = str(told["request_id"]), time.monotonic() + 5
+    while (story := run(dac, "explain", request_id)).returncode != 0:
+        assert time.monotonic() < end, story.stderr
+    for title in ("Route", "Attempts", "Cache", "Charge", "Time", "Outcome"):
+        assert f"\n{title}\n" in story.stdout
+    assert request_id in run(dac, "logs", "--limit", "50").stdout
+    assert run(dac, "budget", "verify").returncode == 0
+
+
+def test_following_shows_a_new_request(dac: Dac) -> None:
+    env = {**os.environ, "DAC_BASE_URL": dac.url, "DAC_API_KEY": dac.key, "PYTHONUNBUFFERED": "1"}
+    answered(run(dac, "chat", "before", "--model", MODEL, "--json"))
+    command = [sys.executable, "-m", "mesh", "logs", "-f", "--limit", "1", "--json"]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as following:
+        assert following.stdout is not None
+        following.stdout.readline()
+        wanted = answered(run(dac, "chat", "Hi", "--model", MODEL, "--json"))["request_id"]
+        try:
+            while json.loads(following.stdout.readline())["request_id"] != wanted:
+                pass
+        finally:
+            following.send_signal(signal.SIGINT)
+        assert following.wait(10) == 130
+
+
+def test_the_operator_needs_no_key(dac: Dac) -> None:
+    found = answered(run(dac, "provider", "list", "--json", key=""))["providers"]
+    assert {"mock", "claude"} <= {one["provider"] for one in found}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("explain", "no-such-request"), 1, "no-such-request"),
+        (("chat", "Hi", "--model", "no/such"), 1, "no/such"),
+        (("key", "create"), 2, ""),
+        (("model", "list", "--url", "http://127.0.0.1:9"), 3, "does not answer"),
+    ],
+)
+def test_exit_codes(dac: Dac, arguments: tuple[str, ...], code: int, said: str) -> None:
+    done = run(dac, *arguments)
+    assert (done.returncode, done.stdout) == (code, "") and said in done.stderr
+
+
+def test_a_wrong_key_is_exit_code_4(dac: Dac) -> None:
+    assert run(dac, "model", "list", key="dac_test_wrong").returncode == 4
