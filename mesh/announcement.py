@@ -58,7 +58,7 @@ def announce(launcher: "Launcher", env: Mapping[str, str]) -> None:
     bearer = launcher.first_key or f"$(cat {launcher.settings.mesh.data_dir}/secrets/operator.token)"
     say("  try it:\n")
     print(
-        f"curl {url}/v1/chat/completions -H \"Authorization: Bearer {bearer}\" "
+        f'curl {url}/v1/chat/completions -H "Authorization: Bearer {bearer}" '
         f"-H 'Content-Type: application/json' -d '{json.dumps(FIRST_CHAT)}'",
         flush=True,
     )

@@ -46,14 +46,20 @@ def enter(call: Call) -> None:
     _current.set(call)
 
 
-@contextmanager
-def serving(call: Call) -> Iterator[Call]:
-    """Makes `call` the current one inside the block."""
-    token = _current.set(call)
-    try:
-        yield call
-    finally:
-        _current.reset(token)
+class serving:
+    """Makes a call the current one inside the block."""
+
+    __slots__ = ("_call", "_token")
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def __enter__(self) -> Call:
+        self._token = _current.set(self._call)
+        return self._call
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)
 
 
 def remaining_s() -> float | None:

@@ -99,6 +99,8 @@ class _LocalCall:
         self._failure: RpcFailure | None = None
         self._ended = self._cancelled = False
         self._task: asyncio.Task[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._expired = False
 
     def _handler(self) -> Any:
         handler = self._table.handlers.get(self._method)
@@ -115,6 +117,22 @@ class _LocalCall:
             self._failure = RpcFailure(error, trailing_of(error, self._context.trailing))
             return self._failure
         return error
+
+    def _begin_deadline(self) -> None:
+        """Cancels whoever waits for this call when its deadline comes."""
+        deadline = self._call.deadline
+        if deadline is not None:
+            left = max(0.0, deadline - time.monotonic())
+            self._timer = asyncio.get_running_loop().call_later(left, self._expire)
+
+    def _expire(self) -> None:
+        self._expired = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def _is_timeout(self) -> bool:
+        """Whether the CancelledError at hand is the deadline's own (see asyncio.Timeout)."""
+        return self._expired and self._task is not None and self._task.uncancel() <= 0
 
     def cancel(self) -> bool:
         """Gives the call up: CancelledError in the handler."""
@@ -172,16 +190,18 @@ class LocalUnary(_LocalCall):
         error: BaseException | None = None
         with calls.serving(self._call):
             try:
-                deadline = self._call.deadline
-                loop = asyncio.get_running_loop()
-                async with asyncio.timeout_at(None if deadline is None else loop.time() + deadline - time.monotonic()):
-                    await begin_all(interceptors, served)
-                    request = handler.request_deserializer(self._raw)
-                    answer = handler.response_serializer(await handler.unary_unary(request, self._context))
+                self._begin_deadline()
+                await begin_all(interceptors, served)
+                request = handler.request_deserializer(self._raw)
+                answer = handler.response_serializer(await handler.unary_unary(request, self._context))
+            except asyncio.CancelledError as caught:
+                error = TimeoutError() if self._is_timeout() else caught
             except BaseException as caught:
                 error = caught
             finally:
                 self._task = None
+                if self._timer is not None:
+                    self._timer.cancel()
             error = end_all(interceptors, served, error)
         if error is not None:
             raise self._fail(error) from None
@@ -194,8 +214,6 @@ class LocalStream(_LocalCall):
 
     _messages: AsyncIterator[Any] | None = None
     _server: Any = None
-    _timer: asyncio.TimerHandle | None = None
-    _expired = False
 
     def __aiter__(self) -> AsyncIterator[Any]:
         if self._messages is None:
@@ -208,11 +226,6 @@ class LocalStream(_LocalCall):
             return message
         return grpc.aio.EOF
 
-    def _expire(self) -> None:
-        self._expired = True
-        if self._task is not None:
-            self._task.cancel()
-
     async def _step(self) -> Any:
         """One message of the handler, inside the call's own context."""
         self._task = asyncio.current_task()
@@ -220,7 +233,7 @@ class LocalStream(_LocalCall):
             try:
                 return await self._server.__anext__()
             except asyncio.CancelledError:
-                if self._expired and self._task is not None and self._task.uncancel() <= 0:
+                if self._is_timeout():
                     raise TimeoutError from None
                 raise
             finally:
@@ -231,9 +244,7 @@ class LocalStream(_LocalCall):
         error: BaseException | None = None
         left = False
         try:
-            if self._call.deadline is not None:
-                loop = asyncio.get_running_loop()
-                self._timer = loop.call_later(max(0.0, self._call.deadline - time.monotonic()), self._expire)
+            self._begin_deadline()
             with calls.serving(self._call):
                 await begin_all(interceptors, served)
             self._server = handler.unary_stream(handler.request_deserializer(self._raw), self._context)

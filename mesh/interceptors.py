@@ -163,7 +163,7 @@ class Tracing:
     def end(self, served: Served, error: BaseException | None) -> BaseException | None:
         """Closes it."""
         if served.span is not None:
-            telemetry.end_span(served.span, status_of(error) if error else "")
+            telemetry.end_rpc(served.span, served.call, status_of(error) if error else "OK")
         return error
 
 

@@ -19,7 +19,6 @@ HEARTBEAT_S = 5.0
 RECONNECT_FIRST_S = 0.05
 RECONNECT_LAST_S = 2.0
 CHANNEL_NAME = re.compile(r"^[a-z_][a-z0-9_]{0,62}$")
-SET_ORGANISATIONS = "SELECT set_config('app.org_ids', $1, true)"
 CHECK_LOGIN = """SELECT session_user::text AS login, current_user::text AS role,
     bool_or(rolsuper) AS superuser, bool_or(rolbypassrls) AS bypasses
     FROM pg_roles WHERE rolname IN (session_user, current_user)"""
@@ -117,6 +116,10 @@ class Database:
         self._pool: asyncpg.Pool | None = None
         self._listener: Listener | None = None
 
+    def prefer(self, setting: str, value: str) -> None:
+        """A session setting for every connection, e.g. a planner switch; before the first use."""
+        self._options["server_settings"][setting] = value
+
     async def open(self) -> None:
         """Make the pool."""
         if self._pool is None:
@@ -148,7 +151,7 @@ class Database:
         """BEGIN, see and write exactly these organisations' rows, COMMIT. None given: no organisation's rows."""
         allowed = organisations(org_ids)
         try:
-            connection, transaction = await self._begin(allowed)
+            connection = await self._begin(allowed)
         except (asyncpg.PostgresError, *UNAVAILABLE) as error:
             raise named(error) from error
         pool = self._pool
@@ -160,9 +163,9 @@ class Database:
                 if not connection.is_closed():
                     # The first error says more than a failed ROLLBACK does.
                     with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-                        await transaction.rollback()
+                        await connection.execute("ROLLBACK")
                 raise
-            await transaction.commit()
+            await connection.execute("COMMIT")
         except asyncio.CancelledError:
             raise
         except MeshError:
@@ -212,7 +215,7 @@ class Database:
             raise
         return connection
 
-    async def _begin(self, allowed: str) -> tuple[asyncpg.Connection, Any]:
+    async def _begin(self, allowed: str) -> asyncpg.Connection:
         """BEGIN on a pooled connection; one that turns out to be dead is replaced once, as nothing has run on it."""
         await self.open()
         pool = self._pool
@@ -220,11 +223,10 @@ class Database:
         for attempt in (1, 2):
             connection = await pool.acquire(timeout=self._connect_timeout_s)
             try:
-                transaction = connection.transaction()
-                await transaction.start()
-                # In every transaction, also for none: nothing that a session kept can widen what is seen.
-                await connection.fetchval(SET_ORGANISATIONS, allowed)
-                return connection, transaction
+                # In every transaction, also for none: nothing that a session kept can widen what is seen. One round
+                # trip instead of two: SET takes no parameters, and `allowed` is nothing but checked UUIDs and commas.
+                await connection.execute(f"BEGIN; SET LOCAL app.org_ids = '{allowed}'")
+                return connection
             except LOST:
                 await _drop(pool, connection)
                 if attempt == 2:

@@ -33,7 +33,7 @@ Decision = Reservation | Settlement | MeshError
 ATTEMPTS = 4
 """How often a batch is tried when another replica took one of its ids between the read and the write."""
 
-PLAN_BY_KEY = "SET LOCAL enable_seqscan = off"
+PLAN_BY_KEY = ("enable_seqscan", "off")
 """A plan made while a table is still empty would read it whole, and is kept. For the same reason the statements below
 look rows up one by one (LATERAL, ON CONFLICT) and leave the planner no join to choose."""
 
@@ -123,6 +123,7 @@ class PostgresLedgerStore:
 
     def __init__(self, database: Database, prices: PriceBook, default_output_tokens: int) -> None:
         self._database = database
+        database.prefer(*PLAN_BY_KEY)
         self._prices = prices
         self._default_output_tokens = default_output_tokens
 
@@ -138,7 +139,6 @@ class PostgresLedgerStore:
 
     async def _run_once(self, org_ids: list[str], operations: Sequence[Operation]) -> list[Decision]:
         async with self._database.transaction(*org_ids) as connection:
-            await connection.execute(PLAN_BY_KEY)
             book = Book(self._prices, self._default_output_tokens)
             if any(isinstance(op, Reserve) or op.reservation_id for op in operations):
                 await self._read(connection, book, operations)

@@ -225,5 +225,11 @@ class Callers:
         return Caller(principal, row.models, self._signer)
 
     def of_principal(self, principal: Principal, signed: bytes) -> Caller:
-        """The caller behind a principal that was proven already (gRPC callers, whose key was checked at the door)."""
-        return Caller(principal, self._by_key.get(principal.key_id, ()), self._signer, given=signed)
+        """The caller behind a principal that was proven already (gRPC callers, whose key was checked at the door).
+
+        Raises UNAVAILABLE for a key that was not checked here: which models it may use is not in the principal.
+        """
+        models = self._by_key.get(principal.key_id) if principal.key_id else ()
+        if models is None:
+            raise errors.checked_elsewhere()
+        return Caller(principal, models, self._signer, given=signed)

@@ -42,6 +42,7 @@ class ChatRun:
         self._body = ask.body
         self._started = time.perf_counter()
         self._mark = self._started
+        self._stages: dict[str, float] = {}
         self._reservation: ReserveResponse | None = None
         self._reserving: asyncio.Future[ReserveResponse] | None = None
         self._candidates: list[Candidate] = []
@@ -72,7 +73,7 @@ class ChatRun:
 
     def _stage(self, name: str) -> None:
         now = time.perf_counter()
-        self.record.stage_ms[name] = round((now - self._mark) * 1e3, 3)
+        self._stages[name] = round((now - self._mark) * 1e3, 3)
         self._mark = now
 
     async def events(self) -> AsyncGenerator[Head | bytes | Done, None]:
@@ -372,6 +373,7 @@ class ChatRun:
 
     def _settle(self) -> None:
         record, held = self.record, self._reservation
+        record.stage_ms.update(self._stages)
         record.ended_at.FromNanoseconds(time.time_ns())
         label = record.attempts[-1].model if record.attempts else "none"
         telemetry.observe_chat(label, record_pb2.Outcome.Name(record.outcome), record.attempts)

@@ -44,6 +44,13 @@ def keys_unreachable() -> MeshError:
     )
 
 
+def checked_elsewhere() -> MeshError:
+    """A principal of a key that this gateway has not checked itself."""
+    return MeshError(
+        Reason.UNAVAILABLE, "This gateway has not checked that key: send the key itself to the gateway's public port."
+    )
+
+
 def weak_key(why: str) -> MeshError:
     """The bootstrap key is too weak to be used."""
     return MeshError(

@@ -63,25 +63,27 @@ class Identity:
         Returns the token to show once, or None. Raises FAILED_PRECONDITION for a weak bootstrap key or a database of
         another master key.
         """
-        parsed = key_tokens.check_strength(wanted.reveal()) if wanted is not None else None
+        if wanted is not None:
+            key_tokens.check_strength(wanted.reveal())
         if not await self._store.bind_master_key(self._keyring.id):
             raise errors.other_master_key()
         self.operator_token = read_operator_token(self._secrets_dir / "operator.token")
         await self._ensure_default()
         keyless = not await self._store.keys(self.default_org_id, 1, None)
-        if wanted is not None and parsed is not None:
-            hashed = hash_token(self._pepper, wanted.reveal())
-            known = [row for row in await self._store.find_key(parsed.lookup_id) if row.hash == hashed]
-            if not known:
-                if not keyless:
-                    _log.warning("DAC_BOOTSTRAP_API_KEY is a key this database did not know: added it")
-                await self._add(wanted.reveal(), self.default_org_id, "bootstrap", FIRST_SCOPES, (), None, "operator")
+        if wanted is not None:
+            if await self._add_at_start(wanted.reveal(), "bootstrap") and not keyless:
+                _log.warning("DAC_BOOTSTRAP_API_KEY is a key this database did not know: added it")
             return None
-        if keyless:
-            token = key_tokens.new_token(secrets.choice)
-            await self._add(token, self.default_org_id, "first", FIRST_SCOPES, (), None, "operator")
-            return token
-        return None
+        token = key_tokens.new_token(secrets.choice)
+        return token if keyless and await self._add_at_start(token, "first", only_first=True) else None
+
+    async def _add_at_start(self, token: str, name: str, *, only_first: bool = False) -> bool:
+        key, change = self._new_key(token, self.default_org_id, name, FIRST_SCOPES, (), None, "operator")
+        lookup_id, hashed = key_tokens.parse(token).lookup_id, hash_token(self._pepper, token)
+        added = await self._store.add_bootstrap_key(key, lookup_id, hashed, change, only_first=only_first)
+        if added:
+            self._news.set()
+        return added
 
     async def _ensure_default(self) -> None:
         for _ in range(2):
@@ -175,9 +177,12 @@ class Identity:
         if expires_at is not None and expires_at <= self._clock():
             raise invalid("expires_at", f"{expires_at.isoformat()} has passed already.")
         token = key_tokens.new_token(secrets.choice)
-        return await self._add(token, org_id, name, wanted, tuple(models), expires_at, actor), token
+        key, change = self._new_key(token, org_id, name, wanted, tuple(models), expires_at, actor)
+        await self._store.add_key(key, key_tokens.parse(token).lookup_id, hash_token(self._pepper, token), change)
+        self._news.set()
+        return key, token
 
-    async def _add(
+    def _new_key(
         self,
         token: str,
         org_id: str,
@@ -186,14 +191,11 @@ class Identity:
         models: tuple[str, ...],
         expires_at: dt.datetime | None,
         actor: str,
-    ) -> KeyInfo:
+    ) -> tuple[KeyInfo, Change]:
         parsed = key_tokens.parse(token)
         key = KeyInfo(org_id, uuid7(), name, parsed.prefix, scopes, models, self._clock(), expires_at, None)
         after = {"name": name, "scopes": scopes, "models": models, "prefix": parsed.prefix}
-        change = self._change(org_id, actor, "key.create", f"key:{key.key_id}", None, after)
-        await self._store.add_key(key, parsed.lookup_id, hash_token(self._pepper, token), change)
-        self._news.set()
-        return key
+        return key, self._change(org_id, actor, "key.create", f"key:{key.key_id}", None, after)
 
     async def keys(self, org_id: str, page_size: int, page_token: str) -> tuple[list[KeyInfo], str]:
         """A page of keys, newest first, and the next page's token."""

@@ -15,7 +15,7 @@ from dac.type.v1.principal_pb2 import Principal
 from dac.type.v1.record_pb2 import AdminRecord
 from mesh import call as calls
 from mesh.call import acting_as
-from mesh.errors import MeshError, Reason
+from mesh.errors import MeshError, Reason, invalid
 from mesh.ids import is_uuid
 from services.gateway.identity import Identity, public_json
 from services.gateway.store import KeyInfo, OrganisationRow
@@ -100,7 +100,10 @@ class IdentityServicer(identity_pb2_grpc.IdentityServiceServicer):
         if request.org_id and request.org_id != org_id:
             await self._check_operator(principal, request.org_id)
             org_id = request.org_id
-        expires_at = request.expires_at.ToDatetime(dt.UTC) if request.HasField("expires_at") else None
+        try:
+            expires_at = request.expires_at.ToDatetime(dt.UTC) if request.HasField("expires_at") else None
+        except (ValueError, OverflowError):
+            raise invalid("expires_at", "expires_at must be between the years 1 and 9999.") from None
         key, token = await self._identity.create_key(
             org_id,
             request.name,

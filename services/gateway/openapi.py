@@ -122,7 +122,8 @@ def _operation(binding: Binding, schemas: _Schemas) -> dict[str, Any]:
     ]
     if not binding.has_body:
         for field in binding.method.input_type.fields:
-            if field.name not in binding.parameters and field.message_type is None:
+            stamp = field.message_type is not None and field.message_type.full_name == "google.protobuf.Timestamp"
+            if field.name not in binding.parameters and (field.message_type is None or stamp):
                 parameters.append({"name": field.name, "in": "query", "schema": schemas.field(field)})
     kind = "text/event-stream" if binding.method.server_streaming else "application/json"
     operation: dict[str, Any] = {

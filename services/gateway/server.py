@@ -173,6 +173,7 @@ class GatewayService:
                 access_log=False,
                 server_header=False,
                 date_header=False,
+                proxy_headers=False,
                 timeout_keep_alive=75,
                 timeout_graceful_shutdown=30,
                 backlog=2048,

@@ -78,6 +78,11 @@ class Store(Protocol):
     async def add_key(self, key: KeyInfo, lookup_id: str, hashed: bytes, change: Change) -> None:
         """Adds a key."""
 
+    async def add_bootstrap_key(
+        self, key: KeyInfo, lookup_id: str, hashed: bytes, change: Change, *, only_first: bool
+    ) -> bool:
+        """Adds a key of a start, one start at a time; False when it is there, or `only_first` and there is any."""
+
     async def keys(self, org_id: str, limit: int, before: tuple[dt.datetime, str] | None) -> list[KeyInfo]:
         """The organisation's keys, newest first."""
 
@@ -103,6 +108,24 @@ _OUTBOX = "INSERT INTO admin_outbox (org_id, record_id, record) VALUES ($1, $2, 
 def _info(row: Any) -> KeyInfo:
     values = dict(row)
     return KeyInfo(**{**values, "scopes": tuple(values["scopes"]), "models": tuple(values["models"])})
+
+
+async def _insert_key(connection: Any, key: KeyInfo, lookup_id: str, hashed: bytes, change: Change) -> None:
+    await connection.execute(
+        "INSERT INTO api_keys (org_id, key_id, lookup_id, name, prefix, hash, scopes, models, created_at, "
+        "expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        key.org_id,
+        key.key_id,
+        lookup_id,
+        key.name,
+        key.prefix,
+        hashed,
+        list(key.scopes),
+        list(key.models),
+        key.created_at,
+        key.expires_at,
+    )
+    await connection.execute(_OUTBOX, key.org_id, change.record_id, change.record)
 
 
 class PostgresStore:
@@ -166,21 +189,24 @@ class PostgresStore:
     async def add_key(self, key: KeyInfo, lookup_id: str, hashed: bytes, change: Change) -> None:
         """See Store."""
         async with self._database.transaction(key.org_id) as connection:
-            await connection.execute(
-                "INSERT INTO api_keys (org_id, key_id, lookup_id, name, prefix, hash, scopes, models, created_at, "
-                "expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-                key.org_id,
-                key.key_id,
-                lookup_id,
-                key.name,
-                key.prefix,
-                hashed,
-                list(key.scopes),
-                list(key.models),
-                key.created_at,
-                key.expires_at,
-            )
-            await connection.execute(_OUTBOX, key.org_id, change.record_id, change.record)
+            await _insert_key(connection, key, lookup_id, hashed, change)
+
+    async def add_bootstrap_key(
+        self, key: KeyInfo, lookup_id: str, hashed: bytes, change: Change, *, only_first: bool
+    ) -> bool:
+        """See Store."""
+        async with self._database.transaction(key.org_id) as connection:
+            # Replicas that start together wait here for each other, and see what the first one added.
+            await connection.execute("SELECT FROM key_check FOR UPDATE")
+            if only_first:
+                there = await connection.fetchval("SELECT EXISTS (SELECT FROM api_keys WHERE org_id = $1)", key.org_id)
+            else:
+                there = await connection.fetchval(
+                    "SELECT EXISTS (SELECT FROM find_key($1) WHERE hash = $2)", lookup_id, hashed
+                )
+            if not there:
+                await _insert_key(connection, key, lookup_id, hashed, change)
+            return not there
 
     async def keys(self, org_id: str, limit: int, before: tuple[dt.datetime, str] | None) -> list[KeyInfo]:
         """See Store."""
@@ -194,6 +220,8 @@ class PostgresStore:
             row = await connection.fetchrow(_REVOKE, org_id, key_id, at)
             if row is None:
                 return None
+            if row["revoked_at"] != at:
+                return _info(row)  # Revoked before: nothing changed that audit should hear of.
             await connection.execute(_OUTBOX, org_id, change.record_id, change.record)
             return _info(row)
 

@@ -34,7 +34,7 @@ from services.gateway.failures import error_event
 TIMEOUT_S = 30.0
 _VERBS = ("get", "put", "post", "delete", "patch")
 _PARAMETER = re.compile(r"\{([a-z_]+)(?:=([^}]*))?\}")
-_UNKNOWN = re.compile(r'has no field named "([^"]+)"')
+_UNKNOWN = re.compile(r'Message type "([^"]+)" has no field named "([^"]*)"')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,7 +172,8 @@ def parse_json(body: bytes, message: Message) -> None:
         text = str(error)
         unknown = _UNKNOWN.search(text)
         if unknown:
-            raise unknown_field(unknown[1], [field.name for field in message.DESCRIPTOR.fields]) from None
+            owner = message.DESCRIPTOR.file.pool.FindMessageTypeByName(unknown[1])
+            raise unknown_field(unknown[2], [field.name for field in owner.fields]) from None
         raise invalid("body", f"The body does not fit: {text.splitlines()[0][:300]}") from None
     except (TypeError, ValueError, RecursionError) as error:
         raise invalid("body", f"The body does not fit: {str(error)[:300]}") from None
@@ -193,7 +194,9 @@ def set_field(message: Message, path: str, text: str) -> None:
         field = next((one for one in message.DESCRIPTOR.fields if one.json_name == head), None)
     if field is None:
         raise unknown_field(path, [one.name for one in message.DESCRIPTOR.fields])
-    if rest and field.message_type is not None:
+    if rest and (field.message_type is None or field.is_repeated):
+        raise unknown_field(path, [one.name for one in message.DESCRIPTOR.fields])
+    if rest:
         set_field(getattr(message, field.name), rest, text)
         return
     value: Any = text
@@ -202,7 +205,13 @@ def set_field(message: Message, path: str, text: str) -> None:
             raise invalid(path, f'"{path}" must be true or false, not "{text[:40]}".')
         value = text in ("true", "1")
     try:
-        json_format.ParseDict({field.name: [value] if field.is_repeated else value}, message)
+        if field.is_repeated:
+            # ParseDict replaces a list: read into a message of its own, then joined.
+            part = type(message)()
+            json_format.ParseDict({field.name: [value]}, part)
+            message.MergeFrom(part)
+        else:
+            json_format.ParseDict({field.name: value}, message)
     except (json_format.ParseError, ValueError, TypeError):
         kind = field.enum_type.name if field.enum_type is not None else "its type"
         raise invalid(path, f'"{text[:80]}" does not fit "{path}" ({kind}).') from None

@@ -11,7 +11,9 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
+from mesh.call import current
 from mesh.errors import Reason
+from mesh.telemetry import attempting
 from services.provider import sse
 from services.provider.adapters import Exchange
 from services.provider.calls import Endpoint, Limits, Reply, posting
@@ -72,19 +74,19 @@ class Generator:
                 attempts.append(attempt)
                 yield Started(attempt.attempt_id, candidate.model, candidate.provider)
                 run = _Run(self, ask, candidate, attempt)
-                try:
-                    # Closed by hand: a caller that leaves must close the socket now, not when garbage is collected.
-                    async with aclosing(run.frames(total_left_s=self._left(ask, started))) as stream:
-                        async for frames in stream:
-                            yield frames
-                except ProviderFault as fault:
-                    self._note(run, fault)
-                    if run.sent:
-                        yield _failure([fault], attempts, after_first_token=True)
-                        return
-                    faults.append(fault)
-                else:
-                    run.close_books()
+                with attempting(attempt, candidate.upstream_name, current()) as watched:
+                    try:
+                        # Closed by hand: a caller that leaves must close the socket now, not when garbage is collected.
+                        async with aclosing(run.frames(total_left_s=self._left(ask, started))) as stream:
+                            async for frames in stream:
+                                watched.saw(frames.data)
+                                yield frames
+                    except ProviderFault as fault:
+                        self._note(run, fault)
+                        faults.append(fault)
+                    else:
+                        run.close_books()
+                if attempt.reason is Reason.UNSPECIFIED:
                     result = run.exchange.result(need_text=ask.need_text)
                     yield Finish(
                         attempt.usage,
@@ -94,6 +96,9 @@ class Generator:
                         result.tool_calls_json,
                         attempts,
                     )
+                    return
+                if run.sent:
+                    yield _failure(faults[-1:], attempts, after_first_token=True)
                     return
                 pause = self._pause_before_retry(faults[-1], turn, more)
                 if pause is None or self._left(ask, started) <= pause:
