@@ -184,6 +184,9 @@ def _convert(value: object, kind: Any, where: str, env: Mapping[str, str]) -> An
             return kind(typing.cast(Any, value))
         except (TypeError, ValueError):
             raise ConfigError(f'{where}: a number is needed, not "{value}"') from None
+    if kind is str and isinstance(value, bool):
+        # YAML 1.1 reads the words on and off as booleans.
+        return "on" if value else "off"
     return value if kind in (Any, object) or not isinstance(kind, type) else kind(typing.cast(Any, value))
 
 

@@ -267,10 +267,9 @@ class LocalStream(_LocalCall):
         finally:
             if self._timer is not None:
                 self._timer.cancel()
-        if error is not None:
-            if self._server is not None:
-                with calls.serving(self._call):
-                    await stop_generator(self._server, error)
+        if error is not None and self._server is not None:
+            with calls.serving(self._call):
+                await stop_generator(self._server, error)
         error = end_all(interceptors, served, error)
         if left:
             self._cancelled = True

@@ -49,7 +49,7 @@ def strike(text: str) -> str:
     return _SECRETS.sub(STRUCK, text)
 
 
-def _struck(_: Any, __: str, line: str) -> str:
+def _struck(_: Any, __: str, line: Any) -> str:
     return strike(line)
 
 

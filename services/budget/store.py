@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -37,19 +39,20 @@ PLAN_BY_KEY = ("enable_seqscan", "off")
 """A plan made while a table is still empty would read it whole, and is kept. For the same reason the statements below
 look rows up one by one (LATERAL, ON CONFLICT) and leave the planner no join to choose."""
 
-READ_BATCH = """
-SELECT 1 AS row_kind, r.* FROM unnest($1::uuid[], $2::uuid[]) AS u (org_id, id) CROSS JOIN LATERAL (
+READ_RESOLVED = """
+SELECT 1 AS row_kind, r.* FROM unnest({0}::uuid[], {1}::uuid[]) AS u (org_id, id) CROSS JOIN LATERAL (
   SELECT org_id, reservation_id, request_id, amount, cost, state, expires_at, price_version, output_cap, body_hash,
          counters
   FROM reservations WHERE org_id = u.org_id AND reservation_id = u.id FOR NO KEY UPDATE) r
-UNION ALL
-SELECT 1, r.* FROM unnest($3::uuid[], $4::uuid[]) AS u (org_id, id) CROSS JOIN LATERAL (
+"""
+READ_RESERVED = """
+SELECT 1, r.* FROM unnest({0}::uuid[], {1}::uuid[]) AS u (org_id, id) CROSS JOIN LATERAL (
   SELECT org_id, reservation_id, request_id, amount, cost, state, expires_at, price_version, output_cap, body_hash,
          counters
   FROM reservations WHERE org_id = u.org_id AND request_id = u.id OFFSET 0) r
 UNION ALL
 SELECT 2, b.org_id, b.budget_id, b.level_id, b.limit_nano_usd, 0, b.level_kind, NULL, 0, b.window_kind, NULL, NULL
-FROM unnest($5::uuid[], $6::smallint[], $7::uuid[]) AS u (org_id, kind, id) CROSS JOIN LATERAL (
+FROM unnest({2}::uuid[], {3}::smallint[], {4}::uuid[]) AS u (org_id, kind, id) CROSS JOIN LATERAL (
   SELECT * FROM budgets WHERE org_id = u.org_id AND level_kind = u.kind AND level_id = u.id OFFSET 0) b
 """
 
@@ -68,40 +71,66 @@ JOIN budgets b ON b.org_id = u.org_id AND b.budget_id = u.budget_id
 ORDER BY 1, 2, 3 ON CONFLICT DO NOTHING
 """
 
-WRITE_BATCH = """
-WITH made AS (
+WRITES = {
+    "made": """
   INSERT INTO reservations (org_id, reservation_id, request_id, amount, expires_at, price_version, output_cap,
                             body_hash, counters, draft)
   SELECT org_id, reservation_id, request_id, amount, expires_at, price_version, output_cap, body_hash,
          counters::text[], draft
-  FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[], $5::timestamptz[], $6::bigint[], $7::bigint[],
-              $8::bytea[], $9::text[], $10::bytea[])
+  FROM unnest({0}::uuid[], {1}::uuid[], {2}::uuid[], {3}::bigint[], {4}::timestamptz[], {5}::bigint[], {6}::bigint[],
+              {7}::bytea[], {8}::text[], {9}::bytea[])
     AS u (org_id, reservation_id, request_id, amount, expires_at, price_version, output_cap, body_hash, counters, draft)
   ON CONFLICT (org_id, request_id) DO NOTHING RETURNING 1
-), resolved AS (
+""",
+    "resolved": """
   INSERT INTO reservations AS r (org_id, reservation_id, request_id, amount, expires_at, price_version, output_cap,
                                  body_hash, counters, draft, state, cost)
-  SELECT org_id, reservation_id, request_id, 0, 'epoch', 0, 0, '', '{}', '', state, cost
-  FROM unnest($11::uuid[], $12::uuid[], $13::uuid[], $14::smallint[], $15::bigint[])
+  SELECT org_id, reservation_id, request_id, 0, 'epoch', 0, 0, '', '{{}}', '', state, cost
+  FROM unnest({0}::uuid[], {1}::uuid[], {2}::uuid[], {3}::smallint[], {4}::bigint[])
     AS u (org_id, reservation_id, request_id, state, cost)
   ON CONFLICT (org_id, reservation_id) DO UPDATE SET state = EXCLUDED.state, cost = EXCLUDED.cost
-), counted AS (
+""",
+    "counted": """
   INSERT INTO counters (org_id, budget_id, window_start, committed, reserved)
-  SELECT * FROM unnest($16::uuid[], $17::uuid[], $18::timestamptz[], $19::bigint[], $20::bigint[])
+  SELECT * FROM unnest({0}::uuid[], {1}::uuid[], {2}::timestamptz[], {3}::bigint[], {4}::bigint[])
   ON CONFLICT (org_id, budget_id, window_start)
     DO UPDATE SET committed = EXCLUDED.committed, reserved = EXCLUDED.reserved
-), charged AS (
+""",
+    "charged": """
   INSERT INTO ledger (org_id, reservation_id, attempt_id, kind, amount, price_version, request_id, counters)
   SELECT org_id, reservation_id, attempt_id, kind, amount, price_version, request_id, counters::text[]
-  FROM unnest($21::uuid[], $22::uuid[], $23::text[], $24::text[], $25::bigint[], $26::bigint[], $27::uuid[],
-              $28::text[])
+  FROM unnest({0}::uuid[], {1}::uuid[], {2}::text[], {3}::text[], {4}::bigint[], {5}::bigint[], {6}::uuid[],
+              {7}::text[])
     AS u (org_id, reservation_id, attempt_id, kind, amount, price_version, request_id, counters)
-), told AS (
+""",
+    "told": """
   INSERT INTO record_outbox (org_id, request_id, record)
-  SELECT * FROM unnest($29::uuid[], $30::uuid[], $31::bytea[]) ON CONFLICT (org_id, request_id) DO NOTHING
-)
-SELECT count(*) FROM made
-"""
+  SELECT * FROM unnest({0}::uuid[], {1}::uuid[], {2}::bytea[]) ON CONFLICT (org_id, request_id) DO NOTHING
+""",
+}
+"""What a batch may write. A batch's statement holds only the parts it needs: an empty part costs as much to start as a
+full one."""
+
+Columns = list[list[Any]]
+
+
+@functools.cache
+def numbered(parts: tuple[str, ...], sizes: tuple[int, ...]) -> tuple[str, ...]:
+    """The parts with their parameters numbered through; `sizes` says how many each has."""
+    made, first = [], 1
+    for part, size in zip(parts, sizes, strict=True):
+        made.append(part.format(*(f"${number}" for number in range(first, first + size))))
+        first += size
+    return tuple(made)
+
+
+@functools.cache
+def write_statement(names: tuple[str, ...], sizes: tuple[int, ...]) -> str:
+    """One statement for several writes; it counts what was inserted by "made"."""
+    bodies = numbered(tuple(WRITES[name] for name in names), sizes)
+    steps = ", ".join(f"{name} AS ({body})" for name, body in zip(names, bodies, strict=True))
+    # Only constants of this file are put together here.
+    return f"WITH {steps} SELECT {'count(*) FROM made' if 'made' in names else '0'}"  # noqa: S608
 
 
 # The reservations resolved and the counters counted are locked by this transaction, so their inserts always conflict.
@@ -144,7 +173,9 @@ class PostgresLedgerStore:
                 await self._read(connection, book, operations)
             decisions: list[Decision] = [apply(book, op) for op in operations]
             if book.made or book.records or book.resolved:
-                made = await connection.fetchval(WRITE_BATCH, *_columns(book))
+                parts = {name: columns for name, columns in _columns(book).items() if columns[0]}
+                statement = write_statement(tuple(parts), tuple(map(len, parts.values())))
+                made = await connection.fetchval(statement, *itertools.chain(*parts.values()))
                 if made != len(book.made):
                     raise _TakenMeanwhile
         return decisions
@@ -156,17 +187,19 @@ class PostgresLedgerStore:
             {(op.org_id, op.reservation_id) for op in operations if isinstance(op, Resolve) and op.reservation_id}
         )
         levels = {level: None for op in reserves for level in op.levels}
-        rows = await connection.fetch(
-            READ_BATCH,
-            [org_id for org_id, _ in resolves],
-            [reservation_id for _, reservation_id in resolves],
-            [op.org_id for op in reserves],
-            [op.request_id for op in reserves],
-            [level.org_id for level in levels],
-            [level.kind for level in levels],
-            [level.level_id for level in levels],
-        )
-        for row in rows:
+        parts: dict[str, Columns] = {}
+        if resolves:
+            parts[READ_RESOLVED] = [[org_id for org_id, _ in resolves], [one for _, one in resolves]]
+        if reserves:
+            parts[READ_RESERVED] = [
+                [op.org_id for op in reserves],
+                [op.request_id for op in reserves],
+                [level.org_id for level in levels],
+                [level.kind for level in levels],
+                [level.level_id for level in levels],
+            ]
+        statement = "UNION ALL".join(numbered(tuple(parts), tuple(map(len, parts.values()))))
+        for row in await connection.fetch(statement, *itertools.chain(*parts.values())):
             if row[0] == 1:
                 book.add(_reservation(row))
             else:
@@ -232,39 +265,46 @@ def _written_keys(keys: tuple[CounterKey, ...]) -> str:
     return "{" + ",".join(f"{key.budget_id}@{int(key.window_start.timestamp())}" for key in keys) + "}"
 
 
-def _columns(book: Book) -> list[list[Any]]:
+def _columns(book: Book) -> dict[str, Columns]:
+    """The parameters of every part of WRITES."""
     made, resolved, entries, records = book.made, book.resolved, book.entries, book.records
     touched = [(key, book.counters[key]) for key in sorted(book.touched)]
-    return [
-        [r.org_id for r in made],
-        [r.reservation_id for r in made],
-        [r.request_id for r in made],
-        [r.amount_nano_usd for r in made],
-        [r.expires_at for r in made],
-        [r.price_version for r in made],
-        [r.output_cap_tokens for r in made],
-        [r.body_hash for r in made],
-        [_written_keys(r.counters) for r in made],
-        [r.draft for r in made],
-        [r.org_id for r in resolved],
-        [r.reservation_id for r in resolved],
-        [r.request_id for r in resolved],
-        [int(r.state) for r in resolved],
-        [r.cost_nano_usd for r in resolved],
-        [key.org_id for key, _ in touched],
-        [key.budget_id for key, _ in touched],
-        [key.window_start for key, _ in touched],
-        [counter.committed for _, counter in touched],
-        [counter.reserved for _, counter in touched],
-        [e.org_id for e in entries],
-        [e.reservation_id for e in entries],
-        [e.attempt_id for e in entries],
-        [e.kind for e in entries],
-        [e.amount_nano_usd for e in entries],
-        [e.price_version for e in entries],
-        [e.request_id for e in entries],
-        [_written_keys(e.counters) for e in entries],
-        [r.org_id for r in records],
-        [r.request_id for r in records],
-        [r.sealed for r in records],
-    ]
+    return {
+        "made": [
+            [r.org_id for r in made],
+            [r.reservation_id for r in made],
+            [r.request_id for r in made],
+            [r.amount_nano_usd for r in made],
+            [r.expires_at for r in made],
+            [r.price_version for r in made],
+            [r.output_cap_tokens for r in made],
+            [r.body_hash for r in made],
+            [_written_keys(r.counters) for r in made],
+            [r.draft for r in made],
+        ],
+        "resolved": [
+            [r.org_id for r in resolved],
+            [r.reservation_id for r in resolved],
+            [r.request_id for r in resolved],
+            [int(r.state) for r in resolved],
+            [r.cost_nano_usd for r in resolved],
+        ],
+        "counted": [
+            [key.org_id for key, _ in touched],
+            [key.budget_id for key, _ in touched],
+            [key.window_start for key, _ in touched],
+            [counter.committed for _, counter in touched],
+            [counter.reserved for _, counter in touched],
+        ],
+        "charged": [
+            [e.org_id for e in entries],
+            [e.reservation_id for e in entries],
+            [e.attempt_id for e in entries],
+            [e.kind for e in entries],
+            [e.amount_nano_usd for e in entries],
+            [e.price_version for e in entries],
+            [e.request_id for e in entries],
+            [_written_keys(e.counters) for e in entries],
+        ],
+        "told": [[r.org_id for r in records], [r.request_id for r in records], [r.sealed for r in records]],
+    }

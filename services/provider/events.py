@@ -3,6 +3,7 @@
 import dataclasses
 import enum
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from mesh.errors import Reason
 
@@ -97,9 +98,8 @@ class Started:
     provider: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Frames:
-    """Whole stream events, or one whole answer."""
+class Frames(NamedTuple):
+    """Whole stream events, or one whole answer. (A tuple, because one is made for every piece of a stream.)"""
 
     data: bytes
     events: int
