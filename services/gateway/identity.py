@@ -123,8 +123,9 @@ class Identity:
                         changes = await self._store.changes(row.org_id)
                         await self._append([change.record for change in changes])
                         await self._store.told(row.org_id, [change.record_id for change in changes])
-            except MeshError as error:
-                _log.warning("audit was not told of a change yet: %s", error.message)
+            except Exception as error:
+                # Whatever it was: what is not told now is told later, and telling never ends.
+                _log.warning("audit was not told of a change yet: %s", error, exc_info=not isinstance(error, MeshError))
                 self._news.set()
                 await asyncio.sleep(TELL_EVERY_S)
 
@@ -206,10 +207,10 @@ class Identity:
         if page_token:
             try:
                 at, _, key_id = bytes.fromhex(page_token).decode().partition(" ")
-                before = (dt.datetime.fromisoformat(at), key_id)
+                before = (dt.datetime.fromisoformat(at).astimezone(dt.UTC), key_id)
                 if not is_uuid(key_id):
                     raise ValueError
-            except ValueError:
+            except (ValueError, OverflowError):
                 raise invalid("page_token", "page_token is not one that this list gave: leave it out.") from None
         found = await self._store.keys(org_id, size + 1, before)
         page = found[:size]

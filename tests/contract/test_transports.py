@@ -179,7 +179,7 @@ async def test_messages_do_not_share_objects(transport, caller):
 
 async def test_a_forged_principal_is_refused_between_processes(transport, caller, request):
     if "in-process" in request.node.name:
-        principal, signed = caller
+        signed = caller[1]
         with serving(Call("r", None, signed)), pytest.raises(MeshError) as refused:
             await transport.router.Route(RouteRequest(model="m"))
         assert refused.value.reason is Reason.PRINCIPAL_REQUIRED

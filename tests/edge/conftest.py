@@ -141,9 +141,7 @@ def make_dac(folder: pathlib.Path, upstream: Upstream, *arguments: str, local: b
         "MOCK_API_KEY": "mock-secret-canary-5b1f",
         "DAC_LOG_FORMAT": "json",
     }
-    return Dac(
-        f"http://127.0.0.1:{http_port}", f"127.0.0.1:{grpc_port}", key, folder / "data", config, env, arguments
-    )
+    return Dac(f"http://127.0.0.1:{http_port}", f"127.0.0.1:{grpc_port}", key, folder / "data", config, env, arguments)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Every wrong body, header, key, model, size, depth and encoding: OpenAI's error shape, nothing sent, nothing charged."""
+"""Every wrong body, header, key, model, size, depth, encoding: OpenAI's error shape, nothing sent, nothing charged."""
 
 import json
 
@@ -81,7 +81,15 @@ def test_compressed_bodies_are_refused(dac):
 
 @pytest.mark.parametrize(
     "authorization",
-    ["", "Bearer", "Basic abc", "Bearer sk-1234", "Bearer dac_live_short_x", "Bearer ' OR 1=1 --", "Bearer " + "a" * 5000],
+    [
+        "",
+        "Bearer",
+        "Basic abc",
+        "Bearer sk-1234",
+        "Bearer dac_live_short_x",
+        "Bearer ' OR 1=1 --",
+        "Bearer " + "a" * 5000,
+    ],
 )
 def test_a_wrong_key_is_401(dac, authorization):
     headers = {"authorization": authorization} if authorization else {}

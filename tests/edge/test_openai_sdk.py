@@ -55,7 +55,9 @@ def test_stream_cost_comes_when_asked_for(client):
     assert own["model"] == "mock/gpt-4o-mini" and round(float(own["cost_usd"]) * 1e9) == nano
 
 
-@pytest.mark.parametrize("model", ["auto", "auto:quality", "auto:balanced", "auto:speed", "auto:budget", "auto:long_context"])
+@pytest.mark.parametrize(
+    "model", ["auto", "auto:quality", "auto:balanced", "auto:speed", "auto:budget", "auto:long_context"]
+)
 def test_every_profile_answers(client, model):
     raw = client.chat.completions.with_raw_response.create(model=model, messages=[{"role": "user", "content": "Hi"}])
     assert raw.parse().choices[0].message.content

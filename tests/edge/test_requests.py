@@ -111,7 +111,9 @@ def test_organisations_do_not_see_each_other(dac):
     made = httpx.post(f"{dac.url}/v1/organisations", headers=dac.operator_headers, json={"name": name}).json()
     org_id = made["organisation"]["org_id"]
     key = httpx.post(
-        f"{dac.url}/v1/keys", headers=dac.operator_headers, json={"name": "admin", "scopes": ["chat", "admin"], "org_id": org_id}
+        f"{dac.url}/v1/keys",
+        headers=dac.operator_headers,
+        json={"name": "admin", "scopes": ["chat", "admin"], "org_id": org_id},
     ).json()
     theirs = {"authorization": f"Bearer {key['token']}"}
     thread = f"private-{time.time_ns()}"

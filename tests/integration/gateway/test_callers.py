@@ -156,7 +156,7 @@ async def test_with_the_database_gone_requests_are_refused_after_a_second(world)
     replica = await world.started(world.callers())
     assert await outcome(replica, token) is None
     name = (await world.as_superuser("SELECT current_database()"))[0][0]
-    await world.as_superuser(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
+    await world.as_superuser(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false", elsewhere=True)
     await world.as_superuser(KILL_ALL, name, elsewhere=True)
     gone = time.monotonic()
     while await outcome(replica, token) is None:

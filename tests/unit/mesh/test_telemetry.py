@@ -136,10 +136,11 @@ def test_made_up_names_make_no_new_series(monkeypatch, fresh):
         telemetry.observe_chat(f"made-up/{index}", "OUTCOME_OK", [attempt(f"m{index}", f"p{index}")], 1)
 
     abuse(0)
-    before, remembered = series(), len(telemetry._http_children)
+    caches = (telemetry._http_children, telemetry._chat_children, telemetry._attempt_children)
+    before, remembered = series(), [len(cache) for cache in caches]
     for index in range(1, 10_000):
         abuse(index)
-    assert series() == before and len(telemetry._http_children) == remembered
+    assert series() == before and [len(cache) for cache in caches] == remembered
     assert not any("made" in one for one in before)
 
 

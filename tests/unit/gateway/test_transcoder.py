@@ -1,0 +1,249 @@
+"""HTTP/JSON to gRPC and back: every annotated RPC is reachable, and no input does more than name its mistake."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from starlette.applications import Starlette
+from starlette.routing import Match
+
+from dac.audit.v1 import audit_pb2, audit_pb2_grpc
+from dac.budget.v1 import budget_pb2, budget_pb2_grpc
+from dac.gateway.v1 import identity_pb2
+from mesh.errors import MeshError, Reason
+from mesh.ids import uuid7
+from mesh.inprocess import LocalChannel, MethodTable
+from mesh.interceptors import server_interceptors
+from mesh.keyring import Keyring
+from mesh.permissions import PERMISSIONS
+from mesh.principals import Signer, Verifier
+from services.gateway import transcoder
+from services.gateway.callers import Callers
+from services.gateway.config import GatewayConfig
+from services.gateway.edge import Edge
+from services.gateway.pages import named_failure, not_found
+
+BINDINGS = transcoder.bindings()
+TOKEN = "the-operators-token"
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+class Budgets(budget_pb2_grpc.BudgetServiceServicer):
+    """Remembers what it was asked."""
+
+    async def SetBudget(self, request, context):
+        self.asked, self.left_s = request, context.time_remaining()
+        budget = budget_pb2.Budget(budget_id="b", level=request.level, window=request.window, limit_nano_usd=2**60)
+        budget.resets_at.FromDatetime(dt.datetime(2026, 1, 31, 12, tzinfo=dt.UTC))
+        return budget_pb2.SetBudgetResponse(budget=budget)
+
+    async def DeleteBudget(self, request, context):
+        self.asked = request
+        raise MeshError(Reason.NOT_FOUND, "There is no such budget.")
+
+    async def ListBudgets(self, request, context):
+        raise RuntimeError("password=hunter2")
+
+
+class Audit(audit_pb2_grpc.AuditServiceServicer):
+    """Streams two records, then breaks."""
+
+    async def FollowRequests(self, request, context):
+        for number in "12":
+            response = audit_pb2.FollowRequestsResponse()
+            response.request.request_id = number
+            yield response
+        raise MeshError(Reason.UNAVAILABLE, "audit stopped")
+
+
+@pytest.fixture
+async def edge():
+    async def nobody(_):
+        return None
+
+    table, budgets = MethodTable(), Budgets()
+    budget_pb2_grpc.add_BudgetServiceServicer_to_server(budgets, table)
+    audit_pb2_grpc.add_AuditServiceServicer_to_server(Audit(), table)
+    table.interceptors = server_interceptors(Verifier(nobody))
+    callers = Callers(None, Signer("gateway", bytes(range(32))), Keyring(bytes(32)))
+    callers.set_operator(TOKEN, uuid7())
+    routes = transcoder.routes(BINDINGS, lambda _: LocalChannel(table), callers)
+    handlers = {404: not_found, 405: not_found, MeshError: named_failure}
+    app = Edge(GatewayConfig(), callers, None, Starlette(routes=routes, exception_handlers=handlers))
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://dac", headers=headers) as client:
+        client.budgets = budgets
+        yield client
+
+
+def annotated():
+    return [method for method in transcoder.methods() if "google.api.http" in str(method.GetOptions())]
+
+
+def test_every_annotated_rpc_has_a_binding_and_a_permission():
+    assert {binding.method.full_name for binding in BINDINGS} == {method.full_name for method in annotated()}
+    assert len(BINDINGS) >= 20
+    assert {binding.rpc for binding in BINDINGS} <= set(PERMISSIONS)
+
+
+def test_every_binding_is_the_first_route_that_takes_its_path():
+    routes = transcoder.routes(BINDINGS, lambda _: LocalChannel(MethodTable()), None)
+    for binding, own in zip(BINDINGS, routes, strict=True):
+        path = re.sub(r"\{[^}]*\}", "verify-me", binding.template)
+        scope = {"type": "http", "path": path, "root_path": "", "method": binding.verb, "headers": []}
+        assert next(one for one in routes if one.matches(scope)[0] is Match.FULL) is own, binding
+
+
+def test_literal_paths_come_before_those_with_parameters():
+    counts = [len(binding.parameters) for binding in BINDINGS]
+    assert counts == sorted(counts)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+@pytest.mark.parametrize("binding", BINDINGS, ids=lambda binding: binding.method.name)
+def test_any_json_is_read_or_refused_by_name(binding, data):
+    names = [field.name for field in binding.method.input_type.fields] + ["other"]
+    document = data.draw(JSON | st.dictionaries(st.sampled_from(names), JSON, max_size=3))
+    message = binding.request()
+    try:
+        transcoder.parse_json(json.dumps(document).encode(), message)
+    except MeshError as error:
+        assert error.reason is Reason.INVALID_REQUEST and "field" in error.metadata
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+@pytest.mark.parametrize("binding", BINDINGS, ids=lambda binding: binding.method.name)
+def test_any_query_is_read_or_refused_by_name(binding, data):
+    names = [field.name for field in binding.method.input_type.fields] + ["other"]
+    paths = st.lists(st.sampled_from([*names, "id", "kind", "seconds", ""]), min_size=1, max_size=3).map(".".join)
+    message = binding.request()
+    for path in data.draw(st.lists(paths, max_size=3)):
+        try:
+            transcoder.set_field(message, path, data.draw(st.text(max_size=20)))
+        except MeshError as error:
+            assert error.reason is Reason.INVALID_REQUEST
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_or_refused_by_name(body):
+    try:
+        transcoder.parse_json(body, budget_pb2.SetBudgetRequest())
+    except MeshError as error:
+        assert error.reason is Reason.INVALID_REQUEST
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"level":' * 50_000, b'{"level":' * 200 + b"1" + b"}" * 200])
+def test_deep_json_is_refused(body):
+    with pytest.raises(MeshError) as caught:
+        transcoder.parse_json(body, budget_pb2.SetBudgetRequest())
+    assert caught.value.reason is Reason.INVALID_REQUEST
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "hint"),
+    [
+        ('{"limit_nano_usdd": 1}', "limit_nano_usdd", '"limit_nano_usd"'),
+        ('{"level": {"kinnd": "KIND_ORG"}}', "kinnd", '"kind"'),
+        ('{"zzzz": 1}', "zzzz", "Known: level, limit_nano_usd, window"),
+    ],
+)
+def test_an_unknown_field_is_named_with_the_nearest_known_one(body, field, hint):
+    with pytest.raises(MeshError, match=re.escape(hint)) as caught:
+        transcoder.parse_json(body.encode(), budget_pb2.SetBudgetRequest())
+    assert caught.value.metadata["field"] == field
+
+
+@pytest.mark.parametrize(
+    "body",
+    ['{"window": "WINDOW_YEAR"}', '{"limit_nano_usd": "ten"}', '{"limit_nano_usd": 99999999999999999999}', "[]", "7"],
+)
+def test_a_value_that_does_not_fit_is_refused(body):
+    with pytest.raises(MeshError) as caught:
+        transcoder.parse_json(body.encode(), budget_pb2.SetBudgetRequest())
+    assert caught.value.reason is Reason.INVALID_REQUEST
+
+
+def test_query_fields_fill_nested_messages_and_grow_lists():
+    budget = budget_pb2.SetBudgetRequest()
+    for path, text in (("level.kind", "KIND_ORG"), ("level.id", "a"), ("limitNanoUsd", str(2**60))):
+        transcoder.set_field(budget, path, text)
+    assert (budget.level.kind, budget.level.id, budget.limit_nano_usd) == (1, "a", 2**60)
+    key = identity_pb2.CreateApiKeyRequest()
+    for scope in ("chat", "read", "chat"):
+        transcoder.set_field(key, "scopes", scope)
+    transcoder.set_field(key, "expires_at", "2026-01-31T12:00:00Z")
+    assert list(key.scopes) == ["chat", "read", "chat"] and key.expires_at.seconds == 1769860800
+
+
+@pytest.mark.parametrize("path", ["name.first", "scopes.0", "namee", "expires_at.hours", ".", ""])
+def test_an_unknown_query_field_is_refused(path):
+    with pytest.raises(MeshError) as caught:
+        transcoder.set_field(identity_pb2.CreateApiKeyRequest(), path, "1")
+    assert caught.value.reason is Reason.INVALID_REQUEST
+
+
+async def test_a_call_reaches_its_service_and_answers_in_proto_json(edge):
+    body = {"level": {"kind": "KIND_ORG", "id": "o"}, "window": "WINDOW_DAY", "limit_nano_usd": str(2**60)}
+    answer = await edge.put("/v1/budgets", json=body)
+    assert answer.status_code == 200
+    assert answer.json()["budget"] == {
+        "budget_id": "b",
+        "level": {"kind": "KIND_ORG", "id": "o"},
+        "window": "WINDOW_DAY",
+        "limit_nano_usd": str(2**60),
+        "spent_nano_usd": "0",
+        "reserved_nano_usd": "0",
+        "resets_at": "2026-01-31T12:00:00Z",
+    }
+    assert edge.budgets.asked.limit_nano_usd == 2**60 and 25 < edge.budgets.left_s <= 30
+
+
+async def test_the_path_wins_over_the_query(edge):
+    answer = await edge.delete("/v1/budgets/right", params={"budget_id": "wrong"})
+    assert edge.budgets.asked.budget_id == "right"
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+
+
+async def test_a_mistake_is_answered_with_the_field(edge):
+    answer = await edge.put("/v1/budgets", json={"windoww": "WINDOW_DAY"})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "windoww")
+    answer = await edge.get("/v1/budgets", params={"page_sise": "1"})
+    assert answer.status_code == 400 and '"page_size"' in answer.json()["error"]["message"]
+    assert (await edge.put("/v1/budgets", content=b"{")).status_code == 400
+
+
+async def test_an_unexpected_failure_tells_nothing_of_itself(edge):
+    answer = await edge.get("/v1/budgets")
+    assert answer.status_code == 500 and "hunter2" not in answer.text
+
+
+async def test_without_a_key_nothing_is_called(edge):
+    answer = await edge.put("/v1/budgets", json={}, headers={"Authorization": ""})
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+    assert not hasattr(edge.budgets, "asked")
+
+
+async def test_paths_that_nobody_serves_are_named(edge):
+    for path in ("/v1/nothing", "/v1/keys/a/b"):
+        answer = await edge.get(path)
+        assert answer.status_code == 404 and path in answer.json()["error"]["message"]
+
+
+async def test_a_server_stream_becomes_events_and_ends_with_its_error(edge):
+    answer = await edge.get("/v1/requests:follow")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    events = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: ")]
+    assert [json.loads(one)["request"]["request_id"] for one in events[:2]] == ["1", "2"]
+    assert json.loads(events[2])["error"]["code"] == "unavailable" and len(events) == 3

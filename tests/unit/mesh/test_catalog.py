@@ -1,0 +1,181 @@
+"""What operators write about providers and models: exact prices, and mistakes named with their place and their mend."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mesh.app import SHIPPED_CONFIG
+from mesh.catalog import KNOWN, LOCAL, PriceEntry, nano_usd, parse_catalog, parse_model, parse_price, parse_provider
+from mesh.config import ConfigError, Secret, read_documents
+
+MODEL = {"id": "openai/gpt-4o-mini", "provider": "openai", "context_tokens": 128_000}
+MISTAKES = pytest.mark.xfail(strict=True, reason="mesh/catalog.py: see the report; ends in a traceback or is taken")
+
+
+def model(**more):
+    return parse_model({**MODEL, **more}, "models[3]", "config")
+
+
+@given(st.integers(0, 10**18))
+def test_every_amount_of_whole_nano_dollars_is_exact(nano):
+    assert nano_usd(str(Decimal(nano).scaleb(-9)), "price") == nano
+
+
+@pytest.mark.parametrize(
+    ("written", "nano"),
+    [("0.15", 150_000_000), (0.15, 150_000_000), (0.1, 100_000_000), (3, 3_000_000_000), ("1e-9", 1), (0, 0)],
+)
+def test_amounts_as_people_write_them(written, nano):
+    assert nano_usd(written, "price") == nano
+    assert nano_usd(yaml.safe_load(f"a: {written}")["a"], "price") == nano
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *("-0.1", "0.0000000001", "$5", "", "1,5", None, True, [1], "-inf"),
+        *(pytest.param(one, marks=MISTAKES) for one in ("nan", "inf", float("nan"), float("inf"))),
+    ],
+)
+def test_an_amount_that_is_none_is_refused_with_its_place(written):
+    with pytest.raises(ConfigError, match=r"models\[3\]\.price\.input"):
+        nano_usd(written, "models[3].price.input")
+
+
+def test_prices_say_free_known_or_unknown():
+    assert parse_price("free", "p") == PriceEntry(True, {})
+    assert parse_price(None, "p") is None
+    buckets = {"input_usd_per_mtok": "0.15", "output_usd_per_mtok": 0.6, "input_cached_usd_per_mtok": "0.075"}
+    assert parse_price(buckets, "p") == PriceEntry(
+        False, {"input": 150_000_000, "output": 600_000_000, "input_cached": 75_000_000}
+    )
+    assert parse_price({"request_usd": "0.005"}, "p").nano_usd_per_mtok == {"request": 5_000_000}
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        ({"input_usd_per_mtok": 1}, "output_usd_per_mtok"),
+        ({}, "say at least"),
+        ({"input_usd_per_mtokk": 1}, 'did you mean "input_usd_per_mtok"'),
+        ("gratis", '"free"'),
+        (7, '"free"'),
+        ({"input_usd_per_mtok": "x", "output_usd_per_mtok": 1}, "models[3].price.input_usd_per_mtok"),
+    ],
+)
+def test_a_wrong_price_is_refused_with_place_and_mend(raw, said):
+    with pytest.raises(ConfigError, match=re.escape(said)) as caught:
+        model(price=raw)
+    assert caught.value.message.startswith("models[3].price")
+
+
+def test_a_model_gets_the_providers_name_from_its_id():
+    made = model(capabilities=["tools", "json"], quality="0.7", **{"class": "demo"})
+    assert (made.name, made.source, made.model_class) == ("gpt-4o-mini", "config", "demo")
+    assert (made.capabilities, made.quality, made.price) == (("tools", "json"), 0.7, None)
+    assert model(name="other").name == "other"
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"qualty": 1}, 'unknown key "qualty" (did you mean "quality"?)'),
+        ({"quality": 1.1}, "quality must be between 0 and 1, not 1.1"),
+        ({"quality": float("nan")}, "quality must be between 0 and 1"),
+        ({"quality": "good"}, "quality must be a number, not 'good'"),
+        ({"context_tokens": "128k"}, "context_tokens must be a number, not '128k'"),
+        ({"max_output_tokens": None}, "max_output_tokens must be a number, not None"),
+        pytest.param({"capabilities": "tools"}, "capabilities", marks=MISTAKES),
+        pytest.param({"capabilities": 5}, "capabilities", marks=MISTAKES),
+        pytest.param({"context_tokens": float("inf")}, "context_tokens", marks=MISTAKES),
+        pytest.param({"context_tokens": -4}, "context_tokens", marks=MISTAKES),
+        pytest.param({"context_tokens": True}, "context_tokens", marks=MISTAKES),
+        pytest.param({"id": 5}, "id", marks=MISTAKES),
+    ],
+    ids=str,
+)
+def test_a_wrong_field_of_a_model_is_refused_with_place_and_mend(more, said):
+    with pytest.raises(ConfigError, match=re.escape(said)) as caught:
+        model(**more)
+    assert caught.value.message.startswith("models[3]")
+
+
+@pytest.mark.parametrize("missing", ["id", "provider", "context_tokens"])
+def test_a_missing_field_of_a_model_is_named(missing):
+    with pytest.raises(ConfigError, match=rf'models\[3\]: "{missing}" is missing'):
+        parse_model({key: value for key, value in MODEL.items() if key != missing}, "models[3]", "config")
+    with pytest.raises(ConfigError, match="a model is a mapping"):
+        parse_model("openai/gpt", "models[3]", "config")
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "said"),
+    [
+        ("mine", {}, 'providers.mine: "base_url" is missing'),
+        ("mine", {"base_url": "http://x", "kind": "azure"}, 'providers.mine.kind: "azure" is none of openai'),
+        ("mine", {"base_ur": "http://x"}, 'unknown key "base_ur" (did you mean "base_url"?)'),
+        ("mine", {"managed_by": "environment"}, 'unknown key "managed_by"'),
+        ("mine", "http://x", "a provider is a mapping"),
+        ("openai", {"api_key": ["sk"]}, "providers.openai.api_key: a secret is text"),
+        pytest.param("mine", {"base_url": "http://x", "max_concurrent": "ten"}, "max_concurrent", marks=MISTAKES),
+        pytest.param("mine", {"base_url": "http://x", "enabled": "no way"}, "enabled", marks=MISTAKES),
+    ],
+)
+def test_a_wrong_provider_is_refused_with_place_and_mend(name, raw, said):
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        parse_provider(name, raw, {})
+
+
+def test_a_known_provider_needs_only_its_key_which_is_never_shown(tmp_path):
+    (tmp_path / "key").write_text("sk-file\n")
+    for raw in ("sk-file", {"env": "MINE"}, {"file": str(tmp_path / "key")}):
+        made = parse_provider("openai", {"api_key": raw}, {"MINE": "sk-file"})
+        assert (made.base_url, made.kind, made.api_key.reveal()) == (KNOWN["openai"].base_url, "openai", "sk-file")
+        assert "sk-file" not in repr(made)
+    assert parse_provider("openai", {"api_key": {"env": "UNSET"}}, {}).api_key is None
+    assert parse_provider("mine", {"base_url": "http://x/v1/"}, {}).base_url == "http://x/v1"
+
+
+@MISTAKES
+def test_a_key_of_the_local_provider_is_not_shown_either():
+    assert "sk-file" not in repr(parse_provider("local", {"api_key": "sk-file"}, {}))
+
+
+def test_providers_come_from_the_environment_and_the_file_wins():
+    env = {"OPENAI_API_KEY": "sk-env", "OLLAMA_BASE_URL": "http://gpu:11434/", "MISTRAL_API_KEY": ""}
+    found = {one.provider: one for one in parse_catalog({}, {}, env)[0]}
+    assert set(found) == {"local", "openai", "ollama"} and found["local"] == LOCAL
+    assert (found["openai"].managed_by, found["openai"].api_key) == ("environment", Secret("sk-env"))
+    assert (found["ollama"].base_url, found["ollama"].allow_private_address) == ("http://gpu:11434/v1", True)
+    document = {"providers": {"openai": {"api_key": "sk-own", "max_concurrent": 3}, "local": {"enabled": False}}}
+    found = {one.provider: one for one in parse_catalog(document, {}, env)[0]}
+    assert (found["openai"].managed_by, found["openai"].api_key.reveal()) == ("file", "sk-own")
+    assert not found["local"].enabled and found["local"].base_url == LOCAL.base_url
+
+
+def test_an_operators_model_replaces_the_shipped_one_and_needs_a_provider_that_exists():
+    shipped = {"models": [{**MODEL, "quality": 0.5}, {**MODEL, "id": "openai/other"}]}
+    found = {one.model: one for one in parse_catalog({"models": [{**MODEL, "quality": 0.9}]}, shipped, {})[1]}
+    assert (found[MODEL["id"]].quality, found[MODEL["id"]].source) == (0.9, "config")
+    assert found["openai/other"].source == "catalog"
+    with pytest.raises(ConfigError, match=r'models\[0\] \(x/y\): there is no provider "locale" \(did you mean "local"'):
+        parse_catalog({"models": [{"id": "x/y", "provider": "locale", "context_tokens": 1}]}, {}, {})
+
+
+@MISTAKES
+@pytest.mark.parametrize("document", [{"providers": ["openai"]}, {"models": 5}])
+def test_a_section_of_the_wrong_form_is_refused(document):
+    with pytest.raises(ConfigError):
+        parse_catalog(document, {}, {})
+
+
+def test_the_shipped_catalog_is_sound():
+    _, models = parse_catalog({}, read_documents(SHIPPED_CONFIG), {})
+    assert models and all(one.source == "catalog" and one.context_tokens > 0 for one in models)
+    assert all(one.provider in KNOWN or one.provider == "local" for one in models)
