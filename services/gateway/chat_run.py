@@ -214,7 +214,7 @@ class ChatRun:
 
     async def _generate(self) -> AsyncIterator[Head | bytes | Done]:
         assert self._reservation is not None
-        self._dispatched = True
+        self._dispatched, finish = True, None
         async with reading(self._stubs.provider.Generate(self._generate_request(self._reservation))) as events:
             async for event in events:
                 kind = event.WhichOneof("event")
@@ -229,12 +229,15 @@ class ChatRun:
                         yield data
                 elif kind == "attempt":
                     self._attempt, self._attempt_ns = event.attempt, time.time_ns()
-                elif kind == "finish":
-                    async for last in self._finish(event.finish):
-                        yield last
-                    return
                 else:
-                    raise self._failure(event.failure)
+                    # Read on to the end: a call that is left early counts as cancelled.
+                    finish = event
+        if finish is not None and finish.HasField("failure"):
+            raise self._failure(finish.failure)
+        if finish is not None:
+            async for last in self._finish(finish.finish):
+                yield last
+            return
         raise MeshError(Reason.INTERNAL, "The provider service ended without a result. Try again.")
 
     def _head(self) -> Head:
@@ -321,7 +324,7 @@ class ChatRun:
             self.record.cache.status = record_pb2.CacheRecord.STATUS_STORED
         self._stage("store")
 
-    def _cost(self, finish: GenerateFinish) -> int | None:
+    def _cost(self, finish: GenerateFinish | record_pb2.RequestRecord) -> int | None:
         """What the charge will be: budget's rates, its formula, one rounding per attempt."""
         assert self._reservation is not None
         rates = {(one.provider, one.model): one for one in self._reservation.rates}
@@ -376,7 +379,8 @@ class ChatRun:
         record.stage_ms.update(self._stages)
         record.ended_at.FromNanoseconds(time.time_ns())
         label = record.attempts[-1].model if record.attempts else "none"
-        telemetry.observe_chat(label, record_pb2.Outcome.Name(record.outcome), record.attempts)
+        charge = self._cost(record) if held is not None else None
+        telemetry.observe_chat(label, record_pb2.Outcome.Name(record.outcome), record.attempts, charge)
         self._pipeline.report(list(record.attempts))
         if self._reserving is not None and not self._dispatched:
             self._pipeline.settlements.release(self._reserving, record, self.caller)

@@ -54,6 +54,7 @@ class Edge:
                 await send({"type": "websocket.close", "code": 1008})
             return
         request = Exchange(scope, receive, send, self._cors(scope))
+        span = telemetry.begin_http(request.call, scope["method"])
         self.running += 1
         try:
             if scope["method"] == "OPTIONS" and request.header(b"access-control-request-method"):
@@ -69,6 +70,7 @@ class Edge:
         finally:
             self.running -= 1
             telemetry.observe_http(request.route, scope["method"], request.status, request.started)
+            telemetry.end_http(span, request.call, scope["method"], request.route, request.status)
 
     def _cors(self, scope: Scope) -> list[tuple[bytes, bytes]]:
         if not self._origins:
@@ -199,9 +201,7 @@ class Exchange:
         self.call = Call(request_id=uuid7())
         given = self.text_header(b"x-request-id")
         self.client_request_id = given if given and len(given) <= 128 and given.isprintable() else ""
-        parent = self.text_header(b"traceparent").split("-")
-        if len(parent) == 4 and len(parent[1]) == 32 and len(parent[2]) == 16 and parent[1].isalnum():
-            self.call.trace_id, self.call.span_id = parent[1], parent[2]
+        telemetry.continue_trace(self.call, self.text_header(b"traceparent"))
         telemetry.ensure_trace(self.call)
         self._task = asyncio.current_task()
 

@@ -58,9 +58,7 @@ class GrpcEdge(grpc.GenericRpcHandler):
             signed_principal=caller.signed(),
             deadline=time.monotonic() + min(left if left is not None else longest_s, longest_s),
         )
-        parent = str(metadata.get("traceparent", "")).split("-")
-        if len(parent) == 4 and len(parent[1]) == 32 and len(parent[2]) == 16:
-            call.trace_id, call.span_id = parent[1], parent[2]
+        telemetry.continue_trace(call, str(metadata.get("traceparent", "")))
         telemetry.ensure_trace(call)
         return call
 

@@ -62,11 +62,11 @@ class Settlements:
         await self._settle(message, caller)
 
     async def _settle(self, message: CommitRequest | ReleaseRequest, caller: Caller) -> None:
-        wait_s = FIRST_WAIT_S
+        wait_s, span_id = FIRST_WAIT_S, calls.current().span_id
         while True:
             deadline = time.monotonic() + self._timeout_s
             record = message.record
-            calls.enter(Call(record.request_id, caller.principal, caller.signed(), deadline, record.trace_id))
+            calls.enter(Call(record.request_id, caller.principal, caller.signed(), deadline, record.trace_id, span_id))
             try:
                 if isinstance(message, CommitRequest):
                     await self._budget.Commit(message)
