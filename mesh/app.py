@@ -7,7 +7,7 @@ import dataclasses
 import importlib
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mesh.catalog import ModelEntry, ProviderEntry, parse_catalog
@@ -131,6 +131,3 @@ def load_settings(
     providers, models = parse_catalog(document, shipped, env)
     mesh = built.pop("mesh")
     return Settings(mesh, built, providers, models, str(path or "built-in defaults"))
-
-
-Build = Callable[[Context], Service]

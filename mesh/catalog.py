@@ -3,11 +3,10 @@
 import dataclasses
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, get_type_hints
 
-from mesh.config import ConfigError, Secret, nearest, read_secret
+from mesh.config import ConfigError, Secret, convert, nearest, read_secret
 
-NANO = 1_000_000_000
 PRICE_KEYS = {
     "input_usd_per_mtok": "input",
     "input_cached_usd_per_mtok": "input_cached",
@@ -123,7 +122,9 @@ _PROVIDER_KEYS = {field.name for field in dataclasses.fields(ProviderEntry)} - {
 def nano_usd(amount: object, where: str) -> int:
     """Dollars as written in a file → nano-USD. Raises ConfigError for anything inexact or negative."""
     try:
-        nano = Decimal(str(amount)) * NANO
+        nano = Decimal(str(amount)).scaleb(9)
+        if not nano.is_finite():
+            raise InvalidOperation
     except InvalidOperation:
         raise ConfigError(f'{where}: "{amount}" is not an amount of dollars, e.g. "0.15"') from None
     if nano < 0 or nano != nano.to_integral_value():
@@ -163,15 +164,14 @@ def parse_model(raw: object, where: str, source: str) -> ModelEntry:
             raise ConfigError(f'{where}: "{"id" if needed == "model" else needed}" is missing')
     values.setdefault("name", str(values["model"]).split("/", 1)[-1])
     values["price"] = parse_price(values.get("price"), f"{where}.price")
-    values["capabilities"] = tuple(values.get("capabilities") or ())
-    try:
-        for key in ("context_tokens", "max_output_tokens"):
-            values[key] = int(values.get(key, 0))
-        for key in ("quality", "speed_tokens_per_s", "first_token_ms"):
-            if key in values:
-                values[key] = float(values[key])
-    except (TypeError, ValueError):
-        raise ConfigError(f"{where}: {key} must be a number, not {values[key]!r}") from None
+    if not isinstance(values.get("capabilities", []), list):
+        raise ConfigError(f"{where}.capabilities: a list is needed, e.g. [tools, images, json]")
+    hints, written = get_type_hints(ModelEntry), {field: key for key, field in _MODEL_KEYS.items()}
+    for field, value in values.items():
+        if field != "price":
+            values[field] = convert(value, hints[field], f"{where}.{written[field]}", {})
+    if values["context_tokens"] < 1 or values.get("max_output_tokens", 0) < 0:
+        raise ConfigError(f"{where}: context_tokens must be 1 or more, and max_output_tokens 0 or more")
     if not 0 <= values.get("quality", 0.5) <= 1:
         raise ConfigError(f"{where}: quality must be between 0 and 1, not {values['quality']}")
     return ModelEntry(source=source, **values)
@@ -185,10 +185,14 @@ def parse_provider(name: str, raw: object, env: Mapping[str, str]) -> ProviderEn
     for key in raw:
         if key not in _PROVIDER_KEYS:
             raise ConfigError(f'{where}: unknown key "{key}"{nearest(str(key), _PROVIDER_KEYS)}')
-    values: dict[str, Any] = dict(raw)
+    hints = get_type_hints(ProviderEntry)
+    values: dict[str, Any] = {
+        key: convert(value, hints[key], f"{where}.{key}", env) for key, value in raw.items() if key != "api_key"
+    }
+    api_key = read_secret(raw.get("api_key"), f"{where}.api_key", env)
     if name == "local":
         values.pop("kind", None)
-        return dataclasses.replace(LOCAL, **values)
+        return dataclasses.replace(LOCAL, api_key=api_key, **values)
     known = KNOWN.get(name)
     values.setdefault("kind", known.kind if known else "openai")
     values.setdefault("base_url", known.base_url if known else "")
@@ -196,8 +200,7 @@ def parse_provider(name: str, raw: object, env: Mapping[str, str]) -> ProviderEn
         raise ConfigError(f'{where}.kind: "{values["kind"]}" is none of {", ".join(KINDS)}')
     if not values["base_url"]:
         raise ConfigError(f'{where}: "base_url" is missing, e.g. https://api.example.com/v1')
-    key = read_secret(values.pop("api_key", None), f"{where}.api_key", env)
-    return ProviderEntry(provider=name, api_key=key, **{**values, "base_url": str(values["base_url"]).rstrip("/")})
+    return ProviderEntry(provider=name, api_key=api_key, **{**values, "base_url": str(values["base_url"]).rstrip("/")})
 
 
 def parse_catalog(
@@ -214,11 +217,17 @@ def parse_catalog(
             )
         elif value:
             providers[name] = ProviderEntry(name, known.kind, known.base_url, Secret(value), managed_by="environment")
-    for name, raw in (document.get("providers") or {}).items():
-        providers[name] = parse_provider(name, raw, env)
+    own = document.get("providers") or {}
+    if not isinstance(own, Mapping):
+        raise ConfigError("providers: a mapping of names to providers is needed")
+    for name, raw in own.items():
+        providers[str(name)] = parse_provider(str(name), raw, env)
     models: dict[str, ModelEntry] = {}
     for source, part in (("catalog", shipped), ("config", document)):
-        for index, raw in enumerate(part.get("models") or ()):
+        listed = part.get("models") or []
+        if not isinstance(listed, list):
+            raise ConfigError("models: a list of models is needed")
+        for index, raw in enumerate(listed):
             model = parse_model(raw, f"models[{index}]", source)
             if source == "config" and model.provider not in providers and model.provider not in KNOWN:
                 raise ConfigError(

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ctypes
+import logging
 import os
 import signal
 import subprocess
@@ -11,6 +12,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from mesh.errors import MeshError, Reason
+
+_log = logging.getLogger("dac.children")
 
 READY_TIMEOUT_S = 60.0
 FIRST_WAIT_S = 0.2
@@ -97,8 +100,11 @@ class Child:
             self._on_change()
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, LONGEST_WAIT_S)
-            with contextlib.suppress(MeshError):
+            try:
                 await self._spawn()
+            except Exception:
+                # Whatever it was (no memory, no file handles …): the next try may find it gone.
+                _log.exception("%s could not be started again; trying on", self.label)
 
     def expect_end(self) -> None:
         """From now on its end is wanted."""

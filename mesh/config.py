@@ -153,11 +153,11 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
-def _convert(value: object, kind: Any, where: str, env: Mapping[str, str]) -> Any:
+def convert(value: object, kind: Any, where: str, env: Mapping[str, str]) -> Any:
     """`value` as the field's type. Raises ConfigError naming the place."""
     if get_origin(kind) in (typing.Union, types.UnionType):
         kinds = [one for one in get_args(kind) if one is not type(None)]
-        return None if value is None else _convert(value, kinds[0], where, env)
+        return None if value is None else convert(value, kinds[0], where, env)
     if kind is Secret:
         return read_secret(value, where, env)
     if kind is pathlib.Path:
@@ -167,7 +167,7 @@ def _convert(value: object, kind: Any, where: str, env: Mapping[str, str]) -> An
         if not isinstance(items, list | tuple):
             raise ConfigError(f"{where}: a list is needed, not {value!r}")
         return tuple(
-            _convert(item.strip() if isinstance(item, str) else item, get_args(kind)[0], where, env) for item in items
+            convert(item.strip() if isinstance(item, str) else item, get_args(kind)[0], where, env) for item in items
         )
     if kind is bool:
         if isinstance(value, bool):
@@ -182,11 +182,13 @@ def _convert(value: object, kind: Any, where: str, env: Mapping[str, str]) -> An
             if isinstance(value, bool):
                 raise ValueError
             return kind(typing.cast(Any, value))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ConfigError(f'{where}: a number is needed, not "{value}"') from None
     if kind is str and isinstance(value, bool):
         # YAML 1.1 reads the words on and off as booleans.
         return "on" if value else "off"
+    if kind is str and not isinstance(value, str):
+        raise ConfigError(f"{where}: text is needed, not {value!r} (put it in quotes)")
     return value if kind in (Any, object) or not isinstance(kind, type) else kind(typing.cast(Any, value))
 
 
@@ -211,11 +213,11 @@ def build(cls: type[T], section: str, raw: object, env: Mapping[str, str], flags
     for name, field in fields.items():
         variable = env_name(section, field)
         if flags.get(name) is not None:
-            values[name] = _convert(flags[name], hints[name], f"--{name.replace('_', '-')}", env)
+            values[name] = convert(flags[name], hints[name], f"--{name.replace('_', '-')}", env)
         elif env.get(variable):
-            values[name] = _convert(env[variable], hints[name], variable, env)
+            values[name] = convert(env[variable], hints[name], variable, env)
         elif name in given:
-            values[name] = _convert(given[name], hints[name], f"{section}.{name}", env)
+            values[name] = convert(given[name], hints[name], f"{section}.{name}", env)
     try:
         return cls(**values)
     except ValueError as error:

@@ -62,9 +62,7 @@ class RequestId:
             return
         call, metadata = served.call, served.metadata
         call.request_id = str(metadata.get("x-request-id") or uuid7())
-        parent = str(metadata.get("traceparent", "")).split("-")
-        if len(parent) == 4 and len(parent[1]) == 32 and len(parent[2]) == 16:
-            call.trace_id, call.span_id = parent[1], parent[2]
+        telemetry.continue_trace(call, str(metadata.get("traceparent", "")))
 
     def end(self, served: Served, error: BaseException | None) -> BaseException | None:
         """Nothing to do."""

@@ -53,7 +53,7 @@ class Launcher:
         self._stop = asyncio.Event()
 
     async def run(self, announce: Callable[["Launcher"], None]) -> int:
-        """Starts, announces, waits for a signal (or a child that will not live), stops. Returns the exit code."""
+        """Starts, announces, waits for a signal, stops. Returns the exit code."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop.set)
@@ -70,9 +70,10 @@ class Launcher:
             failed = True
             self.say(f"error: {error.message}")
         finally:
+            # Signals stay handled until PostgreSQL has stopped, last of all: a second one must not cut the drain.
+            await self._shut_down()
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)
-            await self._shut_down()
         return 1 if failed else 0
 
     async def _start(self) -> None:
@@ -145,7 +146,7 @@ class Launcher:
             f"{name}=unix:{self._sockets / label}.sock" for label, names, listens in groups for name in names if listens
         )
         for label, names, listens in groups:
-            env = {**self._mesh_env(), "DAC_MESH_ADDRESSES": addresses, "DAC_PROVIDER_FRAME_INTERVAL_MS": "5"}
+            env = {**self._mesh_env(), "DAC_MESH_ADDRESSES": addresses}
             if listens:
                 env["DAC_MESH_LISTEN"] = f"unix:{self._sockets / label}.sock"
             if "gateway" in names and not any("gateway" in child.targets for child in self.children):

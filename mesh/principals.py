@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from google.protobuf.message import DecodeError
 
 from dac.type.v1.principal_pb2 import Principal, SignedPrincipal
 from mesh.errors import MeshError, Reason
@@ -80,7 +81,7 @@ class Verifier:
             issuer, key = self._keys[signed.signing_key_id]
             key.verify(signed.signature, signed.principal)
             principal = Principal.FromString(signed.principal)
-        except (InvalidSignature, ValueError):
+        except (InvalidSignature, ValueError, DecodeError):
             raise refused from None
         # Only the gateway speaks for callers; every other service speaks for itself alone.
         own = principal.kind == Principal.KIND_SERVICE and principal.service == issuer

@@ -122,6 +122,7 @@ class Process:
                 instance=self.instance,
                 split=bool(settings.mesh.listen),
                 redis_url=settings.mesh.redis_url.reveal() if settings.mesh.redis_url else None,
+                drain_s=settings.mesh.drain_s,
                 here=tuple(self.order),
             )
             self.services[name] = TARGETS[name].build(context)

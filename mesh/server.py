@@ -60,9 +60,15 @@ def _wrap_unary(table: MethodTable, method: str, handler: Any) -> Callable[[Any,
     return unary
 
 
-def _wrap_stream(table: MethodTable, method: str, handler: Any) -> Callable[[Any, Any], AsyncIterator[Any]]:
+def _wrap_stream(
+    table: MethodTable, method: str, handler: Any, endless: set[asyncio.Task[Any]]
+) -> Callable[[Any, Any], AsyncIterator[Any]]:
     async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
         served = _served(method, context, True)
+        task = asyncio.current_task()
+        if served.call.deadline is None and task is not None:
+            endless.add(task)
+            task.add_done_callback(endless.discard)
         error: BaseException | None = None
         calls.enter(served.call)
         messages = None
@@ -83,7 +89,9 @@ def _wrap_stream(table: MethodTable, method: str, handler: Any) -> Callable[[Any
     return stream
 
 
-def _handlers_of(table: MethodTable, service: str) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+def _handlers_of(
+    table: MethodTable, service: str, endless: set[asyncio.Task[Any]]
+) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
     wrapped = {}
     for path, handler in table.handlers.items():
         if not path.startswith(f"/{service}/"):
@@ -91,7 +99,9 @@ def _handlers_of(table: MethodTable, service: str) -> dict[str, grpc.RpcMethodHa
         make = (
             grpc.unary_stream_rpc_method_handler if handler.response_streaming else grpc.unary_unary_rpc_method_handler
         )
-        behaviour = (_wrap_stream if handler.response_streaming else _wrap_unary)(table, path, handler)
+        behaviour: Any = _wrap_unary(table, path, handler)
+        if handler.response_streaming:
+            behaviour = _wrap_stream(table, path, handler, endless)
         wrapped[path.rsplit("/", 1)[1]] = make(behaviour, handler.request_deserializer, handler.response_serializer)
     return wrapped
 
@@ -129,6 +139,7 @@ class Server:
 
     def __init__(self, table: MethodTable, health: LiveHealth) -> None:
         self._table, self.health = table, health
+        self._endless: set[asyncio.Task[Any]] = set()
         options = [
             ("grpc.max_receive_message_length", LARGE_MESSAGE_BYTES),
             ("grpc.max_send_message_length", LARGE_MESSAGE_BYTES),
@@ -142,7 +153,7 @@ class Server:
         self._server = grpc.aio.server(options=options)
         self._names = sorted(table.services())
         for name in self._names:
-            handlers = _handlers_of(table, name)
+            handlers = _handlers_of(table, name, self._endless)
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
 
     def listen(self, address: str) -> int:
@@ -165,11 +176,10 @@ class Server:
     async def stop(self, grace_s: float) -> None:
         """Refuses new calls at once and gives running ones `grace_s` seconds."""
         await self.health.enter_graceful_shutdown()
+        # Streams without a deadline are followed for ever: their readers come back to another replica.
+        for task in list(self._endless):
+            task.cancel()
         await self._server.stop(grace_s)
-
-    async def wait(self) -> None:
-        """Waits until it has stopped."""
-        await self._server.wait_for_termination()
 
 
 async def wait_healthy(channel: grpc.aio.Channel, timeout_s: float, service: str = "") -> bool:

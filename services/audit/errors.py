@@ -14,8 +14,8 @@ def request_not_found(request_id: str) -> MeshError:
     """No such request in the caller's organisation."""
     return MeshError(
         Reason.NOT_FOUND,
-        f"request {request_id} is not recorded in this organisation; its id is in the answer's x-request-id header; "
-        "GET /v1/requests lists the newest.",
+        f"request {request_id} is not recorded in this organisation; the id is the x-dac-request-id header of the "
+        "answer; GET /v1/requests lists the newest.",
         metadata={"request_id": request_id},
     )
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
-from mesh.errors import MeshError
+from mesh.errors import MeshError, Reason
 from mesh.postgres import Database
 from services.audit.config import AuditConfig
 from services.audit.store import AuditStore, RequestRow
@@ -81,9 +81,27 @@ class Follower:
     async def _step(self, cursor: str) -> str:
         rows, behind = await self._fetch(cursor)
         if behind != cursor:
-            await self._store.insert_requests(_once(rows), behind)
+            try:
+                await self._store.insert_requests(_once(rows), behind)
+            except MeshError as error:
+                if error.reason is Reason.UNAVAILABLE or not rows:
+                    raise
+                await self._store_one_by_one(_once(rows), cursor, behind)
             self._arrivals.announce()
         return behind
+
+    async def _store_one_by_one(self, rows: Sequence[RequestRow], cursor: str, behind: str) -> None:
+        """Stores what can be stored: one record that PostgreSQL refuses must not stop the feed of every tenant."""
+        # Where nothing can be stored at all, no record is to blame: all of them wait.
+        await self._store.check_insert()
+        for row in rows:
+            try:
+                await self._store.insert_requests([row], cursor)
+            except MeshError as error:
+                if error.reason is Reason.UNAVAILABLE:
+                    raise
+                _log.error("request %s of organisation %s is skipped: %s", row.request_id, row.org_id, error.message)
+        await self._store.insert_requests([], behind)
 
 
 def _once(rows: Sequence[RequestRow]) -> list[RequestRow]:

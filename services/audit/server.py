@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import grpc.aio
@@ -16,6 +17,7 @@ from dac.budget.v1 import record_pb2 as budget_record_pb2
 from dac.budget.v1 import record_pb2_grpc as budget_record_pb2_grpc
 from dac.type.v1 import record_pb2
 from mesh import call
+from mesh.errors import MeshError
 from mesh.ids import is_uuid
 from mesh.service import Context
 from services.audit import errors
@@ -26,10 +28,24 @@ from services.audit.store import CONSUMER, ChangeRow, Filters, Listed, PostgresA
 
 FOLLOW_BATCH = 200
 MAX_APPEND = 1000
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+_log = logging.getLogger(__name__)
 
 
-def _when(stamp: Timestamp) -> dt.datetime:
-    return stamp.ToDatetime(tzinfo=dt.UTC)
+def _when(stamp: Timestamp, field: str) -> dt.datetime:
+    try:
+        return stamp.ToDatetime(tzinfo=dt.UTC)
+    except (ValueError, OverflowError):
+        raise errors.invalid(field, "it is not a time between the years 1 and 9999") from None
+
+
+def _started(record: record_pb2.RequestRecord) -> dt.datetime:
+    """When the request began; a record with an impossible time is kept at the end of every list."""
+    try:
+        return _when(record.started_at, "started_at")
+    except MeshError:
+        return EPOCH
 
 
 def request_row(record: record_pb2.RequestRecord) -> RequestRow:
@@ -38,12 +54,24 @@ def request_row(record: record_pb2.RequestRecord) -> RequestRow:
     return RequestRow(
         org_id=record.org_id,
         request_id=record.request_id,
-        started_at=_when(record.started_at),
-        model=answered or record.asked_model,
-        outcome=int(record.outcome),
+        started_at=_started(record),
+        # PostgreSQL's text holds every character but NUL.
+        model=(answered or record.asked_model).replace("\x00", "\ufffd"),
+        outcome=int(record.outcome) if record.outcome in record_pb2.Outcome.values() else 0,
         cost_nano_usd=record.cost_nano_usd,
         record=record.SerializeToString(),
     )
+
+
+def request_rows(records: Iterable[record_pb2.RequestRecord]) -> list[RequestRow]:
+    """The rows of what belongs to an organisation; a record without proper ids has no place and is skipped."""
+    rows = []
+    for record in records:
+        if is_uuid(record.org_id) and is_uuid(record.request_id):
+            rows.append(request_row(record))
+        else:
+            _log.error("request %r of organisation %r is skipped: not UUIDs", record.request_id, record.org_id)
+    return rows
 
 
 def _caller(scope: str) -> str:
@@ -86,7 +114,7 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
                 raise errors.invalid(
                     "records", f"record_id {record.record_id!r} and org_id {record.org_id!r}: not UUIDs"
                 )
-            row = ChangeRow(record.org_id, record.record_id, _when(record.at), record.SerializeToString())
+            row = ChangeRow(record.org_id, record.record_id, _when(record.at, "records.at"), record.SerializeToString())
             rows.setdefault((row.org_id, row.record_id), row)
         if rows:
             await self._store.insert_changes(list(rows.values()))
@@ -95,12 +123,17 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
     async def ListRequests(  # noqa: D102
         self, request: audit_pb2.ListRequestsRequest, context: Any
     ) -> audit_pb2.ListRequestsResponse:
+        org_id = _caller("read")
+        if "\x00" in request.model:
+            raise errors.invalid("model", "it holds a NUL character; use a model's id as GET /v1/models lists it")
+        if request.outcome not in record_pb2.Outcome.values():
+            raise errors.invalid("outcome", f"{request.outcome} is none of {', '.join(record_pb2.Outcome.keys())}")
         filters = Filters(
-            _caller("read"),
+            org_id,
             request.model,
             int(request.outcome),
-            _when(request.started_after) if request.HasField("started_after") else None,
-            _when(request.started_before) if request.HasField("started_before") else None,
+            _when(request.started_after, "started_after") if request.HasField("started_after") else None,
+            _when(request.started_before, "started_before") if request.HasField("started_before") else None,
         )
         size = page_size(request.page_size)
         rows = await self._store.list_requests(filters, _place(request.page_token, filters), size + 1)
@@ -198,7 +231,7 @@ class AuditService:
         )
         with call.acting_as("audit"):
             answer = await stub.FetchRecords(request, timeout=self._config.fetch_wait_s + 10)
-        return Fetched([request_row(record) for record in answer.records], answer.cursor)
+        return Fetched(request_rows(answer.records), answer.cursor)
 
 
 def build(context: Context) -> AuditService:

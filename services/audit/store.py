@@ -75,6 +75,9 @@ class Listed(NamedTuple):
 class AuditStore(Protocol):
     """What is recorded."""
 
+    async def check_insert(self) -> None:
+        """Raises when no request at all could be stored."""
+
     async def cursor(self) -> str:
         """How far budget's outbox has been read."""
 
@@ -92,6 +95,11 @@ class PostgresAuditStore:
         """How far budget's outbox has been read; empty = not at all."""
         async with self.database.transaction() as connection:
             return await connection.fetchval("SELECT cursor FROM cursors WHERE consumer = $1", CONSUMER) or ""
+
+    async def check_insert(self) -> None:
+        """Raises when no request at all could be stored: the table or the right to it is missing."""
+        async with self.database.transaction() as connection:
+            await connection.execute(INSERT_REQUESTS, *([] for _ in RequestRow._fields))
 
     async def insert_requests(self, rows: Sequence[RequestRow], cursor: str) -> None:
         """Stores requests and the cursor behind them in one transaction; those already there are left as they are."""

@@ -77,7 +77,7 @@ class Administration:
             raise errors.invalid("level.kind", "budgets are enforced on KIND_ORG and KIND_KEY; use one of them")
         level_id = level.id or (principal.org_id if kind == LevelKind.ORG else "")
         if not is_uuid(level_id):
-            raise errors.invalid("level.id", f"{level_id!r} is not a UUID")
+            raise errors.invalid("level.id", f"{level_id!r} is not a UUID; GET /v1/keys lists the ids of your keys")
         if kind == LevelKind.ORG and level_id != principal.org_id:
             raise errors.invalid("level.id", f"it must be your own organisation, {principal.org_id}")
         if window not in tuple(Window):
@@ -94,7 +94,7 @@ class Administration:
         principal = self._caller("read")
         size = min(request.page_size, MAX_PAGE) if request.page_size > 0 else DEFAULT_PAGE
         if request.page_size < 0:
-            raise errors.invalid("page_size", f"{request.page_size} is negative")
+            raise errors.invalid("page_size", f"{request.page_size} is negative; 0 = {DEFAULT_PAGE}")
         after_id = ""
         if request.page_token:
             try:

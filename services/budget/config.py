@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+DAY_S = 86_400.0
+
 
 @dataclass(frozen=True)
 class BudgetConfig:
@@ -33,3 +35,15 @@ class BudgetConfig:
     """How often prices written by other replicas are looked for."""
     admin_retry_s: float = 2.0
     """How long to wait before administrative changes are offered to audit again."""
+
+    def __post_init__(self) -> None:
+        """Refuses what could not work."""
+        if self.max_reservation_ttl_s < DAY_S:
+            raise ValueError(
+                f"max_reservation_ttl_s must be at least a day ({DAY_S:.0f}), not {self.max_reservation_ttl_s}: a "
+                "reservation that ends before its request is charged at its bound"
+            )
+        if not 0 < self.reservation_ttl_s <= self.max_reservation_ttl_s:
+            raise ValueError(
+                f"reservation_ttl_s must be above 0 and at most max_reservation_ttl_s, not {self.reservation_ttl_s}"
+            )

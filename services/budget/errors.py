@@ -73,7 +73,8 @@ def reservation_invalid(reservation_id: str, problem: str) -> MeshError:
     """The reservation is not one that this caller may resolve."""
     return MeshError(
         Reason.RESERVATION_INVALID,
-        f"reservation {reservation_id}: {problem}.",
+        f"reservation {reservation_id}: {problem}; use the reservation_id and reservation_secret that Reserve answered "
+        "for this request.",
         metadata={"reservation_id": reservation_id},
     )
 
@@ -98,7 +99,7 @@ def budget_not_found(budget_id: str) -> MeshError:
 
 def services_only(method: str) -> MeshError:
     """Only services follow the outbox."""
-    return MeshError(Reason.PERMISSION_DENIED, f"{method} is for services only; use GET /v1/requests instead.")
+    return MeshError(Reason.PERMISSION_DENIED, f"{method} is for services only; GET /v1/requests lists requests.")
 
 
 def writer_closed() -> MeshError:

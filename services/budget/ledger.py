@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import enum
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from mesh.errors import MeshError
@@ -135,7 +135,10 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class Resolve:
-    """End a reservation: charge, free, or (the sweeper) charge its bound. Without an id: only store the record."""
+    """End a reservation: charge, free, or (the sweeper) charge its bound.
+
+    Without an id: store the record, and free a reservation of this request whose answer never reached the caller.
+    """
 
     org_id: str
     request_id: str
@@ -145,6 +148,11 @@ class Resolve:
     attempts: tuple[Attempt, ...] = ()
     seal: Callable[[Settlement], bytes] = lambda settlement: b""
     """Writes the costs into the record and serialises it."""
+
+    @property
+    def may_free_unanswered(self) -> bool:
+        """Whether there can be a reservation that the caller never learnt of: nothing was sent to a provider."""
+        return not self.reservation_id and not self.attempts
 
 
 class Entry(NamedTuple):
@@ -237,6 +245,9 @@ class Book:
 
     def resolve(self, op: Resolve) -> Settlement:
         """Ends a reservation once; a second time the first outcome is returned and nothing changes."""
+        unanswered = self.by_request.get((op.org_id, op.request_id)) if op.may_free_unanswered else None
+        if unanswered is not None and unanswered.state is State.OPEN:
+            op = replace(op, reservation_id=unanswered.reservation_id, to=State.RELEASED)
         if not op.reservation_id:
             settlement = Settlement(0, 0, tuple(self._charge(a, 0) for a in op.attempts), State.COMMITTED)
             self.records.append(Record(op.org_id, op.request_id, op.seal(settlement)))

@@ -9,12 +9,18 @@ from typing import Protocol
 from services.budget.config import BudgetConfig
 from services.budget.record_store import Cursor
 
+MAX_ANSWER_BYTES = 2 * 1024 * 1024
+"""Records in one answer, in bytes: half of what a message between services may carry."""
+
 
 class RecordStore(Protocol):
     """The outbox."""
 
-    async def read(self, after: Cursor, limit: int) -> tuple[list[bytes], Cursor]:
-        """Serialised records after a cursor, in commit order, and the cursor behind the last."""
+    async def read(self, after: Cursor, limit: int, max_bytes: int) -> tuple[list[bytes], Cursor]:
+        """Serialised records after a cursor, in commit order, and the cursor behind the last.
+
+        At most `limit` and `max_bytes` of them, but the first whatever its size.
+        """
 
     async def advance(self, consumer: str, cursor: Cursor) -> None:
         """Notes how far a consumer has read."""
@@ -44,7 +50,7 @@ class RecordFeed:
         retry_s = self._config.record_poll_s
         while True:
             news = self._news
-            records, cursor = await self._store.read(after, limit)
+            records, cursor = await self._store.read(after, limit, MAX_ANSWER_BYTES)
             left_s = ends_at - time.monotonic()
             if records or left_s <= 0:
                 return records, cursor

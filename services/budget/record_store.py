@@ -8,7 +8,10 @@ from typing import NamedTuple
 
 from mesh.postgres import Database
 
-READ = "SELECT xid::text, seq, record FROM read_records($1::text::xid8, $2::bigint, $3::integer)"
+READ = """SELECT xid::text, seq, record FROM (
+  SELECT xid, seq, record, octet_length(record) AS size, sum(octet_length(record)) OVER (ORDER BY xid, seq) AS filled
+  FROM read_records($1::text::xid8, $2::bigint, $3::integer)) AS r
+  WHERE filled <= $4 OR filled = size ORDER BY r.xid, seq"""
 ADVANCE = """INSERT INTO record_consumers AS c (consumer, xid, seq) VALUES ($1, $2::text::xid8, $3)
   ON CONFLICT (consumer) DO UPDATE SET seen_at = now(),
     xid = CASE WHEN (EXCLUDED.xid, EXCLUDED.seq) > (c.xid, c.seq) THEN EXCLUDED.xid ELSE c.xid END,
@@ -31,12 +34,15 @@ class Cursor(NamedTuple):
 
 
 START = Cursor(0, 0)
+MAX_CURSOR_CHARS = 40
 
 
 def read_cursor(text: str) -> Cursor | None:
     """The cursor that `str` wrote; None for anything else."""
     if not text:
         return START
+    if len(text) > MAX_CURSOR_CHARS:
+        return None
     left, _, right = text.partition(":")
     if not (left.isascii() and left.isdigit() and right.isascii() and right.isdigit()):
         return None
@@ -55,10 +61,13 @@ class PostgresRecordStore:
         async with self.database.transaction() as connection:
             await connection.execute(REGISTER, list(consumers))
 
-    async def read(self, after: Cursor, limit: int) -> tuple[list[bytes], Cursor]:
-        """Serialised records after a cursor, in commit order, and the cursor behind the last."""
+    async def read(self, after: Cursor, limit: int, max_bytes: int) -> tuple[list[bytes], Cursor]:
+        """Serialised records after a cursor, in commit order, and the cursor behind the last.
+
+        At most `limit` and `max_bytes` of them, but the first whatever its size.
+        """
         async with self.database.transaction() as connection:
-            rows = await connection.fetch(READ, str(after.xid), after.seq, limit)
+            rows = await connection.fetch(READ, str(after.xid), after.seq, limit, max_bytes)
         if not rows:
             return [], after
         return [row[2] for row in rows], Cursor(int(rows[-1][0]), rows[-1][1])

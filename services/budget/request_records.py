@@ -1,4 +1,4 @@
-"""RequestRecord ↔ domain: what an attempt used, and the costs that budget writes into the record."""
+"""RequestRecord ↔ domain: what an attempt used, the costs that budget writes into the record, and its size."""
 
 from __future__ import annotations
 
@@ -7,16 +7,24 @@ from collections.abc import Callable
 
 from dac.type.v1 import error_pb2, record_pb2
 from services.budget.ledger import Attempt, Settlement, State
-from services.budget.money import Usage
+from services.budget.money import BUCKETS, Usage
 
 BOUND_MESSAGE = "Its end was never reported, so the reserved amount, the most it can have cost, was charged."
+MAX_RECORD_BYTES = 256 * 1024
+"""A record is told to others with at most this many bytes; what it says of money is never cut."""
+MAX_TEXT_CHARS = 256
+MAX_ATTEMPT_ID_CHARS = 128
+MAX_PRICE_LINES = len(BUCKETS)
+TRIMMED = "trimmed"
+"""The tag that says what was cut: "messages", "details" or "attempts"."""
 
 
 def attempts_of(record: record_pb2.RequestRecord) -> tuple[Attempt, ...]:
     """What the record's attempts used."""
     return tuple(
         Attempt(
-            attempt.attempt_id,
+            # It becomes text and part of a key: PostgreSQL takes neither a NUL nor any length there.
+            attempt.attempt_id[:MAX_ATTEMPT_ID_CHARS].replace("\x00", "\ufffd"),
             attempt.provider,
             attempt.model,
             Usage(
@@ -33,6 +41,60 @@ def attempts_of(record: record_pb2.RequestRecord) -> tuple[Attempt, ...]:
     )
 
 
+def bounded(record: record_pb2.RequestRecord) -> bytes:
+    """The record, serialised. Too large a one loses its attempts' messages, then its details, then its attempts."""
+    sealed = record.SerializeToString()
+    if len(sealed) <= MAX_RECORD_BYTES:
+        return sealed
+    trimmed = record_pb2.RequestRecord()
+    trimmed.CopyFrom(record)
+    for attempt in trimmed.attempts:
+        attempt.message = ""
+    trimmed.tags[TRIMMED] = "messages"
+    if trimmed.ByteSize() > MAX_RECORD_BYTES:
+        _cut_details(trimmed)
+    if trimmed.ByteSize() > MAX_RECORD_BYTES:
+        trimmed = _sums_of(trimmed)
+    return trimmed.SerializeToString()
+
+
+def _cut_details(record: record_pb2.RequestRecord) -> None:
+    """Cuts texts short and takes out what explains the request but is no part of its account."""
+    overrun = record.tags.get("overrun_nano_usd", "")
+    for field in ("route", "features", "validation", "stage_ms", "tags"):
+        record.ClearField(field)
+    record.tags[TRIMMED] = "details"
+    if overrun:
+        record.tags["overrun_nano_usd"] = overrun
+    _shorten(record)
+    for attempt in record.attempts:
+        _shorten(attempt)
+
+
+def _shorten(message: record_pb2.RequestRecord | record_pb2.AttemptRecord | record_pb2.PriceLine) -> None:
+    for field, value in message.ListFields():
+        if isinstance(value, str):
+            setattr(message, field.name, value[:MAX_TEXT_CHARS])
+
+
+def _sums_of(record: record_pb2.RequestRecord) -> record_pb2.RequestRecord:
+    """Only the fields whose size is known, and the last attempt: the one that answered."""
+    made = record_pb2.RequestRecord(tags=record.tags)
+    for field, value in record.ListFields():
+        if isinstance(value, int | str):
+            setattr(made, field.name, value)
+        elif field.name in ("started_at", "ended_at", "cache"):
+            getattr(made, field.name).CopyFrom(value)
+    made.attempts.extend(record.attempts[-1:])
+    for attempt in made.attempts:
+        del attempt.price_lines[MAX_PRICE_LINES:]
+        for line in attempt.price_lines:
+            _shorten(line)
+    made.tags[TRIMMED] = "attempts"
+    made.DiscardUnknownFields()
+    return made
+
+
 def sealer(record: record_pb2.RequestRecord) -> Callable[[Settlement], bytes]:
     """A function that writes the costs into `record` and serialises it."""
 
@@ -47,7 +109,7 @@ def sealer(record: record_pb2.RequestRecord) -> Callable[[Settlement], bytes]:
                 attempt.price_lines.add(bucket=bucket, tokens=tokens, nano_usd_per_mtok=rate, cost_nano_usd=cost)
         if settlement.cost_nano_usd > settlement.reserved_nano_usd and record.reservation_id:
             record.tags["overrun_nano_usd"] = str(settlement.cost_nano_usd - settlement.reserved_nano_usd)
-        return record.SerializeToString()
+        return bounded(record)
 
     return seal
 
@@ -67,6 +129,6 @@ def bound_sealer(
         record.tags["charge"] = "bound"
         record.ended_at.FromDatetime(ended_at)
         assert settlement.state is State.INDETERMINATE
-        return record.SerializeToString()
+        return bounded(record)
 
     return seal

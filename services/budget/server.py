@@ -27,7 +27,7 @@ from services.budget.ledger import Level, Reserve, Resolve, Settlement, State
 from services.budget.price_book import PriceBook, Proposal
 from services.budget.record_feed import RecordFeed
 from services.budget.record_store import PostgresRecordStore, read_cursor
-from services.budget.request_records import attempts_of, sealer
+from services.budget.request_records import attempts_of, bounded, sealer
 from services.budget.store import PostgresLedgerStore
 from services.budget.writer import Writer
 
@@ -80,7 +80,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
                 body_hash=request.body_hash,
                 now=now,
                 ttl_s=min(ttl_s, self._config.max_reservation_ttl_s),
-                draft=draft.SerializeToString(),
+                draft=bounded(draft),
             )
         )
         response = budget_pb2.ReserveResponse(
@@ -133,23 +133,27 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
         if not is_uuid(principal.org_id):
             raise errors.invalid("org_id", "the principal has no organisation; reserve with an organisation's key")
         if not is_uuid(request.request_id):
-            raise errors.invalid("request_id", f"{request.request_id!r} is not a UUID")
+            raise errors.invalid("request_id", f"{request.request_id!r} is not a UUID; make a UUIDv7 for each request")
         if any(level.kind in ENFORCED and not is_uuid(level.id) for level in principal.path):
-            raise errors.invalid("path", "a level's id is not a UUID")
+            raise errors.invalid("path", "a level's id is not a UUID; the principal must come from the gateway")
         if not request.candidates:
             raise errors.invalid("candidates", "name at least one model")
         for field in ("input_tokens", "input_tokens_max", "max_output_tokens"):
             if not 0 <= getattr(request, field) <= MAX_TOKENS:
-                raise errors.invalid(field, f"{getattr(request, field)} is not in 0…{MAX_TOKENS}")
+                raise errors.invalid(field, f"{getattr(request, field)} is not in 0…{MAX_TOKENS}; 0 = unknown")
         if not (request.ttl_s >= 0 and request.ttl_s < float("inf")):
-            raise errors.invalid("ttl_s", f"{request.ttl_s} is not a number of seconds")
+            raise errors.invalid("ttl_s", f"{request.ttl_s} is not a number of seconds from 0; 0 = the configured life")
 
     async def _resolve(self, request: budget_pb2.CommitRequest | budget_pb2.ReleaseRequest, to: State) -> Settlement:
         record = request.record
         if not is_uuid(record.org_id):
-            raise errors.invalid("record.org_id", f"{record.org_id!r} is not a UUID")
+            raise errors.invalid(
+                "record.org_id", f"{record.org_id!r} is not a UUID; say the organisation of the request"
+            )
         if not is_uuid(record.request_id):
-            raise errors.invalid("record.request_id", f"{record.request_id!r} is not a UUID")
+            raise errors.invalid(
+                "record.request_id", f"{record.request_id!r} is not a UUID; say the id that was reserved for"
+            )
         reservation_id = request.reservation_id
         if reservation_id:
             secret = self._secret_of(reservation_id)
@@ -158,7 +162,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
         else:
             principal = call.require_principal()
             if principal.org_id != record.org_id:
-                raise errors.invalid("record.org_id", "it is not the caller's organisation")
+                raise errors.invalid("record.org_id", f"it must be the caller's organisation, {principal.org_id!r}")
         for attempt in record.attempts:
             for field, tokens in attempt.usage.ListFields():
                 if not 0 <= tokens <= MAX_TOKENS:
@@ -220,11 +224,13 @@ class RecordServicer(record_pb2_grpc.RecordServiceServicer):
     ) -> record_pb2.FetchRecordsResponse:
         if call.require_principal().kind != principal_pb2.Principal.KIND_SERVICE:
             raise errors.services_only("FetchRecords")
-        if not request.consumer or len(request.consumer) > 64:
-            raise errors.invalid("consumer", "name yourself in 1 to 64 characters")
+        if not 1 <= len(request.consumer) <= 64 or not request.consumer.isprintable():
+            raise errors.invalid("consumer", "name yourself in 1 to 64 printable characters")
         cursor = read_cursor(request.cursor)
         if cursor is None:
-            raise errors.invalid("cursor", f"{request.cursor!r} is not one that this method returned")
+            raise errors.invalid(
+                "cursor", f"{request.cursor[:64]!r} is not one that this method returned; begin without it"
+            )
         limit = min(request.limit, MAX_FETCH) if request.limit > 0 else MAX_FETCH
         wait_s = min(max(request.wait_s, 0.0), MAX_WAIT_S)
         records, behind = await self._feed.fetch(request.consumer, cursor, limit, wait_s)

@@ -45,6 +45,8 @@ SELECT 1 AS row_kind, r.* FROM unnest({0}::uuid[], {1}::uuid[]) AS u (org_id, id
          counters
   FROM reservations WHERE org_id = u.org_id AND reservation_id = u.id FOR NO KEY UPDATE) r
 """
+READ_UNANSWERED = READ_RESOLVED.replace("reservation_id = u.id", "request_id = u.id")
+"""Reservations by their request: whoever asked for them may not have got the answer."""
 READ_RESERVED = """
 SELECT 1, r.* FROM unnest({0}::uuid[], {1}::uuid[]) AS u (org_id, id) CROSS JOIN LATERAL (
   SELECT org_id, reservation_id, request_id, amount, cost, state, expires_at, price_version, output_cap, body_hash,
@@ -169,7 +171,7 @@ class PostgresLedgerStore:
     async def _run_once(self, org_ids: list[str], operations: Sequence[Operation]) -> list[Decision]:
         async with self._database.transaction(*org_ids) as connection:
             book = Book(self._prices, self._default_output_tokens)
-            if any(isinstance(op, Reserve) or op.reservation_id for op in operations):
+            if any(isinstance(op, Reserve) or op.reservation_id or not op.attempts for op in operations):
                 await self._read(connection, book, operations)
             decisions: list[Decision] = [apply(book, op) for op in operations]
             if book.made or book.records or book.resolved:
@@ -186,10 +188,15 @@ class PostgresLedgerStore:
         resolves = sorted(
             {(op.org_id, op.reservation_id) for op in operations if isinstance(op, Resolve) and op.reservation_id}
         )
+        unanswered = sorted(
+            {(op.org_id, op.request_id) for op in operations if isinstance(op, Resolve) and op.may_free_unanswered}
+        )
         levels = {level: None for op in reserves for level in op.levels}
         parts: dict[str, Columns] = {}
         if resolves:
             parts[READ_RESOLVED] = [[org_id for org_id, _ in resolves], [one for _, one in resolves]]
+        if unanswered:
+            parts[READ_UNANSWERED] = [[org_id for org_id, _ in unanswered], [one for _, one in unanswered]]
         if reserves:
             parts[READ_RESERVED] = [
                 [op.org_id for op in reserves],
@@ -201,14 +208,17 @@ class PostgresLedgerStore:
         statement = "UNION ALL".join(numbered(tuple(parts), tuple(map(len, parts.values()))))
         for row in await connection.fetch(statement, *itertools.chain(*parts.values())):
             if row[0] == 1:
-                book.add(_reservation(row))
+                held = _reservation(row)
+                # The locked rows come first; the same row read without its lock may be older.
+                if (held.org_id, held.reservation_id) not in book.reservations:
+                    book.add(held)
             else:
                 limit = Limit(str(row[2]), Level(str(row[1]), row[6], str(row[3])), Window(row[9]), row[4])
                 book.limits.setdefault(limit.level, []).append(limit)
         needed = {limit.key_at(op.now) for op in reserves for limit in book.limits_of(op.levels)}
-        held = {key for r in book.reservations.values() if r.state is State.OPEN for key in r.counters}
-        if needed or held:
-            await self._lock(connection, book, needed, held)
+        counted = {key for r in book.reservations.values() if r.state is State.OPEN for key in r.counters}
+        if needed or counted:
+            await self._lock(connection, book, needed, counted)
         newest = max((r.price_version for r in book.reservations.values()), default=0)
         if newest > self._prices.latest_version:
             # Reserved by a replica that has read newer prices than this one.

@@ -76,10 +76,19 @@ class Writer:
     def _take(self) -> list[Waiting]:
         """Everything queued. A reserve whose caller has gone is dropped; what was used is charged in any case."""
         batch: list[Waiting] = []
+        reserving: set[str] = set()
         while self._queue and len(batch) < self._max_batch:
-            op, future = self._queue.popleft()
-            if not (future.cancelled() and isinstance(op, Reserve)):
-                batch.append((op, future))
+            op, future = self._queue[0]
+            if isinstance(op, Reserve):
+                if future.cancelled():
+                    self._queue.popleft()
+                    continue
+                reserving.add(op.request_id)
+            elif op.may_free_unanswered and op.request_id in reserving:
+                # What it may have to free is stored by the batch before.
+                break
+            self._queue.popleft()
+            batch.append((op, future))
         return batch
 
     async def _write(self, batch: Sequence[Waiting]) -> None:

@@ -13,24 +13,31 @@ from dac.budget.v1.budget_pb2 import (
     ReserveRequest,
     ReserveResponse,
 )
-from dac.memory.v1 import cache_pb2, conversation_pb2
+from dac.memory.v1.cache_pb2 import CachedAnswer
 from dac.provider.v1.provider_pb2 import AttemptStarted, GenerateCandidate, GenerateFinish, GenerateRequest
 from dac.router.v1.router_pb2 import Candidate, RouteRequest
 from dac.type.v1 import chat_pb2, record_pb2, usage_pb2
 from mesh import telemetry
 from mesh.call import Call
 from mesh.errors import MeshError, Reason
+from mesh.sse import answer_bytes
+from mesh.status import from_exception
 from mesh.tokens import estimate_tokens
 from mesh.transport import reading
 from services.gateway import openai_wire
+from services.gateway.answer_cache import AnswerCache
 from services.gateway.callers import Caller
+from services.gateway.failures import http_status
 from services.gateway.openai_wire import ChatAsk
 from services.gateway.pipeline import DONE, Done, Head, Pipeline, ProviderRefusal, persistently
+from services.gateway.thread_turn import ThreadTurn
 
 COUNTED_BYTES_MAX = 8 * 1024 * 1024
 """How much of an answer is kept for counting it when its caller leaves."""
-WINDOW_TOKENS = 8_000
-"""How much of a thread goes along with a new turn."""
+MOST_OUTPUT_TOKENS = 1_000_000_000
+"""What budget takes at most."""
+SETTLING_S = 120.0
+"""How long a reservation outlives its request's deadline: time to store what was used."""
 
 
 class ChatRun:
@@ -52,8 +59,8 @@ class ChatRun:
         self._frames_bytes = 0
         self._dispatched = False
         self._head_sent = False
-        self._fingerprint = b""
-        self._turn_open = False
+        self._cache: AnswerCache | None = None
+        self._turn = ThreadTurn(self._stubs.threads, ask, call.request_id) if ask.thread_id else None
         principal = caller.principal
         self.record = record_pb2.RequestRecord(
             request_id=call.request_id,
@@ -79,56 +86,33 @@ class ChatRun:
     async def events(self) -> AsyncGenerator[Head | bytes | Done, None]:
         """The answer, event by event."""
         try:
-            if self.ask.thread_id:
-                await self._open_turn()
+            if self._turn is not None:
+                self._body = await self._turn.body_with_window()
+                self._stage("context")
             await self._route()
             if self.ask.enable_cache:
-                hit = await self._look_up()
-                if hit is not None:
-                    for event in self._from_cache(hit):
-                        yield event
+                async for event in self._from_cache():
+                    yield event
+                if self.record.outcome:
                     return
             await self._reserve()
+            if self._turn is not None:
+                await self._turn.save_question()
+                self._stage("save_question")
             async for event in self._generate():
                 yield event
         except MeshError as error:
             self._fail(error)
             raise
+        except Exception as error:
+            named = from_exception(error, "the chat pipeline")
+            self._fail(named)
+            raise named from None
         except (asyncio.CancelledError, GeneratorExit):
             self._leave()
             raise
         finally:
             self._settle()
-
-    async def _open_turn(self) -> None:
-        ask = self.ask
-        new = [
-            conversation_pb2.Message(
-                role=message.role,
-                text=openai_wire.text_of(message),
-                openai_json=""
-                if isinstance(message.content, str) and not message.tool_calls and not message.tool_call_id
-                else raw.decode(),
-                tokens_estimated=estimate_tokens(len(raw)),
-            )
-            for message, raw in zip(ask.messages, openai_wire.raw_messages(ask), strict=True)
-            if message.role not in ("system", "developer")
-        ]
-        turn = conversation_pb2.OpenTurnRequest(
-            thread_id=ask.thread_id, request_id=self.call.request_id, messages=new, max_tokens=WINDOW_TOKENS
-        )
-        opened = await persistently(lambda: self._stubs.threads.OpenTurn(turn))
-        self._turn_open = True
-        earlier = [
-            message.openai_json.encode() or openai_wire.plain_message(message.role, message.text)
-            for message in opened.window
-        ]
-        if earlier:
-            self._body = openai_wire.with_messages(ask, earlier)
-            ask.input_tokens += opened.window_tokens
-            ask.input_tokens_max += sum(map(len, earlier))
-        telemetry.CONVERSATIONS.inc(0 if opened.window else 1)
-        self._stage("context")
 
     async def _route(self) -> None:
         ask = self.ask
@@ -148,47 +132,54 @@ class ChatRun:
         self.record.route.CopyFrom(answer.route)
         self._stage("route")
 
-    async def _look_up(self) -> cache_pb2.CachedAnswer | None:
-        self._fingerprint = openai_wire.fingerprint(self.ask, self._body)
-        verdict = record_pb2.CacheRecord.STATUS_MISS
-        answer = None
-        try:
-            found = await self._stubs.cache.Lookup(cache_pb2.LookupRequest(fingerprint=self._fingerprint), timeout=2)
-            if found.HasField("answer"):
-                verdict, answer = record_pb2.CacheRecord.STATUS_HIT, found.answer
-        except MeshError:
-            self._fingerprint = b""  # Without a cache the answer is still given.
-        self.record.cache.status = verdict
-        telemetry.CACHE.labels("hit" if answer is not None else "miss").inc()
-        self._stage("cache")
-        return answer
-
-    def _from_cache(self, hit: cache_pb2.CachedAnswer) -> list[Head | bytes | Done]:
+    async def _from_cache(self) -> AsyncIterator[Head | bytes | Done]:
+        """The stored answer, when there is one; then the run is over and `record.outcome` is set."""
+        self._cache = AnswerCache(self._stubs.cache, self.ask, self._body, self.call.request_id)
+        hit = await self._cache.look_up({candidate.model for candidate in self._candidates})
         record = self.record
-        record.cache.saved_nano_usd = hit.cost_nano_usd
-        record.cache.similarity = 1.0
+        record.cache.status = record_pb2.CacheRecord.STATUS_HIT if hit else record_pb2.CacheRecord.STATUS_MISS
+        self._stage("cache")
+        if hit is None:
+            return
+        if self._turn is not None:
+            await self._turn.save_question()
+            text, calls_json = openai_wire.answer_of(hit.openai_json)
+            await self._turn.save_answer(text, calls_json, hit.usage.output_tokens, hit.model)
+        record.cache.saved_nano_usd, record.cache.similarity = hit.cost_nano_usd, 1.0
         self._end(record_pb2.OUTCOME_OK, hit.finish_reason)
-        body = hit.openai_json
-        if self.ask.stream:
-            body = openai_wire.replay(body, self.call.request_id, include_usage=self.ask.include_usage)
-        done = Done(hit.finish_reason, hit.usage, usage_pb2.USAGE_SOURCE_PROVIDER, 0)
-        return [Head(hit.model, hit.provider, "cache: exact hit"), body, done]
+        yield Head(hit.model, hit.provider, "cache: exact hit")
+        yield self._replayed(hit)
+        yield Done(hit.finish_reason, hit.usage, usage_pb2.USAGE_SOURCE_PROVIDER, 0)
+
+    def _replayed(self, hit: CachedAnswer) -> bytes:
+        if not self.ask.stream:
+            return hit.openai_json
+        return openai_wire.replay(hit.openai_json, self.call.request_id, include_usage=self.ask.include_usage)
 
     async def _reserve(self) -> None:
         ask = self.ask
         limits = [candidate.max_output_tokens for candidate in self._candidates if candidate.max_output_tokens]
+        wanted = ask.max_output_tokens or (max(limits) if limits else 0)
         request = ReserveRequest(
             request_id=self.call.request_id,
             candidates=[PricedCandidate(provider=one.provider, model=one.model) for one in self._candidates],
             input_tokens=ask.input_tokens,
             input_tokens_max=ask.input_tokens_max,
-            max_output_tokens=(ask.max_output_tokens or (max(limits) if limits else 0)) * ask.choices,
+            max_output_tokens=min(wanted * ask.choices, MOST_OUTPUT_TOKENS),
+            ttl_s=max(0.0, (self.call.deadline or 0.0) - time.monotonic()) + SETTLING_S,
             body_hash=hashlib.sha256(self._body).digest(),
             draft=self.record,
         )
         # Shielded: a caller that leaves now must not leave a reservation behind that nobody knows of.
         self._reserving = asyncio.ensure_future(persistently(lambda: self._stubs.budget.Reserve(request)))
-        self._reservation = await asyncio.shield(self._reserving)
+        self._reservation = held = await asyncio.shield(self._reserving)
+        if 0 < held.output_cap_tokens < ask.choices:
+            raise MeshError(
+                Reason.BUDGET_EXHAUSTED,
+                f"What is left of the budget pays for {held.output_cap_tokens} tokens in all, less than one for each "
+                f"of the {ask.choices} choices: ask for fewer with n.",
+                metadata={"field": "n"},
+            )
         self._stage("reserve")
 
     def _generate_request(self, reservation: ReserveResponse) -> GenerateRequest:
@@ -209,7 +200,7 @@ class ChatRun:
             ],
             stream=ask.stream,
             include_usage=ask.include_usage and not ask.include_dac,
-            need_text=bool(ask.thread_id) or (bool(self._fingerprint) and ask.stream),
+            need_text=self._turn is not None or (self._cache is not None and self._cache.wants_text()),
         )
 
     async def _generate(self) -> AsyncIterator[Head | bytes | Done]:
@@ -263,10 +254,13 @@ class ChatRun:
             yield self._head()
         if self.ask.stream and self.ask.include_dac:
             yield self._usage_event(finish, cost)
-        if self._turn_open:
-            await self._save_answer(finish)
-        if self._fingerprint:
-            await self._store(finish, cost or 0)
+        model = finish.attempts[-1].model if finish.attempts else ""
+        if self._turn is not None:
+            await self._turn.save_answer(finish.text, finish.tool_calls_json, finish.usage.output_tokens, model)
+            self._stage("save")
+        if self._cache is not None and await self._cache.store(finish, b"".join(self._frames), cost or 0):
+            record.cache.status = record_pb2.CacheRecord.STATUS_STORED
+            self._stage("store")
         yield Done(finish.finish_reason, finish.usage, finish.usage_source, cost, finish.text)
 
     def _usage_event(self, finish: GenerateFinish, cost: int | None) -> bytes:
@@ -277,53 +271,6 @@ class ChatRun:
             extra["usage"] = openai_wire.usage_object(finish.usage)
         return openai_wire.chunk(self.call.request_id, model, [], extra)
 
-    async def _save_answer(self, finish: GenerateFinish) -> None:
-        text, calls_json = finish.text, finish.tool_calls_json
-        message = conversation_pb2.Message(
-            role="assistant",
-            text=text,
-            openai_json=openai_wire.assistant_message(text, calls_json) if calls_json else "",
-            tokens_estimated=finish.usage.output_tokens or estimate_tokens(len(text.encode())),
-            model=finish.attempts[-1].model if finish.attempts else "",
-        )
-        request = conversation_pb2.AppendMessagesRequest(
-            thread_id=self.ask.thread_id, request_id=self.call.request_id, messages=[message]
-        )
-        await persistently(lambda: self._stubs.threads.AppendMessages(request))
-        self._stage("save")
-
-    async def _store(self, finish: GenerateFinish, cost: int) -> None:
-        if finish.finish_reason != "stop" or not finish.attempts:
-            return
-        last = finish.attempts[-1]
-        body = b"".join(self._frames)
-        if self.ask.stream:
-            body = openai_wire.completion(
-                self.call.request_id,
-                last.model,
-                finish.text,
-                finish.tool_calls_json,
-                finish.finish_reason,
-                finish.usage,
-            )
-        answer = cache_pb2.CachedAnswer(
-            openai_json=body,
-            model=last.model,
-            provider=last.provider,
-            usage=finish.usage,
-            finish_reason=finish.finish_reason,
-            cost_nano_usd=cost,
-        )
-        try:
-            stored = await self._stubs.cache.Store(
-                cache_pb2.StoreRequest(fingerprint=self._fingerprint, answer=answer), timeout=2
-            )
-        except MeshError:
-            return  # A cache that fails never loses the answer.
-        if stored.stored:
-            self.record.cache.status = record_pb2.CacheRecord.STATUS_STORED
-        self._stage("store")
-
     def _cost(self, finish: GenerateFinish | record_pb2.RequestRecord) -> int | None:
         """What the charge will be: budget's rates, its formula, one rounding per attempt."""
         assert self._reservation is not None
@@ -333,7 +280,8 @@ class ChatRun:
             rate = rates.get((attempt.provider, attempt.model))
             if rate is None:
                 return None
-            total += cost_nano_usd(rate, attempt.usage)
+            answered = not attempt.reason or attempt.usage.output_tokens > 0
+            total += cost_nano_usd(rate, attempt.usage, answered=answered)
         return total
 
     def _failure(self, failure: Any) -> MeshError:
@@ -353,21 +301,29 @@ class ChatRun:
         self._end(record_pb2.OUTCOME_REFUSED if refused else record_pb2.OUTCOME_FAILED)
         self.record.reason = error_reason(error)
         self.record.message = error.message[:500]
+        if not self.record.http_status:
+            self.record.http_status = http_status(error)
+        if self._dispatched and not self.record.attempts:
+            self._count_open_attempt(error)
 
     def _leave(self) -> None:
-        """The client went away: what was used so far is counted here, because the provider was stopped."""
+        """The client went away; its provider was stopped."""
         if self.record.outcome:
             return
         self._end(record_pb2.OUTCOME_CLIENT_GONE)
+        self._count_open_attempt(MeshError(Reason.CANCELLED, "The client went away."))
+
+    def _count_open_attempt(self, why: MeshError) -> None:
+        """The attempt that was cut off from here: provider's own count is lost, so what was used is counted."""
         if self._attempt is None:
             return
-        shown = openai_wire.delta_text_bytes(self._frames) if self.ask.stream else 0
+        shown = answer_bytes(self._frames) if self.ask.stream else 0
         attempt = self.record.attempts.add(
             attempt_id=self._attempt.attempt_id,
             provider=self._attempt.provider,
             model=self._attempt.model,
-            reason=error_reason(MeshError(Reason.CANCELLED, "")),
-            message="The client went away.",
+            reason=error_reason(why),
+            message=why.message[:500],
             usage=usage_pb2.Usage(input_tokens=self.ask.input_tokens, output_tokens=estimate_tokens(shown)),
             usage_source=usage_pb2.USAGE_SOURCE_COUNTED,
         )
@@ -396,8 +352,8 @@ def error_reason(error: MeshError) -> Any:
     return int(error.reason)
 
 
-def cost_nano_usd(rate: CandidateRates, usage: usage_pb2.Usage) -> int:
-    """ceil(Σ tokens·rate / 1e6) + the fee per request."""
+def cost_nano_usd(rate: CandidateRates, usage: usage_pb2.Usage, *, answered: bool) -> int:
+    """ceil(Σ tokens·rate / 1e6), and the fee per request when the provider answered."""
     scaled = (
         usage.input_tokens * rate.input
         + usage.input_cached_tokens * rate.input_cached
@@ -405,7 +361,7 @@ def cost_nano_usd(rate: CandidateRates, usage: usage_pb2.Usage) -> int:
         + usage.output_tokens * rate.output
         + usage.reasoning_tokens * rate.reasoning
     )
-    return -(-scaled // 1_000_000) + rate.request
+    return -(-scaled // 1_000_000) + (rate.request if answered else 0)
 
 
 def usd(nano: int) -> str:

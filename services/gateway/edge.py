@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 
 from dac.type.v1.principal_pb2 import Principal
@@ -34,6 +35,11 @@ SECURE_HEADERS = [
 EXPOSED = b"x-request-id, x-dac-request-id, x-dac-model, x-dac-route, x-dac-cost-usd, retry-after, x-should-retry"
 JSON = (b"content-type", b"application/json")
 EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
+BODY_TIMEOUT_S = 60.0
+"""How long the next piece of a body may take."""
+SEND_TIMEOUT_S = 30.0
+"""How long a client may leave an answer unread."""
+LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _log = logging.getLogger("dac.gateway.edge")
 
 
@@ -54,11 +60,14 @@ class Edge:
                 await send({"type": "websocket.close", "code": 1008})
             return
         request = Exchange(scope, receive, send, self._cors(scope))
+        request.loopback_only = self._config.auth == "off"
         span = telemetry.begin_http(request.call, scope["method"])
         self.running += 1
         try:
+            request.check_origin(self._any_origin, self._origins)
             if scope["method"] == "OPTIONS" and request.header(b"access-control-request-method"):
-                await request.answer(204, [], b"")
+                await request.start(204, [])
+                await request.send_body(b"", more=False)
             elif scope["path"] == CHAT_PATH:
                 await self._chat(request)
             else:
@@ -78,11 +87,12 @@ class Edge:
         origin = next((value for key, value in scope["headers"] if key == b"origin"), None)
         if origin is None or not (self._any_origin or origin in self._origins):
             return []
+        asked = next((value for key, value in scope["headers"] if key == b"access-control-request-headers"), b"")
         return [
             (b"access-control-allow-origin", origin),
             (b"vary", b"origin"),
             (b"access-control-allow-methods", b"GET, POST, PUT, PATCH, DELETE, OPTIONS"),
-            (b"access-control-allow-headers", b"authorization, content-type, x-request-id, idempotency-key"),
+            (b"access-control-allow-headers", asked or b"authorization, content-type, x-request-id"),
             (b"access-control-expose-headers", EXPOSED),
             (b"access-control-max-age", b"600"),
         ]
@@ -95,11 +105,13 @@ class Edge:
 
     async def _chat(self, request: "Exchange") -> None:
         request.route = CHAT_PATH
+        if request.scope["method"] != "POST":
+            error = MeshError(Reason.UNIMPLEMENTED, f"{CHAT_PATH} takes POST, not {request.scope['method'][:20]}.")
+            await request.answer(405, [(b"allow", b"POST, OPTIONS"), JSON], error_body(error))
+            return
         caller: Caller | None = None
         ask: ChatAsk | None = None
         try:
-            if request.scope["method"] != "POST":
-                raise MeshError(Reason.UNIMPLEMENTED, f"{CHAT_PATH} takes POST, not {request.scope['method']}.")
             caller = await self._callers.authenticate_header(request.text_header(b"authorization"))
             request.identify(caller, self._config.request_timeout_s)
             if "chat" not in caller.principal.scopes and caller.principal.kind != Principal.KIND_OPERATOR:
@@ -131,6 +143,7 @@ class Edge:
                 raise
         finally:
             request.done = True
+            request.stop_waiting()
             watcher.cancel()
 
     async def _whole(self, request: "Exchange", run: ChatRun) -> None:
@@ -197,7 +210,10 @@ class Exchange:
         self.started = time.perf_counter()
         self.status = 0
         self.route = "other"
-        self.done = self.gone = False
+        self.done = self.gone = self.loopback_only = False
+        self._body_read = scope["method"] in ("GET", "HEAD", "DELETE", "OPTIONS")
+        self._until = math.inf
+        self._timer: asyncio.TimerHandle | None = None
         self.call = Call(request_id=uuid7())
         given = self.text_header(b"x-request-id")
         self.client_request_id = given if given and len(given) <= 128 and given.isprintable() else ""
@@ -233,6 +249,7 @@ class Exchange:
             raise openai_wire.too_large(limit)
         parts, size = [], 0
         while True:
+            self._waits(BODY_TIMEOUT_S)
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 self.gone = True
@@ -243,6 +260,7 @@ class Exchange:
                 raise openai_wire.too_large(limit)
             parts.append(part)
             if not message.get("more_body"):
+                self._body_read, self._until = True, math.inf
                 return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def bounded_receive(self, limit: int) -> Receive:
@@ -278,8 +296,40 @@ class Exchange:
         await self._send({"type": "http.response.start", "status": status, "headers": headers + self._own_headers()})
 
     async def send_body(self, data: bytes, *, more: bool) -> None:
-        """Sends a part of the body."""
+        """Sends a part of the body; a client that does not read for a while is let go."""
+        self._waits(SEND_TIMEOUT_S)
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
+        self._until = math.inf
+
+    def _waits(self, most_s: float) -> None:
+        """From now on the client is waited for; one timer looks after all waits of a request."""
+        self._until = time.monotonic() + most_s
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(most_s, self._look)
+
+    def _look(self) -> None:
+        left = self._until - time.monotonic()
+        if left <= 0 and self._task is not None:
+            self.gone = True
+            self._task.cancel()
+        elif not self.done:
+            self._timer = asyncio.get_running_loop().call_later(min(max(left, 0.1), SEND_TIMEOUT_S), self._look)
+
+    def stop_waiting(self) -> None:
+        """The request is over."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def check_origin(self, any_origin: bool, origins: Collection[bytes]) -> None:
+        """Without keys a web page must not reach DAC through its reader's browser. Raises PERMISSION_DENIED."""
+        if not self.loopback_only or self.header(b"authorization"):
+            return
+        origin, host = self.header(b"origin"), self.text_header(b"host").rsplit(":", 1)[0]
+        if host not in LOOPBACK_NAMES or (origin and not any_origin and origin not in origins):
+            raise MeshError(
+                Reason.PERMISSION_DENIED,
+                "With auth off DAC answers only programs on this machine: call it by 127.0.0.1, or send a key.",
+            )
 
     async def answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         """Sends a whole answer."""
@@ -293,6 +343,9 @@ class Exchange:
         if self.gone:
             self.status = 499
             return
+        if not self._body_read:
+            # The rest of the body would be taken for the next request.
+            self._cors = [*self._cors, (b"connection", b"close")]
         if isinstance(error, ProviderRefusal):
             status = error.status_code if 400 <= error.status_code < 500 else 400
             await self.answer(status, [JSON, (b"x-should-retry", b"false")], error.body)

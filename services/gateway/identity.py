@@ -157,9 +157,10 @@ class Identity:
         expires_at: dt.datetime | None,
         *,
         held: Sequence[str],
+        held_models: Sequence[str] = (),
         actor: str,
     ) -> tuple[KeyInfo, str]:
-        """A new key and its token. Raises INVALID_REQUEST, or PERMISSION_DENIED for scopes the caller lacks."""
+        """A new key and its token. Raises INVALID_REQUEST, or PERMISSION_DENIED for what the caller itself lacks."""
         wanted = tuple(dict.fromkeys(scopes)) or DEFAULT_SCOPES
         for scope in wanted:
             if scope not in KNOWN_SCOPES:
@@ -175,6 +176,12 @@ class Identity:
         for pattern in models:
             if not _PATTERN.fullmatch(pattern):
                 raise invalid("models", f'"{pattern[:80]}" is not a model id or pattern such as "openai/*".')
+        if held_models and not (models and set(models) <= set(held_models)):
+            raise MeshError(
+                Reason.PERMISSION_DENIED,
+                f"Your own key may use only {', '.join(held_models)}: name some of these as models.",
+                metadata={"field": "models"},
+            )
         if expires_at is not None and expires_at <= self._clock():
             raise invalid("expires_at", f"{expires_at.isoformat()} has passed already.")
         token = key_tokens.new_token(secrets.choice)

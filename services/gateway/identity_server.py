@@ -79,8 +79,8 @@ def _organisation(row: OrganisationRow) -> identity_pb2.Organisation:
 class IdentityServicer(identity_pb2_grpc.IdentityServiceServicer):
     """See dac.gateway.v1.IdentityService."""
 
-    def __init__(self, identity: Identity) -> None:
-        self._identity = identity
+    def __init__(self, identity: Identity, models_of: Callable[[Principal], Sequence[str]] = lambda _: ()) -> None:
+        self._identity, self._models_of = identity, models_of
 
     async def CreateOrganisation(self, request: identity_pb2.CreateOrganisationRequest, context: Any) -> Any:  # noqa: D102
         principal = calls.require_scope("operator")
@@ -111,6 +111,7 @@ class IdentityServicer(identity_pb2_grpc.IdentityServiceServicer):
             request.models,
             expires_at,
             held=principal.scopes,
+            held_models=self._models_of(principal),
             actor=_actor(principal),
         )
         return identity_pb2.CreateApiKeyResponse(key=_key(key), token=token)

@@ -32,10 +32,14 @@ LATER_FIELDS = frozenset({"parent_message_id", "task_type", "team_id", "project_
 IMAGE_TOKENS = 1_100
 """What one image is estimated at (OpenAI's high-detail 1024×1024 tile count is 765; others ask for more)."""
 IMAGE_TOKENS_MAX = 20_000
+MOST_TOKENS = 100_000_000
+"""More than any model writes."""
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 _SHAPES_NOTHING = (
     frozenset({"stream", "stream_options", "user", "metadata", "store", "model"}) | DAC_FIELDS | LATER_FIELDS
 )
+# Possessive: a string is passed in one go, also one that never ends.
+_NESTING = re.compile(rb'(?s)"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]')
 _PATH = re.compile(r"`\$([^`]*)`")
 
 
@@ -92,16 +96,15 @@ def check_depth(body: bytes, limit: int) -> None:
     """Raises INVALID_REQUEST for JSON nested deeper than `limit`; strings are skipped."""
     if body.count(b"[") + body.count(b"{") <= limit:
         return
-    depth, deepest = 0, 0
-    for token in re.finditer(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', body):
+    depth = 0
+    for token in _NESTING.finditer(body):
         kind = token.group()[:1]
         if kind in b"[{":
             depth += 1
-            deepest = max(deepest, depth)
+            if depth > limit:
+                raise invalid("body", f"The body is nested more than {limit} levels deep; that is the most allowed.")
         elif kind in b"]}":
             depth -= 1
-    if deepest > limit:
-        raise invalid("body", f"The body is nested {deepest} levels deep; at most {limit} are allowed.")
 
 
 def _bad_json(body: bytes, error: Exception) -> MeshError:
@@ -144,6 +147,8 @@ def parse_chat(body: bytes, *, max_depth: int = 64) -> ChatAsk:
     model = _field(fields, "model", str, "")
     if not model:
         raise invalid("model", 'Say which model: a model id, "auto", or a profile such as "auto:quality".')
+    if len(model) > 200 or not model.isprintable():
+        raise invalid("model", "A model's name has at most 200 printable characters.")
     ask = ChatAsk(model, [], fields, body)
     if "message" in fields and "messages" not in fields:
         text = _field(fields, "message", str, "")
@@ -200,8 +205,8 @@ def _read_options(ask: ChatAsk) -> None:
         raise invalid("stream_options", '"stream_options" goes with "stream": true only.')
     for name in ("max_completion_tokens", "max_tokens"):
         asked = _field(fields, name, int, 0)
-        if name in fields and asked < 1 and bytes(fields[name]) != b"null":
-            raise invalid(name, f'"{name}" must be 1 or more, not {asked}.')
+        if name in fields and not 1 <= asked <= MOST_TOKENS and bytes(fields[name]) != b"null":
+            raise invalid(name, f'"{name}" must be between 1 and {MOST_TOKENS}, not {asked}.')
         ask.max_output_tokens = ask.max_output_tokens or asked
     ask.choices = _field(fields, "n", int, 1)
     if not 1 <= ask.choices <= 128:
@@ -337,23 +342,16 @@ def replay(document: bytes, request_id: str, *, include_usage: bool) -> bytes:
     return b"".join(events)
 
 
-def delta_text_bytes(frames: Iterable[bytes]) -> int:
-    """How many bytes of answer text some stream events carry (for counting when the caller left)."""
-    total = 0
-    for data in frames:
-        for line in data.split(b"\n"):
-            if not line.startswith(b"data: {"):
-                continue
-            try:
-                event = msgspec.json.decode(line[6:])
-            except msgspec.DecodeError:
-                continue
-            for choice in event.get("choices") or ():
-                delta = choice.get("delta") or {}
-                total += len((delta.get("content") or "").encode())
-                for made in delta.get("tool_calls") or ():
-                    total += len(str((made.get("function") or {}).get("arguments") or "").encode())
-    return total
+def answer_of(document: bytes) -> tuple[str, str]:
+    """Text and tool calls (as JSON, or empty) of a stored chat.completion."""
+    message = msgspec.json.decode(document)["choices"][0]["message"]
+    calls = message.get("tool_calls")
+    return message.get("content") or "", msgspec.json.encode(calls).decode() if calls else ""
+
+
+def is_plain(message: ChatMessage) -> bool:
+    """Whether role and text say all of a message."""
+    return isinstance(message.content, str) and not message.tool_calls and not message.tool_call_id
 
 
 def too_large(limit: int) -> MeshError:

@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 
 from dac.gateway.v1 import chat_pb2, chat_pb2_grpc, identity_pb2_grpc
 from dac.type.v1.chat_pb2 import Frames
+from dac.type.v1.principal_pb2 import Principal
 from mesh import call as calls
 from mesh.errors import MeshError, Reason, invalid
 from mesh.service import Context
@@ -24,6 +25,7 @@ from services.gateway.chat_run import ChatRun
 from services.gateway.config import GatewayConfig
 from services.gateway.edge import Edge
 from services.gateway.grpc_edge import GrpcEdge
+from services.gateway.http_protocol import BoundedProtocol
 from services.gateway.identity import Identity
 from services.gateway.identity_server import IdentityServicer, append_to_audit, describe
 from services.gateway.pages import Pages, named_failure, not_found
@@ -48,7 +50,11 @@ class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
         """Answers one chat."""
         call = calls.current()
         caller = self._callers.of_principal(calls.require_principal(), call.signed_principal)
-        ask = openai_wire.parse_chat(_body_of(request), max_depth=self._config.max_body_depth)
+        try:
+            ask = openai_wire.parse_chat(_body_of(request), max_depth=self._config.max_body_depth)
+        except MeshError as error:
+            self._pipeline.refuse(caller, call, error, client_request_id=request.client_request_id[:128], http_status=0)
+            raise
         ask.thread_id = request.thread_id or ask.thread_id
         ask.profile = request.profile or ask.profile
         ask.enable_cache = request.enable_cache or ask.enable_cache
@@ -130,10 +136,11 @@ class GatewayService:
             docs=docs_page.page,
             metrics_public=config.metrics_public,
         )
-        api = transcoder.routes(self._bindings, context.channel_to, self.callers)
+        self.stopping = asyncio.Event()
+        api = transcoder.routes(self._bindings, context.channel_to, self.callers, self.stopping)
         other = Starlette(
             routes=[*pages.routes(), *api],
-            exception_handlers={404: not_found, 405: not_found, MeshError: named_failure},
+            exception_handlers={404: not_found, 405: not_found, MeshError: named_failure, Exception: named_failure},
         )
         self.edge = Edge(config, self.callers, self.pipeline, other)
         self._http: uvicorn.Server | None = None
@@ -143,7 +150,12 @@ class GatewayService:
     def register(self, server: grpc.aio.Server) -> None:
         """Adds ChatService and IdentityService."""
         chat_pb2_grpc.add_ChatServiceServicer_to_server(ChatServicer(self.pipeline, self.callers, self._config), server)
-        identity_pb2_grpc.add_IdentityServiceServicer_to_server(IdentityServicer(self.identity), server)
+        identity_pb2_grpc.add_IdentityServiceServicer_to_server(
+            IdentityServicer(self.identity, self._models_of), server
+        )
+
+    def _models_of(self, principal: Principal) -> tuple[str, ...]:
+        return self.callers.of_principal(principal, b"").models
 
     async def start(self) -> None:
         """Makes sure of the first organisation and key, then opens the ports."""
@@ -166,7 +178,7 @@ class GatewayService:
         self._http = uvicorn.Server(
             uvicorn.Config(
                 self.edge,
-                http="httptools",
+                http=BoundedProtocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -175,7 +187,7 @@ class GatewayService:
                 date_header=False,
                 proxy_headers=False,
                 timeout_keep_alive=75,
-                timeout_graceful_shutdown=30,
+                timeout_graceful_shutdown=max(1, int(self._context.drain_s) - 2),
                 backlog=2048,
             )
         )
@@ -205,12 +217,14 @@ class GatewayService:
 
     async def close(self) -> None:
         """Takes no more, lets running requests finish, and waits until their records are stored."""
+        until = time.monotonic() + self._context.drain_s
+        self.stopping.set()
         if self._http is not None and self._serving is not None:
             self._http.should_exit = True
             await asyncio.wait([self._serving])
         if self._grpc is not None:
-            await self._grpc.stop(30)
-        await self.settlements.drain(30)
+            await self._grpc.stop(max(1.0, until - time.monotonic()))
+        await self.settlements.drain(max(2.0, until - time.monotonic()))
         await self.identity.close()
         await self.callers.close()
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("dac.gateway.settlement")
 FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 5.0
+GIVE_UP_AFTER = 10
+"""A fault of DAC's own that comes again and again will not go away; the sweeper resolves the reservation."""
 _FINAL = frozenset(
     {
         Reason.RESERVATION_INVALID,
@@ -62,7 +64,7 @@ class Settlements:
         await self._settle(message, caller)
 
     async def _settle(self, message: CommitRequest | ReleaseRequest, caller: Caller) -> None:
-        wait_s, span_id = FIRST_WAIT_S, calls.current().span_id
+        wait_s, span_id, broken = FIRST_WAIT_S, calls.current().span_id, 0
         while True:
             deadline = time.monotonic() + self._timeout_s
             record = message.record
@@ -78,6 +80,11 @@ class Settlements:
                     _log.error("the record of request %s was refused: %s", record.request_id, error.message)
                     return
                 _log.warning("storing the record of request %s: %s; trying again", record.request_id, error.message)
+            except Exception:
+                _log.exception("storing the record of request %s failed inside", record.request_id)
+                broken += 1
+                if broken == GIVE_UP_AFTER:
+                    return
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, LONGEST_WAIT_S)
 
@@ -88,4 +95,7 @@ class Settlements:
             for task in left:
                 task.cancel()
             if left:
-                _log.error("%d request records were not stored in time; the sweeper will resolve them", len(left))
+                _log.error(
+                    "%d request records were not stored in time; budget's sweeper resolves those with a reservation",
+                    len(left),
+                )

@@ -6,13 +6,14 @@ integers as strings, enums by name. Server streams become server-sent events.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import difflib
 import importlib
 import pathlib
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 import grpc.aio
@@ -26,12 +27,16 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 import dac
+from mesh.call import has_scope
 from mesh.errors import MeshError, Reason, invalid
+from mesh.permissions import permission_of
 from mesh.transport import reading
-from services.gateway.callers import Callers
+from services.gateway.callers import Caller, Callers
 from services.gateway.failures import error_event
 
 TIMEOUT_S = 30.0
+CHECK_AGAIN_S = 30.0
+"""How often an open stream's key is checked: it ends within a minute of a revocation."""
 _VERBS = ("get", "put", "post", "delete", "patch")
 _PARAMETER = re.compile(r"\{([a-z_]+)(?:=([^}]*))?\}")
 _UNKNOWN = re.compile(r'Message type "([^"]+)" has no field named "([^"]*)"')
@@ -102,15 +107,22 @@ def bindings() -> list[Binding]:
     return sorted(found, key=lambda binding: (len(binding.parameters), binding.template, binding.verb))
 
 
-def routes(found: Sequence[Binding], channel_to: Callable[[str], grpc.aio.Channel], callers: Callers) -> list[Route]:
-    """A Starlette route for every binding."""
-    return [
-        Route(binding.route_path, _endpoint(binding, channel_to(binding.service), callers), methods=[binding.verb])
-        for binding in found
-    ]
+def routes(
+    found: Sequence[Binding],
+    channel_to: Callable[[str], grpc.aio.Channel],
+    callers: Callers,
+    stopping: asyncio.Event,
+) -> list[Route]:
+    """A Starlette route for every binding. Endless streams end when `stopping` is set."""
+
+    def route(binding: Binding) -> Route:
+        endpoint = _endpoint(binding, channel_to(binding.service), callers, stopping)
+        return Route(binding.route_path, endpoint, methods=[binding.verb])
+
+    return [route(binding) for binding in found]
 
 
-def _endpoint(binding: Binding, channel: grpc.aio.Channel, callers: Callers) -> Any:
+def _endpoint(binding: Binding, channel: grpc.aio.Channel, callers: Callers, stopping: asyncio.Event) -> Any:
     make: Any = channel.unary_stream if binding.method.server_streaming else channel.unary_unary
     call = make(
         binding.rpc,
@@ -121,27 +133,62 @@ def _endpoint(binding: Binding, channel: grpc.aio.Channel, callers: Callers) -> 
     async def endpoint(request: Request) -> Response:
         exchange = request.scope["state"]["exchange"]
         exchange.route = binding.template
-        caller = await callers.authenticate_header(request.headers.get("authorization", ""))
+        authorization = request.headers.get("authorization", "")
+        caller = await callers.authenticate_header(authorization)
         exchange.identify(caller, TIMEOUT_S)
         message = await read_message(binding, request)
         if binding.method.server_streaming:
+            _require(binding, caller)
             exchange.call.deadline = None
-            return StreamingResponse(_events(call(message)), media_type="text/event-stream")
+            events = _events(call(message), lambda: callers.authenticate_header(authorization), stopping)
+            return StreamingResponse(events, media_type="text/event-stream")
         answer = await call(message, timeout=max(0.1, exchange.call.deadline - time.monotonic()))
         return Response(to_json(answer), media_type="application/json")
 
     return endpoint
 
 
-async def _events(stream: Any) -> AsyncIterator[bytes]:
+def _require(binding: Binding, caller: Caller) -> None:
+    """Refuses before a stream's headers are sent what the service would refuse in the stream."""
+    scope = permission_of(binding.rpc)
+    if isinstance(scope, str) and scope and not has_scope(caller.principal, scope):
+        raise MeshError(Reason.PERMISSION_DENIED, f'This needs a key with scope "{scope}".', metadata={"scope": scope})
+
+
+async def _events(
+    stream: Any, check_again: Callable[[], Awaitable[Caller]], stopping: asyncio.Event
+) -> AsyncIterator[bytes]:
+    """A stream's messages as events, while its key is good and DAC is not stopping."""
+    stop = asyncio.ensure_future(stopping.wait())
+    following: asyncio.Future[Message] | None = None
     try:
         # Says at once that the stream is open: a comment, which readers of events skip.
         yield b": open\n\n"
         async with reading(stream) as messages:
-            async for message in messages:
-                yield b"data: " + to_json(message, indent=None) + b"\n\n"
+            reader = messages.__aiter__()
+            while not stop.done():
+                following = following or asyncio.ensure_future(anext(reader))
+                await asyncio.wait({following, stop}, timeout=CHECK_AGAIN_S, return_when=asyncio.FIRST_COMPLETED)
+                if following.done():
+                    message, following = following.result(), None
+                    yield b"data: " + to_json(message, indent=None) + b"\n\n"
+                else:
+                    await check_again()
+            await _give_up(following)
+    except StopAsyncIteration:
+        return
     except MeshError as error:
         yield error_event(error)
+    finally:
+        stop.cancel()
+        await _give_up(following)
+
+
+async def _give_up(following: asyncio.Future[Message] | None) -> None:
+    """Stops waiting for a message, and for the wait to have stopped."""
+    if following is not None and not following.done():
+        following.cancel()
+        await asyncio.wait({following})
 
 
 async def read_message(binding: Binding, request: Request) -> Message:
@@ -224,8 +271,3 @@ def to_json(message: Message, indent: int | None = None) -> bytes:
     )
     encoded = msgspec.json.encode(document)
     return encoded if indent is None else msgspec.json.format(encoded, indent=indent)
-
-
-def no_such_method(path: str) -> MeshError:
-    """UNIMPLEMENTED for a gRPC path that is not public."""
-    return MeshError(Reason.UNIMPLEMENTED, f"There is no public method {path} here. The public ones are at /docs.")

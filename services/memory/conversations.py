@@ -19,6 +19,8 @@ MAX_REQUEST_ID_CHARS = 128
 MAX_TITLE_CHARS = 512
 DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 1000
+APPENDED_FROM = 1_000_000
+"""The first ordinal of appended messages: an answer is never taken for a message of the turn that it answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ class Conversations:
     async def append(self, org_id: str, thread_id: str, request_id: str, messages: Sequence[NewMessage]) -> list[str]:
         """Saves messages, once per request; their ids. Raises NOT_FOUND."""
         _checked_thread_id(thread_id)
-        drafts = self._drafts(request_id, messages)
+        drafts = self._drafts(request_id, messages, first_ordinal=APPENDED_FROM)
         ids = await self._store.append(org_id, thread_id, request_id, drafts, self._clock())
         if ids is None:
             raise errors.thread_not_found(thread_id)
@@ -102,31 +104,31 @@ class Conversations:
         max_tokens: int,
         max_messages: int,
     ) -> tuple[list[Message], int]:
-        """Saves the turn and gives the window of earlier messages with its tokens."""
+        """Saves the turn and gives the window of earlier messages with its tokens. Without messages it only reads."""
         _checked_thread_id(thread_id)
         if max_tokens < 0 or max_messages < 0:
             raise errors.invalid("max_tokens", "limits of the window must not be negative; 0 means the default")
         limit = min(max_messages or self._config.window_max_messages, self._config.window_scan_messages)
-        earlier = await self._store.open_turn(
-            org_id,
-            thread_id,
-            request_id,
-            self._drafts(request_id, messages),
-            self._clock(),
-            limit=limit,
-            max_tokens=max_tokens,
-        )
+        drafts = self._drafts(request_id, messages)
+        if drafts:
+            earlier = await self._store.open_turn(
+                org_id, thread_id, request_id, drafts, self._clock(), limit=limit, max_tokens=max_tokens
+            )
+        else:
+            earlier = await self._store.read_window(org_id, thread_id, request_id, limit=limit, max_tokens=max_tokens)
         window = choose(earlier, max_tokens=max_tokens, max_messages=limit)
         return window, sum(map(cost_tokens, window))
 
-    def _drafts(self, request_id: str, messages: Sequence[NewMessage]) -> list[Draft]:
+    def _drafts(self, request_id: str, messages: Sequence[NewMessage], *, first_ordinal: int = 0) -> list[Draft]:
         if len(request_id) > MAX_REQUEST_ID_CHARS or not request_id.isprintable():
             raise errors.invalid("request_id", f"must be at most {MAX_REQUEST_ID_CHARS} printable characters")
-        return [self._draft(message, ordinal) for ordinal, message in enumerate(messages)]
+        if len(messages) > APPENDED_FROM:
+            raise errors.invalid("messages", f"has {len(messages)}, at most {APPENDED_FROM} are saved at once")
+        return [self._draft(message, index, first_ordinal + index) for index, message in enumerate(messages)]
 
-    def _draft(self, message: NewMessage, ordinal: int) -> Draft:
+    def _draft(self, message: NewMessage, index: int, ordinal: int) -> Draft:
         if message.role not in ROLES:
-            raise errors.invalid(f"messages[{ordinal}].role", f'"{message.role[:32]}" is none of {", ".join(ROLES)}')
+            raise errors.invalid(f"messages[{index}].role", f'"{message.role[:32]}" is none of {", ".join(ROLES)}')
         text_bytes, json_bytes = len(message.text.encode()), len(message.openai_json.encode())
         size_bytes = text_bytes + json_bytes
         if size_bytes > self._config.max_message_bytes:
@@ -171,11 +173,12 @@ def _read_thread_token(token: str) -> tuple[dt.datetime, str] | None:
     try:
         created, _, thread_id = base64.urlsafe_b64decode(token.encode()).decode().partition(" ")
         moment = dt.datetime.fromisoformat(created)
-    except ValueError:
+        if moment.tzinfo is None or "\x00" in thread_id:
+            raise _bad_token()
+        # A moment may lie outside of what UTC can say.
+        return moment.astimezone(dt.UTC), thread_id
+    except (ValueError, OverflowError):
         raise _bad_token() from None
-    if moment.tzinfo is None or "\x00" in thread_id:
-        raise _bad_token()
-    return moment, thread_id
 
 
 def _read_position_token(token: str) -> int:

@@ -79,6 +79,11 @@ class ThreadStore(Protocol):
     ) -> list[Message]:
         """Saves the turn, making the thread when needed, and reads the newest messages before it, oldest first."""
 
+    async def read_window(
+        self, org_id: str, thread_id: str, request_id: str, *, limit: int, max_tokens: int
+    ) -> list[Message]:
+        """The newest messages before the request, oldest first; writes nothing, none without such a thread."""
+
 
 class CacheStore(Protocol):
     """Cached answers."""
@@ -108,6 +113,10 @@ _LIST_MESSAGES = """SELECT message_id, thread_id, role, text, openai_json, token
     position, created_at FROM messages
     WHERE org_id = $1 AND thread_id = $2 AND position > $3 ORDER BY position LIMIT $4"""
 _LOCK_THREAD = "SELECT next_position FROM threads WHERE org_id = $1 AND thread_id = $2 FOR UPDATE"
+_END_OF_WINDOW = """SELECT least(next_position, (
+        SELECT min(position) FROM messages
+        WHERE org_id = $1 AND thread_id = $2 AND request_id = $3 AND request_id <> ''))
+    FROM threads WHERE org_id = $1 AND thread_id = $2"""
 _SAVED_BEFORE = (
     "SELECT role, ordinal, message_id, position FROM messages "
     "WHERE org_id = $1 AND thread_id = $2 AND request_id = $3 AND request_id <> ''"
@@ -202,10 +211,21 @@ class PostgresThreadStore:
                 await connection.execute(_INSERT_THREAD, org_id, thread_id, "", now)
                 saved = await _save(connection, org_id, thread_id, request_id, drafts, now)
             assert saved is not None
-            rows = await connection.fetch(
-                _WINDOW, org_id, thread_id, saved.first_position, limit, max_tokens, MESSAGE_OVERHEAD_TOKENS
-            )
-        return [_message(row) for row in rows]
+            return await _window(connection, org_id, thread_id, saved.first_position, limit, max_tokens)
+
+    async def read_window(
+        self, org_id: str, thread_id: str, request_id: str, *, limit: int, max_tokens: int
+    ) -> list[Message]:
+        """See ThreadStore."""
+        async with self._database.transaction(org_id) as connection:
+            end = await connection.fetchval(_END_OF_WINDOW, org_id, thread_id, request_id)
+            return [] if end is None else await _window(connection, org_id, thread_id, end, limit, max_tokens)
+
+
+async def _window(connection: Any, org_id: str, thread_id: str, end: int, limit: int, max_tokens: int) -> list[Message]:
+    """The newest messages before a position, oldest first."""
+    rows = await connection.fetch(_WINDOW, org_id, thread_id, end, limit, max_tokens, MESSAGE_OVERHEAD_TOKENS)
+    return [_message(row) for row in rows]
 
 
 async def _save(

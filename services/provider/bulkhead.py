@@ -47,7 +47,9 @@ class Bulkhead:
                 # The place was handed over in the very moment of giving up.
                 self._give_back()
             else:
-                self._waiting.remove(turn)
+                # One that was given up may already have been passed over by _give_back.
+                with contextlib.suppress(ValueError):
+                    self._waiting.remove(turn)
             if isinstance(error, TimeoutError):
                 raise busy(self._provider) from None
             raise

@@ -47,7 +47,7 @@ class Endpoint:
         limits: Limits,
         bulkhead: Bulkhead,
         connector: aiohttp.BaseConnector | None = None,
-        max_answer_bytes: int = 32 << 20,
+        max_answer_bytes: int = 11 << 20,
     ) -> None:
         self.provider, self.base_url, self.limits, self.bulkhead = provider, base_url.rstrip("/"), limits, bulkhead
         self.max_answer_bytes = max_answer_bytes
@@ -191,10 +191,14 @@ class Reply:
         parts, size = [], 0
         while piece := await self.pieces(started=size > 0, short=None):
             size += len(piece)
-            if size > self._endpoint.max_answer_bytes:
-                raise garbage(self._endpoint.provider, f"it is larger than {self._endpoint.max_answer_bytes} bytes")
+            self.check_size(size)
             parts.append(piece)
         return b"".join(parts)
+
+    def check_size(self, size_bytes: int) -> None:
+        """Raises ProviderFault for an answer that is too large."""
+        if size_bytes > self._endpoint.max_answer_bytes:
+            raise garbage(self._endpoint.provider, f"it is larger than {self._endpoint.max_answer_bytes} bytes")
 
     def keep_connection(self) -> None:
         """The answer is complete: what is left of the body may be read in the background."""

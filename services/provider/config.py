@@ -15,8 +15,8 @@ class ProviderConfig:
     """How many requests may wait for a free place at one provider; more are refused as busy."""
     plain_wait_factor: float = 3.0
     """An answer that is not streamed shows nothing until it is whole: it may take first_token_timeout_s times this."""
-    max_answer_bytes: int = 33_554_432
-    """The largest answer that is not streamed."""
+    max_answer_bytes: int = 11_534_336
+    """The largest answer that is not streamed; at most 11 MiB, so that it fits one message between processes."""
     max_event_bytes: int = 1_048_576
     """The largest single stream event."""
     retry_delay_s: float = 0.2
@@ -40,3 +40,8 @@ class ProviderConfig:
         """Refuses values that cannot work."""
         if self.local_slots < 1 or self.max_waiting < 0 or self.max_event_bytes < 1024:
             raise ValueError("local_slots must be at least 1, max_waiting at least 0, max_event_bytes at least 1024")
+        if not 0 < self.max_answer_bytes <= 11 << 20:
+            raise ValueError(
+                f"max_answer_bytes is {self.max_answer_bytes}: set it between 1 and 11534336 (11 MiB), "
+                "because services take no message over 12 MiB"
+            )

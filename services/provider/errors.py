@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from mesh.errors import MeshError, Reason
+from mesh.sse import EventTooLarge
 
 MAX_ERROR_BODY_BYTES = 16 * 1024
 MAX_MESSAGE = 500
@@ -140,7 +141,9 @@ def reading(provider: str) -> Iterator[None]:
     """Around code that reads an answer: JSON of an unexpected shape is the provider's failure, not DAC's."""
     try:
         yield
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except EventTooLarge as error:
+        raise garbage(provider, str(error)) from None
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise garbage(provider, f"its shape is not the dialect's ({type(error).__name__})") from None
 
 

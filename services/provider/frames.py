@@ -12,18 +12,7 @@ async def coalesce(
 ) -> AsyncGenerator[Event, None]:
     """The same events with neighbouring Frames joined: at most `interval_s` late, at most about `max_bytes` large."""
     loop = asyncio.get_running_loop()
-    queue: asyncio.Queue[Event | BaseException | None] = asyncio.Queue(maxsize=64)
-
-    async def read() -> None:
-        try:
-            async with aclosing(events):
-                async for event in events:
-                    await queue.put(event)
-            await queue.put(None)
-        except Exception as error:
-            await queue.put(error)
-
-    reader = asyncio.create_task(read())
+    ahead = _Ahead(events)
     held: list[Frames] = []
     size = 0
     due: float | None = None
@@ -32,7 +21,7 @@ async def coalesce(
         while True:
             try:
                 async with asyncio.timeout_at(due):
-                    event = await queue.get()
+                    event = await ahead.queue.get()
             except TimeoutError:
                 yield _joined(held)
                 held, size, due = [], 0, None
@@ -55,8 +44,36 @@ async def coalesce(
             first = first and not isinstance(event, Frames)
             yield event
     finally:
-        reader.cancel()
-        await asyncio.gather(reader, return_exceptions=True)
+        await ahead.close()
+
+
+class _Ahead:
+    """Reads ahead in a task of its own, a bounded way."""
+
+    def __init__(self, events: AsyncGenerator[Event, None]) -> None:
+        self.queue: asyncio.Queue[Event | BaseException | None] = asyncio.Queue(maxsize=64)
+        self._leaving = False
+        self._task = asyncio.create_task(self._read(events), name="frames-ahead")
+
+    async def close(self) -> None:
+        """Nobody takes from the queue any more."""
+        self._leaving = True
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _read(self, events: AsyncGenerator[Event, None]) -> None:
+        try:
+            async with aclosing(events):
+                async for event in events:
+                    await self.queue.put(event)
+            await self.queue.put(None)
+        except asyncio.CancelledError as error:
+            # By somebody else than whoever takes from the queue: that one must not wait for ever.
+            if not self._leaving:
+                await self.queue.put(error)
+            raise
+        except Exception as error:
+            await self.queue.put(error)
 
 
 def _joined(held: list[Frames]) -> Frames:

@@ -8,14 +8,14 @@ import dataclasses
 import random
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Protocol
 
+from mesh import sse
 from mesh.call import current
 from mesh.errors import Reason
 from mesh.telemetry import attempting
-from services.provider import sse
-from services.provider.adapters import Exchange
+from services.provider.adapters import Exchange, Outgoing
 from services.provider.calls import Endpoint, Limits, Reply, posting
 from services.provider.config import ProviderConfig
 from services.provider.errors import ProviderFault, garbage, reading
@@ -26,6 +26,10 @@ AFTER_FINISH_S = 3.0
 """How long usage and the end mark may take after the finish reason."""
 MAX_HELD_BYTES = 1 << 20
 """How much of a stream may come before its first token."""
+NOT_FAILING = frozenset(
+    {Reason.PROVIDER_REFUSED, Reason.CONTEXT_TOO_LONG, Reason.INVALID_REQUEST, Reason.PROVIDER_BUSY}
+)
+"""Reasons that say nothing about the model's health: the caller's faults, and DAC's own full waiting line."""
 
 
 class Line(Protocol):
@@ -72,15 +76,19 @@ class Generator:
             for turn in range(2):
                 attempt = Attempt(self._new_id(), candidate.provider, candidate.model, self._now())
                 attempts.append(attempt)
-                yield Started(attempt.attempt_id, candidate.model, candidate.provider)
                 run = _Run(self, ask, candidate, attempt)
                 with attempting(attempt, candidate.upstream_name, current()) as watched:
                     try:
-                        # Closed by hand: a caller that leaves must close the socket now, not when garbage is collected.
-                        async with aclosing(run.frames(total_left_s=self._left(ask, started))) as stream:
-                            async for frames in stream:
-                                watched.saw(frames.data)
-                                yield frames
+                        await run.prepare(self._left(ask, started))
+                        async with run.place():
+                            # Not before: whoever sees an attempt begin may be charged for its input.
+                            yield Started(attempt.attempt_id, candidate.model, candidate.provider)
+                            # Closed by hand: a caller that leaves must close the socket now, not when garbage is
+                            # collected.
+                            async with aclosing(run.frames()) as stream:
+                                async for frames in stream:
+                                    watched.saw(frames.data)
+                                    yield frames
                     except ProviderFault as fault:
                         self._note(run, fault)
                         faults.append(fault)
@@ -139,7 +147,7 @@ class Generator:
             result = run.exchange.result(need_text=False)
             attempt.usage, attempt.usage_source = result.usage, result.usage_source
             attempt.finish_reason, attempt.status_code = result.finish_reason, 200
-        if fault.reason not in (Reason.PROVIDER_REFUSED, Reason.CONTEXT_TOO_LONG, Reason.INVALID_REQUEST):
+        if fault.reason not in NOT_FAILING:
             self.health.failed(run.candidate.provider, run.candidate.upstream_name)
 
     def limits(self, endpoint: Endpoint, asked: Deadlines, total_left_s: float, *, stream: bool) -> Limits:
@@ -175,6 +183,10 @@ class _Run:
     """One attempt while it runs."""
 
     exchange: Exchange
+    _endpoint: Endpoint
+    _outgoing: Outgoing
+    _limits: Limits
+    _begun: float
 
     def __init__(self, generator: Generator, ask: Ask, candidate: Candidate, attempt: Attempt) -> None:
         self._generator, self._ask = generator, ask
@@ -182,34 +194,43 @@ class _Run:
         self.sent = False
         """Frames were handed to the caller: no way back."""
 
-    async def frames(self, *, total_left_s: float) -> AsyncGenerator[Frames, None]:
-        """The answer's frames. Raises ProviderFault."""
+    async def prepare(self, total_left_s: float) -> None:
+        """Makes the request and waits until the provider can be asked. Raises ProviderFault."""
         ask, generator = self._ask, self._generator
         line = generator.find(self.candidate.provider)
         self.exchange = line.exchange(ask, self.candidate)
-        outgoing = self.exchange.outgoing()
-        limits = generator.limits(line.endpoint, ask.deadlines, total_left_s, stream=ask.stream)
-        begun = generator.clock()
-        await line.ready(min(limits.first_token_s, limits.total_s))
-        async with line.endpoint.bulkhead.place(limits.first_token_s):
-            waited = generator.clock() - begun
-            limits = dataclasses.replace(limits, total_s=max(0.0, limits.total_s - waited))
-            async with posting(line.endpoint, outgoing, limits, stream=ask.stream) as reply:
-                if not ask.stream:
-                    raw = await reply.whole()
-                    with reading(self.candidate.provider):
-                        body = self.exchange.plain(raw)
-                    self._first(begun)
-                    yield Frames(body, 1)
-                    return
-                async with aclosing(self._stream(reply, begun)) as stream:
-                    async for frames in stream:
-                        yield frames
+        self._endpoint, self._outgoing = line.endpoint, self.exchange.outgoing()
+        self._limits = generator.limits(line.endpoint, ask.deadlines, total_left_s, stream=ask.stream)
+        self._begun = generator.clock()
+        await line.ready(min(self._limits.first_token_s, self._limits.total_s))
+
+    def place(self) -> AbstractAsyncContextManager[None]:
+        """Holds a place at the provider. Raises ProviderFault."""
+        return self._endpoint.bulkhead.place(min(self._limits.first_token_s, self._limits.total_s))
+
+    async def frames(self) -> AsyncGenerator[Frames, None]:
+        """Sends the request; the answer's frames. Raises ProviderFault."""
+        begun, stream_asked = self._begun, self._ask.stream
+        waited = self._generator.clock() - begun
+        limits = dataclasses.replace(self._limits, total_s=max(0.0, self._limits.total_s - waited))
+        async with posting(self._endpoint, self._outgoing, limits, stream=stream_asked) as reply:
+            if not stream_asked:
+                raw = await reply.whole()
+                with reading(self.candidate.provider):
+                    body = self.exchange.plain(raw)
+                # Again: a translation may be larger than what it was made of.
+                reply.check_size(len(body))
+                self._first(begun)
+                yield Frames(body, 1)
+                return
+            async with aclosing(self._stream(reply, begun)) as stream:
+                async for frames in stream:
+                    yield frames
 
     async def _stream(self, reply: Reply, begun: float) -> AsyncGenerator[Frames, None]:
         """One Frames per network read, held back until the first token."""
         exchange, provider = self.exchange, self.candidate.provider
-        splitter = sse.Splitter(provider, self._generator.max_event_bytes)
+        splitter = sse.Splitter(self._generator.max_event_bytes)
         held: list[bytes] = []
         held_bytes = 0
         while True:

@@ -102,7 +102,7 @@ class Registry:
         self._changed = asyncio.Condition()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._retired: set[Endpoint] = set()
+        self._retired: dict[Endpoint, asyncio.Task[None]] = {}
         self._generation = 0
 
     async def start(self) -> None:
@@ -123,7 +123,11 @@ class Registry:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        for endpoint in [*(line.endpoint for line in self._lines.values()), *self._retired]:
+        retired = dict(self._retired)
+        for task in retired.values():
+            task.cancel()
+        await asyncio.gather(*retired.values(), return_exceptions=True)
+        for endpoint in [*(line.endpoint for line in self._lines.values()), *retired]:
             await endpoint.close()
         if self._local is not None:
             await self._local.close()
@@ -194,14 +198,15 @@ class Registry:
 
     def _retire(self, endpoint: Endpoint) -> None:
         """Running answers may end; then the connections are dropped."""
-        self._retired.add(endpoint)
 
         async def end() -> None:
-            self._retired.discard(endpoint)
+            await asyncio.sleep(endpoint.limits.total_s)
             await endpoint.close()
 
-        loop = asyncio.get_running_loop()
-        loop.call_later(endpoint.limits.total_s, lambda: loop.create_task(end()))
+        task = asyncio.create_task(end(), name=f"retire-{endpoint.provider}")
+        # The loop itself would let a task that nobody holds be collected.
+        self._retired[endpoint] = task
+        task.add_done_callback(lambda _: self._retired.pop(endpoint, None))
 
     def _of_entry(self, entry: ProviderEntry) -> Provider:
         hint = hint_of(entry.api_key.reveal()) if entry.api_key is not None else ""

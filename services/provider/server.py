@@ -163,7 +163,7 @@ def _describer(actor: principal_pb2.Principal) -> Describe:
         record = record_pb2.AdminRecord(
             record_id=uuid7(),
             org_id=actor.org_id,
-            actor=f"key:{actor.key_id}" if actor.key_id else f"user:{actor.user_id}",
+            actor=f"key:{actor.key_id}" if actor.key_id else "operator",
             action=action,
             target=f"provider:{changed.entry.provider if changed else ''}",
             before_json=_public(before),

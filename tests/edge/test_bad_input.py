@@ -112,7 +112,8 @@ def test_a_known_model_without_a_provider_says_how_to_add_it(dac):
 
 def test_a_get_is_told_to_post(dac):
     answer = dac.get("/v1/chat/completions")
-    assert answer.status_code == 404 and "POST" in answer.json()["error"]["message"]
+    assert answer.status_code == 405 and answer.headers["allow"].startswith("POST")
+    assert "POST" in answer.json()["error"]["message"]
 
 
 def test_an_unknown_path_points_to_the_docs(dac):
@@ -141,3 +142,42 @@ def test_secure_headers_are_on_every_answer(dac):
     for answer in (post(dac, GOOD), post(dac, b""), dac.get("/health"), dac.get("/docs")):
         assert answer.headers["x-content-type-options"] == "nosniff" and answer.headers["x-frame-options"] == "DENY"
         assert answer.headers["x-request-id"]
+
+
+def test_endless_headers_are_refused(dac):
+    import socket
+
+    host, port = dac.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as client:
+        client.sendall(b"GET /live HTTP/1.1\r\nhost: x\r\nx-long: ")
+        answer = b""
+        try:
+            for _ in range(64):
+                client.sendall(b"a" * 65536)
+            answer = client.recv(1000)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+    assert answer == b"" or b" 431 " in answer
+    assert dac.get("/live").status_code == 200
+
+
+def test_a_nul_in_a_model_name_is_refused_and_audit_goes_on(dac):
+    assert post(dac, {**GOOD, "model": "a\u0000b"}).status_code == 400
+    assert dac.get("/v1/requests?model=%00").status_code == 400
+    assert dac.record(post(dac, GOOD))["outcome"] == "OUTCOME_OK"
+
+
+def test_a_made_up_traceparent_is_ignored(dac):
+    assert post(dac, GOOD, traceparent="00-" + "z" * 32 + "-" + "y" * 16 + "-01").status_code == 200
+
+
+def test_with_auth_off_web_pages_cannot_call(tmp_path, upstream_process):
+    from tests.edge.conftest import make_dac
+
+    running = make_dac(tmp_path, upstream_process, "--auth=off")
+    running.start()
+    url = f"{running.url}/v1/chat/completions"
+    assert httpx.post(url, json=GOOD, timeout=20).status_code == 200
+    assert httpx.post(url, json=GOOD, headers={"origin": "https://evil.example"}).status_code == 403
+    assert httpx.post(url, json=GOOD, headers={"host": "evil.example"}).status_code == 403
+    assert running.stop() == 0

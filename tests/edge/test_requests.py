@@ -170,3 +170,102 @@ def test_health_names_every_part(dac):
     assert dac.get("/live").status_code == dac.get("/ready").status_code == 200
     assert "chat_completions_total" in dac.get("/metrics").text
     assert dac.get("/info").json()["name"] == "DAC"
+
+
+def budget_for(dac, made, limit_nano_usd):
+    """Sets a key's daily budget."""
+    level = {"kind": "KIND_KEY", "id": made["key"]["key_id"]}
+    body = {"level": level, "window": "WINDOW_DAY", "limit_nano_usd": str(limit_nano_usd)}
+    assert httpx.put(f"{dac.url}/v1/budgets", headers=dac.headers, json=body).status_code == 200
+
+
+def test_many_choices_do_not_pass_a_budget(dac, upstream_process):
+    made = make_key(dac, scopes=["chat", "read"])
+    budget_for(dac, made, 60_000)
+    refused = chat_with(dac, made["token"], n=128, max_tokens=2000)
+    assert refused.status_code == 429 and refused.json()["error"]["code"] == "insufficient_quota"
+    assert upstream_process.requests() == []
+    both = chat_with(dac, made["token"], max_tokens=1, max_completion_tokens=100_000)
+    sent = upstream_process.requests()[-1]["body"] if both.status_code == 200 else {}
+    assert sent.get("max_completion_tokens", 0) <= 100
+
+
+def test_a_refused_turn_stays_out_of_its_thread(dac):
+    thread = f"refused-{time.time_ns()}"
+    assert dac.chat(model="mock/nothing", thread_id=thread).status_code == 404
+    assert dac.get(f"/api/threads/{thread}/messages").status_code == 404
+    assert dac.chat(thread_id=thread).status_code == 200
+    saved = dac.get(f"/api/threads/{thread}/messages").json()["messages"]
+    assert [one["role"] for one in saved] == ["user", "assistant"]
+
+
+def test_an_answer_is_saved_also_behind_a_given_one_and_from_the_cache(dac):
+    thread, prompt = f"given-{time.time_ns()}", f"given {time.time_ns()}"
+    given = [{"role": "assistant", "content": "Hi"}, {"role": "user", "content": prompt}]
+    for _ in range(2):
+        assert dac.chat(thread_id=thread, messages=given).status_code == 200
+    saved = dac.get(f"/api/threads/{thread}/messages").json()["messages"]
+    assert [one["role"] for one in saved] == ["assistant", "user", "assistant"] * 2
+    once = [{"role": "user", "content": prompt}]
+    dac.chat(messages=once, enable_cache=True)
+    cached = f"cached-{time.time_ns()}"
+    assert dac.record(dac.chat(thread_id=cached, messages=once, enable_cache=True))["cache"]["status"] == "STATUS_HIT"
+    saved = dac.get(f"/api/threads/{cached}/messages").json()["messages"]
+    assert [one["role"] for one in saved] == ["user", "assistant"]
+
+
+def test_a_key_gets_no_cached_answer_of_a_model_it_may_not_use(dac):
+    prompt = [{"role": "user", "content": f"restricted {time.time_ns()}"}]
+    first = dac.chat(model="auto:quality", messages=prompt, enable_cache=True)
+    assert first.headers["x-dac-model"] == "mock/gpt-4o-mini"
+    made = make_key(dac, scopes=["chat"], models=["second/small"])
+    second = chat_with(dac, made["token"], model="auto:quality", messages=prompt, enable_cache=True)
+    assert second.headers["x-dac-model"] == "second/small"
+
+
+def test_a_restricted_administrator_makes_only_restricted_keys(dac):
+    admin = make_key(dac, scopes=["chat", "admin"], models=["second/small"])
+    theirs = {"authorization": f"Bearer {admin['token']}"}
+    refused = httpx.post(f"{dac.url}/v1/keys", headers=theirs, json={"name": "wide"})
+    assert refused.status_code == 403 and refused.json()["error"]["param"] == "models"
+    allowed = httpx.post(f"{dac.url}/v1/keys", headers=theirs, json={"name": "narrow", "models": ["second/small"]})
+    assert allowed.status_code == 200
+
+
+async def test_a_grpc_caller_whose_deadline_passes_is_charged(dac, upstream_process):
+    upstream_process.script("ok", token_delay_s=0.1)
+    async with grpc.aio.insecure_channel(dac.grpc_address) as channel:
+        stub = chat_pb2_grpc.ChatServiceStub(channel)
+        typed = chat_pb2.TypedChat(
+            model="mock/gpt-4o-mini", messages=[chat_pb2.TypedMessage(role="user", content="Hi")], stream=True
+        )
+        metadata = (("authorization", f"Bearer {dac.key}"),)
+        call = stub.Chat(chat_pb2.ChatRequest(typed=typed), metadata=metadata, timeout=1.5)
+        request_id = ""
+        with pytest.raises(grpc.aio.AioRpcError) as late:
+            async for event in call:
+                request_id = event.head.request_id or request_id
+        assert late.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    end = time.monotonic() + 10
+    while (found := dac.get(f"/v1/requests/{request_id}")).status_code != 200:
+        assert time.monotonic() < end
+    record = found.json()["request"]
+    assert int(record["cost_nano_usd"]) > 0 and record["attempts"][-1]["usage_source"] == "USAGE_SOURCE_COUNTED"
+
+
+def test_a_followed_stream_shows_new_requests(dac):
+    with httpx.stream("GET", f"{dac.url}/v1/requests:follow", headers=dac.headers, timeout=20) as followed:
+        lines = followed.iter_lines()
+        assert next(lines) == ": open"
+        answer = dac.chat()
+        for line in lines:
+            if answer.headers["x-dac-request-id"] in line:
+                break
+        else:
+            raise AssertionError("the request was not shown")
+
+
+def test_a_reader_without_scope_is_refused_before_the_stream(dac):
+    made = make_key(dac, scopes=["chat"])
+    refused = httpx.get(f"{dac.url}/v1/requests:follow", headers={"authorization": f"Bearer {made['token']}"})
+    assert refused.status_code == 403

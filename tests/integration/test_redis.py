@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from mesh.embedded import EmbeddedValkey
+from mesh.embedded_valkey import EmbeddedValkey
 from mesh.ids import uuid7
 from mesh.redis import KeyValueStore, MemoryStore, RedisStore, connect
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import msgspec
 
-from services.provider import sse
+from mesh import sse
 from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, counted
 from services.provider.adapters.anthropic_request import to_messages
-from services.provider.adapters.openai import text_bytes_of
+from services.provider.adapters.openai import MAX_TOKENS, text_bytes_of
 from services.provider.errors import ProviderFault, cut, garbage, not_translatable, stream_error
 from services.provider.events import Ask, Candidate, Usage, UsageSource
 from services.provider.splice import fields_of, replace_model, splice
@@ -46,7 +46,8 @@ class _Anthropic:
 
     def _note_usage(self, raw: Any) -> None:
         if isinstance(raw, dict):
-            self._numbers.update({name: value for name, value in raw.items() if isinstance(value, int)})
+            numbers = {name: value for name, value in raw.items() if isinstance(value, int)}
+            self._numbers.update({name: max(0, value) for name, value in numbers.items() if value <= MAX_TOKENS})
 
     def _usage(self) -> Usage | None:
         numbers = self._numbers
@@ -67,7 +68,7 @@ class _Anthropic:
                 raise stream_error(self._provider, str((answer.get("error") or {}).get("type") or ""))
             for index, block in enumerate(answer["content"]):
                 if block["type"] == "text":
-                    self._text.append(block["text"])
+                    self._text.append(str(block["text"]))
                 elif block["type"] == "tool_use":
                     self._open_call(index, block, _encode(block["input"]).decode())
                 elif block["type"] == "thinking":
@@ -89,7 +90,7 @@ class _Anthropic:
         """Takes in one stream event; None for one that cannot be read. Raises ProviderFault for an error event."""
         try:
             data = _decode(sse.data_of(event) or b"null")
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (ValueError, RecursionError):
             return None
         if not isinstance(data, dict):
             return None
@@ -115,7 +116,7 @@ class _Anthropic:
     def _read_delta(self, data: dict[str, Any]) -> None:
         delta = data.get("delta") or {}
         self.first = True
-        piece = delta.get("text") or delta.get("partial_json") or ""
+        piece = str(delta.get("text") or delta.get("partial_json") or "")
         self._thinking_bytes += len(delta.get("thinking") or "")
         self._kept_bytes += len(piece)
         if self._kept_bytes > MAX_KEPT_BYTES:

@@ -6,38 +6,46 @@ from typing import Any
 
 import msgspec
 
-from services.provider import sse
+from mesh import sse
 from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, counted
 from services.provider.errors import cut, garbage, not_translatable, stream_error
 from services.provider.events import Ask, Candidate, Usage, UsageSource
 from services.provider.splice import Fields, fields_of, join, replace_model, splice
 
 OFFICIAL_HOST = "api.openai.com"
+MAX_TOKENS = 1 << 40
+"""More than any answer has: a provider that says so is not believed."""
 _TELLING = re.compile(rb'"(?:usage"\s*:\s*\{|finish_reason"\s*:\s*"|error"\s*:\s*[{"])')
 _RAW = msgspec.json.Decoder(msgspec.Raw)
 _encode, _decode = msgspec.json.encode, msgspec.json.decode
 
 
 def usage_of(raw: Any) -> Usage | None:
-    """OpenAI's totals as disjoint buckets; an explicit 0 is 0, a missing number is no usage."""
+    """OpenAI's totals as disjoint buckets; an explicit 0 is 0, a missing or absurd number is no usage."""
     if not isinstance(raw, dict) or not isinstance(raw.get("prompt_tokens"), int):
         return None
     prompt, completion = max(0, raw["prompt_tokens"]), max(0, raw.get("completion_tokens") or 0)
+    if max(prompt, completion) > MAX_TOKENS:
+        return None
     cached = max(0, min(prompt, (raw.get("prompt_tokens_details") or {}).get("cached_tokens") or 0))
     reasoning = max(0, min(completion, (raw.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0))
     return Usage(prompt - cached, cached, 0, completion - reasoning, reasoning)
 
 
 def text_bytes_of(body: bytes) -> int:
-    """The UTF-8 bytes of all text in a request's messages and tools."""
+    """The UTF-8 bytes of all text in a request's messages and tools. Never raises: an odd body counts whole."""
     try:
-        fields = fields_of(body)
-        total = len(bytes(fields["tools"])) if "tools" in fields else 0
-        messages = _decode(bytes(fields["messages"]))
-        if "system" in fields:
-            messages = [*messages, {"content": _decode(bytes(fields["system"]))}]
-    except (ValueError, KeyError, TypeError):
+        return _text_bytes_of(body)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return len(body)
+
+
+def _text_bytes_of(body: bytes) -> int:
+    fields = fields_of(body)
+    total = len(bytes(fields["tools"])) if "tools" in fields else 0
+    messages = _decode(bytes(fields["messages"]))
+    if "system" in fields:
+        messages = [*messages, {"content": _decode(bytes(fields["system"]))}]
     for message in messages:
         content = message.get("content") if isinstance(message, dict) else None
         parts = [content] if isinstance(content, str) else content if isinstance(content, list) else []
@@ -54,12 +62,16 @@ def cap_fields(fields: Fields, cap: int, *, official: bool) -> dict[str, bytes]:
     if cap <= 0:
         return {}
     changes: dict[str, bytes] = {}
+    said = False
+    # Every one that is there: which of two a provider heeds is not known.
     for name in ("max_tokens", "max_completion_tokens"):
         if name in fields and (asked := _decode(bytes(fields[name]))) is not None:
-            if not isinstance(asked, int) or asked > cap:
+            said = True
+            if not isinstance(asked, int) or not 1 <= asked <= cap:
                 changes[name] = str(cap).encode()
-            return changes
-    return {"max_completion_tokens" if official else "max_tokens": str(cap).encode()}
+    if not said:
+        changes["max_completion_tokens" if official else "max_tokens"] = str(cap).encode()
+    return changes
 
 
 class OpenAIExchange:
@@ -135,7 +147,7 @@ class OpenAIExchange:
             return b""
         try:
             _RAW.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (ValueError, RecursionError):
             # One broken event among good ones is left out: the caller's parser would end the stream over it.
             return b""
         if self._kept_bytes < MAX_KEPT_BYTES:
@@ -179,16 +191,17 @@ class OpenAIExchange:
 
     def result(self, *, need_text: bool) -> Result:
         """Reads the kept bytes only when the text or a count is needed."""
-        text, calls, size = "", "", 0
-        if need_text or self._usage is None:
-            text, tool_calls, extra = _gather(self._plain, self._kept)
+        text, calls = "", ""
+        if need_text:
+            text, tool_calls = _gather(self._plain, self._kept)
             calls = _encode(tool_calls).decode() if tool_calls else ""
-            size = len(text.encode()) + extra + sum(len(_encode(call["function"])) for call in tool_calls)
         if self._usage is not None:
             usage, source = self._usage, UsageSource.PROVIDER
         else:
+            said = self._kept if self._plain is None else [self._plain]
+            size = sum(sse.answer_bytes_of(sse.read_json(data)) for data in said)
             usage, source = counted(text_bytes_of(self._ask.input), size), UsageSource.COUNTED
-        return Result(usage, source, self._finish, text if need_text else "", calls if need_text else "")
+        return Result(usage, source, self._finish, text, calls)
 
 
 def _kind(error: Any) -> str:
@@ -202,22 +215,27 @@ def _try_decode(raw: bytes) -> Any:
         return None
 
 
-def _gather(plain: bytes | None, kept: list[bytes]) -> tuple[str, list[dict[str, Any]], int]:
-    """(text, tool calls, bytes of other output such as reasoning) of the first choice."""
+def _gather(plain: bytes | None, kept: list[bytes]) -> tuple[str, list[dict[str, Any]]]:
+    """(text, tool calls) of the first choice. Never raises: the answer is already with the caller."""
     if plain is not None:
         try:
             message = dict((_decode(plain)["choices"] or [{}])[0].get("message") or {})
         except (ValueError, TypeError, AttributeError):
             message = {}
-        extra = str(message.get("reasoning_content") or "")
-        calls = [call for call in message.get("tool_calls") or [] if isinstance(call, dict) and "function" in call]
-        return str(message.get("content") or message.get("refusal") or ""), calls, len(extra)
+        calls = message.get("tool_calls")
+        calls = [one for one in calls if isinstance(one, dict) and "function" in one] if isinstance(calls, list) else []
+        return str(message.get("content") or message.get("refusal") or ""), calls
     gathered = _Gathered()
     for data in kept:
-        # A chunk of an odd shape went to the caller as it came; it only cannot be counted.
-        with contextlib.suppress(AttributeError, TypeError, KeyError):
-            gathered.add(_decode(data))
-    return "".join(gathered.pieces), [gathered.calls[index] for index in sorted(gathered.calls)], gathered.extra_bytes
+        # A chunk of an odd shape went to the caller as it came; it only cannot be gathered.
+        with contextlib.suppress(AttributeError, TypeError, KeyError, ValueError, OverflowError):
+            gathered.add(sse.read_json(data))
+    return _whole("".join(gathered.pieces)), [gathered.calls[index] for index in sorted(gathered.calls)]
+
+
+def _whole(text: str) -> str:
+    """`text` with surrogates joined that two chunks share; a lone one cannot be stored."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 class _Gathered:
@@ -226,23 +244,20 @@ class _Gathered:
     def __init__(self) -> None:
         self.pieces: list[str] = []
         self.calls: dict[int, dict[str, Any]] = {}
-        self.extra_bytes = 0
 
     def add(self, chunk: dict[str, Any]) -> None:
         """Takes in one chunk."""
         for choice in chunk.get("choices") or []:
-            delta = choice.get("delta") or {}
             if choice.get("index", 0) != 0:
-                self.extra_bytes += len(_encode(delta))
                 continue
+            delta = choice.get("delta") or {}
             self.pieces.append(str(delta.get("content") or delta.get("refusal") or ""))
-            self.extra_bytes += len(str(delta.get("reasoning_content") or delta.get("reasoning") or ""))
             for call in delta.get("tool_calls") or []:
                 made = self.calls.setdefault(
                     int(call.get("index") or 0),
                     {"id": "", "type": "function", "function": {"name": "", "arguments": ""}},
                 )
-                made["id"] = str(call.get("id") or made["id"])
+                made["id"] = _whole(str(call.get("id") or made["id"]))
                 function = call.get("function") or {}
-                made["function"]["name"] += str(function.get("name") or "")
-                made["function"]["arguments"] += str(function.get("arguments") or "")
+                made["function"]["name"] += _whole(str(function.get("name") or ""))
+                made["function"]["arguments"] += _whole(str(function.get("arguments") or ""))

@@ -16,6 +16,7 @@ from mesh.ids import uuid7
 from mesh.postgres import Database
 from mesh.transport import reading
 from services.audit.server import AuditService
+from services.audit.store import PostgresAuditStore
 from services.budget.server import BudgetService
 from tests.integration.audit.conftest import MakeAudit
 from tests.integration.budget.world import as_key, as_service
@@ -149,3 +150,32 @@ async def test_append_only_is_held_against_the_owner_too(migrated: Any, org_id: 
                 await connection.execute(f"DELETE FROM audit.{table}")
     finally:
         await connection.close()
+
+
+async def test_a_nul_stops_nobodys_feed_and_is_no_filter(
+    budget: BudgetService, make_audit: MakeAudit, org_id: str
+) -> None:
+    audit = await make_audit(budget, settle_wait_s=10)
+    odd = await store(budget, uuid7(), asked_model="a\x00b")
+    last = await store(budget, org_id)
+    assert (await get(audit, org_id, last)).request_id == last, f"the feed stops at {odd}"
+    with pytest.raises(MeshError, match="GET /v1/models") as refusal:
+        await page(audit, org_id, model="\x00")
+    assert refusal.value.reason is Reason.INVALID_REQUEST
+    with pytest.raises(MeshError, match="OUTCOME_OK") as refusal:
+        await page(audit, org_id, outcome=70_000)
+    assert refusal.value.reason is Reason.INVALID_REQUEST
+    with pytest.raises(MeshError) as refusal:
+        await page(audit, org_id, started_after={"seconds": 2**62})
+    assert refusal.value.reason is Reason.INVALID_REQUEST
+
+
+async def test_whether_requests_can_be_stored_at_all_is_known(
+    budget: BudgetService, make_audit: MakeAudit, database_for: DatabaseFor, org_id: str
+) -> None:
+    audit = await make_audit(budget)
+    await audit.store.check_insert()
+    elsewhere = PostgresAuditStore(await database_for("budget"))
+    with pytest.raises(MeshError) as refusal:
+        await elsewhere.check_insert()
+    assert refusal.value.reason is Reason.INTERNAL

@@ -1,6 +1,7 @@
 """Memory against a real PostgreSQL: isolation, idempotence, windows, the cache."""
 
 import asyncio
+import base64
 import datetime as dt
 from collections.abc import Awaitable, Callable
 
@@ -84,6 +85,36 @@ async def test_a_retry_repeats_nothing(house: House, org_id: str) -> None:
     assert await house.texts(org_id) == ["a", "b", "answer"]
     thread = await house.ask(org_id, "GetThread", conversation_pb2.GetThreadRequest(thread_id="t"))
     assert thread.thread.message_count == 3  # type: ignore[attr-defined]
+
+
+async def test_an_answer_is_saved_also_when_its_turn_ends_with_an_assistants_message(house: House, org_id: str) -> None:
+    begun = conversation_pb2.Message(role="assistant", text="The answer is")
+    request = conversation_pb2.OpenTurnRequest(thread_id="t", request_id="r1", messages=[begun])
+    await house.ask(org_id, "OpenTurn", request)
+    first = await house.answer(org_id, "r1", "42")
+    assert await house.answer(org_id, "r1", "42") == first
+    assert await house.texts(org_id) == ["The answer is", "42"]
+
+
+async def test_opening_a_turn_without_messages_only_reads(house: House, org_id: str) -> None:
+    assert await house.turn(org_id, "r1") == []
+    assert await refused(house.texts(org_id)) is Reason.NOT_FOUND, "a read must not make the thread"
+    await house.turn(org_id, "r1", "hello")
+    await house.answer(org_id, "r1", "hi")
+    before = await house.ask(org_id, "GetThread", conversation_pb2.GetThreadRequest(thread_id="t"))
+    house.now += dt.timedelta(seconds=5)
+    assert await house.turn(org_id, "r2") == ["hello", "hi"]
+    assert await house.turn(org_id, "r2", max_messages=1) == ["hi"]
+    assert await house.turn(org_id, "r1") == [], "a retry's window holds neither its turn nor its answer"
+    assert await house.ask(org_id, "GetThread", conversation_pb2.GetThreadRequest(thread_id="t")) == before
+    assert await house.turn(org_id, "r2", "and you?") == ["hello", "hi"]
+
+
+async def test_a_window_is_read_while_the_thread_is_locked(house: House, org_id: str) -> None:
+    await house.turn(org_id, "r1", "hello")
+    async with house.database.transaction(org_id) as connection:
+        await connection.execute("SELECT FROM threads WHERE thread_id = 't' FOR UPDATE")
+        assert await asyncio.wait_for(house.turn(org_id, "r2"), 5) == ["hello"]
 
 
 async def test_concurrent_turns_lose_and_double_nothing(house: House, org_id: str) -> None:
@@ -176,6 +207,16 @@ async def test_odd_messages(house: House, org_id: str) -> None:
     assert await house.texts(org_id) == ["nul \ufffd inside"]
     odd = conversation_pb2.OpenTurnRequest(thread_id="t", messages=[conversation_pb2.Message(role="robot")])
     assert await refused(house.ask(org_id, "OpenTurn", odd)) is Reason.INVALID_REQUEST
+    named = conversation_pb2.Message(role="user", text="x", model="m\x00", openai_json='{"a":"\x00"}')
+    await house.ask(org_id, "AppendMessages", conversation_pb2.AppendMessagesRequest(thread_id="t", messages=[named]))
+    titled = conversation_pb2.CreateThreadRequest(thread_id="titled", title="a\x00b")
+    assert (await house.ask(org_id, "CreateThread", titled)).thread.title == "a\ufffdb"  # type: ignore[attr-defined]
+    nul_request = conversation_pb2.OpenTurnRequest(thread_id="t", request_id="r\x00")
+    assert await refused(house.ask(org_id, "OpenTurn", nul_request)) is Reason.INVALID_REQUEST
+    for moment in ("2026-01-01T00:00:00+00:00 a\x00b", "0001-01-01T00:00:00+23:59 t"):
+        token = base64.urlsafe_b64encode(moment.encode()).decode()
+        threads = conversation_pb2.ListThreadsRequest(page_token=token)
+        assert await refused(house.ask(org_id, "ListThreads", threads)) is Reason.INVALID_REQUEST
     for thread_id in ("", "x" * 129, "a\x00b"):
         request = conversation_pb2.OpenTurnRequest(thread_id=thread_id)
         assert await refused(house.ask(org_id, "OpenTurn", request)) is Reason.INVALID_REQUEST

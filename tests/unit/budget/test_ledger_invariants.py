@@ -50,6 +50,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.now = START
         self.numbers = itertools.count(1)
         self.first: dict[str, Settlement] = {}
+        self.only_records = 0
 
     def _reserve(self, request_id: str, key: str, tokens: int, output: int, body: bytes) -> object:
         levels = (ORG_LEVEL, Level(ORG, 5, key))
@@ -94,6 +95,19 @@ class LedgerMachine(RuleBasedStateMachine):
         assert decision.cost_nano_usd == known.cost_nano_usd, "I4: the first outcome stands"
         assert decision.is_repeat == (decision is not known)
 
+    @rule(held=requests, used=st.booleans())
+    def store_a_record_without_the_reservation(self, held: Reservation, used: bool) -> None:
+        was_open = held.state is State.OPEN
+        attempts = (Attempt("a", "p", "m", Usage(input=1), True),) if used else ()
+        decision = apply(self.book, Resolve(ORG, held.request_id, "", State.COMMITTED, self.now, attempts))
+        assert isinstance(decision, Settlement)
+        if was_open and not used:
+            assert held.state is State.RELEASED and decision.cost_nano_usd == 0
+            self.first[held.reservation_id] = decision
+        else:
+            assert (held.state is State.OPEN) == was_open
+            self.only_records += 1
+
     @rule(held=consumes(requests))
     def resolve_under_a_wrong_request(self, held: Reservation) -> None:
         decision = apply(self.book, Resolve(ORG, "q-other", held.reservation_id, State.COMMITTED, self.now))
@@ -134,7 +148,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if not hasattr(self, "book"):
             return
         resolved = [held.reservation_id for held in self.book.resolved]
-        assert len(resolved) == len(set(resolved)) == len(self.book.records), "I4"
+        assert len(resolved) == len(set(resolved)) == len(self.book.records) - self.only_records, "I4"
         known = {held.reservation_id for held in self.book.reservations.values()}
         assert all(entry.reservation_id in known for entry in self.book.entries), "I8"
         keys = [(e.reservation_id, e.attempt_id, e.kind) for e in self.book.entries]

@@ -172,7 +172,7 @@ def test_the_order_of_fields_does_not_change_the_fingerprint():
         (body_of(messages=[{"role": "user", "content": 7}]), "messages[0].content", "int"),
         (body_of(temperature=3), "temperature", "between 0 and 2"),
         (body_of(n=0), "n", "between 1 and 128"),
-        (body_of(max_tokens=0), "max_tokens", "1 or more"),
+        (body_of(max_tokens=0), "max_tokens", "between 1 and"),
         (body_of(stream_options={}), "stream_options", '"stream": true'),
         (body_of(thread_id="x" * 129), "thread_id", "128"),
         (body_of(enable_cache="yes"), "enable_cache", "bool"),
@@ -190,21 +190,19 @@ def test_depth_is_counted_outside_strings(depth):
     if depth + 1 <= 64:
         wire.parse_chat(raw)
     else:
-        assert f"{depth + 1} levels" in refusal(raw).message
+        assert "more than 64 levels" in refusal(raw).message
 
 
 def test_wide_bodies_are_not_deep():
     wire.parse_chat(body_of(stop=[[]] * 500, messages=PLAIN["messages"] * 500))
 
 
-@pytest.mark.xfail(strict=True, reason="check_depth starts anew at every quote of an unterminated string")
 def test_an_unterminated_string_is_refused_in_linear_time():
     started = time.process_time()
     refusal(b"[" * 65 + b'"' + b'\\"' * 8_000)
     assert time.process_time() - started < 0.2
 
 
-@pytest.mark.xfail(strict=True, reason="parse_chat takes numbers over 63 bits, which fail later as INTERNAL")
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
 def test_a_number_that_no_message_can_carry_is_refused(name):
     assert refusal(body_of(**{name: 2**63})).metadata["field"] == name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import json
 import re
@@ -77,7 +78,7 @@ async def edge():
     table.interceptors = server_interceptors(Verifier(nobody))
     callers = Callers(None, Signer("gateway", bytes(range(32))), Keyring(bytes(32)))
     callers.set_operator(TOKEN, uuid7())
-    routes = transcoder.routes(BINDINGS, lambda _: LocalChannel(table), callers)
+    routes = transcoder.routes(BINDINGS, lambda _: LocalChannel(table), callers, asyncio.Event())
     handlers = {404: not_found, 405: not_found, MeshError: named_failure}
     app = Edge(GatewayConfig(), callers, None, Starlette(routes=routes, exception_handlers=handlers))
     headers = {"Authorization": f"Bearer {TOKEN}"}
@@ -97,7 +98,7 @@ def test_every_annotated_rpc_has_a_binding_and_a_permission():
 
 
 def test_every_binding_is_the_first_route_that_takes_its_path():
-    routes = transcoder.routes(BINDINGS, lambda _: LocalChannel(MethodTable()), None)
+    routes = transcoder.routes(BINDINGS, lambda _: LocalChannel(MethodTable()), None, asyncio.Event())
     for binding, own in zip(BINDINGS, routes, strict=True):
         path = re.sub(r"\{[^}]*\}", "verify-me", binding.template)
         scope = {"type": "http", "path": path, "root_path": "", "method": binding.verb, "headers": []}
