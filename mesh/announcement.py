@@ -51,7 +51,8 @@ def announce(launcher: "Launcher", env: Mapping[str, str]) -> None:
         say("  no provider key found: the embedded demo model answers. Add a real one: dac provider add openai")
     if gateway.auth == "off":
         say("  WARNING: auth is off: every caller on this machine is organisation `default`")
-    say(f"  DAC is ready:  {url}   docs: {url}/docs   gRPC: {gateway.grpc_host}:{gateway.grpc_port}")
+    grpc = f"{gateway.grpc_host}:{gateway.grpc_port}" if gateway.grpc_port else "off"
+    say(f"  DAC is ready:  {url}   docs: {url}/docs   gRPC: {grpc}")
     if launcher.first_key:
         say("  your API key, shown once:")
         say(f"\n    {launcher.first_key}\n")

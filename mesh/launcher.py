@@ -110,7 +110,10 @@ class Launcher:
             check_database_url(mesh.database_url)
             login = urllib.parse.urlsplit(mesh.database_url.reveal()).username
             await migrate(owner, folders, None, runtime_login=login)
-            self.say(f"✓ your PostgreSQL is migrated in {time.monotonic() - started:.1f} s")
+            self.say(
+                f"✓ your PostgreSQL is migrated in {time.monotonic() - started:.1f} s; "
+                f'"{login}" switches to the role dac_<service> at every connection'
+            )
             return
         root = self.data_dir / "postgres"
         self.say("  starting the embedded PostgreSQL …" if root.exists() else "  setting up the embedded PostgreSQL …")
@@ -211,7 +214,7 @@ async def serve(settings: Settings, targets: Sequence[str]) -> int:
         process = Process(settings, list(targets))
     except MeshError as error:
         print(f"error: {error.message}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, ConfigError) else 1
     try:
         await process.start()
         tell_ready()

@@ -254,7 +254,7 @@ async def _apply_one(connection: asyncpg.Connection, schema: str, migration: Mig
     except asyncpg.PostgresError as error:
         name = f"{schema}/{migration.version:04d}_{migration.name}.sql"
         raise _refused(f"migration {name} failed and was rolled back: {error}") from error
-    _log.info("applied migration %s/%04d_%s", schema, migration.version, migration.name)
+    _log.debug("applied migration %s/%04d_%s", schema, migration.version, migration.name)
 
 
 async def _execute(connection: asyncpg.Connection, statement: str, *values: str) -> None:
@@ -270,7 +270,8 @@ async def _attempt(connection: asyncpg.Connection, statement: str, *values: str)
         async with connection.transaction():
             await _execute(connection, statement, *values)
     except asyncpg.PostgresError as error:
-        _log.warning("left out: %s %s (%s)", statement, values, error)
+        said = str(error).splitlines()[0]
+        _log.debug("not allowed, and not needed yet: %s with %s (%s)", statement, ", ".join(values), said)
 
 
 def scram_verifier(password: str) -> str:

@@ -61,7 +61,7 @@ def from_exception(error: BaseException, where: str) -> MeshError:
     )
 
 
-def from_rpc(code: grpc.StatusCode, message: str, trailing: Any) -> MeshError:
+def from_rpc(code: grpc.StatusCode, message: str, trailing: Any, service: str = "") -> MeshError:
     """Rebuilds the failure that a status and its trailing metadata carry."""
     raw = next((value for key, value in trailing or () if key == STATUS_KEY), None)
     reason, metadata, retry_after_s = _REASON_OF_CODE.get(code, Reason.INTERNAL), {}, None
@@ -73,5 +73,5 @@ def from_rpc(code: grpc.StatusCode, message: str, trailing: Any) -> MeshError:
             elif detail.Unpack(retry):
                 retry_after_s = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
     if reason is Reason.UNAVAILABLE and raw is None:
-        message = "A part of DAC that this call needs is not reachable right now. Try again shortly."
+        message = f"DAC's {service or 'called'} service is not reachable right now. Try again shortly."
     return MeshError(reason, message, metadata=metadata, retry_after_s=retry_after_s)

@@ -94,8 +94,8 @@ def metadata_of(call: Call, extra: Any) -> list[tuple[str, str | bytes]]:
 class RemoteUnary:
     """One unary call to another process: awaitable, cancellable."""
 
-    def __init__(self, call: Any) -> None:
-        self._call = call
+    def __init__(self, call: Any, service: str) -> None:
+        self._call, self._service = call, service
 
     def __await__(self) -> Any:
         return self._wait().__await__()
@@ -105,7 +105,7 @@ class RemoteUnary:
             return await self._call
         except grpc.aio.AioRpcError as error:
             trailing = error.trailing_metadata()
-            raise RpcFailure(from_rpc(error.code(), error.details() or "", trailing), trailing) from None
+            raise RpcFailure(from_rpc(error.code(), error.details() or "", trailing, self._service), trailing) from None
         except BaseException:
             # Awaiting was given up: the server must hear of it (it does not on every path of grpc.aio).
             self._call.cancel()
@@ -118,8 +118,8 @@ class RemoteUnary:
 class RemoteStream:
     """One server stream from another process; leaving it early cancels the server side."""
 
-    def __init__(self, call: Any) -> None:
-        self._call = call
+    def __init__(self, call: Any, service: str) -> None:
+        self._call, self._service = call, service
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self._read()
@@ -133,7 +133,7 @@ class RemoteStream:
         except grpc.aio.AioRpcError as error:
             ended = True
             trailing = error.trailing_metadata()
-            raise RpcFailure(from_rpc(error.code(), error.details() or "", trailing), trailing) from None
+            raise RpcFailure(from_rpc(error.code(), error.details() or "", trailing, self._service), trailing) from None
         finally:
             if not ended:
                 self._call.cancel()
@@ -150,6 +150,7 @@ class RemoteChannel(grpc.aio.Channel):
     """A grpc.aio channel to another process that carries the current call along."""
 
     def __init__(self, target: str, service: str, *, credentials: grpc.ChannelCredentials | None = None) -> None:
+        self._service = service
         options = [
             ("grpc.max_receive_message_length", message_limit(service)),
             ("grpc.max_send_message_length", message_limit(service)),
@@ -175,7 +176,9 @@ class RemoteChannel(grpc.aio.Channel):
         def start(request: Any, *, timeout: float | None = None, metadata: Any = None, **rest: Any) -> RemoteUnary:
             call = next_call(timeout, streaming=False)
             left = max(0.0, (call.deadline or 0) - time.monotonic())
-            return RemoteUnary(multi(request, timeout=left, metadata=metadata_of(call, metadata), **rest))
+            return RemoteUnary(
+                multi(request, timeout=left, metadata=metadata_of(call, metadata), **rest), self._service
+            )
 
         return start
 
@@ -186,7 +189,9 @@ class RemoteChannel(grpc.aio.Channel):
         def start(request: Any, *, timeout: float | None = None, metadata: Any = None, **rest: Any) -> RemoteStream:
             call = next_call(timeout, streaming=True)
             left = None if call.deadline is None else max(0.0, call.deadline - time.monotonic())
-            return RemoteStream(multi(request, timeout=left, metadata=metadata_of(call, metadata), **rest))
+            return RemoteStream(
+                multi(request, timeout=left, metadata=metadata_of(call, metadata), **rest), self._service
+            )
 
         return start
 

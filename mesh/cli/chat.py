@@ -24,7 +24,7 @@ def body_of(messages: list[dict[str, str]], model: str, profile: str, thread: st
         "stream_options": {"include_usage": True, "include_dac": True},
     }
     if profile:
-        body["profile"] = profile
+        body["routing_profile"] = profile
     if thread:
         body["thread_id"] = thread
     return body

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mesh.cli.client import REFUSED, Failure
+from mesh.cli.client import USAGE, Failure
 from mesh.cli.output import AsJson, command, note, print_json
 
 app = typer.Typer(help="The configuration: check, show, docs.", no_args_is_help=True)
@@ -46,7 +46,7 @@ def check(config: Config = None, as_json: AsJson = False) -> None:
         if not as_json:
             raise Failure(error.message) from None
         print_json({"valid": False, "error": error.message})
-        raise typer.Exit(REFUSED) from None
+        raise typer.Exit(USAGE) from None
     counts = {"providers": len(settings.providers), "models": len(settings.models)}
     if as_json:
         print_json({"valid": True, "source": settings.source, **counts})

@@ -44,7 +44,7 @@ def show(record: dict[str, Any], *, as_json: bool) -> None:
 def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new ones; Ctrl-C ends it.")] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", min=0, max=1000, help="How many of the last ones.")] = 20,
-    model: Annotated[str, typer.Option("--model", help="Only those that asked for this model.")] = "",
+    model: Annotated[str, typer.Option("--model", help="Only those that this model answered.")] = "",
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
@@ -68,9 +68,15 @@ def logs(
             show(record, as_json=as_json)
         for event in answer.events():
             record = event.get("request") or event
-            if record.get("request_id") in seen or (model and record.get("asked_model") != model):
+            if record.get("request_id") in seen or (model and model not in answered_by(record)):
                 continue
             show(record, as_json=as_json)
+
+
+def answered_by(record: dict[str, Any]) -> set[str]:
+    """The model that answered, or the one asked for when none did: what the server's filter looks at."""
+    attempts = record.get("attempts") or []
+    return {str(attempts[-1].get("model") if attempts else record.get("asked_model"))}
 
 
 def last(client: Client, limit: int, model: str) -> list[dict[str, Any]]:

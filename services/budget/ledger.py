@@ -281,13 +281,11 @@ class Book:
         return settlement
 
     def _prices_of(self, op: Reserve, *, must_know: bool) -> list[Price]:
-        found = []
-        for provider, model in op.candidates:
-            price = self.prices.in_force(provider, model)
-            if price is not None:
-                found.append(price)
-            elif must_know:
-                raise errors.price_unknown(provider, model)
+        """The known prices. Under a budget candidates without one are left out; with none left it raises."""
+        prices = (self.prices.in_force(provider, model) for provider, model in op.candidates)
+        found = [price for price in prices if price is not None]
+        if must_know and not found:
+            raise errors.price_unknown(*op.candidates[0])
         return found
 
     def _affordable(self, op: Reserve, limit: Limit, prices: list[Price], wanted: int) -> int:

@@ -96,6 +96,8 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
             if price is not None:
                 rates = price.rates._asdict()
                 response.rates.add(provider=price.provider, model=price.model, price_version=price.version, **rates)
+            elif reservation.counters:
+                response.uncovered.add(provider=candidate.provider, model=candidate.model)
         return response
 
     async def Commit(self, request: budget_pb2.CommitRequest, context: Any) -> budget_pb2.CommitResponse:  # noqa: D102

@@ -127,7 +127,13 @@ class ChatRun:
             stream=ask.stream,
             allowed_models=self.caller.models,
         )
-        answer = await persistently(lambda: self._stubs.router.Route(request))
+        try:
+            answer = await persistently(lambda: self._stubs.router.Route(request))
+        except MeshError as error:
+            if error.metadata.get("field") == "profile":
+                # What the caller sent is called otherwise in a chat body.
+                error.metadata["field"] = "routing_profile" if ask.profile else "model"
+            raise
         self._candidates = list(answer.candidates)
         self.record.route.CopyFrom(answer.route)
         self._stage("route")
@@ -173,6 +179,9 @@ class ChatRun:
         # Shielded: a caller that leaves now must not leave a reservation behind that nobody knows of.
         self._reserving = asyncio.ensure_future(persistently(lambda: self._stubs.budget.Reserve(request)))
         self._reservation = held = await asyncio.shield(self._reserving)
+        if held.uncovered:
+            barred = {one.model for one in held.uncovered}
+            self._candidates = [candidate for candidate in self._candidates if candidate.model not in barred]
         if 0 < held.output_cap_tokens < ask.choices:
             raise MeshError(
                 Reason.BUDGET_EXHAUSTED,

@@ -92,7 +92,9 @@ class Identity:
                     self.default_org_id = row.org_id
                     return
             row = OrganisationRow(uuid7(), DEFAULT, self._clock())
-            change = self._change(row.org_id, "operator", "organisation.create", row.org_id, None, {"name": DEFAULT})
+            change = self._change(
+                row.org_id, "operator", "organisation.create", f"organisation:{row.org_id}", None, {"name": DEFAULT}
+            )
             if await self._store.add_organisation(row, change):
                 self._news.set()
                 self.default_org_id = row.org_id
@@ -138,7 +140,9 @@ class Identity:
         if not _NAME.fullmatch(name):
             raise invalid("name", f'"{name[:80]}" is not a name: use up to 63 of a-z, 0-9 and "-".')
         row = OrganisationRow(uuid7(), name, self._clock())
-        change = self._change(row.org_id, actor, "organisation.create", row.org_id, None, {"name": name})
+        change = self._change(
+            row.org_id, actor, "organisation.create", f"organisation:{row.org_id}", None, {"name": name}
+        )
         if not await self._store.add_organisation(row, change):
             raise MeshError(Reason.ALREADY_EXISTS, f'There is an organisation "{name}" already: choose another name.')
         self._news.set()

@@ -173,8 +173,10 @@ def document(bindings: Sequence[Binding]) -> dict[str, Any]:
 def _by_hand() -> dict[str, Any]:
     """The paths whose wire form is somebody else's."""
 
-    def page(summary: str, *, secured: bool = False) -> dict[str, Any]:
+    def page(summary: str, *, secured: bool = False, parameter: str = "") -> dict[str, Any]:
         made: dict[str, Any] = {"summary": summary, "tags": ["edge"], "responses": {"200": {"description": "Done."}}}
+        if parameter:
+            made["parameters"] = [{"name": parameter, "in": "path", "required": True, "schema": {"type": "string"}}]
         return {"get": {**made, "security": [{"key": []}]} if secured else made}
 
     message = {
@@ -188,6 +190,13 @@ def _by_hand() -> dict[str, Any]:
         "stream": {"type": "boolean"},
         "routing_profile": {"enum": ["quality", "balanced", "speed", "budget", "long_context"]},
         "thread_id": {"type": "string", "maxLength": 128, "description": "Continues a conversation kept by DAC."},
+        "conversation_id": {"type": "string", "description": "Another name for thread_id."},
+        "message": {"type": "string", "description": "A short form of messages: one message of the user."},
+        "stream_options": {
+            "type": "object",
+            "properties": {"include_usage": {"type": "boolean"}, "include_dac": {"type": "boolean"}},
+            "description": "include_dac adds model and cost to the last chunk.",
+        },
         "enable_cache": {"type": "boolean", "description": "Answer from and store in the exact response cache."},
     }
     chat = {
@@ -214,6 +223,11 @@ def _by_hand() -> dict[str, Any]:
     }
     return {
         "/v1/chat/completions": {"post": chat},
+        "/v1/models/{model_id}": page(
+            "One model, in OpenAI's form; ids may hold slashes", secured=True, parameter="model_id"
+        ),
+        "/docs": page("This API on one page"),
+        "/openapi.json": page("This document"),
         "/v1/models": page("The models that answer now, in OpenAI's form", secured=True),
         "/health": page("Every part with its state and latency"),
         "/ready": page("200 only when a chat would be answered"),

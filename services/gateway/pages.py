@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
@@ -203,12 +204,16 @@ def _model_object(model: Model) -> dict[str, Any]:
     }
 
 
-async def not_found(request: Request, _: Exception) -> Response:
+async def not_found(request: Request, error: Exception) -> Response:
     """A path nobody serves."""
     path = request.url.path[:200]
-    return failed(
+    response = failed(
         MeshError(Reason.UNIMPLEMENTED, f"{request.method} {path} is not served here. The paths are listed at /docs.")
     )
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        response.status_code = 405
+        response.headers.update(error.headers or {})
+    return response
 
 
 async def named_failure(_: Request, error: Exception) -> Response:

@@ -110,7 +110,8 @@ class Pipeline:
     def report(self, attempts: list[record_pb2.AttemptRecord]) -> None:
         """Tells router's breakers of provider faults, and of the first success after one."""
         news = []
-        for attempt in attempts:
+        # A model's last attempt in a request speaks for it: a retry is not a failure of its own.
+        for attempt in {attempt.model: attempt for attempt in attempts}.values():
             fault = int(attempt.reason) in _PROVIDER_FAULTS
             ok = attempt.reason == 0
             if fault:

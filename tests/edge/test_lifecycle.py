@@ -1,5 +1,6 @@
 """Starting, stopping, dying and coming back: data survives, messages name the mend."""
 
+import asyncio
 import json
 import os
 import signal
@@ -9,9 +10,11 @@ import sys
 import threading
 import time
 
+import asyncpg
 import httpx
 import pytest
 
+from mesh.embedded import EmbeddedPostgres
 from tests.edge.conftest import free_port, make_dac
 
 
@@ -212,3 +215,37 @@ def test_a_provider_added_at_run_time_takes_effect_at_once(own, upstream_process
     assert refused.status_code == 400 and "sk-x" not in refused.text
     assert free_port()
     assert own.stop() == 0
+
+
+def test_an_own_postgresql_replaces_the_embedded_one(tmp_path, upstream_process):
+    async def prepare(dsn):
+        connection = await asyncpg.connect(dsn)
+        await connection.execute("CREATE ROLE boss LOGIN CREATEROLE PASSWORD 'b'")
+        await connection.execute("CREATE ROLE app LOGIN PASSWORD 'a'")
+        await connection.execute("CREATE DATABASE theirs OWNER boss")
+        await connection.close()
+
+    server = EmbeddedPostgres(tmp_path / "pg", durable=False)
+    server.start()
+    try:
+        with asyncio.Runner() as runner:
+            runner.run(prepare(server.superuser_dsn))
+        running = make_dac(tmp_path, upstream_process)
+        running.env["DATABASE_OWNER_URL"] = server.dsn("boss", "b", "theirs")
+        refused = run_up(running, DATABASE_URL=server.superuser_dsn.replace("/postgres?", "/theirs?"))
+        assert refused.returncode == 1 and "superuser" in refused.stderr
+        running.env["DATABASE_URL"] = server.dsn("app", "a", "theirs")
+        running.start()
+        assert running.record(running.chat())["outcome"] == "OUTCOME_OK"
+        assert not (running.data_dir / "postgres").exists()
+        assert running.stop() == 0
+    finally:
+        server.stop()
+
+
+def test_another_master_key_is_refused(own):
+    own.start()
+    assert own.stop() == 0
+    (own.data_dir / "secrets" / "master.key").write_text("ab" * 32)
+    done = run_up(own)
+    assert done.returncode == 1 and "Traceback" not in done.stderr

@@ -269,3 +269,14 @@ def test_a_reader_without_scope_is_refused_before_the_stream(dac):
     made = make_key(dac, scopes=["chat"])
     refused = httpx.get(f"{dac.url}/v1/requests:follow", headers={"authorization": f"Bearer {made['token']}"})
     assert refused.status_code == 403
+
+
+def test_under_a_budget_auto_leaves_out_models_without_a_price(dac, upstream_process):
+    made = make_key(dac, scopes=["chat", "read"], models=["mock/*"])
+    budget_for(dac, made, 1_000_000_000)
+    upstream_process.script("503", model="gpt-4o-mini")
+    answer = chat_with(dac, made["token"], model="auto:quality")
+    assert answer.status_code == 502
+    assert {one["model"] for one in upstream_process.requests()} == {"gpt-4o-mini"}
+    refused = chat_with(dac, made["token"], model="mock/unpriced")
+    assert refused.status_code == 400 and "price" in refused.json()["error"]["message"]

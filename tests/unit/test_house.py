@@ -63,7 +63,7 @@ PURE = {
     "budget": ["money.py", "windows.py", "ledger.py", "price_book.py"],
     "memory": ["window.py"],
     "gateway": ["key_tokens.py"],
-    "provider": ["splice.py", "sse.py"],
+    "provider": ["splice.py", "events.py"],
 }
 
 

@@ -11,7 +11,7 @@ class Behaviour:
     fault: str = "ok"
     """ok, status, context_length, content_policy, reset, hang, headers_only, stall, cut, end_early, no_done,
     garbage_body, garbage_event, garbage_stream, html, empty_body, error_event, endless, big_body, big_event,
-    redirect."""
+    bad_utf8, redirect."""
     model: str = ""
     """Only requests for this model; empty = every request."""
     times: int = 0
@@ -37,6 +37,8 @@ class Behaviour:
     gzip: bool = False
     crlf: bool = False
     """SSE lines end in CR LF."""
+    padding_bytes: int = 40 << 20
+    """What big_body adds to a whole answer."""
     served: int = 0
 
 

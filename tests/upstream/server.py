@@ -283,7 +283,7 @@ class Upstream:
         if behaviour.fault == "garbage_body":
             raw = b'{"id": "chatcmpl-1", "choices": [{"mess'
         if behaviour.fault == "big_body":
-            raw = raw[:-1] + b',"padding":"' + b"x" * (40 << 20) + b'"}'
+            raw = raw[:-1] + b',"padding":"' + b"x" * behaviour.padding_bytes + b'"}'
         headers = {"Content-Type": "application/json"}
         if behaviour.gzip:
             raw, headers["Content-Encoding"] = gzip.compress(raw), "gzip"
@@ -369,6 +369,8 @@ class Upstream:
         if fault == "big_event":
             await response.write(b"data: " + b"x" * (3 << 20))
             await response.write(b"\n\n")
+        if fault == "bad_utf8":
+            await response.write(b'data: {"choices":[{"index":0,"delta":{"content":"\xff"}}]}\n\n')
         if fault == "error_event":
             error = {"message": "The server had an error", "type": "server_error", "param": None, "code": None}
             named: dict[str, Any] = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}

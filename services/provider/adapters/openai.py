@@ -230,12 +230,7 @@ def _gather(plain: bytes | None, kept: list[bytes]) -> tuple[str, list[dict[str,
         # A chunk of an odd shape went to the caller as it came; it only cannot be gathered.
         with contextlib.suppress(AttributeError, TypeError, KeyError, ValueError, OverflowError):
             gathered.add(sse.read_json(data))
-    return _whole("".join(gathered.pieces)), [gathered.calls[index] for index in sorted(gathered.calls)]
-
-
-def _whole(text: str) -> str:
-    """`text` with surrogates joined that two chunks share; a lone one cannot be stored."""
-    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return "".join(gathered.pieces), [gathered.calls[index] for index in sorted(gathered.calls)]
 
 
 class _Gathered:
@@ -257,7 +252,7 @@ class _Gathered:
                     int(call.get("index") or 0),
                     {"id": "", "type": "function", "function": {"name": "", "arguments": ""}},
                 )
-                made["id"] = _whole(str(call.get("id") or made["id"]))
+                made["id"] = str(call.get("id") or made["id"])
                 function = call.get("function") or {}
-                made["function"]["name"] += _whole(str(function.get("name") or ""))
-                made["function"]["arguments"] += _whole(str(function.get("arguments") or ""))
+                made["function"]["name"] += str(function.get("name") or "")
+                made["function"]["arguments"] += str(function.get("arguments") or "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import types
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -22,6 +23,8 @@ from services.budget.server import BudgetService
 from tests.integration.budget.test_money_flow import asking, commit, in_balance, limit, only_budget, record, reserve
 from tests.integration.budget.test_outbox_and_sweeper import fetch, records_of
 from tests.integration.budget.world import CENT, USD, MakeBudget, as_key, as_service
+
+WAITS_FOR_ME = "SELECT count(*) FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))"
 
 
 async def tell(budget: BudgetService, what: record_pb2.RequestRecord) -> int:
@@ -67,7 +70,7 @@ async def test_a_record_with_attempts_or_of_another_request_frees_nothing(budget
 
 
 async def test_a_reserve_and_its_record_that_are_queued_together_leave_nothing_held(
-    budget: BudgetService, org_id: str
+    budget: BudgetService, org_id: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     await limit(budget, org_id, USD)
     ask, plain = asking(), asking()
@@ -75,6 +78,7 @@ async def test_a_reserve_and_its_record_that_are_queued_together_leave_nothing_h
         reserve(budget, org_id, ask), tell(budget, record(org_id, ask.request_id)), reserve(budget, org_id, plain)
     )
     assert outcomes[1] == 0
+    assert "refused a statement" not in caplog.text, "one statement must not make and resolve a row"
     assert await held(budget, org_id) == (0, 10 * CENT)
     await in_balance(budget, org_id)
 
@@ -106,7 +110,7 @@ async def test_the_usual_batches_take_no_more_round_trips(
             yield made[-1]
 
     with monkeypatch.context() as patch:
-        patch.setattr(budget._database, "transaction", counted)
+        patch.setattr(budget.writer._store, "_database", types.SimpleNamespace(transaction=counted))
         if answer is not None:
             await commit(budget, answer, record(org_id, ask.request_id, "metered", input_tokens=1))
         elif what == "used":
@@ -117,26 +121,29 @@ async def test_the_usual_batches_take_no_more_round_trips(
     assert [one.trips for one in made] == [1 if what == "used" else 2]
 
 
-async def test_a_row_read_under_its_lock_counts_more_than_one_read_without(
-    make_budget: MakeBudget, org_id: str
+@pytest.mark.parametrize("what", ["commit", "lost"])
+async def test_what_another_replica_resolves_meanwhile_is_not_resolved_again(
+    make_budget: MakeBudget, org_id: str, what: str
 ) -> None:
-    """A commit and a repeated reserve of one request in one batch, while another replica resolves it."""
     first, second = await make_budget(), await make_budget()
     await limit(first, org_id, USD)
     ask = asking()
     answer = await reserve(first, org_id, ask)
+    await reserve(first, org_id, asking())
     async with first._database.transaction(org_id) as connection:
-        await connection.execute("UPDATE reservations SET state = 2 WHERE org_id = $1", org_id)
-        await connection.execute("UPDATE counters SET reserved = 0 WHERE org_id = $1", org_id)
-        both = asyncio.gather(
-            commit(second, answer, record(org_id, ask.request_id, "dime")), reserve(second, org_id, ask)
-        )
-        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-        while not await connection.fetchval(waiting):
+        await connection.execute("UPDATE reservations SET state = 2 WHERE request_id = $1", ask.request_id)
+        await connection.execute("UPDATE counters SET reserved = $1", 10 * CENT)
+        if what == "commit":
+            # In one batch with a repeated reserve, which reads the same row without a lock.
+            resolving = commit(second, answer, record(org_id, ask.request_id, "dime"))
+            both: asyncio.Future[Any] = asyncio.gather(resolving, reserve(second, org_id, ask))
+        else:
+            both = asyncio.gather(tell(second, record(org_id, ask.request_id)))
+        while not await connection.fetchval(WAITS_FOR_ME):
             await asyncio.sleep(0.01)
-    cost, again = await both
-    assert (cost, again.reservation_id) == (0, answer.reservation_id)
-    assert await held(first, org_id) == (0, 0)
+    cost, *again = await both
+    assert cost == 0 and all(one.reservation_id == answer.reservation_id for one in again)
+    assert await held(first, org_id) == (0, 10 * CENT)
 
 
 async def test_large_records_come_in_answers_that_a_channel_carries(budget: BudgetService, org_id: str) -> None:

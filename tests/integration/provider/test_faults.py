@@ -214,6 +214,56 @@ async def test_a_full_provider_is_busy(make_bench: Callable[..., Awaitable[Bench
     assert bool(bulkhead.free)
 
 
+async def test_an_answer_that_grows_in_translation_keeps_to_the_limit(
+    make_bench: Callable[..., Awaitable[Bench]],
+) -> None:
+    bench = await make_bench(ProviderConfig(max_answer_bytes=25_000))
+    parameters = {"type": "object", "properties": {f"p{n}": {"type": "string"} for n in range(200)}}
+    tool = {"type": "function", "function": {"name": "f", "parameters": parameters}}
+    # Two bytes each in the provider's JSON, four in a JSON string that holds JSON: 18 kB become 35 kB.
+    messages = [{"role": "user", "content": '"' * 40}]
+    got = await bench.run("m", provider="claude", body={"tools": [tool], "messages": messages})
+    assert got.failure.message.endswith("it is larger than 25000 bytes.") and not got.data
+
+
+async def test_waiting_for_a_place_is_no_attempt_yet(make_bench: Callable[..., Awaitable[Bench]]) -> None:
+    bench = await make_bench(ProviderConfig(max_waiting=1), max_concurrent=1, first_token_timeout_s=5.0)
+    first = asyncio.create_task(bench.run("fault:stall,after_tokens=0"))
+    while not bench.upstream.requests:
+        await asyncio.sleep(0.005)
+    seen: list[object] = []
+
+    async def wait() -> None:
+        async for event in bench.generator.run(bench.ask("gpt-4o-mini")):
+            seen.append(event)
+
+    second = asyncio.create_task(wait())
+    bulkhead = bench.registry.find("up").endpoint.bulkhead
+    while not bulkhead._waiting:
+        await asyncio.sleep(0.005)
+    second.cancel()
+    await asyncio.gather(second, return_exceptions=True)
+    assert not seen, "nothing was sent, so nothing may be charged"
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    assert len(bench.upstream.requests) == 1
+
+
+async def test_a_full_waiting_line_is_not_the_models_failure(make_bench: Callable[..., Awaitable[Bench]]) -> None:
+    config = ProviderConfig(max_waiting=0, failing_after=1, failing_window_s=60)
+    bench = await make_bench(config, max_concurrent=1, first_token_timeout_s=5.0)
+    first = asyncio.create_task(bench.run("fault:stall,after_tokens=0"))
+    while not bench.upstream.requests:
+        await asyncio.sleep(0.005)
+    busy = await bench.run("gpt-4o-mini", "gpt-4o-mini@claude")
+    assert [a.reason for a in busy.finish.attempts] == [Reason.PROVIDER_BUSY, Reason.UNSPECIFIED]
+    assert [event.provider for event in busy.events if isinstance(event, Started)] == ["claude"]
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    after = await bench.run("gpt-4o-mini", "gpt-4o-mini@claude")
+    assert [a.provider for a in after.finish.attempts] == ["up"]
+
+
 async def test_redirects_are_not_followed(bench: Bench) -> None:
     got = await bench.run("fault:redirect")
     assert got.failure.status_code == 307 and "redirects" in got.failure.message

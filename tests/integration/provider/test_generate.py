@@ -76,6 +76,14 @@ async def test_the_output_cap(bench: Bench, asked: int | None, cap: int, sent: i
     assert not ("max_completion_tokens" in seen and "max_tokens" in seen)
 
 
+@pytest.mark.parametrize("provider", ["up", "claude"])
+@pytest.mark.parametrize("fields", [("max_tokens", "max_completion_tokens"), ("max_completion_tokens", "max_tokens")])
+async def test_no_field_gets_past_the_output_cap(bench: Bench, provider: str, fields: tuple[str, str]) -> None:
+    await bench.run("gpt-4o-mini", provider=provider, cap=10, body={fields[0]: 1, fields[1]: 100_000})
+    seen = bench.upstream.requests[-1].body
+    assert max(seen.get("max_tokens") or 0, seen.get("max_completion_tokens") or 0) <= 10
+
+
 async def test_only_the_providers_own_headers_go_out(bench: Bench) -> None:
     await bench.run("gpt-4o-mini")
     headers = bench.upstream.requests[-1].headers
@@ -131,6 +139,19 @@ async def test_forms_of_good_streams(bench: Bench, fault: str) -> None:
 async def test_a_broken_event_among_good_ones_is_left_out(bench: Bench) -> None:
     got = await bench.run("fault:garbage_event", stream=True, need_text=True)
     assert len(got.finish.text.split()) == 59 and b"not json" not in got.data
+
+
+async def test_a_chunk_that_is_not_utf8_spoils_neither_the_answer_nor_its_count(bench: Bench) -> None:
+    got = await bench.run("fault:bad_utf8,usage=missing", stream=True, need_text=True)
+    assert "\ufffd" in got.finish.text and got.finish.text.replace("\ufffd", "") == WORDS
+    assert got.data.endswith(b"data: [DONE]\n\n")
+    assert got.finish.usage_source is UsageSource.COUNTED
+    assert abs(got.finish.usage.output_tokens - len(WORDS) / 4) < 2
+
+
+async def test_every_choice_of_a_whole_answer_is_counted(bench: Bench) -> None:
+    got = await bench.run("fault:usage_missing", body={"n": 3})
+    assert got.finish.usage.output_tokens == round(3 * len(WORDS) / 4)
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -119,6 +119,8 @@ async def test_audit_is_told_once_it_can_hear(replicas: list[ProviderApp], org_i
     with calls.serving(calls.Call(principal=operator)):
         await keys.AddProvider(key_pb2.AddProviderRequest(provider="openai", api_key=KEY))
         await keys.RemoveProvider(key_pb2.RemoveProviderRequest(provider="openai"))
+    with calls.serving(calls.Call(principal=principal_pb2.Principal(scopes=["operator"], org_id=org_id))):
+        await keys.AddProvider(key_pb2.AddProviderRequest(provider="mistral", api_key=KEY))
 
     async def deaf(records: object) -> None:
         raise MeshError(Reason.UNAVAILABLE, "audit is away")
@@ -134,6 +136,7 @@ async def test_audit_is_told_once_it_can_hear(replicas: list[ProviderApp], org_i
     assert [(r.actor, r.action, r.target) for r in mine] == [
         ("key:k1", "provider.add", "provider:openai"),
         ("key:k1", "provider.remove", "provider:openai"),
+        ("operator", "provider.add", "provider:mistral"),
     ]
     assert "api.openai.com" in mine[0].after_json and KEY not in str(told)
     assert await ChangeTeller(app._store, hear).tell() == 0
@@ -229,6 +232,54 @@ async def test_the_servicers_over_the_in_process_channel(upstream: Upstream) -> 
             await keys.AddProvider(key_pb2.AddProviderRequest(provider="openai", api_key=KEY))
         assert caught.value.reason is Reason.PERMISSION_DENIED
     await app.close()
+
+
+@pytest.mark.parametrize("channel", ["inprocess", "socket"])
+async def test_the_largest_answer_travels_and_a_larger_one_is_named(
+    upstream: Upstream, tmp_path: pathlib.Path, channel: str
+) -> None:
+    app = build(context_of(None, upstream, split=True))
+    await app.start()
+    table = MethodTable()
+    app.register(table)  # type: ignore[arg-type]
+    server = Server(table, LiveHealth())
+    server.listen(f"unix:{tmp_path}/p.sock")
+    await server.start()
+    remote = RemoteChannel(f"unix:{tmp_path}/p.sock", "provider")
+    stub = provider_pb2_grpc.ProviderServiceStub(remote if channel == "socket" else LocalChannel(table))
+
+    async def ask(padding_bytes: int) -> list[provider_pb2.GenerateResponse]:
+        name = f"fault:big_body,padding_bytes={padding_bytes}"
+        request = provider_pb2.GenerateRequest(
+            input=b'{"model":"x","messages":[{"role":"user","content":"hi"}]}',
+            candidates=[provider_pb2.GenerateCandidate(model="d/m", provider="filed", upstream_name=name)],
+            need_text=True,
+        )
+        async with reading(stub.Generate(request)) as stream:
+            return [event async for event in stream]
+
+    largest = ProviderConfig().max_answer_bytes
+    good = await ask(largest - 4096)
+    assert len(good[1].frames.data) > largest - 4096 and good[-1].finish.text == WORDS
+    bad = await ask(largest)
+    assert bad[-1].failure.message.endswith(f"it is larger than {largest} bytes.")
+    await remote.close()
+    await server.stop(0)
+    await app.close()
+
+
+async def test_a_provider_that_went_is_dropped_after_its_last_answer(upstream: Upstream) -> None:
+    app = build(context_of(None, upstream))
+    await app.start()
+    gone, kept = app.registry.find("filed").endpoint, app.registry._entries
+    app.registry._entries = ()
+    await app.registry._apply([])
+    (task,) = [task for task in asyncio.all_tasks() if task.get_name() == "retire-filed"]
+    assert app.registry._retired == {gone: task}, "a task that nobody holds may be collected"
+    app.registry._entries = kept
+    session = gone.session()
+    await app.close()
+    assert task.done() and session.closed
 
 
 @pytest.mark.parametrize("split", [False, True])

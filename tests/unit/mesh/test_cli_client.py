@@ -120,7 +120,7 @@ def test_chat_streams_and_sums_up(server: tuple[str, list[Any]]) -> None:
     assert (done.exit_code, done.stdout) == (0, "Hello\n")
     assert "m/1 · $0.000002" in done.stderr
     body = server[1][0][3]
-    assert (body["model"], body["profile"], body["thread_id"]) == ("auto", "quality", "t1")
+    assert (body["model"], body["routing_profile"], body["thread_id"]) == ("auto", "quality", "t1")
     assert body["stream_options"] == {"include_usage": True, "include_dac": True}
 
 

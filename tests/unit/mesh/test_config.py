@@ -60,9 +60,9 @@ def test_mistakes_are_named_with_their_place(tmp_path: pathlib.Path, text: str, 
         load_settings(file, env={})
     assert said in caught.value.message
     done = CliRunner().invoke(app, ["config", "check", "--config", str(file)])
-    assert done.exit_code == 1 and said in done.stderr
+    assert done.exit_code == 2 and said in done.stderr
     told = CliRunner().invoke(app, ["config", "check", "--config", str(file), "--json"])
-    assert told.exit_code == 1 and json.loads(told.stdout)["valid"] is False
+    assert told.exit_code == 2 and json.loads(told.stdout)["valid"] is False
 
 
 def test_auth_off_stays_on_loopback(tmp_path: pathlib.Path) -> None:

@@ -83,3 +83,32 @@ async def test_leaving_closes_the_source_and_failures_come_through() -> None:
 
     with pytest.raises(RuntimeError, match="inside"):
         _ = [event async for event in coalesce(broken(), interval_s=0.01, max_bytes=10)]
+
+
+async def test_a_reader_that_is_cancelled_does_not_leave_others_waiting() -> None:
+    async def cancelled() -> AsyncGenerator[Event, None]:
+        yield Frames(b"x", 1)
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        async with asyncio.timeout(2):
+            _ = [event async for event in coalesce(cancelled(), interval_s=0.01, max_bytes=10)]
+
+
+async def test_leaving_with_much_unread_does_not_wait() -> None:
+    read = 0
+
+    async def endless() -> AsyncGenerator[Event, None]:
+        nonlocal read
+        while True:
+            read += 1
+            yield Frames(b"x", 1)
+
+    stream = coalesce(endless(), interval_s=0.01, max_bytes=10)
+    await anext(stream)
+    seen = 0
+    while read != seen:
+        seen = read
+        await asyncio.sleep(0)
+    async with asyncio.timeout(2):
+        await stream.aclose()

@@ -53,7 +53,7 @@ class ReserveRequest(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[PricedCandidate, _Mapping]]] = ..., input_tokens: _Optional[int] = ..., input_tokens_max: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., body_hash: _Optional[bytes] = ..., ttl_s: _Optional[float] = ..., draft: _Optional[_Union[_record_pb2.RequestRecord, _Mapping]] = ...) -> None: ...
 
 class ReserveResponse(_message.Message):
-    __slots__ = ("reservation_id", "reservation_secret", "reserved_nano_usd", "output_cap_tokens", "price_version", "expires_at", "rates")
+    __slots__ = ("reservation_id", "reservation_secret", "reserved_nano_usd", "output_cap_tokens", "price_version", "expires_at", "rates", "uncovered")
     RESERVATION_ID_FIELD_NUMBER: _ClassVar[int]
     RESERVATION_SECRET_FIELD_NUMBER: _ClassVar[int]
     RESERVED_NANO_USD_FIELD_NUMBER: _ClassVar[int]
@@ -61,6 +61,7 @@ class ReserveResponse(_message.Message):
     PRICE_VERSION_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
     RATES_FIELD_NUMBER: _ClassVar[int]
+    UNCOVERED_FIELD_NUMBER: _ClassVar[int]
     reservation_id: str
     reservation_secret: bytes
     reserved_nano_usd: int
@@ -68,7 +69,8 @@ class ReserveResponse(_message.Message):
     price_version: int
     expires_at: _timestamp_pb2.Timestamp
     rates: _containers.RepeatedCompositeFieldContainer[CandidateRates]
-    def __init__(self, reservation_id: _Optional[str] = ..., reservation_secret: _Optional[bytes] = ..., reserved_nano_usd: _Optional[int] = ..., output_cap_tokens: _Optional[int] = ..., price_version: _Optional[int] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rates: _Optional[_Iterable[_Union[CandidateRates, _Mapping]]] = ...) -> None: ...
+    uncovered: _containers.RepeatedCompositeFieldContainer[PricedCandidate]
+    def __init__(self, reservation_id: _Optional[str] = ..., reservation_secret: _Optional[bytes] = ..., reserved_nano_usd: _Optional[int] = ..., output_cap_tokens: _Optional[int] = ..., price_version: _Optional[int] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rates: _Optional[_Iterable[_Union[CandidateRates, _Mapping]]] = ..., uncovered: _Optional[_Iterable[_Union[PricedCandidate, _Mapping]]] = ...) -> None: ...
 
 class CandidateRates(_message.Message):
     __slots__ = ("provider", "model", "price_version", "input", "input_cached", "cache_write", "output", "reasoning", "request")

@@ -86,7 +86,8 @@ class BudgetServiceServicer:
 
     def Commit(self, request, context):
         """Charges what was used, frees the rest and stores the request's record, in one transaction.
-        Idempotent by request_id. Without a reservation it only stores the record.
+        Idempotent by request_id. Without a reservation it only stores the record; an open reservation of
+        that request, whose reply was lost, is freed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,7 +39,8 @@ class BudgetServiceStub:
     """
     Commit: _grpc.UnaryUnaryMultiCallable[_budget_pb2.CommitRequest, _budget_pb2.CommitResponse]
     """Charges what was used, frees the rest and stores the request's record, in one transaction.
-    Idempotent by request_id. Without a reservation it only stores the record.
+    Idempotent by request_id. Without a reservation it only stores the record; an open reservation of
+    that request, whose reply was lost, is freed.
     """
     Release: _grpc.UnaryUnaryMultiCallable[_budget_pb2.ReleaseRequest, _budget_pb2.ReleaseResponse]
     """Frees a reservation of which nothing was dispatched, and stores the record."""
@@ -63,7 +64,8 @@ class BudgetServiceAsyncStub(BudgetServiceStub):
     """
     Commit: _aio.UnaryUnaryMultiCallable[_budget_pb2.CommitRequest, _budget_pb2.CommitResponse]  # type: ignore[assignment]
     """Charges what was used, frees the rest and stores the request's record, in one transaction.
-    Idempotent by request_id. Without a reservation it only stores the record.
+    Idempotent by request_id. Without a reservation it only stores the record; an open reservation of
+    that request, whose reply was lost, is freed.
     """
     Release: _aio.UnaryUnaryMultiCallable[_budget_pb2.ReleaseRequest, _budget_pb2.ReleaseResponse]  # type: ignore[assignment]
     """Frees a reservation of which nothing was dispatched, and stores the record."""
@@ -96,7 +98,8 @@ class BudgetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_budget_pb2.CommitResponse, _abc.Awaitable[_budget_pb2.CommitResponse]]:
         """Charges what was used, frees the rest and stores the request's record, in one transaction.
-        Idempotent by request_id. Without a reservation it only stores the record.
+        Idempotent by request_id. Without a reservation it only stores the record; an open reservation of
+        that request, whose reply was lost, is freed.
         """
 
     @_abc_1.abstractmethod

@@ -119,7 +119,8 @@ class ConversationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def OpenTurn(self, request, context):
-        """Saves the user's turn and returns the rolling window that fits, oldest first, that turn last.
+        """Saves the user's turn and returns the rolling window of earlier messages that fits, oldest first.
+        Without new messages it only reads.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -46,7 +46,9 @@ class ConversationServiceStub:
     AppendMessages: _grpc.UnaryUnaryMultiCallable[_conversation_pb2.AppendMessagesRequest, _conversation_pb2.AppendMessagesResponse]
     """Saves messages, durable when it returns; idempotent by (thread, request_id, role, ordinal)."""
     OpenTurn: _grpc.UnaryUnaryMultiCallable[_conversation_pb2.OpenTurnRequest, _conversation_pb2.OpenTurnResponse]
-    """Saves the user's turn and returns the rolling window that fits, oldest first, that turn last."""
+    """Saves the user's turn and returns the rolling window of earlier messages that fits, oldest first.
+    Without new messages it only reads.
+    """
 
 @_typing.type_check_only
 class ConversationServiceAsyncStub(ConversationServiceStub):
@@ -66,7 +68,9 @@ class ConversationServiceAsyncStub(ConversationServiceStub):
     AppendMessages: _aio.UnaryUnaryMultiCallable[_conversation_pb2.AppendMessagesRequest, _conversation_pb2.AppendMessagesResponse]  # type: ignore[assignment]
     """Saves messages, durable when it returns; idempotent by (thread, request_id, role, ordinal)."""
     OpenTurn: _aio.UnaryUnaryMultiCallable[_conversation_pb2.OpenTurnRequest, _conversation_pb2.OpenTurnResponse]  # type: ignore[assignment]
-    """Saves the user's turn and returns the rolling window that fits, oldest first, that turn last."""
+    """Saves the user's turn and returns the rolling window of earlier messages that fits, oldest first.
+    Without new messages it only reads.
+    """
 
 class ConversationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Threads and their messages."""
@@ -125,6 +129,8 @@ class ConversationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _conversation_pb2.OpenTurnRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_conversation_pb2.OpenTurnResponse, _abc.Awaitable[_conversation_pb2.OpenTurnResponse]]:
-        """Saves the user's turn and returns the rolling window that fits, oldest first, that turn last."""
+        """Saves the user's turn and returns the rolling window of earlier messages that fits, oldest first.
+        Without new messages it only reads.
+        """
 
 def add_ConversationServiceServicer_to_server(servicer: ConversationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
