@@ -33,7 +33,7 @@ def as_document(settings: Any) -> dict[str, Any]:
 
 @command(app, "check")
 def check(config: Config = None, as_json: AsJson = False) -> None:
-    """Check the configuration without starting anything; exit code 1 when it is wrong.
+    """Check the configuration without starting anything; exit code 2 when it is wrong.
 
     Example: dac config check --config dac.yaml
     """
@@ -44,7 +44,7 @@ def check(config: Config = None, as_json: AsJson = False) -> None:
         settings = load_settings(config)
     except MeshError as error:
         if not as_json:
-            raise Failure(error.message) from None
+            raise Failure(error.message, USAGE) from None
         print_json({"valid": False, "error": error.message})
         raise typer.Exit(USAGE) from None
     counts = {"providers": len(settings.providers), "models": len(settings.models)}
