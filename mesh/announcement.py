@@ -1,5 +1,6 @@
 """What `dac up` says when it is ready: where it listens, the first key, which models answer, and a line to paste."""
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -37,7 +38,20 @@ def _models(url: str, token: str) -> list[str]:
         return []
 
 
-def announce(launcher: "Launcher", env: Mapping[str, str]) -> None:
+def by_provider(models: list[str]) -> str:
+    """ "openai (12: gpt-4o, gpt-4o-mini, …), local (1: smollm2-135m)" for people."""
+    groups: dict[str, list[str]] = {}
+    for model in models:
+        provider, _, name = model.partition("/")
+        groups.setdefault(provider, []).append(name)
+    shown = (
+        f"{provider} ({len(names)}: {', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+        for provider, names in groups.items()
+    )
+    return ", ".join(shown)
+
+
+async def announce(launcher: "Launcher", env: Mapping[str, str]) -> None:
     """Prints the last lines of a start."""
     gateway = launcher.settings.services["gateway"]
     host = "127.0.0.1" if gateway.http_host in ("0.0.0.0", "::") else gateway.http_host
@@ -47,6 +61,10 @@ def announce(launcher: "Launcher", env: Mapping[str, str]) -> None:
     say("")
     if found:
         say(f"  providers from your environment: {', '.join(found)}")
+    operator = (launcher.data_dir / "secrets" / "operator.token").read_text().strip()
+    models = await asyncio.to_thread(_models, url, operator)
+    if models:
+        say(f"  models that answer now: {by_provider(models)}")
     elif all(entry.provider == "local" for entry in launcher.settings.providers):
         say("  no provider key found: the embedded demo model answers. Add a real one: dac provider add openai")
     if gateway.auth == "off":

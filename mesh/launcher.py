@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 import urllib.parse
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from mesh import logs
@@ -52,7 +52,7 @@ class Launcher:
         self._sockets: pathlib.Path | None = None
         self._stop = asyncio.Event()
 
-    async def run(self, announce: Callable[["Launcher"], None]) -> int:
+    async def run(self, announce: Callable[["Launcher"], Awaitable[None]]) -> int:
         """Starts, announces, waits for a signal, stops. Returns the exit code."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -61,7 +61,7 @@ class Launcher:
         try:
             await self._start()
             if not self._stop.is_set():
-                announce(self)
+                await announce(self)
                 gc.collect()
                 gc.freeze()
                 await self._stop.wait()

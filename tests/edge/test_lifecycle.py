@@ -249,3 +249,15 @@ def test_another_master_key_is_refused(own):
     (own.data_dir / "secrets" / "master.key").write_text("ab" * 32)
     done = run_up(own)
     assert done.returncode == 1 and "Traceback" not in done.stderr
+
+
+def test_keys_in_the_environment_become_models_that_are_told(tmp_path, upstream_process):
+    running = make_dac(tmp_path, upstream_process, local=True)
+    running.config.write_text("gateway: {}\n")
+    running.env["OPENAI_API_KEY"] = "sk-canary-1234567890"
+    running.start()
+    assert "openai" in running.log() and "models that answer now: " in running.log()
+    ids = [one["id"] for one in running.get("/v1/models").json()["data"]]
+    assert any(one.startswith("openai/") for one in ids)
+    assert "sk-canary" not in running.log()
+    assert running.stop() == 0
