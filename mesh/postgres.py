@@ -5,13 +5,13 @@ import contextlib
 import logging
 import re
 import ssl
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import asyncpg
 
 from mesh.errors import MeshError, Reason
+from mesh.ids import is_uuid
 
 CONNECT_TIMEOUT_S = 5.0
 COMMAND_TIMEOUT_S = 15.0
@@ -78,10 +78,9 @@ def named(error: BaseException) -> MeshError:
 
 def organisations(org_ids: tuple[str, ...]) -> str:
     """The value of app.org_ids; refuses anything that is not a UUID, which PostgreSQL would only find in a policy."""
-    try:
-        return ",".join([str(uuid.UUID(org_id)) for org_id in org_ids])
-    except (ValueError, AttributeError, TypeError):
-        raise MeshError(Reason.INTERNAL, f"not every organisation is a UUID: {org_ids!r}") from None
+    if not all(is_uuid(org_id) for org_id in org_ids):
+        raise MeshError(Reason.INTERNAL, f"not every organisation is a UUID: {org_ids!r}")
+    return ",".join(org_ids)
 
 
 class Database:
