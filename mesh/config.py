@@ -61,7 +61,8 @@ class MeshConfig:
     database_owner_url: Secret | None = dataclasses.field(default=None, metadata={"env": "DATABASE_OWNER_URL"})
     """The login that runs migrations. Without it DATABASE_URL's login does."""
     redis_url: Secret | None = dataclasses.field(default=None, metadata={"env": "REDIS_URL"})
-    """Redis or Valkey to use, e.g. redis://host:6379/0. Without it counters live in memory."""
+    """Redis or Valkey, e.g. redis://host:6379/0. Through it router replicas tell each other of breakers that open;
+    nothing else uses it. Without it, or while it is down, each replica learns for itself."""
     master_key_file: pathlib.Path | None = dataclasses.field(default=None, metadata={"env": "DAC_MASTER_KEY_FILE"})
     """The master key. Without it `dac up` makes one in data/secrets."""
     otlp_endpoint: str = dataclasses.field(default="", metadata={"env": "OTEL_EXPORTER_OTLP_ENDPOINT"})

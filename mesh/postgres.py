@@ -175,6 +175,31 @@ class Database:
             with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
                 await pool.release(connection)
 
+    async def call(self, statement: str, *values: Any) -> Any:
+        """One statement, committed when it returns, in one round trip: for functions that set app.org_ids themselves.
+
+        Raises asyncpg.SerializationError as it is, for callers that have another way; everything else named.
+        """
+        await self.open()
+        assert self._pool is not None
+        try:
+            for attempt in (1, 2):
+                connection = await self._pool.acquire(timeout=self._connect_timeout_s)
+                if attempt == 1 and connection.is_closed():
+                    await _drop(self._pool, connection)
+                    await self._pool.expire_connections()
+                    continue
+                try:
+                    return await connection.fetchval(statement, *values)
+                finally:
+                    with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                        await self._pool.release(connection)
+        except asyncpg.SerializationError:
+            raise
+        except (asyncpg.PostgresError, *UNAVAILABLE) as error:
+            raise named(error) from error
+        raise AssertionError("unreachable")
+
     async def check(self) -> None:
         """Raise unless the database answers."""
         async with self.transaction() as connection:

@@ -28,6 +28,7 @@ from services.budget.price_book import PriceBook, Proposal
 from services.budget.record_feed import RecordFeed
 from services.budget.record_store import PostgresRecordStore, read_cursor
 from services.budget.request_records import attempts_of, bounded, sealer
+from services.budget.single_trip import SingleTripStore
 from services.budget.store import PostgresLedgerStore
 from services.budget.writer import Writer
 
@@ -252,7 +253,9 @@ class BudgetService:
         self.prices = PriceBook()
         self._records = PostgresRecordStore(self._database)
         self.feed = RecordFeed(self._records, self._config)
-        store = PostgresLedgerStore(self._database, self.prices, self._config.default_output_tokens)
+        tokens = self._config.default_output_tokens
+        general = PostgresLedgerStore(self._database, self.prices, tokens)
+        store = SingleTripStore(self._database, self.prices, tokens, general)
         self.writer = Writer(store, self._config.max_batch_operations, self.feed.announce)
         self._untold = asyncio.Event()
         administration = Administration(PostgresBudgetStore(self._database), utc_now, self._untold)

@@ -58,6 +58,9 @@ FROM unnest({2}::uuid[], {3}::smallint[], {4}::uuid[]) AS u (org_id, kind, id) C
   SELECT * FROM budgets WHERE org_id = u.org_id AND level_kind = u.kind AND level_id = u.id OFFSET 0) b
 """
 
+PLAN_ONCE = ("plan_cache_mode", "force_generic_plan")
+"""The plans do not depend on the values, so none is made anew for them."""
+
 LOCK_COUNTERS = """
 SELECT c.* FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) AS u (org_id, budget_id, window_start)
 CROSS JOIN LATERAL (
@@ -155,6 +158,7 @@ class PostgresLedgerStore:
     def __init__(self, database: Database, prices: PriceBook, default_output_tokens: int) -> None:
         self._database = database
         database.prefer(*PLAN_BY_KEY)
+        database.prefer(*PLAN_ONCE)
         self._prices = prices
         self._default_output_tokens = default_output_tokens
 
@@ -175,7 +179,7 @@ class PostgresLedgerStore:
                 await self._read(connection, book, operations)
             decisions: list[Decision] = [apply(book, op) for op in operations]
             if book.made or book.records or book.resolved:
-                parts = {name: columns for name, columns in _columns(book).items() if columns[0]}
+                parts = {name: columns for name, columns in columns_of(book).items() if columns[0]}
                 statement = write_statement(tuple(parts), tuple(map(len, parts.values())))
                 made = await connection.fetchval(statement, *itertools.chain(*parts.values()))
                 if made != len(book.made):
@@ -275,7 +279,7 @@ def _written_keys(keys: tuple[CounterKey, ...]) -> str:
     return "{" + ",".join(f"{key.budget_id}@{int(key.window_start.timestamp())}" for key in keys) + "}"
 
 
-def _columns(book: Book) -> dict[str, Columns]:
+def columns_of(book: Book) -> dict[str, Columns]:
     """The parameters of every part of WRITES."""
     made, resolved, entries, records = book.made, book.resolved, book.entries, book.records
     touched = [(key, book.counters[key]) for key in sorted(book.touched)]

@@ -23,6 +23,8 @@ class _Breaker:
     failures: int = 0
     opened_at_s: float | None = None
     trial_at_s: float | None = None
+    hinted: bool = False
+    """Opened on another replica's word, without a failure seen here."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Breakers:
     def __init__(self, clock: Callable[[], float], *, failures: int = 3, open_s: float = 60.0) -> None:
         self._clock, self._limit, self._open_s = clock, failures, open_s
         self._breakers: dict[tuple[str, str], _Breaker] = {}
+        self.on_open: Callable[[str, str], None] | None = None
+        """Called with model and provider when a closed breaker opens by its own count."""
 
     @property
     def quiet(self) -> bool:
@@ -58,7 +62,10 @@ class Breakers:
             return State.CLOSED
         # A trial whose outcome never came (its caller died) must not shut the model out for good.
         since = breaker.opened_at_s if breaker.trial_at_s is None else breaker.trial_at_s
-        return State.OPEN if self._clock() - since < self._open_s else State.HALF_OPEN
+        if self._clock() - since < self._open_s:
+            return State.OPEN
+        # Successes are told only after a failure; where there was none, a trial without news went well.
+        return State.CLOSED if breaker.hinted and breaker.trial_at_s is not None else State.HALF_OPEN
 
     def begin_trial(self, model: str, provider: str) -> None:
         """Gives out the one trial of a half-open breaker; until its outcome the breaker is open to others."""
@@ -73,6 +80,9 @@ class Breakers:
             self._breakers.pop(key, None)
             return
         breaker = self._breakers.get(key)
+        if breaker is not None and breaker.hinted and self._state(breaker) is State.CLOSED:
+            del self._breakers[key]
+            breaker = None
         if not provider_fault:
             if breaker is not None:
                 breaker.trial_at_s = None
@@ -80,12 +90,22 @@ class Breakers:
         if breaker is None:
             breaker = self._breakers[key] = _Breaker()
         breaker.failures += 1
+        breaker.hinted = False
         # Late failures of calls begun before it opened must not push the trial further away.
         already_open = breaker.opened_at_s is not None and breaker.trial_at_s is None
         if already_open and self._state(breaker) is State.OPEN:
             return
         if breaker.failures >= self._limit:
+            # A failed trial is no news: told again and again, one sick replica would shut the model out for all.
+            news = breaker.opened_at_s is None
             breaker.opened_at_s, breaker.trial_at_s = self._clock(), None
+            if news and self.on_open is not None:
+                self.on_open(model, provider)
+
+    def hear_open(self, model: str, provider: str) -> None:
+        """Another replica's breaker opened: open here too, as if by the own count. One that is open stays as it is."""
+        if self.state(model, provider) is not State.OPEN:
+            self._breakers[model, provider] = _Breaker(self._limit, self._clock(), hinted=True)
 
     def retry_in_s(self, model: str, provider: str) -> float:
         """Seconds until a trial may be given out; 0 when the breaker is not open."""
@@ -101,10 +121,11 @@ class Breakers:
         return (breaker.failures if breaker else 0, self.retry_in_s(model, provider))
 
     def statuses(self) -> list[BreakerStatus]:
-        """Every breaker that has counted a failure, in order of model."""
+        """Every breaker that has counted a failure or heard of one, in order of model."""
         return [
             BreakerStatus(model, provider, self._state(breaker), breaker.failures, self.retry_in_s(model, provider))
-            for (model, provider), breaker in sorted(self._breakers.items())
+            for (model, provider), breaker in sorted(self._breakers.items(), key=lambda item: item[0])
+            if not breaker.hinted or self._state(breaker) is not State.CLOSED
         ]
 
     def keep_only(self, known: set[tuple[str, str]]) -> None:

@@ -96,6 +96,11 @@ class CatalogView:
     """Providers that are configured and enabled."""
     available_count: int
 
+    def holds(self, model: str, provider: str) -> bool:
+        """Whether the model is known and stands at that provider."""
+        known = self.by_id.get(model)
+        return known is not None and known.entry.provider == provider
+
 
 def price_of(buckets: Mapping[str, int]) -> PriceView:
     """Input and output prices from buckets. No bucket at all = free; a price per request only = no price per token."""

@@ -93,3 +93,12 @@ def context_too_long(needed_tokens: int, largest_tokens: int) -> MeshError:
         f"{largest_tokens}. Shorten the prompt, ask for fewer output tokens, or add a model with a larger window.",
         metadata={"needed_tokens": str(needed_tokens), "largest_tokens": str(largest_tokens)},
     )
+
+
+def wrong_redis_url() -> MeshError:
+    """The address of Redis cannot be read; its text may hold a password and is not repeated."""
+    return MeshError(
+        Reason.FAILED_PRECONDITION,
+        "mesh.redis_url (REDIS_URL) is no address of a Redis: write redis://host:6379/0, rediss://… or unix://…, "
+        "with special characters of the password percent-encoded, or leave it out.",
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import Any
 
@@ -12,12 +13,14 @@ from dac.type.v1 import record_pb2
 from mesh.call import require_principal
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
+from mesh.redis import connect
 from mesh.service import Context, Service
 from services.router.breakers import Breakers, State
 from services.router.catalog import CatalogView, KnownModel
 from services.router.config import RouterConfig
 from services.router.decision import MAX_RECORDED, Decision, decide
 from services.router.followers import Followers, LiveCatalog
+from services.router.hints import BreakerHints
 from services.router.listing import ModelFilter, listed, page_of
 from services.router.policy import Ask, find_named, policy_version
 
@@ -78,11 +81,10 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
     ) -> router_pb2.ReportOutcomesResponse:
         """See RouterService.ReportOutcomes."""
         require_principal()
-        known = self._catalog.view.by_id
+        view = self._catalog.view
         for outcome in request.outcomes:
-            model = known.get(outcome.model)
             # A made-up name must not grow the table of breakers.
-            if model is not None and model.entry.provider == outcome.provider:
+            if view.holds(outcome.model, outcome.provider):
                 self._breakers.record(
                     outcome.model, outcome.provider, ok=outcome.ok, provider_fault=outcome.provider_fault
                 )
@@ -198,13 +200,10 @@ class RouterService:
         catalog_servicer: CatalogServicer,
         catalog: LiveCatalog,
         followers: Followers,
+        hints: BreakerHints | None = None,
     ) -> None:
-        self.router, self.catalog_servicer, self._catalog, self._followers = (
-            router,
-            catalog_servicer,
-            catalog,
-            followers,
-        )
+        self.router, self.catalog_servicer = router, catalog_servicer
+        self._catalog, self._followers, self._hints = catalog, followers, hints
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicers."""
@@ -212,12 +211,16 @@ class RouterService:
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(self.catalog_servicer, server)
 
     async def start(self) -> None:
-        """Begins to follow provider and budget."""
+        """Begins to follow provider and budget, and to exchange hints when there is a Redis."""
+        if self._hints is not None:
+            await self._hints.start()
         self._followers.start()
 
     async def close(self) -> None:
-        """Stops following."""
+        """Stops following and listening."""
         await self._followers.close()
+        if self._hints is not None:
+            await self._hints.close()
 
     async def health(self) -> None:
         """Raises UNAVAILABLE when no model is known at all; old news is shown by GetStatus and is no failure."""
@@ -234,10 +237,19 @@ def build(context: Context) -> Service:
     def forget_gone(view: CatalogView) -> None:
         breakers.keep_only({(model.id, model.entry.provider) for model in view.by_id.values()})
 
+    def hear_open(model: str, provider: str) -> None:
+        if catalog.view.holds(model, provider):
+            breakers.hear_open(model, provider)
+
     catalog.on_change = forget_gone
+    hints = None
+    if context.redis_url:
+        hints = BreakerHints(functools.partial(connect, context.redis_url), context.instance or uuid7(), hear_open)
+        breakers.on_open = hints.announce
     return RouterService(
         RouterServicer(catalog, breakers, config),
         CatalogServicer(catalog, breakers),
         catalog,
         Followers(catalog, context.channel_to, config),
+        hints,
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-import types
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -83,42 +82,50 @@ async def test_a_reserve_and_its_record_that_are_queued_together_leave_nothing_h
     await in_balance(budget, org_id)
 
 
-class Counting:
-    """A connection that counts its round trips."""
-
-    def __init__(self, connection: Any) -> None:
-        self.connection, self.trips = connection, 0
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("execute", "fetch", "fetchrow", "fetchval"):
-            self.trips += 1
-        return getattr(self.connection, name)
-
-
-@pytest.mark.parametrize("what", ["reserve", "commit", "used"])
-async def test_the_usual_batches_take_no_more_round_trips(
+@pytest.mark.parametrize("what", ["reserve", "commit", "limited", "used"])
+async def test_the_usual_batches_take_one_round_trip(
     budget: BudgetService, org_id: str, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
+    if what == "limited":
+        await limit(budget, org_id, USD)
+        await reserve(budget, org_id, asking("metered"))  # Opens the window's counter, the general way.
     ask = asking("metered")
     answer = await reserve(budget, org_id, ask) if what == "commit" else None
-    transaction, made = budget._database.transaction, []
+    trips: list[str] = []
+    call, transaction = budget._database.call, budget._database.transaction
+
+    async def counted(statement: str, *values: Any) -> Any:
+        trips.append("one statement")
+        return await call(statement, *values)
 
     @contextlib.asynccontextmanager
-    async def counted(*org_ids: str) -> AsyncIterator[Any]:
+    async def noticed(*org_ids: str) -> AsyncIterator[Any]:
+        trips.append("a transaction")
         async with transaction(*org_ids) as connection:
-            made.append(Counting(connection))
-            yield made[-1]
+            yield connection
 
     with monkeypatch.context() as patch:
-        patch.setattr(budget.writer._store, "_database", types.SimpleNamespace(transaction=counted))
+        patch.setattr(budget._database, "call", counted)
+        patch.setattr(budget._database, "transaction", noticed)
         if answer is not None:
             await commit(budget, answer, record(org_id, ask.request_id, "metered", input_tokens=1))
         elif what == "used":
             await tell(budget, record(org_id, uuid7(), "metered", input_tokens=1))
         else:
             await reserve(budget, org_id, ask)
-    # A read and a write; of a record with attempts and no reservation there is nothing to read.
-    assert [one.trips for one in made] == [1 if what == "used" else 2]
+    assert trips[:1] == (["a transaction"] if what == "used" else ["one statement"])
+    assert trips.count("one statement") == (what != "used")
+
+
+async def test_a_batch_that_is_not_simple_is_decided_the_general_way(budget: BudgetService, org_id: str) -> None:
+    await limit(budget, org_id, 30 * CENT)
+    first = await asyncio.gather(*(reserve(budget, org_id, asking()) for _ in range(5)), return_exceptions=True)
+    admitted = [one for one in first if not isinstance(one, BaseException)]
+    assert len(admitted) == 3 and await held(budget, org_id) == (0, 30 * CENT)
+    ask = asking()
+    await in_balance(budget, org_id)
+    with pytest.raises(MeshError):
+        await reserve(budget, org_id, ask)
 
 
 @pytest.mark.parametrize("what", ["commit", "lost"])

@@ -1,0 +1,182 @@
+"""Two router replicas and a real Valkey: one's open breaker reaches the other, and nobody needs Valkey to decide."""
+
+import asyncio
+import pathlib
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from dac.router.v1 import router_pb2
+from dac.type.v1.principal_pb2 import Principal
+from mesh import call as calls
+from mesh.call import Call, serving
+from mesh.catalog import ModelEntry, ProviderEntry
+from mesh.embedded_valkey import EmbeddedValkey
+from mesh.inprocess import LocalChannel, MethodTable
+from mesh.redis import MemoryStore, RedisStore
+from mesh.service import Context
+from services.router.config import RouterConfig
+from services.router.hints import CHANNEL, Hint
+from services.router.server import RouterService, build
+
+BEST, SECOND, THIRD = "a/best", "b/second", "b/third"
+OPEN = router_pb2.Breaker.STATE_OPEN
+
+
+@pytest.fixture(autouse=True)
+def caller(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(calls, "_service_principal", lambda name: (Principal(service=name), b""))
+    with serving(Call(principal=Principal(org_id="o"))):
+        yield
+
+
+@pytest.fixture
+def valkey(tmp_path: pathlib.Path) -> Iterator[EmbeddedValkey]:
+    server = EmbeddedValkey(tmp_path / "valkey")
+    server.start()
+    yield server
+    server.stop()
+
+
+def replica(name: str, redis_url: str | None, folder: pathlib.Path) -> RouterService:
+    nobody: Any = None
+    table: Any = MethodTable()
+    qualities = {BEST: 0.9, SECOND: 0.85, THIRD: 0.8}
+    models = tuple(
+        ModelEntry(model, model[0], model[2:], 100_000, quality=quality, capabilities=())
+        for model, quality in qualities.items()
+    )
+    context = Context(
+        name="router",
+        config=RouterConfig(),
+        providers=(ProviderEntry("a", "openai", "http://x"), ProviderEntry("b", "openai", "http://x")),
+        models=models,
+        data_dir=folder,
+        keyring=nobody,
+        signer=nobody,
+        database=None,
+        channel_to=lambda service: LocalChannel(table),
+        instance=name,
+        redis_url=redis_url,
+    )
+    service = build(context)
+    assert isinstance(service, RouterService)
+    return service
+
+
+@pytest.fixture
+async def pair(valkey: EmbeddedValkey, tmp_path: pathlib.Path) -> AsyncIterator[tuple[RouterService, RouterService]]:
+    one, two = replica("one", valkey.url, tmp_path), replica("two", valkey.url, tmp_path)
+    await one.start()
+    await two.start()
+    yield one, two
+    await one.close()
+    await two.close()
+
+
+async def chain(service: RouterService) -> list[str]:
+    response = await service.router.Route(router_pb2.RouteRequest(model="auto:quality"), None)
+    return [candidate.model for candidate in response.candidates]
+
+
+async def open_breaker(service: RouterService, model: str) -> None:
+    fault = router_pb2.AttemptOutcome(model=model, provider=model[0], provider_fault=True)
+    await service.router.ReportOutcomes(router_pb2.ReportOutcomesRequest(outcomes=[fault] * 3), None)
+
+
+async def left_out(service: RouterService, model: str, within_s: float) -> None:
+    async with asyncio.timeout(within_s):
+        while model in await chain(service):
+            await asyncio.sleep(0.005)
+
+
+async def test_a_breaker_that_opens_is_left_out_by_the_other_replica(pair: tuple[RouterService, RouterService]) -> None:
+    one, two = pair
+    assert (await chain(two))[0] == BEST
+    await open_breaker(one, BEST)
+    await left_out(two, BEST, within_s=1)
+    status = await two.router.GetStatus(router_pb2.GetStatusRequest(), None)
+    assert [(breaker.model, breaker.state) for breaker in status.breakers] == [(BEST, OPEN)]
+    assert 58 < status.breakers[0].retry_in_s <= 60
+    assert THIRD in await chain(two)
+
+
+async def test_hints_of_oneself_and_of_unknown_models_are_ignored(
+    pair: tuple[RouterService, RouterService], valkey: EmbeddedValkey
+) -> None:
+    _, two = pair
+    store = RedisStore(valkey.url, MemoryStore())
+    for hint in (Hint(SECOND, "b", "two"), Hint("a/nope", "a", "x"), Hint(BEST, "b", "x"), Hint(THIRD, "b", "x")):
+        await store.publish(CHANNEL, msgspec.json.encode(hint))
+    await store.close()
+    # The last one is good and shows that those before it were heard.
+    await left_out(two, THIRD, within_s=1)
+    status = await two.router.GetStatus(router_pb2.GetStatusRequest(), None)
+    assert [breaker.model for breaker in status.breakers] == [THIRD]
+
+
+@pytest.mark.parametrize("how", ["killed", "frozen"])
+async def test_without_valkey_everything_is_as_before(
+    pair: tuple[RouterService, RouterService], valkey: EmbeddedValkey, how: str
+) -> None:
+    one, two = pair
+    assert valkey.process is not None
+    valkey.process.send_signal(signal.SIGKILL if how == "killed" else signal.SIGSTOP)
+    if how == "killed":
+        valkey.process.wait()
+    slowest_s = 0.0
+    for model in (BEST, SECOND):
+        began = time.perf_counter()
+        await open_breaker(one, model)
+        slowest_s = max(slowest_s, time.perf_counter() - began)
+        for _ in range(20):
+            began = time.perf_counter()
+            assert model not in await chain(one)
+            slowest_s = max(slowest_s, time.perf_counter() - began)
+            # The background task gets its turns, so that its waits would show.
+            await asyncio.sleep(0.005)
+    assert slowest_s < 0.05
+    assert await chain(one) == [THIRD]
+    assert (await chain(two))[0] == BEST
+    if how == "killed":
+        valkey.start()
+        # The subscription comes back by itself, and with it the hints.
+        async with asyncio.timeout(5):
+            while THIRD in await chain(two):
+                success = router_pb2.AttemptOutcome(model=THIRD, provider="b", ok=True)
+                await one.router.ReportOutcomes(router_pb2.ReportOutcomesRequest(outcomes=[success]), None)
+                await open_breaker(one, THIRD)
+                await asyncio.sleep(0.05)
+    else:
+        valkey.process.send_signal(signal.SIGCONT)
+
+
+async def test_a_closed_replica_leaves_no_task_behind(valkey: EmbeddedValkey, tmp_path: pathlib.Path) -> None:
+    before = asyncio.all_tasks()
+    one = replica("one", valkey.url, tmp_path)
+    await one.start()
+    assert asyncio.all_tasks() > before
+    await one.close()
+    assert asyncio.all_tasks() == before
+
+
+async def test_without_an_address_nothing_is_exchanged(tmp_path: pathlib.Path) -> None:
+    alone = replica("alone", None, tmp_path)
+    await alone.start()
+    await open_breaker(alone, BEST)
+    assert (await chain(alone))[0] == SECOND
+    await alone.close()
+
+
+async def test_a_replica_starts_while_valkey_is_down(tmp_path: pathlib.Path) -> None:
+    began = time.perf_counter()
+    alone = replica("alone", f"unix://{tmp_path / 'nobody.sock'}", tmp_path)
+    await alone.start()
+    assert time.perf_counter() - began < 1 and (await chain(alone))[0] == BEST
+    await open_breaker(alone, BEST)
+    assert (await chain(alone))[0] == SECOND
+    await alone.close()
