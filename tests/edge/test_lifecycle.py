@@ -194,6 +194,7 @@ def test_the_demo_model_answers_alone_and_yields_to_a_real_one(tmp_path, upstrea
     config = running.config.read_text()
     running.config.write_text("gateway: {}\n")
     running.start()
+    assert "the embedded demo model answers" in running.log() and "dac provider add openai" in running.log()
     question = [{"role": "user", "content": "What is the capital of France? Answer in one short sentence."}]
     for extra in ({}, {"stream": True}):
         answer = running.chat(model="auto", messages=question, **extra)
@@ -257,6 +258,7 @@ def test_keys_in_the_environment_become_models_that_are_told(tmp_path, upstream_
     running.env["OPENAI_API_KEY"] = "sk-canary-1234567890"
     running.start()
     assert "openai" in running.log() and "models that answer now: " in running.log()
+    assert "demo model answers" not in running.log()
     ids = [one["id"] for one in running.get("/v1/models").json()["data"]]
     assert any(one.startswith("openai/") for one in ids)
     assert "sk-canary" not in running.log()
