@@ -61,12 +61,12 @@ async def announce(launcher: "Launcher", env: Mapping[str, str]) -> None:
     say("")
     if found:
         say(f"  providers from your environment: {', '.join(found)}")
-    elif all(entry.provider == "local" for entry in launcher.settings.providers):
-        say("  no provider key found: the embedded demo model answers. Add a real one: dac provider add openai")
     operator = (launcher.data_dir / "secrets" / "operator.token").read_text().strip()
     models = await asyncio.to_thread(_models, url, operator)
     if models:
         say(f"  models that answer now: {by_provider(models)}")
+    if all(model.startswith("local/") for model in models):
+        say("  no provider key found: the embedded demo model answers. Add a real one: dac provider add openai")
     if gateway.auth == "off":
         say("  WARNING: auth is off: every caller on this machine is organisation `default`")
     grpc = f"{gateway.grpc_host}:{gateway.grpc_port}" if gateway.grpc_port else "off"
