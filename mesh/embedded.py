@@ -73,6 +73,13 @@ class EmbeddedPostgres:
             self.stop()
             raise
 
+    def revive(self) -> bool:
+        """Start the server again on the same socket if it has died; True when it had. Call from the main thread."""
+        if self.process is None or self.process.poll() is None:
+            return False
+        self._run()
+        return True
+
     def stop(self) -> None:
         """Fast shutdown: sessions are ended, committed work stays."""
         if self.process is not None:

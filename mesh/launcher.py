@@ -35,6 +35,7 @@ from mesh.runtime import Process, ensure_secrets, role_password
 Say = Callable[[str], None]
 CORE = [name for name, target in TARGETS.items() if not target.edge]
 EDGE = [name for name, target in TARGETS.items() if target.edge]
+NURSE_EVERY_S = 0.2
 _log = logging.getLogger("dac.launcher")
 
 
@@ -51,6 +52,7 @@ class Launcher:
         self.first_key: str | None = None
         self._sockets: pathlib.Path | None = None
         self._stop = asyncio.Event()
+        self._nurse: asyncio.Task[None] | None = None
 
     async def run(self, announce: Callable[["Launcher"], Awaitable[None]]) -> int:
         """Starts, announces, waits for a signal, stops. Returns the exit code."""
@@ -122,6 +124,20 @@ class Launcher:
         owner = await bootstrap(self.postgres.superuser_dsn, keyring.subkey("postgres:owner").hex())
         await migrate(owner, folders, {name: role_password(keyring, name) for name in TARGETS})
         self.say(f"✓ PostgreSQL ready in {time.monotonic() - started:.1f} s")
+        self._nurse = asyncio.create_task(self._nurse_database())
+
+    async def _nurse_database(self) -> None:
+        """Starts the embedded PostgreSQL again when it dies. Services come back by themselves."""
+        assert self.postgres is not None
+        while True:
+            await asyncio.sleep(NURSE_EVERY_S)
+            try:
+                # In this thread, because the server dies with the thread that started it.
+                if self.postgres.revive():
+                    _log.warning("the embedded PostgreSQL had died and was started again")
+            except MeshError as error:
+                _log.error("the embedded PostgreSQL has died and does not start: %s", error.message)
+                await asyncio.sleep(NURSE_EVERY_S * 10)
 
     def _mesh_env(self) -> dict[str, str]:
         """What every child needs to know of its surroundings."""
@@ -197,6 +213,8 @@ class Launcher:
             await child.stop(self.settings.mesh.drain_s)
         if self.process is not None:
             await self.process.stop()
+        if self._nurse is not None:
+            self._nurse.cancel()
         if self.postgres is not None:
             self.postgres.stop()
         if self._sockets is not None:

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import re
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -53,6 +54,9 @@ Callback = Callable[[str], Awaitable[None] | None]
 _log = logging.getLogger(__name__)
 
 
+TELL_EVERY_S = 1.0
+
+
 class Conflict(MeshError):
     """ALREADY_EXISTS by a unique key; `constraint` says which one."""
 
@@ -65,12 +69,23 @@ class Conflict(MeshError):
         self.constraint = constraint
 
 
+_told_at = -TELL_EVERY_S
+
+
+def _tell_seldom(message: str, *values: object) -> None:
+    """A warning, but once a second at most: every request would repeat it while the server is away."""
+    global _told_at
+    if time.monotonic() - _told_at >= TELL_EVERY_S:
+        _told_at = time.monotonic()
+        _log.warning(message, *values)
+
+
 def named(error: BaseException) -> MeshError:
     """The named failure of a driver's error; the original goes to the log, never to a caller."""
     if isinstance(error, asyncpg.UniqueViolationError):
         return Conflict(error.constraint_name or "")
     if isinstance(error, UNAVAILABLE):
-        _log.warning("PostgreSQL is not available: %s: %s", type(error).__name__, error)
+        _tell_seldom("PostgreSQL is not available: %s: %s", type(error).__name__, error)
         return MeshError(Reason.UNAVAILABLE, "the database is not available right now: try again", retry_after_s=1.0)
     _log.error("PostgreSQL refused a statement: %s: %s", type(error).__name__, error, exc_info=error)
     return MeshError(Reason.INTERNAL, "the database refused a statement; the service's log says which and why")

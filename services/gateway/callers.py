@@ -183,7 +183,7 @@ class Callers:
                 epoch = self._epoch
                 rows = await self._store.find_key(parsed.lookup_id)
         except (MeshError, TimeoutError) as error:
-            _log.warning("a key could not be checked: %s", error)
+            _log.debug("a key could not be checked: %s", error)
             raise errors.keys_unreachable() from None
         hashed = hash_token(self._pepper, token)
         found: KeyRow | None = None

@@ -263,3 +263,17 @@ def test_keys_in_the_environment_become_models_that_are_told(tmp_path, upstream_
     assert any(one.startswith("openai/") for one in ids)
     assert "sk-canary" not in running.log()
     assert running.stop() == 0
+
+
+def test_a_postgresql_that_dies_is_started_again(own):
+    own.start()
+    thread = own.chat(thread_id="through")
+    assert thread.status_code == 200
+    pid = int((own.data_dir / "postgres" / "data" / "postmaster.pid").read_text().splitlines()[0])
+    os.kill(pid, signal.SIGKILL)
+    end = time.monotonic() + 15
+    while own.get("/ready").status_code != 200 or own.chat(thread_id="through").status_code != 200:
+        assert time.monotonic() < end, own.log()
+        time.sleep(0.05)
+    assert own.get("/v1/budgets:verify").json()["differences"] == []
+    assert own.stop() == 0
