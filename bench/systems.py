@@ -204,7 +204,7 @@ RECIPES: dict[str, Callable[[Place], Recipe]] = {
 SWITCHED_ON = {
     "direct": "nothing: the mock itself, its own CPU",
     "floor": "nothing: bytes passed on by uvicorn + aiohttp, one process",
-    "dac": "key check, rate admission, routing, durable budget reservation and commit (one organisation budget), "
+    "dac": "key check, routing, durable budget reservation and commit (one organisation budget), "
     "ledger, audit record; embedded PostgreSQL with its usual fsync; cache, memory, persona, validation off (default)",
     "litellm": "master key only, 1 worker; no database: no virtual keys, budgets, spend or audit",
     "portkey": "nothing: no keys, budgets or records; bound to loopback by a preload, hono and node-server pinned",
