@@ -17,7 +17,6 @@ import asyncpg
 from mesh.errors import MeshError
 from mesh.postgres import Database
 from services.budget.ledger import Book, Counter, Reservation, Reserve, Resolve, State, apply
-from services.budget.money import worst_case
 from services.budget.price_book import PriceBook
 from services.budget.store import Decision, Operation, PostgresLedgerStore, columns_of, read_key
 from services.budget.windows import Window, start_of
@@ -117,11 +116,10 @@ class SingleTripStore:
         """The reservation as it is when everything fits: what Book.reserve makes of it then."""
         book = Book(self._prices, self._default_output_tokens)
         reservation = book.reserve(dataclasses.replace(op, levels=()))
-        prices = [self._prices.in_force(*candidate) for candidate in op.candidates]
-        tokens = op.max_output_tokens or self._default_output_tokens
-        known = [price for price in prices if price is not None]
-        assert reservation.amount_nano_usd == worst_case(known, op.input_tokens_max, tokens)
-        reservation.output_cap_tokens = tokens if any(any(price.rates) for price in known) else 0
+        prices = (self._prices.in_force(*candidate) for candidate in op.candidates)
+        if any(price is not None and any(price.rates) for price in prices):
+            # Taken back where no budget turns out to hang on the path.
+            reservation.output_cap_tokens = op.max_output_tokens or self._default_output_tokens
         return reservation
 
     async def _resolve(self, resolves: Sequence[tuple[int, Resolve]]) -> dict[int, Decision]:
