@@ -29,11 +29,27 @@ _entropy = _Entropy()
 _CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
+class _Sequence:
+    """Time and random part of the last id: within a millisecond the random part grows (RFC 9562 §6.2, method 2)."""
+
+    def __init__(self) -> None:
+        self.stamp_ms = self.random = 0
+
+
+_last = _Sequence()
+_LOW = (1 << 62) - 1
+
+
 def uuid7() -> str:
-    """A new UUIDv7 as its canonical 36-character string."""
-    number = (time.time_ns() // 1_000_000 << 80) | int.from_bytes(_entropy.ten())
-    # Version 7 and variant 0b10 over the random bits.
-    number = number & ~(0xF << 76) & ~(0x3 << 62) | (0x7 << 76) | (0x2 << 62)
+    """A new UUIDv7 as its canonical 36-character string, greater than every one made before it in this process."""
+    stamp_ms, fresh = time.time_ns() // 1_000_000, int.from_bytes(_entropy.ten())
+    if stamp_ms > _last.stamp_ms:
+        # 73 of the 74 bits, so that there is room to grow.
+        _last.stamp_ms, _last.random = stamp_ms, fresh >> 7
+    else:
+        _last.random += (fresh & 0xFFFFFFFF) + 1
+    random = _last.random
+    number = _last.stamp_ms << 80 | 0x7 << 76 | random >> 62 << 64 | 0x2 << 62 | random & _LOW
     text = f"{number:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
