@@ -41,8 +41,11 @@ class Truth:
         self._root = data_dir / "postgres"
 
     def postmaster(self) -> int:
-        """Its process id."""
-        return int(self._pid_file()[0])
+        """Its process id; 0 while there is none."""
+        try:
+            return int(self._pid_file()[0])
+        except (OSError, ValueError, IndexError):
+            return 0
 
     def _pid_file(self) -> list[str]:
         return (self._root / "data" / "postmaster.pid").read_text().splitlines()
