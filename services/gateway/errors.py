@@ -1,6 +1,6 @@
 """The gateway's named failures."""
 
-from mesh.errors import MeshError, Reason, invalid
+from mesh.errors import MeshError, Reason
 
 HOW_TO_SEND = 'Send a key as "Authorization: Bearer dac_…". Make one with `dac key create NAME`.'
 
@@ -72,6 +72,3 @@ def other_master_key() -> MeshError:
 def not_found(what: str, which: str) -> MeshError:
     """The named thing does not exist for this caller."""
     return MeshError(Reason.NOT_FOUND, f'There is no {what} "{which}" in your organisation.')
-
-
-__all__ = ["invalid"]
