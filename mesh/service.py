@@ -1,5 +1,6 @@
 """What a service is to the mesh: the context it is handed and the few things it can do."""
 
+import asyncio
 import dataclasses
 import pathlib
 from collections.abc import Callable
@@ -43,6 +44,8 @@ class Context:
     """Redis or Valkey, when there is one."""
     drain_s: float = 30.0
     """How long a stop may take."""
+    leaving: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
+    """Set when the process is about to stop: it still serves, but callers should go elsewhere."""
     here: tuple[str, ...] = ()
     """The services of this process."""
 

@@ -51,11 +51,13 @@ def is_loopback(url: str) -> bool:
 
 
 def find_key(url: str, env: Mapping[str, str] | None = None) -> str:
-    """DAC_API_KEY, else the operator's token of this folder, which never leaves the machine; else nothing."""
+    """DAC_API_KEY, else the operator's token, which never leaves the machine; else nothing."""
     env = os.environ if env is None else env
     if env.get("DAC_API_KEY"):
         return env["DAC_API_KEY"].strip()
     if is_loopback(url):
+        if env.get("DAC_OPERATOR_TOKEN"):
+            return env["DAC_OPERATOR_TOKEN"].strip()
         with contextlib.suppress(OSError):
             return (data_dir(env) / "secrets" / "operator.token").read_text().strip()
     return ""

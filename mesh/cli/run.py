@@ -102,7 +102,7 @@ def migrate(config: Config = None) -> None:
 
     from mesh.app import TARGETS
     from mesh.errors import MeshError
-    from mesh.launcher import check_database_url
+    from mesh.launcher import check_database_url, login_of
     from mesh.migrate import migrate as run_migrations
 
     settings = _settings(config, {}, dict(os.environ))
@@ -112,7 +112,9 @@ def migrate(config: Config = None) -> None:
         raise typer.Exit(2)
     try:
         check_database_url(url)
-        asyncio.run(run_migrations(url.reveal(), {name: one.migrations for name, one in TARGETS.items()}, None))
+        folders = {name: target.migrations for name, target in TARGETS.items()}
+        login = login_of(settings.mesh.database_url or url)
+        asyncio.run(run_migrations(url.reveal(), folders, None, runtime_login=login))
     except MeshError as error:
         print(f"error: {error.message}", file=sys.stderr)
         raise typer.Exit(1) from None

@@ -24,6 +24,8 @@ class GatewayConfig:
     """"off" serves callers without a key as organisation `default`; on loopback only."""
     bootstrap_api_key: Secret | None = dataclasses.field(default=None, metadata={"env": "DAC_BOOTSTRAP_API_KEY"})
     """Fixes the first key: dac_<env>_<12 characters>_<32 or more of A-Z a-z 0-9>."""
+    operator_token: Secret | None = dataclasses.field(default=None, metadata={"env": "DAC_OPERATOR_TOKEN"})
+    """Fixes the operator's token, of a key's form, so that replicas agree. Without it each data folder has its own."""
     bootstrap_result_file: pathlib.Path | None = None
     """Where to leave the first key for `dac up` to show once (set by `dac up`)."""
     cors_origins: tuple[str, ...] = ()

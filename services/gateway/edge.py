@@ -46,12 +46,14 @@ _log = logging.getLogger("dac.gateway.edge")
 class Edge:
     """The ASGI application."""
 
-    def __init__(self, config: GatewayConfig, callers: Callers, pipeline: Pipeline, other: Any) -> None:
+    def __init__(
+        self, config: GatewayConfig, callers: Callers, pipeline: Pipeline, other: Any, leaving: asyncio.Event
+    ) -> None:
         self._config, self._callers, self._pipeline, self._other = config, callers, pipeline, other
+        self._leaving = leaving
         self._any_origin = "*" in config.cors_origins
         self._origins = frozenset(origin.encode() for origin in config.cors_origins)
         self.running = 0
-        self.draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
@@ -59,7 +61,11 @@ class Edge:
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008})
             return
-        request = Exchange(scope, receive, send, self._cors(scope))
+        added = self._cors(scope)
+        if self._leaving.is_set():
+            # The client's next request comes by a new connection, which a balancer gives to another replica.
+            added = [*added, (b"connection", b"close")]
+        request = Exchange(scope, receive, send, added)
         request.loopback_only = self._config.auth == "off"
         span = telemetry.begin_http(request.call, scope["method"])
         self.running += 1

@@ -51,11 +51,11 @@ def checked_elsewhere() -> MeshError:
     )
 
 
-def weak_key(why: str) -> MeshError:
-    """The bootstrap key is too weak to be used."""
+def weak_key(variable: str, why: str) -> MeshError:
+    """A key given by the environment is too weak to be used."""
     return MeshError(
         Reason.FAILED_PRECONDITION,
-        f"DAC_BOOTSTRAP_API_KEY is weak: {why}. Use dac_<environment>_<12 characters>_<32 or more random A-Z a-z 0-9>, "
+        f"{variable} is weak: {why}. Use dac_<environment>_<12 characters>_<32 or more random A-Z a-z 0-9>, "
         "or leave it unset and DAC makes one.",
     )
 

@@ -57,17 +57,20 @@ class Identity:
         self.default_org_id = ""
         self.operator_token = ""
 
-    async def bootstrap(self, wanted: Secret | None) -> str | None:
+    async def bootstrap(self, wanted: Secret | None, operator: Secret | None = None) -> str | None:
         """Makes sure of the organisation `default`, the operator's token and a first key.
 
         Returns the token to show once, or None. Raises FAILED_PRECONDITION for a weak bootstrap key or a database of
         another master key.
         """
         if wanted is not None:
-            key_tokens.check_strength(wanted.reveal())
+            key_tokens.check_strength(wanted.reveal(), "DAC_BOOTSTRAP_API_KEY")
+        if operator is not None:
+            key_tokens.check_strength(operator.reveal(), "DAC_OPERATOR_TOKEN")
         if not await self._store.bind_master_key(self._keyring.id):
             raise errors.other_master_key()
-        self.operator_token = read_operator_token(self._secrets_dir / "operator.token")
+        kept = self._secrets_dir / "operator.token"
+        self.operator_token = operator.reveal() if operator is not None else read_operator_token(kept)
         await self._ensure_default()
         keyless = not await self._store.keys(self.default_org_id, 1, None)
         if wanted is not None:

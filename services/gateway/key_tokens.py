@@ -66,15 +66,17 @@ def parse(token: str) -> KeyToken:
     return KeyToken(environment, lookup_id, secret)
 
 
-def check_strength(token: str) -> KeyToken:
-    """A bootstrap key that may be used. Raises FAILED_PRECONDITION with the reason when it is weak."""
+def check_strength(token: str, variable: str) -> KeyToken:
+    """A key from the environment that may be used. Raises FAILED_PRECONDITION with the reason when it is weak."""
     try:
         parsed = parse(token)
     except Exception:
-        raise errors.weak_key("it has not the form of a key") from None
+        raise errors.weak_key(variable, "it has not the form of a key") from None
     if len(parsed.secret) < MIN_SECRET_LENGTH:
-        raise errors.weak_key(f"its secret has {len(parsed.secret)} characters, {MIN_SECRET_LENGTH} are needed")
+        raise errors.weak_key(
+            variable, f"its secret has {len(parsed.secret)} characters, {MIN_SECRET_LENGTH} are needed"
+        )
     distinct = len(set(parsed.secret))
     if distinct < MIN_DISTINCT:
-        raise errors.weak_key(f"its secret has {distinct} distinct characters, {MIN_DISTINCT} are needed")
+        raise errors.weak_key(variable, f"its secret has {distinct} distinct characters, {MIN_DISTINCT} are needed")
     return parsed

@@ -41,11 +41,13 @@ class Pages:
         openapi: Callable[[], dict[str, Any]],
         docs: Callable[[dict[str, Any]], str],
         metrics_public: bool,
+        leaving: asyncio.Event,
     ) -> None:
         self._channel_to, self._callers = channel_to, callers
         self._catalog = CatalogServiceStub(channel_to("router"))
         self._router = RouterServiceStub(channel_to("router"))
         self._openapi, self._docs, self._metrics_public = openapi, docs, metrics_public
+        self._leaving = leaving
         self._document: dict[str, Any] | None = None
 
     def routes(self) -> list[Route]:
@@ -108,6 +110,8 @@ class Pages:
                         missing.append("models")
                 except MeshError:
                     missing.append("router")
+        if self._leaving.is_set():
+            missing.append("leaving")
         code = 503 if missing else 200
         return JSONResponse({"status": "not ready" if missing else "ready", "missing": missing}, code)
 

@@ -135,6 +135,7 @@ class GatewayService:
             openapi=lambda: openapi.document(self._bindings),
             docs=docs_page.page,
             metrics_public=config.metrics_public,
+            leaving=context.leaving,
         )
         self.stopping = asyncio.Event()
         api = transcoder.routes(self._bindings, context.channel_to, self.callers, self.stopping)
@@ -142,7 +143,7 @@ class GatewayService:
             routes=[*pages.routes(), *api],
             exception_handlers={404: not_found, 405: not_found, MeshError: named_failure, Exception: named_failure},
         )
-        self.edge = Edge(config, self.callers, self.pipeline, other)
+        self.edge = Edge(config, self.callers, self.pipeline, other, context.leaving)
         self._http: uvicorn.Server | None = None
         self._grpc: grpc.aio.Server | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -159,7 +160,7 @@ class GatewayService:
 
     async def start(self) -> None:
         """Makes sure of the first organisation and key, then opens the ports."""
-        first_key = await self.identity.bootstrap(self._config.bootstrap_api_key)
+        first_key = await self.identity.bootstrap(self._config.bootstrap_api_key, self._config.operator_token)
         if first_key is not None and self._config.bootstrap_result_file is not None:
             self._config.bootstrap_result_file.touch(0o600)
             self._config.bootstrap_result_file.write_text(first_key)

@@ -65,19 +65,22 @@ def test_any_text_is_parsed_or_refused_by_name(text):
 @pytest.mark.parametrize(("secret", "why"), [("abcdefghijklmnop", "16 characters"), ("ab" * 20, "2 distinct")])
 def test_a_weak_bootstrap_key_is_refused_with_the_reason(secret, why):
     with pytest.raises(MeshError, match=why) as caught:
-        key_tokens.check_strength(f"dac_live_abcdefghijkl_{secret}")
+        key_tokens.check_strength(f"dac_live_abcdefghijkl_{secret}", "SOME_KEY")
     assert caught.value.reason is Reason.FAILED_PRECONDITION
 
 
 def test_a_strong_bootstrap_key_of_the_least_length_is_taken():
-    assert key_tokens.check_strength(f"dac_live_abcdefghijkl_{'abcdefghijkl' + 'a' * 20}").lookup_id == "abcdefghijkl"
+    assert (
+        key_tokens.check_strength(f"dac_live_abcdefghijkl_{'abcdefghijkl' + 'a' * 20}", "SOME_KEY").lookup_id
+        == "abcdefghijkl"
+    )
 
 
 @given(st.text(key_tokens.ALPHABET, min_size=16, max_size=60))
 def test_a_bootstrap_key_is_taken_exactly_when_it_is_strong_and_never_repeated(secret):
     strong = len(secret) >= 32 and len(set(secret)) >= 12
     try:
-        key_tokens.check_strength(f"dac_live_abcdefghijkl_{secret}")
+        key_tokens.check_strength(f"dac_live_abcdefghijkl_{secret}", "SOME_KEY")
     except MeshError as error:
         assert not strong and secret not in error.message
     else:

@@ -80,7 +80,7 @@ async def edge():
     callers.set_operator(TOKEN, uuid7())
     routes = transcoder.routes(BINDINGS, lambda _: LocalChannel(table), callers, asyncio.Event())
     handlers = {404: not_found, 405: not_found, MeshError: named_failure}
-    app = Edge(GatewayConfig(), callers, None, Starlette(routes=routes, exception_handlers=handlers))
+    app = Edge(GatewayConfig(), callers, None, Starlette(routes=routes, exception_handlers=handlers), asyncio.Event())
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://dac", headers=headers) as client:
         client.budgets = budgets
