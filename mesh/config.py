@@ -60,6 +60,8 @@ class MeshConfig:
     """PostgreSQL to use instead of the embedded one, e.g. postgresql://dac@db/dac."""
     database_owner_url: Secret | None = dataclasses.field(default=None, metadata={"env": "DATABASE_OWNER_URL"})
     """The login that runs migrations. Without it DATABASE_URL's login does."""
+    database_backup_url: Secret | None = dataclasses.field(default=None, metadata={"env": "DATABASE_BACKUP_URL"})
+    """The login that `dac backup` reads with: one that sees all rows (BYPASSRLS). Without it DATABASE_OWNER_URL's."""
     redis_url: Secret | None = dataclasses.field(default=None, metadata={"env": "REDIS_URL"})
     """Redis or Valkey, e.g. redis://host:6379/0. Through it router replicas tell each other of breakers that open;
     nothing else uses it. Without it, or while it is down, each replica learns for itself."""

