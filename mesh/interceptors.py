@@ -12,7 +12,7 @@ from typing import Protocol
 from opentelemetry.trace import Span, SpanKind
 
 from dac.type.v1.principal_pb2 import Principal as PrincipalMessage
-from mesh import telemetry
+from mesh import telemetry, tracing
 from mesh.call import Call, has_scope
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
@@ -62,7 +62,7 @@ class RequestId:
             return
         call, metadata = served.call, served.metadata
         call.request_id = str(metadata.get("x-request-id") or uuid7())
-        telemetry.continue_trace(call, str(metadata.get("traceparent", "")))
+        tracing.continue_trace(call, str(metadata.get("traceparent", "")))
 
     def end(self, served: Served, error: BaseException | None) -> BaseException | None:
         """Nothing to do."""
@@ -147,21 +147,21 @@ class Tracing:
 
     def begin(self, served: Served) -> None:
         """Opens the span."""
-        if telemetry.tracing():
-            served.span = telemetry.begin_span(served.method[1:], served.call, SpanKind.SERVER)
+        if tracing.tracing():
+            served.span = tracing.begin_span(served.method[1:], served.call, SpanKind.SERVER)
             if served.span is not None:
                 served.span.set_attributes(
                     {
-                        telemetry.ATTR_SYSTEM: "grpc",
-                        telemetry.ATTR_METHOD: served.method[1:],
-                        telemetry.ATTR_REQUEST_ID: served.call.request_id,
+                        tracing.ATTR_SYSTEM: "grpc",
+                        tracing.ATTR_METHOD: served.method[1:],
+                        tracing.ATTR_REQUEST_ID: served.call.request_id,
                     }
                 )
 
     def end(self, served: Served, error: BaseException | None) -> BaseException | None:
         """Closes it."""
         if served.span is not None:
-            telemetry.end_rpc(served.span, served.call, status_of(error) if error else "OK")
+            tracing.end_rpc(served.span, served.call, status_of(error) if error else "OK")
         return error
 
 

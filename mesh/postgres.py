@@ -11,6 +11,7 @@ from typing import Any
 
 import asyncpg
 
+from mesh import telemetry
 from mesh.errors import MeshError, Reason
 from mesh.ids import is_uuid
 
@@ -137,7 +138,7 @@ class Database:
     async def open(self) -> None:
         """Make the pool."""
         if self._pool is None:
-            self._pool = await self._guarded(
+            pool = self._pool = await self._guarded(
                 asyncpg.create_pool(
                     min_size=self._pool_min,
                     max_size=self._pool_max,
@@ -147,6 +148,7 @@ class Database:
                     **self._options,
                 )
             )
+            telemetry.POOL.watch(self.service, lambda: _pool_state(self.service, pool))
 
     async def close(self) -> None:
         """End every connection; running transactions get 5 s."""
@@ -155,6 +157,7 @@ class Database:
             self._listener = None
         pool, self._pool = self._pool, None
         if pool is not None:
+            telemetry.POOL.forget(self.service)
             try:
                 await asyncio.wait_for(pool.close(), 5)
             except (TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.PostgresError):
@@ -372,6 +375,11 @@ class Listener:
         self._running.discard(work)
         if not work.cancelled() and work.exception() is not None:
             _log.error("a listener failed", exc_info=work.exception())
+
+
+def _pool_state(service: str, pool: asyncpg.Pool) -> list[tuple[tuple[str, ...], float]]:
+    idle = pool.get_idle_size()
+    return [((service, "idle"), idle), ((service, "busy"), pool.get_size() - idle)]
 
 
 async def _refuse_unsafe_login(connection: asyncpg.Connection) -> None:

@@ -13,7 +13,7 @@ import grpc.aio
 from grpc_health.v1 import health_pb2_grpc
 
 from dac.type.v1.principal_pb2 import Principal
-from mesh import telemetry
+from mesh import tracing
 from mesh.app import TARGETS, Settings, start_order
 from mesh.call import install_service_principals
 from mesh.config import ConfigError
@@ -139,7 +139,7 @@ class Process:
     async def start(self, *, wait_s: float = 60.0) -> None:
         """Builds, serves and starts everything. Raises MeshError when a part cannot start."""
         mesh = self.settings.mesh
-        telemetry.set_up(
+        tracing.set_up(
             "+".join(self.order) if len(self.order) < len(TARGETS) else "all",
             mesh.otlp_endpoint,
             instance=self.instance,
@@ -215,7 +215,7 @@ class Process:
         for database in self.databases.values():
             await database.close()
         await self.probes.close()
-        telemetry.shut_down()
+        tracing.shut_down()
 
     async def _close(self, name: str) -> None:
         try:

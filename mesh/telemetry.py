@@ -1,43 +1,59 @@
-"""Every metric, span and attribute name, once; Prometheus for the metrics page, OTLP when an endpoint is set.
+"""Every Prometheus metric, once: what GET /metrics shows, and the calls that count.
 
-Names follow OpenTelemetry's RPC, HTTP and GenAI conventions where there are any, and what users of like products
-already graph elsewhere (`http_requests_total` …). A test asserts the literal strings. docs/telemetry.md tells users.
+Names follow what users of like products already graph elsewhere (`http_requests_total` …); spans and OTLP metrics are
+in mesh.tracing. A test asserts the literal strings, another one the table in docs/telemetry.md; boards and alert rules
+(mesh.boards) use these names and no others.
 """
 
-import os
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator
-from types import TracebackType
-from typing import Protocol
+from importlib import metadata
 
 import prometheus_client
-from opentelemetry import trace
-from opentelemetry.metrics import Histogram as OtlpHistogram
-from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, StatusCode, TraceFlags
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from dac.type.v1.record_pb2 import AttemptRecord
-from mesh.call import Call
 from mesh.errors import Reason
+from mesh.tracing import OTHER, method_label, record_rpc
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
-GENAI_SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
-GENAI_TOKENS = tuple(4**power for power in range(14))
-RPC_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 LABEL_VALUES_MAX = 500
 """So many different values a label may have; every further one is counted as "other"."""
-OTHER = "other"
-HTTP_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 CHAT_ROUTES = frozenset({"/v1/chat/completions", "/v2/chat"})
 
 # Otherwise every counter and histogram brings a second series that says when it was made.
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 REGISTRY = CollectorRegistry()
 """What GET /metrics shows."""
+
+
+class Sampled(Collector):
+    """A gauge that is read when the page is asked for, and costs nothing until then."""
+
+    def __init__(self, name: str, documentation: str, labels: tuple[str, ...] = ()) -> None:
+        self.name, self.documentation, self.labels = name, documentation, labels
+        self._sources: dict[str, Callable[[], Iterable[tuple[tuple[str, ...], float]]]] = {}
+        REGISTRY.register(self)
+
+    def watch(self, owner: str, source: Callable[[], Iterable[tuple[tuple[str, ...], float]]]) -> None:
+        """Reads label values and figures from `source`; an owner's later source takes the place of its former."""
+        self._sources[owner] = source
+
+    def forget(self, owner: str) -> None:
+        """Reads nothing of this owner any more."""
+        self._sources.pop(owner, None)
+
+    def collect(self) -> Iterator[Metric]:
+        """What the sources say now."""
+        family = GaugeMetricFamily(self.name, self.documentation, labels=self.labels)
+        found = {labels: figure for source in self._sources.values() for labels, figure in source()}
+        for labels, figure in found.items():
+            family.add_metric(labels, figure)
+        yield family
+
 
 HTTP_REQUESTS = Counter("http_requests_total", "HTTP requests.", ("route", "method", "status"), registry=REGISTRY)
 HTTP_SECONDS = Histogram(
@@ -75,278 +91,67 @@ RPC_SECONDS = Histogram(
     registry=REGISTRY,
     buckets=SECONDS,
 )
+CHAT_SECONDS = Histogram(
+    "chat_duration_seconds", "Chats until their record is complete.", ("model",), registry=REGISTRY, buckets=SECONDS
+)
+CHAT_FAILURES = Counter(
+    "chat_failures_total",
+    "Chats without a good answer: refused, failed before the first byte, or cut after it.",
+    ("stage", "reason"),
+    registry=REGISTRY,
+)
+CHAT_FALLBACKS = Counter(
+    "chat_fallbacks_total",
+    "Steps to the next model of a chat, by the one left.",
+    ("model", "reason"),
+    registry=REGISTRY,
+)
+ORG_REQUESTS = Counter(
+    "org_requests_total", "Chats by organisation and outcome.", ("org", "outcome"), registry=REGISTRY
+)
+ORG_TOKENS = Counter("org_tokens_total", "Tokens, read and written, by organisation.", ("org",), registry=REGISTRY)
+ORG_COST = Counter("org_cost_usd_total", "What was charged, in US dollars.", ("org",), registry=REGISTRY)
+ROUTE_DECISIONS = Counter(
+    "route_decisions_total", "Decisions by what spoke for the model.", ("profile", "model", "basis"), registry=REGISTRY
+)
+ROUTE_REFUSALS = Counter("route_refusals_total", "Requests the router refused.", ("reason",), registry=REGISTRY)
+BREAKER_OPEN = Sampled("router_breaker_open", "1 open, 0.5 half-open, 0 closed with failures.", ("model", "provider"))
+MODELS_AVAILABLE = Sampled("router_models_available", "Models of providers that are configured.")
+BUDGET_OPERATIONS = Counter(
+    "budget_operations_total",
+    "Operations on the ledger by what came of them.",
+    ("operation", "outcome"),
+    registry=REGISTRY,
+)
+BUDGET_QUEUE = Sampled("budget_queue_current", "Operations that wait for the ledger's writer.")
+RESERVATIONS_OPEN = Gauge("budget_reservations_open", "Reservations not resolved yet, in all.", registry=REGISTRY)
+RESERVED = Gauge("budget_reserved_usd", "What they hold, in US dollars.", registry=REGISTRY)
+RECORDS_UNREAD = Gauge(
+    "budget_records_unread", "Records a consumer has not read yet.", ("consumer",), registry=REGISTRY
+)
+AUDIT_RECORDS = Counter("audit_records_total", "Request records that audit took over.", ("outcome",), registry=REGISTRY)
+SETTLEMENTS = Counter(
+    "settlement_attempts_total", "Tries to store a request's record.", ("outcome",), registry=REGISTRY
+)
+SETTLEMENTS_PENDING = Sampled("settlements_pending_current", "Records that are not stored yet.")
+POOL = Sampled("postgres_pool_connections", "Connections to PostgreSQL.", ("service", "state"))
+BUILD = Gauge("dac_build_info", "1, with DAC's version as label.", ("version",), registry=REGISTRY)
+BUILD.labels(metadata.version("dac")).set(1)
+prometheus_client.ProcessCollector(registry=REGISTRY)
+prometheus_client.PlatformCollector(registry=REGISTRY)
+prometheus_client.GCCollector(registry=REGISTRY)
 
-METRIC_RPC_DURATION = "rpc.server.call.duration"
-METRIC_GENAI_DURATION = "gen_ai.client.operation.duration"
-METRIC_GENAI_TOKENS = "gen_ai.client.token.usage"
-ATTR_METHOD = "rpc.method"
-ATTR_SYSTEM = "rpc.system.name"
-ATTR_STATUS = "rpc.status_code"
-ATTR_HTTP_METHOD = "http.request.method"
-ATTR_HTTP_ROUTE = "http.route"
-ATTR_HTTP_STATUS = "http.response.status_code"
-ATTR_ERROR = "error.type"
-ATTR_REQUEST_ID = "dac.request_id"
-ATTR_ORG = "dac.org_id"
-ATTR_DAC_MODEL = "dac.model"
-ATTR_ATTEMPT_ID = "dac.attempt_id"
-ATTR_OPERATION = "gen_ai.operation.name"
-ATTR_PROVIDER = "gen_ai.provider.name"
-ATTR_REQUEST_MODEL = "gen_ai.request.model"
-ATTR_RESPONSE_MODEL = "gen_ai.response.model"
-ATTR_INPUT_TOKENS = "gen_ai.usage.input_tokens"
-ATTR_OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
-ATTR_CACHED_TOKENS = "gen_ai.usage.cache_read.input_tokens"
-ATTR_FINISH_REASONS = "gen_ai.response.finish_reasons"
-ATTR_TOKEN_TYPE = "gen_ai.token.type"
-OPERATION_CHAT = "chat"
-USAGE_ESTIMATED = 3
-
-_SERVER_FAULTS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
-"""What the conventions count as the server's error; the rest is told by rpc.status_code alone."""
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}")
-_HEX = re.compile(r"[0-9a-f]+")
-_NO_SPAN = "0" * 15 + "1"
-"""What mesh.transport sends as parent for a call that has a trace but no span."""
-_MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]{1,200})"')
-
-_tracer: trace.Tracer | None = None
-_shutdown: list[Callable[[], None]] = []
-_wanted_trace = 0
-_rpc_histogram: OtlpHistogram | None = None
-_genai_duration: OtlpHistogram | None = None
-_genai_tokens: OtlpHistogram | None = None
 _rpc_children: dict[tuple[str, str], Histogram] = {}
 _http_children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
-_chat_children: dict[tuple[str, str], tuple[Counter, Gauge]] = {}
+_chat_children: dict[tuple[str, str], tuple[Counter, Gauge, Histogram]] = {}
 _attempt_children: dict[tuple[str, str, int], tuple[Counter, Counter, Counter, Histogram]] = {}
+_org_children: dict[tuple[str, str], tuple[Counter, Counter, Counter]] = {}
+_route_children: dict[tuple[str, str, str], Counter] = {}
+_budget_children: dict[tuple[str, int], Counter] = {}
 _models_seen: set[str] = set()
 _routes_seen: set[str] = set()
 _providers_seen: set[str] = set()
-
-
-def set_up(service: str, otlp_endpoint: str, *, instance: str) -> None:
-    """Begins exporting spans and metrics when `otlp_endpoint` is not empty; costs nothing otherwise.
-
-    gRPC is spoken, or HTTP to port 4318. The SDK's own OTEL_… variables (headers, intervals) keep their meaning.
-    """
-    global _tracer, _rpc_histogram, _genai_duration, _genai_tokens
-    if not otlp_endpoint:
-        return
-    from opentelemetry.sdk.metrics import MeterProvider
-    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-    from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
-    from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-
-    class Ids(RandomIdGenerator):
-        """A root span takes the trace id its call already has, so that logs, records and spans agree."""
-
-        def generate_trace_id(self) -> int:
-            return _wanted_trace or super().generate_trace_id()
-
-    resource = Resource.create(
-        {"service.name": f"dac-{service}", "service.namespace": "dac", "service.instance.id": instance}
-    )
-    span_exporter, metric_exporter = _exporters(otlp_endpoint)
-    provider = TracerProvider(resource=resource, id_generator=Ids(), shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(span_exporter, schedule_delay_millis=1000))
-    reader = PeriodicExportingMetricReader(metric_exporter)
-    metering = MeterProvider([reader], resource, shutdown_on_exit=False)
-    meter = metering.get_meter("dac")
-    _rpc_histogram = meter.create_histogram(
-        METRIC_RPC_DURATION, "s", "Calls between services.", explicit_bucket_boundaries_advisory=RPC_BUCKETS
-    )
-    _genai_duration = meter.create_histogram(
-        METRIC_GENAI_DURATION, "s", "Calls to providers.", explicit_bucket_boundaries_advisory=GENAI_SECONDS
-    )
-    _genai_tokens = meter.create_histogram(
-        METRIC_GENAI_TOKENS, "{token}", "Tokens of a call.", explicit_bucket_boundaries_advisory=GENAI_TOKENS
-    )
-    _tracer = provider.get_tracer("dac")
-    _shutdown[:] = [provider.shutdown, metering.shutdown]
-
-
-def _exporters(endpoint: str):  # type: ignore[no-untyped-def]
-    if re.search(r":4318(/|$)", endpoint):
-        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpMetrics
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpSpans
-
-        base = endpoint.rstrip("/")
-        return HttpSpans(f"{base}/v1/traces", timeout=5), HttpMetrics(f"{base}/v1/metrics", timeout=5)
-    from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
-    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-
-    plain = not endpoint.startswith("https:")
-    return OTLPSpanExporter(endpoint, plain, timeout=5), OTLPMetricExporter(endpoint, plain, timeout=5)
-
-
-def shut_down() -> None:
-    """Sends what is still buffered and records no more."""
-    global _tracer, _rpc_histogram, _genai_duration, _genai_tokens
-    _tracer = _rpc_histogram = _genai_duration = _genai_tokens = None
-    for close in _shutdown:
-        close()
-    _shutdown.clear()
-
-
-def tracing() -> bool:
-    """Whether spans are recorded in this process."""
-    return _tracer is not None
-
-
-def continue_trace(call: Call, traceparent: str) -> None:
-    """Puts a caller's trace on the call when the header is a right one; anything else is as if it were not there."""
-    found = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
-    if found is not None:
-        call.trace_id, call.span_id = found[1], found[2]
-
-
-def ensure_trace(call: Call) -> None:
-    """Gives a call without a trace a trace id of its own, so that logs of all services can be joined."""
-    if not call.trace_id:
-        call.trace_id = os.urandom(16).hex()
-
-
-def _start(tracer: trace.Tracer, name: str, call: Call, kind: SpanKind) -> Span:
-    global _wanted_trace
-    trace_id = int(call.trace_id, 16) if len(call.trace_id) == 32 and _HEX.fullmatch(call.trace_id) else 0
-    parent = int(call.span_id, 16) if len(call.span_id) == 16 and _HEX.fullmatch(call.span_id) else 0
-    if trace_id and parent and call.span_id != _NO_SPAN:
-        above = NonRecordingSpan(SpanContext(trace_id, parent, True, TraceFlags(TraceFlags.SAMPLED)))
-        return tracer.start_span(name, trace.set_span_in_context(above), kind)
-    _wanted_trace = trace_id
-    try:
-        return tracer.start_span(name, trace.set_span_in_context(trace.INVALID_SPAN), kind)
-    finally:
-        _wanted_trace = 0
-
-
-def begin_span(name: str, call: Call, kind: SpanKind = SpanKind.INTERNAL) -> Span | None:
-    """Starts a span below the call's and puts its ids on the call. None when nothing is exported."""
-    if _tracer is None:
-        return None
-    span = _start(_tracer, name, call, kind)
-    made = span.get_span_context()
-    call.trace_id, call.span_id = f"{made.trace_id:032x}", f"{made.span_id:016x}"
-    return span
-
-
-def end_span(span: Span | None, error: str = "") -> None:
-    """Ends a span, marking it failed when `error` says why."""
-    if span is None:
-        return
-    if error:
-        span.set_status(StatusCode.ERROR)
-        span.set_attribute(ATTR_ERROR, error)
-    span.end()
-
-
-def begin_http(call: Call, method: str) -> Span | None:
-    """The span of an HTTP request; its ids are put on the call, so that all calls below become its children."""
-    if _tracer is None:
-        return None
-    span = begin_span(_method(method), call, SpanKind.SERVER)
-    if span is not None:
-        span.set_attributes({ATTR_HTTP_METHOD: _method(method), ATTR_REQUEST_ID: call.request_id})
-    return span
-
-
-def end_http(span: Span | None, call: Call, method: str, route: str, status: int) -> None:
-    """Ends it; `route` is a template, `status` 0 when nothing was answered."""
-    if span is None:
-        return
-    span.update_name(f"{_method(method)} {route}")
-    span.set_attributes({ATTR_HTTP_ROUTE: route, ATTR_HTTP_STATUS: status})
-    if call.principal is not None and call.principal.org_id:
-        span.set_attribute(ATTR_ORG, call.principal.org_id)
-    end_span(span, str(status) if status >= 500 or status == 0 else "")
-
-
-def end_rpc(span: Span, call: Call, status: str) -> None:
-    """Ends the span of a served call."""
-    span.set_attribute(ATTR_STATUS, status)
-    if call.principal is not None and call.principal.org_id:
-        span.set_attribute(ATTR_ORG, call.principal.org_id)
-    end_span(span, status if status in _SERVER_FAULTS else "")
-
-
-class _Usage(Protocol):
-    @property
-    def input_tokens(self) -> int: ...
-    @property
-    def input_cached_tokens(self) -> int: ...
-    @property
-    def cache_write_tokens(self) -> int: ...
-    @property
-    def output_tokens(self) -> int: ...
-    @property
-    def reasoning_tokens(self) -> int: ...
-
-
-class _Attempt(Protocol):
-    attempt_id: str
-    provider: str
-    model: str
-    reason: Reason
-    finish_reason: str
-
-    @property
-    def usage(self) -> _Usage: ...
-    @property
-    def usage_source(self) -> int: ...
-
-
-class attempting:
-    """Around one call to a provider: the GenAI client span and its metrics, read from the attempt when it is over."""
-
-    __slots__ = ("_attempt", "_model", "_response_model", "_span", "_started")
-
-    def __init__(self, attempt: _Attempt, upstream_model: str, call: Call) -> None:
-        self._attempt, self._model, self._response_model = attempt, upstream_model, ""
-        self._started = time.perf_counter()
-        self._span = _start(_tracer, f"{OPERATION_CHAT} {upstream_model}", call, SpanKind.CLIENT) if _tracer else None
-
-    def __enter__(self) -> "attempting":
-        return self
-
-    def saw(self, data: bytes) -> None:
-        """Takes the answering model's name from the answer's first bytes; nothing else of them is kept."""
-        if self._span is None or self._response_model:
-            return
-        found = _MODEL.search(data[:8192])
-        self._response_model = found[1].decode("utf-8", "replace") if found else self._model
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if self._span is None:
-            return
-        attempt, usage = self._attempt, self._attempt.usage
-        failure = (
-            attempt.reason.name if attempt.reason else ("" if kind is None or attempt.finish_reason else "CANCELLED")
-        )
-        labels = {
-            ATTR_OPERATION: OPERATION_CHAT,
-            ATTR_PROVIDER: attempt.provider,
-            ATTR_REQUEST_MODEL: self._model,
-        }
-        if self._response_model:
-            labels[ATTR_RESPONSE_MODEL] = self._response_model
-        read = usage.input_tokens + usage.input_cached_tokens + usage.cache_write_tokens
-        written = usage.output_tokens + usage.reasoning_tokens
-        self._span.set_attributes(
-            {**labels, ATTR_DAC_MODEL: attempt.model, ATTR_ATTEMPT_ID: attempt.attempt_id}
-            | ({ATTR_INPUT_TOKENS: read, ATTR_OUTPUT_TOKENS: written} if read or written else {})
-            | ({ATTR_CACHED_TOKENS: usage.input_cached_tokens} if usage.input_cached_tokens else {})
-            | ({ATTR_FINISH_REASONS: [attempt.finish_reason]} if attempt.finish_reason else {})
-        )
-        end_span(self._span, failure)
-        if _genai_tokens is not None and (read or written) and int(attempt.usage_source) != USAGE_ESTIMATED:
-            _genai_tokens.record(read, {**labels, ATTR_TOKEN_TYPE: "input"})
-            _genai_tokens.record(written, {**labels, ATTR_TOKEN_TYPE: "output"})
-        if _genai_duration is not None:
-            taken = time.perf_counter() - self._started
-            _genai_duration.record(taken, {**labels, ATTR_ERROR: failure} if failure else labels)
+_orgs_seen: set[str] = set()
 
 
 def observe_rpc(method: str, status: str, started: float) -> None:
@@ -357,8 +162,7 @@ def observe_rpc(method: str, status: str, started: float) -> None:
     if child is None:
         child = _rpc_children[key] = RPC_SECONDS.labels(method, status)
     child.observe(taken)
-    if _rpc_histogram is not None:
-        _rpc_histogram.record(taken, {ATTR_SYSTEM: "grpc", ATTR_METHOD: method, ATTR_STATUS: status})
+    record_rpc(method, status, taken)
 
 
 def _bounded(value: str, seen: set[str]) -> str:
@@ -370,20 +174,31 @@ def _bounded(value: str, seen: set[str]) -> str:
     return value
 
 
-def _method(method: str) -> str:
-    return method if method in HTTP_METHODS else OTHER
+def reason_label(reason: int) -> str:
+    """A failure's reason as a label; "ok" for none."""
+    return Reason(reason).name.lower() if reason else "ok"
 
 
-def observe_chat(model: str, outcome: str, attempts: Iterable[AttemptRecord], cost_nano_usd: int | None = None) -> None:
+def observe_chat(
+    model: str,
+    outcome: str,
+    attempts: Iterable[AttemptRecord],
+    cost_nano_usd: int | None = None,
+    *,
+    seconds: float | None = None,
+) -> None:
     """Counts one chat, its provider calls, tokens and charge (None = not known)."""
     chat = _chat_children.get((model, outcome))
     if chat is None:
         model = _bounded(model, _models_seen)
-        counted = CHATS.labels(model, outcome.removeprefix("OUTCOME_").lower())
-        chat = _chat_children[model, outcome] = (counted, REVENUE.labels(model))
+        counted = CHATS.labels(model, outcome_label(outcome))
+        chat = _chat_children[model, outcome] = (counted, REVENUE.labels(model), CHAT_SECONDS.labels(model))
     chat[0].inc()
     if cost_nano_usd:
         chat[1].inc(cost_nano_usd / 1e9)
+    if seconds is not None:
+        chat[2].observe(seconds)
+    former: AttemptRecord | None = None
     for attempt in attempts:
         usage, begun, ended = attempt.usage, attempt.started_at, attempt.ended_at
         children = _attempt_children.get((attempt.provider, attempt.model, attempt.reason))
@@ -397,12 +212,63 @@ def observe_chat(model: str, outcome: str, attempts: Iterable[AttemptRecord], co
         taken = ended.seconds - begun.seconds + (ended.nanos - begun.nanos) / 1e9
         if taken >= 0 and ended.seconds:
             children[3].observe(taken)
+        if former is not None and former.model != attempt.model:
+            CHAT_FALLBACKS.labels(_bounded(former.model, _models_seen), reason_label(former.reason)).inc()
+        former = attempt
+
+
+def outcome_label(outcome: str) -> str:
+    """OUTCOME_CLIENT_GONE → client_gone."""
+    return outcome.removeprefix("OUTCOME_").lower()
+
+
+def observe_org(
+    org_id: str, outcome: str, attempts: Iterable[AttemptRecord] = (), cost_nano_usd: int | None = None
+) -> None:
+    """Counts one chat for its organisation."""
+    children = _org_children.get((org_id, outcome))
+    if children is None:
+        org = _bounded(org_id, _orgs_seen)
+        children = _org_children[org, outcome] = (
+            ORG_REQUESTS.labels(org, outcome_label(outcome)),
+            ORG_TOKENS.labels(org),
+            ORG_COST.labels(org),
+        )
+    children[0].inc()
+    for attempt in attempts:
+        children[1].inc(attempt.usage.input_tokens + attempt.usage.output_tokens)
+    if cost_nano_usd:
+        children[2].inc(cost_nano_usd / 1e9)
+
+
+def observe_failure(stage: str, reason: int) -> None:
+    """Counts a chat without a good answer: `stage` is refused, failed or cut."""
+    CHAT_FAILURES.labels(stage, reason_label(reason)).inc()
+
+
+def observe_route(profile: str, model: str, basis: str) -> None:
+    """Counts one decision of the router; profile and basis are words of its own."""
+    key = (profile, model, basis)
+    child = _route_children.get(key)
+    if child is None:
+        model = _bounded(model, _models_seen)
+        child = _route_children[profile, model, basis] = ROUTE_DECISIONS.labels(profile, model, basis)
+    child.inc()
+
+
+def observe_ledger(operation: str, reason: int) -> None:
+    """Counts one operation on the ledger; `reason` 0 = it was done."""
+    key = (operation, reason)
+    child = _budget_children.get(key)
+    if child is None:
+        child = _budget_children[key] = BUDGET_OPERATIONS.labels(operation, reason_label(reason))
+    child.inc()
 
 
 def _make_attempt_children(provider: str, model: str, reason: int) -> tuple[Counter, Counter, Counter, Histogram]:
     model, provider = _bounded(model, _models_seen), _bounded(provider, _providers_seen)
     children = _attempt_children[provider, model, reason] = (
-        PROVIDER_ATTEMPTS.labels(provider, Reason(reason).name.lower() if reason else "ok"),
+        PROVIDER_ATTEMPTS.labels(provider, reason_label(reason)),
         CHAT_TOKENS.labels(model, "input"),
         CHAT_TOKENS.labels(model, "output"),
         PROVIDER_SECONDS.labels(provider),
@@ -416,7 +282,7 @@ def observe_http(route: str, method: str, status: int, started: float) -> None:
     children = _http_children.get(key)
     if children is None:
         # Only what stays bounded is remembered, under the names it is counted by.
-        key = (_bounded(route, _routes_seen), _method(method), status)
+        key = (_bounded(route, _routes_seen), method_label(method), status)
         children = (HTTP_REQUESTS.labels(key[0], key[1], str(status)), HTTP_SECONDS.labels(key[0]))
         _http_children[key] = children
     children[0].inc()

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
+from mesh import telemetry
 from mesh.errors import MeshError, Reason
 from mesh.postgres import Database
 from services.audit.config import AuditConfig
@@ -14,6 +15,7 @@ from services.audit.store import AuditStore, RequestRow
 
 _log = logging.getLogger(__name__)
 
+_STORED, _SKIPPED = (telemetry.AUDIT_RECORDS.labels(outcome) for outcome in ("stored", "skipped"))
 TAKE_LEAD = "SELECT pg_try_advisory_lock(hashtext('dac.audit.follower'))"
 
 
@@ -83,6 +85,7 @@ class Follower:
         if behind != cursor:
             try:
                 await self._store.insert_requests(_once(rows), behind)
+                _STORED.inc(len(rows))
             except MeshError as error:
                 if error.reason is Reason.UNAVAILABLE or not rows:
                     raise
@@ -97,9 +100,11 @@ class Follower:
         for row in rows:
             try:
                 await self._store.insert_requests([row], cursor)
+                _STORED.inc()
             except MeshError as error:
                 if error.reason is Reason.UNAVAILABLE:
                     raise
+                _SKIPPED.inc()
                 _log.error("request %s of organisation %s is skipped: %s", row.request_id, row.org_id, error.message)
         await self._store.insert_requests([], behind)
 

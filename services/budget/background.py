@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from mesh import telemetry
 from mesh.errors import MeshError, Reason
 from mesh.postgres import Database
 from services.budget.ledger import Resolve, State
@@ -20,6 +21,10 @@ WORK = "SELECT org_id::text FROM organisations_with_work() WHERE work = $1"
 EXPIRED = """SELECT reservation_id::text, request_id::text, draft FROM reservations
   WHERE org_id = $1 AND state = 0 AND expires_at <= $2 ORDER BY expires_at LIMIT $3"""
 UNTOLD = "SELECT record_id, record FROM admin_outbox WHERE org_id = $1 ORDER BY record_id LIMIT 200"
+BACKLOG = "SELECT open_reservations, reserved_nano_usd FROM backlog()"
+UNREAD = "SELECT consumer, unread_records(xid, seq, $1) FROM record_consumers"
+UNREAD_MAX = 100_000
+"""Up to here unread records are counted."""
 TOLD = "DELETE FROM admin_outbox WHERE org_id = $1 AND record_id = ANY ($2::uuid[])"
 
 
@@ -87,6 +92,23 @@ class ChangeTeller:
                 await connection.execute(TOLD, org_id, [row[0] for row in rows])
             told += len(rows)
         return told
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """Counts what is under way, for the metrics page. Every replica counts the same."""
+
+    database: Database
+
+    async def count(self) -> None:
+        """Reads the figures of all organisations."""
+        async with self.database.transaction() as connection:
+            held = await connection.fetchrow(BACKLOG)
+            unread = await connection.fetch(UNREAD, UNREAD_MAX)
+        telemetry.RESERVATIONS_OPEN.set(held[0])
+        telemetry.RESERVED.set(float(held[1]) / 1e9)
+        for consumer, records in unread:
+            telemetry.RECORDS_UNREAD.labels(consumer).set(records)
 
 
 async def repeat(

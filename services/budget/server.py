@@ -20,7 +20,7 @@ from mesh.ids import is_uuid, uuid7
 from mesh.service import Context
 from services.budget import errors, price_store
 from services.budget.administration import Administration
-from services.budget.background import ChangeTeller, Sweeper, repeat
+from services.budget.background import Backlog, ChangeTeller, Sweeper, repeat
 from services.budget.budget_store import PostgresBudgetStore
 from services.budget.config import BudgetConfig
 from services.budget.ledger import Level, Reserve, Resolve, Settlement, State
@@ -265,6 +265,7 @@ class BudgetService:
         self.price = PriceServicer(self.prices)
         self.record = RecordServicer(self.feed)
         self.sweeper = Sweeper(self._database, self.writer, self._config.sweep_limit, utc_now)
+        self.backlog = Backlog(self._database)
         self.teller = ChangeTeller(self._database, self._append)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -282,6 +283,7 @@ class BudgetService:
         config = self._config
         jobs = (
             repeat("sweeping reservations", config.sweep_interval_s, self.sweeper.sweep),
+            repeat("counting what is under way", config.sweep_interval_s, self.backlog.count),
             repeat("following prices", config.price_poll_s, self._follow_prices),
             repeat("forgetting read records", config.sweep_interval_s, self._forget),
             repeat("telling audit", config.admin_retry_s, self.teller.tell, self._untold),

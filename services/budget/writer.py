@@ -12,14 +12,26 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import overload
 
+from mesh import telemetry
 from mesh.errors import MeshError, Reason
 from services.budget import errors
-from services.budget.ledger import Reservation, Reserve, Resolve, Settlement
+from services.budget.ledger import Reservation, Reserve, Resolve, Settlement, State
 from services.budget.store import Decision, LedgerStore, Operation
 
 _log = logging.getLogger(__name__)
 
+# There from the start: a growth from nothing to one is seen only when nothing was told before.
+telemetry.BUDGET_OPERATIONS.labels("expire", "ok")
+
 Waiting = tuple[Operation, "asyncio.Future[Decision]"]
+_ENDINGS = {State.COMMITTED: "commit", State.RELEASED: "release", State.INDETERMINATE: "expire"}
+
+
+def operation_of(op: Operation) -> str:
+    """What an operation is called where operations are counted."""
+    if isinstance(op, Reserve):
+        return "reserve"
+    return _ENDINGS[op.to] if op.reservation_id else "record"
 
 
 class Writer:
@@ -33,6 +45,7 @@ class Writer:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._is_closing = False
+        telemetry.BUDGET_QUEUE.watch("budget", lambda: [((), len(self._queue))])
 
     def start(self) -> None:
         """Begins to write."""
@@ -108,6 +121,11 @@ class Writer:
         has_records = False
         for (op, future), decision in zip(batch, decisions, strict=True):
             has_records = has_records or (isinstance(op, Resolve) and isinstance(decision, Settlement))
+            # A second report of one end changes nothing and is not counted.
+            if not (isinstance(decision, Settlement) and decision.is_repeat):
+                telemetry.observe_ledger(
+                    operation_of(op), int(decision.reason) if isinstance(decision, MeshError) else 0
+                )
             if not future.done():
                 future.set_result(decision)
         if has_records:

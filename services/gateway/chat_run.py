@@ -339,13 +339,24 @@ class ChatRun:
         attempt.started_at.FromNanoseconds(self._attempt_ns)
         attempt.ended_at.FromNanoseconds(time.time_ns())
 
+    def _failed_in(self) -> str:
+        """Where it ended: before a provider was asked, before the caller had anything, or in the middle of a stream."""
+        if not self._dispatched:
+            return "refused"
+        return "cut" if self.record.http_status == 200 else "failed"
+
     def _settle(self) -> None:
         record, held = self.record, self._reservation
         record.stage_ms.update(self._stages)
         record.ended_at.FromNanoseconds(time.time_ns())
         label = record.attempts[-1].model if record.attempts else "none"
         charge = self._cost(record) if held is not None else None
-        telemetry.observe_chat(label, record_pb2.Outcome.Name(record.outcome), record.attempts, charge)
+        outcome = record_pb2.Outcome.Name(record.outcome)
+        seconds = time.perf_counter() - self._started
+        telemetry.observe_chat(label, outcome, record.attempts, charge, seconds=seconds)
+        telemetry.observe_org(record.org_id, outcome, record.attempts, charge)
+        if record.reason:
+            telemetry.observe_failure(self._failed_in(), record.reason)
         self._pipeline.report(list(record.attempts))
         if self._reserving is not None and not self._dispatched:
             self._pipeline.settlements.release(self._reserving, record, self.caller)

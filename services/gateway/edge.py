@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 
 from dac.type.v1.principal_pb2 import Principal
-from mesh import telemetry
+from mesh import telemetry, tracing
 from mesh.call import Call, enter
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
@@ -26,6 +26,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 CHAT_PATH = "/v1/chat/completions"
+CONSOLE_CHAT_PATH = "/console/chat"
+"""The same chat for the console's playground, whose caller is known by its session."""
 SECURE_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -53,6 +55,7 @@ class Edge:
         self._leaving = leaving
         self._any_origin = "*" in config.cors_origins
         self._origins = frozenset(origin.encode() for origin in config.cors_origins)
+        self.console_caller: Callable[[Callable[[str], str]], Awaitable[Caller]] | None = None
         self.running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,14 +70,14 @@ class Edge:
             added = [*added, (b"connection", b"close")]
         request = Exchange(scope, receive, send, added)
         request.loopback_only = self._config.auth == "off"
-        span = telemetry.begin_http(request.call, scope["method"])
+        span = tracing.begin_http(request.call, scope["method"])
         self.running += 1
         try:
             request.check_origin(self._any_origin, self._origins)
             if scope["method"] == "OPTIONS" and request.header(b"access-control-request-method"):
                 await request.start(204, [])
                 await request.send_body(b"", more=False)
-            elif scope["path"] == CHAT_PATH:
+            elif scope["path"] in (CHAT_PATH, CONSOLE_CHAT_PATH):
                 await self._chat(request)
             else:
                 await self._serve_other(request)
@@ -85,7 +88,7 @@ class Edge:
         finally:
             self.running -= 1
             telemetry.observe_http(request.route, scope["method"], request.status, request.started)
-            telemetry.end_http(span, request.call, scope["method"], request.route, request.status)
+            tracing.end_http(span, request.call, scope["method"], request.route, request.status)
 
     def _cors(self, scope: Scope) -> list[tuple[bytes, bytes]]:
         if not self._origins:
@@ -110,7 +113,7 @@ class Edge:
         await self._other(request.scope, request.bounded_receive(self._config.max_body_bytes), request.send_wrapped)
 
     async def _chat(self, request: "Exchange") -> None:
-        request.route = CHAT_PATH
+        request.route = request.scope["path"]
         if request.scope["method"] != "POST":
             error = MeshError(Reason.UNIMPLEMENTED, f"{CHAT_PATH} takes POST, not {request.scope['method'][:20]}.")
             await request.answer(405, [(b"allow", b"POST, OPTIONS"), JSON], error_body(error))
@@ -118,7 +121,10 @@ class Edge:
         caller: Caller | None = None
         ask: ChatAsk | None = None
         try:
-            caller = await self._callers.authenticate_header(request.text_header(b"authorization"))
+            if request.route == CONSOLE_CHAT_PATH and self.console_caller is not None:
+                caller = await self.console_caller(lambda name: request.text_header(name.encode()))
+            else:
+                caller = await self._callers.authenticate_header(request.text_header(b"authorization"))
             request.identify(caller, self._config.request_timeout_s)
             if "chat" not in caller.principal.scopes and caller.principal.kind != Principal.KIND_OPERATOR:
                 raise MeshError(
@@ -223,8 +229,8 @@ class Exchange:
         self.call = Call(request_id=uuid7())
         given = self.text_header(b"x-request-id")
         self.client_request_id = given if given and len(given) <= 128 and given.isprintable() else ""
-        telemetry.continue_trace(self.call, self.text_header(b"traceparent"))
-        telemetry.ensure_trace(self.call)
+        tracing.continue_trace(self.call, self.text_header(b"traceparent"))
+        tracing.ensure_trace(self.call)
         self._task = asyncio.current_task()
 
     def header(self, name: bytes) -> bytes:
@@ -331,7 +337,8 @@ class Exchange:
         if not self.loopback_only or self.header(b"authorization"):
             return
         origin, host = self.header(b"origin"), self.text_header(b"host").rsplit(":", 1)[0]
-        if host not in LOOPBACK_NAMES or (origin and not any_origin and origin not in origins):
+        own = origin == b"http://" + self.header(b"host")
+        if host not in LOOPBACK_NAMES or (origin and not own and not any_origin and origin not in origins):
             raise MeshError(
                 Reason.PERMISSION_DENIED,
                 "With auth off DAC answers only programs on this machine: call it by 127.0.0.1, or send a key.",

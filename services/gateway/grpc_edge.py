@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from mesh import telemetry
+from mesh import tracing
 from mesh.call import Call, serving
 from mesh.errors import MeshError
 from mesh.ids import uuid7
@@ -58,8 +58,8 @@ class GrpcEdge(grpc.GenericRpcHandler):
             signed_principal=caller.signed(),
             deadline=time.monotonic() + min(left if left is not None else longest_s, longest_s),
         )
-        telemetry.continue_trace(call, str(metadata.get("traceparent", "")))
-        telemetry.ensure_trace(call)
+        tracing.continue_trace(call, str(metadata.get("traceparent", "")))
+        tracing.ensure_trace(call)
         return call
 
     def _forward_unary(self, path: str) -> Any:

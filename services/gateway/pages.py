@@ -10,7 +10,7 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from dac.router.v1.catalog_pb2 import GetModelRequest, ListModelsRequest, Model
@@ -53,7 +53,6 @@ class Pages:
     def routes(self) -> list[Route]:
         """All of them. Literal paths stand before /v1/models/{id}."""
         return [
-            Route("/", self.home, methods=["GET"]),
             Route("/live", self.live, methods=["GET"]),
             Route("/ready", self.ready, methods=["GET"]),
             Route("/health", self.health, methods=["GET"]),
@@ -64,10 +63,6 @@ class Pages:
             Route("/v1/models", self.models, methods=["GET"]),
             Route("/v1/models/{model_id:path}", self.model, methods=["GET"]),
         ]
-
-    async def home(self, request: Request) -> Response:
-        """The docs are the front door."""
-        return RedirectResponse("/docs")
 
     async def live(self, request: Request) -> Response:
         """The process answers."""

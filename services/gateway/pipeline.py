@@ -21,6 +21,7 @@ from dac.provider.v1.provider_pb2_grpc import ProviderServiceStub
 from dac.router.v1.router_pb2 import AttemptOutcome, ReportOutcomesRequest
 from dac.router.v1.router_pb2_grpc import RouterServiceStub
 from dac.type.v1 import record_pb2, usage_pb2
+from mesh import telemetry
 from mesh.call import Call, acting_as
 from mesh.errors import MeshError, Reason
 from services.gateway.callers import Caller
@@ -103,6 +104,8 @@ class Pipeline:
             http_status=http_status,
             trace_id=call.trace_id,
         )
+        telemetry.observe_org(record.org_id, record_pb2.Outcome.Name(record.outcome))
+        telemetry.observe_failure("refused", record.reason)
         record.started_at.GetCurrentTime()
         record.ended_at.CopyFrom(record.started_at)
         self.settlements.submit(CommitRequest(record=record), caller)

@@ -23,6 +23,7 @@ from services.gateway import docs_page, openai_wire, openapi, transcoder
 from services.gateway.callers import Callers
 from services.gateway.chat_run import ChatRun
 from services.gateway.config import GatewayConfig
+from services.gateway.console import Console
 from services.gateway.edge import Edge
 from services.gateway.grpc_edge import GrpcEdge
 from services.gateway.http_protocol import BoundedProtocol
@@ -137,13 +138,15 @@ class GatewayService:
             metrics_public=config.metrics_public,
             leaving=context.leaving,
         )
+        console = Console(context.channel_to, self.callers, context.keyring, pages)
         self.stopping = asyncio.Event()
         api = transcoder.routes(self._bindings, context.channel_to, self.callers, self.stopping)
         other = Starlette(
-            routes=[*pages.routes(), *api],
+            routes=[*console.routes(), *pages.routes(), *api],
             exception_handlers={404: not_found, 405: not_found, MeshError: named_failure, Exception: named_failure},
         )
         self.edge = Edge(config, self.callers, self.pipeline, other, context.leaving)
+        self.edge.console_caller = console.chat_caller
         self._http: uvicorn.Server | None = None
         self._grpc: grpc.aio.Server | None = None
         self._serving: asyncio.Task[None] | None = None

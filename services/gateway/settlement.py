@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from dac.budget.v1.budget_pb2 import CommitRequest, ReleaseRequest, ReserveResponse
 from dac.type.v1.record_pb2 import RequestRecord
 from mesh import call as calls
+from mesh import telemetry
 from mesh.call import Call
 from mesh.errors import MeshError, Reason
 from services.gateway.callers import Caller
@@ -20,6 +21,7 @@ FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 5.0
 GIVE_UP_AFTER = 10
 """A fault of DAC's own that comes again and again will not go away; the sweeper resolves the reservation."""
+_STORED, _AGAIN, _LOST = (telemetry.SETTLEMENTS.labels(outcome) for outcome in ("stored", "again", "lost"))
 _FINAL = frozenset(
     {
         Reason.RESERVATION_INVALID,
@@ -37,6 +39,7 @@ class Settlements:
     def __init__(self, budget: "BudgetServiceAsyncStub", *, timeout_s: float) -> None:
         self._budget, self._timeout_s = budget, timeout_s
         self._running: set[asyncio.Task[None]] = set()
+        telemetry.SETTLEMENTS_PENDING.watch("gateway", lambda: [((), len(self._running))])
 
     def submit(self, message: CommitRequest | ReleaseRequest, caller: Caller) -> None:
         """Takes over a record; returns at once."""
@@ -74,9 +77,11 @@ class Settlements:
                     await self._budget.Commit(message)
                 else:
                     await self._budget.Release(message)
+                _STORED.inc()
                 return
             except MeshError as error:
                 if error.reason in _FINAL:
+                    _LOST.inc()
                     _log.error("the record of request %s was refused: %s", record.request_id, error.message)
                     return
                 _log.warning("storing the record of request %s: %s; trying again", record.request_id, error.message)
@@ -84,7 +89,9 @@ class Settlements:
                 _log.exception("storing the record of request %s failed inside", record.request_id)
                 broken += 1
                 if broken == GIVE_UP_AFTER:
+                    _LOST.inc()
                     return
+            _AGAIN.inc()
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, LONGEST_WAIT_S)
 

@@ -14,7 +14,7 @@ from typing import Protocol
 from mesh import sse
 from mesh.call import current
 from mesh.errors import Reason
-from mesh.telemetry import attempting
+from mesh.tracing import attempting
 from services.provider.adapters import Exchange, Outgoing
 from services.provider.calls import Endpoint, Limits, Reply, posting
 from services.provider.config import ProviderConfig

@@ -27,6 +27,8 @@ class Decision:
     reason: str
     left_out: list[tuple[KnownModel, str]] = field(default_factory=list)
     """Models that were looked at and not taken, with the reason."""
+    basis: str = "best"
+    """What spoke for the primary: best (its score), named, demo (nothing else is there) or least_bad (all are ill)."""
 
 
 @dataclass(slots=True)
@@ -66,11 +68,11 @@ def _take_named(view: CatalogView, ask: Ask, profile: str, config: RouterConfig,
     if breakers.state(model.id, provider) is State.OPEN:
         reason += f"; {_OPEN}, but a named model means that model"
     if not config.named_fallbacks:
-        return Decision(profile, [model], reason + ".")
+        return Decision(profile, [model], reason + ".", basis="named")
     sorted_ = _sort(view, ask, profile, config, breakers)
     rest = [other for other in sorted_.fit if other is not model]
     chain, left_out, note = _chain(model, rest, config)
-    return Decision(profile, chain, f"{reason}{note}{_then(chain)}.", left_out + sorted_.left_out)
+    return Decision(profile, chain, f"{reason}{note}{_then(chain)}.", left_out + sorted_.left_out, "named")
 
 
 def _choose(view: CatalogView, ask: Ask, profile: str, config: RouterConfig, breakers: Breakers) -> Decision:
@@ -90,7 +92,7 @@ def _choose(view: CatalogView, ask: Ask, profile: str, config: RouterConfig, bre
         + _then(chain)
         + "."
     )
-    return Decision(profile, chain, reason, left_out + sorted_.left_out)
+    return Decision(profile, chain, reason, left_out + sorted_.left_out, "demo" if primary.demo else "best")
 
 
 def _sort(view: CatalogView, ask: Ask, profile: str, config: RouterConfig, breakers: Breakers) -> _Sorted:
@@ -150,7 +152,7 @@ def _least_bad(
         best = min(sorted_.open, key=lambda model: breakers.badness(model.id, model.entry.provider))
         left_out = [(model, why) for model, why in sorted_.left_out if model is not best]
         reason = f"{profile}: the circuit breakers of all models that fit are open; {best.id} is the least bad."
-        return Decision(profile, [best], reason, left_out)
+        return Decision(profile, [best], reason, left_out, "least_bad")
     if not view.available_count:
         raise errors.nothing_configured()
     if not sorted_.left_out:

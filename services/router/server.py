@@ -10,6 +10,7 @@ import grpc.aio
 
 from dac.router.v1 import catalog_pb2, catalog_pb2_grpc, router_pb2, router_pb2_grpc
 from dac.type.v1 import record_pb2
+from mesh import telemetry
 from mesh.call import require_principal
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
@@ -32,6 +33,7 @@ _STATES = {
     State.OPEN: router_pb2.Breaker.STATE_OPEN,
     State.HALF_OPEN: router_pb2.Breaker.STATE_HALF_OPEN,
 }
+_OPENNESS = {State.CLOSED: 0.0, State.HALF_OPEN: 0.5, State.OPEN: 1.0}
 
 
 class RouterServicer(router_pb2_grpc.RouterServiceServicer):
@@ -58,7 +60,12 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             needs_json=request.needs_json,
             allowed_models=tuple(request.allowed_models),
         )
-        decision = decide(self._catalog.view, ask, self._config, self._breakers)
+        try:
+            decision = decide(self._catalog.view, ask, self._config, self._breakers)
+        except MeshError as error:
+            telemetry.ROUTE_REFUSALS.labels(error.reason.name.lower()).inc()
+            raise
+        telemetry.observe_route(decision.profile, decision.chain[0].id, decision.basis)
         return router_pb2.RouteResponse(
             candidates=[_candidate(model) for model in decision.chain], route=self._record(decision)
         )
@@ -242,6 +249,10 @@ def build(context: Context) -> Service:
             breakers.hear_open(model, provider)
 
     catalog.on_change = forget_gone
+    telemetry.BREAKER_OPEN.watch(
+        context.name, lambda: [((one.model, one.provider), _OPENNESS[one.state]) for one in breakers.statuses()]
+    )
+    telemetry.MODELS_AVAILABLE.watch(context.name, lambda: [((), catalog.view.available_count)])
     hints = None
     if context.redis_url:
         hints = BreakerHints(functools.partial(connect, context.redis_url), context.instance or uuid7(), hear_open)

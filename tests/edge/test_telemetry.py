@@ -80,6 +80,29 @@ def test_a_chat_is_one_trace_over_all_services(traced, stream):
     assert record["trace_id"] == trace
 
 
+def test_a_conversation_and_a_look_at_its_record_are_in_the_trace_too(traced):
+    """What a chat touches beyond the shortest way: the thread and the cache in memory, its record in audit."""
+    dac, receiver = traced
+    trace = TRACE[:-1] + "4"
+    answer = chat(dac, trace, thread_id="traced-thread", enable_cache=True)
+    assert answer.status_code == 200
+    path = f"/v1/requests/{answer.headers['x-dac-request-id']}"
+    headers = {**dac.headers, "traceparent": f"00-{trace}-{PARENT}-01"}
+    assert httpx.get(dac.url + path, headers=headers, timeout=30).status_code == 200
+    of_chat = ("Route", "Reserve", "Generate", "OpenTurn", "AppendMessages", "Lookup", "Store")
+    spans = spans_of(receiver, trace, "GET /v1", "POST /v1", "GetRequest", "Commit", *of_chat)
+    tops = {span.name.split(" ")[0]: span for span in spans if span.parent_id == PARENT}
+    for span in spans:
+        method = span.name.rsplit("/", 1)[-1]
+        if method in of_chat:
+            assert span.parent_id == tops["POST"].span_id and not span.failed
+        elif method == "GetRequest":
+            assert span.parent_id == tops["GET"].span_id and span.attributes["rpc.status_code"] == "OK"
+    if "--split" in dac.arguments:
+        by_service = {span.service for span in spans}
+        assert by_service == {f"dac-{name}" for name in ("gateway", "router", "budget", "provider", "memory", "audit")}
+
+
 def test_every_attempt_is_a_span_and_a_failed_one_says_why(traced, upstream_process):
     dac, receiver = traced
     trace = TRACE[:-1] + "2"

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from mesh import telemetry
+from mesh import telemetry, tracing
 from mesh.call import Call
 from mesh.errors import Reason
 from services.provider.events import Attempt, Usage, UsageSource
@@ -19,11 +19,11 @@ PROMPT = b'{"id":"x","model":"gpt-4o-mini-2024-07-18","choices":[{"message":{"co
 @pytest.fixture
 def receiver():
     with OtlpReceiver() as running:
-        telemetry.set_up("unit", running.endpoint, instance="i-1")
+        tracing.set_up("unit", running.endpoint, instance="i-1")
         try:
             yield running
         finally:
-            telemetry.shut_down()
+            tracing.shut_down()
 
 
 def new_attempt():
@@ -32,15 +32,15 @@ def new_attempt():
 
 def test_a_chat_is_one_trace_with_a_provider_call(receiver):
     call = Call(request_id="r-1")
-    telemetry.continue_trace(call, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
-    http = telemetry.begin_http(call, "POST")
+    tracing.continue_trace(call, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+    http = tracing.begin_http(call, "POST")
     attempt = new_attempt()
-    with telemetry.attempting(attempt, "gpt-4o-mini", call) as watched:
+    with tracing.attempting(attempt, "gpt-4o-mini", call) as watched:
         watched.saw(PROMPT)
         attempt.usage = Usage(input_tokens=10, input_cached_tokens=5, output_tokens=7, reasoning_tokens=2)
         attempt.usage_source, attempt.finish_reason = UsageSource.PROVIDER, "stop"
-    telemetry.end_http(http, call, "POST", "/v1/chat/completions", 200)
-    telemetry.shut_down()
+    tracing.end_http(http, call, "POST", "/v1/chat/completions", 200)
+    tracing.shut_down()
     (top,), (below,) = receiver.named("POST"), receiver.named("chat ")
     assert (top.trace_id, top.parent_id) == ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7")
     assert (below.trace_id, below.parent_id) == (top.trace_id, top.span_id)
@@ -74,15 +74,15 @@ def test_a_chat_is_one_trace_with_a_provider_call(receiver):
 
 def test_failed_and_abandoned_calls_say_so_and_count_no_tokens(receiver):
     failed = new_attempt()
-    with telemetry.attempting(failed, "down", Call()):
+    with tracing.attempting(failed, "down", Call()):
         failed.reason = Reason.PROVIDER_TIMEOUT
-    with contextlib.suppress(GeneratorExit), telemetry.attempting(new_attempt(), "left", Call()):
+    with contextlib.suppress(GeneratorExit), tracing.attempting(new_attempt(), "left", Call()):
         raise GeneratorExit
     estimated = new_attempt()
-    with telemetry.attempting(estimated, "guessed", Call()):
+    with tracing.attempting(estimated, "guessed", Call()):
         estimated.usage, estimated.usage_source = Usage(3, output_tokens=4), UsageSource.ESTIMATED
         estimated.finish_reason = "stop"
-    telemetry.shut_down()
+    tracing.shut_down()
     errors = {span.name: (span.failed, span.attributes.get("error.type")) for span in receiver.spans}
     assert errors == {
         "chat down": (True, "PROVIDER_TIMEOUT"),
@@ -94,12 +94,12 @@ def test_failed_and_abandoned_calls_say_so_and_count_no_tokens(receiver):
 
 def test_a_root_span_keeps_the_trace_id_that_logs_and_records_have(receiver):
     call = Call(trace_id="ab" * 16)
-    telemetry.end_span(telemetry.begin_span("kept", call))
+    tracing.end_span(tracing.begin_span("kept", call))
     fake = Call(trace_id="ab" * 16, span_id="0" * 15 + "1")
-    telemetry.end_span(telemetry.begin_span("no real parent", fake))
-    telemetry.end_span(telemetry.begin_span("own", Call()))
-    telemetry.end_span(telemetry.begin_span("nonsense", Call(trace_id="z" * 32, span_id="+" * 16)))
-    telemetry.shut_down()
+    tracing.end_span(tracing.begin_span("no real parent", fake))
+    tracing.end_span(tracing.begin_span("own", Call()))
+    tracing.end_span(tracing.begin_span("nonsense", Call(trace_id="z" * 32, span_id="+" * 16)))
+    tracing.shut_down()
     ids = {span.name: (span.trace_id, span.parent_id) for span in receiver.spans}
     assert call.trace_id == "ab" * 16 and len(call.span_id) == 16
     assert ids["kept"] == ids["no real parent"] == ("ab" * 16, "")
@@ -108,10 +108,10 @@ def test_a_root_span_keeps_the_trace_id_that_logs_and_records_have(receiver):
 
 def test_rpc_durations_are_sent_and_faults_of_the_caller_are_no_failures_of_the_server(receiver):
     for status in ("OK", "INVALID_ARGUMENT", "INTERNAL"):
-        span = telemetry.begin_span("dac.router.v1.RouterService/Route", Call())
-        telemetry.end_rpc(span, Call(), status)
+        span = tracing.begin_span("dac.router.v1.RouterService/Route", Call())
+        tracing.end_rpc(span, Call(), status)
         telemetry.observe_rpc("dac.router.v1.RouterService/Route", status, time.perf_counter())
-    telemetry.shut_down()
+    tracing.shut_down()
     assert {span.attributes["rpc.status_code"]: span.failed for span in receiver.spans} == {
         "OK": False,
         "INVALID_ARGUMENT": False,
@@ -121,10 +121,10 @@ def test_rpc_durations_are_sent_and_faults_of_the_caller_are_no_failures_of_the_
 
 
 def test_a_collector_that_is_not_there_does_not_hold_up_the_end():
-    telemetry.set_up("unit", f"http://127.0.0.1:{free_port()}", instance="i-1")
-    telemetry.end_span(telemetry.begin_span("lost", Call()))
+    tracing.set_up("unit", f"http://127.0.0.1:{free_port()}", instance="i-1")
+    tracing.end_span(tracing.begin_span("lost", Call()))
     telemetry.observe_rpc("x/Y", "OK", time.perf_counter())
     began = time.monotonic()
-    telemetry.shut_down()
+    tracing.shut_down()
     assert time.monotonic() - began < 15
-    assert not telemetry.tracing()
+    assert not tracing.tracing()

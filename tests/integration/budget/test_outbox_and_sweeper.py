@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import pathlib
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -12,15 +14,17 @@ from dac.budget.v1 import budget_pb2 as pb
 from dac.budget.v1 import price_pb2
 from dac.budget.v1 import record_pb2 as outbox_pb2
 from dac.type.v1 import record_pb2
+from mesh import telemetry
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from mesh.postgres import Database
 from mesh.transport import reading
 from services.budget.background import ChangeTeller, Sweeper
-from services.budget.server import BudgetService
+from services.budget.config import BudgetConfig
+from services.budget.server import BudgetService, build
 from services.budget.writer import Writer
 from tests.integration.budget.test_money_flow import asking, commit, in_balance, limit, only_budget, record, reserve
-from tests.integration.budget.world import CENT, USD, MakeBudget, as_key, as_service, model
+from tests.integration.budget.world import CENT, MODELS, USD, MakeBudget, as_key, as_service, context_for, model
 
 DatabaseFor = Callable[..., Awaitable[Database]]
 
@@ -65,6 +69,53 @@ async def test_an_abandoned_reservation_is_charged_its_bound_once(
     assert await commit(replicas[1], held, record(org_id, ask.request_id, "free")) == 10 * CENT
     assert len(await records_of(replicas[0], org_id)) == 1
     await in_balance(replicas[0], org_id)
+
+
+async def test_what_is_under_way_is_counted_over_all_organisations(
+    make_database: Callable[..., Awaitable[Any]], all_services: dict[str, pathlib.Path], org_id: str
+) -> None:
+    alone = await make_database({name: all_services[name] for name in ("audit", "budget")})
+    database = Database(alone.dsn("budget"), "budget")
+    budget = build(context_for(database, BudgetConfig(sweep_interval_s=3600, required_consumers=("audit",)), MODELS))
+    await budget.start()
+    try:
+        asks = [(one, asking("dime")) for one in (org_id, uuid7())]
+        for one, _ in asks:
+            await limit(budget, one, 10 * USD)
+        held = [await reserve(budget, one, ask) for one, ask in asks]
+        await budget.backlog.count()
+        assert telemetry.RESERVATIONS_OPEN._value.get() == 2
+        reserved = sum(one.reserved_nano_usd for one in held) / 1e9
+        assert telemetry.RESERVED._value.get() == pytest.approx(reserved) and reserved > 0
+        assert telemetry.RECORDS_UNREAD.labels("audit")._value.get() == 0
+        for (one, ask), reservation in zip(asks, held, strict=True):
+            await commit(budget, reservation, record(one, ask.request_id, "free"))
+        await budget.backlog.count()
+        assert telemetry.RESERVATIONS_OPEN._value.get() == 0
+        assert telemetry.RECORDS_UNREAD.labels("audit")._value.get() == 2
+        cursor = (await fetch(budget, consumer="audit")).cursor
+        await fetch(budget, cursor, consumer="audit")
+        await budget.backlog.count()
+        assert telemetry.RECORDS_UNREAD.labels("audit")._value.get() == 0
+    finally:
+        await budget.close()
+        await database.close()
+
+
+async def test_operations_on_the_ledger_are_counted_once(budget: BudgetService, org_id: str) -> None:
+    def counted(operation: str, outcome: str = "ok") -> float:
+        return telemetry.BUDGET_OPERATIONS.labels(operation, outcome)._value.get()
+
+    before = [counted("reserve"), counted("commit"), counted("reserve", "budget_exhausted")]
+    await limit(budget, org_id, 11 * CENT)
+    ask = asking("dime")
+    held = await reserve(budget, org_id, ask)
+    with pytest.raises(MeshError):
+        await reserve(budget, org_id, asking("dime"))
+    for _ in range(2):
+        await commit(budget, held, record(org_id, ask.request_id, "free"))
+    after = [counted("reserve"), counted("commit"), counted("reserve", "budget_exhausted")]
+    assert after == [one + 1 for one in before]
 
 
 async def test_a_living_reservation_is_not_swept(budget: BudgetService, org_id: str) -> None:

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from dac.type.v1.principal_pb2 import Principal
 from dac.type.v1.record_pb2 import AttemptRecord
-from mesh import logs, telemetry
+from mesh import logs, telemetry, tracing
 from mesh.call import Call, serving
 from mesh.errors import Reason
 
@@ -40,7 +40,8 @@ def attempt(model="unit/one", provider="unit", seconds=2, **fields):
 
 def test_the_names_users_graph_are_literally_these():
     telemetry.observe_http("/v1/chat/completions", "POST", 200, time.perf_counter())
-    telemetry.observe_chat("unit/one", "OUTCOME_OK", [attempt()], 1_500_000_000)
+    telemetry.observe_chat("unit/one", "OUTCOME_OK", [attempt()], 1_500_000_000, seconds=1)
+    telemetry.observe_org("org-one", "OUTCOME_OK", [attempt()], 1)
     telemetry.CACHE.labels("hit").inc()
     telemetry.ERRORS.labels("internal").inc()
     names = {line.split("{")[0].split(" ")[0] for line in page().splitlines() if not line.startswith("#")}
@@ -62,12 +63,41 @@ def test_the_names_users_graph_are_literally_these():
         "orchestra_model_selections",
         "provider_attempts_total",
         "provider_attempt_duration_seconds_bucket",
+        "chat_duration_seconds_bucket",
+        "org_requests_total",
+        "org_tokens_total",
+        "org_cost_usd_total",
+        "dac_build_info",
+        "process_start_time_seconds",
     }
+    # Those without a sample until something happens; docs/telemetry.md lists all of them, and a test holds it to that.
+    assert [
+        one._name
+        for one in (
+            telemetry.CHAT_FAILURES,
+            telemetry.CHAT_FALLBACKS,
+            telemetry.ROUTE_DECISIONS,
+            telemetry.ROUTE_REFUSALS,
+            telemetry.BUDGET_OPERATIONS,
+            telemetry.RECORDS_UNREAD,
+            telemetry.AUDIT_RECORDS,
+            telemetry.SETTLEMENTS,
+        )
+    ] == [
+        "chat_failures",
+        "chat_fallbacks",
+        "route_decisions",
+        "route_refusals",
+        "budget_operations",
+        "budget_records_unread",
+        "audit_records",
+        "settlement_attempts",
+    ]
     assert not any(name.endswith("_created") for name in names)
 
 
 def test_the_conventions_names_are_literally_these():
-    said = {name: getattr(telemetry, name) for name in dir(telemetry) if name.startswith(("ATTR_", "METRIC_"))}
+    said = {name: getattr(tracing, name) for name in dir(tracing) if name.startswith(("ATTR_", "METRIC_"))}
     assert said == {
         "ATTR_ATTEMPT_ID": "dac.attempt_id",
         "ATTR_CACHED_TOKENS": "gen_ai.usage.cache_read.input_tokens",
@@ -93,8 +123,8 @@ def test_the_conventions_names_are_literally_these():
         "METRIC_GENAI_TOKENS": "gen_ai.client.token.usage",
         "METRIC_RPC_DURATION": "rpc.server.call.duration",
     }
-    assert telemetry.GENAI_TOKENS[0] == 1 and telemetry.GENAI_TOKENS[-1] == 67_108_864
-    assert telemetry.GENAI_SECONDS[0] == 0.01 and telemetry.GENAI_SECONDS[-1] == 81.92
+    assert tracing.GENAI_TOKENS[0] == 1 and tracing.GENAI_TOKENS[-1] == 67_108_864
+    assert tracing.GENAI_SECONDS[0] == 0.01 and tracing.GENAI_SECONDS[-1] == 81.92
 
 
 def test_a_chat_is_counted_with_its_charge_and_its_provider_calls():
@@ -122,11 +152,45 @@ def test_the_aliases_are_the_same_observations():
     assert value("orchestra_cache_hit_rate") == pytest.approx((2 * hits + misses + 1) / (2 * (hits + misses) + 1))
 
 
+def test_a_chat_is_counted_for_its_organisation():
+    telemetry.observe_org("org-paid", "OUTCOME_OK", [attempt(), attempt()], 250_000_000)
+    telemetry.observe_org("org-paid", "OUTCOME_CLIENT_GONE")
+    assert value('org_requests_total{org="org-paid",outcome="ok"}') == 1
+    assert value('org_requests_total{org="org-paid",outcome="client_gone"}') == 1
+    assert value('org_tokens_total{org="org-paid"}') == 24
+    assert value('org_cost_usd_total{org="org-paid"}') == pytest.approx(0.25)
+
+
+def test_a_step_to_another_model_is_a_fallback_and_a_retry_is_none():
+    late = {"reason": int(Reason.PROVIDER_TIMEOUT)}
+    telemetry.observe_chat(
+        "unit/second",
+        "OUTCOME_OK",
+        [attempt("unit/first", **late), attempt("unit/first", **late), attempt("unit/second")],
+    )
+    assert value('chat_fallbacks_total{model="unit/first",reason="provider_timeout"}') == 1
+    assert value('chat_fallbacks_total{model="unit/second",reason="ok"}') == 0
+
+
+def test_a_sampled_gauge_is_read_when_it_is_asked_for():
+    seen = [1.0]
+    telemetry.MODELS_AVAILABLE.watch("unit", lambda: [((), seen[0])])
+    try:
+        assert value("router_models_available") == 1
+        seen[0] = 2
+        assert value("router_models_available") == 2
+        telemetry.MODELS_AVAILABLE.watch("unit", lambda: [((), 7)])
+        assert value("router_models_available") == 7
+    finally:
+        telemetry.MODELS_AVAILABLE.forget("unit")
+    assert "router_models_available" not in series()
+
+
 @pytest.mark.parametrize("fresh", [False, True])
 def test_made_up_names_make_no_new_series(monkeypatch, fresh):
     """The first names may be counted; when there are too many, nothing new is made whatever comes."""
     known = telemetry.LABEL_VALUES_MAX if not fresh else 0
-    for name in ("_models_seen", "_routes_seen", "_providers_seen"):
+    for name in ("_models_seen", "_routes_seen", "_providers_seen", "_orgs_seen"):
         monkeypatch.setattr(telemetry, name, {f"full-{index}" for index in range(known)})
     monkeypatch.setattr(telemetry, "LABEL_VALUES_MAX", known)
     now = time.perf_counter()
@@ -134,9 +198,13 @@ def test_made_up_names_make_no_new_series(monkeypatch, fresh):
     def abuse(index):
         telemetry.observe_http(f"/made/up/{index}", f"VERB{index}", 404, now)
         telemetry.observe_chat(f"made-up/{index}", "OUTCOME_OK", [attempt(f"m{index}", f"p{index}")], 1)
+        telemetry.observe_org(f"made-up/{index}", "OUTCOME_OK", [attempt()], 1)
+        telemetry.observe_route("auto", f"made-up/{index}", "best")
+        failed = attempt(f"m{index}", f"p{index}", reason=int(Reason.PROVIDER_CUT))
+        telemetry.observe_chat("none", "OUTCOME_OK", [failed, attempt(f"made-up/{index}", "unit")])
 
     abuse(0)
-    caches = (telemetry._http_children, telemetry._chat_children, telemetry._attempt_children)
+    caches = [one for name, one in vars(telemetry).items() if name.endswith("_children") and isinstance(one, dict)]
     before, remembered = series(), [len(cache) for cache in caches]
     for index in range(1, 10_000):
         abuse(index)
@@ -149,9 +217,9 @@ GOOD = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 def test_a_callers_trace_is_continued():
     call = Call()
-    telemetry.continue_trace(call, GOOD)
+    tracing.continue_trace(call, GOOD)
     assert (call.trace_id, call.span_id) == ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7")
-    telemetry.ensure_trace(call)
+    tracing.ensure_trace(call)
     assert call.trace_id == "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
@@ -172,18 +240,18 @@ def test_a_callers_trace_is_continued():
 )
 def test_a_wrong_traceparent_is_as_none(header):
     call = Call()
-    telemetry.continue_trace(call, header)
+    tracing.continue_trace(call, header)
     assert (call.trace_id, call.span_id) == ("", "")
 
 
 def test_nothing_is_begun_without_an_endpoint():
     call = Call(trace_id="a" * 32)
-    assert not telemetry.tracing()
-    assert telemetry.begin_http(call, "POST") is None and telemetry.begin_span("x", call) is None
-    telemetry.end_http(None, call, "POST", "/x", 200)
+    assert not tracing.tracing()
+    assert tracing.begin_http(call, "POST") is None and tracing.begin_span("x", call) is None
+    tracing.end_http(None, call, "POST", "/x", 200)
     assert (call.trace_id, call.span_id) == ("a" * 32, "")
-    telemetry.set_up("all", "", instance="i")
-    assert not telemetry.tracing()
+    tracing.set_up("all", "", instance="i")
+    assert not tracing.tracing()
 
 
 @pytest.fixture

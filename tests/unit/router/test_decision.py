@@ -136,6 +136,16 @@ def test_open_breakers_are_left_out_until_all_are_open() -> None:
     assert "least bad" in run(view, breakers=breakers, model="auto:quality").reason, "the one trial was given out"
 
 
+def test_a_decision_says_what_it_rests_on() -> None:
+    view, breakers = view_of(entry("a/1"), entry("b/2")), Breakers(lambda: 0.0, failures=1)
+    assert run(view).basis == "best" and run(view, model="a/1").basis == "named"
+    assert run(view, RouterConfig(named_fallbacks=True), model="a/1").basis == "named"
+    assert run(view_of(LOCAL), model="auto").basis == "demo"
+    for model, provider in (("a/1", "a"), ("b/2", "b")):
+        breakers.record(model, provider, ok=False, provider_fault=True)
+    assert run(view, breakers=breakers).basis == "least_bad"
+
+
 def test_provider_lists_decide_and_unknown_models_are_discovered() -> None:
     view = view_of(entry("a/1"), entry("a/2"), a=("models/1", "new:7b", "nomic-embed-text"))
     assert view.by_id["a/1"].available and not view.by_id["a/2"].available

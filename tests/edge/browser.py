@@ -1,0 +1,120 @@
+"""Headless Chromium for tests of the console: one browser, a page for each test, and nothing unexpected on it."""
+
+import contextlib
+import dataclasses
+import pathlib
+import shutil
+from collections.abc import Iterator
+
+from axe_playwright_python.base import AXE_SCRIPT
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+WIDE = (1280, 860)
+NARROW = (360, 740)
+TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
+
+
+def executable() -> str | None:
+    """Chromium, where the system or Playwright has it."""
+    return next((found for name in NAMES if (found := shutil.which(name))), None)
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Browser]:
+    """A running browser. Fails with what to do when there is none."""
+    with sync_playwright() as playwright:
+        path = executable() or playwright.chromium.executable_path
+        assert pathlib.Path(path).exists(), "There is no Chromium here: `make browser` installs one."
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@dataclasses.dataclass
+class Tab:
+    """A page with its troubles written down."""
+
+    page: Page
+    url: str
+    troubles: list[str] = dataclasses.field(default_factory=list)
+    expected: list[str] = dataclasses.field(default_factory=list)
+    """Parts of messages that belong to the test, e.g. "401" when a key is refused."""
+
+    def goes(self, path: str) -> None:
+        """Opens a path."""
+        self.page.goto(self.url + path)
+
+    def signs_in(self, key: str) -> None:
+        """Signs in on the card."""
+        self.goes("/")
+        self.page.get_by_label("API key").fill(key)
+        self.page.get_by_role("button", name="Sign in").click()
+
+    def has_session(self, cookie: str) -> None:
+        """Is signed in already."""
+        self.page.context.add_cookies(
+            [{"name": "dac_console", "value": cookie, "url": self.url, "httpOnly": True, "sameSite": "Strict"}]
+        )
+
+    def unexpected(self) -> list[str]:
+        """What went wrong on the page that no test asked for."""
+        return [one for one in self.troubles if not any(part in one for part in self.expected)]
+
+    def violations(self, rules: list[str] | None = None) -> list[str]:
+        """Serious and critical findings of axe, with the elements they are about; `rules` = only these."""
+        found = self.page.evaluate(f"{AXE_SCRIPT}; axe.run({{runOnly: {rules or TAGS}}})")
+        return [
+            f"{self.page.url}: {one['id']} ({one['impact']}): {node['html'][:160]} {node['failureSummary'][:300]}"
+            for one in found["violations"]
+            if one["impact"] in ("serious", "critical")
+            for node in one["nodes"][:2]
+        ]
+
+    def overflow(self) -> int:
+        """How many pixels the page is wider than its window."""
+        return int(self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+
+
+@contextlib.contextmanager
+def tab(browser: Browser, url: str, *, size: tuple[int, int] = WIDE, dark: bool = False) -> Iterator[Tab]:
+    """A page in a context of its own: no cookies, no storage."""
+    context: BrowserContext = browser.new_context(
+        viewport={"width": size[0], "height": size[1]},
+        color_scheme="dark" if dark else "light",
+        timezone_id="Europe/Berlin",
+        locale="en-GB",
+        reduced_motion="reduce",
+    )
+    context.set_default_timeout(8000)
+    page = context.new_page()
+    opened = Tab(page, url)
+
+    def heard(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            opened.troubles.append(f"{message.type}: {message.text} ({message.location.get('url', '')})")
+
+    page.on("console", heard)
+    page.on("pageerror", lambda error: opened.troubles.append(f"exception: {error}"))
+    page.on(
+        "request",
+        lambda request: (
+            None if request.url.startswith((url, "data:")) else opened.troubles.append(f"outside: {request.url}")
+        ),
+    )
+    try:
+        yield opened
+        assert opened.unexpected() == []
+    finally:
+        context.close()
