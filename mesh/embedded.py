@@ -16,7 +16,7 @@ from typing import Any
 from mesh.errors import MeshError, Reason
 from mesh.processes import NOBODY, FolderLock, answers, end, refused, socket_folder, spawn, tail, trim_log, write_secret
 
-NAMESPACE = ("--user", "--map-user=1000", "--map-group=1000")
+NAMESPACE = ("--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}")
 PG_PORT = 5432
 """Only names the socket file when no TCP port is asked for."""
 HELD_BY_ANOTHER = ("pre-existing shared memory block", 'lock file "postmaster.pid" already exists')

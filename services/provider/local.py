@@ -94,7 +94,14 @@ class LocalModel:
             delay_s = min(delay_s * 2, RESTART_LAST_S)
 
     async def _run_once(self) -> None:
-        arguments = ["--context-tokens", str(self._context_tokens), "--slots", str(self._slots)]
+        arguments = [
+            "--context-tokens",
+            str(self._context_tokens),
+            "--slots",
+            str(self._slots),
+            "--parent",
+            str(os.getpid()),
+        ]
         self._process = process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",

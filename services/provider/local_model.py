@@ -34,10 +34,10 @@ def model_path() -> pathlib.Path | None:
     return pathlib.Path(spec.submodule_search_locations[0], GGUF)
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(parent: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() == 1:
+        if os.getppid() != parent:
             sys.exit(0)
 
 
@@ -47,8 +47,9 @@ def main() -> None:
     parser.add_argument("socket", type=pathlib.Path)
     parser.add_argument("--context-tokens", type=int, default=8192)
     parser.add_argument("--slots", type=int, default=2)
+    parser.add_argument("--parent", type=int, default=os.getppid(), help="The process to end with.")
     arguments = parser.parse_args()
-    _die_with_parent()
+    _die_with_parent(arguments.parent)
     import xllamacpp
 
     arguments.socket.unlink(missing_ok=True)

