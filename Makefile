@@ -43,14 +43,45 @@ check: setup ## Lint, types, protos, generated files
 	@$(BIN)/buf lint && $(BIN)/buf format -d --exit-code > /dev/null
 	@if git rev-parse -q --verify HEAD~1 > /dev/null 2>&1 && git cat-file -e HEAD~1:buf.yaml 2> /dev/null; then $(BIN)/buf breaking --against '.git#ref=HEAD~1'; fi
 	@$(BIN)/python -m mesh.generate gen --check
+	@$(BIN)/python -m mesh.envoy --check
+	@$(BIN)/python -m mesh.boards deploy --check
+	@$(BIN)/python -m mesh.chart deploy/helm/dac --check
+
+.PHONY: browser
+browser: setup ## Find or install the Chromium that the page's tests use
+	@for name in chromium chromium-browser google-chrome google-chrome-stable chrome; do command -v $$name > /dev/null && exit 0; done; \
+	if [ -x "$$($(BIN)/python -c 'from playwright.sync_api import sync_playwright as p; w = p().start(); print(w.chromium.executable_path); w.stop()')" ]; then exit 0; fi; \
+	echo "installing Chromium for the page's tests …"; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		apt-get update -qq > /dev/null && apt-get install -y -qq --no-install-recommends chromium > /dev/null; \
+	else $(BIN)/playwright install chromium; fi
 
 .PHONY: test
-test: setup ## All tests, in parallel
+test: setup browser ## All tests, in parallel
 	@$(BIN)/pytest -q -n auto --dist loadfile -m "not long"
 
 .PHONY: test-long
-test-long: setup ## The long campaigns too
+test-long: setup browser ## The long campaigns too
 	@$(BIN)/pytest -q -n auto --dist loadfile
+
+.PHONY: helm-test
+helm-test: setup ## Lint, render and validate the chart with the real Helm
+	@$(BIN)/pytest -q -n auto --dist loadfile tests/deploy/test_chart*.py
+
+.PHONY: envoy-test
+envoy-test: setup ## Run the real Envoy at the edge and between services
+	@$(BIN)/pytest -q -n auto --dist loadfile tests/edge/test_envoy*.py tests/edge/test_rolling.py tests/unit/mesh/test_envoy*.py
+
+.PHONY: generate
+generate: proto ## Write every generated file anew: stubs, Envoy, chart, boards, pages
+	@$(BIN)/python -m mesh.envoy
+	@$(BIN)/python -m mesh.boards deploy
+	@$(BIN)/python -m mesh.chart deploy/helm/dac
+	@$(BIN)/dac config docs
+
+.PHONY: docs
+docs: setup ## Build the documentation's site into site/
+	@$(BIN)/sphinx-build -W --keep-going -q docs site && echo "open site/index.html"
 
 .PHONY: fix
 fix: setup ## Format and fix what can be fixed
