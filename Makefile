@@ -78,6 +78,11 @@ generate: proto ## Write every generated file anew: stubs, Envoy, chart, boards,
 	@$(BIN)/python -m mesh.boards deploy
 	@$(BIN)/python -m mesh.chart deploy/helm/dac
 	@$(BIN)/dac config docs
+	@$(BIN)/python -m services.gateway.api_page docs/api.md
+
+.PHONY: requirements
+requirements: ## Pin the image's dependencies anew (needs the network)
+	@sh requirements/refresh.sh
 
 .PHONY: docs
 docs: setup ## Build the documentation's site into site/

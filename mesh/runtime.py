@@ -202,11 +202,13 @@ class Process:
             await self.server.set_serving(False)
         if self.serving:
             await asyncio.sleep(self.settings.mesh.lame_duck_s)
+        until = time.monotonic() + self.settings.mesh.drain_s
         for name in reversed(self.order):
             if name == "gateway" and name in self.services:
                 await self._close(name)
         if self.server is not None:
-            await self.server.stop(self.settings.mesh.drain_s)
+            # The gateway's callers and the mesh's share one drain: whoever kills the pod counts once.
+            await self.server.stop(max(1.0, until - time.monotonic()))
         for name in reversed(self.order):
             if name != "gateway" and name in self.services:
                 await self._close(name)

