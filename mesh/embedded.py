@@ -222,15 +222,15 @@ class EmbeddedPostgres:
 def running_dsn(root: pathlib.Path) -> str | None:
     """Where an administrator reaches the server that another process runs in `root`; None when none does."""
     root = pathlib.Path(root).absolute()
-    password_file = root / "superuser.pw"
-    if not password_file.exists():
+    try:
+        # The server says itself where its socket is: that depends on the other process's TMPDIR.
+        folder = pathlib.Path((root / "data" / "postmaster.pid").read_text().splitlines()[4])
+        password = (root / "superuser.pw").read_text()
+    except (OSError, IndexError):
         return None
-    folder = socket_folder(root, f".s.PGSQL.{PG_PORT}")
     if not answers(folder / f".s.PGSQL.{PG_PORT}"):
         return None
-    return (
-        f"postgresql://postgres:{password_file.read_text()}@/dac?host={urllib.parse.quote(str(folder))}&port={PG_PORT}"
-    )
+    return f"postgresql://postgres:{password}@/dac?host={urllib.parse.quote(str(folder))}&port={PG_PORT}"
 
 
 def postgres_bin() -> pathlib.Path:

@@ -217,7 +217,14 @@ async def _grant_role(connection: asyncpg.Connection, role: str, login: str) -> 
     if await connection.fetchval("SELECT rolsuper FROM pg_roles WHERE rolname = $1", login):
         return
     options = " WITH INHERIT FALSE, SET TRUE" if connection.get_server_version().major >= 16 else ""
-    await _execute(connection, "GRANT %I TO %I" + options, role, login)
+    try:
+        await _execute(connection, "GRANT %I TO %I" + options, role, login)
+    except asyncpg.InsufficientPrivilegeError as error:
+        # Roles belong to the whole server: another installation on it made this one.
+        raise _refused(
+            f"role {role} was made by another login of this server: migrate with that login, "
+            f"or let an administrator run GRANT {role} TO {login} WITH ADMIN OPTION"
+        ) from error
 
 
 async def _prepare_database(connection: asyncpg.Connection) -> None:

@@ -135,6 +135,15 @@ def shared(tmp_path_factory: pytest.TempPathFactory, upstream_process: UpstreamP
 
 
 @pytest.fixture(scope="module")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A server of its own: roles belong to a whole server, and a login may only grant those that it made."""
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("pg"), durable=False)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
 def databases(postgres_server: EmbeddedPostgres) -> dict[str, str]:
     """A PostgreSQL "of yours": the addresses of the text → an empty database's, with a login each to run and to own."""
     # As in deploy/compose/postgres/10-dac.sql, under names that no other test of this process uses.

@@ -21,6 +21,7 @@ import pytest
 from cryptography import x509
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from mesh.embedded import EmbeddedPostgres
 from mesh.envoy import certificates
 from mesh.envoy.document import Endpoint, to_yaml
 from mesh.envoy.groups import Names
@@ -56,6 +57,15 @@ def options_for(group, authority, **more):
     ports = {"admin": Endpoint(LOOPBACK, free_port()), "probes": Endpoint(LOOPBACK, free_port())}
     fixed = {"topology": "core", "sds_dir": str(authority / group), "health_interval_s": 0.2}
     return SidecarOptions(group, **{**fixed, **ports, "listen": Endpoint(LOOPBACK, free_port()), **more})
+
+
+@pytest.fixture(scope="module")
+def postgres_server(tmp_path_factory):
+    """A server of its own: roles belong to a whole server, and a login may only grant those that it made."""
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("pg"), durable=False)
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="module")

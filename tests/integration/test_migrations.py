@@ -2,12 +2,14 @@
 
 import asyncio
 import pathlib
+import re
 from collections.abc import Awaitable, Callable
 
 import asyncpg
 import pytest
 
 from mesh.errors import MeshError, Reason
+from mesh.ids import uuid7
 from mesh.migrate import migrate, with_login
 from mesh.postgres import Database
 from tests.conftest import Migrated
@@ -164,3 +166,17 @@ async def test_an_operators_own_login_migrates_and_runs_by_switching_role(
         await pool.close()
     with pytest.raises(asyncpg.PostgresError):
         await asyncpg.connect(with_login(database.owner_dsn, "dac_gamma", "pw"))
+
+
+async def test_roles_of_another_login_are_named_with_the_mend(make_database: Make, folder: pathlib.Path) -> None:
+    database = await make_database({"alpha": folder})
+    name = f"second_{uuid7()[-12:]}"
+    connection = await asyncpg.connect(database.superuser_dsn)
+    try:
+        await connection.execute(f"CREATE ROLE {name} LOGIN CREATEROLE PASSWORD 'pw'")
+        await connection.execute(f"CREATE DATABASE {name} OWNER {name}")
+    finally:
+        await connection.close()
+    dsn = re.sub(r"/dac_\w+", f"/{name}", with_login(database.owner_dsn, name, "pw"))
+    with pytest.raises(MeshError, match=rf"GRANT dac_owner TO {name} WITH ADMIN OPTION"):
+        await migrate(dsn, database.services, None)
