@@ -37,6 +37,11 @@ class Reason(enum.IntEnum):
     CONTEXT_TOO_LONG = 27
     FAILED_PRECONDITION = 28
 
+    @classmethod
+    def _missing_(cls, value: object) -> "Reason | None":
+        """A number of a newer DAC, while a cluster rolls: it failed, and why is not known here."""
+        return cls.INTERNAL if isinstance(value, int) and value > 0 else None
+
 
 CODES: Mapping[Reason, str] = {
     Reason.UNSPECIFIED: "UNKNOWN",

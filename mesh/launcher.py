@@ -214,8 +214,12 @@ class Launcher:
     async def _shut_down(self) -> None:
         for child in self.children:
             child.expect_end()
-        for child in reversed(self.children):
-            await child.stop(self.settings.mesh.lame_duck_s + self.settings.mesh.drain_s)
+        grace_s = self.settings.mesh.lame_duck_s + self.settings.mesh.drain_s
+        # Gateways first, all at once: each goes on serving for a while, and the services below must be there for them.
+        gateways = [child for child in self.children if "gateway" in child.targets]
+        await asyncio.gather(*(child.stop(grace_s) for child in gateways))
+        for child in reversed([child for child in self.children if child not in gateways]):
+            await child.stop(grace_s)
         if self.process is not None:
             await self.process.stop()
         if self._nurse is not None:

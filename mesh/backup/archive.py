@@ -1,11 +1,13 @@
 """What belongs into a backup, and taking one: a consistent snapshot of the database, the keys, the configuration."""
 
+import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
 import json
 import os
 import pathlib
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,12 +17,15 @@ import asyncpg
 from mesh.backup import dump
 from mesh.backup.envelope import Lock, Writer, wrong
 from mesh.errors import MeshError, Reason
-from mesh.migrate import SHARED, versions
+from mesh.migrate import LOCK_ID, SHARED, versions
 
 FORMAT = 1
 DATABASE, MANIFEST, SECRETS, CONFIG = "database", "manifest", "secrets/", "config/"
 MASTER_KEY = "master.key"
 SAY_EVERY_S = 2.0
+NO_TIME_LIMITS = """SELECT set_config(name, '0', true) FROM pg_settings
+  WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')"""
+"""A server's limits are for queries; the snapshot is held as long as the dump takes."""
 Say = Callable[[str], None]
 
 
@@ -65,17 +70,19 @@ class Summary:
 async def back_up(target: pathlib.Path, source: Source, lock: Lock, say: Say) -> Summary:
     """Writes `target`, whole or not at all, while DAC runs. Raises FAILED_PRECONDITION with what is wrong."""
     _check_target(target)
+    files = {**_secrets(source), **_config(source.config)}
     try:
         connection = await asyncpg.connect(source.dsn)
-    except (OSError, asyncpg.PostgresError) as error:
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise MeshError(Reason.UNAVAILABLE, f"The database cannot be reached to back it up: {error}") from error
-    draft = target.with_name(target.name + ".partial")
+    # A name of its own: two backups to one name must not write into one file.
+    draft = target.with_name(f"{target.name}.{secrets.token_hex(4)}.partial")
     try:
-        summary = await _write(draft, connection, source, lock, _Progress(say))
+        summary = await _write(draft, connection, source, files, lock, say)
         _publish(draft, target)
     except OSError as error:
         raise wrong(target, f"it cannot be written ({error.strerror})") from error
-    except asyncpg.PostgresError as error:
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise MeshError(Reason.FAILED_PRECONDITION, f"The database refused the backup: {error}") from error
     finally:
         draft.unlink(missing_ok=True)
@@ -84,7 +91,12 @@ async def back_up(target: pathlib.Path, source: Source, lock: Lock, say: Say) ->
 
 
 async def _write(
-    draft: pathlib.Path, connection: asyncpg.Connection, source: Source, lock: Lock, progress: "_Progress"
+    draft: pathlib.Path,
+    connection: asyncpg.Connection,
+    source: Source,
+    files: Mapping[str, bytes],
+    lock: Lock,
+    say: Say,
 ) -> Summary:
     if not await dump.sees_everything(connection):
         raise MeshError(
@@ -93,23 +105,27 @@ async def _write(
             "(or a superuser) that may read DAC's schemas.",
         )
     binary = dump.program("pg_dump", connection.get_server_version().major, source.env, embedded=source.embedded)
+    await _keep_migrations_out(connection, say)
+    progress = _Progress(say)
     async with connection.transaction(isolation="repeatable_read", readonly=True):
+        await connection.fetch(NO_TIME_LIMITS)
         snapshot = await connection.fetchval("SELECT pg_export_snapshot()")
         found = await versions(connection)
-        if not found:
-            raise MeshError(Reason.FAILED_PRECONDITION, "This database has never been used by DAC: nothing to back up.")
+        _refuse_unknown(found, source)
         rows = await dump.count_rows(connection, source.schemas)
         about = _about(found, connection.get_server_version().major)
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
             writer = Writer(out, draft, lock, about)
             writer.member(DATABASE)
-            async for data in dump.dump(source.dsn, binary, source.schemas, snapshot, source.env):
-                writer.write(data)
-                progress.at(writer.written_bytes)
-            secrets = _add_files(writer, SECRETS, _secrets(source))
-            config = _add_files(writer, CONFIG, _config(source.config))
+            parts = dump.dump(source.dsn, binary, source.schemas, snapshot, source.env)
+            # Closed at once when the file cannot be written: pg_dump must not outlive this.
+            async with contextlib.aclosing(parts):
+                async for data in parts:
+                    writer.write(data)
+                    progress.at(writer.written_bytes)
+            kept = _add_files(writer, files)
             writer.member(MANIFEST)
-            writer.write(json.dumps({"rows": rows, "secrets": secrets, "config": config}).encode())
+            writer.write(json.dumps({"rows": rows, **kept}).encode())
             writer.finish()
             out.flush()
             os.fsync(out.fileno())
@@ -121,9 +137,28 @@ async def _write(
         schemas=found,
         tables=len(rows),
         rows=sum(rows.values()),
-        secrets=len(secrets),
-        config_files=len(config),
+        secrets=len(kept["secrets"]),
+        config_files=len(kept["config"]),
     )
+
+
+async def _keep_migrations_out(connection: asyncpg.Connection, say: Say) -> None:
+    """A migration waits for the backup here, where it does not yet hold up anybody's queries; and the other way."""
+    if not await connection.fetchval("SELECT pg_try_advisory_lock_shared($1)", LOCK_ID):
+        say("  the database is being migrated: waiting until that is done …")
+        await connection.execute("SELECT pg_advisory_lock_shared($1)", LOCK_ID)
+
+
+def _refuse_unknown(found: Mapping[str, int], source: Source) -> None:
+    if not found:
+        raise MeshError(Reason.FAILED_PRECONDITION, "This database has never been used by DAC: nothing to back up.")
+    unknown = sorted(set(found) - set(source.schemas))
+    if unknown:
+        raise MeshError(
+            Reason.FAILED_PRECONDITION,
+            f"The database holds schemas that this DAC does not know ({', '.join(unknown)}) and would leave out: "
+            "back it up with the newer DAC that made them.",
+        )
 
 
 def _about(found: Mapping[str, int], postgres: int) -> dict[str, Any]:
@@ -138,22 +173,33 @@ def _about(found: Mapping[str, int], postgres: int) -> dict[str, Any]:
 
 def _secrets(source: Source) -> dict[str, bytes]:
     """Signing keys, the operator's token, and the master key wherever it lies."""
-    kept = {file.name: file.read_bytes() for file in sorted(source.secrets_dir.glob("[!.]*")) if file.is_file()}
-    return {**kept, MASTER_KEY: source.master_key_file.read_bytes()}
+    files = {file.name: file for file in sorted(source.secrets_dir.glob("[!.]*")) if file.is_file()}
+    files[MASTER_KEY] = source.master_key_file
+    return {SECRETS + name: _read(file) for name, file in files.items()}
 
 
 def _config(config: pathlib.Path | None) -> dict[str, bytes]:
     if config is None:
         return {}
     files = sorted(config.glob("*.y*ml")) if config.is_dir() else [config]
-    return {file.name: file.read_bytes() for file in files}
+    return {CONFIG + file.name: _read(file) for file in files}
 
 
-def _add_files(writer: Writer, prefix: str, files: Mapping[str, bytes]) -> list[str]:
+def _read(file: pathlib.Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise wrong(file, f"it belongs into the backup and cannot be read ({error.strerror})") from None
+
+
+def _add_files(writer: Writer, files: Mapping[str, bytes]) -> dict[str, list[str]]:
     for name, data in files.items():
-        writer.member(prefix + name)
+        writer.member(name)
         writer.write(data)
-    return list(files)
+    return {
+        prefix.rstrip("/"): [name.removeprefix(prefix) for name in files if name.startswith(prefix)]
+        for prefix in (SECRETS, CONFIG)
+    }
 
 
 def _check_target(target: pathlib.Path) -> None:
@@ -164,6 +210,8 @@ def _check_target(target: pathlib.Path) -> None:
 
 
 def _publish(draft: pathlib.Path, target: pathlib.Path) -> None:
+    # Once more: another backup to this name may have ended since.
+    _check_target(target)
     draft.replace(target)
     handle = os.open(target.absolute().parent, os.O_RDONLY)
     os.fsync(handle)

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import tempfile
 import urllib.parse
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 
 import asyncpg
 
@@ -21,8 +21,10 @@ def without_password(dsn: str, env: Mapping[str, str]) -> tuple[str, dict[str, s
     parts = urllib.parse.urlsplit(dsn)
     login, at, host = parts.netloc.rpartition("@")
     user, _, password = login.partition(":")
-    query = f"?{parts.query}" if parts.query else ""
-    safe = f"{parts.scheme}://{user}{at}{host}{parts.path}{query}"
+    fields = [one.partition("=") for one in parts.query.split("&") if one]
+    password = password or next((value for name, _, value in fields if name == "password"), "")
+    query = "&".join("".join(field) for field in fields if field[0] != "password")
+    safe = f"{parts.scheme}://{user}{at}{host}{parts.path}" + (f"?{query}" if query else "")
     # Only what a client program needs: no key of ours may reach a child.
     kept = {name: env[name] for name in ("PATH", "HOME", "TMPDIR", "PGSSLROOTCERT") if name in env}
     return safe, {**kept, "PGPASSWORD": urllib.parse.unquote(password), "PGCONNECT_TIMEOUT": "10"}
@@ -53,7 +55,7 @@ def _major(path: str) -> int:
 
 async def dump(
     dsn: str, binary: str, schemas: Sequence[str], snapshot: str, env: Mapping[str, str]
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """The database as pg_dump's custom format, as of an exported snapshot. Raises FAILED_PRECONDITION."""
     safe, given = without_password(dsn, env)
     # Without row-level security's filter, or not at all: a silent half would be no backup.

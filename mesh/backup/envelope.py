@@ -26,7 +26,10 @@ from mesh.keyring import Keyring
 MAGIC = b"DACBACKUP1\n"
 CHUNK_BYTES = 1 << 20
 MAX_HEADER_BYTES = 1 << 20
+MAX_SEALED_BYTES = 1 + CHUNK_BYTES + 16
+"""The kind, a chunk and its tag: a longer one was not written here, and would be read into memory whole."""
 SCRYPT = {"n": 2**17, "r": 8, "p": 1}
+PREFIX_BYTES = 7
 PURPOSE = "backup"
 MIN_PASSPHRASE = 12
 _NAME, _DATA, _END = b"N", b"D", b"E"
@@ -69,10 +72,13 @@ class Lock:
             raise wrong(path, f"it is locked in a way this DAC does not know ({str(how.get('by'))[:40]})")
         if self._passphrase is None:
             raise wrong(path, "it is locked by a passphrase: give --passphrase-file FILE or DAC_BACKUP_PASSPHRASE")
-        salt, cost = base64.b64decode(str(how.get("salt", ""))), [int(how.get(name, 0)) for name in ("n", "r", "p")]
-        if len(salt) < 16 or cost != list(SCRYPT.values()):
+        try:
+            salt = base64.b64decode(str(how.get("salt", "")))
+        except ValueError:
+            salt = b""
+        if len(salt) < 16 or {name: how.get(name) for name in SCRYPT} != SCRYPT:
             raise wrong(path, "its header is damaged")
-        return Scrypt(salt=salt, length=32, n=cost[0], r=cost[1], p=cost[2]).derive(self._passphrase.encode())
+        return Scrypt(salt=salt, length=32, **SCRYPT).derive(self._passphrase.encode())
 
 
 def _nonce(prefix: bytes, number: int, last: bool) -> bytes:
@@ -83,7 +89,7 @@ class Writer:
     """Writes one backup. `member` begins a member, `write` adds to it, `finish` makes the file whole."""
 
     def __init__(self, out: BinaryIO, path: pathlib.Path, lock: Lock, about: dict[str, Any]) -> None:
-        self._out, self._number, self._prefix = out, 0, secrets.token_bytes(7)
+        self._out, self._number, self._prefix = out, 0, secrets.token_bytes(PREFIX_BYTES)
         data_key, how = AESGCM.generate_key(256), lock.new()
         wrap_nonce = secrets.token_bytes(12)
         wrapped = AESGCM(lock.key(path, how)).encrypt(wrap_nonce, data_key, json.dumps(about).encode())
@@ -142,7 +148,12 @@ class Reader:
             self.lock: dict[str, Any] = dict(header["lock"])
             self._wrapped = base64.b64decode(header["wrapped_key"])
             self._prefix = base64.b64decode(header["nonce_prefix"])
-        except (ValueError, KeyError, TypeError):
+            schemas = self.about.get("schemas", {})
+            if not isinstance(schemas, dict) or not all(isinstance(one, int) for one in schemas.values()):
+                raise ValueError
+            if len(self._prefix) != PREFIX_BYTES:
+                raise ValueError
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise wrong(path, "its header is damaged") from None
         self._cipher: AESGCM | None = None
 
@@ -178,8 +189,11 @@ class Reader:
         assert self._cipher is not None
         at = file.tell()
         size = file.read(4)
-        sealed = file.read(struct.unpack(">I", size)[0]) if len(size) == 4 else b""
-        if len(size) < 4 or len(sealed) < struct.unpack(">I", size)[0]:
+        expected = struct.unpack(">I", size)[0] if len(size) == 4 else 0
+        if expected > MAX_SEALED_BYTES:
+            raise wrong(self.path, f"it is damaged or was altered at byte {at}")
+        sealed = file.read(expected)
+        if len(size) < 4 or len(sealed) < expected:
             raise wrong(self.path, f"it is cut: it ends at byte {at + len(size) + len(sealed)} in the middle")
         for last in (False, True):
             try:

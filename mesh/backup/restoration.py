@@ -1,7 +1,9 @@
 """Putting a backup back, whole or not at all: everything is checked first, built beside, and moved into place last."""
 
+import contextlib
 import dataclasses
 import json
+import os
 import pathlib
 import secrets
 import shutil
@@ -17,7 +19,6 @@ from mesh.embedded import EmbeddedPostgres
 from mesh.errors import MeshError, Reason
 from mesh.keyring import open_keyring
 from mesh.migrate import OWNER, SHARED, bootstrap, build_versions, prepare_roles, refuse_newer
-from mesh.processes import write_secret
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +64,8 @@ def open_backup(path: pathlib.Path, lock: Lock, services: Mapping[str, pathlib.P
         if needed not in seen:
             raise wrong(path, f'it holds no "{needed}"')
     for name in seen:
-        if name.startswith((SECRETS, CONFIG)) and pathlib.PurePath(name).name != name.split("/", 1)[1]:
+        inside = name.split("/", 1)[-1]
+        if name.startswith((SECRETS, CONFIG)) and (inside == ".." or pathlib.PurePath(name).name != inside):
             raise wrong(path, f'it holds a file "{name[:80]}" outside its folder')
     return reader, Contents(
         about=reader.about,
@@ -89,22 +91,37 @@ async def restore_folder(
 
     Call from the main thread: PostgreSQL dies with the thread that started it.
     """
-    _check_empty(data_dir)
-    draft = data_dir.with_name(f"{data_dir.name}.restoring-{secrets.token_hex(4)}")
-    try:
-        _write_files(draft, contents)
-        say("  restoring the database …")
-        await _fill_embedded(reader, contents, draft, services, env)
-        _publish(draft, data_dir)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    with _disk_failures(data_dir):
+        data_dir = _empty(data_dir)
+        draft = data_dir.with_name(f"{data_dir.name}.restoring-{secrets.token_hex(4)}")
+        try:
+            _write_files(draft, contents)
+            say("  restoring the database …")
+            await _fill_embedded(reader, contents, draft, services, env)
+            _publish(draft, data_dir)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
     return _restored(contents, data_dir)
 
 
-def _check_empty(data_dir: pathlib.Path) -> None:
+@contextlib.contextmanager
+def _disk_failures(data_dir: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise wrong(data_dir, f"it cannot be restored there ({error})") from error
+
+
+def _empty(data_dir: pathlib.Path) -> pathlib.Path:
+    """The folder's own address, when it can be put in place as a whole."""
+    data_dir = data_dir.resolve()
     if data_dir.exists() and (not data_dir.is_dir() or any(data_dir.iterdir())):
         raise wrong(data_dir, "it is not empty: move it away, or restore into another folder with --data-dir")
-    data_dir.absolute().parent.mkdir(parents=True, exist_ok=True)
+    if data_dir.is_mount():
+        inside = data_dir / "data"
+        raise wrong(data_dir, f"a volume's root cannot be put in place whole: restore into --data-dir {inside}")
+    data_dir.parent.mkdir(parents=True, exist_ok=True)
+    return data_dir
 
 
 def _publish(draft: pathlib.Path, data_dir: pathlib.Path) -> None:
@@ -143,8 +160,11 @@ async def restore_database(
     env: Mapping[str, str],
     say: Say,
 ) -> Restored:
-    """Fills an empty database of yours, in one transaction, and puts the keys into `data_dir`."""
-    _refuse_other_secrets(data_dir, contents)
+    """Puts the keys into `data_dir` and fills an empty database of yours, in one transaction.
+
+    The keys come first: killed in between, it can be done again, and no database is there without its key.
+    """
+    _refuse_other_files(data_dir, contents)
     connection = await _connect(owner_dsn)
     try:
         if await connection.fetchval("SELECT 1 FROM pg_namespace WHERE nspname = $1", SHARED):
@@ -154,10 +174,11 @@ async def restore_database(
             )
     finally:
         await connection.close(timeout=5)
-    await prepare_roles(owner_dsn, services, None, runtime_login=runtime_login)
-    say("  restoring the database …")
-    await _fill(reader, contents, owner_dsn, env, embedded=False)
-    _write_files(data_dir, contents)
+    with _disk_failures(data_dir), _taken_back(data_dir, contents):
+        _write_files(data_dir, contents)
+        await prepare_roles(owner_dsn, services, None, runtime_login=runtime_login)
+        say("  restoring the database …")
+        await _fill(reader, contents, owner_dsn, env, embedded=False)
     return _restored(contents, data_dir)
 
 
@@ -173,7 +194,7 @@ async def _fill(reader: Reader, contents: Contents, dsn: str, env: Mapping[str, 
             wrong_ones = [table for table, rows in contents.rows.items() if found.get(table) != rows]
             if wrong_ones:
                 raise wrong(reader.path, f"the restored tables {', '.join(wrong_ones)} have other rows than it says")
-    except asyncpg.PostgresError as error:
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise MeshError(Reason.FAILED_PRECONDITION, f"The database refused the restore: {error}") from error
     finally:
         await connection.close(timeout=5)
@@ -182,28 +203,59 @@ async def _fill(reader: Reader, contents: Contents, dsn: str, env: Mapping[str, 
 async def _connect(dsn: str) -> asyncpg.Connection:
     try:
         return await asyncpg.connect(dsn)
-    except (OSError, asyncpg.PostgresError) as error:
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise MeshError(Reason.UNAVAILABLE, f"The database cannot be reached to restore it: {error}") from error
 
 
-def _refuse_other_secrets(data_dir: pathlib.Path, contents: Contents) -> None:
-    for name, data in contents.secrets.items():
-        held = data_dir / "secrets" / name
+def _files(folder: pathlib.Path, contents: Contents) -> dict[pathlib.Path, bytes]:
+    """Where keys and configuration lie in a data folder."""
+    return {
+        **{folder / "secrets" / name: data for name, data in contents.secrets.items()},
+        **{folder / "config" / name: data for name, data in contents.config.items()},
+    }
+
+
+def _refuse_other_files(data_dir: pathlib.Path, contents: Contents) -> None:
+    for held, data in _files(data_dir, contents).items():
         if held.exists() and held.read_bytes() != data:
             raise wrong(held, "it differs from the one in the backup: move it away, or use another --data-dir")
 
 
+@contextlib.contextmanager
+def _taken_back(data_dir: pathlib.Path, contents: Contents) -> Iterator[None]:
+    """When what is done inside fails, the files that were not there before go again."""
+    new = [path for path in _files(data_dir, contents) if not path.exists()]
+    try:
+        yield
+    except BaseException:
+        for path in new:
+            path.unlink(missing_ok=True)
+        raise
+
+
 def _write_files(folder: pathlib.Path, contents: Contents) -> None:
-    """Keys (0600) and configuration."""
+    """Keys and configuration (which may hold keys), for their owner only. What is there already is the same."""
     kept = folder / "secrets"
     kept.mkdir(parents=True, exist_ok=True)
     kept.chmod(0o700)
-    for name, data in contents.secrets.items():
-        write_secret(kept / name, data.decode())
     if contents.config:
         (folder / "config").mkdir(exist_ok=True)
-        for name, data in contents.config.items():
-            write_secret(folder / "config" / name, data.decode())
+    for path, data in _files(folder, contents).items():
+        if not path.exists():
+            _write_private(path, data)
+
+
+def _write_private(path: pathlib.Path, data: bytes) -> None:
+    """A file as it was, byte for byte, there whole or not at all."""
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def _restored(contents: Contents, data_dir: pathlib.Path) -> Restored:

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 import asyncpg
 
 from mesh.backup.archive import MASTER_KEY, Say, Source, back_up
-from mesh.backup.envelope import Lock
+from mesh.backup.envelope import Lock, Reader
+from mesh.errors import MeshError
 from mesh.keyring import Keyring
 from mesh.migrate import build_versions, refuse_newer, versions
 
 KEPT = 3
-"""So many backups of upgrades stay."""
+"""So many backups of upgrades stay, each of another shape of the database."""
 
 
 async def back_up_before_upgrade(
@@ -40,6 +41,9 @@ async def back_up_before_upgrade(
         return None
     folder = data_dir / "backups"
     folder.mkdir(mode=0o700, exist_ok=True)
+    for left in folder.glob("before-upgrade-*.partial"):
+        # Of a start that was killed; this folder is ours alone.
+        left.unlink()
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S")
     target = folder / f"before-upgrade-{stamp}.dacbackup"
     steps = ", ".join(f"{name} {found.get(name, 0)} → {version}" for name, version in sorted(due.items()))
@@ -54,7 +58,23 @@ async def back_up_before_upgrade(
         env=env,
     )
     await back_up(target, source, Lock(keyring=keyring), say)
-    for old in sorted(folder.glob("before-upgrade-*.dacbackup"))[:-KEPT]:
-        old.unlink()
+    _forget_old(folder)
     say(f"✓ backed up to {target}")
     return target
+
+
+def _forget_old(folder: pathlib.Path) -> None:
+    """Keeps the newest backup of each of the last shapes.
+
+    Counted by shape and not by file: a migration that fails at every start would push out the one good backup.
+    """
+    shapes: list[dict[str, int]] = []
+    for path in sorted(folder.glob("before-upgrade-*.dacbackup"), reverse=True):
+        try:
+            shape = dict(Reader(path).about["schemas"])
+        except (MeshError, KeyError):
+            continue
+        if shape in shapes or len(shapes) == KEPT:
+            path.unlink()
+        else:
+            shapes.append(shape)

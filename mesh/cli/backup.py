@@ -45,6 +45,8 @@ def _passphrase(file: pathlib.Path | None, *, twice: bool) -> str:
             return file.read_text(encoding="utf-8").strip("\r\n")
         except OSError as error:
             raise Failure(f"{file}: it cannot be read ({error.strerror})", USAGE) from None
+        except ValueError:
+            raise Failure(f"{file}: it is no text (UTF-8), so it holds no passphrase", USAGE) from None
     if os.environ.get("DAC_BACKUP_PASSPHRASE"):
         return os.environ["DAC_BACKUP_PASSPHRASE"]
     if not sys.stdin.isatty():
@@ -174,9 +176,40 @@ async def _restore(mesh: Any, reader: Any, contents: Any, services: Any) -> Any:
     from mesh.backup.restoration import restore_database, restore_folder
     from mesh.launcher import check_database_url, login_of
 
+    _check_master_key(mesh, contents)
     if mesh.database_url is None:
         return await restore_folder(reader, contents, mesh.data_dir, services, os.environ, note)
     check_database_url(mesh.database_url)
     owner = (mesh.database_owner_url or mesh.database_url).reveal()
     login = login_of(mesh.database_url)
     return await restore_database(reader, contents, mesh.data_dir, owner, login, services, os.environ, note)
+
+
+def _check_master_key(mesh: Any, contents: Any) -> None:
+    """A DAC that is told to use another key could not read what is restored."""
+    from mesh.backup.archive import MASTER_KEY
+    from mesh.errors import MeshError, Reason
+    from mesh.keyring import open_keyring
+
+    held = mesh.master_key_file
+    if held is None:
+        return
+    if not held.exists():
+        note(f"DAC_MASTER_KEY_FILE names {held}, which is not there yet: put the restored secrets/{MASTER_KEY} there")
+        return
+    restored = contents.secrets[MASTER_KEY].decode("utf-8", "replace").strip()
+    if open_keyring(held, create=False).id != _key_id(restored):
+        raise MeshError(
+            Reason.FAILED_PRECONDITION,
+            f"{held}: DAC_MASTER_KEY_FILE names another key than the one in the backup, with which nothing that is "
+            "restored could be opened: unset it, or move that file away.",
+        )
+
+
+def _key_id(text: str) -> str:
+    from mesh.keyring import Keyring
+
+    try:
+        return Keyring(bytes.fromhex(text)).id
+    except ValueError:
+        return ""

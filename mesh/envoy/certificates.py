@@ -196,18 +196,21 @@ def make(
     now = now or datetime.datetime.now(datetime.UTC)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} is not an empty folder: choose another, or renew what is there with --renew")
+    folder = folder.absolute()
     authority = new_authority(names, now)
-    # Made beside it and moved there whole.
-    made = folder.with_name(folder.name + ".new")
-    shutil.rmtree(made, ignore_errors=True)
+    # Made beside it, under a name that nobody has, and moved there whole.
+    made = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.new")
     made.mkdir(mode=0o700, parents=True)
-    write_private(made / AUTHORITY_KEY, _key_pem(authority.key))
-    write_private(made / TRUSTED, _pem(authority.certificate))
-    for group in groups:
-        _write(made / group, authority, authority.issue(names_of(group, names, hosts), days, now))
-        for name, document in sds_files(str((folder / group).absolute())).items():
-            (made / group / name).write_text(to_yaml(document, "Read by Envoy, again whenever it changes."))
-    made.replace(folder)
+    try:
+        write_private(made / AUTHORITY_KEY, _key_pem(authority.key))
+        write_private(made / TRUSTED, _pem(authority.certificate))
+        for group in groups:
+            _write(made / group, authority, authority.issue(names_of(group, names, hosts), days, now))
+            for name, document in sds_files(str(folder / group)).items():
+                (made / group / name).write_text(to_yaml(document, "Read by Envoy, again whenever it changes."))
+        made.replace(folder)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def renew(folder: pathlib.Path, *, days: int = 90, now: datetime.datetime | None = None) -> tuple[str, ...]:

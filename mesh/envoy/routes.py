@@ -12,7 +12,9 @@ IDLE_S = 300.0
 GRACE_S = 5.0
 """What Envoy adds at most to the gateway's own limit, so that the gateway's error arrives first."""
 BEFORE_THE_FIRST_BYTE = "connect-failure,refused-stream,reset-before-request"
-"""Failures after which the gateway cannot have begun: only then a request is sent a second time."""
+"""Failures after which the gateway cannot have begun: only then a request is sent a second time.
+
+Not gRPC's UNAVAILABLE: the gateway says it too when a provider has failed, after all that could be tried was tried."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,10 +33,10 @@ class RouteOptions:
     forms: tuple[HttpForm, ...]
 
 
-def retry_policy(*, grpc: bool) -> Document:
+def retry_policy() -> Document:
     """Another replica, at most twice, and never after the first byte of an answer."""
     return {
-        "retry_on": BEFORE_THE_FIRST_BYTE + (",unavailable" if grpc else ""),
+        "retry_on": BEFORE_THE_FIRST_BYTE,
         "num_retries": 2,
         "retry_back_off": {"base_interval": "0.05s", "max_interval": "1s"},
         "retry_host_predicate": [
@@ -67,7 +69,7 @@ def _action(cluster: str, options: RouteOptions, *, most_s: float, idle_s: float
             "max_stream_duration": seconds(most_s),
             **({"grpc_timeout_header_max": seconds(most_s)} if cluster == GATEWAY_GRPC else {}),
         },
-        "retry_policy": retry_policy(grpc=cluster == GATEWAY_GRPC),
+        "retry_policy": retry_policy(),
         **({"rate_limits": limit_descriptors()} if options.rate_limit_service else {}),
     }
 

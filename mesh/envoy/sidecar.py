@@ -106,7 +106,7 @@ def _peer(options: SidecarOptions, target: str) -> Document:
 
 def _listener(options: SidecarOptions, name: str, at: Endpoint, to: str, *, tls: Document | None = None) -> Document:
     """Takes gRPC at a port and sends it to a cluster; deadlines are the callers' own."""
-    route = {"cluster": to, "timeout": "0s", "idle_timeout": "0s", "retry_policy": retry_policy(grpc=False)}
+    route = {"cluster": to, "timeout": "0s", "idle_timeout": "0s", "retry_policy": retry_policy()}
     config = {
         "name": name,
         "virtual_hosts": [{"name": name, "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": route}]}],

@@ -149,7 +149,7 @@ class Callers:
     async def authenticate_header(self, authorization: str) -> Caller:
         """The caller of an Authorization header. Raises MISSING_CREDENTIAL, INVALID_CREDENTIAL or UNAVAILABLE."""
         scheme, _, token = authorization.partition(" ")
-        token = token.strip()
+        token = token.strip(" \t")
         if not authorization or (scheme.lower() == "bearer" and not token):
             if self._anonymous and self._anonymous_caller is not None:
                 return self._anonymous_caller

@@ -5,17 +5,18 @@ It decides nothing: every figure comes from the same RPCs that the API serves, c
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import datetime as dt
 import pathlib
 import urllib.parse
 from collections.abc import Awaitable, Callable, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 import grpc.aio
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
@@ -35,6 +36,10 @@ from services.gateway.pages import VERSION, Pages
 TIMEOUT_S = 10.0
 FORM_BYTES = 32 * 1024
 FORM_FIELDS = 50
+FORM_S = 15.0
+"""How long a form may take to arrive; who sends one need not be signed in."""
+CSRF_HEADER = "x-csrf-token"
+"""Not x-dac-…: proxies take headers away that begin so (mesh/envoy/edge.py)."""
 STATIC = pathlib.Path(__file__).with_name("static")
 STATIC_TYPES = {"console.css": "text/css", "console.js": "text/javascript", "icon.svg": "image/svg+xml"}
 CSP = (
@@ -94,11 +99,14 @@ class Console:
 
     # Who looks.
 
-    async def _visitor(self, cookie: str) -> Visitor:
+    async def _visitor(self, cookie: str, authorization: str) -> Visitor:
         """The caller behind a request. Raises MISSING_CREDENTIAL, INVALID_CREDENTIAL or UNAVAILABLE."""
         session = self._sessions.open(cookie)
         if session is not None:
             return Visitor(await self._callers.authenticate(session.key), session)
+        if authorization:
+            # With auth off the edge does not ask where such a request comes from: it must not pass as nobody's.
+            raise MeshError(Reason.MISSING_CREDENTIAL, "The console takes no Authorization header. Sign in with a key.")
         try:
             return Visitor(await self._callers.authenticate_header(""), None)
         except MeshError as error:
@@ -108,8 +116,8 @@ class Console:
 
     async def chat_caller(self, header: Callable[[str], str]) -> Caller:
         """Who sends a chat from the playground. Raises what `_visitor` does, and PERMISSION_DENIED for a stranger."""
-        visitor = await self._visitor(_cookie(header("cookie")))
-        self._check_form(header, visitor, header("x-dac-csrf"))
+        visitor = await self._visitor(_cookie(header("cookie")), header("authorization"))
+        self._check_form(header, visitor, header(CSRF_HEADER))
         return visitor.caller
 
     def _check_form(self, header: Callable[[str], str], visitor: Visitor, token: str) -> None:
@@ -139,7 +147,7 @@ class Console:
         """Identifies the request; a form's token is checked."""
         exchange = request.scope["state"]["exchange"]
         exchange.route = route
-        visitor = await self._visitor(request.cookies.get(COOKIE, ""))
+        visitor = await self._visitor(request.cookies.get(COOKIE, ""), request.headers.get("authorization", ""))
         if form is not None:
             self._check_form(_header_of(request), visitor, form.get("csrf", ""))
         exchange.identify(visitor.caller, TIMEOUT_S)
@@ -288,7 +296,7 @@ class Console:
             wanted.models.extend(part.strip() for part in form.get("models", "").split(",") if part.strip())
             days = form.get("days", "")
             if days:
-                if not days.isdigit() or not 1 <= int(days) <= 3650:
+                if not (days.isdecimal() and len(days) <= 4 and 1 <= int(days) <= 3650):
                     raise invalid("days", f'"{days[:20]}" is no number of days.')
                 wanted.expires_at.FromDatetime(self._clock() + dt.timedelta(days=int(days)))
             if not wanted.scopes:
@@ -337,7 +345,7 @@ def nano_usd(typed: str) -> int:
         exact = amount * 1_000_000_000
         if amount.is_finite() and 0 <= exact < 2**62 and exact == exact.to_integral_value():
             return int(exact)
-    except InvalidOperation:
+    except ArithmeticError:
         pass
     raise invalid("limit", f'"{typed[:40]}" is no amount of dollars: write e.g. 5 or 0.25.')
 
@@ -367,11 +375,17 @@ def _is_secure(request: Request) -> bool:
 async def _form(request: Request) -> dict[str, str]:
     """A small form; fields that come more than once are joined by spaces. Raises INVALID_REQUEST or TOO_LARGE."""
     parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > FORM_BYTES:
-            raise MeshError(Reason.TOO_LARGE, f"The form is larger than {FORM_BYTES // 1024} KiB.")
-        parts.append(part)
+    try:
+        async with asyncio.timeout(FORM_S):
+            async for part in request.stream():
+                size += len(part)
+                if size > FORM_BYTES:
+                    raise MeshError(Reason.TOO_LARGE, f"The form is larger than {FORM_BYTES // 1024} KiB.")
+                parts.append(part)
+    except TimeoutError:
+        raise MeshError(Reason.DEADLINE_EXCEEDED, "The form did not arrive in time. Send it again.") from None
+    except ClientDisconnect:
+        raise MeshError(Reason.CANCELLED, "The client went away.") from None
     try:
         pairs = urllib.parse.parse_qsl(
             b"".join(parts).decode("ascii"), keep_blank_values=True, max_num_fields=FORM_FIELDS

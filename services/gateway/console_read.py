@@ -39,6 +39,8 @@ REQUESTS_PAGE = 50
 LATEST = 6
 KEYS_PAGE = 100
 BUDGETS_PAGE = 200
+KNOWN_OUTCOMES = frozenset(str(int(number)) for number in console_story.OUTCOMES)
+"""Outcomes as the filter's form sends them; any other is no filter."""
 LEADS = {
     "overview": "The last hour, what was asked, and what is well.",
     "playground": "Ask a model and watch the answer come.",
@@ -161,7 +163,7 @@ class Reading:
         query = request.query_params
         model, outcome, page = query.get("model", "").strip(), query.get("outcome", ""), query.get("page", "")
         wanted = ListRequestsRequest(page_size=REQUESTS_PAGE, model=model, page_token=page)
-        if outcome.isdigit():
+        if outcome in KNOWN_OUTCOMES:
             wanted.outcome = int(outcome)  # type: ignore[assignment]
         found, models = await gathered(
             self._audit.ListRequests(wanted, timeout=READ_S),

@@ -16,6 +16,7 @@ from mesh.ids import uuid7
 from mesh.status import code_of, from_exception
 from mesh.transport import reading, trailing_of
 from services.gateway.callers import Callers
+from services.gateway.errors import malformed_key
 from services.gateway.transcoder import Binding
 
 CHAT = "/dac.gateway.v1.ChatService/Chat"
@@ -49,7 +50,11 @@ class GrpcEdge(grpc.GenericRpcHandler):
         return None
 
     async def _call(self, context: Any, longest_s: float) -> Call:
-        metadata = dict(context.invocation_metadata() or ())
+        pairs = tuple(context.invocation_metadata() or ())
+        metadata = dict(pairs)
+        if sum(name == "authorization" for name, _ in pairs) > 1:
+            # A proxy in front may have counted the other one.
+            raise malformed_key()
         caller = await self._callers.authenticate_header(str(metadata.get("authorization", "")))
         left = context.time_remaining()
         call = Call(

@@ -123,7 +123,9 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 def timed_out(provider: str, what: str, seconds: float, *, retry: bool = False) -> ProviderFault:
     """One rung of the timeout ladder was reached."""
-    return ProviderFault(Reason.PROVIDER_TIMEOUT, f"{provider}: {what} took longer than {round(seconds, 2):g} s.", retry=retry)
+    return ProviderFault(
+        Reason.PROVIDER_TIMEOUT, f"{provider}: {what} took longer than {round(seconds, 2):g} s.", retry=retry
+    )
 
 
 def unreachable(provider: str, detail: str) -> ProviderFault:

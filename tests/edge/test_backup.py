@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,12 @@ import asyncpg
 import httpx
 import pytest
 
+from mesh.backup.archive import Source, back_up
+from mesh.backup.envelope import Lock, Reader
 from mesh.embedded import EmbeddedPostgres
+from mesh.errors import MeshError
+from mesh.keyring import Keyring
+from mesh.migrate import LOCK_ID
 from tests.edge.conftest import make_dac
 
 PASSPHRASE = "a passphrase for the drill"
@@ -237,3 +243,114 @@ def test_a_database_of_yours_is_backed_up_and_restored_into_an_empty_one(own_ser
     finally:
         assert copy.stop() == 0, copy.log()
     assert (copy.data_dir / "secrets" / "master.key").stat().st_mode & 0o077 == 0
+
+
+def test_a_restore_into_your_database_writes_over_nothing_and_leaves_nothing(
+    used, own_server, tmp_path, upstream_process
+):
+    dac, backup, *_ = used
+    copy = make_dac(tmp_path, upstream_process)
+    copy.env["DATABASE_URL"] = own_server.dsn("operator", "pw", "two")
+    theirs = copy.data_dir / "config" / dac.config.name
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("mesh: {}")
+    assert "it differs from the one in the backup" in run(copy, "restore", backup, code=1)
+    assert theirs.read_text() == "mesh: {}"
+    theirs.unlink()
+    other = tmp_path / "other.key"
+    other.write_text("5a" * 32)
+    assert "names another key" in run(copy, "restore", backup, code=1, DAC_MASTER_KEY_FILE=str(other))
+    database = own_server.superuser_dsn.replace("/postgres?", "/two?")
+    sql(database, "CREATE SCHEMA audit")
+    assert "could not be restored" in run(copy, "restore", backup, code=1)
+    assert not [path for path in copy.data_dir.rglob("*") if path.is_file()]
+    sql(database, "DROP SCHEMA audit")
+    key = copy.data_dir / "secrets" / "master.key"
+    shutil.copy(dac.data_dir / "secrets" / "master.key", key)
+    assert "restored" in run(copy, "restore", backup, DAC_MASTER_KEY_FILE=str(tmp_path / "not-there.key"))
+    assert theirs.read_bytes() == dac.config.read_bytes() and len(list(key.parent.iterdir())) > 3
+
+
+@pytest.fixture
+def source(own_server, tmp_path):
+    """The least that looks like a DAC."""
+    dsn = own_server.superuser_dsn.replace("/postgres?", "/one?")
+    sql(
+        dsn,
+        "CREATE SCHEMA mesh",
+        "CREATE TABLE mesh.migrations (schema text, version integer)",
+        "INSERT INTO mesh.migrations VALUES ('mesh', 1)",
+    )
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "master.key").write_text("5a" * 32)
+    return Source(
+        dsn=dsn,
+        embedded=True,
+        services=("budget",),
+        secrets_dir=tmp_path / "secrets",
+        master_key_file=tmp_path / "secrets" / "master.key",
+        config=None,
+        env=os.environ,
+    )
+
+
+def locked():
+    return Lock(keyring=Keyring(b"k" * 32))
+
+
+def test_a_database_of_a_newer_dac_is_not_backed_up_by_halves(source, tmp_path):
+    sql(source.dsn, "INSERT INTO mesh.migrations VALUES ('quota', 1)")
+    with pytest.raises(MeshError, match=r"does not know \(quota\)"):
+        asyncio.run(back_up(tmp_path / "x", source, locked(), print))
+    assert not list(tmp_path.glob("x*"))
+
+
+def test_a_missing_key_is_named_before_the_database_is_read(source, tmp_path):
+    source.master_key_file.unlink()
+    with pytest.raises(MeshError, match=r"master\.key: it belongs into the backup"):
+        asyncio.run(back_up(tmp_path / "x", source, locked(), print))
+
+
+def test_a_servers_limits_for_queries_do_not_end_a_backup(source, tmp_path):
+    sql(source.dsn, "ALTER ROLE postgres SET idle_in_transaction_session_timeout = '20ms'")
+    # Making a key of a passphrase takes longer, while the snapshot is held.
+    summary = asyncio.run(back_up(tmp_path / "x", source, Lock(passphrase=PASSPHRASE), print))
+    assert summary.tables == 1 and summary.rows == 1
+
+
+def test_two_backups_to_one_name_do_not_mix(source, tmp_path):
+    async def both():
+        return await asyncio.gather(
+            *(back_up(tmp_path / "x", source, locked(), print) for _ in range(2)), return_exceptions=True
+        )
+
+    ends = asyncio.run(both())
+    assert len([end for end in ends if isinstance(end, MeshError) and "exists already" in end.message]) == 1
+    reader = Reader(tmp_path / "x")
+    reader.unlock(locked())
+    assert reader.check() > 0 and len(list(tmp_path.glob("x*"))) == 1
+
+
+def test_backups_and_migrations_wait_for_each_other(source, tmp_path):
+    async def go():
+        migrating = await asyncpg.connect(source.dsn)
+        await migrating.execute("SELECT pg_advisory_lock($1)", LOCK_ID)
+        said = asyncio.Event()
+        backing = asyncio.create_task(back_up(tmp_path / "x", source, locked(), lambda line: said.set()))
+        await asyncio.wait_for(said.wait(), 20)
+        # Committed after it began to wait: the backup must hold it.
+        await migrating.execute("INSERT INTO mesh.migrations VALUES ('budget', 3)")
+        await migrating.close()
+        return await backing
+
+    assert asyncio.run(go()).schemas == {"mesh": 1, "budget": 3}
+
+
+def test_what_cannot_be_written_is_named_and_pg_dump_ends(source, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mesh.backup.archive.Writer.write", full)
+    with pytest.raises(MeshError, match="No space left on device"):
+        asyncio.run(back_up(tmp_path / "x", source, locked(), print))
+    assert not list(tmp_path.glob("x*"))

@@ -202,11 +202,11 @@ def test_the_playgrounds_path_is_no_way_around(form: httpx.Client, console: Dac)
     body = {"model": "mock/gpt-4o-mini", "messages": [{"role": "user", "content": "Hi"}]}
     token = csrf_of(form)
     assert form.post("/console/chat", json=body).status_code == 403
-    foreign = {"x-dac-csrf": token, "origin": "https://evil.example"}
+    foreign = {"x-csrf-token": token, "origin": "https://evil.example"}
     assert form.post("/console/chat", json=body, headers=foreign).status_code == 403
-    bearer = {**console.headers, "origin": console.url, "x-dac-csrf": token}
+    bearer = {**console.headers, "origin": console.url, "x-csrf-token": token}
     assert httpx.post(f"{console.url}/console/chat", json=body, headers=bearer).status_code == 401
-    assert form.post("/console/chat", json=body, headers={"x-dac-csrf": token}).status_code == 200
+    assert form.post("/console/chat", json=body, headers={"x-csrf-token": token}).status_code == 200
 
 
 def cookie_of(client: httpx.Client) -> str:
@@ -220,6 +220,12 @@ def test_big_and_broken_forms_are_refused(form: httpx.Client) -> None:
     assert form.post("/console/keys", content=b"\xff\xfe=1", headers=kind).status_code in (400, 403)
     many = "&".join(f"a{number}=1" for number in range(200))
     assert form.post("/console/keys", content=many, headers=kind).status_code == 400
+    token = csrf_of(form)
+    for days in ("²", "9" * 5000, "0"):
+        odd = {"name": "odd", "scope": "chat", "days": days, "csrf": token}
+        assert form.post("/console/keys", data=odd).status_code == 400
+    for outcome in ("²", "99999999999", "-1", "9" * 5000):
+        assert form.get("/console/requests", params={"outcome": outcome}).status_code == 200
 
 
 def test_signing_out_forgets_the_session(inside: Tab) -> None:
@@ -633,5 +639,13 @@ def test_with_auth_off_nobody_signs_in(browser: Browser, tmp_path: object, upstr
         foreign = {"origin": "https://evil.example"}
         for path in ("/console/chat", "/v1/chat/completions"):
             assert httpx.post(open_dac.url + path, json=body, headers=foreign).status_code == 403
+        # A name of somebody else's that leads here: the browser takes both for one site.
+        with httpx.Client(base_url=open_dac.url, headers={"accept": "text/html"}) as client:
+            token = csrf_of(client)
+            rebound = {"host": "evil.example", "origin": "http://evil.example", "authorization": "Bearer x"}
+            shown = client.get("/console/playground", headers=rebound)
+            assert token not in shown.text and "Sign in to DAC" in shown.text
+            sent = client.post("/console/chat", json=body, headers={**rebound, "x-csrf-token": token})
+            assert sent.status_code == 401
     finally:
         assert open_dac.stop() == 0

@@ -284,7 +284,7 @@ def test_the_body_limit_is_the_same_at_every_hop(client, behind, envoy):
     assert before > 0
 
 
-def test_a_limited_key_gets_429_and_others_pass(client, rls, behind, envoy):
+def test_a_limited_key_gets_429_and_others_pass(client, rls, behind, envoy, trust):
     limited = client.post("/v1/keys", json={"name": "limited"}).json()
     token = limited["token"]
     public = token.split("_")[2]
@@ -300,8 +300,12 @@ def test_a_limited_key_gets_429_and_others_pass(client, rls, behind, envoy):
         }
         assert refused.headers["retry-after"] == "1" and refused.headers["content-type"] == "application/json"
         assert client.get("/v1/caller").status_code == 200
-        for malformed in (f"Bearer  {token}", f"bearer {token}"):
+        for malformed in (f"Bearer  {token}", f"bearer {token}", f"Bearer \t{token}"):
             assert client.get("/v1/caller", headers={"authorization": malformed}).status_code == 429
+        with httpx.Client(base_url=client.base_url, verify=trust) as plain:
+            for second in (b"x", b"\xff"):
+                twice = [(b"authorization", f"Bearer {token}".encode()), (b"authorization", second)]
+                assert plain.get("/v1/caller", headers=twice).status_code == 429
         secrets_sent = [token.split("_")[3], "sk-" + CANARY, f"dac_live_{CANARY * 4}", CANARY]
         for secret in (f"Bearer sk-{CANARY}", f"Bearer dac_live_{CANARY * 4}", f"Basic {CANARY}", CANARY):
             assert client.get("/v1/caller", headers={"authorization": secret}).status_code == 401

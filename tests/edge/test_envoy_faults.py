@@ -301,14 +301,23 @@ class GrpcStandIn:
             context.abort(self._code, "no")
 
 
-def test_grpc_is_tried_again_only_before_the_first_message(in_front_of):
+def test_what_a_gateway_has_answered_by_grpc_is_not_asked_again(in_front_of):
     code = grpc.StatusCode.UNAVAILABLE
-    with StandIn() as ready, GrpcStandIn([], code) as refusing, GrpcStandIn([b"whole"]) as good:
-        envoy, _ = in_front_of(ready, grpc_ports=(refusing.port, good.port))
+    with StandIn() as ready, GrpcStandIn([], code) as failing:
+        # A chat whose provider failed: sent again it would be charged again.
+        envoy, _ = in_front_of(ready, grpc_ports=(failing.port,))
+        with grpc.insecure_channel(envoy.address("edge")) as channel:
+            for _ in range(3):
+                with pytest.raises(grpc.RpcError) as failure:
+                    list(channel.unary_stream("/dac.Test/Do")(b"", timeout=10))
+                assert failure.value.code() is code
+        assert failing.calls == 3
+    with StandIn() as ready, GrpcStandIn([b"whole"]) as good:
+        # The other port belongs to nobody: there nothing can have begun.
+        envoy, _ = in_front_of(ready, grpc_ports=(free_port(), good.port))
         with grpc.insecure_channel(envoy.address("edge")) as channel:
             call = channel.unary_stream("/dac.Test/Do")
             assert [list(call(b"", timeout=10)) for _ in range(6)] == [[b"whole"]] * 6
-        assert refusing.calls >= 1 and good.calls == 6
     with StandIn() as ready, GrpcStandIn([b"part"], code) as breaking, GrpcStandIn([b"part"], code) as other:
         envoy, _ = in_front_of(ready, grpc_ports=(breaking.port, other.port))
         with grpc.insecure_channel(envoy.address("edge")) as channel:

@@ -226,7 +226,7 @@ class Playground {
     };
     const answer = await fetch("/console/chat", {
       method: "POST", signal: this.abort.signal, body: JSON.stringify(body),
-      headers: { "content-type": "application/json", "x-dac-csrf": document.querySelector("meta[name=csrf]").content },
+      headers: { "content-type": "application/json", "x-csrf-token": document.querySelector("meta[name=csrf]").content },
     });
     const id = answer.headers.get("x-dac-request-id");
     const story = make("a", { href: `/console/requests/${encodeURIComponent(id)}`, textContent: "Why this route" });

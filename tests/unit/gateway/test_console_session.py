@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import html
 import re
@@ -9,9 +10,12 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.requests import Request
 
-from mesh.errors import MeshError
+from mesh.envoy.edge import INTERNAL_HEADERS
+from mesh.errors import MeshError, Reason
 from mesh.keyring import Keyring
+from services.gateway import console
 from services.gateway.console import nano_usd
 from services.gateway.console_html import Safe, el, prose, text
 from services.gateway.console_session import LIFETIME_S, LONGEST, Sessions, same_origin
@@ -134,7 +138,28 @@ def test_dollars_are_read_exactly(typed: str, nano: int) -> None:
     assert nano_usd(typed) == nano
 
 
-@pytest.mark.parametrize("typed", ["", "-1", "five", "nan", "inf", "1e300", "0.0000000001", "1,5"])
+@pytest.mark.parametrize("typed", ["", "-1", "five", "nan", "inf", "1e300", "1e999999999", "0.0000000001", "1,5"])
 def test_other_amounts_are_refused(typed: str) -> None:
     with pytest.raises(MeshError, match="amount of dollars"):
         nano_usd(typed)
+
+
+async def test_a_form_that_does_not_arrive_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def silent() -> dict[str, object]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def gone() -> dict[str, object]:
+        return {"type": "http.disconnect"}
+
+    monkeypatch.setattr(console, "FORM_S", 0.01)
+    for receive, reason in ((silent, Reason.DEADLINE_EXCEEDED), (gone, Reason.CANCELLED)):
+        with pytest.raises(MeshError) as refused:
+            async with asyncio.timeout(5):
+                await console._form(Request({"type": "http", "method": "POST", "headers": []}, receive))
+        assert refused.value.reason is reason
+
+
+def test_the_edge_lets_the_playgrounds_token_pass() -> None:
+    assert not console.CSRF_HEADER.startswith(INTERNAL_HEADERS)
+    assert f'"{console.CSRF_HEADER}"' in (console.STATIC / "console.js").read_text()

@@ -107,6 +107,7 @@ def info_of(error):
         ((("authorization", "Bearer "),), "MISSING_CREDENTIAL"),
         ((("authorization", "Bearer wrong"),), "INVALID_CREDENTIAL"),
         ((("x-dac-principal-bin", b"forged"),), "MISSING_CREDENTIAL"),
+        ((("authorization", "Bearer wrong"), *KEY), "INVALID_CREDENTIAL"),
     ],
 )
 async def test_without_a_key_a_call_is_unauthenticated_and_says_so(edge, metadata, reason):

@@ -485,7 +485,7 @@ static_resources:
                               max_stream_duration: 605s
                               grpc_timeout_header_max: 605s
                             retry_policy:
-                              retry_on: connect-failure,refused-stream,reset-before-request,unavailable
+                              retry_on: connect-failure,refused-stream,reset-before-request
                               num_retries: 2
                               retry_back_off:
                                 base_interval: 0.05s
@@ -597,7 +597,7 @@ static_resources:
                             type: STRING
                             regex_value_rewrite:
                               pattern:
-                                regex: ^[ ]*(?i:bearer)[ ]+dac_[a-z0-9]{1,16}_([A-Za-z0-9]{12})_[A-Za-z0-9_]{16,170}[ ]*$|^.*$
+                                regex: ^[ \t]*(?i:bearer)[ \t]+dac_[a-z0-9]{1,16}_([A-Za-z0-9]{12})_[A-Za-z0-9_]{16,170}[ \t]*(?:,\C*)?$|^\C*$
                               substitution: \1
                           remove: false
                   - name: envoy.filters.http.local_ratelimit
