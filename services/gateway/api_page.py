@@ -60,6 +60,9 @@ MARKS: Mapping[str, str] = {
 NOTES: Mapping[str, str] = {
     "/v1/chat/completions": "The answer's form is OpenAI's. Headers `x-dac-model`, `x-dac-route`, `x-dac-cost-usd`, "
     "`x-request-id` and `x-dac-request-id` tell what answered, why, and for how much.",
+    "/v1/messages": "The answer's form is Anthropic's, also of failures. The key may stand in `x-api-key` instead. "
+    "Headers as for a chat, and `request-id`.",
+    "/v1/messages/count_tokens": "Nothing is reserved, charged or recorded.",
     "/v1/models": "Query: `provider`, `capability` (`tools`, `images`, `json`), `min_context` (tokens), `max_price` "
     "(dollars per million output tokens), `include_unavailable` (`1`). Beside OpenAI's fields each model has "
     "`context_tokens`, `capabilities`, `quality`, `price`, `available` and `class`.",
@@ -200,6 +203,8 @@ class Page:
             needed = "any key" if operation.get("security") else "none, also without a key"
             if path == "/v1/chat/completions":
                 needed, rpc = "`chat`", "; the same by gRPC: `ChatService.Chat`"
+            elif path == "/v1/messages":
+                needed = "`chat`"
         else:
             scope = permission_of(binding.rpc)
             needed = f"`{scope}`" if scope else "any key"

@@ -16,11 +16,10 @@ from dac.budget.v1.budget_pb2 import (
 from dac.memory.v1.cache_pb2 import CachedAnswer
 from dac.provider.v1.provider_pb2 import AttemptStarted, GenerateCandidate, GenerateFinish, GenerateRequest
 from dac.router.v1.router_pb2 import Candidate, RouteRequest
-from dac.type.v1 import chat_pb2, record_pb2, usage_pb2
+from dac.type.v1 import record_pb2, usage_pb2
 from mesh import telemetry
 from mesh.call import Call
 from mesh.errors import MeshError, Reason
-from mesh.sse import answer_bytes
 from mesh.status import from_exception
 from mesh.tokens import estimate_tokens
 from mesh.transport import reading
@@ -29,8 +28,9 @@ from services.gateway.answer_cache import AnswerCache
 from services.gateway.callers import Caller
 from services.gateway.failures import http_status
 from services.gateway.openai_wire import ChatAsk
-from services.gateway.pipeline import DONE, Done, Head, Pipeline, ProviderRefusal, persistently
+from services.gateway.pipeline import Done, Head, Pipeline, ProviderRefusal, persistently
 from services.gateway.thread_turn import ThreadTurn
+from services.gateway.wires import wire_of
 
 COUNTED_BYTES_MAX = 8 * 1024 * 1024
 """How much of an answer is kept for counting it when its caller leaves."""
@@ -47,6 +47,8 @@ class ChatRun:
         self._pipeline, self._stubs = pipeline, pipeline.stubs
         self.ask, self.caller, self.call = ask, caller, call
         self._body = ask.body
+        self._wire = wire_of(ask)
+        self._end_mark = self._wire.end
         self._started = time.perf_counter()
         self._mark = self._started
         self._stages: dict[str, float] = {}
@@ -67,8 +69,8 @@ class ChatRun:
             org_id=principal.org_id,
             path=principal.path,
             asked_model=ask.model[:200],
-            dialect_in=chat_pb2.DIALECT_OPENAI_CHAT,
-            dialect_out=chat_pb2.DIALECT_OPENAI_CHAT,
+            dialect_in=ask.dialect,
+            dialect_out=ask.dialect,
             client_request_id=client_request_id,
             stream=ask.stream,
             thread_id=ask.thread_id,
@@ -196,8 +198,8 @@ class ChatRun:
         return GenerateRequest(
             request_id=self.call.request_id,
             input=self._body,
-            dialect_in=chat_pb2.DIALECT_OPENAI_CHAT,
-            dialect_out=chat_pb2.DIALECT_OPENAI_CHAT,
+            dialect_in=ask.dialect,
+            dialect_out=ask.dialect,
             candidates=[
                 GenerateCandidate(
                     model=one.model,
@@ -222,8 +224,9 @@ class ChatRun:
                     data = event.frames.data
                     if not self._head_sent:
                         yield self._head()
-                    if self.ask.stream and data.endswith(DONE):
-                        data = data[: -len(DONE)]
+                    if self.ask.stream:
+                        data, end = self._wire.cut_end(data)
+                        self._end_mark = end or self._end_mark
                     if data:
                         self._keep(data)
                         yield data
@@ -270,7 +273,7 @@ class ChatRun:
         if self._cache is not None and await self._cache.store(finish, b"".join(self._frames), cost or 0):
             record.cache.status = record_pb2.CacheRecord.STATUS_STORED
             self._stage("store")
-        yield Done(finish.finish_reason, finish.usage, finish.usage_source, cost, finish.text)
+        yield Done(finish.finish_reason, finish.usage, finish.usage_source, cost, finish.text, self._end_mark)
 
     def _usage_event(self, finish: GenerateFinish, cost: int | None) -> bytes:
         model = finish.attempts[-1].model if finish.attempts else self.ask.model
@@ -326,7 +329,7 @@ class ChatRun:
         """The attempt that was cut off from here: provider's own count is lost, so what was used is counted."""
         if self._attempt is None:
             return
-        shown = answer_bytes(self._frames) if self.ask.stream else 0
+        shown = self._wire.answer_bytes(self._frames) if self.ask.stream else 0
         attempt = self.record.attempts.add(
             attempt_id=self._attempt.attempt_id,
             provider=self._attempt.provider,

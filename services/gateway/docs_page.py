@@ -49,8 +49,11 @@ def curl(document: Mapping[str, Any], verb: str, path: str, operation: Mapping[s
         parts.append('-H "Authorization: Bearer $DAC_API_KEY"')
     body = operation.get("requestBody")
     if body:
-        if path == "/v1/chat/completions":
-            value: Any = {"model": "auto", "messages": [{"role": "user", "content": "Hello!"}]}
+        hello = {"model": "auto", "messages": [{"role": "user", "content": "Hello!"}]}
+        if path in ("/v1/chat/completions", "/v1/messages/count_tokens"):
+            value: Any = hello
+        elif path == "/v1/messages":
+            value = {**hello, "max_tokens": 100}
         else:
             value = example(document, body["content"]["application/json"]["schema"])
         parts.append("-H 'Content-Type: application/json'")

@@ -13,13 +13,14 @@ from mesh.call import Call, enter
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from mesh.status import from_exception
-from services.gateway import openai_wire
+from services.gateway import anthropic_wire, openai_wire
 from services.gateway.callers import Caller, Callers
 from services.gateway.chat_run import ChatRun, usd
 from services.gateway.config import GatewayConfig
-from services.gateway.failures import error_body, error_event, error_headers, http_status
+from services.gateway.failures import error_headers, http_status
 from services.gateway.openai_wire import ChatAsk
-from services.gateway.pipeline import DONE, Done, Head, Pipeline, ProviderRefusal
+from services.gateway.pipeline import Done, Head, Pipeline, ProviderRefusal
+from services.gateway.wires import ANTHROPIC, OPENAI
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -28,13 +29,19 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 CHAT_PATH = "/v1/chat/completions"
 CONSOLE_CHAT_PATH = "/console/chat"
 """The same chat for the console's playground, whose caller is known by its session."""
+MESSAGES_PATH = "/v1/messages"
+COUNT_PATH = "/v1/messages/count_tokens"
+WIRES = {CHAT_PATH: OPENAI, CONSOLE_CHAT_PATH: OPENAI, MESSAGES_PATH: ANTHROPIC, COUNT_PATH: ANTHROPIC}
+"""The wire format of every path that is served by hand."""
 SECURE_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
 ]
-EXPOSED = b"x-request-id, x-dac-request-id, x-dac-model, x-dac-route, x-dac-cost-usd, retry-after, x-should-retry"
+EXPOSED = (
+    b"x-request-id, request-id, x-dac-request-id, x-dac-model, x-dac-route, x-dac-cost-usd, retry-after, x-should-retry"
+)
 JSON = (b"content-type", b"application/json")
 EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
 BODY_TIMEOUT_S = 60.0
@@ -77,7 +84,7 @@ class Edge:
             if scope["method"] == "OPTIONS" and request.header(b"access-control-request-method"):
                 await request.start(204, [])
                 await request.send_body(b"", more=False)
-            elif scope["path"] in (CHAT_PATH, CONSOLE_CHAT_PATH):
+            elif scope["path"] in WIRES:
                 await self._chat(request)
             else:
                 await self._serve_other(request)
@@ -115,8 +122,9 @@ class Edge:
     async def _chat(self, request: "Exchange") -> None:
         request.route = request.scope["path"]
         if request.scope["method"] != "POST":
-            error = MeshError(Reason.UNIMPLEMENTED, f"{CHAT_PATH} takes POST, not {request.scope['method'][:20]}.")
-            await request.answer(405, [(b"allow", b"POST, OPTIONS"), JSON], error_body(error))
+            error = MeshError(Reason.UNIMPLEMENTED, f"{request.route} takes POST, not {request.scope['method'][:20]}.")
+            body = request.wire.error_body(error, request.call.request_id)
+            await request.answer(405, [(b"allow", b"POST, OPTIONS"), JSON], body)
             return
         caller: Caller | None = None
         ask: ChatAsk | None = None
@@ -124,8 +132,11 @@ class Edge:
             if request.route == CONSOLE_CHAT_PATH and self.console_caller is not None:
                 caller = await self.console_caller(lambda name: request.text_header(name.encode()))
             else:
-                caller = await self._callers.authenticate_header(request.text_header(b"authorization"))
+                caller = await self._callers.authenticate_header(request.credential())
             request.identify(caller, self._config.request_timeout_s)
+            if request.route == COUNT_PATH:
+                await self._count(request)
+                return
             if "chat" not in caller.principal.scopes and caller.principal.kind != Principal.KIND_OPERATOR:
                 raise MeshError(
                     Reason.PERMISSION_DENIED,
@@ -133,10 +144,10 @@ class Edge:
                     metadata={"scope": "chat"},
                 )
             body = await request.body(self._config.max_body_bytes)
-            ask = openai_wire.parse_chat(body, max_depth=self._config.max_body_depth)
+            ask = request.wire.parse(body, max_depth=self._config.max_body_depth)
         except MeshError as error:
             await request.fail(error)
-            if caller is not None and not request.gone:
+            if caller is not None and not request.gone and request.route != COUNT_PATH:
                 self._pipeline.refuse(
                     caller,
                     request.call,
@@ -144,6 +155,7 @@ class Edge:
                     client_request_id=request.client_request_id,
                     http_status=request.status,
                     asked_model=ask.model if ask else "",
+                    dialect=request.wire.dialect,
                 )
             return
         run = ChatRun(self._pipeline, ask, caller, request.call, client_request_id=request.client_request_id)
@@ -157,6 +169,13 @@ class Edge:
             request.done = True
             request.stop_waiting()
             watcher.cancel()
+
+    async def _count(self, request: "Exchange") -> None:
+        """DAC's own estimate; nothing is reserved, asked or recorded."""
+        body = await request.body(self._config.max_body_bytes)
+        ask = anthropic_wire.parse_messages(body, max_depth=self._config.max_body_depth, counting=True)
+        request.done = True
+        await request.answer(200, [JSON], b'{"input_tokens":%d}' % ask.input_tokens)
 
     async def _whole(self, request: "Exchange", run: ChatRun) -> None:
         head, parts, done = None, [], None
@@ -196,12 +215,12 @@ class Edge:
                 else:
                     assert isinstance(event, Done)
                     request.done = True
-                    await request.send_body(DONE, more=False)
+                    await request.send_body(event.end, more=False)
         except MeshError as error:
             if request.status:
                 request.done = True
                 telemetry.ERRORS.labels(error.reason.name.lower()).inc()
-                await request.send_body(error_event(error), more=False)
+                await request.send_body(request.wire.error_event(error, request.call.request_id), more=False)
             else:
                 await request.fail(error)
         finally:
@@ -222,6 +241,7 @@ class Exchange:
         self.started = time.perf_counter()
         self.status = 0
         self.route = "other"
+        self.wire = WIRES.get(scope["path"], OPENAI)
         self.done = self.gone = self.loopback_only = False
         self._body_read = scope["method"] in ("GET", "HEAD", "DELETE", "OPTIONS")
         self._until = math.inf
@@ -240,6 +260,11 @@ class Exchange:
     def text_header(self, name: bytes) -> str:
         """A request header as text."""
         return self.header(name).decode("latin-1")
+
+    def credential(self) -> str:
+        """The Authorization header, or what the wire format has in its place."""
+        key = self.text_header(self.wire.key_header) if self.wire.key_header else ""
+        return f"Bearer {key}" if key else self.text_header(b"authorization")
 
     def identify(self, caller: Caller, timeout_s: float) -> None:
         """Makes this request the caller's: from here on every call carries the principal."""
@@ -300,7 +325,8 @@ class Exchange:
     def _own_headers(self) -> list[tuple[bytes, bytes]]:
         own = self.call.request_id.encode()
         echoed = self.client_request_id.encode("latin-1", "replace") or own
-        return [*SECURE_HEADERS, *self._cors, (b"x-request-id", echoed), (b"x-dac-request-id", own)]
+        more = [(self.wire.id_header, own)] if self.wire.id_header else []
+        return [*SECURE_HEADERS, *self._cors, (b"x-request-id", echoed), (b"x-dac-request-id", own), *more]
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Sends status and headers."""
@@ -334,7 +360,7 @@ class Exchange:
 
     def check_origin(self, any_origin: bool, origins: Collection[bytes]) -> None:
         """Without keys a web page must not reach DAC through its reader's browser. Raises PERMISSION_DENIED."""
-        if not self.loopback_only or self.header(b"authorization"):
+        if not self.loopback_only or self.credential():
             return
         origin, host = self.header(b"origin"), self.text_header(b"host").rsplit(":", 1)[0]
         own = origin == b"http://" + self.header(b"host")
@@ -350,7 +376,7 @@ class Exchange:
         await self.send_body(body, more=False)
 
     async def fail(self, error: MeshError) -> None:
-        """Sends a failure in OpenAI's form."""
+        """Sends a failure in the caller's wire format."""
         self.done = True
         telemetry.ERRORS.labels(error.reason.name.lower()).inc()
         if self.gone:
@@ -363,7 +389,8 @@ class Exchange:
             status = error.status_code if 400 <= error.status_code < 500 else 400
             await self.answer(status, [JSON, (b"x-should-retry", b"false")], error.body)
             return
-        await self.answer(http_status(error), [*error_headers(error), JSON], error_body(error))
+        body = self.wire.error_body(error, self.call.request_id)
+        await self.answer(http_status(error), [*error_headers(error), JSON], body)
 
     async def send_wrapped(self, message: MutableMapping[str, Any]) -> None:
         """`send` for Starlette: adds DAC's headers."""

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from dac.type.v1 import chat_pb2
 from dac.type.v1.usage_pb2 import Usage
 from mesh.errors import MeshError, Reason, invalid
 from mesh.tokens import estimate_tokens, upper_bound_tokens
@@ -83,6 +84,7 @@ class ChatAsk:
     enable_cache: bool = False
     input_tokens: int = 0
     input_tokens_max: int = 0
+    dialect: chat_pb2.Dialect = chat_pb2.DIALECT_OPENAI_CHAT
 
 
 T = TypeVar("T")
@@ -117,7 +119,8 @@ def _bad_json(body: bytes, error: Exception) -> MeshError:
     return invalid("body", f"The body is not a JSON object: {error}.")
 
 
-def _field(fields: Mapping[str, msgspec.Raw], name: str, kind: Any, default: T) -> T:
+def read_field(fields: Mapping[str, msgspec.Raw], name: str, kind: Any, default: T) -> T:
+    """One top-level field, or `default` when it is missing or null. Raises INVALID_REQUEST."""
     raw = fields.get(name)
     if raw is None or bytes(raw) == b"null":
         return default
@@ -137,21 +140,31 @@ def _field(fields: Mapping[str, msgspec.Raw], name: str, kind: Any, default: T) 
         raise invalid(name, f'"{name}" is not valid JSON: {error}.') from None
 
 
-def parse_chat(body: bytes, *, max_depth: int = 64) -> ChatAsk:
-    """Reads and checks a chat body. Raises INVALID_REQUEST naming the field and the mend."""
+def read_top(body: bytes, max_depth: int) -> dict[str, msgspec.Raw]:
+    """The top level as raw slices. Raises INVALID_REQUEST."""
     check_depth(body, max_depth)
     try:
-        fields = _top.decode(body)
+        return _top.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _bad_json(body, error) from None
-    model = _field(fields, "model", str, "")
+
+
+def named_model(fields: Mapping[str, msgspec.Raw]) -> str:
+    """The model asked for. Raises INVALID_REQUEST."""
+    model = read_field(fields, "model", str, "")
     if not model:
         raise invalid("model", 'Say which model: a model id, "auto", or a profile such as "auto:quality".')
     if len(model) > 200 or not model.isprintable():
         raise invalid("model", "A model's name has at most 200 printable characters.")
-    ask = ChatAsk(model, [], fields, body)
+    return model
+
+
+def parse_chat(body: bytes, *, max_depth: int = 64) -> ChatAsk:
+    """Reads and checks a chat body. Raises INVALID_REQUEST naming the field and the mend."""
+    fields = read_top(body, max_depth)
+    ask = ChatAsk(named_model(fields), [], fields, body)
     if "message" in fields and "messages" not in fields:
-        text = _field(fields, "message", str, "")
+        text = read_field(fields, "message", str, "")
         fields["messages"] = msgspec.Raw(msgspec.json.encode([{"role": "user", "content": text}]))
     _read_messages(ask)
     _read_options(ask)
@@ -167,7 +180,7 @@ def parse_chat(body: bytes, *, max_depth: int = 64) -> ChatAsk:
 def _read_messages(ask: ChatAsk) -> None:
     if "messages" not in ask.fields:
         raise invalid("messages", '"messages" is missing: send a list such as [{"role": "user", "content": "Hi"}].')
-    ask.messages = _field(ask.fields, "messages", list[ChatMessage], [])
+    ask.messages = read_field(ask.fields, "messages", list[ChatMessage], [])
     if not ask.messages:
         raise invalid("messages", '"messages" is empty: send at least one message.')
     images = image_bytes = 0
@@ -198,17 +211,17 @@ def _read_messages(ask: ChatAsk) -> None:
 
 def _read_options(ask: ChatAsk) -> None:
     fields = ask.fields
-    ask.stream = _field(fields, "stream", bool, False)
-    options = _field(fields, "stream_options", StreamOptions, StreamOptions())
+    ask.stream = read_field(fields, "stream", bool, False)
+    options = read_field(fields, "stream_options", StreamOptions, StreamOptions())
     ask.include_usage, ask.include_dac = bool(options.include_usage), bool(options.include_dac)
     if "stream_options" in fields and not ask.stream and bytes(fields["stream_options"]) != b"null":
         raise invalid("stream_options", '"stream_options" goes with "stream": true only.')
     for name in ("max_completion_tokens", "max_tokens"):
-        asked = _field(fields, name, int, 0)
+        asked = read_field(fields, name, int, 0)
         if name in fields and not 1 <= asked <= MOST_TOKENS and bytes(fields[name]) != b"null":
             raise invalid(name, f'"{name}" must be between 1 and {MOST_TOKENS}, not {asked}.')
         ask.max_output_tokens = ask.max_output_tokens or asked
-    ask.choices = _field(fields, "n", int, 1)
+    ask.choices = read_field(fields, "n", int, 1)
     if not 1 <= ask.choices <= 128:
         raise invalid("n", f'"n" must be between 1 and 128, not {ask.choices}.')
     for name, low, high in (
@@ -217,19 +230,19 @@ def _read_options(ask: ChatAsk) -> None:
         ("presence_penalty", -2, 2),
         ("frequency_penalty", -2, 2),
     ):
-        value: float | None = _field(fields, name, float | None, None)
+        value: float | None = read_field(fields, name, float | None, None)
         if value is not None and not low <= value <= high:
             raise invalid(name, f'"{name}" must be between {low} and {high}, not {value:g}.')
-    ask.needs_tools = bool(_field(fields, "tools", list[dict[str, Any]], []))
+    ask.needs_tools = bool(read_field(fields, "tools", list[dict[str, Any]], []))
     nothing: dict[str, Any] = {}
-    form = _field(fields, "response_format", dict[str, Any], nothing)
+    form = read_field(fields, "response_format", dict[str, Any], nothing)
     ask.needs_json = form.get("type") in ("json_object", "json_schema")
-    ask.profile = _field(fields, "routing_profile", str, "")
-    thread = _field(fields, "thread_id", str, "") or _field(fields, "conversation_id", str, "")
+    ask.profile = read_field(fields, "routing_profile", str, "")
+    thread = read_field(fields, "thread_id", str, "") or read_field(fields, "conversation_id", str, "")
     if len(thread) > 128:
         raise invalid("thread_id", '"thread_id" has at most 128 characters.')
     ask.thread_id = thread
-    ask.enable_cache = _field(fields, "enable_cache", bool, False)
+    ask.enable_cache = read_field(fields, "enable_cache", bool, False)
 
 
 def join_fields(fields: Mapping[str, msgspec.Raw | bytes]) -> bytes:

@@ -20,7 +20,7 @@ from dac.memory.v1.conversation_pb2_grpc import ConversationServiceStub
 from dac.provider.v1.provider_pb2_grpc import ProviderServiceStub
 from dac.router.v1.router_pb2 import AttemptOutcome, ReportOutcomesRequest
 from dac.router.v1.router_pb2_grpc import RouterServiceStub
-from dac.type.v1 import record_pb2, usage_pb2
+from dac.type.v1 import chat_pb2, record_pb2, usage_pb2
 from mesh import telemetry
 from mesh.call import Call, acting_as
 from mesh.errors import MeshError, Reason
@@ -44,7 +44,7 @@ class Head:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Done:
-    """A good answer has ended; for a stream everything but [DONE] was sent."""
+    """A good answer has ended; for a stream everything but its end mark was sent."""
 
     finish_reason: str
     usage: usage_pb2.Usage
@@ -52,6 +52,8 @@ class Done:
     cost_nano_usd: int | None
     """None when no price is known."""
     text: str = ""
+    end: bytes = DONE
+    """What a stream ends with."""
 
 
 class ProviderRefusal(MeshError):
@@ -90,6 +92,7 @@ class Pipeline:
         client_request_id: str,
         http_status: int,
         asked_model: str = "",
+        dialect: chat_pb2.Dialect = chat_pb2.DIALECT_OPENAI_CHAT,
     ) -> None:
         """Records a request that was refused after authentication, before any step."""
         record = record_pb2.RequestRecord(
@@ -97,6 +100,8 @@ class Pipeline:
             org_id=caller.principal.org_id,
             path=caller.principal.path,
             asked_model=asked_model[:200],
+            dialect_in=dialect,
+            dialect_out=dialect,
             outcome=record_pb2.OUTCOME_REFUSED,
             reason=int(error.reason),  # type: ignore[arg-type]
             message=error.message[:500],

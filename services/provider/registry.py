@@ -16,7 +16,8 @@ from mesh.config import Secret
 from mesh.errors import MeshError
 from services.provider.adapters import Exchange
 from services.provider.adapters.anthropic import AnthropicExchange, AnthropicPassExchange
-from services.provider.adapters.openai import OpenAIExchange
+from services.provider.adapters.messages_from_openai import MessagesExchange
+from services.provider.adapters.openai import OFFICIAL_HOST, OpenAIExchange
 from services.provider.addresses import PublicResolver
 from services.provider.bulkhead import Bulkhead
 from services.provider.calls import Endpoint, Limits
@@ -69,16 +70,23 @@ class _Line:
         name, kind = self.provider.entry.provider, self.provider.entry.kind
         ways = (ask.dialect_in, ask.dialect_out)
         if ways == (Dialect.OPENAI_CHAT, Dialect.OPENAI_CHAT):
-            if kind == "local":
-                return LocalExchange(ask, candidate, max_tokens=self._config.local_max_tokens)
             if kind == "anthropic":
                 return AnthropicExchange(ask, candidate, name, self._key, now_s=int(time.time()))
-            return OpenAIExchange(ask, candidate, name, self._key, host=self._host)
-        if ways == (Dialect.ANTHROPIC_MESSAGES, Dialect.ANTHROPIC_MESSAGES) and kind == "anthropic":
-            return AnthropicPassExchange(ask, candidate, name, self._key)
+            return self._chat(ask, candidate)
+        if ways == (Dialect.ANTHROPIC_MESSAGES, Dialect.ANTHROPIC_MESSAGES):
+            if kind == "anthropic":
+                return AnthropicPassExchange(ask, candidate, name, self._key)
+            official = self._host == OFFICIAL_HOST
+            return MessagesExchange(ask, name, lambda said: self._chat(said, candidate), official=official)
         raise not_translatable(
             f"{candidate.model} cannot be asked in this wire format: use /v1/chat/completions for models of {name}."
         )
+
+    def _chat(self, ask: Ask, candidate: Candidate) -> OpenAIExchange:
+        """For what speaks OpenAI's chat completions."""
+        if self.provider.entry.kind == "local":
+            return LocalExchange(ask, candidate, max_tokens=self._config.local_max_tokens)
+        return OpenAIExchange(ask, candidate, self.provider.entry.provider, self._key, host=self._host)
 
 
 class Registry:

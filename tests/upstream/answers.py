@@ -27,6 +27,8 @@ class Answer:
     tool_arguments: str
     input_tokens: int
     behaviour: Behaviour
+    thinks: bool = False
+    """Anthropic's thinking was asked for."""
 
     @property
     def output_tokens(self) -> int:
@@ -80,9 +82,9 @@ def compose(body: dict[str, Any], behaviour: Behaviour) -> Answer:
     tokens = [word if index == 0 else f" {word}" for index, word in enumerate(words)]
     limit = body.get("max_completion_tokens") or body.get("max_tokens") or len(tokens)
     finish = "tool_calls" if tool_name else "length" if limit < len(tokens) else "stop"
-    return Answer(
-        body["model"], [] if tool_name else tokens[:limit], finish, tool_name, arguments, len(prompt.split()), behaviour
-    )
+    shown = [] if tool_name else tokens[:limit]
+    thinks = (body.get("thinking") or {}).get("type") in ("enabled", "adaptive")
+    return Answer(body["model"], shown, finish, tool_name, arguments, len(prompt.split()), behaviour, thinks)
 
 
 def openai_usage(answer: Answer) -> dict[str, Any] | None:
@@ -170,6 +172,9 @@ def openai_events(answer: Answer, number: int, include_usage: bool) -> tuple[lis
     return head, middle, tail
 
 
+USAGE_NULLS = dict.fromkeys(
+    ("cache_creation", "inference_geo", "output_tokens_details", "server_tool_use", "service_tier")
+)
 STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 
 
@@ -189,10 +194,13 @@ def anthropic_usage(answer: Answer) -> dict[str, int]:
 
 def anthropic_plain(answer: Answer, number: int) -> dict[str, Any]:
     """A message object."""
-    content: list[dict[str, Any]] = [{"type": "text", "text": "".join(answer.tokens)}]
+    content: list[dict[str, Any]] = [{"type": "text", "text": "".join(answer.tokens), "citations": None}]
     if answer.tool_name:
         arguments = json.loads(answer.tool_arguments)
-        content = [{"type": "tool_use", "id": f"toolu_{number:08d}", "name": answer.tool_name, "input": arguments}]
+        call = {"type": "tool_use", "id": f"toolu_{number:08d}", "name": answer.tool_name, "input": arguments}
+        content = [{**call, "caller": {"type": "direct"}}]
+    if answer.thinks:
+        content.insert(0, {"type": "thinking", "thinking": "Let me think.", "signature": "c2lnbmVk"})
     made: dict[str, Any] = {
         "id": f"msg_{number:08d}",
         "type": "message",
@@ -201,10 +209,12 @@ def anthropic_plain(answer: Answer, number: int) -> dict[str, Any]:
         "content": content,
         "stop_reason": STOP_REASONS[answer.finish],
         "stop_sequence": None,
+        "stop_details": None,
+        "container": None,
     }
     usage = anthropic_usage(answer)
     if usage:
-        made["usage"] = usage
+        made["usage"] = {**usage, **USAGE_NULLS}
     return made
 
 
@@ -213,7 +223,7 @@ def anthropic_events(answer: Answer, number: int) -> tuple[list[str], list[str],
     message = {**anthropic_plain(answer, number), "content": [], "stop_reason": None}
     usage = anthropic_usage(answer)
     if usage:
-        message["usage"] = {**usage, "output_tokens": 1}
+        message["usage"] = {**usage, **USAGE_NULLS, "output_tokens": 1}
     block: dict[str, Any] = {"type": "text", "text": ""}
     deltas: list[dict[str, Any]] = [{"type": "text_delta", "text": token} for token in answer.tokens]
     if answer.tool_name:

@@ -165,10 +165,24 @@ async def test_anthropic_callers_pass_through(bench: Bench, stream: bool) -> Non
         assert json.loads(got.data)["type"] == "message"
 
 
-async def test_a_dialect_that_a_provider_does_not_speak(bench: Bench) -> None:
-    got = await bench.run("gpt-4o-mini", "claude-haiku-4-5@claude", body={"max_tokens": 9}, **ANTHROPIC)
-    assert got.finish.attempts[0].reason.name == "INVALID_REQUEST"
+async def test_a_question_in_one_dialect_and_an_answer_in_another(bench: Bench) -> None:
+    ways = {"dialect_in": Dialect.ANTHROPIC_MESSAGES, "dialect_out": Dialect.OPENAI_CHAT}
+    got = await bench.run("gpt-4o-mini", body={"max_tokens": 9}, **ways)
+    assert got.failure.attempts[0].reason.name == "INVALID_REQUEST"
     assert Dialect(2) is Dialect.ANTHROPIC_MESSAGES
+
+
+async def test_an_anthropic_question_for_an_openai_provider(bench: Bench) -> None:
+    got = await bench.run("gpt-4o-mini", body={"max_tokens": 9}, **ANTHROPIC)
+    answer = json.loads(got.data)
+    assert answer["type"] == "message" and answer["stop_reason"] == "max_tokens"
+    assert got.finish.usage.output_tokens == answer["usage"]["output_tokens"] == 9
+
+
+async def test_what_one_candidate_cannot_be_asked_the_next_one_can(bench: Bench) -> None:
+    got = await bench.run("gpt-4o-mini", "claude-haiku-4-5@claude", body={"max_tokens": 9, "top_k": 3}, **ANTHROPIC)
+    assert [one.reason.name for one in got.finish.attempts] == ["INVALID_REQUEST", "UNSPECIFIED"]
+    assert "top_k" in got.finish.attempts[0].message
 
 
 @pytest.mark.parametrize("provider", ["up", "claude"])
