@@ -6,14 +6,13 @@ from mesh.envoy.document import Document, extension, typed
 
 HTTP = "envoy.filters.http."
 TYPE = "extensions.filters.http."
-NAMESPACE, KEY_ID = "dac", "key_id"
+NAMESPACE, KEY_ID, API_KEY_ID = "dac", "key_id", "api_key_id"
 RATE_LIMIT_CLUSTER = "rate_limit_service"
 GRPC_LIMIT_BYTES = 12 * 1024 * 1024
 """The gateway's own limit of a gRPC message."""
-KEY_FORM = (
-    r"^[ \t]*(?i:bearer)[ \t]+dac_[a-z0-9]{1,16}_([A-Za-z0-9]{12})_[A-Za-z0-9_]{16,170}[ \t]*(?:,\C*)?$"
-    r"|^\C*$"
-)
+_KEY = r"dac_[a-z0-9]{1,16}_([A-Za-z0-9]{12})_[A-Za-z0-9_]{16,170}[ \t]*(?:,\C*)?$|^\C*$"
+KEY_FORM = r"^[ \t]*(?i:bearer)[ \t]+" + _KEY
+API_KEY_FORM = r"^[ \t]*" + _KEY
 """Takes the public part out of an API key. A second header of the name comes behind a comma, and the gateway reads the
 first: with more than blanks overlooked here a caller would shake off its limit. The last line matches whatever is no
 key, of any bytes, and leaves nothing of it: without it Envoy would pass the whole header on."""
@@ -31,17 +30,20 @@ def health_check() -> Document:
 
 def key_id() -> Document:
     """The public id of the caller's API key, for rate limits and the access log. The secret stays behind."""
-    rule = {
-        "header": "authorization",
-        "on_header_present": {
-            "metadata_namespace": NAMESPACE,
-            "key": KEY_ID,
-            "type": "STRING",
-            "regex_value_rewrite": {"pattern": {"regex": KEY_FORM}, "substitution": r"\1"},
-        },
-        "remove": False,
-    }
-    return extension(HTTP + "header_to_metadata", TYPE + "header_to_metadata.v3.Config", request_rules=[rule])
+    rules = [
+        {
+            "header": header,
+            "on_header_present": {
+                "metadata_namespace": NAMESPACE,
+                "key": key,
+                "type": "STRING",
+                "regex_value_rewrite": {"pattern": {"regex": form}, "substitution": r"\1"},
+            },
+            "remove": False,
+        }
+        for header, key, form in (("authorization", KEY_ID, KEY_FORM), ("x-api-key", API_KEY_ID, API_KEY_FORM))
+    ]
+    return extension(HTTP + "header_to_metadata", TYPE + "header_to_metadata.v3.Config", request_rules=rules)
 
 
 def local_rate_limit(per_s: int) -> Document:
@@ -76,14 +78,18 @@ def global_rate_limit() -> Document:
 
 def limit_descriptors() -> list[Document]:
     """What the rate limit service is asked about: the caller's address, and its key when it has one."""
-    key = {
-        "metadata": {
-            "descriptor_key": KEY_ID,
-            "metadata_key": {"key": NAMESPACE, "path": [{"key": KEY_ID}]},
-            "source": "DYNAMIC",
+    # Which of two headers the gateway reads depends on the path: a caller that sends both is counted under both.
+    keys = [
+        {
+            "metadata": {
+                "descriptor_key": KEY_ID,
+                "metadata_key": {"key": NAMESPACE, "path": [{"key": key}]},
+                "source": "DYNAMIC",
+            }
         }
-    }
-    return [{"actions": [{"remote_address": {}}]}, {"actions": [key]}]
+        for key in (KEY_ID, API_KEY_ID)
+    ]
+    return [{"actions": [{"remote_address": {}}]}, *({"actions": [key]} for key in keys)]
 
 
 def body_limit(max_body_bytes: int) -> Document:

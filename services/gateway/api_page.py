@@ -109,6 +109,8 @@ def type_words(schema: Mapping[str, Any]) -> str:
     if "enum" in schema:
         return "one of " + ", ".join(f"`{one}`" for one in schema["enum"] if not one.endswith("_UNSPECIFIED"))
     kind = schema.get("type")
+    if isinstance(kind, list):
+        return " or ".join(type_words({"type": one, "items": {"type": "object"}}) for one in kind)
     if kind == "array":
         return f"list of {type_words(schema['items'])}"
     if kind == "object":

@@ -180,4 +180,11 @@ def test_with_auth_off_web_pages_cannot_call(tmp_path, upstream_process):
     assert httpx.post(url, json=GOOD, timeout=20).status_code == 200
     assert httpx.post(url, json=GOOD, headers={"origin": "https://evil.example"}).status_code == 403
     assert httpx.post(url, json=GOOD, headers={"host": "evil.example"}).status_code == 403
+    # Only where x-api-key is read does one stand for a key, and then it is checked.
+    page = {"origin": "https://evil.example"}
+    assert httpx.post(url, json=GOOD, headers={**page, "x-api-key": "any"}).status_code == 403
+    messages = f"{running.url}/v1/messages"
+    assert httpx.post(messages, json={**GOOD, "max_tokens": 9}, timeout=20).status_code == 200
+    assert httpx.post(messages, json=GOOD, headers=page).status_code == 403
+    assert httpx.post(messages, json=GOOD, headers={**page, "x-api-key": "any"}).status_code == 401
     assert running.stop() == 0

@@ -303,6 +303,13 @@ def test_a_limited_key_gets_429_and_others_pass(client, rls, behind, envoy, trus
         for malformed in (f"Bearer  {token}", f"bearer {token}", f"Bearer \t{token}"):
             assert client.get("/v1/caller", headers={"authorization": malformed}).status_code == 429
         with httpx.Client(base_url=client.base_url, verify=trust) as plain:
+            other = {"authorization": f"Bearer {behind.key}"}
+            for sent in ({"x-api-key": token}, {**other, "x-api-key": token}):
+                assert plain.post("/v1/messages", headers=sent, json={}).status_code == 429
+            shaken = {"authorization": f"Bearer {token}", "x-api-key": behind.key}
+            assert plain.get("/v1/caller", headers=shaken).status_code == 429
+            assert plain.post("/v1/messages", headers={"x-api-key": CANARY}, json={}).status_code == 401
+            assert plain.post("/v1/messages", headers={"x-api-key": behind.key}, json={}).status_code == 400
             for second in (b"x", b"\xff"):
                 twice = [(b"authorization", f"Bearer {token}".encode()), (b"authorization", second)]
                 assert plain.get("/v1/caller", headers=twice).status_code == 429

@@ -507,6 +507,14 @@ static_resources:
                                         path:
                                           - key: key_id
                                       source: DYNAMIC
+                              - actions:
+                                  - metadata:
+                                      descriptor_key: key_id
+                                      metadata_key:
+                                        key: dac
+                                        path:
+                                          - key: api_key_id
+                                      source: DYNAMIC
 {{- end }}
                           typed_per_filter_config:
                             envoy.filters.http.buffer:
@@ -544,6 +552,14 @@ static_resources:
                                         path:
                                           - key: key_id
                                       source: DYNAMIC
+                              - actions:
+                                  - metadata:
+                                      descriptor_key: key_id
+                                      metadata_key:
+                                        key: dac
+                                        path:
+                                          - key: api_key_id
+                                      source: DYNAMIC
 {{- end }}
                         - match:
                             prefix: /
@@ -576,6 +592,14 @@ static_resources:
                                         path:
                                           - key: key_id
                                       source: DYNAMIC
+                              - actions:
+                                  - metadata:
+                                      descriptor_key: key_id
+                                      metadata_key:
+                                        key: dac
+                                        path:
+                                          - key: api_key_id
+                                      source: DYNAMIC
 {{- end }}
                 http_filters:
                   - name: envoy.filters.http.health_check
@@ -598,6 +622,16 @@ static_resources:
                             regex_value_rewrite:
                               pattern:
                                 regex: ^[ \t]*(?i:bearer)[ \t]+dac_[a-z0-9]{1,16}_([A-Za-z0-9]{12})_[A-Za-z0-9_]{16,170}[ \t]*(?:,\C*)?$|^\C*$
+                              substitution: \1
+                          remove: false
+                        - header: x-api-key
+                          on_header_present:
+                            metadata_namespace: dac
+                            key: api_key_id
+                            type: STRING
+                            regex_value_rewrite:
+                              pattern:
+                                regex: ^[ \t]*dac_[a-z0-9]{1,16}_([A-Za-z0-9]{12})_[A-Za-z0-9_]{16,170}[ \t]*(?:,\C*)?$|^\C*$
                               substitution: \1
                           remove: false
                   - name: envoy.filters.http.local_ratelimit
