@@ -185,6 +185,8 @@ async def test_the_test_call(upstream: Upstream) -> None:
     assert "gpt-4o-mini" in (await list_models(openai)).upstream_models
     claude = ProviderEntry("up", "anthropic", upstream.origin, Secret("k"), allow_private_address=True)
     assert "claude-haiku-4-5" in (await list_models(claude)).upstream_models
+    gemini = ProviderEntry("up", "gemini", upstream.origin + "/v1beta", Secret("k"), allow_private_address=True)
+    assert "gemini-2.5-pro" in (await list_models(gemini)).upstream_models
     bad = ProviderEntry("up", "openai", upstream.base_url, Secret("bad"), allow_private_address=True)
     with pytest.raises(MeshError, match="its key was refused"):
         await list_models(bad)
