@@ -51,6 +51,16 @@ def kind_of(provider: str, base_url: str) -> str:
     return "openai" if known.kind == "gemini" and base_url.rstrip("/").endswith("/openai") else known.kind
 
 
+def address_of(provider: str, kind: str) -> str:
+    """The address of a known provider in a dialect; "" when it has none there."""
+    known = KNOWN.get(provider)
+    if known is None:
+        return ""
+    if known.kind == "gemini" and kind == "openai":
+        return known.base_url + "/openai"
+    return known.base_url if known.kind == kind else ""
+
+
 @dataclasses.dataclass(frozen=True)
 class PriceEntry:
     """What a model costs."""
@@ -202,9 +212,8 @@ def parse_provider(name: str, raw: object, env: Mapping[str, str]) -> ProviderEn
     if name == "local":
         values.pop("kind", None)
         return dataclasses.replace(LOCAL, api_key=api_key, **values)
-    known = KNOWN.get(name)
     values.setdefault("kind", kind_of(name, str(values.get("base_url", ""))) or "openai")
-    values.setdefault("base_url", known.base_url if known else "")
+    values.setdefault("base_url", address_of(name, values["kind"]))
     if values["kind"] not in KINDS:
         raise ConfigError(f'{where}.kind: "{values["kind"]}" is none of {", ".join(KINDS)}')
     if not values["base_url"]:

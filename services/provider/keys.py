@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from mesh.catalog import KNOWN, ProviderEntry, kind_of
+from mesh.catalog import ProviderEntry, address_of, kind_of
 from mesh.config import Secret
 from mesh.errors import MeshError, Reason, invalid
 from services.provider.adapters.anthropic import VERSION
@@ -67,12 +67,11 @@ class KeyDesk:
         own = self._registry.from_file(name)
         if own is not None:
             raise managed_by_file(name, own.managed_by)
-        known = KNOWN.get(name)
         kind = kind or kind_of(name, base_url)
         if kind not in ("openai", "anthropic", "gemini"):
             told = f'kind "{kind}" is none of openai, anthropic, gemini; "{name}" is not known by itself.'
             raise invalid("kind", told)
-        base_url = base_url or (known.base_url if known and known.kind == kind else "")
+        base_url = base_url or address_of(name, kind)
         if not base_url:
             raise invalid(
                 "base_url", f'"{name}" is not known by itself: say its base_url, e.g. https://example.com/v1.'

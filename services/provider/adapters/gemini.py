@@ -112,7 +112,7 @@ class GeminiExchange:
         name = self._candidate.upstream_name
         try:
             body = msgspec.json.decode(self._ask.input)
-            made = to_contents(body, name, self._candidate.output_cap_tokens)
+            made = _encode(to_contents(body, name, self._candidate.output_cap_tokens))
         except ProviderFault:
             raise
         except _BROKEN:
@@ -122,7 +122,7 @@ class GeminiExchange:
             headers["x-goog-api-key"] = self._key
         path = quote(name if name.startswith(("models/", "tunedModels/")) else f"models/{name}", safe="/")
         verb = "streamGenerateContent?alt=sse" if self._ask.stream else "generateContent"
-        return Outgoing(f"/{path}:{verb}", headers, _encode(made))
+        return Outgoing(f"/{path}:{verb}", headers, made)
 
     def plain(self, raw: bytes) -> bytes:
         """A chat.completion object."""
@@ -157,7 +157,7 @@ class GeminiExchange:
         )
 
     def event(self, event: bytes) -> bytes:
-        """OpenAI chunks for one Gemini event."""
+        """One OpenAI chunk for one Gemini event, or none."""
         data = sse.data_of(event)
         if not data:
             return b""
@@ -169,10 +169,10 @@ class GeminiExchange:
             # One broken event among good ones is left out, as for every other provider.
             return b""
         try:
-            deltas = self._read(answer)
+            delta = self._read(answer)
         except _BROKEN:
             raise garbage(self._provider, "an event is no generateContent answer") from None
-        return b"".join(self._chunk(delta) for delta in deltas)
+        return self._chunk(delta) if delta else b""
 
     def end(self) -> bytes:
         """The finish chunk, the usage chunk when asked for, and the end mark."""
@@ -204,28 +204,28 @@ class GeminiExchange:
         calls = _encode(self._calls).decode() if self._calls else ""
         return Result(usage, source, self._finish_reason(), "".join(self._text) or self._refusal, calls)
 
-    def _read(self, answer: _Answer) -> list[dict[str, Any]]:
-        """Takes in an answer or a piece of one; the deltas to show. Raises ProviderFault for a failure."""
+    def _read(self, answer: _Answer) -> dict[str, Any]:
+        """Takes in an answer or a piece of one; the delta to show. Raises ProviderFault for a failure."""
         if answer.error is not None:
             status = answer.error.get("status") if isinstance(answer.error, dict) else ""
             raise stream_error(self._provider, status if isinstance(status, str) else "")
         self._name(answer)
         self._usage = usage_of(answer.usage_metadata) or self._usage
-        deltas: list[dict[str, Any]] = []
+        delta: dict[str, Any] = {}
         blocked = (answer.prompt_feedback.block_reason if answer.prompt_feedback else None) or ""
         for choice in answer.candidates or []:
             if choice.index:
                 # Only one is asked for; a second one would run into the first.
                 continue
             for part in (choice.content.parts if choice.content else None) or []:
-                deltas += self._read_part(part)
+                self._read_part(part, delta)
             if (choice.finish_reason or "") not in UNSAID:
                 self._end(str(choice.finish_reason))
         if blocked not in UNSAID and not answer.candidates:
             self._refusal = f"Google blocked the prompt ({blocked})."
-            deltas.append({"refusal": self._refusal})
+            delta["refusal"] = self._refusal
             self._end("SAFETY")
-        return deltas
+        return delta
 
     def _name(self, answer: _Answer) -> None:
         if not self._id:
@@ -233,20 +233,22 @@ class GeminiExchange:
             self._id = f"chatcmpl-{own}"
         self._model = self._model or answer.model_version or self._candidate.upstream_name
 
-    def _read_part(self, part: _Part) -> list[dict[str, Any]]:
+    def _read_part(self, part: _Part, delta: dict[str, Any]) -> None:
+        """Adds what is to be shown of a part to the delta."""
         if part.function_call is not None:
-            return [self._read_call(part.function_call, part.thought_signature)]
+            delta.setdefault("tool_calls", []).append(self._read_call(part.function_call, part.thought_signature))
+            return
         if not part.text:
-            return []
+            return
         self.first = True
         size = len(part.text.encode())
         self._seen_bytes += size
         if part.thought:
-            return []
+            return
         if self._kept_bytes + size <= MAX_KEPT_BYTES or not self._ask.stream:
             self._text.append(part.text)
             self._kept_bytes += size
-        return [{"content": part.text}]
+        delta["content"] = delta.get("content", "") + part.text
 
     def _read_call(self, call: _Call, signature: str | None) -> dict[str, Any]:
         arguments = bytes(call.args).decode()
@@ -263,7 +265,7 @@ class GeminiExchange:
         self.first = True
         self._seen_bytes += len(call.name) + len(arguments.encode())
         self._calls.append(made)
-        return {"tool_calls": [{"index": number, **made}]}
+        return {"index": number, **made}
 
     def _call_id(self, number: int, function: dict[str, str]) -> str:
         """The same for the same call in answer to the same request, another in the next turn."""

@@ -34,7 +34,7 @@ def to_contents(body: dict[str, Any], upstream_name: str, cap: int) -> dict[str,
     _refuse(body)
     system, contents = _split(body["messages"], upstream_name)
     if not contents:
-        raise not_translatable("messages: Gemini models need a message that is not a system message.")
+        raise not_translatable("messages: Gemini models need a message with content that is not a system message.")
     made: dict[str, Any] = {"contents": contents}
     if system:
         made["systemInstruction"] = {"parts": [{"text": text} for text in system], "role": "user"}

@@ -94,6 +94,15 @@ def test_a_cut_stream_counts_what_was_seen_and_what_google_said() -> None:
     assert got.usage_source is UsageSource.COUNTED and got.usage == Usage(500, 0, 0, 70, 30)
 
 
+def test_an_event_becomes_one_chunk() -> None:
+    made = exchange()
+    parts = [{"text": "a"}, call("f"), {"text": "b"}, call("g")]
+    out = made.event(b"data: " + json.dumps(piece(*parts)).encode() + b"\n\n")
+    (chunk,) = [json.loads(event) for event in events_in(out)]
+    delta = chunk["choices"][0]["delta"]
+    assert delta["content"] == "ab" and [one["index"] for one in delta["tool_calls"]] == [0, 1]
+
+
 def test_ids_are_stable_and_differ_between_calls() -> None:
     pieces = [piece(call("f", args={"a": 1}), call("f", args={"a": 1}), finish="STOP")]
     first, again = (json.loads(fed(pieces)[0].result(need_text=True).tool_calls_json) for _ in range(2))
@@ -209,6 +218,36 @@ def test_whatever_comes_ends_in_an_answer_or_a_named_fault(bodies: list[Any]) ->
         plain.result(need_text=True)
     usage = streamed.result(need_text=True).usage
     assert min(usage.input_tokens, usage.input_cached_tokens, usage.output_tokens, usage.reasoning_tokens) >= 0
+
+
+FIELDS = st.sampled_from(
+    """messages role content type text image_url url tools function name parameters tool_calls id arguments stop seed
+    tool_call_id tool_choice response_format json_schema schema max_tokens n reasoning_effort extra_content""".split()  # noqa: SIM905
+)
+VALUES = leaves | st.sampled_from(["user", "assistant", "tool", "system", "function", "json_schema", "data:x", "low"])
+ASKED = st.recursive(VALUES, lambda v: st.lists(v, max_size=3) | st.dictionaries(FIELDS, v, max_size=5), max_leaves=20)
+MESSAGE = st.dictionaries(FIELDS, ASKED, max_size=5) | st.fixed_dictionaries({"role": VALUES, "content": ASKED})
+
+
+@given(st.dictionaries(FIELDS, ASKED, max_size=5), st.lists(MESSAGE, max_size=3))
+def test_whatever_is_asked_is_said_or_refused(body: dict[str, Any], messages: list[Any]) -> None:
+    ask = Ask(json.dumps({**body, "messages": messages}).encode(), [])
+    try:
+        out = GeminiExchange(ask, Candidate("m", "google", "gemini-x", 5), "google", "key").outgoing()
+    except ProviderFault:
+        return
+    assert json.loads(out.body)["contents"]
+
+
+@pytest.mark.parametrize("depth", [*range(900, 1100, 3), 100_000])
+def test_arguments_nested_deep_are_said_or_refused(depth: int) -> None:
+    deep = '{"a":' * depth + "1" + "}" * depth
+    turn = {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": deep}}]}
+    ask = Ask(json.dumps({"messages": [turn]}).encode(), [])
+    try:
+        GeminiExchange(ask, Candidate("m", "google", "g"), "google", "key").outgoing()
+    except ProviderFault:
+        pass
 
 
 @given(st.binary(max_size=60))
