@@ -24,7 +24,6 @@ providers:
   mock: {{kind: openai, base_url: "{base}", api_key: {{env: MOCK_API_KEY}}, allow_private_address: true}}
   second: {{kind: openai, base_url: "{base}", api_key: {{env: MOCK_API_KEY}}, allow_private_address: true}}
   claude: {{kind: anthropic, base_url: "{origin}", api_key: {{env: MOCK_API_KEY}}, allow_private_address: true}}
-  gemini: {{kind: gemini, base_url: "{origin}/v1beta", api_key: {{env: MOCK_API_KEY}}, allow_private_address: true}}
   dead: {{kind: openai, base_url: "http://127.0.0.1:9/v1", allow_private_address: true}}
   local: {{enabled: {local}}}
 models:
@@ -34,9 +33,6 @@ models:
      capabilities: [tools, json], price: {{input_usd_per_mtok: "0.10", output_usd_per_mtok: "0.40"}}}}
   - {{id: claude/sonnet, provider: claude, name: sonnet, context_tokens: 200000, quality: 0.75,
      capabilities: [tools, images], price: {{input_usd_per_mtok: "3", output_usd_per_mtok: "15"}}}}
-  - {{id: gemini/pro, provider: gemini, name: gemini-2.5-pro, context_tokens: 100000, quality: 0.2,
-     capabilities: [tools, json], price: {{input_usd_per_mtok: "1.25", input_cached_usd_per_mtok: "0.125",
-     output_usd_per_mtok: "10", reasoning_usd_per_mtok: "11"}}}}
   - {{id: mock/unpriced, provider: mock, name: unpriced, context_tokens: 8000, quality: 0.1}}
 {more}
 """

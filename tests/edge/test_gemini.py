@@ -5,6 +5,8 @@ import json
 import openai
 import pytest
 
+from tests.edge.conftest import make_dac
+
 TOOL = {
     "type": "function",
     "function": {
@@ -18,7 +20,25 @@ COUNTS = {"cached_tokens": 30, "reasoning_tokens": 9}
 NANO_USD = {"input": 1250, "input_cached": 125, "output": 10_000, "reasoning": 11_000}
 
 
-@pytest.fixture(scope="session")
+PROVIDER = """providers:
+  gemini: {{kind: gemini, base_url: "{origin}/v1beta", api_key: {{env: MOCK_API_KEY}}, allow_private_address: true}}"""
+MODEL = """  - {id: gemini/pro, provider: gemini, name: gemini-2.5-pro, context_tokens: 100000, quality: 0.2,
+     capabilities: [tools, json], price: {input_usd_per_mtok: "1.25", input_cached_usd_per_mtok: "0.125",
+     output_usd_per_mtok: "10", reasoning_usd_per_mtok: "11"}}"""
+
+
+@pytest.fixture(scope="module")
+def dac(tmp_path_factory, upstream_process):
+    """A `dac up` of its own: the shared configuration is read by older programs, too."""
+    running = make_dac(tmp_path_factory.mktemp("dac"), upstream_process, more=MODEL)
+    shared = running.config.read_text()
+    running.config.write_text(shared.replace("providers:", PROVIDER.format(origin=upstream_process.origin), 1))
+    running.start()
+    yield running
+    assert running.stop() == 0, running.log()
+
+
+@pytest.fixture(scope="module")
 def client(dac):
     return openai.OpenAI(base_url=f"{dac.url}/v1", api_key=dac.key, max_retries=0)
 

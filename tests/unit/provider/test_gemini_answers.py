@@ -92,6 +92,32 @@ def test_a_cut_stream_counts_what_was_seen_and_what_google_said() -> None:
     made.event(b"data: " + json.dumps(piece({"text": "x" * 400}, usageMetadata=told)).encode() + b"\n\n")
     got = made.result(need_text=False)
     assert got.usage_source is UsageSource.COUNTED and got.usage == Usage(500, 0, 0, 70, 30)
+    more = piece({"text": "x"}, usageMetadata={**told, "candidatesTokenCount": 900})
+    made.event(b"data: " + json.dumps(more).encode() + b"\n\n")
+    assert made.result(need_text=False).usage == Usage(500, 0, 0, 900, 30)
+
+
+def test_a_second_candidate_is_not_mixed_in() -> None:
+    answer = piece({"text": "one"}, finish="STOP")
+    answer["candidates"].append({**piece({"text": "two"}, finish="MAX_TOKENS")["candidates"][0], "index": 1})
+    got = fed([answer])[0].result(need_text=True)
+    assert (got.text, got.finish_reason) == ("one", "stop")
+
+
+def test_arguments_of_null_are_none() -> None:
+    got = fed([piece(call("f", args=None), finish="STOP")])[0].result(need_text=True)
+    assert json.loads(got.tool_calls_json)[0]["function"]["arguments"] == "{}"
+
+
+def test_a_models_name_cannot_change_the_address() -> None:
+    for name, path in (
+        ("gemini-x", "/models/gemini-x"),
+        ("models/gemini-x", "/models/gemini-x"),
+        ("tunedModels/mine", "/tunedModels/mine"),
+        ("x?key=1&alt=y#z", "/models/x%3Fkey%3D1%26alt%3Dy%23z"),
+    ):
+        out = GeminiExchange(Ask(INPUT, []), Candidate("m", "google", name), "google", "key").outgoing()
+        assert out.path == f"{path}:generateContent"
 
 
 def test_an_event_becomes_one_chunk() -> None:
