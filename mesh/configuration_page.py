@@ -39,7 +39,7 @@ models:
 """
 
 PROVIDER_FIELDS = {
-    "kind": "The wire format it speaks: openai or anthropic. Needed only for names that DAC does not know.",
+    "kind": "The wire format it speaks: openai, anthropic or gemini. Needed only for names that DAC does not know.",
     "base_url": "Its address. Needed only for names that DAC does not know.",
     "api_key": "Its key.",
     "enabled": "false leaves it out; `local: {enabled: false}` turns the embedded model off.",

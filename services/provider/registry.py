@@ -16,6 +16,7 @@ from mesh.config import Secret
 from mesh.errors import MeshError
 from services.provider.adapters import Exchange
 from services.provider.adapters.anthropic import AnthropicExchange, AnthropicPassExchange
+from services.provider.adapters.gemini import GeminiExchange
 from services.provider.adapters.openai import OpenAIExchange
 from services.provider.addresses import PublicResolver
 from services.provider.bulkhead import Bulkhead
@@ -73,6 +74,8 @@ class _Line:
                 return LocalExchange(ask, candidate, max_tokens=self._config.local_max_tokens)
             if kind == "anthropic":
                 return AnthropicExchange(ask, candidate, name, self._key, now_s=int(time.time()))
+            if kind == "gemini":
+                return GeminiExchange(ask, candidate, name, self._key, now_s=int(time.time()))
             return OpenAIExchange(ask, candidate, name, self._key, host=self._host)
         if ways == (Dialect.ANTHROPIC_MESSAGES, Dialect.ANTHROPIC_MESSAGES) and kind == "anthropic":
             return AnthropicPassExchange(ask, candidate, name, self._key)
@@ -214,7 +217,7 @@ class Registry:
             missing = self._local.missing if self._local is not None else ""
             return Provider(entry, self._started_at, upstream_models=(ALIAS,), disabled_reason=missing)
         known_to_need = entry.api_key is None and entry.base_url.startswith(
-            ("https://api.openai.com", "https://api.anthropic.com")
+            ("https://api.openai.com", "https://api.anthropic.com", "https://generativelanguage.googleapis.com")
         )
         return Provider(entry, self._started_at, hint, disabled_reason="it has no api_key" if known_to_need else "")
 
