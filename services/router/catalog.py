@@ -107,7 +107,6 @@ class CatalogView:
     configured: frozenset[str]
     """Providers that are configured and enabled."""
     available_count: int
-    """How many models that chat are available."""
 
     def holds(self, model: str, provider: str) -> bool:
         """Whether the model is known and stands at that provider."""
@@ -186,12 +185,14 @@ def build_view(
     for model in models.values():
         for name in {model.entry.name, model.entry.name.rsplit("/", 1)[-1]}:
             by_upstream.setdefault(name, []).append(model)
-    usable = [model for model in models.values() if model.available and model.chats]
+    usable = [model for model in models.values() if model.available]
+    chatting = [model for model in usable if model.chats]
     return CatalogView(
         by_id=models,
         by_upstream={name: tuple(found) for name, found in by_upstream.items()},
         ranked={
-            profile: tuple(sorted(usable, key=lambda model: (-model.totals[profile], model.id))) for profile in PROFILES
+            profile: tuple(sorted(chatting, key=lambda model: (-model.totals[profile], model.id)))
+            for profile in PROFILES
         },
         by_quality=tuple(sorted(models.values(), key=lambda model: (-model.entry.quality, model.id))),
         configured=frozenset(name for name, provider in providers.items() if provider.enabled),

@@ -181,6 +181,8 @@ def _least_bad(
         return Decision(profile, [best], reason, left_out, "least_bad")
     if not view.available_count:
         raise errors.nothing_configured()
+    if not view.ranked[profile]:
+        raise errors.nothing_chats()
     if not sorted_.left_out:
         raise errors.nothing_allowed(ask.allowed_models)
     needed = ask.input_tokens + (ask.max_output_tokens or config.default_output_tokens)

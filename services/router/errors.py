@@ -101,6 +101,15 @@ def nothing_configured() -> MeshError:
     )
 
 
+def nothing_chats() -> MeshError:
+    """Models are available and all of them only embed."""
+    return MeshError(
+        Reason.NO_MODEL_AVAILABLE,
+        "No available model chats: those that are available only make embeddings. Add a provider of chat models with "
+        "`dac provider add <provider>`.",
+    )
+
+
 def nothing_allowed(allowed: Sequence[str]) -> MeshError:
     """Models are available and the caller's key may use none of them."""
     return MeshError(

@@ -8,6 +8,8 @@ import httpx
 import openai
 import pytest
 
+from tests.edge.conftest import make_dac
+from tests.edge.test_cli import run
 from tests.upstream.embeddings import vector
 
 MODEL = "mock/embed"
@@ -244,3 +246,43 @@ def test_metrics_count_embeddings_apart_from_chats(dac):
     assert f'embeddings_total{{model="{MODEL}",outcome="ok"}}' in page
     assert f'chat_completions_total{{model="{MODEL}"' not in page
     assert 'http_requests_total{method="POST",route="/v1/embeddings",status="200"}' in page
+
+
+def test_the_command_tells_embeddings_from_chats(dac):
+    request_id = embed(dac).headers["x-dac-request-id"]
+    end = time.monotonic() + 5
+    while (story := run(dac, "explain", request_id)).returncode != 0:
+        assert time.monotonic() < end, story.stderr
+    assert f"asked      {MODEL}, embeddings" in story.stdout and "embed " in story.stdout
+    assert f"{MODEL} (embeddings)" in run(dac, "logs").stdout
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory, upstream_process):
+    running = make_dac(tmp_path_factory.mktemp("split"), upstream_process, "--split")
+    running.start()
+    yield running
+    assert running.stop() == 0, running.log()
+
+
+def test_services_in_processes_of_their_own_embed_alike(split, upstream_process):
+    answer = embed(split, input=["lorem ipsum " * 20] * 2000, dimensions=100)
+    assert answer.status_code == 200 and len(answer.content) > 4 << 20, answer.text[:300]
+    assert split.record(answer)["cost_nano_usd"] == str(2000 * 40 * RATE)
+    upstream_process.clear()
+    upstream_process.script("429", retry_after="60", times=1)
+    refused = embed(split)
+    assert refused.status_code == 502 and refused.headers["retry-after"] == "60"
+    assert len(split.record(refused)["attempts"]) == 1
+    upstream_process.clear()
+    upstream_process.script("hang", times=1)
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(
+            f"{split.url}/v1/embeddings", json={"model": MODEL, "input": "a"}, headers=split.headers, timeout=1.0
+        )
+    end = time.monotonic() + 5
+    while upstream_process.requests()[0]["disconnected_s"] is None:
+        assert time.monotonic() < end, "the provider was not stopped"
+        time.sleep(0.02)
+    while (verified := split.get("/v1/budgets:verify").json())["differences"]:
+        assert time.monotonic() < end, verified

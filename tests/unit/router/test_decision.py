@@ -223,4 +223,5 @@ def test_no_chat_is_routed_to_a_model_that_only_embeds() -> None:
     refused = refusal(view, model="a/embed")
     assert refused.reason is Reason.INVALID_REQUEST and "POST /v1/embeddings" in refused.message
     alone = view_of(entry("a/embed", **EMBED))
-    assert alone.available_count == 0 and refusal(alone).reason is Reason.NO_MODEL_AVAILABLE
+    assert refusal(alone).reason is Reason.NO_MODEL_AVAILABLE and "only make embeddings" in refusal(alone).message
+    assert "no provider is configured" in refusal(view_of(entry("z/one"))).message
