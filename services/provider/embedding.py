@@ -71,8 +71,8 @@ class EmbeddingExchange:
         wanted, came = self._ask.vectors, len(answer.data)
         if came == 0 or (wanted and came != wanted):
             raise garbage(self._provider, f"{came} vectors came for {wanted or 'some'} inputs")
-        if any(bytes(vector.embedding)[:1] not in (b"[", b'"') for vector in answer.data):
-            raise garbage(self._provider, "a vector is neither a list nor base64")
+        if not all(_is_vector(bytes(one.embedding)) for one in answer.data):
+            raise garbage(self._provider, "a vector is empty, or neither a list nor base64")
         self._usage = usage_of(answer.usage)
         self.first = self.finished = self.done = True
         return raw
@@ -103,6 +103,10 @@ class EmbeddingExchange:
         if self._usage is not None:
             return Result(self._usage, UsageSource.PROVIDER, "")
         return Result(Usage(input_tokens=self._ask.input_tokens), UsageSource.COUNTED, "")
+
+
+def _is_vector(raw: bytes) -> bool:
+    return raw[:1] in (b"[", b'"') and raw not in (b"[]", b'""')
 
 
 async def embed(generator: Generator, ask: Ask) -> Vectors | Failure:

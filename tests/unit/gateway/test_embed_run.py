@@ -25,12 +25,14 @@ class Desk:
     def __init__(self) -> None:
         self.committed: list[CommitRequest] = []
         self.released: list[record_pb2.RequestRecord] = []
+        self.reserving: asyncio.Future[ReserveResponse] | None = None
 
     def submit(self, message: CommitRequest, caller: Caller) -> None:
         self.committed.append(message)
 
     def release(self, reserving: Any, record: record_pb2.RequestRecord, caller: Caller) -> None:
         self.released.append(record)
+        self.reserving = reserving
 
 
 class Mesh:
@@ -137,6 +139,9 @@ async def test_a_caller_that_leaves_is_on_record(mesh: Mesh, run: EmbedRun, desk
     assert [one.outcome for one in records] == [record_pb2.OUTCOME_CLIENT_GONE]
     assert [one.usage.input_tokens for one in records[0].attempts] == ([10] if step == "embed" else [])
     assert bool(desk.released) is (step == "reserve")
+    if desk.reserving is not None:
+        assert not desk.reserving.done(), "nobody would know of the reservation"
+        desk.reserving.cancel()
 
 
 async def test_a_refusal_of_the_provider_goes_through(mesh: Mesh, run: EmbedRun, desk: Desk) -> None:
