@@ -29,7 +29,7 @@ from services.gateway.answer_cache import AnswerCache
 from services.gateway.callers import Caller
 from services.gateway.failures import http_status
 from services.gateway.openai_wire import ChatAsk
-from services.gateway.pipeline import DONE, Done, Head, Pipeline, ProviderRefusal, persistently
+from services.gateway.pipeline import CHAT, DONE, Done, Head, Pipeline, ProviderRefusal, persistently
 from services.gateway.thread_turn import ThreadTurn
 
 COUNTED_BYTES_MAX = 8 * 1024 * 1024
@@ -67,6 +67,7 @@ class ChatRun:
             org_id=principal.org_id,
             path=principal.path,
             asked_model=ask.model[:200],
+            operation=CHAT,
             dialect_in=chat_pb2.DIALECT_OPENAI_CHAT,
             dialect_out=chat_pb2.DIALECT_OPENAI_CHAT,
             client_request_id=client_request_id,

@@ -107,9 +107,9 @@ def check_depth(body: bytes, limit: int) -> None:
             depth -= 1
 
 
-def _bad_json(body: bytes, error: Exception) -> MeshError:
+def _bad_json(body: bytes, error: Exception, example: str) -> MeshError:
     if not body.strip():
-        return invalid("body", 'The body is empty. Send JSON such as {"model": "auto", "messages": […]}.')
+        return invalid("body", f"The body is empty. Send JSON such as {example}.")
     try:
         body.decode()
     except UnicodeDecodeError as wrong:
@@ -137,18 +137,29 @@ def _field(fields: Mapping[str, msgspec.Raw], name: str, kind: Any, default: T) 
         raise invalid(name, f'"{name}" is not valid JSON: {error}.') from None
 
 
-def parse_chat(body: bytes, *, max_depth: int = 64) -> ChatAsk:
-    """Reads and checks a chat body. Raises INVALID_REQUEST naming the field and the mend."""
+def top_level(body: bytes, max_depth: int, example: str) -> dict[str, msgspec.Raw]:
+    """The top level of a body as raw slices. Raises INVALID_REQUEST for what is no JSON object."""
     check_depth(body, max_depth)
     try:
-        fields = _top.decode(body)
+        return _top.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _bad_json(body, error) from None
+        raise _bad_json(body, error, example) from None
+
+
+def model_of(fields: Mapping[str, msgspec.Raw], missing: str) -> str:
+    """The model's name. Raises INVALID_REQUEST; `missing` is what to say when there is none."""
     model = _field(fields, "model", str, "")
     if not model:
-        raise invalid("model", 'Say which model: a model id, "auto", or a profile such as "auto:quality".')
+        raise invalid("model", missing)
     if len(model) > 200 or not model.isprintable():
         raise invalid("model", "A model's name has at most 200 printable characters.")
+    return model
+
+
+def parse_chat(body: bytes, *, max_depth: int = 64) -> ChatAsk:
+    """Reads and checks a chat body. Raises INVALID_REQUEST naming the field and the mend."""
+    fields = top_level(body, max_depth, '{"model": "auto", "messages": […]}')
+    model = model_of(fields, 'Say which model: a model id, "auto", or a profile such as "auto:quality".')
     ask = ChatAsk(model, [], fields, body)
     if "message" in fields and "messages" not in fields:
         text = _field(fields, "message", str, "")

@@ -218,6 +218,14 @@ def not_translatable(detail: str) -> ProviderFault:
     return ProviderFault(Reason.INVALID_REQUEST, detail, fall_back=True)
 
 
+def cannot_embed(model: str, provider: str, kind: str) -> ProviderFault:
+    """The provider's API has no embeddings."""
+    return not_translatable(
+        f"{model} cannot embed: {provider} is of kind {kind}, and only providers of kind openai make embeddings. "
+        "Name an embedding model of such a provider."
+    )
+
+
 def unknown_provider(provider: str) -> MeshError:
     """RemoveProvider on something that is not there."""
     return MeshError(Reason.NOT_FOUND, f'There is no provider "{provider}".', metadata={"provider": provider})

@@ -22,8 +22,9 @@ from services.provider.addresses import PublicResolver
 from services.provider.bulkhead import Bulkhead
 from services.provider.calls import Endpoint, Limits
 from services.provider.config import ProviderConfig
-from services.provider.errors import not_configured, not_translatable
-from services.provider.events import Ask, Candidate, Dialect
+from services.provider.embedding import EmbeddingExchange
+from services.provider.errors import cannot_embed, not_configured, not_translatable
+from services.provider.events import Ask, Candidate, Dialect, Operation
 from services.provider.local import BASE_URL, LocalExchange, LocalModel
 from services.provider.local_model import ALIAS
 from services.provider.store import ProviderStore, Row
@@ -68,6 +69,10 @@ class _Line:
     def exchange(self, ask: Ask, candidate: Candidate) -> Exchange:
         """See generation.Line."""
         name, kind = self.provider.entry.provider, self.provider.entry.kind
+        if ask.operation is Operation.EMBEDDINGS:
+            if kind != "openai":
+                raise cannot_embed(candidate.model, name, kind)
+            return EmbeddingExchange(ask, candidate, name, self._key)
         ways = (ask.dialect_in, ask.dialect_out)
         if ways == (Dialect.OPENAI_CHAT, Dialect.OPENAI_CHAT):
             if kind == "local":
