@@ -31,7 +31,7 @@ class KnownProvider:
 KNOWN: Mapping[str, KnownProvider] = {
     "openai": KnownProvider("openai", "https://api.openai.com/v1", "OPENAI_API_KEY"),
     "anthropic": KnownProvider("anthropic", "https://api.anthropic.com", "ANTHROPIC_API_KEY"),
-    "google": KnownProvider("openai", "https://generativelanguage.googleapis.com/v1beta/openai", "GOOGLE_API_KEY"),
+    "google": KnownProvider("gemini", "https://generativelanguage.googleapis.com/v1beta", "GOOGLE_API_KEY"),
     "perplexity": KnownProvider("openai", "https://api.perplexity.ai", "PERPLEXITY_API_KEY"),
     "openrouter": KnownProvider("openai", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
     "mistral": KnownProvider("openai", "https://api.mistral.ai/v1", "MISTRAL_API_KEY"),
@@ -39,7 +39,26 @@ KNOWN: Mapping[str, KnownProvider] = {
 }
 """Providers that DAC finds by themselves."""
 
-KINDS = ("openai", "anthropic", "local")
+KINDS = ("openai", "anthropic", "gemini", "local")
+
+
+def kind_of(provider: str, base_url: str) -> str:
+    """The dialect a known provider speaks at an address of the operator's ("" = its own); "" for unknown names."""
+    known = KNOWN.get(provider)
+    if known is None:
+        return ""
+    # Google serves OpenAI's dialect under this path: entries written for it keep working.
+    return "openai" if known.kind == "gemini" and base_url.rstrip("/").endswith("/openai") else known.kind
+
+
+def address_of(provider: str, kind: str) -> str:
+    """The address of a known provider in a dialect; "" when it has none there."""
+    known = KNOWN.get(provider)
+    if known is None:
+        return ""
+    if known.kind == "gemini" and kind == "openai":
+        return known.base_url + "/openai"
+    return known.base_url if known.kind == kind else ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,9 +212,8 @@ def parse_provider(name: str, raw: object, env: Mapping[str, str]) -> ProviderEn
     if name == "local":
         values.pop("kind", None)
         return dataclasses.replace(LOCAL, api_key=api_key, **values)
-    known = KNOWN.get(name)
-    values.setdefault("kind", known.kind if known else "openai")
-    values.setdefault("base_url", known.base_url if known else "")
+    values.setdefault("kind", kind_of(name, str(values.get("base_url", ""))) or "openai")
+    values.setdefault("base_url", address_of(name, values["kind"]))
     if values["kind"] not in KINDS:
         raise ConfigError(f'{where}.kind: "{values["kind"]}" is none of {", ".join(KINDS)}')
     if not values["base_url"]:

@@ -25,6 +25,7 @@ from mesh.configuration_page import MODEL_FIELDS, PROVIDER_FIELDS
 from mesh.envoy.edge import PROBE_PORT as ENVOY_PROBE_PORT
 from mesh.envoy.edge import TLS_PORT
 from mesh.envoy.groups import EGRESS_PORT, MESH_PORT, MUTUAL_PORT
+from mesh.freshness import bring_up_to_date
 from mesh.migrate import EXTENSION_NAMES, EXTENSIONS
 
 PROBE_PORT = 9464
@@ -258,20 +259,8 @@ def outputs(chart: pathlib.Path) -> dict[str, str]:
 
 def main(chart: pathlib.Path, *, check: bool) -> int:
     """Brings the chart's made files up to date, or says which are not; returns the exit code."""
-    wanted = outputs(chart)
-    there = {str(path.relative_to(chart)) for folder in COPIED for path in (chart / "files" / folder).glob("*")}
-    surplus = sorted(there - set(wanted))
-    stale = [name for name, text in wanted.items() if not (chart / name).exists() or (chart / name).read_text() != text]
-    if check:
-        for name in [*stale, *surplus]:
-            print(f"not fresh: {chart / name} (run: python -m mesh.chart {chart})")
-        return 1 if stale or surplus else 0
-    for name in surplus:
-        (chart / name).unlink()
-    for name in stale:
-        (chart / name).parent.mkdir(parents=True, exist_ok=True)
-        (chart / name).write_text(wanted[name])
-    return 0
+    there = [path for folder in COPIED for path in (chart / "files" / folder).glob("*")]
+    return bring_up_to_date(chart, outputs(chart), there, check=check, again=f"python -m mesh.chart {chart}")
 
 
 if __name__ == "__main__":

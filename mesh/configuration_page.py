@@ -39,7 +39,7 @@ models:
 """
 
 PROVIDER_FIELDS = {
-    "kind": "The wire format it speaks: openai or anthropic. Needed only for names that DAC does not know.",
+    "kind": "The wire format it speaks: openai, anthropic or gemini. Needed only for names that DAC does not know.",
     "base_url": "Its address. Needed only for names that DAC does not know.",
     "api_key": "Its key.",
     "enabled": "false leaves it out; `local: {enabled: false}` turns the embedded model off.",
@@ -60,7 +60,10 @@ MODEL_FIELDS = {
     "quality": ("quality", "0 to 1, against the models of the shipped catalog."),
     "speed_tokens_per_s": ("speed_tokens_per_s", "0 = unknown."),
     "first_token_ms": ("first_token_ms", "0 = unknown."),
-    "capabilities": ("capabilities", "tools, images, json, reasoning."),
+    "capabilities": (
+        "capabilities",
+        "tools, images, json, reasoning, embeddings; with embeddings alone it never chats.",
+    ),
     "model_class": ("class", 'standard, or demo for models that "auto" takes only when there is nothing else.'),
     "price": ("price", 'What it costs (below), or "free". Without it the price is unknown.'),
 }

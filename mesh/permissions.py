@@ -35,6 +35,7 @@ PERMISSIONS: Mapping[str, str | _Anyone] = {
     "/dac.router.v1.CatalogService/ListModels": "",
     "/dac.router.v1.CatalogService/GetModel": "",
     "/dac.provider.v1.ProviderService/Generate": "chat",
+    "/dac.provider.v1.ProviderService/Embed": "chat",
     "/dac.provider.v1.ProviderService/WatchProviders": "operator",
     "/dac.provider.v1.KeyService/AddProvider": "operator",
     "/dac.provider.v1.KeyService/ListProviders": "admin",

@@ -60,6 +60,12 @@ HTTP_SECONDS = Histogram(
     "http_request_duration_seconds", "Until the last byte.", ("route",), registry=REGISTRY, buckets=SECONDS
 )
 CHATS = Counter("chat_completions_total", "Chats by model and outcome.", ("model", "outcome"), registry=REGISTRY)
+EMBEDDINGS = Counter(
+    "embeddings_total", "Requests for embeddings by model and outcome.", ("model", "outcome"), registry=REGISTRY
+)
+EMBEDDING_SECONDS = Histogram(
+    "embeddings_duration_seconds", "Until their record is complete.", ("model",), registry=REGISTRY, buckets=SECONDS
+)
 CHAT_TOKENS = Counter("chat_tokens_total", "Tokens by model and kind.", ("model", "kind"), registry=REGISTRY)
 FIRST_TOKEN = Histogram(
     "gen_ai_server_time_to_first_token_seconds",
@@ -198,6 +204,22 @@ def observe_chat(
         chat[1].inc(cost_nano_usd / 1e9)
     if seconds is not None:
         chat[2].observe(seconds)
+    _observe_attempts(attempts)
+
+
+def observe_embeddings(
+    model: str, outcome: str, attempts: Iterable[AttemptRecord], cost_nano_usd: int | None, *, seconds: float
+) -> None:
+    """Counts one request for embeddings, its provider calls, tokens and charge (None = not known)."""
+    model = _bounded(model, _models_seen)
+    EMBEDDINGS.labels(model, outcome_label(outcome)).inc()
+    EMBEDDING_SECONDS.labels(model).observe(seconds)
+    if cost_nano_usd:
+        REVENUE.labels(model).inc(cost_nano_usd / 1e9)
+    _observe_attempts(attempts)
+
+
+def _observe_attempts(attempts: Iterable[AttemptRecord]) -> None:
     former: AttemptRecord | None = None
     for attempt in attempts:
         usage, begun, ended = attempt.usage, attempt.started_at, attempt.ended_at

@@ -242,12 +242,12 @@ class _Attempt(Protocol):
 class attempting:
     """Around one call to a provider: the GenAI client span and its metrics, read from the attempt when it is over."""
 
-    __slots__ = ("_attempt", "_model", "_response_model", "_span", "_started")
+    __slots__ = ("_attempt", "_model", "_operation", "_response_model", "_span", "_started")
 
-    def __init__(self, attempt: _Attempt, upstream_model: str, call: Call) -> None:
+    def __init__(self, attempt: _Attempt, upstream_model: str, call: Call, operation: str = OPERATION_CHAT) -> None:
         self._attempt, self._model, self._response_model = attempt, upstream_model, ""
-        self._started = time.perf_counter()
-        self._span = _start(_tracer, f"{OPERATION_CHAT} {upstream_model}", call, SpanKind.CLIENT) if _tracer else None
+        self._operation, self._started = operation, time.perf_counter()
+        self._span = _start(_tracer, f"{operation} {upstream_model}", call, SpanKind.CLIENT) if _tracer else None
 
     def __enter__(self) -> "attempting":
         return self
@@ -267,7 +267,7 @@ class attempting:
             attempt.reason.name if attempt.reason else ("" if kind is None or attempt.finish_reason else "CANCELLED")
         )
         labels = {
-            ATTR_OPERATION: OPERATION_CHAT,
+            ATTR_OPERATION: self._operation,
             ATTR_PROVIDER: attempt.provider,
             ATTR_REQUEST_MODEL: self._model,
         }

@@ -11,7 +11,7 @@ trap 'rm -rf "$scratch"' EXIT
 pin() { # INPUT OUTPUT OPTION...
   input=$1 output=$2
   shift 2
-  "$scratch/bin/uv" pip compile --quiet "$input" --constraint constraints.txt --universal --python-version 3.11.5 \
+  "$scratch/bin/uv" pip compile --quiet "$input" --constraint constraints.txt --universal --python-version 3.11 \
     --only-binary :all: --generate-hashes --no-annotate --no-header --no-emit-index-url "$@" \
     --output-file "$scratch/$output"
 }

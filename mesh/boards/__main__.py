@@ -4,7 +4,8 @@ import argparse
 import pathlib
 import sys
 
-from mesh.boards.files import stale, write
+from mesh.boards.files import files
+from mesh.freshness import bring_up_to_date
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -13,14 +14,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", type=pathlib.Path, help="the folder that holds grafana/ and prometheus/: deploy")
     parser.add_argument("--check", action="store_true", help="write nothing, say what is not up to date")
     given = parser.parse_args(arguments)
-    if not given.check:
-        for path in write(given.folder):
-            print(f"wrote {given.folder / path}")
-        return 0
-    old = stale(given.folder)
-    for path in old:
-        print(f"{given.folder / path} is not what the code says: run `python -m mesh.boards {given.folder}`")
-    return 1 if old else 0
+    folder: pathlib.Path = given.folder
+    there = (folder / "grafana").glob("*.json")
+    return bring_up_to_date(folder, files(), there, check=given.check, again=f"python -m mesh.boards {folder}")
 
 
 if __name__ == "__main__":

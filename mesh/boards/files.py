@@ -1,7 +1,6 @@
 """The files that boards and rules become, and which of those in a folder are not what they should be."""
 
 import json
-import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -37,27 +36,3 @@ def files() -> dict[str, str]:
         rules(), sort_keys=False, allow_unicode=True, width=10_000, default_flow_style=False
     )
     return made
-
-
-def stale(folder: pathlib.Path) -> list[str]:
-    """What is missing, differs, or is there without a board behind it."""
-    wanted = files()
-    wrong = [
-        path for path, text in wanted.items() if not (folder / path).is_file() or (folder / path).read_text() != text
-    ]
-    have = (path.relative_to(folder).as_posix() for path in (folder / "grafana").glob("*.json"))
-    return sorted([*wrong, *(path for path in have if path not in wanted)])
-
-
-def write(folder: pathlib.Path) -> list[str]:
-    """Writes them all; returns the paths that changed."""
-    changed = stale(folder)
-    wanted = files()
-    for path in changed:
-        target = folder / path
-        if path in wanted:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(wanted[path])
-        else:
-            target.unlink()
-    return changed

@@ -21,7 +21,7 @@ from mesh.cli.output import (
     print_json,
 )
 
-STAGES = ("authenticate", "context", "cache", "route", "reserve", "generate", "save")
+STAGES = ("authenticate", "context", "cache", "route", "reserve", "generate", "embed", "save")
 
 
 def register(app: typer.Typer) -> None:
@@ -68,7 +68,9 @@ def _section(title: str, lines: Iterator[str]) -> Iterator[str]:
 
 
 def _asked(record: dict[str, Any]) -> Iterator[str]:
-    yield f"asked      {record.get('asked_model') or '?'}, {'streamed' if record.get('stream') else 'not streamed'}"
+    how = "streamed" if record.get("stream") else "not streamed"
+    how = "embeddings" if record.get("operation") == "embeddings" else how
+    yield f"asked      {record.get('asked_model') or '?'}, {how}"
     yield f"when       {local_time(record.get('started_at'))}"
     features = record.get("features") or {}
     if features:

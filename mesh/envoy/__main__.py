@@ -14,6 +14,7 @@ from mesh.envoy.groups import TOPOLOGIES, Names
 from mesh.envoy.sds import TLS_DIR, sds_files
 from mesh.envoy.sidecar import SidecarOptions, sidecar
 from mesh.envoy.templates import GENERATED, HEAP, NAMES, SIDECAR_HEAP, edge_template, sidecar_template
+from mesh.freshness import bring_up_to_date
 
 PLAIN, CHART = "deploy/envoy", "deploy/helm/dac/files/envoy"
 SHIPPED_TOPOLOGIES = {"edge": "", "separate": "separate/"}
@@ -49,23 +50,8 @@ def generated() -> dict[str, str]:
 
 def main(root: pathlib.Path, *, check: bool) -> int:
     """Brings the files up to date, or says which are not; returns the exit code."""
-    wanted = generated()
-    there = {
-        str(path.relative_to(root)) for top in (PLAIN, CHART) for path in (root / top).rglob("*") if path.is_file()
-    }
-    surplus = sorted(there - set(wanted))
-    stale = [name for name, text in wanted.items() if name not in there or (root / name).read_text() != text]
-    if check:
-        for name in [*stale, *surplus]:
-            print(f"not fresh: {name} (run: python -m mesh.envoy)")
-        return 1 if stale or surplus else 0
-    for name in surplus:
-        (root / name).unlink()
-    for name in stale:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(wanted[name])
-    print(f"{len(stale)} files written, {len(surplus)} removed below {PLAIN} and {CHART}")
-    return 0
+    there = [path for top in (PLAIN, CHART) for path in (root / top).rglob("*") if path.is_file()]
+    return bring_up_to_date(root, generated(), there, check=check, again="python -m mesh.envoy")
 
 
 if __name__ == "__main__":

@@ -18,13 +18,15 @@ from services.gateway.openai_wire import (
     IMAGE_TOKENS,
     IMAGE_TOKENS_MAX,
     LATER_FIELDS,
+    MODEL_MISSING,
     MOST_TOKENS,
     ChatAsk,
-    named_model,
+    model_of,
     read_field,
-    read_top,
+    top_level,
 )
 
+MESSAGES_EXAMPLE = '{"model": "auto", "max_tokens": 100, "messages": […]}'
 STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 """The end of a good stream."""
 DOCUMENT_BYTES_PER_TOKEN = 20
@@ -55,8 +57,8 @@ def parse_messages(body: bytes, *, max_depth: int = 64, counting: bool = False) 
 
     `counting`: for count_tokens, which takes no max_tokens.
     """
-    fields = read_top(body, max_depth)
-    ask = ChatAsk(named_model(fields), [], fields, body, dialect=chat_pb2.DIALECT_ANTHROPIC_MESSAGES)
+    fields = top_level(body, max_depth, MESSAGES_EXAMPLE)
+    ask = ChatAsk(model_of(fields, MODEL_MISSING), [], fields, body, dialect=chat_pb2.DIALECT_ANTHROPIC_MESSAGES)
     for name in fields:
         if name in DAC_FIELDS or name in LATER_FIELDS:
             raise invalid(

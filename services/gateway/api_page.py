@@ -39,6 +39,7 @@ GROUPS: Mapping[str, tuple[str, str]] = {
 
 BODIES: Mapping[str, Any] = {
     "gateway.CreateApiKey": {"name": "laptop", "scopes": ["chat", "read"], "models": ["openai/*"]},
+    "gateway.embeddings": {"model": "mock/embed", "input": ["first", "second"]},
     "gateway.CreateOrganisation": {"name": "research"},
     "budget.SetBudget": {"level": {"kind": "KIND_ORG"}, "window": "WINDOW_MONTH", "limit_nano_usd": "5000000000"},
     "memory.CreateThread": {"thread_id": "support-42", "title": "A question about an invoice"},
@@ -63,9 +64,11 @@ NOTES: Mapping[str, str] = {
     "/v1/messages": "The answer's form is Anthropic's, also of failures. The key may stand in `x-api-key` instead. "
     "Headers as for a chat, and `request-id`.",
     "/v1/messages/count_tokens": "Nothing is reserved, charged or recorded.",
-    "/v1/models": "Query: `provider`, `capability` (`tools`, `images`, `json`), `min_context` (tokens), `max_price` "
-    "(dollars per million output tokens), `include_unavailable` (`1`). Beside OpenAI's fields each model has "
-    "`context_tokens`, `capabilities`, `quality`, `price`, `available` and `class`.",
+    "/v1/embeddings": "The answer's form is OpenAI's. Headers as for chats. The models: "
+    "`GET /v1/models?capability=embeddings`.",
+    "/v1/models": "Query: `provider`, `capability` (`tools`, `images`, `json`, `embeddings`), `min_context` (tokens), "
+    "`max_price` (dollars per million output tokens), `include_unavailable` (`1`). Beside OpenAI's fields each "
+    "model has `context_tokens`, `capabilities`, `quality`, `price`, `available` and `class`.",
     "/v1/models/{model_id}": "The same fields for one model.",
     "/health": "Always 200. `status` is `healthy` or `degraded`, `down` names the parts that are not up, `parts` has "
     "each part's state and latency.",
@@ -203,6 +206,8 @@ class Page:
         if binding is None:
             rpc = ""
             needed = "any key" if operation.get("security") else "none, also without a key"
+            if path == "/v1/embeddings":
+                needed = "`chat`"
             if path == "/v1/chat/completions":
                 needed, rpc = "`chat`", "; the same by gRPC: `ChatService.Chat`"
             elif path == "/v1/messages":

@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from dac.type.v1.principal_pb2 import Level, Principal
-from mesh.errors import MeshError
+from mesh.errors import MeshError, Reason
 from mesh.keyring import Keyring
 from mesh.principals import Signer
 from services.gateway import errors, key_tokens
@@ -58,6 +58,15 @@ class Caller:
         if not self._signed or now - self.signed_at > SIGN_AGAIN_S:
             self._signed, self.signed_at = self.signer.sign(self.principal), now
         return self._signed
+
+    def check_chat(self) -> None:
+        """Raises PERMISSION_DENIED for a key that may not ask models."""
+        if "chat" not in self.principal.scopes and self.principal.kind != Principal.KIND_OPERATOR:
+            raise MeshError(
+                Reason.PERMISSION_DENIED,
+                'This key has no scope "chat". Make one with `dac key create --scope chat`.',
+                metadata={"scope": "chat"},
+            )
 
 
 @dataclasses.dataclass(slots=True)

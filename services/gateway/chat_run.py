@@ -28,7 +28,7 @@ from services.gateway.answer_cache import AnswerCache
 from services.gateway.callers import Caller
 from services.gateway.failures import http_status
 from services.gateway.openai_wire import ChatAsk
-from services.gateway.pipeline import Done, Head, Pipeline, ProviderRefusal, persistently
+from services.gateway.pipeline import CHAT, Done, Head, Pipeline, ProviderRefusal, persistently
 from services.gateway.thread_turn import ThreadTurn
 from services.gateway.wires import wire_of
 
@@ -69,6 +69,7 @@ class ChatRun:
             org_id=principal.org_id,
             path=principal.path,
             asked_model=ask.model[:200],
+            operation=CHAT,
             dialect_in=ask.dialect,
             dialect_out=ask.dialect,
             client_request_id=client_request_id,

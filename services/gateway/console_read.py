@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import urllib.parse
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import grpc.aio
@@ -20,7 +20,7 @@ from dac.gateway.v1.identity_pb2 import CreateApiKeyResponse, ListApiKeysRequest
 from dac.gateway.v1.identity_pb2_grpc import IdentityServiceStub
 from dac.provider.v1.key_pb2 import ListProvidersRequest
 from dac.provider.v1.key_pb2_grpc import KeyServiceStub
-from dac.router.v1.catalog_pb2 import ListModelsRequest
+from dac.router.v1.catalog_pb2 import ListModelsRequest, Model
 from dac.router.v1.catalog_pb2_grpc import CatalogServiceStub
 from dac.router.v1.router_pb2 import GetStatusRequest
 from dac.router.v1.router_pb2_grpc import RouterServiceStub
@@ -156,7 +156,7 @@ class Reading:
         (found,) = await gathered(self._catalog.ListModels(ListModelsRequest(page_size=1000), timeout=READ_S))
         failed = isinstance(found, MeshError)
         note = card("Models", trouble("router", found, request.url.path)) if failed else None
-        return text(note, console_overview.playground(reader, [] if failed else found.models))
+        return text(note, console_overview.playground(reader, [] if failed else _chatting(found.models)))
 
     async def requests(self, request: Request, reader: Reader, values: Mapping[str, str]) -> Safe:
         """The newest requests, filtered."""
@@ -266,3 +266,8 @@ class Reading:
                 shown(providers, "provider", again, lambda found: console_models.provider_table(found.providers)),
             ),
         )
+
+
+def _chatting(models: Iterable[Model]) -> list[Model]:
+    """Without those whose only capability is embeddings."""
+    return [one for one in models if list(one.capabilities) != ["embeddings"]]

@@ -17,7 +17,8 @@ OUTCOMES = {
     record_pb2.OUTCOME_FAILED: ("failed", "bad"),
     record_pb2.OUTCOME_INDETERMINATE: ("unclear", "bad"),
 }
-STAGES = ("context", "route", "cache", "reserve", "save_question", "first_token", "generate", "save", "store")
+EMBEDDINGS = "embeddings"
+STAGES = ("context", "route", "cache", "reserve", "save_question", "first_token", "generate", "embed", "save", "store")
 STAGE_MEANS = {
     "context": "reading the thread",
     "route": "choosing the model",
@@ -26,6 +27,7 @@ STAGE_MEANS = {
     "save_question": "saving the question",
     "first_token": "waiting for the first token",
     "generate": "the rest of the answer",
+    "embed": "waiting for the vectors",
     "save": "saving the answer",
     "store": "storing it in the cache",
 }
@@ -85,10 +87,11 @@ def row(record: RequestRecord) -> Safe:
     took, used = elapsed_ms(record.started_at, record.ended_at), total_tokens(record)
     model, link = answered_by(record), f"/console/requests/{record.request_id}"
     asked = el("small", f"asked {record.asked_model}") if record.asked_model != model else None
+    kind = badge(EMBEDDINGS) if record.operation == EMBEDDINGS else None
     return el(
         "tr",
         cell("When", when(record.started_at), sort=record.started_at.ToNanoseconds(), class_="nowrap"),
-        cell("Model", el("span", model or "–", class_="mono"), asked, sort=model),
+        cell("Model", el("span", model or "–", class_="mono"), asked, kind, sort=model),
         cell("Outcome", outcome_badge(record), sort=record.outcome),
         cell("Why this route", el("span", why(record), class_="clamp")),
         cell("Tokens", count(used) if used else "–", sort=used, class_="num"),
@@ -158,11 +161,18 @@ def _fact(name: str, *inside: Any) -> Safe:
     return el("div", el("dt", name), el("dd", *inside))
 
 
+def _how(record: RequestRecord) -> str | None:
+    """What was asked for when it was not a plain chat."""
+    if record.operation == EMBEDDINGS:
+        return f" {EMBEDDINGS}"
+    return " streamed" if record.stream else None
+
+
 def _facts(record: RequestRecord) -> Safe:
     reason = enum_word(error_pb2.ErrorReason.Name(record.reason), "ERROR_REASON_") if record.reason else ""
     facts = [
         _fact("Outcome", outcome_badge(record), f" HTTP {record.http_status}" if record.http_status else None),
-        _fact("Asked", el("span", record.asked_model or "–", class_="mono"), " streamed" if record.stream else None),
+        _fact("Asked", el("span", record.asked_model or "–", class_="mono"), _how(record)),
         _fact("Answered by", el("span", answered_by(record) or "–", class_="mono")) if record.attempts else None,
         _fact("When", when(record.started_at, relative=True)),
         _fact("Finish", record.finish_reason) if record.finish_reason else None,

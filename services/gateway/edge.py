@@ -5,9 +5,8 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
-from typing import Any
+from typing import Any, TypeVar
 
-from dac.type.v1.principal_pb2 import Principal
 from mesh import telemetry, tracing
 from mesh.call import Call, enter
 from mesh.errors import MeshError, Reason
@@ -17,9 +16,10 @@ from services.gateway import anthropic_wire, openai_wire
 from services.gateway.callers import Caller, Callers
 from services.gateway.chat_run import ChatRun, usd
 from services.gateway.config import GatewayConfig
+from services.gateway.embeddings import OPERATION as EMBEDDINGS
+from services.gateway.embeddings import EmbedRun, parse_embeddings
 from services.gateway.failures import error_headers, http_status
-from services.gateway.openai_wire import ChatAsk
-from services.gateway.pipeline import Done, Head, Pipeline, ProviderRefusal
+from services.gateway.pipeline import CHAT, Done, Head, Pipeline, ProviderRefusal
 from services.gateway.wires import ANTHROPIC, OPENAI
 
 Scope = MutableMapping[str, Any]
@@ -27,6 +27,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 CHAT_PATH = "/v1/chat/completions"
+EMBEDDINGS_PATH = "/v1/embeddings"
 CONSOLE_CHAT_PATH = "/console/chat"
 """The same chat for the console's playground, whose caller is known by its session."""
 MESSAGES_PATH = "/v1/messages"
@@ -50,6 +51,7 @@ SEND_TIMEOUT_S = 30.0
 """How long a client may leave an answer unread."""
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _log = logging.getLogger("dac.gateway.edge")
+Ask = TypeVar("Ask")
 
 
 class Edge:
@@ -86,6 +88,8 @@ class Edge:
                 await request.send_body(b"", more=False)
             elif scope["path"] in WIRES:
                 await self._chat(request)
+            elif scope["path"] == EMBEDDINGS_PATH:
+                await self._embeddings(request)
             else:
                 await self._serve_other(request)
         except Exception as error:
@@ -120,14 +124,30 @@ class Edge:
         await self._other(request.scope, request.bounded_receive(self._config.max_body_bytes), request.send_wrapped)
 
     async def _chat(self, request: "Exchange") -> None:
+        admitted = await self._admit(request, request.wire.parse, CHAT)
+        if admitted is None:
+            return
+        caller, ask = admitted
+        run = ChatRun(self._pipeline, ask, caller, request.call, client_request_id=request.client_request_id)
+        await self._watched(request, self._stream(request, run) if ask.stream else self._whole(request, run))
+
+    async def _embeddings(self, request: "Exchange") -> None:
+        admitted = await self._admit(request, parse_embeddings, EMBEDDINGS)
+        if admitted is None:
+            return
+        caller, ask = admitted
+        run = EmbedRun(self._pipeline, ask, caller, request.call, client_request_id=request.client_request_id)
+        await self._watched(request, self._embedded(request, run))
+
+    async def _admit(self, request: "Exchange", parse: Callable[..., Ask], operation: str) -> tuple[Caller, Ask] | None:
+        """The caller and the body it sent; None when it was refused and told so."""
         request.route = request.scope["path"]
         if request.scope["method"] != "POST":
             error = MeshError(Reason.UNIMPLEMENTED, f"{request.route} takes POST, not {request.scope['method'][:20]}.")
             body = request.wire.error_body(error, request.call.request_id)
             await request.answer(405, [(b"allow", b"POST, OPTIONS"), JSON], body)
-            return
+            return None
         caller: Caller | None = None
-        ask: ChatAsk | None = None
         try:
             if request.route == CONSOLE_CHAT_PATH and self.console_caller is not None:
                 caller = await self.console_caller(lambda name: request.text_header(name.encode()))
@@ -136,15 +156,10 @@ class Edge:
             request.identify(caller, self._config.request_timeout_s)
             if request.route == COUNT_PATH:
                 await self._count(request)
-                return
-            if "chat" not in caller.principal.scopes and caller.principal.kind != Principal.KIND_OPERATOR:
-                raise MeshError(
-                    Reason.PERMISSION_DENIED,
-                    'This key has no scope "chat". Make one with `dac key create --scope chat`.',
-                    metadata={"scope": "chat"},
-                )
+                return None
+            caller.check_chat()
             body = await request.body(self._config.max_body_bytes)
-            ask = request.wire.parse(body, max_depth=self._config.max_body_depth)
+            return caller, parse(body, max_depth=self._config.max_body_depth)
         except MeshError as error:
             await request.fail(error)
             if caller is not None and not request.gone and request.route != COUNT_PATH:
@@ -154,14 +169,16 @@ class Edge:
                     error,
                     client_request_id=request.client_request_id,
                     http_status=request.status,
-                    asked_model=ask.model if ask else "",
+                    operation=operation,
                     dialect=request.wire.dialect,
                 )
-            return
-        run = ChatRun(self._pipeline, ask, caller, request.call, client_request_id=request.client_request_id)
+            return None
+
+    async def _watched(self, request: "Exchange", answering: Awaitable[None]) -> None:
+        """Answers while the client stays."""
         watcher = asyncio.create_task(request.watch())
         try:
-            await (self._stream(request, run) if ask.stream else self._whole(request, run))
+            await answering
         except asyncio.CancelledError:
             if not request.gone:
                 raise
@@ -176,6 +193,15 @@ class Edge:
         ask = anthropic_wire.parse_messages(body, max_depth=self._config.max_body_depth, counting=True)
         request.done = True
         await request.answer(200, [JSON], b'{"input_tokens":%d}' % ask.input_tokens)
+
+    async def _embedded(self, request: "Exchange", run: EmbedRun) -> None:
+        try:
+            made = await run.answer()
+        except MeshError as error:
+            await request.fail(error)
+            return
+        request.done = True
+        await request.answer(200, [*_head_headers(made.head, made.cost_nano_usd), JSON], made.body)
 
     async def _whole(self, request: "Exchange", run: ChatRun) -> None:
         head, parts, done = None, [], None
@@ -196,11 +222,8 @@ class Edge:
         finally:
             await events.aclose()
         assert head is not None and done is not None
-        headers = [*_head_headers(head), JSON]
-        if done.cost_nano_usd is not None:
-            headers.append((b"x-dac-cost-usd", usd(done.cost_nano_usd).encode()))
         request.done = True
-        await request.answer(200, headers, b"".join(parts))
+        await request.answer(200, [*_head_headers(head, done.cost_nano_usd), JSON], b"".join(parts))
 
     async def _stream(self, request: "Exchange", run: ChatRun) -> None:
         events = run.events()
@@ -228,9 +251,10 @@ class Edge:
             await events.aclose()
 
 
-def _head_headers(head: Head) -> list[tuple[bytes, bytes]]:
+def _head_headers(head: Head, cost_nano_usd: int | None = None) -> list[tuple[bytes, bytes]]:
     route = " ".join(head.route.split())[:300].encode("ascii", "replace")
-    return [(b"x-dac-model", head.model.encode("ascii", "replace")), (b"x-dac-route", route)]
+    cost = [] if cost_nano_usd is None else [(b"x-dac-cost-usd", usd(cost_nano_usd).encode())]
+    return [(b"x-dac-model", head.model.encode("ascii", "replace")), (b"x-dac-route", route), *cost]
 
 
 class Exchange:

@@ -109,9 +109,9 @@ def check_depth(body: bytes, limit: int) -> None:
             depth -= 1
 
 
-def _bad_json(body: bytes, error: Exception) -> MeshError:
+def _bad_json(body: bytes, error: Exception, example: str) -> MeshError:
     if not body.strip():
-        return invalid("body", 'The body is empty. Send JSON such as {"model": "auto", "messages": […]}.')
+        return invalid("body", f"The body is empty. Send JSON such as {example}.")
     try:
         body.decode()
     except UnicodeDecodeError as wrong:
@@ -140,20 +140,24 @@ def read_field(fields: Mapping[str, msgspec.Raw], name: str, kind: Any, default:
         raise invalid(name, f'"{name}" is not valid JSON: {error}.') from None
 
 
-def read_top(body: bytes, max_depth: int) -> dict[str, msgspec.Raw]:
-    """The top level as raw slices. Raises INVALID_REQUEST."""
+CHAT_EXAMPLE = '{"model": "auto", "messages": […]}'
+MODEL_MISSING = 'Say which model: a model id, "auto", or a profile such as "auto:quality".'
+
+
+def top_level(body: bytes, max_depth: int, example: str) -> dict[str, msgspec.Raw]:
+    """The top level of a body as raw slices. Raises INVALID_REQUEST for what is no JSON object."""
     check_depth(body, max_depth)
     try:
         return _top.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _bad_json(body, error) from None
+        raise _bad_json(body, error, example) from None
 
 
-def named_model(fields: Mapping[str, msgspec.Raw]) -> str:
-    """The model asked for. Raises INVALID_REQUEST."""
+def model_of(fields: Mapping[str, msgspec.Raw], missing: str) -> str:
+    """The model's name. Raises INVALID_REQUEST; `missing` is what to say when there is none."""
     model = read_field(fields, "model", str, "")
     if not model:
-        raise invalid("model", 'Say which model: a model id, "auto", or a profile such as "auto:quality".')
+        raise invalid("model", missing)
     if len(model) > 200 or not model.isprintable():
         raise invalid("model", "A model's name has at most 200 printable characters.")
     return model
@@ -161,8 +165,8 @@ def named_model(fields: Mapping[str, msgspec.Raw]) -> str:
 
 def parse_chat(body: bytes, *, max_depth: int = 64) -> ChatAsk:
     """Reads and checks a chat body. Raises INVALID_REQUEST naming the field and the mend."""
-    fields = read_top(body, max_depth)
-    ask = ChatAsk(named_model(fields), [], fields, body)
+    fields = top_level(body, max_depth, CHAT_EXAMPLE)
+    ask = ChatAsk(model_of(fields, MODEL_MISSING), [], fields, body)
     if "message" in fields and "messages" not in fields:
         text = read_field(fields, "message", str, "")
         fields["messages"] = msgspec.Raw(msgspec.json.encode([{"role": "user", "content": text}]))

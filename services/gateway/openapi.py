@@ -171,6 +171,37 @@ def document(bindings: Sequence[Binding]) -> dict[str, Any]:
     }
 
 
+def _embeddings() -> dict[str, Any]:
+    kinds = [
+        {"type": "string"},
+        {"type": "array", "items": {"type": "string"}},
+        {"type": "array", "items": {"type": "integer"}},
+        {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}},
+    ]
+    properties = {
+        "model": {
+            "type": "string",
+            "description": "An embedding model. It must be named: vectors of different models cannot be compared.",
+        },
+        "input": {"type": ["string", "array"], "oneOf": kinds, "description": "A text or texts, as text or as tokens."},
+        "encoding_format": {"type": "string", "enum": ["float", "base64"]},
+        "dimensions": {"type": "integer", "description": "A shorter vector, from models that can."},
+    }
+    schema = {"type": "object", "required": ["model", "input"], "properties": properties}
+    return {
+        "operationId": "gateway.embeddings",
+        "summary": "Embeddings in OpenAI's form",
+        "description": "OpenAI's fields pass through, and the provider's answer comes back as it is.",
+        "tags": ["chat"],
+        "security": [{"key": []}],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        "responses": {
+            "200": {"description": "The vectors.", "content": {"application/json": {}}},
+            "default": {"description": "Failed.", "content": {"application/json": {"schema": _ERROR}}},
+        },
+    }
+
+
 def _by_hand() -> dict[str, Any]:
     """The paths whose wire form is somebody else's."""
 
@@ -226,6 +257,7 @@ def _by_hand() -> dict[str, Any]:
         "/v1/chat/completions": {"post": chat},
         "/v1/messages": {"post": anthropic_form.messages()},
         "/v1/messages/count_tokens": {"post": anthropic_form.count_tokens()},
+        "/v1/embeddings": {"post": _embeddings()},
         "/v1/models/{model_id}": page(
             "One model, in OpenAI's form; ids may hold slashes", secured=True, parameter="model_id"
         ),

@@ -28,6 +28,8 @@ from services.gateway.callers import Caller
 from services.gateway.settlement import Settlements
 
 DONE = b"data: [DONE]\n\n"
+CHAT = "chat"
+"""What the record of a chat says was asked for."""
 RETRIES = 2
 RETRY_WAIT_S = 0.1
 _PROVIDER_FAULTS = frozenset({Reason.PROVIDER_FAILED, Reason.PROVIDER_TIMEOUT, Reason.PROVIDER_CUT})
@@ -93,6 +95,7 @@ class Pipeline:
         http_status: int,
         asked_model: str = "",
         dialect: chat_pb2.Dialect = chat_pb2.DIALECT_OPENAI_CHAT,
+        operation: str = CHAT,
     ) -> None:
         """Records a request that was refused after authentication, before any step."""
         record = record_pb2.RequestRecord(
@@ -102,6 +105,7 @@ class Pipeline:
             asked_model=asked_model[:200],
             dialect_in=dialect,
             dialect_out=dialect,
+            operation=operation,
             outcome=record_pb2.OUTCOME_REFUSED,
             reason=int(error.reason),  # type: ignore[arg-type]
             message=error.message[:500],

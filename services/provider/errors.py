@@ -3,6 +3,7 @@
 import contextlib
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import msgspec
 
@@ -12,7 +13,9 @@ from mesh.sse import EventTooLarge
 MAX_ERROR_BODY_BYTES = 16 * 1024
 MAX_MESSAGE = 500
 _CONTEXT = re.compile(
-    rb"context_length_exceeded|maximum context length|prompt is too long|exceed_context_size|context window", re.I
+    rb"context_length_exceeded|maximum context length|prompt is too long|exceed_context_size|context window"
+    rb"|input token count[^.]{0,60}exceeds the maximum",
+    re.I,
 )
 _SAME_AGAIN = frozenset({500, 502, 503, 504, 529})
 _CALLERS_FAULT = frozenset({400, 413, 422})
@@ -49,7 +52,8 @@ def refused_status(provider: str, status: int, headers: Mapping[str, str], body:
     """The fault that an HTTP status other than 200 means."""
     kind = _kind_of(body)
     told = f"{provider} answered {status}{f' ({kind})' if kind else ''}"
-    if status in (401, 403):
+    google = google_error(body)
+    if status in (401, 403) or (status == 400 and google and _google_detail(google, "reason") == "API_KEY_INVALID"):
         return ProviderFault(
             Reason.PROVIDER_FAILED,
             f"{told}: it refused DAC's own key for this provider. Set a valid key for {provider}.",
@@ -57,6 +61,8 @@ def refused_status(provider: str, status: int, headers: Mapping[str, str], body:
         )
     if status == 429:
         wait = _retry_after(headers)
+        if wait is None and google:
+            wait = _google_wait(google)
         return ProviderFault(
             Reason.PROVIDER_FAILED,
             f"{told}: its rate limit is reached{f', it asks to wait {wait:g} s' if wait is not None else ''}.",
@@ -64,6 +70,9 @@ def refused_status(provider: str, status: int, headers: Mapping[str, str], body:
             retry_after_s=wait,
             retry=True,
         )
+    if status == 400 and google and google.get("status") == "FAILED_PRECONDITION":
+        message = f"{told}: it does not serve DAC's account or place. Look at the account of the key for {provider}."
+        return ProviderFault(Reason.PROVIDER_FAILED, message, status_code=status)
     if status in _CALLERS_FAULT:
         if _CONTEXT.search(body[:MAX_ERROR_BODY_BYTES]):
             message = f"{told}: the prompt does not fit the model's context. Shorten it or choose a larger model."
@@ -92,12 +101,42 @@ def refused_status(provider: str, status: int, headers: Mapping[str, str], body:
 
 def _kind_of(body: bytes) -> str:
     """The error's type as the provider names it: an identifier, never free text."""
+    google = google_error(body)
+    if google and isinstance(google.get("status"), str):
+        return google["status"] if re.fullmatch(r"\w{1,64}", google["status"]) else ""
     try:
         error = msgspec.json.decode(body[:MAX_ERROR_BODY_BYTES])["error"]
         kind = str(error.get("code") or error.get("type") or "")
     except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
         return ""
     return kind if re.fullmatch(r"[\w.\-]{1,64}", kind) else ""
+
+
+def google_error(body: bytes) -> dict[str, Any] | None:
+    """The google.rpc.Status in an error body, which may stand in a list; None when there is none."""
+    try:
+        decoded = msgspec.json.decode(body[:MAX_ERROR_BODY_BYTES])
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(decoded, list) and decoded:
+        decoded = decoded[0]
+    error = decoded.get("error") if isinstance(decoded, dict) else None
+    return error if isinstance(error, dict) and "status" in error else None
+
+
+def _google_detail(error: dict[str, Any], name: str) -> str:
+    """The first text of that name among the error's details."""
+    details = error.get("details")
+    for detail in details if isinstance(details, list) else ():
+        if isinstance(detail, dict) and isinstance(detail.get(name), str):
+            return str(detail[name])
+    return ""
+
+
+def _google_wait(error: dict[str, Any]) -> float | None:
+    """The seconds of a google.rpc.RetryInfo ("34.07s")."""
+    found = re.fullmatch(r"(\d{1,5}(?:\.\d{1,9})?)s", _google_detail(error, "retryDelay"))
+    return float(found[1]) if found else None
 
 
 def _bounded(body: bytes) -> bytes:
@@ -177,6 +216,14 @@ def not_configured(provider: str, detail: str = "") -> ProviderFault:
 def not_translatable(detail: str) -> ProviderFault:
     """The request cannot be said in the provider's dialect."""
     return ProviderFault(Reason.INVALID_REQUEST, detail, fall_back=True)
+
+
+def cannot_embed(model: str, provider: str, kind: str) -> ProviderFault:
+    """The provider's API has no embeddings."""
+    return not_translatable(
+        f"{model} cannot embed: {provider} is of kind {kind}, and only providers of kind openai make embeddings. "
+        "Name an embedding model of such a provider."
+    )
 
 
 def unknown_provider(provider: str) -> MeshError:

@@ -1,4 +1,4 @@
-"""The words of a generation: what is asked, what is tried, what comes back. Plain data."""
+"""The words of a generation (or an embedding): what is asked, what is tried, what comes back. Plain data."""
 
 import dataclasses
 import enum
@@ -14,6 +14,13 @@ class Dialect(enum.IntEnum):
     UNSPECIFIED = 0
     OPENAI_CHAT = 1
     ANTHROPIC_MESSAGES = 2
+
+
+class Operation(enum.StrEnum):
+    """What a provider is asked for, by OpenTelemetry's names."""
+
+    CHAT = "chat"
+    EMBEDDINGS = "embeddings"
 
 
 class UsageSource(enum.IntEnum):
@@ -69,6 +76,11 @@ class Ask:
     include_usage: bool = False
     need_text: bool = False
     answer_model: str = ""
+    operation: Operation = Operation.CHAT
+    vectors: int = 0
+    """Embeddings only: how many must come; 0 = any number."""
+    input_tokens: int = 0
+    """Embeddings only: what stands when the provider tells no usage."""
 
 
 @dataclasses.dataclass(slots=True)

@@ -77,7 +77,7 @@ class Generator:
                 attempt = Attempt(self._new_id(), candidate.provider, candidate.model, self._now())
                 attempts.append(attempt)
                 run = _Run(self, ask, candidate, attempt)
-                with attempting(attempt, candidate.upstream_name, current()) as watched:
+                with attempting(attempt, candidate.upstream_name, current(), ask.operation) as watched:
                     try:
                         await run.prepare(self._left(ask, started))
                         async with run.place():

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from mesh.catalog import KNOWN, ProviderEntry
+from mesh.catalog import ProviderEntry, address_of, kind_of
 from mesh.config import Secret
 from mesh.errors import MeshError, Reason, invalid
 from services.provider.adapters.anthropic import VERSION
@@ -67,11 +67,11 @@ class KeyDesk:
         own = self._registry.from_file(name)
         if own is not None:
             raise managed_by_file(name, own.managed_by)
-        known = KNOWN.get(name)
-        kind = kind or (known.kind if known else "")
-        if kind not in ("openai", "anthropic"):
-            raise invalid("kind", f'kind "{kind}" is none of openai, anthropic; "{name}" is not known by itself.')
-        base_url = base_url or (known.base_url if known and known.kind == kind else "")
+        kind = kind or kind_of(name, base_url)
+        if kind not in ("openai", "anthropic", "gemini"):
+            told = f'kind "{kind}" is none of openai, anthropic, gemini; "{name}" is not known by itself.'
+            raise invalid("kind", told)
+        base_url = base_url or address_of(name, kind)
         if not base_url:
             raise invalid(
                 "base_url", f'"{name}" is not known by itself: say its base_url, e.g. https://example.com/v1.'
@@ -121,6 +121,8 @@ async def list_models(entry: ProviderEntry, resolver: Any = None) -> Trial:
     key = entry.api_key.reveal() if entry.api_key is not None else ""
     if entry.kind == "anthropic":
         path, headers = "/v1/models", {"x-api-key": key, "anthropic-version": VERSION}
+    elif entry.kind == "gemini":
+        path, headers = "/models?pageSize=1000", {"x-goog-api-key": key}
     else:
         path, headers = "/models", {"Authorization": f"Bearer {key}"} if key else {}
     if resolver is None and not entry.allow_private_address:
@@ -142,8 +144,11 @@ async def list_models(entry: ProviderEntry, resolver: Any = None) -> Trial:
                 body += piece
                 if len(body) > MAX_LIST_BYTES:
                     raise key_refused(entry.provider, status, "its list of models is larger than 8 MiB")
-            rows = msgspec.json.decode(body)["data"]
-            models = tuple(str(row["id"]) for row in rows[:MAX_MODELS])
+            listed = msgspec.json.decode(body)
+            if entry.kind == "gemini":
+                models = tuple(str(row["name"]).removeprefix("models/") for row in listed["models"][:MAX_MODELS])
+            else:
+                models = tuple(str(row["id"]) for row in listed["data"][:MAX_MODELS])
     except (TimeoutError, aiohttp.ClientError, OSError) as error:
         told = "it took too long" if isinstance(error, TimeoutError) else f"it could not be reached ({_cause(error)})"
         raise key_refused(entry.provider, status, told) from None

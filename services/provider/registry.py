@@ -16,14 +16,16 @@ from mesh.config import Secret
 from mesh.errors import MeshError
 from services.provider.adapters import Exchange
 from services.provider.adapters.anthropic import AnthropicExchange, AnthropicPassExchange
+from services.provider.adapters.gemini import GeminiExchange
 from services.provider.adapters.messages_from_openai import MessagesExchange
 from services.provider.adapters.openai import OFFICIAL_HOST, OpenAIExchange
 from services.provider.addresses import PublicResolver
 from services.provider.bulkhead import Bulkhead
 from services.provider.calls import Endpoint, Limits
 from services.provider.config import ProviderConfig
-from services.provider.errors import not_configured, not_translatable
-from services.provider.events import Ask, Candidate, Dialect
+from services.provider.embedding import EmbeddingExchange
+from services.provider.errors import cannot_embed, not_configured, not_translatable
+from services.provider.events import Ask, Candidate, Dialect, Operation
 from services.provider.local import BASE_URL, LocalExchange, LocalModel
 from services.provider.local_model import ALIAS
 from services.provider.store import ProviderStore, Row
@@ -68,12 +70,18 @@ class _Line:
     def exchange(self, ask: Ask, candidate: Candidate) -> Exchange:
         """See generation.Line."""
         name, kind = self.provider.entry.provider, self.provider.entry.kind
+        if ask.operation is Operation.EMBEDDINGS:
+            if kind != "openai":
+                raise cannot_embed(candidate.model, name, kind)
+            return EmbeddingExchange(ask, candidate, name, self._key)
         ways = (ask.dialect_in, ask.dialect_out)
         if ways == (Dialect.OPENAI_CHAT, Dialect.OPENAI_CHAT):
             if kind == "anthropic":
                 return AnthropicExchange(ask, candidate, name, self._key, now_s=int(time.time()))
+            if kind == "gemini":
+                return GeminiExchange(ask, candidate, name, self._key, now_s=int(time.time()))
             return self._chat(ask, candidate)
-        if ways == (Dialect.ANTHROPIC_MESSAGES, Dialect.ANTHROPIC_MESSAGES):
+        if ways == (Dialect.ANTHROPIC_MESSAGES, Dialect.ANTHROPIC_MESSAGES) and kind != "gemini":
             if kind == "anthropic":
                 return AnthropicPassExchange(ask, candidate, name, self._key)
             official = self._host == OFFICIAL_HOST
@@ -222,7 +230,7 @@ class Registry:
             missing = self._local.missing if self._local is not None else ""
             return Provider(entry, self._started_at, upstream_models=(ALIAS,), disabled_reason=missing)
         known_to_need = entry.api_key is None and entry.base_url.startswith(
-            ("https://api.openai.com", "https://api.anthropic.com")
+            ("https://api.openai.com", "https://api.anthropic.com", "https://generativelanguage.googleapis.com")
         )
         return Provider(entry, self._started_at, hint, disabled_reason="it has no api_key" if known_to_need else "")
 

@@ -1,7 +1,7 @@
 """The provider service's servicers: proto in, domain, proto out; and `build`."""
 
 import datetime
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -18,6 +18,7 @@ from mesh.service import Context
 from services.provider import events
 from services.provider.changes import ChangeTeller
 from services.provider.config import ProviderConfig
+from services.provider.embedding import embed
 from services.provider.frames import coalesce
 from services.provider.generation import Generator
 from services.provider.keys import Describe, KeyDesk
@@ -47,6 +48,19 @@ class ProviderServicer(provider_pb2_grpc.ProviderServiceServicer):
         async with aclosing(run) as stream:
             async for event in stream:
                 yield _response(event)
+
+    async def Embed(self, request: provider_pb2.EmbedRequest, context: Any) -> provider_pb2.EmbedResponse:
+        """See the proto."""
+        ended = await embed(self._generator, _embed_ask(request))
+        if isinstance(ended, events.Failure):
+            return provider_pb2.EmbedResponse(failure=_failure(ended))
+        answer = provider_pb2.EmbedAnswer(
+            body=ended.body,
+            usage=_usage(ended.usage),
+            usage_source=_source(ended.usage_source),
+            attempts=[_attempt(one) for one in ended.attempts],
+        )
+        return provider_pb2.EmbedResponse(answer=answer)
 
     async def WatchProviders(
         self, request: provider_pb2.WatchProvidersRequest, context: Any
@@ -185,18 +199,33 @@ def _public(provider: Provider | None) -> str:
     return msgspec.json.encode({**fields, "key_hint": provider.key_hint}).decode()
 
 
+def _candidates(given: Iterable[provider_pb2.GenerateCandidate]) -> list[events.Candidate]:
+    return [events.Candidate(one.model, one.provider, one.upstream_name, one.output_cap_tokens) for one in given]
+
+
+def _deadlines(waits: provider_pb2.Deadlines) -> events.Deadlines:
+    return events.Deadlines(waits.connect_s, waits.first_token_s, waits.idle_s, waits.total_s)
+
+
+def _embed_ask(request: provider_pb2.EmbedRequest) -> events.Ask:
+    return events.Ask(
+        input=request.input,
+        candidates=_candidates(request.candidates),
+        deadlines=_deadlines(request.deadlines),
+        operation=events.Operation.EMBEDDINGS,
+        vectors=max(0, request.vectors),
+        input_tokens=max(0, request.input_tokens),
+    )
+
+
 def _ask(request: provider_pb2.GenerateRequest) -> events.Ask:
-    waits = request.deadlines
     dialect_in = request.dialect_in or chat_pb2.DIALECT_OPENAI_CHAT
     return events.Ask(
         input=request.input,
-        candidates=[
-            events.Candidate(one.model, one.provider, one.upstream_name, one.output_cap_tokens)
-            for one in request.candidates
-        ],
+        candidates=_candidates(request.candidates),
         dialect_in=events.Dialect(dialect_in),
         dialect_out=events.Dialect(request.dialect_out or dialect_in),
-        deadlines=events.Deadlines(waits.connect_s, waits.first_token_s, waits.idle_s, waits.total_s),
+        deadlines=_deadlines(request.deadlines),
         stream=request.stream,
         include_usage=request.include_usage,
         need_text=request.need_text,
@@ -210,7 +239,6 @@ def _response(event: events.Event) -> provider_pb2.GenerateResponse:
     if isinstance(event, events.Started):
         started = provider_pb2.AttemptStarted(attempt_id=event.attempt_id, model=event.model, provider=event.provider)
         return provider_pb2.GenerateResponse(attempt=started)
-    attempts = [_attempt(one) for one in event.attempts]
     if isinstance(event, events.Finish):
         finish = provider_pb2.GenerateFinish(
             usage=_usage(event.usage),
@@ -218,19 +246,22 @@ def _response(event: events.Event) -> provider_pb2.GenerateResponse:
             finish_reason=event.finish_reason,
             text=event.text,
             tool_calls_json=event.tool_calls_json,
-            attempts=attempts,
+            attempts=[_attempt(one) for one in event.attempts],
         )
         return provider_pb2.GenerateResponse(finish=finish)
-    failure = provider_pb2.GenerateFailure(
-        reason=int(event.reason),  # type: ignore[arg-type]
-        message=event.message,
-        status_code=event.status_code,
-        retry_after_s=event.retry_after_s,
-        after_first_token=event.after_first_token,
-        attempts=attempts,
-        provider_error_json=event.provider_error_json,
+    return provider_pb2.GenerateResponse(failure=_failure(event))
+
+
+def _failure(failure: events.Failure) -> provider_pb2.GenerateFailure:
+    return provider_pb2.GenerateFailure(
+        reason=int(failure.reason),  # type: ignore[arg-type]
+        message=failure.message,
+        status_code=failure.status_code,
+        retry_after_s=failure.retry_after_s,
+        after_first_token=failure.after_first_token,
+        attempts=[_attempt(one) for one in failure.attempts],
+        provider_error_json=failure.provider_error_json,
     )
-    return provider_pb2.GenerateResponse(failure=failure)
 
 
 def _usage(usage: events.Usage) -> usage_pb2.Usage:

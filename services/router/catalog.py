@@ -35,6 +35,8 @@ NOT_CHAT_MARKS = (
     "all-minilm",
 )
 """Parts of names of models that do not chat; a provider lists them beside those that do."""
+EMBEDDINGS = "embeddings"
+"""The capability of models that embed."""
 DISCOVERED_CAPABILITIES = ("tools", "json")
 """Assumed of a model that a provider listed and no catalog knows."""
 
@@ -80,6 +82,16 @@ class KnownModel:
         """The DAC id."""
         return self.entry.model
 
+    @property
+    def embeds(self) -> bool:
+        """Whether it makes embeddings."""
+        return EMBEDDINGS in self.entry.capabilities
+
+    @property
+    def chats(self) -> bool:
+        """Whether it chats: a model whose only capability is embeddings does not."""
+        return set(self.entry.capabilities) != {EMBEDDINGS}
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CatalogView:
@@ -89,7 +101,7 @@ class CatalogView:
     by_upstream: Mapping[str, tuple[KnownModel, ...]]
     """Upstream names, whole and without the vendor's part, to the models of that name."""
     ranked: Mapping[str, tuple[KnownModel, ...]]
-    """Profile → available models, best first."""
+    """Profile → available models that chat, best first."""
     by_quality: tuple[KnownModel, ...]
     """All models, best quality first."""
     configured: frozenset[str]
@@ -174,11 +186,13 @@ def build_view(
         for name in {model.entry.name, model.entry.name.rsplit("/", 1)[-1]}:
             by_upstream.setdefault(name, []).append(model)
     usable = [model for model in models.values() if model.available]
+    chatting = [model for model in usable if model.chats]
     return CatalogView(
         by_id=models,
         by_upstream={name: tuple(found) for name, found in by_upstream.items()},
         ranked={
-            profile: tuple(sorted(usable, key=lambda model: (-model.totals[profile], model.id))) for profile in PROFILES
+            profile: tuple(sorted(chatting, key=lambda model: (-model.totals[profile], model.id)))
+            for profile in PROFILES
         },
         by_quality=tuple(sorted(models.values(), key=lambda model: (-model.entry.quality, model.id))),
         configured=frozenset(name for name, provider in providers.items() if provider.enabled),

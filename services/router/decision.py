@@ -43,6 +43,8 @@ class _Sorted:
 def decide(view: CatalogView, ask: Ask, config: RouterConfig, breakers: Breakers) -> Decision:
     """Routes one request. Raises MODEL_NOT_FOUND, NO_MODEL_AVAILABLE, PERMISSION_DENIED, CONTEXT_TOO_LONG or
     INVALID_REQUEST."""
+    if ask.needs_embeddings:
+        return _take_embedding(view, ask, config, breakers)
     profile = resolve_profile(ask, config.default_profile)
     decision = (
         _choose(view, ask, profile, config, breakers)
@@ -55,10 +57,29 @@ def decide(view: CatalogView, ask: Ask, config: RouterConfig, breakers: Breakers
     return decision
 
 
-def _take_named(view: CatalogView, ask: Ask, profile: str, config: RouterConfig, breakers: Breakers) -> Decision:
+def _take_embedding(view: CatalogView, ask: Ask, config: RouterConfig, breakers: Breakers) -> Decision:
+    """The named model alone: vectors of two models are not comparable, so nothing stands behind it."""
+    if is_auto(ask.model):
+        raise errors.embedding_not_named(_embedding_models(view, ask.allowed_models))
+    model, reason = _named(view, ask, breakers)
+    if not breakers.quiet:
+        breakers.begin_trial(model.id, model.entry.provider)
+    return Decision(config.default_profile, [model], f"{reason}; embeddings have no fallback.", basis="named")
+
+
+def _embedding_models(view: CatalogView, allowed: tuple[str, ...]) -> list[str]:
+    return sorted(one.id for one in view.by_quality if one.embeds and one.available and may_use(one.id, allowed))
+
+
+def _named(view: CatalogView, ask: Ask, breakers: Breakers) -> tuple[KnownModel, str]:
+    """The named model and the reason's beginning. Raises when it cannot be used for this."""
     model, note = find_named(view, ask.model)
     if not may_use(model.id, ask.allowed_models):
         raise errors.not_allowed(model.id, ask.allowed_models)
+    if ask.needs_embeddings and not model.embeds:
+        raise errors.does_not_embed(model.id, _embedding_models(view, ask.allowed_models))
+    if not ask.needs_embeddings and not model.chats:
+        raise errors.does_not_chat(model.id)
     provider = model.entry.provider
     if not model.available:
         raise errors.model_unavailable(
@@ -67,6 +88,11 @@ def _take_named(view: CatalogView, ask: Ask, profile: str, config: RouterConfig,
     reason = f"{model.id} was named by the request" + (f" ({note})" if note else "")
     if breakers.state(model.id, provider) is State.OPEN:
         reason += f"; {_OPEN}, but a named model means that model"
+    return model, reason
+
+
+def _take_named(view: CatalogView, ask: Ask, profile: str, config: RouterConfig, breakers: Breakers) -> Decision:
+    model, reason = _named(view, ask, breakers)
     if not config.named_fallbacks:
         return Decision(profile, [model], reason + ".", basis="named")
     sorted_ = _sort(view, ask, profile, config, breakers)
@@ -155,6 +181,8 @@ def _least_bad(
         return Decision(profile, [best], reason, left_out, "least_bad")
     if not view.available_count:
         raise errors.nothing_configured()
+    if not view.ranked[profile]:
+        raise errors.nothing_chats()
     if not sorted_.left_out:
         raise errors.nothing_allowed(ask.allowed_models)
     needed = ask.input_tokens + (ask.max_output_tokens or config.default_output_tokens)

@@ -35,6 +35,40 @@ def ambiguous_model(model: str, ids: Sequence[str]) -> MeshError:
     )
 
 
+def does_not_chat(model: str) -> MeshError:
+    """A chat names a model that only embeds."""
+    return MeshError(
+        Reason.INVALID_REQUEST,
+        f"{model} makes embeddings and does not chat: send it to POST /v1/embeddings, or name a model that chats.",
+        metadata={"field": "model", "model": model},
+    )
+
+
+def does_not_embed(model: str, embedding: Sequence[str]) -> MeshError:
+    """Embeddings are asked of a model that only chats."""
+    return MeshError(
+        Reason.INVALID_REQUEST,
+        f"{model} chats and does not make embeddings.{_instead(embedding)}",
+        metadata={"field": "model", "model": model},
+    )
+
+
+def embedding_not_named(embedding: Sequence[str]) -> MeshError:
+    """Embeddings are asked of no model in particular."""
+    return MeshError(
+        Reason.INVALID_REQUEST,
+        "Embeddings of different models cannot be compared, so none is chosen for you: name the model."
+        + _instead(embedding),
+        metadata={"field": "model"},
+    )
+
+
+def _instead(embedding: Sequence[str]) -> str:
+    if not embedding:
+        return ' None is available: set the key of a provider that has one, or write one under "models:".'
+    return f" Available: {', '.join(embedding[:4])}."
+
+
 def model_unavailable(model: str, provider: str, because: str, *, configured: bool) -> MeshError:
     """The model is known and its provider cannot be used."""
     mend = (
@@ -64,6 +98,15 @@ def nothing_configured() -> MeshError:
         Reason.NO_MODEL_AVAILABLE,
         "No model is available: no provider is configured. Add one with `dac provider add <provider>`, "
         "e.g. `dac provider add openai`.",
+    )
+
+
+def nothing_chats() -> MeshError:
+    """Models are available and all of them only embed."""
+    return MeshError(
+        Reason.NO_MODEL_AVAILABLE,
+        "No available model chats: those that are available only make embeddings. Add a provider of chat models with "
+        "`dac provider add <provider>`.",
     )
 
 

@@ -28,6 +28,7 @@ class Ask:
     needs_tools: bool = False
     needs_images: bool = False
     needs_json: bool = False
+    needs_embeddings: bool = False
     allowed_models: tuple[str, ...] = ()
 
 

@@ -58,6 +58,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             needs_tools=request.needs_tools,
             needs_images=request.needs_images,
             needs_json=request.needs_json,
+            needs_embeddings=request.needs_embeddings,
             allowed_models=tuple(request.allowed_models),
         )
         try:

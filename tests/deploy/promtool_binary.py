@@ -3,12 +3,13 @@
 `DAC_PROMTOOL` names another one instead.
 """
 
-import fcntl
 import os
 import pathlib
 import shutil
 import subprocess
 import tempfile
+
+from tests.deploy.downloads import cached
 
 
 class NoPromtool(Exception):
@@ -20,16 +21,7 @@ def find_promtool() -> str:
     found = os.environ.get("DAC_PROMTOOL") or shutil.which("promtool")
     if found:
         return found
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-    folder = cache / "dac-tests" / "prometheus"
-    folder.mkdir(parents=True, exist_ok=True)
-    binary = folder / "promtool"
-    with (folder / "lock").open("w") as lock:
-        # Test processes start together, and one download is enough.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not binary.exists():
-            _unpack(binary)
-    return str(binary)
+    return str(cached("prometheus", "promtool", _unpack))
 
 
 def _unpack(binary: pathlib.Path) -> None:

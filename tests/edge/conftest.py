@@ -24,6 +24,8 @@ providers:
   mock: {{kind: openai, base_url: "{base}", api_key: {{env: MOCK_API_KEY}}, allow_private_address: true}}
   second: {{kind: openai, base_url: "{base}", api_key: {{env: MOCK_API_KEY}}, allow_private_address: true}}
   claude: {{kind: anthropic, base_url: "{origin}", api_key: {{env: MOCK_API_KEY}}, allow_private_address: true}}
+  quick: {{kind: openai, base_url: "{base}", api_key: {{env: MOCK_API_KEY}}, allow_private_address: true,
+     first_token_timeout_s: 0.5}}
   dead: {{kind: openai, base_url: "http://127.0.0.1:9/v1", allow_private_address: true}}
   local: {{enabled: {local}}}
 models:
@@ -34,6 +36,13 @@ models:
   - {{id: claude/sonnet, provider: claude, name: sonnet, context_tokens: 200000, quality: 0.75,
      capabilities: [tools, images], price: {{input_usd_per_mtok: "3", output_usd_per_mtok: "15"}}}}
   - {{id: mock/unpriced, provider: mock, name: unpriced, context_tokens: 8000, quality: 0.1}}
+  - {{id: mock/embed, provider: mock, name: embed, context_tokens: 8191, capabilities: [embeddings],
+     price: {{input_usd_per_mtok: "0.02", output_usd_per_mtok: "0"}}}}
+  - {{id: quick/embed, provider: quick, name: embed, context_tokens: 8191, capabilities: [embeddings],
+     price: {{input_usd_per_mtok: "0.02", output_usd_per_mtok: "0"}}}}
+  - {{id: mock/embed-unpriced, provider: mock, name: embed-unpriced, context_tokens: 8191, capabilities: [embeddings]}}
+  - {{id: claude/embed, provider: claude, name: embed, context_tokens: 8191, capabilities: [embeddings],
+     price: {{input_usd_per_mtok: "0.02", output_usd_per_mtok: "0"}}}}
 {more}
 """
 

@@ -72,6 +72,17 @@ def test_a_chat_is_one_trace_with_a_provider_call(receiver):
     assert b"canary-words" not in receiver.raw
 
 
+def test_a_call_for_embeddings_is_named_so(receiver):
+    with tracing.attempting(new_attempt(), "text-embedding-3-small", Call(request_id="r-1"), "embeddings") as watched:
+        watched.saw(b'{"object":"list","data":[{"embedding":"canary-words"}],"model":"text-embedding-3-small"}')
+    tracing.shut_down()
+    (span,) = receiver.named("embeddings ")
+    assert span.attributes["gen_ai.operation.name"] == "embeddings" and not span.failed
+    (duration,) = receiver.metrics["gen_ai.client.operation.duration"].histogram.data_points
+    assert "embeddings" in {one.value.string_value for one in duration.attributes}
+    assert b"canary-words" not in receiver.raw
+
+
 def test_failed_and_abandoned_calls_say_so_and_count_no_tokens(receiver):
     failed = new_attempt()
     with tracing.attempting(failed, "down", Call()):

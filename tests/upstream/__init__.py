@@ -1,4 +1,4 @@
-"""A scriptable stand-in for OpenAI and Anthropic: right answers by default, a fault per model name or script."""
+"""A scriptable OpenAI, Anthropic and Gemini: right answers by default, a fault per model name or script."""
 
 from tests.upstream.behaviour import Behaviour
 from tests.upstream.server import Recorded, Upstream

@@ -60,6 +60,30 @@ def _check_openai_messages(messages: list[Any]) -> tuple[str, str] | None:
     return None
 
 
+EMBEDDING_FIELDS = frozenset({"input", "model", "encoding_format", "dimensions", "user"})
+
+
+def check_embeddings(body: Any) -> tuple[str, str] | None:
+    """None, or (message, param) of the first thing OpenAI would refuse."""
+    if not isinstance(body, dict):
+        return "We could not parse the JSON body of your request.", ""
+    for field in body:
+        if field not in EMBEDDING_FIELDS:
+            return f"Unrecognized request argument supplied: {field}", field
+    if not isinstance(body.get("model"), str) or not body["model"]:
+        return "you must provide a model parameter", "model"
+    given = body.get("input")
+    if not isinstance(given, str | list) or not given or (isinstance(given, list) and not all(given)):
+        return "'$.input' is invalid. Please check the API reference.", "input"
+    if isinstance(given, list) and not isinstance(given[0], int) and len(given) > 2048:
+        return "'$.input' is too long: at most 2048 inputs.", "input"
+    if body.get("encoding_format") not in (None, "float", "base64"):
+        return "Invalid value for 'encoding_format'. Supported values are: 'float' and 'base64'.", "encoding_format"
+    if body.get("dimensions") is not None and (not isinstance(body["dimensions"], int) or body["dimensions"] < 1):
+        return "Invalid value for 'dimensions': integer below minimum value.", "dimensions"
+    return None
+
+
 def check_anthropic(body: Any) -> str | None:
     """None, or the message of the first thing Anthropic would refuse."""
     if not isinstance(body, dict):

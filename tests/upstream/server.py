@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.upstream import answers, checks
+from tests.upstream import answers, checks, embeddings, gemini
 from tests.upstream.behaviour import Behaviour, from_fields, from_model
 
 MODELS = ("gpt-4o-mini", "gpt-4o", "echo-1")
@@ -90,8 +90,10 @@ class Upstream:
     async def __aenter__(self) -> "Upstream":
         app = web.Application(client_max_size=64 << 20)
         app.router.add_post("/v1/chat/completions", self._openai)
+        app.router.add_post("/v1/embeddings", self._embeddings)
         app.router.add_post("/v1/messages", self._anthropic)
         app.router.add_get("/v1/models", self._models)
+        gemini.add_routes(app, self)
         app.router.add_post("/script", self._script)
         app.router.add_delete("/script", self._clear)
         app.router.add_get("/requests", self._requests)
@@ -206,10 +208,13 @@ class Upstream:
     async def _anthropic(self, request: web.Request) -> web.StreamResponse:
         return await self._serve(request, anthropic=True)
 
-    async def _serve(self, request: web.Request, *, anthropic: bool) -> web.StreamResponse:
+    async def _embeddings(self, request: web.Request) -> web.StreamResponse:
+        return await self._serve(request, anthropic=False, embeds=True)
+
+    async def _serve(self, request: web.Request, *, anthropic: bool, embeds: bool = False) -> web.StreamResponse:
         recorded = await self._record(request)
         try:
-            answer = await self._answer(request, recorded, anthropic)
+            answer = await self._answer(request, recorded, anthropic, embeds)
         except (asyncio.CancelledError, ConnectionResetError):
             recorded.disconnected_s = time.monotonic()
             recorded.left.set()
@@ -217,7 +222,9 @@ class Upstream:
         recorded.finished_s = time.monotonic()
         return answer
 
-    async def _answer(self, request: web.Request, recorded: Recorded, anthropic: bool) -> web.StreamResponse:
+    async def _answer(
+        self, request: web.Request, recorded: Recorded, anthropic: bool, embeds: bool
+    ) -> web.StreamResponse:
         refused = self._check_key(request, anthropic)
         if refused is not None:
             return refused
@@ -227,6 +234,8 @@ class Upstream:
         early = await self._before_headers(request, behaviour, anthropic)
         if early is not None:
             return early
+        if embeds:
+            return await self._embedded(recorded, behaviour)
         if anthropic:
             if (message := checks.check_anthropic(recorded.body)) is not None:
                 return self._error(400, message, True)
@@ -237,6 +246,12 @@ class Upstream:
         if recorded.body.get("stream"):
             return await self._stream(request, recorded, composed, anthropic)
         return await self._plain(request, recorded, composed, anthropic)
+
+    async def _embedded(self, recorded: Recorded, behaviour: Behaviour) -> web.StreamResponse:
+        if (found := checks.check_embeddings(recorded.body)) is not None:
+            return self._error(400, found[0], False, param=found[1])
+        await asyncio.sleep(behaviour.first_token_delay_s)
+        return web.Response(body=embeddings.answer(recorded.body, behaviour), content_type="application/json")
 
     async def _before_headers(
         self, request: web.Request, behaviour: Behaviour, anthropic: bool

@@ -79,6 +79,8 @@ def entries(upstream: Upstream, **fields: Any) -> list[ProviderEntry]:
     return [
         ProviderEntry("up", "openai", upstream.base_url, Secret("sk-test-0123456789abcd"), **rungs),
         ProviderEntry("claude", "anthropic", upstream.origin, Secret("sk-ant-test-0123456789"), **rungs),
+        ProviderEntry("gemini", "gemini", upstream.origin + "/v1beta", Secret("AIza-test-0123456789abcd"), **rungs),
+        ProviderEntry("badgemini", "gemini", upstream.origin + "/v1beta", Secret("bad"), **rungs),
         ProviderEntry("badkey", "openai", upstream.base_url, Secret("bad"), **rungs),
         ProviderEntry("gone", "openai", "http://127.0.0.1:1/v1", Secret("k"), **rungs),
     ]

@@ -43,7 +43,7 @@ async def test_falls_back_when_a_plain_answer_breaks(bench: Bench, fault: str) -
     assert got.finish.text == WORDS
 
 
-@pytest.mark.parametrize("provider", ["up", "claude"])
+@pytest.mark.parametrize("provider", ["up", "claude", "gemini"])
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
@@ -66,7 +66,7 @@ async def test_never_falls_back_in_mid_stream(bench: Bench, provider: str, fault
 
 
 @pytest.mark.parametrize(("status", "reason"), [("400", Reason.PROVIDER_REFUSED), ("422", Reason.PROVIDER_REFUSED)])
-@pytest.mark.parametrize("provider", ["up", "claude"])
+@pytest.mark.parametrize("provider", ["up", "claude", "gemini"])
 async def test_the_callers_faults_go_to_the_caller(bench: Bench, provider: str, status: str, reason: Reason) -> None:
     got = await bench.run(f"fault:{status}", "gpt-4o-mini", provider=provider)
     assert (got.failure.reason, got.failure.status_code) == (reason, int(status))
@@ -81,7 +81,7 @@ async def test_content_policy_is_passed_on(bench: Bench) -> None:
     assert json.loads(got.failure.provider_error_json)["error"]["code"] == "content_policy_violation"
 
 
-@pytest.mark.parametrize("provider", ["up", "claude"])
+@pytest.mark.parametrize("provider", ["up", "claude", "gemini"])
 async def test_a_prompt_too_long_goes_to_a_larger_model(bench: Bench, provider: str) -> None:
     got = await bench.run("fault:context_length", "gpt-4o-mini", provider=provider)
     assert [a.reason for a in got.finish.attempts] == [Reason.CONTEXT_TOO_LONG, Reason.UNSPECIFIED]

@@ -28,7 +28,7 @@ def text_of(data: bytes) -> str:
     return "".join(c["delta"].get("content") or "" for chunk in chunks(data) for c in chunk["choices"])
 
 
-@pytest.mark.parametrize("provider", ["up", "claude"])
+@pytest.mark.parametrize("provider", ["up", "claude", "gemini"])
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_good_answer(bench: Bench, provider: str, stream: bool) -> None:
     got = await bench.run("gpt-4o-mini", provider=provider, stream=stream, need_text=True)
@@ -48,7 +48,7 @@ async def test_a_good_answer(bench: Bench, provider: str, stream: bool) -> None:
     assert attempt.status_code == 200 and attempt.first_token_ms > 0 and attempt.ended_at_s >= attempt.started_at_s
 
 
-@pytest.mark.parametrize("provider", ["up", "claude"])
+@pytest.mark.parametrize("provider", ["up", "claude", "gemini"])
 async def test_the_usage_event_is_for_those_who_asked(bench: Bench, provider: str) -> None:
     body = {"stream_options": {"include_usage": True}}
     got = await bench.run("gpt-4o-mini", provider=provider, stream=True, include_usage=True, body=body)
@@ -92,7 +92,7 @@ async def test_only_the_providers_own_headers_go_out(bench: Bench) -> None:
     assert set(headers) <= allowed
 
 
-@pytest.mark.parametrize("provider", ["up", "claude"])
+@pytest.mark.parametrize("provider", ["up", "claude", "gemini"])
 @pytest.mark.parametrize("stream", [False, True])
 async def test_tools(bench: Bench, provider: str, stream: bool) -> None:
     got = await bench.run("m", provider=provider, stream=stream, need_text=True, body={"tools": [TOOL]})
@@ -116,9 +116,13 @@ async def test_usage_buckets_are_disjoint(bench: Bench) -> None:
     assert openai.finish.usage == Usage(2, 30, 0, 60, 9)
     claude = await bench.run("fault:ok,cached_tokens=30,cache_write_tokens=11", provider="claude", stream=True)
     assert claude.finish.usage == Usage(2, 30, 11, 60, 0)
+    for stream in (False, True):
+        spec = "fault:ok,cached_tokens=30,reasoning_tokens=9"
+        gemini = await bench.run(spec, provider="gemini", stream=stream)
+        assert gemini.finish.usage == Usage(2, 30, 0, 60, 9)
 
 
-@pytest.mark.parametrize("provider", ["up", "claude"])
+@pytest.mark.parametrize("provider", ["up", "claude", "gemini"])
 @pytest.mark.parametrize("stream", [False, True])
 async def test_zero_is_zero_and_missing_is_counted(bench: Bench, provider: str, stream: bool) -> None:
     zero = await bench.run("fault:usage_zero", provider=provider, stream=stream)
@@ -185,7 +189,7 @@ async def test_what_one_candidate_cannot_be_asked_the_next_one_can(bench: Bench)
     assert "top_k" in got.finish.attempts[0].message
 
 
-@pytest.mark.parametrize("provider", ["up", "claude"])
+@pytest.mark.parametrize("provider", ["up", "claude", "gemini"])
 async def test_the_official_sdk_reads_it(bench: Bench, provider: str) -> None:
     from openai.types.chat import ChatCompletion, ChatCompletionChunk
 

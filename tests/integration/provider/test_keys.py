@@ -102,6 +102,10 @@ async def test_replicas_follow_within_a_second(replicas: list[ProviderApp], list
     assert (provider.entry.kind, provider.key_hint, test_ms) == ("openai", "ghij", 1.0)
     assert provider.upstream_models == ("m1",)
     await until(lambda: "openai" in names(second), 1.0)
+    google, _ = await first.desk.add("google", "", "", KEY, skip_test=True)
+    assert (google.entry.kind, google.entry.base_url[-7:]) == ("gemini", "/v1beta")
+    compatible, _ = await first.desk.add("google", "openai", "", KEY, skip_test=True)
+    assert (compatible.entry.kind, compatible.entry.base_url[-14:]) == ("openai", "/v1beta/openai")
     line = second.registry.find("openai")
     assert line.provider.entry.api_key == Secret(KEY)
     await second.desk.remove("openai")
@@ -185,6 +189,8 @@ async def test_the_test_call(upstream: Upstream) -> None:
     assert "gpt-4o-mini" in (await list_models(openai)).upstream_models
     claude = ProviderEntry("up", "anthropic", upstream.origin, Secret("k"), allow_private_address=True)
     assert "claude-haiku-4-5" in (await list_models(claude)).upstream_models
+    gemini = ProviderEntry("up", "gemini", upstream.origin + "/v1beta", Secret("k"), allow_private_address=True)
+    assert "gemini-2.5-pro" in (await list_models(gemini)).upstream_models
     bad = ProviderEntry("up", "openai", upstream.base_url, Secret("bad"), allow_private_address=True)
     with pytest.raises(MeshError, match="its key was refused"):
         await list_models(bad)

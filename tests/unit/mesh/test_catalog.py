@@ -141,6 +141,24 @@ def test_a_known_provider_needs_only_its_key_which_is_never_shown(tmp_path):
     assert parse_provider("mine", {"base_url": "http://x/v1/"}, {}).base_url == "http://x/v1"
 
 
+def test_google_speaks_its_own_dialect_but_at_its_openai_address():
+    own, compatible = "https://generativelanguage.googleapis.com/v1beta", "https://proxy.example/v1beta/openai"
+    for raw, kind, base_url in (
+        ({}, "gemini", own),
+        ({"base_url": "https://proxy.example/v1beta/"}, "gemini", "https://proxy.example/v1beta"),
+        ({"base_url": compatible}, "openai", compatible),
+        ({"base_url": compatible + "/"}, "openai", compatible),
+        ({"kind": "openai", "base_url": compatible}, "openai", compatible),
+        ({"kind": "openai"}, "openai", own + "/openai"),
+    ):
+        made = parse_provider("google", raw, {})
+        assert (made.kind, made.base_url) == (kind, base_url)
+    (found,) = [one for one in parse_catalog({}, {}, {"GOOGLE_API_KEY": "k"})[0] if one.provider == "google"]
+    assert (found.kind, found.base_url) == ("gemini", own)
+    with pytest.raises(ConfigError, match='"base_url" is missing'):
+        parse_provider("google", {"kind": "anthropic"}, {})
+
+
 def test_a_key_of_the_local_provider_is_not_shown_either():
     assert "sk-file" not in repr(parse_provider("local", {"api_key": "sk-file"}, {}))
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mesh.transport import LARGE_MESSAGE_BYTES
 from services.provider.adapters import Exchange
 from services.provider.adapters.anthropic import AnthropicExchange, AnthropicPassExchange
+from services.provider.adapters.gemini import GeminiExchange
 from services.provider.adapters.openai import OpenAIExchange, cap_fields, text_bytes_of, usage_of
 from services.provider.config import ProviderConfig
 from services.provider.errors import ProviderFault, reading
@@ -30,7 +31,9 @@ odd = st.recursive(leaves, lambda v: st.lists(v, max_size=3) | st.dictionaries(K
 def exchanges(stream: bool) -> list[Exchange]:
     ask = Ask(b'{"messages":[{"role":"user","content":"hi"}]}', [], stream=stream, include_usage=True)
     to = Candidate("m", "p", "u")
-    return [cls(ask, to, "p", "k") for cls in (OpenAIExchange, AnthropicExchange, AnthropicPassExchange)]
+    return [
+        cls(ask, to, "p", "k") for cls in (OpenAIExchange, AnthropicExchange, AnthropicPassExchange, GeminiExchange)
+    ]
 
 
 @given(st.lists(odd, max_size=6))

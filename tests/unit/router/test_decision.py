@@ -180,3 +180,48 @@ def test_chains_hold_their_rules(raw: list[tuple[str, int, float, float, bool]],
     assert not tools or all("tools" in model.entry.capabilities for model in chain)
     dropped = [model for model in chain if model.entry.quality < chain[0].entry.quality - 0.25]
     assert not dropped or "much lower quality" in decision.reason
+
+
+EMBED = {"capabilities": ("embeddings",)}
+
+
+def test_a_named_model_embeds_alone() -> None:
+    view = view_of(entry("a/embed", 0.5, **EMBED), entry("b/embed", 0.9, **EMBED), entry("a/one"))
+    decision = run(view, RouterConfig(named_fallbacks=True), model="a/embed", needs_embeddings=True)
+    assert ids(decision) == ["a/embed"] and "a/embed was named" in decision.reason
+    both = entry("a/both", capabilities=("embeddings", "json"))
+    assert ids(run(view_of(both), model="a/both", needs_embeddings=True)) == ids(run(view_of(both))) == ["a/both"]
+
+
+@pytest.mark.parametrize("model", ["", "auto", "auto:budget"])
+def test_no_model_is_chosen_for_embeddings(model: str) -> None:
+    view = view_of(entry("a/embed", **EMBED), entry("a/one"), entry("z/away", **EMBED))
+    refused = refusal(view, model=model, needs_embeddings=True)
+    assert refused.reason is Reason.INVALID_REQUEST and refused.metadata["field"] == "model"
+    assert refused.message.endswith("name the model. Available: a/embed.")
+
+
+def test_embeddings_are_refused_of_models_that_chat() -> None:
+    refused = refusal(view_of(entry("a/one"), entry("a/embed", **EMBED)), model="a/one", needs_embeddings=True)
+    assert refused.reason is Reason.INVALID_REQUEST and "Available: a/embed" in refused.message
+    refused = refusal(view_of(entry("a/one")), model="a/one", needs_embeddings=True)
+    assert "None is available" in refused.message
+    assert refusal(view_of(entry("a/one")), model="no", needs_embeddings=True).reason is Reason.MODEL_NOT_FOUND
+    away = refusal(view_of(entry("z/embed", **EMBED)), model="z/embed", needs_embeddings=True)
+    assert away.reason is Reason.NO_MODEL_AVAILABLE
+    fenced = refusal(
+        view_of(entry("a/embed", **EMBED)), model="a/embed", needs_embeddings=True, allowed_models=("b/*",)
+    )
+    assert fenced.reason is Reason.PERMISSION_DENIED
+
+
+def test_no_chat_is_routed_to_a_model_that_only_embeds() -> None:
+    view = view_of(entry("a/embed", 1.0, 0.0, **EMBED), entry("b/one", 0.1))
+    for profile in ("quality", "balanced", "speed", "budget", "long_context"):
+        assert ids(run(view, model=f"auto:{profile}")) == ["b/one"]
+    assert ids(run(view, RouterConfig(named_fallbacks=True), model="b/one")) == ["b/one"]
+    refused = refusal(view, model="a/embed")
+    assert refused.reason is Reason.INVALID_REQUEST and "POST /v1/embeddings" in refused.message
+    alone = view_of(entry("a/embed", **EMBED))
+    assert refusal(alone).reason is Reason.NO_MODEL_AVAILABLE and "only make embeddings" in refusal(alone).message
+    assert "no provider is configured" in refusal(view_of(entry("z/one"))).message

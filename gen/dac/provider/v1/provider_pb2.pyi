@@ -117,6 +117,42 @@ class GenerateFailure(_message.Message):
     provider_error_json: bytes
     def __init__(self, reason: _Optional[_Union[_error_pb2.ErrorReason, str]] = ..., message: _Optional[str] = ..., status_code: _Optional[int] = ..., retry_after_s: _Optional[float] = ..., after_first_token: _Optional[bool] = ..., attempts: _Optional[_Iterable[_Union[_record_pb2.AttemptRecord, _Mapping]]] = ..., provider_error_json: _Optional[bytes] = ...) -> None: ...
 
+class EmbedRequest(_message.Message):
+    __slots__ = ("request_id", "input", "candidates", "deadlines", "vectors", "input_tokens")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    INPUT_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    DEADLINES_FIELD_NUMBER: _ClassVar[int]
+    VECTORS_FIELD_NUMBER: _ClassVar[int]
+    INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    input: bytes
+    candidates: _containers.RepeatedCompositeFieldContainer[GenerateCandidate]
+    deadlines: Deadlines
+    vectors: int
+    input_tokens: int
+    def __init__(self, request_id: _Optional[str] = ..., input: _Optional[bytes] = ..., candidates: _Optional[_Iterable[_Union[GenerateCandidate, _Mapping]]] = ..., deadlines: _Optional[_Union[Deadlines, _Mapping]] = ..., vectors: _Optional[int] = ..., input_tokens: _Optional[int] = ...) -> None: ...
+
+class EmbedResponse(_message.Message):
+    __slots__ = ("answer", "failure")
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    answer: EmbedAnswer
+    failure: GenerateFailure
+    def __init__(self, answer: _Optional[_Union[EmbedAnswer, _Mapping]] = ..., failure: _Optional[_Union[GenerateFailure, _Mapping]] = ...) -> None: ...
+
+class EmbedAnswer(_message.Message):
+    __slots__ = ("body", "usage", "usage_source", "attempts")
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    USAGE_SOURCE_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    body: bytes
+    usage: _usage_pb2.Usage
+    usage_source: _usage_pb2.UsageSource
+    attempts: _containers.RepeatedCompositeFieldContainer[_record_pb2.AttemptRecord]
+    def __init__(self, body: _Optional[bytes] = ..., usage: _Optional[_Union[_usage_pb2.Usage, _Mapping]] = ..., usage_source: _Optional[_Union[_usage_pb2.UsageSource, str]] = ..., attempts: _Optional[_Iterable[_Union[_record_pb2.AttemptRecord, _Mapping]]] = ...) -> None: ...
+
 class ProviderStatus(_message.Message):
     __slots__ = ("provider", "kind", "enabled", "managed_by", "upstream_models", "model_class", "changed_at", "key_hint")
     PROVIDER_FIELD_NUMBER: _ClassVar[int]

@@ -40,6 +40,11 @@ class ProviderServiceStub:
                 request_serializer=dac_dot_provider_dot_v1_dot_provider__pb2.GenerateRequest.SerializeToString,
                 response_deserializer=dac_dot_provider_dot_v1_dot_provider__pb2.GenerateResponse.FromString,
                 _registered_method=True)
+        self.Embed = channel.unary_unary(
+                '/dac.provider.v1.ProviderService/Embed',
+                request_serializer=dac_dot_provider_dot_v1_dot_provider__pb2.EmbedRequest.SerializeToString,
+                response_deserializer=dac_dot_provider_dot_v1_dot_provider__pb2.EmbedResponse.FromString,
+                _registered_method=True)
         self.WatchProviders = channel.unary_stream(
                 '/dac.provider.v1.ProviderService/WatchProviders',
                 request_serializer=dac_dot_provider_dot_v1_dot_provider__pb2.WatchProvidersRequest.SerializeToString,
@@ -59,6 +64,14 @@ class ProviderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Embed(self, request, context):
+        """Tries the candidates in order until one has embedded the whole input; by the rules of Generate.
+        A failure of a provider is an answer, so that its attempts reach the record.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchProviders(self, request, context):
         """The configured providers, now and at every change.
         """
@@ -73,6 +86,11 @@ def add_ProviderServiceServicer_to_server(servicer, server):
                     servicer.Generate,
                     request_deserializer=dac_dot_provider_dot_v1_dot_provider__pb2.GenerateRequest.FromString,
                     response_serializer=dac_dot_provider_dot_v1_dot_provider__pb2.GenerateResponse.SerializeToString,
+            ),
+            'Embed': grpc.unary_unary_rpc_method_handler(
+                    servicer.Embed,
+                    request_deserializer=dac_dot_provider_dot_v1_dot_provider__pb2.EmbedRequest.FromString,
+                    response_serializer=dac_dot_provider_dot_v1_dot_provider__pb2.EmbedResponse.SerializeToString,
             ),
             'WatchProviders': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchProviders,
@@ -108,6 +126,33 @@ class ProviderService:
             '/dac.provider.v1.ProviderService/Generate',
             dac_dot_provider_dot_v1_dot_provider__pb2.GenerateRequest.SerializeToString,
             dac_dot_provider_dot_v1_dot_provider__pb2.GenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Embed(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.provider.v1.ProviderService/Embed',
+            dac_dot_provider_dot_v1_dot_provider__pb2.EmbedRequest.SerializeToString,
+            dac_dot_provider_dot_v1_dot_provider__pb2.EmbedResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,10 @@ class ProviderServiceStub:
     """Tries the candidates in order until one answers; falls back only before the first token.
     Exactly one Finish or Failure ends the stream. Leaving the stream stops the provider.
     """
+    Embed: _grpc.UnaryUnaryMultiCallable[_provider_pb2.EmbedRequest, _provider_pb2.EmbedResponse]
+    """Tries the candidates in order until one has embedded the whole input; by the rules of Generate.
+    A failure of a provider is an answer, so that its attempts reach the record.
+    """
     WatchProviders: _grpc.UnaryStreamMultiCallable[_provider_pb2.WatchProvidersRequest, _provider_pb2.WatchProvidersResponse]
     """The configured providers, now and at every change."""
 
@@ -48,6 +52,10 @@ class ProviderServiceAsyncStub(ProviderServiceStub):
     Generate: _aio.UnaryStreamMultiCallable[_provider_pb2.GenerateRequest, _provider_pb2.GenerateResponse]  # type: ignore[assignment]
     """Tries the candidates in order until one answers; falls back only before the first token.
     Exactly one Finish or Failure ends the stream. Leaving the stream stops the provider.
+    """
+    Embed: _aio.UnaryUnaryMultiCallable[_provider_pb2.EmbedRequest, _provider_pb2.EmbedResponse]  # type: ignore[assignment]
+    """Tries the candidates in order until one has embedded the whole input; by the rules of Generate.
+    A failure of a provider is an answer, so that its attempts reach the record.
     """
     WatchProviders: _aio.UnaryStreamMultiCallable[_provider_pb2.WatchProvidersRequest, _provider_pb2.WatchProvidersResponse]  # type: ignore[assignment]
     """The configured providers, now and at every change."""
@@ -63,6 +71,16 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_provider_pb2.GenerateResponse], _abc.AsyncIterator[_provider_pb2.GenerateResponse]]:
         """Tries the candidates in order until one answers; falls back only before the first token.
         Exactly one Finish or Failure ends the stream. Leaving the stream stops the provider.
+        """
+
+    @_abc_1.abstractmethod
+    def Embed(
+        self,
+        request: _provider_pb2.EmbedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_provider_pb2.EmbedResponse, _abc.Awaitable[_provider_pb2.EmbedResponse]]:
+        """Tries the candidates in order until one has embedded the whole input; by the rules of Generate.
+        A failure of a provider is an answer, so that its attempts reach the record.
         """
 
     @_abc_1.abstractmethod

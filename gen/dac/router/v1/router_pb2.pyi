@@ -10,7 +10,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class RouteRequest(_message.Message):
-    __slots__ = ("model", "profile", "input_tokens", "max_output_tokens", "needs_tools", "needs_images", "needs_json", "stream", "allowed_models")
+    __slots__ = ("model", "profile", "input_tokens", "max_output_tokens", "needs_tools", "needs_images", "needs_json", "stream", "allowed_models", "needs_embeddings")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -20,6 +20,7 @@ class RouteRequest(_message.Message):
     NEEDS_JSON_FIELD_NUMBER: _ClassVar[int]
     STREAM_FIELD_NUMBER: _ClassVar[int]
     ALLOWED_MODELS_FIELD_NUMBER: _ClassVar[int]
+    NEEDS_EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
     model: str
     profile: str
     input_tokens: int
@@ -29,7 +30,8 @@ class RouteRequest(_message.Message):
     needs_json: bool
     stream: bool
     allowed_models: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, model: _Optional[str] = ..., profile: _Optional[str] = ..., input_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., needs_tools: _Optional[bool] = ..., needs_images: _Optional[bool] = ..., needs_json: _Optional[bool] = ..., stream: _Optional[bool] = ..., allowed_models: _Optional[_Iterable[str]] = ...) -> None: ...
+    needs_embeddings: bool
+    def __init__(self, model: _Optional[str] = ..., profile: _Optional[str] = ..., input_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., needs_tools: _Optional[bool] = ..., needs_images: _Optional[bool] = ..., needs_json: _Optional[bool] = ..., stream: _Optional[bool] = ..., allowed_models: _Optional[_Iterable[str]] = ..., needs_embeddings: _Optional[bool] = ...) -> None: ...
 
 class Candidate(_message.Message):
     __slots__ = ("model", "provider", "upstream_name", "context_tokens", "max_output_tokens", "quality")

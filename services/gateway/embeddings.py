@@ -1,0 +1,285 @@
+"""One request for embeddings on its way: route → reserve → embed → settle, by the rules of a chat that is not streamed.
+
+The caller's bytes go to the provider and the provider's bytes come back; only what must be priced and checked is read.
+"""
+
+import asyncio
+import dataclasses
+import hashlib
+import time
+from typing import Annotated
+
+import msgspec
+
+from dac.budget.v1.budget_pb2 import CommitRequest, PricedCandidate, ReserveRequest, ReserveResponse
+from dac.provider.v1.provider_pb2 import EmbedAnswer, EmbedRequest, GenerateCandidate, GenerateFailure
+from dac.router.v1.router_pb2 import Candidate, RouteRequest
+from dac.type.v1 import record_pb2, usage_pb2
+from mesh import telemetry
+from mesh.call import Call
+from mesh.errors import MeshError, Reason, invalid
+from mesh.ids import uuid7
+from mesh.status import from_exception
+from mesh.tokens import estimate_tokens, upper_bound_tokens
+from services.gateway import openai_wire
+from services.gateway.callers import Caller
+from services.gateway.chat_run import SETTLING_S, cost_nano_usd, error_reason
+from services.gateway.failures import http_status
+from services.gateway.pipeline import Head, Pipeline, ProviderRefusal, persistently
+
+OPERATION = "embeddings"
+"""What the record says was asked for."""
+ADDED_TOKENS = 2
+"""What some models put around every input (a begin and an end mark) beside its own tokens."""
+EXAMPLE = '{"model": "openai/text-embedding-3-small", "input": "Hello"}'
+"""A right body, for those who sent another."""
+_NOT_SENT = frozenset({Reason.UNAVAILABLE, Reason.UNIMPLEMENTED, Reason.PERMISSION_DENIED, Reason.PRINCIPAL_REQUIRED})
+"""Failures of the call to provider that it makes before it asks anybody."""
+Token = Annotated[int, msgspec.Meta(ge=0, le=10_000_000)]
+"""A number of a vocabulary's; none has as many as these."""
+Input = str | list[str | Token | list[Token]]
+"""A text, texts, a text as tokens, or texts as tokens."""
+_inputs: "msgspec.json.Decoder[Input]" = msgspec.json.Decoder(Input)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EmbedAsk:
+    """A body for embeddings, as far as DAC reads it."""
+
+    model: str
+    body: bytes
+    vectors: int
+    """How many inputs there are, each answered by one vector."""
+    input_tokens: int
+    input_tokens_max: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Embedded:
+    """A good answer."""
+
+    body: bytes
+    head: Head
+    cost_nano_usd: int | None
+    """None when no price is known."""
+
+
+def parse_embeddings(body: bytes, *, max_depth: int = 64) -> EmbedAsk:
+    """Reads and checks a body. Raises INVALID_REQUEST naming the field and the mend."""
+    fields = openai_wire.top_level(body, max_depth, EXAMPLE)
+    model = openai_wire.model_of(fields, f"Say which model makes the embeddings, e.g. {EXAMPLE}.")
+    raw = fields.get("input")
+    if raw is None or bytes(raw) == b"null":
+        raise invalid("input", f'"input" is missing: send a text, a list of texts, or tokens, e.g. {EXAMPLE}.')
+    given = _input_of(raw)
+    if not given:
+        raise invalid("input", '"input" is empty: send at least one text.')
+    if isinstance(given, str):
+        given = [given]
+    if len(set(map(type, given))) > 1:
+        raise invalid("input", '"input" mixes texts and tokens: send texts only, or tokens only.')
+    if isinstance(given[0], int):
+        return EmbedAsk(model, body, 1, len(given), len(given) + ADDED_TOKENS)
+    likely = most = 0
+    for index, one in enumerate(given):
+        if not one:
+            raise invalid(f"input[{index}]", f'"input[{index}]" is empty: leave it out, or send a text.')
+        if isinstance(one, str):
+            size = len(one) if one.isascii() else len(one.encode())
+            likely, most = likely + estimate_tokens(size), most + upper_bound_tokens(size)
+        elif isinstance(one, list):
+            likely, most = likely + len(one), most + len(one)
+    return EmbedAsk(model, body, len(given), likely, most + ADDED_TOKENS * len(given))
+
+
+def _input_of(raw: msgspec.Raw) -> Input:
+    try:
+        return _inputs.decode(raw)
+    except msgspec.ValidationError as error:
+        raise invalid(
+            "input", f'"input" is a text, a list of texts, or lists of tokens: {str(error).lower()}.'
+        ) from None
+    except UnicodeDecodeError:
+        raise invalid("body", '"input" is not UTF-8. Send JSON encoded as UTF-8.') from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise invalid("input", f'"input" is not valid JSON: {error}.') from None
+
+
+class EmbedRun:
+    """One request. `answer` gives the vectors or raises MeshError; either way one record is handed over."""
+
+    def __init__(
+        self, pipeline: Pipeline, ask: EmbedAsk, caller: Caller, call: Call, *, client_request_id: str
+    ) -> None:
+        self._pipeline, self._stubs = pipeline, pipeline.stubs
+        self.ask, self.caller, self.call = ask, caller, call
+        self._started = self._mark = time.perf_counter()
+        self._candidates: list[Candidate] = []
+        self._reservation: ReserveResponse | None = None
+        self._reserving: asyncio.Future[ReserveResponse] | None = None
+        self._dispatched_ns = 0
+        self.record = record_pb2.RequestRecord(
+            request_id=call.request_id,
+            org_id=caller.principal.org_id,
+            path=caller.principal.path,
+            asked_model=ask.model[:200],
+            operation=OPERATION,
+            client_request_id=client_request_id,
+            trace_id=call.trace_id,
+            features=record_pb2.Features(input_tokens_estimated=ask.input_tokens),
+            cache=record_pb2.CacheRecord(status=record_pb2.CacheRecord.STATUS_OFF),
+        )
+        self.record.started_at.FromNanoseconds(time.time_ns())
+
+    def _stage(self, name: str) -> None:
+        now = time.perf_counter()
+        self.record.stage_ms[name] = round((now - self._mark) * 1e3, 3)
+        self._mark = now
+
+    async def answer(self) -> Embedded:
+        """The vectors. Raises MeshError."""
+        try:
+            await self._route()
+            held = await self._reserve()
+            return await self._embed(held)
+        except MeshError as error:
+            self._fail(error)
+            raise
+        except Exception as error:
+            named = from_exception(error, "the embeddings pipeline")
+            self._fail(named)
+            raise named from None
+        except asyncio.CancelledError:
+            self._leave()
+            raise
+        finally:
+            self._settle()
+
+    async def _route(self) -> None:
+        request = RouteRequest(
+            model=self.ask.model,
+            input_tokens=self.ask.input_tokens,
+            needs_embeddings=True,
+            allowed_models=self.caller.models,
+        )
+        answer = await persistently(lambda: self._stubs.router.Route(request))
+        self._candidates = list(answer.candidates)
+        self.record.route.CopyFrom(answer.route)
+        self._stage("route")
+
+    async def _reserve(self) -> ReserveResponse:
+        request = ReserveRequest(
+            request_id=self.call.request_id,
+            candidates=[PricedCandidate(provider=one.provider, model=one.model) for one in self._candidates],
+            input_tokens=self.ask.input_tokens,
+            input_tokens_max=self.ask.input_tokens_max,
+            # Nothing is written; 0 would mean the answer length that is usual for chats.
+            max_output_tokens=1,
+            ttl_s=max(0.0, (self.call.deadline or 0.0) - time.monotonic()) + SETTLING_S,
+            body_hash=hashlib.sha256(self.ask.body).digest(),
+            draft=self.record,
+        )
+        # Shielded: a caller that leaves now must not leave a reservation behind that nobody knows of.
+        self._reserving = asyncio.ensure_future(persistently(lambda: self._stubs.budget.Reserve(request)))
+        self._reservation = held = await asyncio.shield(self._reserving)
+        barred = {one.model for one in held.uncovered}
+        self._candidates = [candidate for candidate in self._candidates if candidate.model not in barred]
+        self._stage("reserve")
+        return held
+
+    async def _embed(self, held: ReserveResponse) -> Embedded:
+        request = EmbedRequest(
+            request_id=self.call.request_id,
+            input=self.ask.body,
+            candidates=[
+                GenerateCandidate(model=one.model, provider=one.provider, upstream_name=one.upstream_name)
+                for one in self._candidates
+            ],
+            vectors=self.ask.vectors,
+            input_tokens=self.ask.input_tokens,
+        )
+        self._dispatched_ns = time.time_ns()
+        # Never sent again from here: the provider may have been asked already.
+        response = await self._stubs.provider.Embed(request)
+        self._stage("embed")
+        kind = response.WhichOneof("result")
+        if kind == "failure":
+            raise self._refused(response.failure)
+        if kind != "answer":
+            raise MeshError(Reason.INTERNAL, "The provider service ended without a result. Try again.")
+        return self._answered(response.answer, held)
+
+    def _answered(self, answer: EmbedAnswer, held: ReserveResponse) -> Embedded:
+        record = self.record
+        record.attempts.extend(answer.attempts)
+        record.outcome, record.http_status = record_pb2.OUTCOME_OK, 200
+        by = answer.attempts[-1] if answer.attempts else self._candidates[0]
+        return Embedded(answer.body, Head(by.model, by.provider, record.route.reason), self._cost(held))
+
+    def _refused(self, failure: GenerateFailure) -> MeshError:
+        self.record.attempts.extend(failure.attempts)
+        if failure.provider_error_json:
+            return ProviderRefusal(failure.message, failure.status_code, failure.provider_error_json)
+        error = MeshError(Reason(failure.reason), failure.message)
+        error.retry_after_s = failure.retry_after_s or None
+        return error
+
+    def _cost(self, held: ReserveResponse) -> int | None:
+        """What the charge will be: budget's rates, its formula, one rounding per attempt."""
+        rates = {(one.provider, one.model): one for one in held.rates}
+        total = 0
+        for attempt in self.record.attempts:
+            rate = rates.get((attempt.provider, attempt.model))
+            if rate is None:
+                return None
+            total += cost_nano_usd(rate, attempt.usage, answered=not attempt.reason)
+        return total
+
+    def _fail(self, error: MeshError) -> None:
+        record, sent = self.record, self._dispatched_ns > 0
+        record.outcome = record_pb2.OUTCOME_FAILED if sent else record_pb2.OUTCOME_REFUSED
+        record.reason, record.message = error_reason(error), error.message[:500]
+        record.http_status = http_status(error)
+        if sent and not record.attempts and error.reason not in _NOT_SENT:
+            self._count_input(error)
+
+    def _leave(self) -> None:
+        """The client went away; its provider was stopped."""
+        self.record.outcome = record_pb2.OUTCOME_CLIENT_GONE
+        if self._dispatched_ns:
+            self._count_input(MeshError(Reason.CANCELLED, "The client went away."))
+
+    def _count_input(self, why: MeshError) -> None:
+        """Nobody told what was used: the provider has read the input, as far as anybody knows, so that is counted."""
+        attempt = self.record.attempts.add(
+            attempt_id=uuid7(),
+            provider=self._candidates[0].provider,
+            model=self._candidates[0].model,
+            reason=error_reason(why),
+            message=why.message[:500],
+            usage=usage_pb2.Usage(input_tokens=self.ask.input_tokens),
+            usage_source=usage_pb2.USAGE_SOURCE_COUNTED,
+        )
+        attempt.started_at.FromNanoseconds(self._dispatched_ns)
+        attempt.ended_at.FromNanoseconds(time.time_ns())
+
+    def _settle(self) -> None:
+        record, held = self.record, self._reservation
+        record.ended_at.FromNanoseconds(time.time_ns())
+        charge = self._cost(held) if held is not None else None
+        outcome = record_pb2.Outcome.Name(record.outcome)
+        label = record.attempts[-1].model if record.attempts else "none"
+        telemetry.observe_embeddings(
+            label, outcome, record.attempts, charge, seconds=time.perf_counter() - self._started
+        )
+        telemetry.observe_org(record.org_id, outcome, record.attempts, charge)
+        if record.reason:
+            telemetry.observe_failure("failed" if self._dispatched_ns else "refused", record.reason)
+        self._pipeline.report(list(record.attempts))
+        if self._reserving is not None and not self._dispatched_ns:
+            self._pipeline.settlements.release(self._reserving, record, self.caller)
+            return
+        commit = CommitRequest(record=record)
+        if held is not None:
+            commit.reservation_id, commit.reservation_secret = held.reservation_id, held.reservation_secret
+        self._pipeline.settlements.submit(commit, self.caller)

@@ -1,0 +1,125 @@
+"""Embeddings: the caller's bytes to an OpenAI-compatible provider and its bytes back, by the retry loop of chats."""
+
+import dataclasses
+from collections.abc import Sequence
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+
+from services.provider.adapters import Outgoing, Result
+from services.provider.adapters.openai import usage_of
+from services.provider.errors import ProviderFault, garbage, not_translatable, stream_error
+from services.provider.events import Ask, Attempt, Candidate, Failure, Finish, Frames, Usage, UsageSource
+from services.provider.generation import Generator
+from services.provider.splice import fields_of, splice
+
+
+class _Vector(msgspec.Struct):
+    """One element of the answer; its numbers are never built."""
+
+    embedding: msgspec.Raw
+
+
+class _Answer(msgspec.Struct):
+    """An answer as far as DAC looks into it."""
+
+    data: list[_Vector]
+    usage: Any = None
+
+
+_answers = msgspec.json.Decoder(_Answer)
+_encode, _decode = msgspec.json.encode, msgspec.json.decode
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Vectors:
+    """A good answer."""
+
+    body: bytes
+    """The provider's own bytes."""
+    usage: Usage
+    usage_source: UsageSource
+    attempts: Sequence[Attempt]
+
+
+class EmbeddingExchange:
+    """Pass-through of `POST /embeddings`: only the model's name differs from what the caller sent."""
+
+    def __init__(self, ask: Ask, candidate: Candidate, provider: str, key: str) -> None:
+        self._ask, self._candidate, self._provider, self._key = ask, candidate, provider, key
+        self._usage: Usage | None = None
+        self.first = self.finished = self.done = False
+
+    def outgoing(self) -> Outgoing:
+        """The caller's bytes with the provider's own name for the model."""
+        try:
+            body = splice(self._ask.input, {"model": _encode(self._candidate.upstream_name)})
+        except (ValueError, RecursionError):
+            raise not_translatable("The request body is not a JSON object of embeddings.") from None
+        headers = {"Content-Type": "application/json"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        return Outgoing("/embeddings", headers, body)
+
+    def plain(self, raw: bytes) -> bytes:
+        """The answer's own bytes, once it is known to hold a vector for every input."""
+        try:
+            answer = _answers.decode(raw)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            raise self._unreadable(raw) from None
+        wanted, came = self._ask.vectors, len(answer.data)
+        if came == 0 or (wanted and came != wanted):
+            raise garbage(self._provider, f"{came} vectors came for {wanted or 'some'} inputs")
+        if not all(_is_vector(bytes(one.embedding)) for one in answer.data):
+            raise garbage(self._provider, "a vector is empty, or neither a list nor base64")
+        self._usage = usage_of(answer.usage)
+        self.first = self.finished = self.done = True
+        return raw
+
+    def _unreadable(self, raw: bytes) -> ProviderFault:
+        """Some compatible servers report failures with status 200."""
+        try:
+            error = _decode(bytes(fields_of(raw)["error"]))
+        except (ValueError, KeyError, RecursionError):
+            return garbage(self._provider, "the body is no list of embeddings")
+        kind = str(error.get("code") or error.get("type") or "") if isinstance(error, dict) else ""
+        return stream_error(self._provider, kind)
+
+    def event(self, event: bytes) -> bytes:
+        """Embeddings are never streamed."""
+        raise garbage(self._provider, "it streamed embeddings")
+
+    def end(self) -> bytes:
+        """Nothing is owed."""
+        return b""
+
+    def error_body(self, body: bytes) -> bytes:
+        """Already the caller's form."""
+        return body
+
+    def result(self, *, need_text: bool) -> Result:
+        """What the provider said it read; else what the gateway counted."""
+        if self._usage is not None:
+            return Result(self._usage, UsageSource.PROVIDER, "")
+        return Result(Usage(input_tokens=self._ask.input_tokens), UsageSource.COUNTED, "")
+
+
+def _is_vector(raw: bytes) -> bool:
+    return raw[:1] in (b"[", b'"') and raw not in (b"[]", b'""')
+
+
+async def embed(generator: Generator, ask: Ask) -> Vectors | Failure:
+    """Embeds by the rules of a generation that is not streamed."""
+    body = b""
+    end: Finish | Failure | None = None
+    async with aclosing(generator.run(ask)) as events:
+        async for event in events:
+            if isinstance(event, Frames):
+                body = event.data
+            elif isinstance(event, Finish | Failure):
+                end = event
+    assert end is not None
+    if isinstance(end, Failure):
+        return end
+    return Vectors(body, end.usage, end.usage_source, end.attempts)
