@@ -169,6 +169,8 @@ def scraped(dac, upstream_process):
     assert dac.chat(enable_cache=True, thread_id="boards-2").status_code == 200
     assert dac.chat(stream=True, model="auto:quality").status_code == 200
     assert dac.chat(model="made/up").status_code == 404
+    embeddings = {"model": "mock/embed", "input": "hello"}
+    assert httpx.post(dac.url + "/v1/embeddings", json=embeddings, headers=dac.headers, timeout=20).status_code == 200
     upstream_process.script("cut", times=1)
     dac.chat(stream=True)
     asyncio.run(_chat_by_grpc(dac))

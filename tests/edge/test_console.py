@@ -524,7 +524,7 @@ def test_a_keyboard_is_enough(inside: Tab) -> None:
     expect(inside.page.get_by_role("link", name="Skip to the content")).to_be_focused()
     inside.page.keyboard.press("Enter")
     expect(inside.page.locator("#main")).to_be_focused()
-    inside.page.get_by_role("searchbox").fill("claude")
+    inside.page.get_by_role("searchbox").fill("sonnet")
     shown = inside.page.locator("#models tbody tr:visible")
     expect(shown).to_have_count(1)
     expect(shown).to_contain_text("claude/sonnet")
