@@ -16,9 +16,10 @@ import msgspec
 from services.provider.errors import not_translatable
 
 NO_SIGNATURE = "skip_thought_signature_validator"
-"""What Google's documentation tells to send in place of a thought signature that is not at hand."""
+"""What other clients send in place of a thought signature that is not at hand. Not tried against Google."""
 BUDGETS = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 24576}
-"""reasoning_effort → thinkingBudget, for the 2.5 models; low, medium and high as Google's own OpenAI endpoint has them, the rest is our choice."""
+"""reasoning_effort → thinkingBudget, for the 2.5 models: low, medium and high as Google's own OpenAI endpoint has them,
+the rest is our choice."""
 LEVELS = {"low": "LOW", "medium": "MEDIUM", "high": "HIGH", "xhigh": "HIGH"}
 """reasoning_effort → thinkingLevel, for later models."""
 AUDIO = {"wav": "audio/wav", "mp3": "audio/mp3"}
