@@ -9,7 +9,7 @@ import yaml
 
 from mesh.app import ROOT
 from mesh.boards.alerts import ALLOWED, OBJECTIVE, RUNBOOK, alerts, rules
-from mesh.boards.files import stale
+from mesh.boards.files import files
 from tests.deploy.expressions import parse, yields
 from tests.deploy.promtool_binary import NoPromtool, find_promtool
 
@@ -252,5 +252,6 @@ def test_the_objective_is_the_one_promised():
 
 
 def test_the_file_is_fresh():
-    assert "prometheus/rules.yaml" not in stale(ROOT / "deploy"), "run `python -m mesh.boards deploy`"
+    made, path = files()["prometheus/rules.yaml"], ROOT / "deploy" / "prometheus" / "rules.yaml"
+    assert path.read_text() == made, "run `python -m mesh.boards deploy`"
     assert yaml.safe_load(RULES.read_text()) == rules()

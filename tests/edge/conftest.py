@@ -54,10 +54,13 @@ def new_key() -> str:
 
 
 def free_port() -> int:
-    """A port nobody has right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port nobody has right now, below those that the system gives to outgoing connections of other tests."""
+    for _ in range(1000):
+        port = 10_000 + secrets.randbelow(20_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 @dataclasses.dataclass

@@ -122,7 +122,7 @@ def test_a_replica_that_does_not_take_connections_costs_no_request(in_front_of):
 
 def test_a_sick_replica_is_left_out_and_comes_back(in_front_of):
     with StandIn() as healthy, StandIn(reply(500)) as sick:
-        envoy, client = in_front_of(healthy, sick, ejection_s=2.0)
+        envoy, client = in_front_of(healthy, sick, ejection_s=4.0)
 
         def left_out():
             return [one for one in envoy.members("gateway_http") if one["health_status"].get("failed_outlier_check")]
@@ -131,6 +131,7 @@ def test_a_sick_replica_is_left_out_and_comes_back(in_front_of):
         while statuses.count(500) < 5:
             statuses.append(client.get("/v1/models").status_code)
             assert len(statuses) < 100
+        until(left_out, "left out")
         (member,) = left_out()
         assert member["address"]["socket_address"]["port_value"] == sick.port
         assert [client.get("/v1/models").status_code for _ in range(10)] == [200] * 10
