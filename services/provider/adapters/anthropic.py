@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from mesh import sse
-from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, counted
+from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, counted, openai_form
 from services.provider.adapters.anthropic_request import to_messages
 from services.provider.adapters.openai import MAX_TOKENS, text_bytes_of
 from services.provider.errors import ProviderFault, cut, garbage, not_translatable, stream_error
@@ -245,33 +245,11 @@ class AnthropicExchange(_Anthropic):
         return FINISH.get(self._stop_reason, "stop")
 
     def _chunk(self, delta: dict[str, Any] | None, finish: str | None = None, *, usage: Any = None) -> bytes:
-        choices = [] if delta is None else [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]
-        made: dict[str, Any] = {
-            "id": self._id,
-            "object": "chat.completion.chunk",
-            "created": self._now_s,
-            "model": self._model,
-            "choices": choices,
-        }
-        if self._ask.include_usage:
-            made["usage"] = usage
-        return b"data: " + _encode(made) + b"\n\n"
+        more = {"usage": usage} if self._ask.include_usage else {}
+        return openai_form.chunk(self._id, self._now_s, self._model, delta, finish, **more)
 
     def _openai_usage(self) -> dict[str, Any]:
-        usage = self.result(need_text=False).usage
-        prompt = usage.input_tokens + usage.input_cached_tokens + usage.cache_write_tokens
-        return {
-            "prompt_tokens": prompt,
-            "completion_tokens": usage.output_tokens,
-            "total_tokens": prompt + usage.output_tokens,
-            "prompt_tokens_details": {"cached_tokens": usage.input_cached_tokens, "audio_tokens": 0},
-            "completion_tokens_details": {
-                "reasoning_tokens": 0,
-                "audio_tokens": 0,
-                "accepted_prediction_tokens": 0,
-                "rejected_prediction_tokens": 0,
-            },
-        }
+        return openai_form.usage_object(self.result(need_text=False).usage)
 
 
 class AnthropicPassExchange(_Anthropic):

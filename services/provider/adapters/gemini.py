@@ -13,7 +13,7 @@ from urllib.parse import quote
 import msgspec
 
 from mesh import sse
-from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, counted
+from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, counted, openai_form
 from services.provider.adapters.gemini_request import to_contents
 from services.provider.adapters.openai import MAX_TOKENS, text_bytes_of
 from services.provider.errors import ProviderFault, cut, garbage, google_error, not_translatable, stream_error
@@ -286,34 +286,11 @@ class GeminiExchange:
         if delta is not None and not self._role_sent:
             self._role_sent = True
             delta = {"role": "assistant", "content": "", "refusal": None, **delta}
-        choices = [] if delta is None else [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]
-        made: dict[str, Any] = {
-            "id": self._id,
-            "object": "chat.completion.chunk",
-            "created": self._now_s,
-            "model": self._model,
-            "choices": choices,
-        }
-        if self._ask.include_usage:
-            made["usage"] = usage
-        return b"data: " + _encode(made) + b"\n\n"
+        more = {"usage": usage} if self._ask.include_usage else {}
+        return openai_form.chunk(self._id, self._now_s, self._model, delta, finish, **more)
 
     def _openai_usage(self) -> dict[str, Any]:
-        usage = self.result(need_text=False).usage
-        prompt = usage.input_tokens + usage.input_cached_tokens
-        completion = usage.output_tokens + usage.reasoning_tokens
-        return {
-            "prompt_tokens": prompt,
-            "completion_tokens": completion,
-            "total_tokens": prompt + completion,
-            "prompt_tokens_details": {"cached_tokens": usage.input_cached_tokens, "audio_tokens": 0},
-            "completion_tokens_details": {
-                "reasoning_tokens": usage.reasoning_tokens,
-                "audio_tokens": 0,
-                "accepted_prediction_tokens": 0,
-                "rejected_prediction_tokens": 0,
-            },
-        }
+        return openai_form.usage_object(self.result(need_text=False).usage)
 
 
 def _larger(told: Usage, guess: Usage) -> Usage:
