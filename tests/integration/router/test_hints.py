@@ -1,11 +1,12 @@
 """Two router replicas and a real Valkey: one's open breaker reaches the other, and nobody needs Valkey to decide."""
 
 import asyncio
+import contextlib
 import pathlib
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
@@ -24,6 +25,7 @@ from services.router.hints import CHANNEL, Hint
 from services.router.server import RouterService, build
 
 BEST, SECOND, THIRD = "a/best", "b/second", "b/third"
+T = TypeVar("T")
 OPEN = router_pb2.Breaker.STATE_OPEN
 
 
@@ -88,17 +90,37 @@ async def open_breaker(service: RouterService, model: str) -> None:
     await service.router.ReportOutcomes(router_pb2.ReportOutcomesRequest(outcomes=[fault] * 3), None)
 
 
-async def left_out(service: RouterService, model: str, within_s: float) -> None:
-    async with asyncio.timeout(within_s):
+async def open_breaker_anew(service: RouterService, model: str) -> None:
+    success = router_pb2.AttemptOutcome(model=model, provider=model[0], ok=True)
+    await service.router.ReportOutcomes(router_pb2.ReportOutcomesRequest(outcomes=[success]), None)
+    await open_breaker(service, model)
+
+
+async def left_out(service: RouterService, model: str, tell: Callable[[], Awaitable[None]]) -> None:
+    """Tell until it is heard: one hint may be lost, as any call to Valkey that takes over 40 ms is given up."""
+    async with asyncio.timeout(20):
         while model in await chain(service):
-            await asyncio.sleep(0.005)
+            await tell()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    while model in await chain(service):
+                        await asyncio.sleep(0.005)
+
+
+def at_once(answer: Coroutine[Any, Any, T]) -> T:
+    """The answer of a call that never waits for anything: it is over after its first step."""
+    try:
+        answer.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    raise AssertionError("the call waited")
 
 
 async def test_a_breaker_that_opens_is_left_out_by_the_other_replica(pair: tuple[RouterService, RouterService]) -> None:
     one, two = pair
     assert (await chain(two))[0] == BEST
-    await open_breaker(one, BEST)
-    await left_out(two, BEST, within_s=1)
+    await left_out(two, BEST, lambda: open_breaker_anew(one, BEST))
     status = await two.router.GetStatus(router_pb2.GetStatusRequest(), None)
     assert [(breaker.model, breaker.state) for breaker in status.breakers] == [(BEST, OPEN)]
     assert 58 < status.breakers[0].retry_in_s <= 60
@@ -110,11 +132,14 @@ async def test_hints_of_oneself_and_of_unknown_models_are_ignored(
 ) -> None:
     _, two = pair
     store = RedisStore(valkey.url, MemoryStore())
-    for hint in (Hint(SECOND, "b", "two"), Hint("a/nope", "a", "x"), Hint(BEST, "b", "x"), Hint(THIRD, "b", "x")):
-        await store.publish(CHANNEL, msgspec.json.encode(hint))
-    await store.close()
+
+    async def tell() -> None:
+        for hint in (Hint(SECOND, "b", "two"), Hint("a/nope", "a", "x"), Hint(BEST, "b", "x"), Hint(THIRD, "b", "x")):
+            await store.publish(CHANNEL, msgspec.json.encode(hint))
+
     # The last one is good and shows that those before it were heard.
-    await left_out(two, THIRD, within_s=1)
+    await left_out(two, THIRD, tell)
+    await store.close()
     status = await two.router.GetStatus(router_pb2.GetStatusRequest(), None)
     assert [breaker.model for breaker in status.breakers] == [THIRD]
 
@@ -128,29 +153,18 @@ async def test_without_valkey_everything_is_as_before(
     valkey.process.send_signal(signal.SIGKILL if how == "killed" else signal.SIGSTOP)
     if how == "killed":
         valkey.process.wait()
-    slowest_s = 0.0
     for model in (BEST, SECOND):
-        began = time.perf_counter()
-        await open_breaker(one, model)
-        slowest_s = max(slowest_s, time.perf_counter() - began)
+        at_once(open_breaker(one, model))
         for _ in range(20):
-            began = time.perf_counter()
-            assert model not in await chain(one)
-            slowest_s = max(slowest_s, time.perf_counter() - began)
+            assert model not in at_once(chain(one))
             # The background task gets its turns, so that its waits would show.
             await asyncio.sleep(0.005)
-    assert slowest_s < 0.05
     assert await chain(one) == [THIRD]
     assert (await chain(two))[0] == BEST
     if how == "killed":
         valkey.start()
         # The subscription comes back by itself, and with it the hints.
-        async with asyncio.timeout(5):
-            while THIRD in await chain(two):
-                success = router_pb2.AttemptOutcome(model=THIRD, provider="b", ok=True)
-                await one.router.ReportOutcomes(router_pb2.ReportOutcomesRequest(outcomes=[success]), None)
-                await open_breaker(one, THIRD)
-                await asyncio.sleep(0.05)
+        await left_out(two, THIRD, lambda: open_breaker_anew(one, THIRD))
     else:
         valkey.process.send_signal(signal.SIGCONT)
 
@@ -176,7 +190,7 @@ async def test_a_replica_starts_while_valkey_is_down(tmp_path: pathlib.Path) -> 
     began = time.perf_counter()
     alone = replica("alone", f"unix://{tmp_path / 'nobody.sock'}", tmp_path)
     await alone.start()
-    assert time.perf_counter() - began < 1 and (await chain(alone))[0] == BEST
+    assert time.perf_counter() - began < 5 and (await chain(alone))[0] == BEST
     await open_breaker(alone, BEST)
     assert (await chain(alone))[0] == SECOND
     await alone.close()
