@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 import datetime
 import logging
-import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from urllib.parse import urlsplit
 
@@ -15,18 +14,14 @@ from mesh.catalog import ProviderEntry
 from mesh.config import Secret
 from mesh.errors import MeshError
 from services.provider.adapters import Exchange
-from services.provider.adapters.anthropic import AnthropicExchange, AnthropicPassExchange
-from services.provider.adapters.gemini import GeminiExchange
-from services.provider.adapters.messages_from_openai import MessagesExchange
-from services.provider.adapters.openai import OFFICIAL_HOST, OpenAIExchange
 from services.provider.addresses import PublicResolver
 from services.provider.bulkhead import Bulkhead
 from services.provider.calls import Endpoint, Limits
 from services.provider.config import ProviderConfig
-from services.provider.embedding import EmbeddingExchange
-from services.provider.errors import cannot_embed, not_configured, not_translatable
-from services.provider.events import Ask, Candidate, Dialect, Operation
-from services.provider.local import BASE_URL, LocalExchange, LocalModel
+from services.provider.errors import not_configured
+from services.provider.events import Ask, Candidate
+from services.provider.kinds import Account, exchange_of
+from services.provider.local import BASE_URL, LocalModel
 from services.provider.local_model import ALIAS
 from services.provider.store import ProviderStore, Row
 from services.provider.vault import Vault
@@ -58,9 +53,14 @@ class _Line:
         self, provider: Provider, endpoint: Endpoint, config: ProviderConfig, local: LocalModel | None
     ) -> None:
         self.provider, self.endpoint = provider, endpoint
-        self._config, self._local = config, local
-        self._key = provider.entry.api_key.reveal() if provider.entry.api_key is not None else ""
-        self._host = urlsplit(provider.entry.base_url).hostname or ""
+        self._local, entry = local, provider.entry
+        self._account = Account(
+            entry.provider,
+            entry.kind,
+            entry.api_key.reveal() if entry.api_key is not None else "",
+            urlsplit(entry.base_url).hostname or "",
+            config.local_max_tokens,
+        )
 
     async def ready(self, wait_s: float) -> None:
         """See generation.Line."""
@@ -69,32 +69,7 @@ class _Line:
 
     def exchange(self, ask: Ask, candidate: Candidate) -> Exchange:
         """See generation.Line."""
-        name, kind = self.provider.entry.provider, self.provider.entry.kind
-        if ask.operation is Operation.EMBEDDINGS:
-            if kind != "openai":
-                raise cannot_embed(candidate.model, name, kind)
-            return EmbeddingExchange(ask, candidate, name, self._key)
-        ways = (ask.dialect_in, ask.dialect_out)
-        if ways == (Dialect.OPENAI_CHAT, Dialect.OPENAI_CHAT):
-            if kind == "anthropic":
-                return AnthropicExchange(ask, candidate, name, self._key, now_s=int(time.time()))
-            if kind == "gemini":
-                return GeminiExchange(ask, candidate, name, self._key, now_s=int(time.time()))
-            return self._chat(ask, candidate)
-        if ways == (Dialect.ANTHROPIC_MESSAGES, Dialect.ANTHROPIC_MESSAGES) and kind != "gemini":
-            if kind == "anthropic":
-                return AnthropicPassExchange(ask, candidate, name, self._key)
-            official = self._host == OFFICIAL_HOST
-            return MessagesExchange(ask, name, lambda said: self._chat(said, candidate), official=official)
-        raise not_translatable(
-            f"{candidate.model} cannot be asked in this wire format: use /v1/chat/completions for models of {name}."
-        )
-
-    def _chat(self, ask: Ask, candidate: Candidate) -> OpenAIExchange:
-        """For what speaks OpenAI's chat completions."""
-        if self.provider.entry.kind == "local":
-            return LocalExchange(ask, candidate, max_tokens=self._config.local_max_tokens)
-        return OpenAIExchange(ask, candidate, self.provider.entry.provider, self._key, host=self._host)
+        return exchange_of(ask, candidate, self._account)
 
 
 class Registry:
