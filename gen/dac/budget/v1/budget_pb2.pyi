@@ -33,7 +33,7 @@ class PricedCandidate(_message.Message):
     def __init__(self, provider: _Optional[str] = ..., model: _Optional[str] = ...) -> None: ...
 
 class ReserveRequest(_message.Message):
-    __slots__ = ("request_id", "candidates", "input_tokens", "input_tokens_max", "max_output_tokens", "body_hash", "ttl_s", "draft")
+    __slots__ = ("request_id", "candidates", "input_tokens", "input_tokens_max", "max_output_tokens", "body_hash", "ttl_s", "draft", "rescues")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -42,6 +42,7 @@ class ReserveRequest(_message.Message):
     BODY_HASH_FIELD_NUMBER: _ClassVar[int]
     TTL_S_FIELD_NUMBER: _ClassVar[int]
     DRAFT_FIELD_NUMBER: _ClassVar[int]
+    RESCUES_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     candidates: _containers.RepeatedCompositeFieldContainer[PricedCandidate]
     input_tokens: int
@@ -50,10 +51,11 @@ class ReserveRequest(_message.Message):
     body_hash: bytes
     ttl_s: float
     draft: _record_pb2.RequestRecord
-    def __init__(self, request_id: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[PricedCandidate, _Mapping]]] = ..., input_tokens: _Optional[int] = ..., input_tokens_max: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., body_hash: _Optional[bytes] = ..., ttl_s: _Optional[float] = ..., draft: _Optional[_Union[_record_pb2.RequestRecord, _Mapping]] = ...) -> None: ...
+    rescues: int
+    def __init__(self, request_id: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[PricedCandidate, _Mapping]]] = ..., input_tokens: _Optional[int] = ..., input_tokens_max: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., body_hash: _Optional[bytes] = ..., ttl_s: _Optional[float] = ..., draft: _Optional[_Union[_record_pb2.RequestRecord, _Mapping]] = ..., rescues: _Optional[int] = ...) -> None: ...
 
 class ReserveResponse(_message.Message):
-    __slots__ = ("reservation_id", "reservation_secret", "reserved_nano_usd", "output_cap_tokens", "price_version", "expires_at", "rates", "uncovered")
+    __slots__ = ("reservation_id", "reservation_secret", "reserved_nano_usd", "output_cap_tokens", "price_version", "expires_at", "rates", "uncovered", "rescues")
     RESERVATION_ID_FIELD_NUMBER: _ClassVar[int]
     RESERVATION_SECRET_FIELD_NUMBER: _ClassVar[int]
     RESERVED_NANO_USD_FIELD_NUMBER: _ClassVar[int]
@@ -62,6 +64,7 @@ class ReserveResponse(_message.Message):
     EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
     RATES_FIELD_NUMBER: _ClassVar[int]
     UNCOVERED_FIELD_NUMBER: _ClassVar[int]
+    RESCUES_FIELD_NUMBER: _ClassVar[int]
     reservation_id: str
     reservation_secret: bytes
     reserved_nano_usd: int
@@ -70,7 +73,8 @@ class ReserveResponse(_message.Message):
     expires_at: _timestamp_pb2.Timestamp
     rates: _containers.RepeatedCompositeFieldContainer[CandidateRates]
     uncovered: _containers.RepeatedCompositeFieldContainer[PricedCandidate]
-    def __init__(self, reservation_id: _Optional[str] = ..., reservation_secret: _Optional[bytes] = ..., reserved_nano_usd: _Optional[int] = ..., output_cap_tokens: _Optional[int] = ..., price_version: _Optional[int] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rates: _Optional[_Iterable[_Union[CandidateRates, _Mapping]]] = ..., uncovered: _Optional[_Iterable[_Union[PricedCandidate, _Mapping]]] = ...) -> None: ...
+    rescues: int
+    def __init__(self, reservation_id: _Optional[str] = ..., reservation_secret: _Optional[bytes] = ..., reserved_nano_usd: _Optional[int] = ..., output_cap_tokens: _Optional[int] = ..., price_version: _Optional[int] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rates: _Optional[_Iterable[_Union[CandidateRates, _Mapping]]] = ..., uncovered: _Optional[_Iterable[_Union[PricedCandidate, _Mapping]]] = ..., rescues: _Optional[int] = ...) -> None: ...
 
 class CandidateRates(_message.Message):
     __slots__ = ("provider", "model", "price_version", "input", "input_cached", "cache_write", "output", "reasoning", "request")

@@ -1,6 +1,7 @@
 import datetime
 
 from dac.type.v1 import chat_pb2 as _chat_pb2
+from dac.type.v1 import deployment_pb2 as _deployment_pb2
 from dac.type.v1 import error_pb2 as _error_pb2
 from dac.type.v1 import record_pb2 as _record_pb2
 from dac.type.v1 import usage_pb2 as _usage_pb2
@@ -14,16 +15,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class GenerateCandidate(_message.Message):
-    __slots__ = ("model", "provider", "upstream_name", "output_cap_tokens")
+    __slots__ = ("model", "provider", "upstream_name", "output_cap_tokens", "deployments")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     UPSTREAM_NAME_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_CAP_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    DEPLOYMENTS_FIELD_NUMBER: _ClassVar[int]
     model: str
     provider: str
     upstream_name: str
     output_cap_tokens: int
-    def __init__(self, model: _Optional[str] = ..., provider: _Optional[str] = ..., upstream_name: _Optional[str] = ..., output_cap_tokens: _Optional[int] = ...) -> None: ...
+    deployments: _containers.RepeatedCompositeFieldContainer[_deployment_pb2.Deployment]
+    def __init__(self, model: _Optional[str] = ..., provider: _Optional[str] = ..., upstream_name: _Optional[str] = ..., output_cap_tokens: _Optional[int] = ..., deployments: _Optional[_Iterable[_Union[_deployment_pb2.Deployment, _Mapping]]] = ...) -> None: ...
 
 class Deadlines(_message.Message):
     __slots__ = ("connect_s", "first_token_s", "idle_s", "total_s")
@@ -38,7 +41,7 @@ class Deadlines(_message.Message):
     def __init__(self, connect_s: _Optional[float] = ..., first_token_s: _Optional[float] = ..., idle_s: _Optional[float] = ..., total_s: _Optional[float] = ...) -> None: ...
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("request_id", "input", "dialect_in", "dialect_out", "candidates", "deadlines", "stream", "include_usage", "need_text", "answer_model")
+    __slots__ = ("request_id", "input", "dialect_in", "dialect_out", "candidates", "deadlines", "stream", "include_usage", "need_text", "answer_model", "rescues")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     INPUT_FIELD_NUMBER: _ClassVar[int]
     DIALECT_IN_FIELD_NUMBER: _ClassVar[int]
@@ -49,6 +52,7 @@ class GenerateRequest(_message.Message):
     INCLUDE_USAGE_FIELD_NUMBER: _ClassVar[int]
     NEED_TEXT_FIELD_NUMBER: _ClassVar[int]
     ANSWER_MODEL_FIELD_NUMBER: _ClassVar[int]
+    RESCUES_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     input: bytes
     dialect_in: _chat_pb2.Dialect
@@ -59,7 +63,8 @@ class GenerateRequest(_message.Message):
     include_usage: bool
     need_text: bool
     answer_model: str
-    def __init__(self, request_id: _Optional[str] = ..., input: _Optional[bytes] = ..., dialect_in: _Optional[_Union[_chat_pb2.Dialect, str]] = ..., dialect_out: _Optional[_Union[_chat_pb2.Dialect, str]] = ..., candidates: _Optional[_Iterable[_Union[GenerateCandidate, _Mapping]]] = ..., deadlines: _Optional[_Union[Deadlines, _Mapping]] = ..., stream: _Optional[bool] = ..., include_usage: _Optional[bool] = ..., need_text: _Optional[bool] = ..., answer_model: _Optional[str] = ...) -> None: ...
+    rescues: int
+    def __init__(self, request_id: _Optional[str] = ..., input: _Optional[bytes] = ..., dialect_in: _Optional[_Union[_chat_pb2.Dialect, str]] = ..., dialect_out: _Optional[_Union[_chat_pb2.Dialect, str]] = ..., candidates: _Optional[_Iterable[_Union[GenerateCandidate, _Mapping]]] = ..., deadlines: _Optional[_Union[Deadlines, _Mapping]] = ..., stream: _Optional[bool] = ..., include_usage: _Optional[bool] = ..., need_text: _Optional[bool] = ..., answer_model: _Optional[str] = ..., rescues: _Optional[int] = ...) -> None: ...
 
 class GenerateResponse(_message.Message):
     __slots__ = ("attempt", "frames", "finish", "failure")
@@ -74,14 +79,18 @@ class GenerateResponse(_message.Message):
     def __init__(self, attempt: _Optional[_Union[AttemptStarted, _Mapping]] = ..., frames: _Optional[_Union[_chat_pb2.Frames, _Mapping]] = ..., finish: _Optional[_Union[GenerateFinish, _Mapping]] = ..., failure: _Optional[_Union[GenerateFailure, _Mapping]] = ...) -> None: ...
 
 class AttemptStarted(_message.Message):
-    __slots__ = ("attempt_id", "model", "provider")
+    __slots__ = ("attempt_id", "model", "provider", "before", "rescue")
     ATTEMPT_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    RESCUE_FIELD_NUMBER: _ClassVar[int]
     attempt_id: str
     model: str
     provider: str
-    def __init__(self, attempt_id: _Optional[str] = ..., model: _Optional[str] = ..., provider: _Optional[str] = ...) -> None: ...
+    before: _containers.RepeatedCompositeFieldContainer[_record_pb2.AttemptRecord]
+    rescue: _record_pb2.Rescue
+    def __init__(self, attempt_id: _Optional[str] = ..., model: _Optional[str] = ..., provider: _Optional[str] = ..., before: _Optional[_Iterable[_Union[_record_pb2.AttemptRecord, _Mapping]]] = ..., rescue: _Optional[_Union[_record_pb2.Rescue, str]] = ...) -> None: ...
 
 class GenerateFinish(_message.Message):
     __slots__ = ("usage", "usage_source", "finish_reason", "text", "tool_calls_json", "attempts")

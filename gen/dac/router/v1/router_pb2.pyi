@@ -1,3 +1,4 @@
+from dac.type.v1 import deployment_pb2 as _deployment_pb2
 from dac.type.v1 import record_pb2 as _record_pb2
 from google.api import annotations_pb2 as _annotations_pb2
 from google.protobuf.internal import containers as _containers
@@ -34,20 +35,22 @@ class RouteRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., profile: _Optional[str] = ..., input_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., needs_tools: _Optional[bool] = ..., needs_images: _Optional[bool] = ..., needs_json: _Optional[bool] = ..., stream: _Optional[bool] = ..., allowed_models: _Optional[_Iterable[str]] = ..., needs_embeddings: _Optional[bool] = ...) -> None: ...
 
 class Candidate(_message.Message):
-    __slots__ = ("model", "provider", "upstream_name", "context_tokens", "max_output_tokens", "quality")
+    __slots__ = ("model", "provider", "upstream_name", "context_tokens", "max_output_tokens", "quality", "deployments")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     UPSTREAM_NAME_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     MAX_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     QUALITY_FIELD_NUMBER: _ClassVar[int]
+    DEPLOYMENTS_FIELD_NUMBER: _ClassVar[int]
     model: str
     provider: str
     upstream_name: str
     context_tokens: int
     max_output_tokens: int
     quality: float
-    def __init__(self, model: _Optional[str] = ..., provider: _Optional[str] = ..., upstream_name: _Optional[str] = ..., context_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., quality: _Optional[float] = ...) -> None: ...
+    deployments: _containers.RepeatedCompositeFieldContainer[_deployment_pb2.Deployment]
+    def __init__(self, model: _Optional[str] = ..., provider: _Optional[str] = ..., upstream_name: _Optional[str] = ..., context_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., quality: _Optional[float] = ..., deployments: _Optional[_Iterable[_Union[_deployment_pb2.Deployment, _Mapping]]] = ...) -> None: ...
 
 class RouteResponse(_message.Message):
     __slots__ = ("candidates", "route")

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x64\x61\x63/type/v1/chat.proto\x12\x0b\x64\x61\x63.type.v1\"&\n\x06\x46rames\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0e\n\x06\x65vents\x18\x02 \x01(\r*[\n\x07\x44ialect\x12\x17\n\x13\x44IALECT_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44IALECT_OPENAI_CHAT\x10\x01\x12\x1e\n\x1a\x44IALECT_ANTHROPIC_MESSAGES\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x64\x61\x63/type/v1/chat.proto\x12\x0b\x64\x61\x63.type.v1\"&\n\x06\x46rames\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0e\n\x06\x65vents\x18\x02 \x01(\r*y\n\x07\x44ialect\x12\x17\n\x13\x44IALECT_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44IALECT_OPENAI_CHAT\x10\x01\x12\x1e\n\x1a\x44IALECT_ANTHROPIC_MESSAGES\x10\x02\x12\x1c\n\x18\x44IALECT_OPENAI_RESPONSES\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,7 +32,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dac.type.v1.chat_pb2', _glo
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DIALECT']._serialized_start=79
-  _globals['_DIALECT']._serialized_end=170
+  _globals['_DIALECT']._serialized_end=200
   _globals['_FRAMES']._serialized_start=39
   _globals['_FRAMES']._serialized_end=77
 # @@protoc_insertion_point(module_scope)

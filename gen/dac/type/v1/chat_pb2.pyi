@@ -10,9 +10,11 @@ class Dialect(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DIALECT_UNSPECIFIED: _ClassVar[Dialect]
     DIALECT_OPENAI_CHAT: _ClassVar[Dialect]
     DIALECT_ANTHROPIC_MESSAGES: _ClassVar[Dialect]
+    DIALECT_OPENAI_RESPONSES: _ClassVar[Dialect]
 DIALECT_UNSPECIFIED: Dialect
 DIALECT_OPENAI_CHAT: Dialect
 DIALECT_ANTHROPIC_MESSAGES: Dialect
+DIALECT_OPENAI_RESPONSES: Dialect
 
 class Frames(_message.Message):
     __slots__ = ("data", "events")
