@@ -215,7 +215,8 @@ def _candidates(given: Iterable[provider_pb2.GenerateCandidate]) -> list[events.
 
 
 def _deployment(given: deployment_pb2.Deployment) -> events.Deployment:
-    return events.Deployment(given.provider, given.upstream_name, given.weight or 1.0, given.priority)
+    weight = given.weight if given.weight > 0 else 1.0
+    return events.Deployment(given.provider, given.upstream_name, weight, given.priority)
 
 
 def _deadlines(waits: provider_pb2.Deadlines) -> events.Deadlines:

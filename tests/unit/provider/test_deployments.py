@@ -1,5 +1,6 @@
 """Which endpoint is asked next: its invariants, under a clock and a chance of the test's own."""
 
+import contextlib
 import json
 import random
 from collections import Counter
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.provider.config import ProviderConfig
 from services.provider.deployments import FREE_HAND, MOST_ASKED, PREFIX_BYTES, Balancer, Picks, key_of, prefix_of
 from services.provider.events import Candidate, Deployment
 
@@ -107,6 +109,36 @@ def test_the_one_with_less_in_flight_is_asked() -> None:
     for asking in held:
         asking.__exit__(None, None, None)
     assert world.shares(a, b)["a"] > 0.4
+
+
+def test_a_small_difference_leaves_the_weights_in_force() -> None:
+    world, a, b = World(), of("a", 3), of("b", 1)
+    world.answers(a, 0.30)
+    world.answers(b, 0.20)
+    assert world.shares(a, b)["a"] == pytest.approx(0.75, abs=0.05)
+
+
+def test_with_little_traffic_the_one_asked_longer_ago_is_no_better() -> None:
+    world, a, b = World(), of("a", 3), of("b", 1)
+    world.answers(b, 0.2)
+    world.now_s += 60
+    world.answers(a, 0.2)
+    assert world.shares(a, b)["a"] == pytest.approx(0.75, abs=0.05)
+
+
+def test_a_heavy_one_may_have_more_in_flight() -> None:
+    world, heavy, light = World(), of("heavy", 9), of("light", 1)
+    with contextlib.ExitStack() as flying:
+        for one in (heavy, heavy, heavy, heavy, light):
+            world.answers(one, 0.2)
+            flying.enter_context(world.balancer.asking(world.at(one)))
+        assert world.shares(heavy, light)["heavy"] > 0.8
+
+
+@pytest.mark.parametrize("bounds", [{"cooldown_min_s": 0.0}, {"cooldown_min_s": 2.0, "cooldown_max_s": 1.0}], ids=str)
+def test_cooldowns_that_cannot_work_are_refused(bounds: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="cooldown_min_s must be above 0"):
+        ProviderConfig(**bounds)  # type: ignore[arg-type]
 
 
 def test_one_that_was_never_asked_is_asked_soon() -> None:
