@@ -53,8 +53,9 @@ async def test_every_endpoint_is_asked_before_the_next_candidate(bench: Bench) -
     assert [attempt.model for attempt in end.attempts] == ["dac/other"], "all its endpoints cool down"
 
 
-async def test_one_that_failed_is_not_asked_by_the_next_request(bench: Bench) -> None:
-    ask = ask_of(bench, "fault:500@up", f"{GOOD}@claude")
+@pytest.mark.parametrize("fault", ["500", "429", "404", "401"])
+async def test_one_that_failed_is_not_asked_by_the_next_request(bench: Bench, fault: str) -> None:
+    ask = ask_of(bench, f"fault:{fault}@up", f"{GOOD}@claude")
     assert providers(await ended(bench, ask)) == ["up", "claude"]
     assert providers(await ended(bench, ask)) == ["claude"]
 
