@@ -60,6 +60,8 @@ class _Line:
             entry.api_key.reveal() if entry.api_key is not None else "",
             urlsplit(entry.base_url).hostname or "",
             config.local_max_tokens,
+            entry.dialect,
+            urlsplit(entry.base_url).path,
         )
 
     async def ready(self, wait_s: float) -> None:

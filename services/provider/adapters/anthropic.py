@@ -7,7 +7,8 @@ import msgspec
 from mesh import sse
 from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, counted, openai_form
 from services.provider.adapters.anthropic_request import to_messages
-from services.provider.adapters.openai import MAX_TOKENS, text_bytes_of
+from services.provider.adapters.openai import text_bytes_of
+from services.provider.adapters.usage import MAX_TOKENS
 from services.provider.errors import ProviderFault, cut, garbage, not_translatable, stream_error
 from services.provider.events import Ask, Candidate, Usage, UsageSource
 from services.provider.splice import fields_of, replace_model, splice

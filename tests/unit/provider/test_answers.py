@@ -11,7 +11,8 @@ from mesh.transport import LARGE_MESSAGE_BYTES
 from services.provider.adapters import Exchange
 from services.provider.adapters.anthropic import AnthropicExchange, AnthropicPassExchange
 from services.provider.adapters.gemini import GeminiExchange
-from services.provider.adapters.openai import OpenAIExchange, cap_fields, text_bytes_of, usage_of
+from services.provider.adapters.openai import OpenAIExchange, cap_fields, text_bytes_of
+from services.provider.adapters.usage import usage_of
 from services.provider.config import ProviderConfig
 from services.provider.errors import ProviderFault, reading
 from services.provider.events import Ask, Candidate, Usage
@@ -110,7 +111,7 @@ def test_an_odd_request_counts_whole(body: bytes) -> None:
     ],
 )
 def test_the_cap_holds_for_every_field(body: bytes, cap: int, changes: dict[str, bytes]) -> None:
-    assert cap_fields(fields_of(body), cap, official=False) == changes
+    assert cap_fields(fields_of(body), cap, limit="max_tokens") == changes
 
 
 def test_the_largest_answer_fits_one_message() -> None:

@@ -1,0 +1,56 @@
+"""What providers of OpenAI's form tell of tokens: the same totals under different names, read into disjoint buckets."""
+
+from typing import Any
+
+from services.provider.events import Usage
+
+MAX_TOKENS = 1 << 40
+"""More than any answer has: a provider that says so is not believed."""
+_CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "num_cached_tokens")
+"""Beside OpenAI's own place: Moonshot and Together, DeepSeek, Mistral."""
+
+
+def usage_of(raw: Any, *, added: bool = False) -> Usage | None:
+    """Totals as disjoint buckets; an explicit 0 is 0, a missing or absurd number is no usage.
+
+    `added`: reasoning is counted beside completion_tokens (xAI, Perplexity), not in it, unless the total tells better.
+    """
+    if not isinstance(raw, dict) or not isinstance(raw.get("prompt_tokens"), int):
+        return None
+    prompt, completion = max(0, raw["prompt_tokens"]), max(0, raw.get("completion_tokens") or 0)
+    told, said = raw.get("prompt_tokens_details") or {}, raw.get("completion_tokens_details") or {}
+    cached = told.get("cached_tokens") or next((raw[name] for name in _CACHED if raw.get(name)), 0)
+    reasoning = max(0, said.get("reasoning_tokens") or (raw.get("reasoning_tokens") if added else 0) or 0)
+    prompt += max(0, raw.get("citation_tokens") or 0) if added else 0
+    if max(prompt, completion, reasoning) > MAX_TOKENS:
+        return None
+    if added and not _within(raw, said, reasoning):
+        completion += reasoning
+    cached = max(0, min(prompt, cached))
+    written = max(0, min(prompt - cached, told.get("cache_write_tokens") or 0))
+    reasoning = min(completion, reasoning)
+    return Usage(prompt - cached - written, cached, written, completion - reasoning, reasoning)
+
+
+def _within(raw: dict[str, Any], said: dict[str, Any], reasoning: int) -> bool:
+    """Whether the total shows that reasoning is a part of completion_tokens after all."""
+    if not said.get("reasoning_tokens"):
+        # Perplexity: its total holds neither reasoning nor citations, both are billed beside it.
+        return False
+    completion = raw.get("completion_tokens") or 0
+    return raw.get("total_tokens") == raw["prompt_tokens"] + completion and reasoning <= completion
+
+
+def at_top(chunk: dict[str, Any]) -> Any:
+    """OpenAI's place of usage."""
+    return chunk.get("usage")
+
+
+def at_groq(chunk: dict[str, Any]) -> Any:
+    """Groq's: also under x_groq, in the last chunk."""
+    return chunk.get("usage") or (chunk.get("x_groq") or {}).get("usage")
+
+
+def at_choice(chunk: dict[str, Any]) -> Any:
+    """Moonshot's: also in the first choice, in the last chunk."""
+    return chunk.get("usage") or next((choice.get("usage") for choice in chunk.get("choices") or []), None)
