@@ -135,8 +135,13 @@ _LAST_WITH_PREFILL = (4, 5)
 """Claude's versions after this one refuse a begun answer."""
 
 
-def prefill_of(account: Account, upstream_name: str) -> str:
-    """How a model goes on with a begun answer, in the words of ChatDialect.prefill; "" = it does not."""
+def prefill_of(account: Account, upstream_name: str = "") -> str:
+    """How a model goes on with a begun answer, in the words of ChatDialect.prefill; "" = it does not.
+
+    Of Anthropic's only some models do: without a name none.
+    """
+    if account.kind == "local":
+        return "last_message"
     if account.kind == "anthropic":
         found = _CLAUDE.search(upstream_name)
         return "last_message" if found and (int(found[1]), int(found[2] or 0)) <= _LAST_WITH_PREFILL else ""

@@ -20,7 +20,7 @@ from services.provider.calls import Endpoint, Limits
 from services.provider.config import ProviderConfig
 from services.provider.errors import not_configured
 from services.provider.events import Ask, Candidate
-from services.provider.kinds import Account, exchange_of
+from services.provider.kinds import Account, exchange_of, prefill_of
 from services.provider.local import BASE_URL, LocalModel
 from services.provider.local_model import ALIAS
 from services.provider.store import ProviderStore, Row
@@ -63,6 +63,7 @@ class _Line:
             entry.dialect,
             urlsplit(entry.base_url).path,
         )
+        self.prefill = prefill_of(self._account)
 
     async def ready(self, wait_s: float) -> None:
         """See generation.Line."""

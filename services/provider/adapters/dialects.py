@@ -73,10 +73,11 @@ class ChatDialect:
     prefill: str = ""
     """How it goes on with a begun answer; "" = it does not, or that is not known.
 
-    "last_message": the last message is the assistant's. "prefix", "partial": and carries that field as true (Mistral
-    repeats the begun text in its answer). "continue_final_message": and the request says that as true and
-    add_generation_prompt as false.
+    "last_message": the last message is the assistant's. "prefix", "partial": and carries that field as true. Mistral,
+    and llama.cpp in a whole answer, begin the answer with the begun text.
     """
+    prefix_says: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    """What the request says instead, where a last message's `prefix` is not the provider's own word."""
 
 
 PLAIN = ChatDialect("plain")
@@ -177,11 +178,16 @@ _ALL = (
     # Fireworks AI, "Create chat completion".
     ChatDialect("fireworks", ("api.fireworks.ai",), developer=False),
     # vLLM, "OpenAI-compatible server: chat API".
-    ChatDialect("vllm", developer=False, prefill="continue_final_message"),
+    ChatDialect(
+        "vllm",
+        developer=False,
+        prefill="prefix",
+        prefix_says={"continue_final_message": b"true", "add_generation_prompt": b"false"},
+    ),
     # LM Studio, "OpenAI compatibility endpoints: chat completions".
     ChatDialect("lmstudio", limits=LIMITS[:1], developer=False),
     # llama.cpp, the server's README: a last message of the assistant's is gone on with.
-    ChatDialect("llamacpp", limits=LIMITS[:1], developer=False, prefill="last_message"),
+    ChatDialect("llamacpp", developer=False, prefill="last_message"),
 )
 TABLE: Mapping[str, ChatDialect] = {one.name: one for one in _ALL}
 """Every dialect by its name; where a known provider has one, it has the provider's name."""
@@ -226,6 +232,10 @@ def said_in(dialect: ChatDialect, fields: Fields) -> dict[str, bytes | None]:
         b'"' + name.encode() + b'"' in raw for name in dialect.message_drops
     ):
         changes["messages"] = _encode([_message(dialect, message) for message in _decode(raw)])
+    if dialect.prefix_says and b'"prefix"' in raw:
+        messages = _decode(changes.get("messages") or raw)
+        if messages[-1].pop("prefix", None) is True:
+            changes |= {"messages": _encode(messages), **dialect.prefix_says}
     return changes
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from mesh import sse
-from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, counted
+from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, Shown, counted
 from services.provider.adapters.dialects import PLAIN, ChatDialect, key_headers, said_in
 from services.provider.adapters.usage import usage_of
 from services.provider.errors import cut, garbage, not_translatable, openai_error, stream_error
@@ -18,6 +18,8 @@ from services.provider.splice import Fields, changed, fields_of, join, replace_m
 FAILED = frozenset({"error", "abort", "insufficient_system_resource"})
 """Finish reasons of broken answers: of OpenRouter and Mistral, vLLM, DeepSeek."""
 _TELLING = re.compile(rb'"(?:usage"\s*:\s*\{|finish_reason"\s*:\s*"|error"\s*:\s*[{"])')
+_BESIDE = frozenset({"role", "reasoning_content", "reasoning", "reasoning_details"})
+"""What a delta may hold beside text without being a part of the answer."""
 _RAW = msgspec.json.Decoder(msgspec.Raw)
 _encode, _decode = msgspec.json.encode, msgspec.json.decode
 
@@ -187,6 +189,10 @@ class OpenAIExchange:
         """In OpenAI's form: some compatible servers have one of their own."""
         return openai_error(body)
 
+    def shown(self) -> Shown | None:
+        """See Shows."""
+        return _only_text(self._kept)
+
     def result(self, *, need_text: bool) -> Result:
         """Reads the kept bytes only when the text or a count is needed."""
         text, calls = "", ""
@@ -229,6 +235,22 @@ def _gather(plain: bytes | None, kept: list[bytes]) -> tuple[str, list[dict[str,
         with contextlib.suppress(AttributeError, TypeError, KeyError, ValueError, OverflowError):
             gathered.add(sse.read_json(data))
     return "".join(gathered.pieces), [gathered.calls[index] for index in sorted(gathered.calls)]
+
+
+def _only_text(kept: list[bytes]) -> Shown | None:
+    """The text of a stream; None when it holds tool calls, a refusal, sound or several choices."""
+    pieces = []
+    try:
+        for data in kept:
+            for choice in sse.read_json(data).get("choices") or []:
+                for name, value in (choice.get("delta") or {}).items():
+                    if name == "content" and isinstance(value, str) and not choice.get("index"):
+                        pieces.append(value)
+                    elif value and name not in _BESIDE:
+                        return None
+    except (AttributeError, TypeError):
+        return None
+    return Shown("".join(pieces))
 
 
 class _Gathered:

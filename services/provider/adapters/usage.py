@@ -18,18 +18,29 @@ def usage_of(raw: Any, *, added: bool = False) -> Usage | None:
     if not isinstance(raw, dict) or not isinstance(raw.get("prompt_tokens"), int):
         return None
     prompt, completion = max(0, raw["prompt_tokens"]), max(0, raw.get("completion_tokens") or 0)
-    told, said = raw.get("prompt_tokens_details") or {}, raw.get("completion_tokens_details") or {}
-    cached = told.get("cached_tokens") or next((raw[name] for name in _CACHED if raw.get(name)), 0)
-    reasoning = max(0, said.get("reasoning_tokens") or (raw.get("reasoning_tokens") if added else 0) or 0)
-    prompt += max(0, raw.get("citation_tokens") or 0) if added else 0
-    if max(prompt, completion, reasoning) > MAX_TOKENS:
+    told, said = _group(raw, "prompt_tokens_details"), _group(raw, "completion_tokens_details")
+    cached = _count(told, "cached_tokens") or next((one for name in _CACHED if (one := _count(raw, name))), 0)
+    reasoning = _count(said, "reasoning_tokens") or (_count(raw, "reasoning_tokens") if added else 0)
+    prompt += _count(raw, "citation_tokens") if added else 0
+    if max(prompt, completion) > MAX_TOKENS:
         return None
     if added and not _within(raw, said, reasoning):
         completion += reasoning
-    cached = max(0, min(prompt, cached))
-    written = max(0, min(prompt - cached, told.get("cache_write_tokens") or 0))
+    cached = min(prompt, cached)
+    written = min(prompt - cached, _count(told, "cache_write_tokens"))
     reasoning = min(completion, reasoning)
     return Usage(prompt - cached - written, cached, written, completion - reasoning, reasoning)
+
+
+def _group(raw: dict[str, Any], name: str) -> dict[str, Any]:
+    group = raw.get(name)
+    return group if isinstance(group, dict) else {}
+
+
+def _count(group: dict[str, Any], name: str) -> int:
+    """A part of a total; 0 when it is not told, or told as something that is no count."""
+    value = group.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TOKENS else 0
 
 
 def _within(raw: dict[str, Any], said: dict[str, Any], reasoning: int) -> bool:

@@ -306,7 +306,8 @@ def test_embeddings_where_they_are_offered() -> None:
         (account("deepseek"), "m", ""),
         (account("deepseek", path="/beta"), "m", "prefix"),
         (account("openrouter"), "m", "last_message"),
-        (account("vllm"), "m", "continue_final_message"),
+        (account("vllm"), "m", "prefix"),
+        (account("llamacpp"), "m", "last_message"),
         (account("openai"), "m", ""),
         (account("plain"), "m", ""),
         (Account("anthropic", "anthropic"), "claude-3-5-haiku-20241022", "last_message"),
@@ -316,8 +317,25 @@ def test_embeddings_where_they_are_offered() -> None:
         (Account("anthropic", "anthropic"), "claude-sonnet-5", ""),
         (Account("anthropic", "anthropic"), "something", ""),
         (Account("google", "gemini"), "gemini-3", ""),
-        (Account("local", "local"), "smollm2", ""),
+        (Account("anthropic", "anthropic"), "", ""),
+        (Account("local", "local"), "smollm2", "last_message"),
     ],
 )
 def test_how_a_begun_answer_is_gone_on_with(made: Account, model: str, how: str) -> None:
     assert prefill_of(made, model) == how
+
+
+def test_vllm_is_told_in_its_own_words_to_go_on() -> None:
+    begun = {"role": "assistant", "content": "Well", "prefix": True}
+    made = sent("vllm", {"messages": [*HI, begun]})
+    assert made["messages"] == [*HI, {"role": "assistant", "content": "Well"}]
+    assert made["continue_final_message"] is True and made["add_generation_prompt"] is False
+    assert sent("plain", {"messages": [*HI, begun]})["messages"] == [*HI, begun]
+    assert "continue_final_message" not in sent("vllm", {"messages": [*HI, {**begun, "prefix": False}]})
+
+
+@pytest.mark.parametrize("odd", [True, -5, "9", 10**30, {}, None])
+def test_parts_that_are_no_counts_are_none(odd: Any) -> None:
+    raw = {**TOTALS, "cached_tokens": odd, "citation_tokens": odd, "prompt_tokens_details": odd}
+    raw["completion_tokens_details"] = {"reasoning_tokens": odd}
+    assert usage_of(raw, added=True) == Usage(100, 0, 0, 40, 0)
