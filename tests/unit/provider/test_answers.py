@@ -11,30 +11,35 @@ from mesh.transport import LARGE_MESSAGE_BYTES
 from services.provider.adapters import Exchange
 from services.provider.adapters.anthropic import AnthropicExchange, AnthropicPassExchange
 from services.provider.adapters.gemini import GeminiExchange
-from services.provider.adapters.openai import OpenAIExchange, cap_fields, text_bytes_of
+from services.provider.adapters.openai import cap_fields, text_bytes_of
 from services.provider.adapters.usage import usage_of
 from services.provider.config import ProviderConfig
 from services.provider.errors import ProviderFault, reading
 from services.provider.events import Ask, Candidate, Usage
+from services.provider.kinds import Account, exchange_of
 from services.provider.splice import fields_of
 
 KEYS = st.sampled_from(
     """choices delta index finish_reason usage error message content tool_calls function arguments name id type model
-    prompt_tokens completion_tokens prompt_tokens_details content_block stop_reason input_tokens text role""".split()  # noqa: SIM905
+    prompt_tokens completion_tokens prompt_tokens_details content_block stop_reason input_tokens text role
+    x_groq thinking""".split()  # noqa: SIM905
 )
 WORDS = st.sampled_from(
-    "content_block_start content_block_delta message_delta message_start tool_use text text_delta error stop x".split()  # noqa: SIM905
+    """content_block_start content_block_delta message_delta message_start tool_use text text_delta error stop x
+    eos model_length thinking""".split()  # noqa: SIM905
 )
 leaves = st.none() | st.booleans() | st.integers(-5, 5) | WORDS
 odd = st.recursive(leaves, lambda v: st.lists(v, max_size=3) | st.dictionaries(KEYS, v, max_size=5), max_leaves=20)
+
+READ_OTHERWISE = ("plain", "groq", "huggingface", "mistral", "moonshot", "perplexity")
 
 
 def exchanges(stream: bool) -> list[Exchange]:
     ask = Ask(b'{"messages":[{"role":"user","content":"hi"}]}', [], stream=stream, include_usage=True)
     to = Candidate("m", "p", "u")
-    return [
-        cls(ask, to, "p", "k") for cls in (OpenAIExchange, AnthropicExchange, AnthropicPassExchange, GeminiExchange)
-    ]
+    own = [cls(ask, to, "p", "k") for cls in (AnthropicExchange, AnthropicPassExchange, GeminiExchange)]
+    accounts = [Account("p", "openai", "k", said_dialect=name) for name in READ_OTHERWISE]
+    return [*own, *(exchange_of(ask, to, account) for account in accounts)]
 
 
 @given(st.lists(odd, max_size=6))
