@@ -1,11 +1,11 @@
 """What providers of OpenAI's form tell of tokens: the same totals under different names, read into disjoint buckets."""
 
-from typing import Any
+from typing import Any, TypeGuard
 
 from services.provider.events import Usage
 
-MAX_TOKENS = 1 << 40
-"""More than any answer has: a provider that says so is not believed."""
+MAX_TOKENS = 1_000_000_000
+"""More than any answer has, and the most that budget takes down: a provider that says more is not believed."""
 _CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "num_cached_tokens")
 """Beside OpenAI's own place: Moonshot and Together, DeepSeek, Mistral."""
 
@@ -15,21 +15,28 @@ def usage_of(raw: Any, *, added: bool = False) -> Usage | None:
 
     `added`: reasoning is counted beside completion_tokens (xAI, Perplexity), not in it, unless the total tells better.
     """
-    if not isinstance(raw, dict) or not isinstance(raw.get("prompt_tokens"), int):
+    if not isinstance(raw, dict):
         return None
-    prompt, completion = max(0, raw["prompt_tokens"]), max(0, raw.get("completion_tokens") or 0)
+    prompt, completion = raw.get("prompt_tokens"), raw.get("completion_tokens")
+    if not is_count(prompt) or not is_count(completion):
+        return None
     told, said = _group(raw, "prompt_tokens_details"), _group(raw, "completion_tokens_details")
     cached = _count(told, "cached_tokens") or next((one for name in _CACHED if (one := _count(raw, name))), 0)
     reasoning = _count(said, "reasoning_tokens") or (_count(raw, "reasoning_tokens") if added else 0)
     prompt += _count(raw, "citation_tokens") if added else 0
-    if max(prompt, completion) > MAX_TOKENS:
-        return None
     if added and not _within(raw, said, reasoning):
         completion += reasoning
+    if not is_count(prompt) or not is_count(completion):
+        return None
     cached = min(prompt, cached)
     written = min(prompt - cached, _count(told, "cache_write_tokens"))
     reasoning = min(completion, reasoning)
     return Usage(prompt - cached - written, cached, written, completion - reasoning, reasoning)
+
+
+def is_count(value: Any) -> TypeGuard[int]:
+    """Whether it can be a number of tokens: whole, not negative, not absurd; True is an int in Python and no count."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TOKENS
 
 
 def _group(raw: dict[str, Any], name: str) -> dict[str, Any]:
@@ -40,7 +47,7 @@ def _group(raw: dict[str, Any], name: str) -> dict[str, Any]:
 def _count(group: dict[str, Any], name: str) -> int:
     """A part of a total; 0 when it is not told, or told as something that is no count."""
     value = group.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TOKENS else 0
+    return value if is_count(value) else 0
 
 
 def _within(raw: dict[str, Any], said: dict[str, Any], reasoning: int) -> bool:

@@ -339,3 +339,8 @@ def test_parts_that_are_no_counts_are_none(odd: Any) -> None:
     raw = {**TOTALS, "cached_tokens": odd, "citation_tokens": odd, "prompt_tokens_details": odd}
     raw["completion_tokens_details"] = {"reasoning_tokens": odd}
     assert usage_of(raw, added=True) == Usage(100, 0, 0, 40, 0)
+
+
+def test_parts_beside_the_totals_can_make_them_absurd() -> None:
+    assert usage_of({**TOTALS, "citation_tokens": 10**9}, added=True) is None
+    assert usage_of({**TOTALS, "reasoning_tokens": 10**9}, added=True) is None
