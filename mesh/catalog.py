@@ -27,6 +27,8 @@ class KnownProvider:
     base_url: str
     env: str
     """The environment variable that holds its key (for ollama: its address)."""
+    address_env: str = ""
+    """The environment variable that holds its address, where everybody has one of their own."""
 
 
 KNOWN: Mapping[str, KnownProvider] = {
@@ -36,6 +38,15 @@ KNOWN: Mapping[str, KnownProvider] = {
     "perplexity": KnownProvider("openai", "https://api.perplexity.ai", "PERPLEXITY_API_KEY"),
     "openrouter": KnownProvider("openai", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
     "mistral": KnownProvider("openai", "https://api.mistral.ai/v1", "MISTRAL_API_KEY"),
+    "moonshot": KnownProvider("openai", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY"),
+    "llama": KnownProvider("openai", "https://api.llama.com/compat/v1", "LLAMA_API_KEY"),
+    "huggingface": KnownProvider("openai", "https://router.huggingface.co/v1", "HF_TOKEN"),
+    "deepseek": KnownProvider("openai", "https://api.deepseek.com", "DEEPSEEK_API_KEY"),
+    "xai": KnownProvider("openai", "https://api.x.ai/v1", "XAI_API_KEY"),
+    "groq": KnownProvider("openai", "https://api.groq.com/openai/v1", "GROQ_API_KEY"),
+    "together": KnownProvider("openai", "https://api.together.xyz/v1", "TOGETHER_API_KEY"),
+    "fireworks": KnownProvider("openai", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
+    "azure": KnownProvider("openai", "", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT"),
     "ollama": KnownProvider("openai", "http://127.0.0.1:11434/v1", "OLLAMA_BASE_URL"),
 }
 """Providers that DAC finds by themselves."""
@@ -43,6 +54,13 @@ KNOWN: Mapping[str, KnownProvider] = {
 MOST_WEIGHT = 1000
 MOST_PRIORITY = 100
 KINDS = ("openai", "anthropic", "gemini", "local")
+DIALECTS = (
+    *("plain", "openai", "azure", "perplexity", "moonshot", "mistral", "llama", "openrouter", "huggingface"),
+    *("deepseek", "xai", "groq", "together", "fireworks", "vllm", "lmstudio", "llamacpp"),
+)
+"""What a provider of kind openai may be said to speak; without it the address, then the name tells."""
+AZURE_PATH = "/openai/v1"
+"""Where a resource of Azure OpenAI's has OpenAI's own API."""
 
 
 def kind_of(provider: str, base_url: str) -> str:
@@ -153,6 +171,8 @@ class ProviderEntry:
     idle_timeout_s: float = 30.0
     total_timeout_s: float = 600.0
     model_class: str = "standard"
+    dialect: str = ""
+    """One of DIALECTS; "" = told by the address or the name."""
 
 
 LOCAL = ProviderEntry(
@@ -299,6 +319,9 @@ def parse_provider(name: str, raw: object, env: Mapping[str, str]) -> ProviderEn
     values.setdefault("base_url", address_of(name, values["kind"]))
     if values["kind"] not in KINDS:
         raise ConfigError(f'{where}.kind: "{values["kind"]}" is none of {", ".join(KINDS)}')
+    dialect = values.get("dialect", "")
+    if dialect and (dialect not in DIALECTS or values["kind"] != "openai"):
+        raise ConfigError(f'{where}.dialect: "{dialect}" is for kind openai, and one of {", ".join(DIALECTS)}')
     if not values["base_url"]:
         raise ConfigError(f'{where}: "base_url" is missing, e.g. https://api.example.com/v1')
     return ProviderEntry(provider=name, api_key=api_key, **{**values, "base_url": str(values["base_url"]).rstrip("/")})
@@ -316,6 +339,10 @@ def parse_catalog(
             providers[name] = ProviderEntry(
                 name, known.kind, base, allow_private_address=True, managed_by="environment"
             )
+        elif value and known.address_env:
+            if root := env.get(known.address_env, "").rstrip("/"):
+                base = root if root.endswith(AZURE_PATH) else root + AZURE_PATH
+                providers[name] = ProviderEntry(name, known.kind, base, Secret(value), managed_by="environment")
         elif value:
             providers[name] = ProviderEntry(name, known.kind, known.base_url, Secret(value), managed_by="environment")
     own = document.get("providers") or {}

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from mesh.app import ROOT, TARGETS, load_settings
-from mesh.catalog import KINDS, KNOWN, MOST_PRIORITY, MOST_WEIGHT, PRICE_KEYS, ProviderEntry
+from mesh.catalog import DIALECTS, KINDS, KNOWN, MOST_PRIORITY, MOST_WEIGHT, PRICE_KEYS, ProviderEntry
 from mesh.config import MeshConfig, Secret, env_name, field_docs
 from mesh.configuration_page import DEPLOYMENT_FIELDS, MODEL_FIELDS, PROVIDER_FIELDS
 from mesh.envoy.edge import PROBE_PORT as ENVOY_PROBE_PORT
@@ -131,7 +131,7 @@ def facts() -> dict[str, Any]:
         "owned": {variable: OWNED[field] for variable, field in known.items() if field in OWNED},
         "ownedFields": dict(OWNED),
         "variables": sorted(name for name in known if name.startswith("DAC_")),
-        "providerVariables": sorted(one.env for one in KNOWN.values()),
+        "providerVariables": sorted({name for one in KNOWN.values() for name in (one.env, one.address_env) if name}),
         "limits": {name: getattr(load_settings(env={}).services["gateway"], name) for name in LIMITS},
         "extensions": {"schema": EXTENSIONS, "names": list(EXTENSION_NAMES)},
     }
@@ -165,6 +165,7 @@ def config_schema() -> dict[str, Any]:
     hints = typing.get_type_hints(ProviderEntry)
     provider = {name: {"description": text, **type_schema(hints[name])} for name, text in PROVIDER_FIELDS.items()}
     provider["kind"]["enum"] = list(KINDS)
+    provider["dialect"]["enum"] = list(DIALECTS)
     model = {key: {"description": text, **MODEL_TYPES.get(key, {})} for key, text in MODEL_FIELDS.values()}
     for key in ("id", "provider", "name", "class"):
         model[key]["type"] = "string"

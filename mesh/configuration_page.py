@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mesh.app import TARGETS
-from mesh.catalog import KINDS, KNOWN, PRICE_KEYS, DeploymentEntry, ModelEntry, ProviderEntry
+from mesh.catalog import AZURE_PATH, DIALECTS, KINDS, KNOWN, PRICE_KEYS, DeploymentEntry, ModelEntry, ProviderEntry
 from mesh.config import MeshConfig, Secret, env_name, field_docs
 
 INTRODUCTION = """# Configuration
@@ -49,6 +49,7 @@ PROVIDER_FIELDS = {
     "first_token_timeout_s": "How long the first token may take.",
     "idle_timeout_s": "The longest silence within an answer.",
     "total_timeout_s": "The longest answer.",
+    "dialect": "Kind openai only: whose variant of it this is, e.g. vllm. Otherwise its address or its name tells.",
     "model_class": 'standard, or demo for models that "auto" takes only when there is nothing else.',
 }
 MODEL_FIELDS = {
@@ -153,8 +154,10 @@ def _providers() -> Iterator[str]:
     yield _row("name", "kind", "address", "variable")
     yield _row("---", "---", "---", "---")
     for name, known in KNOWN.items():
-        yield _row(f"`{name}`", known.kind, known.base_url, f"`{known.env}`")
+        address = f"`{known.address_env}` + `{AZURE_PATH}`" if known.address_env else known.base_url
+        yield _row(f"`{name}`", known.kind, address, f"`{known.env}`")
     yield f"\nKinds: {', '.join(KINDS)} (`local` is the embedded model).\n"
+    yield f"\nDialects of kind openai: {', '.join(DIALECTS)}; what each changes: [providers](providers.md).\n"
 
 
 def _models() -> Iterator[str]:

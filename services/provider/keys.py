@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -15,6 +16,7 @@ from mesh.catalog import ProviderEntry, address_of, kind_of
 from mesh.config import Secret
 from mesh.errors import MeshError, Reason, invalid
 from services.provider.adapters.anthropic import VERSION
+from services.provider.adapters.dialects import dialect_of, key_headers
 from services.provider.addresses import PublicResolver, check_base_url
 from services.provider.errors import key_refused, managed_by_file, unknown_provider
 from services.provider.registry import API, Provider, Registry, hint_of, root_of
@@ -124,7 +126,8 @@ async def list_models(entry: ProviderEntry, resolver: Any = None) -> Trial:
     elif entry.kind == "gemini":
         path, headers = "/models?pageSize=1000", {"x-goog-api-key": key}
     else:
-        path, headers = "/models", {"Authorization": f"Bearer {key}"} if key else {}
+        dialect = dialect_of(entry.provider, urlsplit(entry.base_url).hostname or "", entry.dialect)
+        path, headers = dialect.models_path, key_headers(dialect, key)
     if resolver is None and not entry.allow_private_address:
         resolver = PublicResolver()
     connector = aiohttp.TCPConnector(resolver=resolver)
@@ -148,7 +151,9 @@ async def list_models(entry: ProviderEntry, resolver: Any = None) -> Trial:
             if entry.kind == "gemini":
                 models = tuple(str(row["name"]).removeprefix("models/") for row in listed["models"][:MAX_MODELS])
             else:
-                models = tuple(str(row["id"]) for row in listed["data"][:MAX_MODELS])
+                # Together's is a bare list.
+                rows = listed if isinstance(listed, list) else listed["data"]
+                models = tuple(str(row["id"]) for row in rows[:MAX_MODELS])
     except (TimeoutError, aiohttp.ClientError, OSError) as error:
         told = "it took too long" if isinstance(error, TimeoutError) else f"it could not be reached ({_cause(error)})"
         raise key_refused(entry.provider, status, told) from None

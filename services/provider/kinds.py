@@ -1,15 +1,19 @@
 """The kinds of providers: which exchange speaks each wire format of a caller with each wire format of a provider."""
 
 import dataclasses
+import re
 import time
 from collections.abc import Mapping
 from typing import Protocol
 
 from services.provider.adapters import Exchange
 from services.provider.adapters.anthropic import AnthropicExchange, AnthropicPassExchange
+from services.provider.adapters.dialects import ChatDialect, dialect_of
 from services.provider.adapters.gemini import GeminiExchange
+from services.provider.adapters.mending import MendingExchange
 from services.provider.adapters.messages_from_openai import MessagesExchange
-from services.provider.adapters.openai import OFFICIAL_HOST, OpenAIExchange
+from services.provider.adapters.mistral import MistralExchange
+from services.provider.adapters.openai import OpenAIExchange
 from services.provider.embedding import EmbeddingExchange
 from services.provider.errors import cannot_embed, not_translatable
 from services.provider.events import Ask, Candidate, Dialect, Operation
@@ -27,6 +31,15 @@ class Account:
     """The host of its base_url: some parameters are named differently at a provider's own address."""
     local_max_tokens: int = 0
     """The embedded model only: the limit for requests that set none."""
+    said_dialect: str = ""
+    """Kind openai only: the dialect its operator named; "" = whose address, or else whose name it has."""
+    path: str = ""
+    """The path of its base_url: some features exist only under another one."""
+
+    @property
+    def dialect(self) -> ChatDialect:
+        """What differs from OpenAI's own form; of kind openai only."""
+        return dialect_of(self.provider, self.host, self.said_dialect)
 
 
 class Make(Protocol):
@@ -48,8 +61,18 @@ class Kind:
     """For callers of OpenAI's embeddings; None = it makes none."""
 
 
+MENDED: Mapping[str, type[OpenAIExchange]] = {
+    "mistral": MistralExchange,
+    "together": MendingExchange,
+    "huggingface": MendingExchange,
+}
+"""The dialects of OpenAI's form whose answers need mending, and who mends them."""
+
+
 def _openai(ask: Ask, candidate: Candidate, account: Account, /) -> OpenAIExchange:
-    return OpenAIExchange(ask, candidate, account.provider, account.key, host=account.host)
+    dialect = account.dialect
+    make = MENDED.get(dialect.name, OpenAIExchange)
+    return make(ask, candidate, account.provider, account.key, dialect=dialect)
 
 
 def _local(ask: Ask, candidate: Candidate, account: Account, /) -> OpenAIExchange:
@@ -70,12 +93,14 @@ def _gemini(ask: Ask, candidate: Candidate, account: Account, /) -> Exchange:
 
 def _messages_over_openai(ask: Ask, candidate: Candidate, account: Account, /) -> Exchange:
     make = _local if account.kind == "local" else _openai
-    official = account.host == OFFICIAL_HOST
-    return MessagesExchange(ask, account.provider, lambda said: make(said, candidate, account), official=official)
+    newer_limit = account.dialect.limits[0] == "max_completion_tokens"
+    return MessagesExchange(ask, account.provider, lambda said: make(said, candidate, account), official=newer_limit)
 
 
 def _embeddings(ask: Ask, candidate: Candidate, account: Account, /) -> Exchange:
-    return EmbeddingExchange(ask, candidate, account.provider, account.key)
+    if not account.dialect.embeds:
+        raise cannot_embed(candidate.model, account.provider, f"{account.kind}, dialect {account.dialect.name}")
+    return EmbeddingExchange(ask, candidate, account.provider, account.key, dialect=account.dialect)
 
 
 KINDS: Mapping[str, Kind] = {
@@ -103,3 +128,26 @@ def exchange_of(ask: Ask, candidate: Candidate, account: Account) -> Exchange:
         f"{candidate.model} cannot be asked in this wire format: use /v1/chat/completions for models of "
         f"{account.provider}."
     )
+
+
+_CLAUDE = re.compile(r"claude-(?:[a-z]+-)?(\d)(?:[.-](\d)(?!\d))?")
+_LAST_WITH_PREFILL = (4, 5)
+"""Claude's versions after this one refuse a begun answer."""
+
+
+def prefill_of(account: Account, upstream_name: str = "") -> str:
+    """How a model goes on with a begun answer, in the words of ChatDialect.prefill; "" = it does not.
+
+    Of Anthropic's only some models do: without a name none.
+    """
+    if account.kind == "local":
+        return "last_message"
+    if account.kind == "anthropic":
+        found = _CLAUDE.search(upstream_name)
+        return "last_message" if found and (int(found[1]), int(found[2] or 0)) <= _LAST_WITH_PREFILL else ""
+    if account.kind != "openai":
+        return ""
+    dialect = account.dialect
+    if dialect.name == "deepseek" and not account.path.rstrip("/").endswith("/beta"):
+        return ""
+    return dialect.prefill

@@ -20,7 +20,7 @@ from services.provider.calls import Endpoint, Limits
 from services.provider.config import ProviderConfig
 from services.provider.errors import not_configured
 from services.provider.events import Ask, Candidate
-from services.provider.kinds import Account, exchange_of
+from services.provider.kinds import Account, exchange_of, prefill_of
 from services.provider.local import BASE_URL, LocalModel
 from services.provider.local_model import ALIAS
 from services.provider.store import ProviderStore, Row
@@ -54,14 +54,16 @@ class _Line:
     ) -> None:
         self.provider, self.endpoint = provider, endpoint
         self._local, entry = local, provider.entry
-        self.prefill = ""
         self._account = Account(
             entry.provider,
             entry.kind,
             entry.api_key.reveal() if entry.api_key is not None else "",
             urlsplit(entry.base_url).hostname or "",
             config.local_max_tokens,
+            entry.dialect,
+            urlsplit(entry.base_url).path,
         )
+        self.prefill = prefill_of(self._account)
 
     async def ready(self, wait_s: float) -> None:
         """See generation.Line."""

@@ -126,7 +126,7 @@ def known_variables() -> set[str]:
     for folder in ("mesh", "services"):
         for file in (ROOT / folder).rglob("*.py"):
             names.update(re.findall(r'["\'](DAC_[A-Z0-9_]+)["\']', file.read_text()))
-    return names | {one.env for one in KNOWN.values()}
+    return names | {name for one in KNOWN.values() for name in (one.env, one.address_env)}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=id_of)
