@@ -73,7 +73,9 @@ class EmbeddingExchange:
             raise garbage(self._provider, f"{came} vectors came for {wanted or 'some'} inputs")
         if not all(_is_vector(bytes(one.embedding)) for one in answer.data):
             raise garbage(self._provider, "a vector is empty, or neither a list nor base64")
-        self._usage = usage_of(answer.usage)
+        usage = answer.usage
+        # OpenAI tells no output here: there is none.
+        self._usage = usage_of({"completion_tokens": 0, **usage} if isinstance(usage, dict) else None)
         self.first = self.finished = self.done = True
         return raw
 

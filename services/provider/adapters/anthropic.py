@@ -7,7 +7,7 @@ import msgspec
 from mesh import sse
 from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, counted, openai_form
 from services.provider.adapters.anthropic_request import to_messages
-from services.provider.adapters.openai import MAX_TOKENS, text_bytes_of
+from services.provider.adapters.openai import is_count, text_bytes_of
 from services.provider.errors import ProviderFault, cut, garbage, not_translatable, stream_error
 from services.provider.events import Ask, Candidate, Usage, UsageSource
 from services.provider.splice import fields_of, replace_model, splice
@@ -46,8 +46,7 @@ class _Anthropic:
 
     def _note_usage(self, raw: Any) -> None:
         if isinstance(raw, dict):
-            numbers = {name: value for name, value in raw.items() if isinstance(value, int)}
-            self._numbers.update({name: max(0, value) for name, value in numbers.items() if value <= MAX_TOKENS})
+            self._numbers.update({name: value for name, value in raw.items() if is_count(value)})
 
     def _usage(self) -> Usage | None:
         numbers = self._numbers

@@ -15,7 +15,7 @@ import msgspec
 from mesh import sse
 from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, counted, openai_form
 from services.provider.adapters.gemini_request import to_contents
-from services.provider.adapters.openai import MAX_TOKENS, text_bytes_of
+from services.provider.adapters.openai import is_count, text_bytes_of
 from services.provider.errors import ProviderFault, cut, garbage, google_error, not_translatable, stream_error
 from services.provider.events import Ask, Candidate, Usage, UsageSource
 
@@ -84,9 +84,9 @@ def usage_of(raw: Any) -> Usage | None:
     for name in ("promptTokenCount", "cachedContentTokenCount", "toolUsePromptTokenCount", "candidatesTokenCount"):
         numbers.append(raw.get(name) or 0)
     numbers.append(raw.get("thoughtsTokenCount") or 0)
-    if any(type(number) is not int or number > MAX_TOKENS for number in numbers):
+    if not all(is_count(number) for number in numbers):
         return None
-    prompt, cached, tools, output, thoughts = (max(0, number) for number in numbers)
+    prompt, cached, tools, output, thoughts = numbers
     cached = min(prompt, cached)
     return Usage(prompt - cached + tools, cached, 0, output, thoughts)
 

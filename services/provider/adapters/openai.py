@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -13,8 +13,8 @@ from services.provider.events import Ask, Candidate, Usage, UsageSource
 from services.provider.splice import Fields, fields_of, join, replace_model, splice
 
 OFFICIAL_HOST = "api.openai.com"
-MAX_TOKENS = 1 << 40
-"""More than any answer has: a provider that says so is not believed."""
+MAX_TOKENS = 1_000_000_000
+"""More than any answer has, and the most that budget takes down: a provider that says more is not believed."""
 _TELLING = re.compile(rb'"(?:usage"\s*:\s*\{|finish_reason"\s*:\s*"|error"\s*:\s*[{"])')
 _RAW = msgspec.json.Decoder(msgspec.Raw)
 _encode, _decode = msgspec.json.encode, msgspec.json.decode
@@ -22,14 +22,26 @@ _encode, _decode = msgspec.json.encode, msgspec.json.decode
 
 def usage_of(raw: Any) -> Usage | None:
     """OpenAI's totals as disjoint buckets; an explicit 0 is 0, a missing or absurd number is no usage."""
-    if not isinstance(raw, dict) or not isinstance(raw.get("prompt_tokens"), int):
+    if not isinstance(raw, dict):
         return None
-    prompt, completion = max(0, raw["prompt_tokens"]), max(0, raw.get("completion_tokens") or 0)
-    if max(prompt, completion) > MAX_TOKENS:
+    prompt, completion = raw.get("prompt_tokens"), raw.get("completion_tokens")
+    if not is_count(prompt) or not is_count(completion):
         return None
-    cached = max(0, min(prompt, (raw.get("prompt_tokens_details") or {}).get("cached_tokens") or 0))
-    reasoning = max(0, min(completion, (raw.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0))
+    cached = min(prompt, _detail(raw, "prompt_tokens_details", "cached_tokens"))
+    reasoning = min(completion, _detail(raw, "completion_tokens_details", "reasoning_tokens"))
     return Usage(prompt - cached, cached, 0, completion - reasoning, reasoning)
+
+
+def is_count(value: Any) -> TypeGuard[int]:
+    """Whether it can be a number of tokens: whole, not negative, not absurd; True is an int in Python and no count."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TOKENS
+
+
+def _detail(raw: dict[str, Any], group: str, name: str) -> int:
+    """A part of a total; 0 when it is not told, or told as something else."""
+    details = raw.get(group)
+    value = details.get(name) if isinstance(details, dict) else 0
+    return value if is_count(value) else 0
 
 
 def text_bytes_of(body: bytes) -> int:
@@ -148,6 +160,8 @@ class OpenAIExchange:
         try:
             _RAW.decode(data)
         except (ValueError, RecursionError):
+            data = b""
+        if data[:1] != b"{":
             # One broken event among good ones is left out: the caller's parser would end the stream over it.
             return b""
         if self._kept_bytes < MAX_KEPT_BYTES:

@@ -126,7 +126,19 @@ def test_the_largest_answer_fits_one_message() -> None:
         ({}, None),
         ({"prompt_tokens": 1, "completion_tokens": 10**30}, None),
         ({"prompt_tokens": 0, "completion_tokens": 0}, Usage()),
-        ({"prompt_tokens": 9, "completion_tokens": None, "prompt_tokens_details": None}, Usage(9)),
+        # Half a usage would make the other half free.
+        ({"prompt_tokens": 9, "completion_tokens": None, "prompt_tokens_details": None}, None),
+        ({"prompt_tokens": 9}, None),
+        ({"prompt_tokens": -9, "completion_tokens": 5}, None),
+        ({"prompt_tokens": 9, "completion_tokens": "5"}, None),
+        ({"prompt_tokens": True, "completion_tokens": 5}, None),
+        # More than budget takes down: the record would be refused.
+        ({"prompt_tokens": 1_000_000_001, "completion_tokens": 5}, None),
+        ({"prompt_tokens": 9, "completion_tokens": 5, "prompt_tokens_details": [3]}, Usage(9, 0, 0, 5)),
+        (
+            {"prompt_tokens": 9, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": "3"}},
+            Usage(9, 0, 0, 5),
+        ),
         (
             {"prompt_tokens": 9, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 20}},
             Usage(0, 9, 0, 5),
