@@ -16,6 +16,15 @@ class Dialect(enum.IntEnum):
     ANTHROPIC_MESSAGES = 2
 
 
+class Rescue(enum.IntEnum):
+    """How an attempt took up a broken answer; the numbers of dac.type.v1.Rescue."""
+
+    NONE = 0
+    PREFILL = 1
+    INSTRUCTION = 2
+    RESTART = 3
+
+
 class Operation(enum.StrEnum):
     """What a provider is asked for, by OpenTelemetry's names."""
 
@@ -83,6 +92,8 @@ class Ask:
     """Embeddings only: how many must come; 0 = any number."""
     input_tokens: int = 0
     """Embeddings only: what stands when the provider tells no usage."""
+    rescues: int = 0
+    """How often an answer that breaks after its first token may be taken up by another attempt."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -101,6 +112,7 @@ class Attempt:
     usage: Usage = Usage()
     usage_source: UsageSource = UsageSource.UNSPECIFIED
     finish_reason: str = ""
+    rescue: Rescue = Rescue.NONE
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -110,6 +122,9 @@ class Started:
     attempt_id: str
     model: str
     provider: str
+    before: Sequence[Attempt] = ()
+    """The attempts before it."""
+    rescue: Rescue = Rescue.NONE
 
 
 class Frames(NamedTuple):

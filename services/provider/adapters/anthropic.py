@@ -161,6 +161,10 @@ class AnthropicExchange(_Anthropic):
     _model = ""
     _role_sent = False
 
+    def shown(self) -> str | None:
+        """See rescue.Shows."""
+        return None if self._calls else "".join(self._text)
+
     def outgoing(self) -> Outgoing:
         """The translated request."""
         try:

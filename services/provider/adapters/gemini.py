@@ -192,6 +192,10 @@ class GeminiExchange:
         made = {"message": error["message"], "type": kind if isinstance(kind, str) else "error"}
         return _encode({"error": {**made, "param": None, "code": None}})
 
+    def shown(self) -> str | None:
+        """See rescue.Shows."""
+        return None if self._calls or self._refusal else "".join(self._text)
+
     def result(self, *, need_text: bool) -> Result:
         """Usage and text of what was seen so far."""
         usage, source = self._usage, UsageSource.PROVIDER

@@ -16,6 +16,8 @@ OFFICIAL_HOST = "api.openai.com"
 MAX_TOKENS = 1_000_000_000
 """More than any answer has, and the most that budget takes down: a provider that says more is not believed."""
 _TELLING = re.compile(rb'"(?:usage"\s*:\s*\{|finish_reason"\s*:\s*"|error"\s*:\s*[{"])')
+_BESIDE = frozenset({"role", "reasoning_content", "reasoning", "reasoning_details"})
+"""What a delta may hold beside text without being a part of the answer."""
 _RAW = msgspec.json.Decoder(msgspec.Raw)
 _encode, _decode = msgspec.json.encode, msgspec.json.decode
 
@@ -203,6 +205,10 @@ class OpenAIExchange:
         """Already the caller's dialect."""
         return body
 
+    def shown(self) -> str | None:
+        """See rescue.Shows."""
+        return _only_text(self._kept)
+
     def result(self, *, need_text: bool) -> Result:
         """Reads the kept bytes only when the text or a count is needed."""
         text, calls = "", ""
@@ -245,6 +251,22 @@ def _gather(plain: bytes | None, kept: list[bytes]) -> tuple[str, list[dict[str,
         with contextlib.suppress(AttributeError, TypeError, KeyError, ValueError, OverflowError):
             gathered.add(sse.read_json(data))
     return "".join(gathered.pieces), [gathered.calls[index] for index in sorted(gathered.calls)]
+
+
+def _only_text(kept: list[bytes]) -> str | None:
+    """The text of a stream; None when it holds tool calls, a refusal, sound or several choices."""
+    pieces = []
+    try:
+        for data in kept:
+            for choice in sse.read_json(data).get("choices") or []:
+                for name, value in (choice.get("delta") or {}).items():
+                    if name == "content" and isinstance(value, str) and not choice.get("index"):
+                        pieces.append(value)
+                    elif value and name not in _BESIDE:
+                        return None
+    except (AttributeError, TypeError):
+        return None
+    return "".join(pieces)
 
 
 class _Gathered:
