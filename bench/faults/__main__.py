@@ -173,7 +173,7 @@ def _options() -> argparse.Namespace:
         prog="python -m bench.faults",
         description="The sixteen provider faults of Failover Bench against a DAC that this command starts.",
         epilog="Exit code 0 when no row is a fail, 1 when one is or DAC did not start. Only the full profile "
-        "(about five minutes) has the real waits: publish no other.",
+        "(about three minutes) has the real waits: publish no other.",
     )
     parser.add_argument("--json", action="store_true", help="one JSON value on stdout, progress on stderr")
     parser.add_argument("--profile", choices=list(PROFILES), default="full", help="default: full")

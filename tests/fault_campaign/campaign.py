@@ -124,6 +124,8 @@ class Player:
         args = dict(case.args)
         if case.leaves_after is not None:
             args["told"] = lambda left: self.left_at.update({case.id: time.monotonic()} if left else {})
+        if case.play is plays.cut_once:
+            args["turn"] = self._results[case.id].attempts_seen
         key = request.headers.get("x-api-key") or request.headers.get("authorization", "")
         return await case.play(connection, dialect, case.stream, key, **args)
 

@@ -9,7 +9,7 @@ from tests.fault_campaign import answers, plays
 from tests.fault_campaign.plays import Play
 
 TOTAL_S = 4.0
-"""total_timeout_s of the campaign's providers: the deadline of every case."""
+"""total_timeout_s of the campaign's providers: the deadline of nearly every case."""
 POSITIONS = range(20)
 CODES = (400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504, 529)
 BODIES = ("json", "html", "empty", "huge")
@@ -34,13 +34,18 @@ class Case:
     ends: str = "whole"
     """whole, error (a status, or an error event and no good end), or gone: the caller leaves."""
     cost: str = "told"
-    """told by the provider, counted by DAC, nothing, or some: told or counted."""
+    """told by the provider, counted by DAC, nothing, some: told or counted, or more: counted, and told by another."""
     leaves_after: int | None = None
     """The caller leaves after so many words; 0 = before the answer begins."""
     or_status: int = 0
     """Or this: which limit is met first is not told."""
     quick: bool = False
     """In `make test`, too."""
+
+    @property
+    def max_s(self) -> float:
+        """When it must be over: total_timeout_s is an attempt's, and a stream that ran out of it is rescued once."""
+        return TOTAL_S * 2 if self.stream and self.name in ("endless", "drip-later") else TOTAL_S
 
     @property
     def id(self) -> str:
@@ -105,7 +110,9 @@ def _no_answers() -> Iterator[Case]:
         yield Case("type-json", *way, True, plays.good, {"kind": "application/json"}, 502, "error", "nothing")
         event_stream = {"kind": "text/event-stream"}
         yield Case("type-event-stream", *way, False, plays.good, event_stream, 502, "error", "nothing")
-        yield Case("endless", *way, False, plays.endless, {}, 502, "error", "nothing", quick=way == BOTH[0])
+        yield Case(
+            "endless", *way, False, plays.endless, {}, 502, "error", "nothing", or_status=504, quick=way == BOTH[0]
+        )
         yield Case("endless", *way, True, plays.endless, {}, 200, "error", "counted", quick=way == BOTH[0])
         yield Case("drip-later", *way, True, plays.drip, {"after": 5}, 200, "error", "counted", quick=way == BOTH[1])
 
@@ -196,6 +203,15 @@ def _cuts() -> Iterator[Case]:
             yield Case(f"cut-{after}", *way, False, plays.cut, args, 502, "error", "nothing", quick=now)
 
 
+def _rescues() -> Iterator[Case]:
+    for after, dialect, how in itertools.product(POSITIONS, (OPENAI, ANTHROPIC), ("closed", "reset")):
+        args = {"after": after, "how": how}
+        # Before the first word it is a retry, and costs what the answer costs.
+        cost = "told" if after == 0 else "more"
+        quick = after in (0, 1, 10, 19) and how == "closed"
+        yield Case(f"rescued-{how}-{after}", OPENAI, dialect, True, plays.cut_once, args, cost=cost, quick=quick)
+
+
 def _departures() -> Iterator[Case]:
     for after, way in itertools.product(POSITIONS, ALL_FOUR):
         quick = after in (0, 1, 10, 19) and way[0] == way[1]
@@ -206,6 +222,6 @@ def _departures() -> Iterator[Case]:
         yield Case("leave-0", *way, False, plays.until_left, args, 0, "gone", "counted", leaves_after=0, quick=True)
 
 
-CASES = [*_statuses(), *_no_answers(), *_usages(), *_forms(), *_cuts(), *_departures()]
+CASES = [*_statuses(), *_no_answers(), *_usages(), *_forms(), *_cuts(), *_rescues(), *_departures()]
 """All of them."""
 BY_ID = {one.id: one for one in CASES}

@@ -112,7 +112,7 @@ async def endless(c: Connection, dialect: str, stream: bool, key: str) -> bool:
     for data in head if stream else []:
         await c.chunk(data)
     while True:
-        await c.chunk(b"".join(words) if stream else b" " * 65536)
+        await c.chunk(b"".join(words) if stream else b" " * (1 << 19))
         await asyncio.sleep(0.02)
 
 
@@ -174,6 +174,13 @@ async def cut(c: Connection, dialect: str, stream: bool, key: str, *, after: int
         await asyncio.sleep(0.05)
         c.reset()
     return False
+
+
+async def cut_once(c: Connection, dialect: str, stream: bool, key: str, *, after: int, how: str, turn: int) -> bool:
+    """Cut at the first attempt; every later one gives the whole answer, from its beginning."""
+    if turn > 1:
+        return await good(c, dialect, stream, key)
+    return await cut(c, dialect, stream, key, after=after, how=how)
 
 
 async def until_left(
