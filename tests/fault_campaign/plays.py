@@ -113,7 +113,7 @@ async def endless(c: Connection, dialect: str, stream: bool, key: str) -> bool:
         await c.chunk(data)
     while True:
         await c.chunk(b"".join(words) if stream else b" " * (1 << 19))
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.1 if stream else 0.02)
 
 
 @functools.cache
