@@ -36,6 +36,8 @@ COUNTED_BYTES_MAX = 8 * 1024 * 1024
 """How much of an answer is kept for counting it when its caller leaves."""
 MOST_OUTPUT_TOKENS = 1_000_000_000
 """What budget takes at most."""
+RESCUED = frozenset({chat_pb2.DIALECT_OPENAI_CHAT, chat_pb2.DIALECT_ANTHROPIC_MESSAGES})
+"""The wire formats whose broken streams can be joined."""
 SETTLING_S = 120.0
 """How long a reservation outlives its request's deadline: time to store what was used."""
 
@@ -386,7 +388,7 @@ class ChatRun:
 
 def may_be_rescued(ask: ChatAsk) -> bool:
     """Whether a broken answer to this could be taken up at all; provider looks at the rest."""
-    return ask.stream and ask.choices == 1 and ask.enable_rescue and ask.dialect == chat_pb2.DIALECT_OPENAI_CHAT
+    return ask.stream and ask.choices == 1 and ask.enable_rescue and ask.dialect in RESCUED
 
 
 def error_reason(error: MeshError) -> Any:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from mesh.errors import Reason
@@ -50,6 +50,20 @@ class Usage:
     cache_write_tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0
+
+
+def added(usages: Iterable[Usage]) -> Usage:
+    """The sum of several usages."""
+    total = Usage()
+    for one in usages:
+        total = Usage(
+            total.input_tokens + one.input_tokens,
+            total.input_cached_tokens + one.input_cached_tokens,
+            total.cache_write_tokens + one.cache_write_tokens,
+            total.output_tokens + one.output_tokens,
+            total.reasoning_tokens + one.reasoning_tokens,
+        )
+    return total
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

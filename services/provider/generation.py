@@ -20,9 +20,9 @@ from services.provider.adapters import Exchange, Outgoing
 from services.provider.calls import Endpoint, Limits, Reply, posting
 from services.provider.config import ProviderConfig
 from services.provider.errors import ProviderFault, garbage, reading
-from services.provider.events import Ask, Attempt, Candidate, Deadlines, Event, Failure, Finish, Frames, Started
+from services.provider.events import Ask, Attempt, Candidate, Deadlines, Event, Failure, Finish, Frames, Started, added
 from services.provider.health import FailFast
-from services.provider.rescue import Rescuer, added
+from services.provider.rescue import Rescuer
 
 AFTER_FINISH_S = 3.0
 """How long usage and the end mark may take after the finish reason."""

@@ -7,7 +7,7 @@ from typing import Any, TypeGuard
 import msgspec
 
 from mesh import sse
-from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, counted
+from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, Shown, counted
 from services.provider.errors import cut, garbage, not_translatable, stream_error
 from services.provider.events import Ask, Candidate, Usage, UsageSource
 from services.provider.splice import Fields, fields_of, join, replace_model, splice
@@ -205,8 +205,8 @@ class OpenAIExchange:
         """Already the caller's dialect."""
         return body
 
-    def shown(self) -> str | None:
-        """See rescue.Shows."""
+    def shown(self) -> Shown | None:
+        """See Shows."""
         return _only_text(self._kept)
 
     def result(self, *, need_text: bool) -> Result:
@@ -253,7 +253,7 @@ def _gather(plain: bytes | None, kept: list[bytes]) -> tuple[str, list[dict[str,
     return "".join(gathered.pieces), [gathered.calls[index] for index in sorted(gathered.calls)]
 
 
-def _only_text(kept: list[bytes]) -> str | None:
+def _only_text(kept: list[bytes]) -> Shown | None:
     """The text of a stream; None when it holds tool calls, a refusal, sound or several choices."""
     pieces = []
     try:
@@ -266,7 +266,7 @@ def _only_text(kept: list[bytes]) -> str | None:
                         return None
     except (AttributeError, TypeError):
         return None
-    return "".join(pieces)
+    return Shown("".join(pieces))
 
 
 class _Gathered:
