@@ -141,6 +141,8 @@ class OpenAIExchange:
         try:
             _RAW.decode(data)
         except (ValueError, RecursionError):
+            data = b""
+        if data[:1] != b"{":
             # One broken event among good ones is left out: the caller's parser would end the stream over it.
             return b""
         if self._kept_bytes < MAX_KEPT_BYTES:
