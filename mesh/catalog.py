@@ -115,6 +115,7 @@ class ProviderEntry:
     idle_timeout_s: float = 30.0
     total_timeout_s: float = 600.0
     model_class: str = "standard"
+    responses: bool = False
 
 
 LOCAL = ProviderEntry(
@@ -216,6 +217,8 @@ def parse_provider(name: str, raw: object, env: Mapping[str, str]) -> ProviderEn
     values.setdefault("base_url", address_of(name, values["kind"]))
     if values["kind"] not in KINDS:
         raise ConfigError(f'{where}.kind: "{values["kind"]}" is none of {", ".join(KINDS)}')
+    if values.get("responses") and values["kind"] != "openai":
+        raise ConfigError(f"{where}.responses: only providers of kind openai have it, not {values['kind']}")
     if not values["base_url"]:
         raise ConfigError(f'{where}: "base_url" is missing, e.g. https://api.example.com/v1')
     return ProviderEntry(provider=name, api_key=api_key, **{**values, "base_url": str(values["base_url"]).rstrip("/")})

@@ -50,6 +50,7 @@ PROVIDER_FIELDS = {
     "idle_timeout_s": "The longest silence within an answer.",
     "total_timeout_s": "The longest answer.",
     "model_class": 'standard, or demo for models that "auto" takes only when there is nothing else.',
+    "responses": "Whether a provider of kind openai speaks the responses API itself; OpenAI's own address always does.",
 }
 MODEL_FIELDS = {
     "model": ("id", "The id that is asked for, e.g. mine/large."),
