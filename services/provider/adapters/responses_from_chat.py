@@ -157,12 +157,11 @@ def frame_of(body: dict[str, Any]) -> dict[str, Any]:
     reasoning = body.get("reasoning") or {}
     text = dict(body.get("text") or {})
     text["format"] = _format(text.get("format") or {"type": "text"})
-    frame: dict[str, Any] = {"id": "", "object": "response", "created_at": 0, "completed_at": None}
+    frame: dict[str, Any] = {"id": "", "object": "response", "created_at": 0, "completed_at": None, "model": ""}
     frame.update({"status": "in_progress", "background": False, "error": None, "incomplete_details": None})
     frame.update({name: body.get(name) for name in _ECHOED})
     return {
         **frame,
-        "model": "",
         "output": [],
         "parallel_tool_calls": body.get("parallel_tool_calls") is not False,
         "previous_response_id": None,
