@@ -10,7 +10,7 @@ import pytest
 from tests.edge.conftest import make_dac
 
 MORE = """
-  - {id: mock/gpt-5-mini, provider: mock, name: gpt-5-mini, context_tokens: 200000, quality: 0.1,
+  - {id: mock/deepseek-r1, provider: mock, name: deepseek-r1, context_tokens: 200000, quality: 0.1,
      capabilities: [tools, images, json], price: {input_usd_per_mtok: "1", output_usd_per_mtok: "5"}}
   - {id: claude/claude-sonnet-4-5, provider: claude, name: claude-sonnet-4-5, context_tokens: 200000, quality: 0.1,
      capabilities: [tools, images], price: {input_usd_per_mtok: "3", output_usd_per_mtok: "15"}}
@@ -29,10 +29,10 @@ def dac(tmp_path_factory, upstream_process):
     ("form", "model", "passed"),
     [
         # Its tests of reasoning are for names such as these only.
-        ("openai-chat", "mock/gpt-5-mini", 9),
+        ("openai-chat", "mock/deepseek-r1", 9),
         ("anthropic", "claude/claude-sonnet-4-5", 9),
         # Two of these are of /responses/compact, and take its absence for an answer.
-        ("open-responses", "mock/gpt-5-mini", 13),
+        ("open-responses", "mock/deepseek-r1", 13),
     ],
 )
 def test_every_wire_format_conforms(dac, form, model, passed):
