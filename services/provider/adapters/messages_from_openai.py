@@ -135,7 +135,9 @@ class MessagesExchange:
         return self._reader().result(need_text=need_text)
 
     def _follow(self, inner: Exchange) -> None:
-        self.first, self.finished, self.done = inner.first, inner.finished, inner.done
+        # A token that was seen stays seen, also when another exchange goes on.
+        self.first = self.first or inner.first
+        self.finished, self.done = inner.finished, inner.done
 
     def _reader(self) -> Exchange:
         if self._inner is None:

@@ -15,7 +15,7 @@ import msgspec
 
 from services.provider.adapters import Exchange, Outgoing, Result
 from services.provider.adapters.chat_deltas import chunks_in, text_of
-from services.provider.adapters.responses_output import Output
+from services.provider.adapters.responses_output import MOST_BYTES, Output
 from services.provider.adapters.responses_to_chat import to_chat
 from services.provider.errors import ProviderFault, garbage, not_translatable
 from services.provider.events import Ask, Usage
@@ -45,6 +45,11 @@ class ResponsesExchange:
             body = _decode(self._ask.input)
             said = _encode(to_chat(body))
             self._frame = frame_of(body)
+            if len(_encode(self._frame)) > MOST_BYTES:
+                raise not_translatable(
+                    f"instructions: with the tools they have more than {MOST_BYTES >> 20} MiB, which a translated answer "
+                    "cannot repeat. Send them in input."
+                )
         except ProviderFault:
             raise
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
@@ -91,7 +96,9 @@ class ResponsesExchange:
         return self._reader().result(need_text=need_text)
 
     def _follow(self, inner: Exchange) -> None:
-        self.first, self.finished, self.done = inner.first, inner.finished, inner.done
+        # A token that was seen stays seen, also when another exchange goes on.
+        self.first = self.first or inner.first
+        self.finished, self.done = inner.finished, inner.done
 
     def _reader(self) -> Exchange:
         if self._inner is None:

@@ -11,8 +11,8 @@ import msgspec
 from services.provider.adapters.chat_deltas import CallOrder
 from services.provider.errors import garbage
 
-MOST_BYTES = 4 * 1024 * 1024
-"""The largest translated answer: its end repeats all of it four times."""
+MOST_BYTES = 2 * 1024 * 1024
+"""The largest translated answer, as JSON: its end repeats it four times, and services take no message over 12 MiB."""
 _FIELD = {"output_text": "text", "refusal": "refusal", "summary_text": "text"}
 _EVENT = {"output_text": "output_text", "refusal": "refusal", "summary_text": "reasoning_summary_text"}
 _encode = msgspec.json.encode
@@ -134,7 +134,7 @@ class Output:
 
     def _keep(self, piece: str) -> None:
         self._pieces.append(piece)
-        self._bytes += len(piece.encode("utf-8", "replace"))
+        self._bytes += len(_encode(piece))
         if self._bytes > MOST_BYTES:
             raise garbage(
                 self._provider, f"it is larger than {MOST_BYTES >> 20} MiB, the most of a translated response"

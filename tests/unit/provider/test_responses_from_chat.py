@@ -167,9 +167,15 @@ def test_another_exchange_may_go_on_in_mid_stream():
 def test_a_stream_larger_than_can_be_repeated_is_a_fault(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(responses_output, "MOST_BYTES", 100)
     made = begun()
-    made.event(chunk({"content": "x" * 100}))
+    made.event(chunk({"content": "x" * 90}))
     with pytest.raises(ProviderFault):
-        made.event(chunk({"content": "x"}))
+        made.event(chunk({"content": "\x00" * 2}))
+
+
+def test_what_an_answer_cannot_repeat_is_refused():
+    body = json.dumps({"model": "m", "input": "Hi", "instructions": "x" * (2 << 20)}).encode()
+    with pytest.raises(ProviderFault, match="^instructions: "):
+        exchange(body).outgoing()
 
 
 @given(st.sampled_from([TEXT, CALLS]), st.lists(st.integers(1, 2000), max_size=12), st.booleans())
