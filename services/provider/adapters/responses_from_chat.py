@@ -47,8 +47,8 @@ class ResponsesExchange:
             self._frame = frame_of(body)
             if len(_encode(self._frame)) > MOST_BYTES:
                 raise not_translatable(
-                    f"instructions: with the tools they have more than {MOST_BYTES >> 20} MiB, which a translated answer "
-                    "cannot repeat. Send them in input."
+                    f"instructions: with the tools they have more than {MOST_BYTES >> 20} MiB, which a translated "
+                    "answer cannot repeat. Send them in input."
                 )
         except ProviderFault:
             raise

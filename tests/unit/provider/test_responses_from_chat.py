@@ -174,7 +174,7 @@ def test_a_stream_larger_than_can_be_repeated_is_a_fault(monkeypatch: pytest.Mon
 
 def test_what_an_answer_cannot_repeat_is_refused():
     body = json.dumps({"model": "m", "input": "Hi", "instructions": "x" * (2 << 20)}).encode()
-    with pytest.raises(ProviderFault, match="^instructions: "):
+    with pytest.raises(ProviderFault, match=r"^instructions: "):
         exchange(body).outgoing()
 
 
