@@ -80,8 +80,8 @@ class Stubs:
 class Pipeline:
     """Makes a `ChatRun` for every chat."""
 
-    def __init__(self, stubs: Stubs, settlements: Settlements) -> None:
-        self.stubs, self.settlements = stubs, settlements
+    def __init__(self, stubs: Stubs, settlements: Settlements, *, max_rescues: int = 0) -> None:
+        self.stubs, self.settlements, self.max_rescues = stubs, settlements, max_rescues
         self._suspect: set[str] = set()
         self._reports: set[asyncio.Task[None]] = set()
 

@@ -1,6 +1,7 @@
 """The one retry and fallback loop: candidates in order, each with one attempt and at most one retry.
 
-Falls back only before the first token. Every attempt is accounted for in the Finish or Failure that ends the stream.
+Before the first token another attempt starts anew; after it one may take the answer up (rescue.py), as often as the
+request's reservation covers. Every attempt is accounted for in the Finish or Failure that ends the stream.
 """
 
 import asyncio
@@ -19,8 +20,9 @@ from services.provider.adapters import Exchange, Outgoing
 from services.provider.calls import Endpoint, Limits, Reply, posting
 from services.provider.config import ProviderConfig
 from services.provider.errors import ProviderFault, garbage, reading
-from services.provider.events import Ask, Attempt, Candidate, Deadlines, Event, Failure, Finish, Frames, Started
+from services.provider.events import Ask, Attempt, Candidate, Deadlines, Event, Failure, Finish, Frames, Started, added
 from services.provider.health import FailFast
+from services.provider.rescue import Rescuer
 
 AFTER_FINISH_S = 3.0
 """How long usage and the end mark may take after the finish reason."""
@@ -36,6 +38,8 @@ class Line(Protocol):
     """A provider that can be asked."""
 
     endpoint: Endpoint
+    prefill: str
+    """See rescue.PREFILL."""
 
     async def ready(self, wait_s: float) -> None:
         """Waits until it can be asked. Raises ProviderFault."""
@@ -69,20 +73,23 @@ class Generator:
         """The events of one generation; exactly one Finish or Failure is the last."""
         attempts: list[Attempt] = []
         faults: list[ProviderFault] = []
+        rescuer, cut = Rescuer(ask), list[ProviderFault]()
         started = self._clock()
         candidates = self._usable(ask.candidates)
         for index, candidate in enumerate(candidates):
-            more = index + 1 < len(candidates)
-            for turn in range(2):
+            more, turn = index + 1 < len(candidates), 0
+            while True:
                 attempt = Attempt(self._new_id(), candidate.provider, candidate.model, self._now())
                 attempts.append(attempt)
-                run = _Run(self, ask, candidate, attempt)
+                run = _Run(self, ask, candidate, attempt, rescuer)
                 with attempting(attempt, candidate.upstream_name, current(), ask.operation) as watched:
                     try:
                         await run.prepare(self._left(ask, started))
                         async with run.place():
                             # Not before: whoever sees an attempt begin may be charged for its input.
-                            yield Started(attempt.attempt_id, candidate.model, candidate.provider)
+                            yield Started(
+                                attempt.attempt_id, candidate.model, candidate.provider, attempts[:-1], attempt.rescue
+                            )
                             # Closed by hand: a caller that leaves must close the socket now, not when garbage is
                             # collected.
                             async with aclosing(run.frames()) as stream:
@@ -95,26 +102,27 @@ class Generator:
                     else:
                         run.close_books()
                 if attempt.reason is Reason.UNSPECIFIED:
-                    result = run.exchange.result(need_text=ask.need_text)
-                    yield Finish(
-                        attempt.usage,
-                        attempt.usage_source,
-                        attempt.finish_reason,
-                        result.text,
-                        result.tool_calls_json,
-                        attempts,
-                    )
+                    yield run.finish(attempts)
                     return
+                pause: float | None = None
                 if run.sent:
-                    yield _failure(faults[-1:], attempts, after_first_token=True)
-                    return
-                pause = self._pause_before_retry(faults[-1], turn, more)
+                    cut.append(faults[-1])
+                    if not rescuer.takes_up(run.exchange, attempt, run.head, run.sent_bytes):
+                        yield _failure(cut[:1], attempts, after_first_token=True)
+                        return
+                    # The next candidate goes on; without one the same is asked again.
+                    turn, pause = 0, None if more else self._config.retry_delay_s * (0.5 + self._jitter())
+                elif rescuer.refused(attempt, candidate):
+                    pause = 0.0
+                else:
+                    pause = self._pause_before_retry(faults[-1], turn, more)
+                    turn += 1
                 if pause is None or self._left(ask, started) <= pause:
                     break
                 await asyncio.sleep(pause)
-            if not faults[-1].fall_back or self._left(ask, started) <= 0:
+            if not (faults[-1].fall_back or rescuer.active) or self._left(ask, started) <= 0:
                 break
-        yield _failure(faults, attempts, after_first_token=False)
+        yield _failure(cut[:1] or faults, attempts, after_first_token=rescuer.active)
 
     def _usable(self, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
         """The candidates without those known to fail now, unless none would be left."""
@@ -188,17 +196,24 @@ class _Run:
     _limits: Limits
     _begun: float
 
-    def __init__(self, generator: Generator, ask: Ask, candidate: Candidate, attempt: Attempt) -> None:
-        self._generator, self._ask = generator, ask
+    def __init__(
+        self, generator: Generator, ask: Ask, candidate: Candidate, attempt: Attempt, rescuer: Rescuer
+    ) -> None:
+        self._generator, self._ask, self._rescuer = generator, ask, rescuer
         self.candidate, self.attempt = candidate, attempt
         self.sent = False
         """Frames were handed to the caller: no way back."""
+        self.head, self.sent_bytes = b"", 0
+        """The first of them, and their size."""
 
     async def prepare(self, total_left_s: float) -> None:
         """Makes the request and waits until the provider can be asked. Raises ProviderFault."""
         ask, generator = self._ask, self._generator
         line = generator.find(self.candidate.provider)
-        self.exchange = line.exchange(ask, self.candidate)
+        if self._rescuer.active:
+            self.exchange = self._rescuer.exchange(line, self.candidate, self.attempt)
+        else:
+            self.exchange = line.exchange(ask, self.candidate)
         self._endpoint, self._outgoing = line.endpoint, self.exchange.outgoing()
         self._limits = generator.limits(line.endpoint, ask.deadlines, total_left_s, stream=ask.stream)
         self._begun = generator.clock()
@@ -254,7 +269,10 @@ class _Run:
                 fault = error
             if held and exchange.first:
                 self._first(begun)
-                yield Frames(b"".join(held), len(held))
+                data = b"".join(held)
+                self.head = self.head or data
+                self.sent_bytes += len(data)
+                yield Frames(data, len(held))
                 held, held_bytes = [], 0
             if fault is not None:
                 raise fault
@@ -274,6 +292,14 @@ class _Run:
             self.sent = True
             self.attempt.first_token_ms = (self._generator.clock() - begun) * 1000
             self._generator.health.succeeded(self.candidate.provider, self.candidate.upstream_name)
+
+    def finish(self, attempts: Sequence[Attempt]) -> Finish:
+        """The end of a good answer; its usage is that of all its parts."""
+        attempt, result = self.attempt, self.exchange.result(need_text=self._ask.need_text)
+        usage = attempt.usage
+        if self._rescuer.active:
+            usage = added((self._rescuer.usage_before(), usage))
+        return Finish(usage, attempt.usage_source, attempt.finish_reason, result.text, result.tool_calls_json, attempts)
 
     def close_books(self) -> None:
         """Writes the good attempt's account."""

@@ -48,10 +48,10 @@ class Kind:
     """For callers of chat completions."""
     messages: Make | None = None
     """For callers of Anthropic messages; None = translated over `chat`."""
-    responses: Make | None = None
-    """For callers of OpenAI's responses; None = translated over `chat`."""
     embeddings: Make | None = None
     """For callers of OpenAI's embeddings; None = it makes none."""
+    responses: Make | None = None
+    """For callers of OpenAI's responses; None = translated over `chat`."""
 
 
 def _openai(ask: Ask, candidate: Candidate, account: Account, /) -> OpenAIExchange:

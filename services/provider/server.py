@@ -230,6 +230,7 @@ def _ask(request: provider_pb2.GenerateRequest) -> events.Ask:
         include_usage=request.include_usage,
         need_text=request.need_text,
         answer_model=request.answer_model,
+        rescues=max(0, request.rescues),
     )
 
 
@@ -237,7 +238,13 @@ def _response(event: events.Event) -> provider_pb2.GenerateResponse:
     if isinstance(event, events.Frames):
         return provider_pb2.GenerateResponse(frames=chat_pb2.Frames(data=event.data, events=event.events))
     if isinstance(event, events.Started):
-        started = provider_pb2.AttemptStarted(attempt_id=event.attempt_id, model=event.model, provider=event.provider)
+        started = provider_pb2.AttemptStarted(
+            attempt_id=event.attempt_id,
+            model=event.model,
+            provider=event.provider,
+            before=[_attempt(one) for one in event.before],
+            rescue=int(event.rescue),  # type: ignore[arg-type]
+        )
         return provider_pb2.GenerateResponse(attempt=started)
     if isinstance(event, events.Finish):
         finish = provider_pb2.GenerateFinish(
@@ -290,6 +297,7 @@ def _attempt(attempt: events.Attempt) -> record_pb2.AttemptRecord:
         usage=_usage(attempt.usage),
         usage_source=_source(attempt.usage_source),
         finish_reason=attempt.finish_reason,
+        rescue=int(attempt.rescue),  # type: ignore[arg-type]
     )
     made.started_at.FromNanoseconds(int(attempt.started_at_s * 1e9))
     made.ended_at.FromNanoseconds(int(attempt.ended_at_s * 1e9))

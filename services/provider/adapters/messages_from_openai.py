@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from services.provider.adapters import Exchange, Outgoing, Result
+from services.provider.adapters import Exchange, Outgoing, Result, Shown, Shows
 from services.provider.adapters.chat_deltas import CallOrder, chunks_in, text_of
 from services.provider.adapters.messages_to_openai import to_chat
 from services.provider.errors import ProviderFault, garbage, not_translatable
@@ -130,6 +130,12 @@ class MessagesExchange:
             return b""
         return _encode({"type": "error", "error": {"type": kind, "message": str(message)}})
 
+    def shown(self) -> Shown | None:
+        """See Shows."""
+        inner: object = self._inner
+        seen = inner.shown() if isinstance(inner, Shows) else None
+        return seen._replace(block=0) if seen is not None and self._blocks.only_text else None
+
     def result(self, *, need_text: bool) -> Result:
         """The inner exchange's reading."""
         return self._reader().result(need_text=need_text)
@@ -193,6 +199,11 @@ class _Blocks:
     def called(self) -> bool:
         """A tool was called."""
         return self._calls.count > 0
+
+    @property
+    def only_text(self) -> bool:
+        """The first block is a text, and it is open."""
+        return self._open == "text" and not self._count
 
     def text(self, piece: str) -> bytes:
         """The events for a piece of text."""

@@ -55,7 +55,9 @@ class ResponsesPassExchange:
 
     def __init__(self, ask: Ask, candidate: Candidate, provider: str, key: str) -> None:
         self._ask, self._candidate, self._provider, self._key = ask, candidate, provider, key
-        self._response: dict[str, Any] = {}
+        self._usage: Usage | None = None
+        self._finish = ""
+        self._calls: list[dict[str, Any]] = []
         self._text: list[str] = []
         self._seen_bytes = self._kept_bytes = 0
         self.first = self.finished = self.done = False
@@ -120,16 +122,13 @@ class ResponsesPassExchange:
 
     def result(self, *, need_text: bool) -> Result:
         """The provider's usage, or a count of what was seen when the last event did not come."""
-        usage, source = usage_of(self._response.get("usage")), UsageSource.PROVIDER
+        usage, source = self._usage, UsageSource.PROVIDER
         if usage is None:
             usage, source = counted(text_bytes_of(self._ask.input), self._seen_bytes), UsageSource.COUNTED
-        calls = self._calls()
-        finish = FINISH.get(self._why(), self._why())
-        if self._response and not finish:
-            finish = "tool_calls" if calls else "stop"
         if not need_text:
-            return Result(usage, source, finish)
-        return Result(usage, source, finish, "".join(self._text), _encode(calls).decode() if calls else "")
+            return Result(usage, source, self._finish)
+        calls = _encode(self._calls).decode() if self._calls else ""
+        return Result(usage, source, self._finish, "".join(self._text), calls)
 
     def _check(self, answer: dict[str, Any]) -> None:
         """Raises ProviderFault for a response that failed or did not end."""
@@ -141,14 +140,17 @@ class ResponsesPassExchange:
             raise garbage(self._provider, "the response is neither completed nor incomplete")
 
     def _take(self, response: dict[str, Any]) -> None:
-        """The end: what the response came to."""
+        """The end: what the response came to. Everything is read here, where an odd shape is the provider's failure."""
         items = response["output"]
         whole = [self._texts(item) for item in items]
+        self._calls = [_call(item) for item in items if item["type"] == "function_call"]
+        self._usage = usage_of(response.get("usage"))
+        why = str((response.get("incomplete_details") or {}).get("reason") or "")
+        self._finish = FINISH.get(why, why) or ("tool_calls" if self._calls else "stop")
         if not self._text and not self._seen_bytes:
             self._text = [text for texts in whole for text in texts]
             self._seen_bytes = sum(len(text.encode("utf-8", "replace")) for text in self._text)
             self._seen_bytes += sum(_bytes_in([one.get("name"), one.get("arguments")]) for one in items)
-        self._response = response
         self.first = self.finished = self.done = True
 
     @staticmethod
@@ -171,20 +173,6 @@ class ResponsesPassExchange:
             self.first = True
             self._seen_bytes += _bytes_in(item.get("name"))
 
-    def _why(self) -> str:
-        return str((self._response.get("incomplete_details") or {}).get("reason") or "")
-
-    def _calls(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "id": item.get("call_id"),
-                "type": "function",
-                "function": {"name": item.get("name"), "arguments": item.get("arguments")},
-            }
-            for item in self._response.get("output") or []
-            if item["type"] == "function_call"
-        ]
-
     def _named(self) -> dict[str, bytes | None]:
         return {"model": _encode(self._ask.answer_model)}
 
@@ -192,3 +180,9 @@ class ResponsesPassExchange:
         data = sse.data_of(event)
         response = splice(bytes(fields_of(data)["response"]), self._named())
         return b"event: " + kind.encode() + b"\ndata: " + splice(data, {"response": response}) + b"\n\n"
+
+
+def _call(item: dict[str, Any]) -> dict[str, Any]:
+    """A function call as a chat has it."""
+    function = {"name": item["name"], "arguments": item["arguments"]}
+    return {"id": item["call_id"], "type": "function", "function": function}

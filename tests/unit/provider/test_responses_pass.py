@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.provider.adapters.openai import OFFICIAL_HOST
@@ -177,6 +177,7 @@ likely = st.fixed_dictionaries(
 
 
 @given(st.lists(odd | likely, max_size=5))
+@example([{"type": "response.completed", "response": {"incomplete_details": [None], "output": []}}])
 def test_odd_streams_are_named_faults(events: list[Any]):
     made = exchange()
     try:
