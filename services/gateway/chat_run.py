@@ -6,15 +6,9 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
-from dac.budget.v1.budget_pb2 import (
-    CandidateRates,
-    CommitRequest,
-    PricedCandidate,
-    ReserveRequest,
-    ReserveResponse,
-)
+from dac.budget.v1.budget_pb2 import CandidateRates, CommitRequest, ReserveRequest, ReserveResponse
 from dac.memory.v1.cache_pb2 import CachedAnswer
-from dac.provider.v1.provider_pb2 import AttemptStarted, GenerateCandidate, GenerateFinish, GenerateRequest
+from dac.provider.v1.provider_pb2 import AttemptStarted, GenerateFinish, GenerateRequest
 from dac.router.v1.router_pb2 import Candidate, RouteRequest
 from dac.type.v1 import chat_pb2, record_pb2, usage_pb2
 from mesh import telemetry
@@ -23,7 +17,7 @@ from mesh.errors import MeshError, Reason
 from mesh.status import from_exception
 from mesh.tokens import estimate_tokens
 from mesh.transport import reading
-from services.gateway import openai_wire
+from services.gateway import candidates, openai_wire
 from services.gateway.answer_cache import AnswerCache
 from services.gateway.callers import Caller
 from services.gateway.failures import http_status
@@ -179,7 +173,7 @@ class ChatRun:
         wanted = ask.max_output_tokens or (max(limits) if limits else 0)
         request = ReserveRequest(
             request_id=self.call.request_id,
-            candidates=[PricedCandidate(provider=one.provider, model=one.model) for one in self._candidates],
+            candidates=candidates.priced(self._candidates),
             input_tokens=ask.input_tokens,
             input_tokens_max=self._input_tokens_max(),
             max_output_tokens=min(wanted * ask.choices, MOST_OUTPUT_TOKENS),
@@ -192,8 +186,7 @@ class ChatRun:
         self._reserving = asyncio.ensure_future(persistently(lambda: self._stubs.budget.Reserve(request)))
         self._reservation = held = await asyncio.shield(self._reserving)
         if held.uncovered:
-            barred = {one.model for one in held.uncovered}
-            self._candidates = [candidate for candidate in self._candidates if candidate.model not in barred]
+            self._candidates = candidates.covered(self._candidates, held.uncovered)
         if 0 < held.output_cap_tokens < ask.choices:
             raise MeshError(
                 Reason.BUDGET_EXHAUSTED,
@@ -210,15 +203,9 @@ class ChatRun:
             input=self._body,
             dialect_in=ask.dialect,
             dialect_out=ask.dialect,
-            candidates=[
-                GenerateCandidate(
-                    model=one.model,
-                    provider=one.provider,
-                    upstream_name=one.upstream_name,
-                    output_cap_tokens=reservation.output_cap_tokens // ask.choices,
-                )
-                for one in self._candidates
-            ],
+            candidates=candidates.asked(
+                self._candidates, output_cap_tokens=reservation.output_cap_tokens // ask.choices
+            ),
             stream=ask.stream,
             include_usage=ask.include_usage and not ask.include_dac,
             need_text=self._turn is not None or (self._cache is not None and self._cache.wants_text()),

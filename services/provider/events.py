@@ -68,6 +68,16 @@ def added(usages: Iterable[Usage]) -> Usage:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Deployment:
+    """One endpoint among several that serve the same model."""
+
+    provider: str
+    upstream_name: str
+    weight: float = 1.0
+    priority: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Candidate:
     """A model to try."""
 
@@ -75,6 +85,12 @@ class Candidate:
     provider: str
     upstream_name: str
     output_cap_tokens: int = 0
+    context_tokens: int = 0
+    """0 = unknown."""
+    deployments: Sequence[Deployment] = ()
+    """The endpoints to choose from; empty = `provider` and `upstream_name` alone."""
+    sticky: bool = False
+    """Whether prompts that begin alike go to the same endpoint."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

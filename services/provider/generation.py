@@ -19,6 +19,7 @@ from mesh.tracing import attempting
 from services.provider.adapters import Exchange, Outgoing
 from services.provider.calls import Endpoint, Limits, Reply, posting
 from services.provider.config import ProviderConfig
+from services.provider.deployments import Balancer, Picks
 from services.provider.errors import ProviderFault, garbage, reading
 from services.provider.events import Ask, Attempt, Candidate, Deadlines, Event, Failure, Finish, Frames, Started, added
 from services.provider.health import FailFast
@@ -68,28 +69,32 @@ class Generator:
         self._find, self._config, self._new_id = find, config, new_id
         self._clock, self._now, self._jitter = clock, now, jitter
         self.health = FailFast(clock, failing_after=config.failing_after, window_s=config.failing_window_s)
+        bounds = {"cooldown_min_s": config.cooldown_min_s, "cooldown_max_s": config.cooldown_max_s}
+        self.balancer = Balancer(clock, jitter, **bounds)
 
     async def run(self, ask: Ask) -> AsyncGenerator[Event, None]:
         """The events of one generation; exactly one Finish or Failure is the last."""
-        attempts: list[Attempt] = []
-        faults: list[ProviderFault] = []
+        attempts, faults = list[Attempt](), list[ProviderFault]()
         rescuer, cut = Rescuer(ask), list[ProviderFault]()
-        started = self._clock()
+        started, too_small = self._clock(), 0
         candidates = self._usable(ask.candidates)
         for index, candidate in enumerate(candidates):
+            if 0 < candidate.context_tokens <= too_small:
+                continue
             more, turn = index + 1 < len(candidates), 0
+            picks = Picks(self.balancer, candidate, self._full, ask.input, stream=ask.stream)
+            at = picks.next()
             while True:
-                attempt = Attempt(self._new_id(), candidate.provider, candidate.model, self._now())
+                attempt = Attempt(self._new_id(), at.provider, at.model, self._now())
                 attempts.append(attempt)
-                run = _Run(self, ask, candidate, attempt, rescuer)
-                with attempting(attempt, candidate.upstream_name, current(), ask.operation) as watched:
+                run = _Run(self, ask, at, attempt, rescuer)
+                watching = attempting(attempt, at.upstream_name, current(), ask.operation)
+                with self.balancer.asking(at), watching as watched:
                     try:
                         await run.prepare(self._left(ask, started))
                         async with run.place():
                             # Not before: whoever sees an attempt begin may be charged for its input.
-                            yield Started(
-                                attempt.attempt_id, candidate.model, candidate.provider, attempts[:-1], attempt.rescue
-                            )
+                            yield Started(attempt.attempt_id, at.model, at.provider, attempts[:-1], attempt.rescue)
                             # Closed by hand: a caller that leaves must close the socket now, not when garbage is
                             # collected.
                             async with aclosing(run.frames()) as stream:
@@ -104,37 +109,54 @@ class Generator:
                 if attempt.reason is Reason.UNSPECIFIED:
                     yield run.finish(attempts)
                     return
-                pause: float | None = None
+                pause, again = None, False
                 if run.sent:
                     cut.append(faults[-1])
                     if not rescuer.takes_up(run.exchange, attempt, run.head, run.sent_bytes):
                         yield _failure(cut[:1], attempts, after_first_token=True)
                         return
-                    # The next candidate goes on; without one the same is asked again.
-                    turn, pause = 0, None if more else self._config.retry_delay_s * (0.5 + self._jitter())
-                elif rescuer.refused(attempt, candidate):
-                    pause = 0.0
+                    turn, pause = 0, self._pause_before_rescue(more, picks)
+                elif rescuer.refused(attempt, at):
+                    pause, again = 0.0, True
                 else:
-                    pause = self._pause_before_retry(faults[-1], turn, more)
+                    pause = self._pause_before_retry(faults[-1], turn, more, picks)
                     turn += 1
                 if pause is None or self._left(ask, started) <= pause:
                     break
                 await asyncio.sleep(pause)
+                at = at if again else picks.next()
             if not (faults[-1].fall_back or rescuer.active) or self._left(ask, started) <= 0:
                 break
+            if faults[-1].reason is Reason.CONTEXT_TOO_LONG:
+                too_small = max(too_small, candidate.context_tokens)
         yield _failure(cut[:1] or faults, attempts, after_first_token=rescuer.active)
 
     def _usable(self, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
         """The candidates without those known to fail now, unless none would be left."""
-        healthy = [c for c in candidates if not self.health.failing(c.provider, c.upstream_name)]
+        healthy = [c for c in candidates if not self._failing(c)]
         return healthy or candidates
+
+    def _failing(self, candidate: Candidate) -> bool:
+        """Whether the candidate, or every endpoint of it, is known to fail now."""
+        if candidate.deployments:
+            return self.balancer.cooling(candidate.deployments)
+        return self.health.failing(candidate.provider, candidate.upstream_name)
+
+    def _full(self, provider: str) -> bool:
+        """Whether no place is free at a provider, or it is not there."""
+        try:
+            return self._find(provider).endpoint.bulkhead.free <= 0
+        except ProviderFault:
+            return True
 
     def _left(self, ask: Ask, started: float) -> float:
         total = ask.deadlines.total_s
         return total - (self._clock() - started) if total > 0 else float("inf")
 
-    def _pause_before_retry(self, fault: ProviderFault, turn: int, more: bool) -> float | None:
-        """Seconds before the same provider is asked again; None = not again."""
+    def _pause_before_retry(self, fault: ProviderFault, turn: int, more: bool, picks: Picks) -> float | None:
+        """Seconds before the same candidate is asked again, at another endpoint if it has one; None = not again."""
+        if fault.fall_back and fault.reason is not Reason.CONTEXT_TOO_LONG and picks.another():
+            return 0.0
         if turn > 0 or not fault.retry:
             return None
         if fault.retry_after_s is not None:
@@ -143,6 +165,12 @@ class Generator:
             # Without a hint another candidate is better than a guess.
             return None if more else 1.0 + self._jitter()
         return self._config.retry_delay_s * (0.5 + self._jitter())
+
+    def _pause_before_rescue(self, more: bool, picks: Picks) -> float | None:
+        """Another endpoint goes on at once, or the next candidate (None); without one the same is asked again."""
+        if picks.another():
+            return 0.0
+        return None if more else self._config.retry_delay_s * (0.5 + self._jitter())
 
     def _note(self, run: "_Run", fault: ProviderFault) -> None:
         """Writes the failed attempt's account."""
@@ -155,6 +183,8 @@ class Generator:
             result = run.exchange.result(need_text=False)
             attempt.usage, attempt.usage_source = result.usage, result.usage_source
             attempt.finish_reason, attempt.status_code = result.finish_reason, 200
+        if run.candidate.deployments and (fault.reason not in NOT_FAILING or fault.status_code == 404):
+            self.balancer.failed(run.candidate, fault.retry_after_s)
         if fault.reason not in NOT_FAILING:
             self.health.failed(run.candidate.provider, run.candidate.upstream_name)
 
@@ -292,6 +322,9 @@ class _Run:
             self.sent = True
             self.attempt.first_token_ms = (self._generator.clock() - begun) * 1000
             self._generator.health.succeeded(self.candidate.provider, self.candidate.upstream_name)
+            if self.candidate.deployments:
+                waited_s = self.attempt.first_token_ms / 1000
+                self._generator.balancer.answered(self.candidate, waited_s, stream=self._ask.stream)
 
     def finish(self, attempts: Sequence[Attempt]) -> Finish:
         """The end of a good answer; its usage is that of all its parts."""
