@@ -61,7 +61,7 @@ class _Line:
             entry.api_key.reveal() if entry.api_key is not None else "",
             urlsplit(entry.base_url).hostname or "",
             config.local_max_tokens,
-            entry.responses,
+            responses=entry.responses,
         )
 
     async def ready(self, wait_s: float) -> None:
