@@ -173,6 +173,7 @@ class ProviderEntry:
     model_class: str = "standard"
     dialect: str = ""
     """One of DIALECTS; "" = told by the address or the name."""
+    responses: bool = False
 
 
 LOCAL = ProviderEntry(
@@ -322,6 +323,8 @@ def parse_provider(name: str, raw: object, env: Mapping[str, str]) -> ProviderEn
     dialect = values.get("dialect", "")
     if dialect and (dialect not in DIALECTS or values["kind"] != "openai"):
         raise ConfigError(f'{where}.dialect: "{dialect}" is for kind openai, and one of {", ".join(DIALECTS)}')
+    if values.get("responses") and values["kind"] != "openai":
+        raise ConfigError(f"{where}.responses: only providers of kind openai have it, not {values['kind']}")
     if not values["base_url"]:
         raise ConfigError(f'{where}: "base_url" is missing, e.g. https://api.example.com/v1')
     return ProviderEntry(provider=name, api_key=api_key, **{**values, "base_url": str(values["base_url"]).rstrip("/")})

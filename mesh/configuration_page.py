@@ -51,6 +51,7 @@ PROVIDER_FIELDS = {
     "total_timeout_s": "The longest answer.",
     "dialect": "Kind openai only: whose variant of it this is, e.g. vllm. Otherwise its address or its name tells.",
     "model_class": 'standard, or demo for models that "auto" takes only when there is nothing else.',
+    "responses": "Whether a provider of kind openai speaks the responses API itself; OpenAI's own address always does.",
 }
 MODEL_FIELDS = {
     "model": ("id", "The id that is asked for, e.g. mine/large."),

@@ -63,6 +63,8 @@ NOTES: Mapping[str, str] = {
     "`x-request-id` and `x-dac-request-id` tell what answered, why, and for how much.",
     "/v1/messages": "The answer's form is Anthropic's, also of failures. The key may stand in `x-api-key` instead. "
     "Headers as for a chat, and `request-id`.",
+    "/v1/responses": "The answer's form is that of OpenAI's responses API. Headers as for a chat. DAC stores none: "
+    "`background`, and fetching, deleting or compacting a response are not offered.",
     "/v1/messages/count_tokens": "Nothing is reserved, charged or recorded.",
     "/v1/embeddings": "The answer's form is OpenAI's. Headers as for chats. The models: "
     "`GET /v1/models?capability=embeddings`.",
@@ -211,7 +213,7 @@ class Page:
                 needed = "`chat`"
             if path == "/v1/chat/completions":
                 needed, rpc = "`chat`", "; the same by gRPC: `ChatService.Chat`"
-            elif path == "/v1/messages":
+            elif path in ("/v1/messages", "/v1/responses"):
                 needed = "`chat`"
         else:
             scope = permission_of(binding.rpc)

@@ -162,6 +162,11 @@ class ChatRun:
             return hit.openai_json
         return openai_wire.replay(hit.openai_json, self.call.request_id, include_usage=self.ask.include_usage)
 
+    def _input_tokens_max(self) -> int:
+        """The most the model may read, also of what only its provider knows."""
+        contexts = [one.context_tokens for one in self._candidates] if self.ask.unseen_input else []
+        return max([self.ask.input_tokens_max, *contexts])
+
     async def _reserve(self) -> None:
         ask = self.ask
         limits = [candidate.max_output_tokens for candidate in self._candidates if candidate.max_output_tokens]
@@ -170,7 +175,7 @@ class ChatRun:
             request_id=self.call.request_id,
             candidates=candidates.priced(self._candidates),
             input_tokens=ask.input_tokens,
-            input_tokens_max=ask.input_tokens_max,
+            input_tokens_max=self._input_tokens_max(),
             max_output_tokens=min(wanted * ask.choices, MOST_OUTPUT_TOKENS),
             ttl_s=max(0.0, (self.call.deadline or 0.0) - time.monotonic()) + SETTLING_S,
             body_hash=hashlib.sha256(self._body).digest(),

@@ -14,6 +14,7 @@ class Dialect(enum.IntEnum):
     UNSPECIFIED = 0
     OPENAI_CHAT = 1
     ANTHROPIC_MESSAGES = 2
+    OPENAI_RESPONSES = 3
 
 
 class Rescue(enum.IntEnum):

@@ -39,8 +39,9 @@ class Line(Protocol):
     """A provider that can be asked."""
 
     endpoint: Endpoint
-    prefill: str
-    """See rescue.PREFILL."""
+
+    def prefill(self, upstream_name: str) -> str:
+        """How that model goes on with a begun answer: see rescue.PREFILL."""
 
     async def ready(self, wait_s: float) -> None:
         """Waits until it can be asked. Raises ProviderFault."""

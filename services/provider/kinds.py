@@ -8,12 +8,14 @@ from typing import Protocol
 
 from services.provider.adapters import Exchange
 from services.provider.adapters.anthropic import AnthropicExchange, AnthropicPassExchange
-from services.provider.adapters.dialects import ChatDialect, dialect_of
+from services.provider.adapters.dialects import ChatDialect, dialect_of, key_headers
 from services.provider.adapters.gemini import GeminiExchange
 from services.provider.adapters.mending import MendingExchange
 from services.provider.adapters.messages_from_openai import MessagesExchange
 from services.provider.adapters.mistral import MistralExchange
 from services.provider.adapters.openai import OpenAIExchange
+from services.provider.adapters.responses_from_chat import ResponsesExchange
+from services.provider.adapters.responses_pass import ResponsesPassExchange
 from services.provider.embedding import EmbeddingExchange
 from services.provider.errors import cannot_embed, not_translatable
 from services.provider.events import Ask, Candidate, Dialect, Operation
@@ -41,6 +43,9 @@ class Account:
         """What differs from OpenAI's own form; of kind openai only."""
         return dialect_of(self.provider, self.host, self.said_dialect)
 
+    responses: bool = False
+    """It speaks OpenAI's responses API itself, as its operator says."""
+
 
 class Make(Protocol):
     """Makes an exchange for one attempt."""
@@ -56,9 +61,11 @@ class Kind:
     chat: Make
     """For callers of chat completions."""
     messages: Make | None = None
-    """For callers of Anthropic messages; None = they cannot be served."""
+    """For callers of Anthropic messages; None = translated over `chat`."""
     embeddings: Make | None = None
     """For callers of OpenAI's embeddings; None = it makes none."""
+    responses: Make | None = None
+    """For callers of OpenAI's responses; None = translated over `chat`."""
 
 
 MENDED: Mapping[str, type[OpenAIExchange]] = {
@@ -91,10 +98,30 @@ def _gemini(ask: Ask, candidate: Candidate, account: Account, /) -> Exchange:
     return GeminiExchange(ask, candidate, account.provider, account.key, now_s=int(time.time()))
 
 
-def _messages_over_openai(ask: Ask, candidate: Candidate, account: Account, /) -> Exchange:
-    make = _local if account.kind == "local" else _openai
-    newer_limit = account.dialect.limits[0] == "max_completion_tokens"
-    return MessagesExchange(ask, account.provider, lambda said: make(said, candidate, account), official=newer_limit)
+def _messages_over(chat: Make) -> Make:
+    """Anthropic messages for a provider that is asked for chats."""
+
+    def make(ask: Ask, candidate: Candidate, account: Account, /) -> Exchange:
+        newer = account.dialect.limits[0] == "max_completion_tokens"
+        return MessagesExchange(ask, account.provider, lambda said: chat(said, candidate, account), official=newer)
+
+    return make
+
+
+def _responses_over(chat: Make) -> Make:
+    """OpenAI's responses for a provider that is asked for chats."""
+
+    def make(ask: Ask, candidate: Candidate, account: Account, /) -> Exchange:
+        return ResponsesExchange(ask, account.provider, lambda said: chat(said, candidate, account), now=time.time)
+
+    return make
+
+
+def _responses(ask: Ask, candidate: Candidate, account: Account, /) -> Exchange:
+    """OpenAI itself speaks its responses; a compatible server does when its operator says so."""
+    if account.responses or account.dialect.name == "openai":
+        return ResponsesPassExchange(ask, candidate, account.provider, key_headers(account.dialect, account.key))
+    return _responses_over(_openai)(ask, candidate, account)
 
 
 def _embeddings(ask: Ask, candidate: Candidate, account: Account, /) -> Exchange:
@@ -104,10 +131,10 @@ def _embeddings(ask: Ask, candidate: Candidate, account: Account, /) -> Exchange
 
 
 KINDS: Mapping[str, Kind] = {
-    "openai": Kind(_openai, _messages_over_openai, _embeddings),
-    "anthropic": Kind(_anthropic, _anthropic_pass),
+    "openai": Kind(_openai, responses=_responses, embeddings=_embeddings),
+    "anthropic": Kind(_anthropic, messages=_anthropic_pass),
     "gemini": Kind(_gemini),
-    "local": Kind(_local, _messages_over_openai),
+    "local": Kind(_local),
 }
 """Every kind by its name in `providers:`."""
 
@@ -122,11 +149,13 @@ def exchange_of(ask: Ask, candidate: Candidate, account: Account) -> Exchange:
     ways = (ask.dialect_in, ask.dialect_out)
     if ways == (Dialect.OPENAI_CHAT, Dialect.OPENAI_CHAT):
         return kind.chat(ask, candidate, account)
-    if ways == (Dialect.ANTHROPIC_MESSAGES, Dialect.ANTHROPIC_MESSAGES) and kind.messages is not None:
-        return kind.messages(ask, candidate, account)
+    if ways == (Dialect.ANTHROPIC_MESSAGES, Dialect.ANTHROPIC_MESSAGES):
+        return (kind.messages or _messages_over(kind.chat))(ask, candidate, account)
+    if ways == (Dialect.OPENAI_RESPONSES, Dialect.OPENAI_RESPONSES):
+        return (kind.responses or _responses_over(kind.chat))(ask, candidate, account)
     raise not_translatable(
-        f"{candidate.model} cannot be asked in this wire format: use /v1/chat/completions for models of "
-        f"{account.provider}."
+        f"{candidate.model} cannot be asked in one wire format and answer in another: use /v1/chat/completions for "
+        f"models of {account.provider}."
     )
 
 

@@ -58,17 +58,21 @@ class _Line:
             entry.provider,
             entry.kind,
             entry.api_key.reveal() if entry.api_key is not None else "",
-            urlsplit(entry.base_url).hostname or "",
-            config.local_max_tokens,
-            entry.dialect,
-            urlsplit(entry.base_url).path,
+            host=urlsplit(entry.base_url).hostname or "",
+            path=urlsplit(entry.base_url).path,
+            local_max_tokens=config.local_max_tokens,
+            said_dialect=entry.dialect,
+            responses=entry.responses,
         )
-        self.prefill = prefill_of(self._account)
 
     async def ready(self, wait_s: float) -> None:
         """See generation.Line."""
         if self._local is not None:
             await self._local.ready(wait_s)
+
+    def prefill(self, upstream_name: str) -> str:
+        """See generation.Line."""
+        return prefill_of(self._account, upstream_name)
 
     def exchange(self, ask: Ask, candidate: Candidate) -> Exchange:
         """See generation.Line."""

@@ -40,7 +40,8 @@ _encode, _decode = msgspec.json.encode, msgspec.json.decode
 class Speaks(Protocol):
     """A line as far as it matters here."""
 
-    prefill: str
+    def prefill(self, upstream_name: str) -> str:
+        """See generation.Line."""
 
     def exchange(self, ask: Ask, candidate: Candidate) -> Exchange:
         """See generation.Line."""
@@ -88,9 +89,10 @@ class Rescuer:
         """The exchange that goes on; writes the way into the attempt. Raises ProviderFault."""
         assert self._broken is not None
         shown, ask = self._broken.shown.text, self._ask
-        attempt.rescue = self._way(line.prefill, candidate)
+        prefill = line.prefill(candidate.upstream_name)
+        attempt.rescue = self._way(prefill, candidate)
         spent = sum(one.usage.output_tokens + one.usage.reasoning_tokens for one in self._earlier)
-        body = body_again(ask.input, shown, attempt.rescue, line.prefill, spent_tokens=spent)
+        body = body_again(ask.input, shown, attempt.rescue, prefill, spent_tokens=spent)
         if candidate.output_cap_tokens > 0:
             candidate = dataclasses.replace(candidate, output_cap_tokens=max(1, candidate.output_cap_tokens - spent))
         inner = line.exchange(dataclasses.replace(ask, input=body), candidate)

@@ -194,3 +194,9 @@ def test_the_shipped_catalog_is_sound():
     _, models = parse_catalog({}, read_documents(SHIPPED_CONFIG), {})
     assert models and all(one.source == "catalog" and one.context_tokens > 0 for one in models)
     assert all(one.provider in KNOWN or one.provider == "local" for one in models)
+
+
+def test_only_openais_dialect_may_speak_responses():
+    assert parse_provider("mine", {"base_url": "https://m.example/v1", "responses": True}, {}).responses
+    with pytest.raises(ConfigError, match=r"providers\.mine\.responses"):
+        parse_provider("mine", {"kind": "gemini", "base_url": "https://m.example", "responses": True}, {})

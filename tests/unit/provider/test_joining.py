@@ -184,7 +184,8 @@ def test_the_anchor_is_made_of_whole_words() -> None:
 class Line:
     """A provider's line that gives `Inner`."""
 
-    prefill = ""
+    def prefill(self, upstream_name: str) -> str:
+        return ""
 
     def exchange(self, ask: Ask, candidate: Candidate) -> Inner:
         self.asked, self.candidate = ask, candidate
