@@ -35,11 +35,17 @@ KNOWN: Mapping[str, KnownProvider] = {
     "perplexity": KnownProvider("openai", "https://api.perplexity.ai", "PERPLEXITY_API_KEY"),
     "openrouter": KnownProvider("openai", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
     "mistral": KnownProvider("openai", "https://api.mistral.ai/v1", "MISTRAL_API_KEY"),
-    "ollama": KnownProvider("openai", "http://127.0.0.1:11434/v1", "OLLAMA_BASE_URL"),
+    "ollama": KnownProvider("ollama", "http://127.0.0.1:11434", "OLLAMA_BASE_URL"),
 }
 """Providers that DAC finds by themselves."""
 
-KINDS = ("openai", "anthropic", "gemini", "local")
+KINDS = ("openai", "anthropic", "gemini", "ollama", "local")
+
+OPTIONS: Mapping[str, tuple[str, ...]] = {"ollama": ("num_ctx", "keep_alive")}
+"""The settings of a kind's own that `options` may hold."""
+
+_OPENAI_PATHS = {"gemini": "/openai", "ollama": "/v1"}
+"""Where these kinds serve OpenAI's dialect, too: entries written for it keep working."""
 
 
 def kind_of(provider: str, base_url: str) -> str:
@@ -47,8 +53,8 @@ def kind_of(provider: str, base_url: str) -> str:
     known = KNOWN.get(provider)
     if known is None:
         return ""
-    # Google serves OpenAI's dialect under this path: entries written for it keep working.
-    return "openai" if known.kind == "gemini" and base_url.rstrip("/").endswith("/openai") else known.kind
+    path = _OPENAI_PATHS.get(known.kind)
+    return "openai" if path and base_url.rstrip("/").endswith(path) else known.kind
 
 
 def address_of(provider: str, kind: str) -> str:
@@ -56,8 +62,8 @@ def address_of(provider: str, kind: str) -> str:
     known = KNOWN.get(provider)
     if known is None:
         return ""
-    if known.kind == "gemini" and kind == "openai":
-        return known.base_url + "/openai"
+    if kind == "openai" and known.kind in _OPENAI_PATHS:
+        return known.base_url + _OPENAI_PATHS[known.kind]
     return known.base_url if known.kind == kind else ""
 
 
@@ -115,6 +121,7 @@ class ProviderEntry:
     idle_timeout_s: float = 30.0
     total_timeout_s: float = 600.0
     model_class: str = "standard"
+    options: tuple[str, ...] = ()
 
 
 LOCAL = ProviderEntry(
@@ -216,9 +223,24 @@ def parse_provider(name: str, raw: object, env: Mapping[str, str]) -> ProviderEn
     values.setdefault("base_url", address_of(name, values["kind"]))
     if values["kind"] not in KINDS:
         raise ConfigError(f'{where}.kind: "{values["kind"]}" is none of {", ".join(KINDS)}')
+    check_options(values.get("options", ()), values["kind"], f"{where}.options")
     if not values["base_url"]:
         raise ConfigError(f'{where}: "base_url" is missing, e.g. https://api.example.com/v1')
     return ProviderEntry(provider=name, api_key=api_key, **{**values, "base_url": str(values["base_url"]).rstrip("/")})
+
+
+def check_options(options: tuple[str, ...], kind: str, where: str) -> None:
+    """Raises ConfigError for an option that the kind does not have."""
+    known = OPTIONS.get(kind, ())
+    for option in options:
+        name, found, value = option.partition("=")
+        if not found or not value:
+            raise ConfigError(f'{where}: "{option}" is not of the form name=value')
+        if kind in KINDS and name not in known:
+            told = f"has {', '.join(known)}" if known else "has none"
+            raise ConfigError(f'{where}: "{name}" is no option: the kind {kind} {told}{nearest(name, known)}')
+        if name == "num_ctx" and not (value.isascii() and value.isdigit() and 0 < int(value) < 1 << 31):
+            raise ConfigError(f"{where}: num_ctx is a number of tokens, not {value}")
 
 
 def parse_catalog(
@@ -229,9 +251,8 @@ def parse_catalog(
     for name, known in KNOWN.items():
         value = env.get(known.env, "")
         if value and name == "ollama":
-            base = value.rstrip("/") if value.rstrip("/").endswith("/v1") else value.rstrip("/") + "/v1"
             providers[name] = ProviderEntry(
-                name, known.kind, base, allow_private_address=True, managed_by="environment"
+                name, kind_of(name, value), value.rstrip("/"), allow_private_address=True, managed_by="environment"
             )
         elif value:
             providers[name] = ProviderEntry(name, known.kind, known.base_url, Secret(value), managed_by="environment")

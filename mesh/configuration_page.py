@@ -39,7 +39,7 @@ models:
 """
 
 PROVIDER_FIELDS = {
-    "kind": "The wire format it speaks: openai, anthropic or gemini. Needed only for names that DAC does not know.",
+    "kind": "The wire format it speaks: one of the kinds below. Needed only for names that DAC does not know.",
     "base_url": "Its address. Needed only for names that DAC does not know.",
     "api_key": "Its key.",
     "enabled": "false leaves it out; `local: {enabled: false}` turns the embedded model off.",
@@ -49,6 +49,7 @@ PROVIDER_FIELDS = {
     "first_token_timeout_s": "How long the first token may take.",
     "idle_timeout_s": "The longest silence within an answer.",
     "total_timeout_s": "The longest answer.",
+    "options": "Settings of the kind's own, as name=value, e.g. `[num_ctx=16384, keep_alive=10m]` for ollama.",
     "model_class": 'standard, or demo for models that "auto" takes only when there is nothing else.',
 }
 MODEL_FIELDS = {

@@ -221,7 +221,7 @@ def not_translatable(detail: str) -> ProviderFault:
 def cannot_embed(model: str, provider: str, kind: str) -> ProviderFault:
     """The provider's API has no embeddings."""
     return not_translatable(
-        f"{model} cannot embed: {provider} is of kind {kind}, and only providers of kind openai make embeddings. "
+        f"{model} cannot embed: {provider} is of kind {kind}, which makes no embeddings. "
         "Name an embedding model of such a provider."
     )
 

@@ -22,6 +22,7 @@ from services.provider.store import Change, ProviderStore, Row
 from services.provider.vault import Vault
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+ADDABLE = ("openai", "anthropic", "gemini", "ollama")
 TEST_TIMEOUT_S = 10.0
 MAX_MODELS = 2000
 MAX_LIST_BYTES = 8 << 20
@@ -68,8 +69,8 @@ class KeyDesk:
         if own is not None:
             raise managed_by_file(name, own.managed_by)
         kind = kind or kind_of(name, base_url)
-        if kind not in ("openai", "anthropic", "gemini"):
-            told = f'kind "{kind}" is none of openai, anthropic, gemini; "{name}" is not known by itself.'
+        if kind not in ADDABLE:
+            told = f'kind "{kind}" is none of {", ".join(ADDABLE)}; "{name}" is not known by itself.'
             raise invalid("kind", told)
         base_url = base_url or address_of(name, kind)
         if not base_url:
@@ -124,7 +125,8 @@ async def list_models(entry: ProviderEntry, resolver: Any = None) -> Trial:
     elif entry.kind == "gemini":
         path, headers = "/models?pageSize=1000", {"x-goog-api-key": key}
     else:
-        path, headers = "/models", {"Authorization": f"Bearer {key}"} if key else {}
+        path = "/api/tags" if entry.kind == "ollama" else "/models"
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
     if resolver is None and not entry.allow_private_address:
         resolver = PublicResolver()
     connector = aiohttp.TCPConnector(resolver=resolver)
@@ -145,7 +147,9 @@ async def list_models(entry: ProviderEntry, resolver: Any = None) -> Trial:
                 if len(body) > MAX_LIST_BYTES:
                     raise key_refused(entry.provider, status, "its list of models is larger than 8 MiB")
             listed = msgspec.json.decode(body)
-            if entry.kind == "gemini":
+            if entry.kind == "ollama":
+                models = tuple(str(row["name"]) for row in listed["models"][:MAX_MODELS])
+            elif entry.kind == "gemini":
                 models = tuple(str(row["name"]).removeprefix("models/") for row in listed["models"][:MAX_MODELS])
             else:
                 models = tuple(str(row["id"]) for row in listed["data"][:MAX_MODELS])

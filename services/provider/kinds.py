@@ -9,6 +9,7 @@ from services.provider.adapters import Exchange
 from services.provider.adapters.anthropic import AnthropicExchange, AnthropicPassExchange
 from services.provider.adapters.gemini import GeminiExchange
 from services.provider.adapters.messages_from_openai import MessagesExchange
+from services.provider.adapters.ollama import OllamaEmbedding, OllamaExchange
 from services.provider.adapters.openai import OFFICIAL_HOST, OpenAIExchange
 from services.provider.embedding import EmbeddingExchange
 from services.provider.errors import cannot_embed, not_translatable
@@ -25,6 +26,10 @@ class Account:
     key: str = ""
     host: str = ""
     """The host of its base_url: some parameters are named differently at a provider's own address."""
+    base_url: str = ""
+    """Where paths are put behind."""
+    options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """What the operator set of the kind's own settings."""
     local_max_tokens: int = 0
     """The embedded model only: the limit for requests that set none."""
 
@@ -74,6 +79,24 @@ def _messages_over_openai(ask: Ask, candidate: Candidate, account: Account, /) -
     return MessagesExchange(ask, account.provider, lambda said: make(said, candidate, account), official=official)
 
 
+def _ollama(ask: Ask, candidate: Candidate, account: Account, /) -> Exchange:
+    now_s = int(time.time())
+    return OllamaExchange(ask, candidate, account.provider, account.key, now_s=now_s, options=account.options)
+
+
+def _ollama_embeddings(ask: Ask, candidate: Candidate, account: Account, /) -> Exchange:
+    return OllamaEmbedding(ask, candidate, account.provider, account.key, options=account.options)
+
+
+def _messages_over(make: Make) -> Make:
+    """Anthropic's messages in front of a kind that answers in OpenAI's chunks, one for an event."""
+
+    def messages(ask: Ask, candidate: Candidate, account: Account, /) -> Exchange:
+        return MessagesExchange(ask, account.provider, lambda said: make(said, candidate, account), official=False)
+
+    return messages
+
+
 def _embeddings(ask: Ask, candidate: Candidate, account: Account, /) -> Exchange:
     return EmbeddingExchange(ask, candidate, account.provider, account.key)
 
@@ -82,6 +105,7 @@ KINDS: Mapping[str, Kind] = {
     "openai": Kind(_openai, _messages_over_openai, _embeddings),
     "anthropic": Kind(_anthropic, _anthropic_pass),
     "gemini": Kind(_gemini),
+    "ollama": Kind(_ollama, _messages_over(_ollama), _ollama_embeddings),
     "local": Kind(_local, _messages_over_openai),
 }
 """Every kind by its name in `providers:`."""

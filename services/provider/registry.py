@@ -59,6 +59,8 @@ class _Line:
             entry.kind,
             entry.api_key.reveal() if entry.api_key is not None else "",
             urlsplit(entry.base_url).hostname or "",
+            root_of(entry),
+            options_of(entry),
             config.local_max_tokens,
         )
 
@@ -242,6 +244,11 @@ class Registry:
 def root_of(entry: ProviderEntry) -> str:
     """What paths are put behind: Anthropic's begin with /v1, OpenAI's base_url ends with it."""
     return entry.base_url.removesuffix("/v1") if entry.kind == "anthropic" else entry.base_url
+
+
+def options_of(entry: ProviderEntry) -> dict[str, str]:
+    """The kind's own settings: "name=value" each, checked when the file was read."""
+    return dict(one.split("=", 1) for one in entry.options)
 
 
 def hint_of(key: str) -> str:

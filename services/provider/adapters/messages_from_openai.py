@@ -1,6 +1,7 @@
 """OpenAI's answers said in Anthropic's form, for callers of /v1/messages whose model speaks chat completions.
 
-The reading of the answer is OpenAIExchange's own (or the embedded model's): this file only says again what it read.
+The reading of the answer is the inner exchange's own (OpenAI's, or any that makes chunks, one for an event): this file
+only says again what it read.
 OpenAI does not tell which stop sequence was met: stop_reason is then end_turn. Reasoning texts are left out, because
 Anthropic's thinking blocks carry a signature that nobody here can give.
 """
@@ -12,9 +13,8 @@ from typing import Any
 import msgspec
 
 from mesh import sse
-from services.provider.adapters import Outgoing, Result
+from services.provider.adapters import Exchange, Outgoing, Result
 from services.provider.adapters.messages_to_openai import to_chat
-from services.provider.adapters.openai import OpenAIExchange
 from services.provider.errors import ProviderFault, garbage, not_translatable
 from services.provider.events import Ask, Usage
 
@@ -34,9 +34,9 @@ _encode, _decode = msgspec.json.encode, msgspec.json.decode
 class MessagesExchange:
     """For callers who speak Anthropic messages, in front of a provider who speaks OpenAI chat completions."""
 
-    def __init__(self, ask: Ask, provider: str, make: Callable[[Ask], OpenAIExchange], *, official: bool) -> None:
+    def __init__(self, ask: Ask, provider: str, make: Callable[[Ask], Exchange], *, official: bool) -> None:
         self._ask, self._provider, self._make, self._official = ask, provider, make, official
-        self._inner: OpenAIExchange | None = None
+        self._inner: Exchange | None = None
         self._blocks = _Blocks(provider)
         self._begun = self._refused = False
         self.first = self.finished = self.done = False
@@ -122,7 +122,7 @@ class MessagesExchange:
     def error_body(self, body: bytes) -> bytes:
         """OpenAI's error in Anthropic's shape; nothing when it is none."""
         try:
-            error = _decode(body)["error"]
+            error = _decode(self._inner.error_body(body) if self._inner is not None else body)["error"]
             message = error["message"] if isinstance(error, dict) else error
             kind = "not_found_error" if _names_no_model(error) else "invalid_request_error"
         except (ValueError, KeyError, TypeError, RecursionError):
@@ -133,10 +133,10 @@ class MessagesExchange:
         """The inner exchange's reading."""
         return self._reader().result(need_text=need_text)
 
-    def _follow(self, inner: OpenAIExchange) -> None:
+    def _follow(self, inner: Exchange) -> None:
         self.first, self.finished, self.done = inner.first, inner.finished, inner.done
 
-    def _reader(self) -> OpenAIExchange:
+    def _reader(self) -> Exchange:
         if self._inner is None:
             raise not_translatable("The request was not made yet.")
         return self._inner

@@ -168,7 +168,8 @@ def test_providers_come_from_the_environment_and_the_file_wins():
     found = {one.provider: one for one in parse_catalog({}, {}, env)[0]}
     assert set(found) == {"local", "openai", "ollama"} and found["local"] == LOCAL
     assert (found["openai"].managed_by, found["openai"].api_key) == ("environment", Secret("sk-env"))
-    assert (found["ollama"].base_url, found["ollama"].allow_private_address) == ("http://gpu:11434/v1", True)
+    assert (found["ollama"].base_url, found["ollama"].allow_private_address) == ("http://gpu:11434", True)
+    assert found["ollama"].kind == "ollama"
     document = {"providers": {"openai": {"api_key": "sk-own", "max_concurrent": 3}, "local": {"enabled": False}}}
     found = {one.provider: one for one in parse_catalog(document, {}, env)[0]}
     assert (found["openai"].managed_by, found["openai"].api_key.reveal()) == ("file", "sk-own")
