@@ -6,6 +6,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, get_type_hints
 
 from mesh.config import ConfigError, Secret, convert, nearest, read_secret
+from mesh.plugins import PROVIDERS, named
 
 PRICE_KEYS = {
     "input_usd_per_mtok": "input",
@@ -221,8 +222,9 @@ def parse_provider(name: str, raw: object, env: Mapping[str, str]) -> ProviderEn
         return dataclasses.replace(LOCAL, api_key=api_key, **values)
     values.setdefault("kind", kind_of(name, str(values.get("base_url", ""))) or "openai")
     values.setdefault("base_url", address_of(name, values["kind"]))
-    if values["kind"] not in KINDS:
-        raise ConfigError(f'{where}.kind: "{values["kind"]}" is none of {", ".join(KINDS)}')
+    if values["kind"] not in KINDS and values["kind"] not in (offered := named(PROVIDERS)):
+        told = f", nor of the installed plug-ins' ({', '.join(sorted(offered))})" if offered else ""
+        raise ConfigError(f'{where}.kind: "{values["kind"]}" is none of {", ".join(KINDS)}{told}')
     check_options(values.get("options", ()), values["kind"], f"{where}.options")
     if not values["base_url"]:
         raise ConfigError(f'{where}: "base_url" is missing, e.g. https://api.example.com/v1')

@@ -142,7 +142,7 @@ def _providers() -> Iterator[str]:
     yield _row("---", "---", "---", "---")
     for name, known in KNOWN.items():
         yield _row(f"`{name}`", known.kind, known.base_url, f"`{known.env}`")
-    yield f"\nKinds: {', '.join(KINDS)} (`local` is the embedded model).\n"
+    yield f"\nKinds: {', '.join(KINDS)} (`local` is the embedded model), and those of [plug-ins](plugins.md).\n"
 
 
 def _models() -> Iterator[str]:

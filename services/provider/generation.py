@@ -197,12 +197,12 @@ class _Run:
         """Makes the request and waits until the provider can be asked. Raises ProviderFault."""
         ask, generator = self._ask, self._generator
         line = generator.find(self.candidate.provider)
-        self.exchange = line.exchange(ask, self.candidate)
         self._endpoint = line.endpoint
         self._limits = generator.limits(line.endpoint, ask.deadlines, total_left_s, stream=ask.stream)
         self._begun = generator.clock()
         await line.ready(min(self._limits.first_token_s, self._limits.total_s))
         # Not before: a key that changes is current once the line is ready.
+        self.exchange = line.exchange(ask, self.candidate)
         self._outgoing = self.exchange.outgoing()
 
     def place(self) -> AbstractAsyncContextManager[None]:

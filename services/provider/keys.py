@@ -14,6 +14,7 @@ import msgspec
 from mesh.catalog import ProviderEntry, address_of, kind_of
 from mesh.config import Secret
 from mesh.errors import MeshError, Reason, invalid
+from mesh.plugins import PROVIDERS, named
 from services.provider.adapters.anthropic import VERSION
 from services.provider.addresses import PublicResolver, check_base_url
 from services.provider.errors import key_refused, managed_by_file, unknown_provider
@@ -23,6 +24,9 @@ from services.provider.vault import Vault
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 ADDABLE = ("openai", "anthropic", "gemini", "ollama")
+"""DAC's own kinds that may come through the API."""
+TESTABLE = frozenset(ADDABLE)
+"""Kinds whose list of models can be asked for."""
 TEST_TIMEOUT_S = 10.0
 MAX_MODELS = 2000
 MAX_LIST_BYTES = 8 << 20
@@ -69,7 +73,7 @@ class KeyDesk:
         if own is not None:
             raise managed_by_file(name, own.managed_by)
         kind = kind or kind_of(name, base_url)
-        if kind not in ADDABLE:
+        if kind not in ADDABLE and kind not in named(PROVIDERS):
             told = f'kind "{kind}" is none of {", ".join(ADDABLE)}; "{name}" is not known by itself.'
             raise invalid("kind", told)
         base_url = base_url or address_of(name, kind)
@@ -80,6 +84,8 @@ class KeyDesk:
         base_url = check_base_url(base_url)
         if not key.isascii() or not key.isprintable() or len(key) > 4096:
             raise invalid("api_key", "api_key must be at most 4096 printable ASCII characters.")
+        if not skip_test and kind not in TESTABLE:
+            raise invalid("skip_test", f"Providers of kind {kind} have no list of models to test with: set skip_test.")
         entry = ProviderEntry(name, kind, base_url, Secret(key) if key else None, managed_by=API)
         tested = Trial(0.0, ()) if skip_test else await self._test(entry)
         row = Row(

@@ -2,7 +2,8 @@
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 from services.provider.adapters import Exchange
@@ -12,9 +13,10 @@ from services.provider.adapters.messages_from_openai import MessagesExchange
 from services.provider.adapters.ollama import OllamaEmbedding, OllamaExchange
 from services.provider.adapters.openai import OFFICIAL_HOST, OpenAIExchange
 from services.provider.embedding import EmbeddingExchange
-from services.provider.errors import cannot_embed, not_translatable
+from services.provider.errors import cannot_embed, not_configured, not_translatable
 from services.provider.events import Ask, Candidate, Dialect, Operation
 from services.provider.local import LocalExchange
+from services.provider.plugin_loading import BrokenPlugIn, Guarded, guarding, load
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,6 +36,16 @@ class Account:
     """The embedded model only: the limit for requests that set none."""
 
 
+class Credentials(Protocol):
+    """A key that does not stay: it is fetched when it is needed and kept as long as it is good."""
+
+    async def current(self, wait_s: float) -> str:
+        """The key of this moment. Raises ProviderFault."""
+
+    async def close(self) -> None:
+        """Drops connections."""
+
+
 class Make(Protocol):
     """Makes an exchange for one attempt."""
 
@@ -51,6 +63,8 @@ class Kind:
     """For callers of Anthropic messages; None = they cannot be served."""
     embeddings: Make | None = None
     """For callers of OpenAI's embeddings; None = it makes none."""
+    credentials: Callable[[Account], Credentials] | None = None
+    """Where Account.key comes from when the api_key itself is not sent."""
 
 
 def _openai(ask: Ask, candidate: Candidate, account: Account, /) -> OpenAIExchange:
@@ -88,7 +102,7 @@ def _ollama_embeddings(ask: Ask, candidate: Candidate, account: Account, /) -> E
     return OllamaEmbedding(ask, candidate, account.provider, account.key, options=account.options)
 
 
-def _messages_over(make: Make) -> Make:
+def messages_over(make: Make) -> Make:
     """Anthropic's messages in front of a kind that answers in OpenAI's chunks, one for an event."""
 
     def messages(ask: Ask, candidate: Candidate, account: Account, /) -> Exchange:
@@ -105,15 +119,40 @@ KINDS: Mapping[str, Kind] = {
     "openai": Kind(_openai, _messages_over_openai, _embeddings),
     "anthropic": Kind(_anthropic, _anthropic_pass),
     "gemini": Kind(_gemini),
-    "ollama": Kind(_ollama, _messages_over(_ollama), _ollama_embeddings),
+    "ollama": Kind(_ollama, messages_over(_ollama), _ollama_embeddings),
     "local": Kind(_local, _messages_over_openai),
 }
 """Every kind by its name in `providers:`."""
 
 
+def kind_named(name: str) -> Kind:
+    """A kind of DAC's own or of a plug-in. Raises BrokenPlugIn."""
+    own = KINDS.get(name)
+    if own is not None:
+        return own
+    made: Kind = load(name, Kind)
+    return made
+
+
+def guarding_others(account: Account, doing: str) -> AbstractContextManager[None]:
+    """Around code of a kind: only a plug-in's exceptions are made faults of its own."""
+    return nullcontext() if account.kind in KINDS else guarding(account.kind, account.provider, doing)
+
+
 def exchange_of(ask: Ask, candidate: Candidate, account: Account) -> Exchange:
     """A new exchange for one attempt. Raises ProviderFault when the dialects do not meet."""
-    kind = KINDS[account.kind]
+    own = KINDS.get(account.kind)
+    if own is not None:
+        return _exchange_of(own, ask, candidate, account)
+    try:
+        kind = kind_named(account.kind)
+    except BrokenPlugIn as error:
+        raise not_configured(account.provider, str(error)) from None
+    with guarding(account.kind, account.provider, "to make an exchange"):
+        return Guarded(_exchange_of(kind, ask, candidate, account), ask, account.kind, account.provider)
+
+
+def _exchange_of(kind: Kind, ask: Ask, candidate: Candidate, account: Account) -> Exchange:
     if ask.operation is Operation.EMBEDDINGS:
         if kind.embeddings is None:
             raise cannot_embed(candidate.model, account.provider, account.kind)

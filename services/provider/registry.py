@@ -20,9 +20,10 @@ from services.provider.calls import Endpoint, Limits
 from services.provider.config import ProviderConfig
 from services.provider.errors import not_configured
 from services.provider.events import Ask, Candidate
-from services.provider.kinds import Account, exchange_of
+from services.provider.kinds import Account, Credentials, exchange_of, guarding_others, kind_named
 from services.provider.local import BASE_URL, LocalModel
 from services.provider.local_model import ALIAS
+from services.provider.plugin_loading import BrokenPlugIn
 from services.provider.store import ProviderStore, Row
 from services.provider.vault import Vault
 
@@ -54,7 +55,7 @@ class _Line:
     ) -> None:
         self.provider, self.endpoint = provider, endpoint
         self._local, entry = local, provider.entry
-        self._account = Account(
+        self._account = self._given = Account(
             entry.provider,
             entry.kind,
             entry.api_key.reveal() if entry.api_key is not None else "",
@@ -63,11 +64,26 @@ class _Line:
             options_of(entry),
             config.local_max_tokens,
         )
+        self._credentials: Credentials | None = None
 
     async def ready(self, wait_s: float) -> None:
         """See generation.Line."""
         if self._local is not None:
             await self._local.ready(wait_s)
+        make = kind_named(self._account.kind).credentials
+        if make is not None:
+            with guarding_others(self._account, "to get its key"):
+                self._credentials = self._credentials or make(self._given)
+                key = await self._credentials.current(wait_s)
+            if key != self._account.key:
+                self._account = dataclasses.replace(self._account, key=key)
+
+    async def close(self) -> None:
+        """Drops every connection."""
+        await self.endpoint.close()
+        if self._credentials is not None:
+            with contextlib.suppress(Exception):
+                await self._credentials.close()
 
     def exchange(self, ask: Ask, candidate: Candidate) -> Exchange:
         """See generation.Line."""
@@ -95,7 +111,7 @@ class Registry:
         self._changed = asyncio.Condition()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._retired: dict[Endpoint, asyncio.Task[None]] = {}
+        self._retired: dict[_Line, asyncio.Task[None]] = {}
         self._generation = 0
 
     async def start(self) -> None:
@@ -120,8 +136,8 @@ class Registry:
         for task in retired.values():
             task.cancel()
         await asyncio.gather(*retired.values(), return_exceptions=True)
-        for endpoint in [*(line.endpoint for line in self._lines.values()), *retired]:
-            await endpoint.close()
+        for line in [*self._lines.values(), *retired]:
+            await line.close()
         if self._local is not None:
             await self._local.close()
 
@@ -179,7 +195,7 @@ class Registry:
                 wanted[row.provider] = self._of_row(row)
         for name in list(self._lines):
             if wanted.get(name) != self._providers.get(name):
-                self._retire(self._lines.pop(name).endpoint)
+                self._retire(self._lines.pop(name))
         for name, provider in wanted.items():
             if provider.enabled and name not in self._lines:
                 local = self._local if provider.entry.kind == "local" else None
@@ -189,17 +205,17 @@ class Registry:
             self._generation += 1
             self._changed.notify_all()
 
-    def _retire(self, endpoint: Endpoint) -> None:
+    def _retire(self, line: _Line) -> None:
         """Running answers may end; then the connections are dropped."""
 
         async def end() -> None:
-            await asyncio.sleep(endpoint.limits.total_s)
-            await endpoint.close()
+            await asyncio.sleep(line.endpoint.limits.total_s)
+            await line.close()
 
-        task = asyncio.create_task(end(), name=f"retire-{endpoint.provider}")
+        task = asyncio.create_task(end(), name=f"retire-{line.endpoint.provider}")
         # The loop itself would let a task that nobody holds be collected.
-        self._retired[endpoint] = task
-        task.add_done_callback(lambda _: self._retired.pop(endpoint, None))
+        self._retired[line] = task
+        task.add_done_callback(lambda _: self._retired.pop(line, None))
 
     def _of_entry(self, entry: ProviderEntry) -> Provider:
         hint = hint_of(entry.api_key.reveal()) if entry.api_key is not None else ""
@@ -209,7 +225,8 @@ class Registry:
         known_to_need = entry.api_key is None and entry.base_url.startswith(
             ("https://api.openai.com", "https://api.anthropic.com", "https://generativelanguage.googleapis.com")
         )
-        return Provider(entry, self._started_at, hint, disabled_reason="it has no api_key" if known_to_need else "")
+        reason = "it has no api_key" if known_to_need else _broken(entry.kind)
+        return Provider(entry, self._started_at, hint, disabled_reason=reason)
 
     def _of_row(self, row: Row) -> Provider:
         reason, key = "", ""
@@ -218,6 +235,7 @@ class Registry:
         except MeshError as error:
             reason = error.message
             _log.error("%s", error.message)
+        reason = reason or _broken(row.kind)
         entry = ProviderEntry(row.provider, row.kind, row.base_url, Secret(key) if key else None, managed_by=API)
         return Provider(entry, row.changed_at, row.key_hint, row.upstream_models, reason)
 
@@ -239,6 +257,15 @@ class Registry:
             connector=connector,
             max_answer_bytes=self._config.max_answer_bytes,
         )
+
+
+def _broken(kind: str) -> str:
+    """Why a kind cannot be had; empty when it can."""
+    try:
+        kind_named(kind)
+    except BrokenPlugIn as error:
+        return str(error)
+    return ""
 
 
 def root_of(entry: ProviderEntry) -> str:

@@ -92,8 +92,8 @@ def counted(dac: Dac, kind: str, *, stream: bool) -> tuple[dict[str, int], int]:
     return usage, int(record["cost_nano_usd"])
 
 
-def in_anthropics_words(dac: Dac, kind: str, *, stream: bool) -> httpx.Response:
+def in_anthropics_words(dac: Dac, kind: str, *, stream: bool, model: str = "") -> httpx.Response:
     """The same model for a caller of /v1/messages."""
-    body = {"model": f"{kind}/model", "max_tokens": 100, "stream": stream}
+    body = {"model": model or f"{kind}/model", "max_tokens": 100, "stream": stream}
     body["messages"] = [{"role": "user", "content": "Hello"}]
     return httpx.post(dac.url + "/v1/messages", json=body, headers=dac.headers, timeout=30)

@@ -277,11 +277,12 @@ async def test_the_largest_answer_travels_and_a_larger_one_is_named(
 async def test_a_provider_that_went_is_dropped_after_its_last_answer(upstream: Upstream) -> None:
     app = build(context_of(None, upstream))
     await app.start()
-    gone, kept = app.registry.find("filed").endpoint, app.registry._entries
+    line, kept = app.registry.find("filed"), app.registry._entries
+    gone = line.endpoint
     app.registry._entries = ()
     await app.registry._apply([])
     (task,) = [task for task in asyncio.all_tasks() if task.get_name() == "retire-filed"]
-    assert app.registry._retired == {gone: task}, "a task that nobody holds may be collected"
+    assert app.registry._retired == {line: task}, "a task that nobody holds may be collected"
     app.registry._entries = kept
     session = gone.session()
     await app.close()
