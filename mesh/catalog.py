@@ -36,16 +36,17 @@ KNOWN: Mapping[str, KnownProvider] = {
     "perplexity": KnownProvider("openai", "https://api.perplexity.ai", "PERPLEXITY_API_KEY"),
     "openrouter": KnownProvider("openai", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
     "mistral": KnownProvider("openai", "https://api.mistral.ai/v1", "MISTRAL_API_KEY"),
+    "cohere": KnownProvider("cohere", "https://api.cohere.com", "COHERE_API_KEY"),
     "ollama": KnownProvider("ollama", "http://127.0.0.1:11434", "OLLAMA_BASE_URL"),
 }
 """Providers that DAC finds by themselves."""
 
-KINDS = ("openai", "anthropic", "gemini", "ollama", "local")
+KINDS = ("openai", "anthropic", "gemini", "ollama", "cohere", "local")
 
 OPTIONS: Mapping[str, tuple[str, ...]] = {"ollama": ("num_ctx", "keep_alive")}
 """The settings of a kind's own that `options` may hold."""
 
-_OPENAI_PATHS = {"gemini": "/openai", "ollama": "/v1"}
+_OPENAI_PATHS = {"gemini": "/openai", "ollama": "/v1", "cohere": "/compatibility/v1"}
 """Where these kinds serve OpenAI's dialect, too: entries written for it keep working."""
 
 

@@ -14,7 +14,8 @@ MAX_ERROR_BODY_BYTES = 16 * 1024
 MAX_MESSAGE = 500
 _CONTEXT = re.compile(
     rb"context_length_exceeded|maximum context length|prompt is too long|exceed_context_size|context window"
-    rb"|input token count[^.]{0,60}exceeds the maximum",
+    rb"|input token count[^.]{0,60}exceeds the maximum|too many tokens: |input is too long for requested model"
+    rb"|input length exceeds the context length",
     re.I,
 )
 _SAME_AGAIN = frozenset({500, 502, 503, 504, 529})

@@ -23,7 +23,7 @@ from services.provider.store import Change, ProviderStore, Row
 from services.provider.vault import Vault
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-ADDABLE = ("openai", "anthropic", "gemini", "ollama")
+ADDABLE = ("openai", "anthropic", "gemini", "ollama", "cohere")
 """DAC's own kinds that may come through the API."""
 TESTABLE = frozenset(ADDABLE)
 """Kinds whose list of models can be asked for."""
@@ -131,7 +131,7 @@ async def list_models(entry: ProviderEntry, resolver: Any = None) -> Trial:
     elif entry.kind == "gemini":
         path, headers = "/models?pageSize=1000", {"x-goog-api-key": key}
     else:
-        path = "/api/tags" if entry.kind == "ollama" else "/models"
+        path = {"ollama": "/api/tags", "cohere": "/v1/models?page_size=1000"}.get(entry.kind, "/models")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
     if resolver is None and not entry.allow_private_address:
         resolver = PublicResolver()
@@ -153,7 +153,7 @@ async def list_models(entry: ProviderEntry, resolver: Any = None) -> Trial:
                 if len(body) > MAX_LIST_BYTES:
                     raise key_refused(entry.provider, status, "its list of models is larger than 8 MiB")
             listed = msgspec.json.decode(body)
-            if entry.kind == "ollama":
+            if entry.kind in ("ollama", "cohere"):
                 models = tuple(str(row["name"]) for row in listed["models"][:MAX_MODELS])
             elif entry.kind == "gemini":
                 models = tuple(str(row["name"]).removeprefix("models/") for row in listed["models"][:MAX_MODELS])

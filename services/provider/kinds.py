@@ -8,6 +8,7 @@ from typing import Protocol
 
 from services.provider.adapters import Exchange
 from services.provider.adapters.anthropic import AnthropicExchange, AnthropicPassExchange
+from services.provider.adapters.cohere import CohereEmbedding, CohereExchange
 from services.provider.adapters.gemini import GeminiExchange
 from services.provider.adapters.messages_from_openai import MessagesExchange
 from services.provider.adapters.ollama import OllamaEmbedding, OllamaExchange
@@ -102,6 +103,14 @@ def _ollama_embeddings(ask: Ask, candidate: Candidate, account: Account, /) -> E
     return OllamaEmbedding(ask, candidate, account.provider, account.key, options=account.options)
 
 
+def _cohere(ask: Ask, candidate: Candidate, account: Account, /) -> Exchange:
+    return CohereExchange(ask, candidate, account.provider, account.key, now_s=int(time.time()))
+
+
+def _cohere_embeddings(ask: Ask, candidate: Candidate, account: Account, /) -> Exchange:
+    return CohereEmbedding(ask, candidate, account.provider, account.key)
+
+
 def messages_over(make: Make) -> Make:
     """Anthropic's messages in front of a kind that answers in OpenAI's chunks, one for an event."""
 
@@ -120,6 +129,7 @@ KINDS: Mapping[str, Kind] = {
     "anthropic": Kind(_anthropic, _anthropic_pass),
     "gemini": Kind(_gemini),
     "ollama": Kind(_ollama, messages_over(_ollama), _ollama_embeddings),
+    "cohere": Kind(_cohere, messages_over(_cohere), _cohere_embeddings),
     "local": Kind(_local, _messages_over_openai),
 }
 """Every kind by its name in `providers:`."""

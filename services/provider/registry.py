@@ -223,7 +223,12 @@ class Registry:
             missing = self._local.missing if self._local is not None else ""
             return Provider(entry, self._started_at, upstream_models=(ALIAS,), disabled_reason=missing)
         known_to_need = entry.api_key is None and entry.base_url.startswith(
-            ("https://api.openai.com", "https://api.anthropic.com", "https://generativelanguage.googleapis.com")
+            (
+                "https://api.openai.com",
+                "https://api.anthropic.com",
+                "https://generativelanguage.googleapis.com",
+                "https://api.cohere.com",
+            )
         )
         reason = "it has no api_key" if known_to_need else _broken(entry.kind)
         return Provider(entry, self._started_at, hint, disabled_reason=reason)
@@ -269,8 +274,9 @@ def _broken(kind: str) -> str:
 
 
 def root_of(entry: ProviderEntry) -> str:
-    """What paths are put behind: Anthropic's begin with /v1, OpenAI's base_url ends with it."""
-    return entry.base_url.removesuffix("/v1") if entry.kind == "anthropic" else entry.base_url
+    """What paths are put behind: Anthropic's begin with /v1 and Cohere's with /v2, OpenAI's base_url ends with it."""
+    version = {"anthropic": "/v1", "cohere": "/v2"}.get(entry.kind, "")
+    return entry.base_url.removesuffix(version)
 
 
 def options_of(entry: ProviderEntry) -> dict[str, str]:
