@@ -41,9 +41,9 @@ KNOWN: Mapping[str, KnownProvider] = {
 }
 """Providers that DAC finds by themselves."""
 
-KINDS = ("openai", "anthropic", "gemini", "ollama", "cohere", "local")
+KINDS = ("openai", "anthropic", "gemini", "ollama", "cohere", "bedrock", "local")
 
-OPTIONS: Mapping[str, tuple[str, ...]] = {"ollama": ("num_ctx", "keep_alive")}
+OPTIONS: Mapping[str, tuple[str, ...]] = {"ollama": ("num_ctx", "keep_alive"), "bedrock": ("region",)}
 """The settings of a kind's own that `options` may hold."""
 
 _OPENAI_PATHS = {"gemini": "/openai", "ollama": "/v1", "cohere": "/compatibility/v1"}

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from services.provider.adapters import Exchange
 from services.provider.adapters.anthropic import AnthropicExchange, AnthropicPassExchange
+from services.provider.adapters.bedrock import BedrockExchange
 from services.provider.adapters.cohere import CohereEmbedding, CohereExchange
 from services.provider.adapters.gemini import GeminiExchange
 from services.provider.adapters.messages_from_openai import MessagesExchange
@@ -111,6 +112,12 @@ def _cohere_embeddings(ask: Ask, candidate: Candidate, account: Account, /) -> E
     return CohereEmbedding(ask, candidate, account.provider, account.key)
 
 
+def _bedrock(ask: Ask, candidate: Candidate, account: Account, /) -> Exchange:
+    now_s, region = int(time.time()), account.options.get("region", "")
+    base_url = account.base_url
+    return BedrockExchange(ask, candidate, account.provider, account.key, now_s=now_s, base_url=base_url, region=region)
+
+
 def messages_over(make: Make) -> Make:
     """Anthropic's messages in front of a kind that answers in OpenAI's chunks, one for an event."""
 
@@ -130,6 +137,7 @@ KINDS: Mapping[str, Kind] = {
     "gemini": Kind(_gemini),
     "ollama": Kind(_ollama, messages_over(_ollama), _ollama_embeddings),
     "cohere": Kind(_cohere, messages_over(_cohere), _cohere_embeddings),
+    "bedrock": Kind(_bedrock, messages_over(_bedrock)),
     "local": Kind(_local, _messages_over_openai),
 }
 """Every kind by its name in `providers:`."""

@@ -159,9 +159,8 @@ NAMES = (
 @given(st.lists(odd(NAMES), max_size=4))
 def test_whatever_comes_ends_in_an_answer_or_a_named_fault(bodies: list[Any]) -> None:
     bears(exchange, bodies, lambda raw: b"data: " + raw + b"\n\n")
-    typed = [
-        {**one, "type": kind} for one in bodies if isinstance(one, dict) for kind in ("content-delta", "message-end")
-    ]
+    kinds = ("content-delta", "tool-call-start", "message-end")
+    typed = [{**one, "type": kind} for one in bodies if isinstance(one, dict) for kind in kinds]
     bears(exchange, typed, lambda raw: b"data: " + raw + b"\n\n")
 
 
