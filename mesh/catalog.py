@@ -41,7 +41,7 @@ KNOWN: Mapping[str, KnownProvider] = {
 }
 """Providers that DAC finds by themselves."""
 
-KINDS = ("openai", "anthropic", "gemini", "ollama", "cohere", "bedrock", "local")
+KINDS = ("openai", "anthropic", "gemini", "ollama", "cohere", "bedrock", "vertex", "local")
 
 OPTIONS: Mapping[str, tuple[str, ...]] = {"ollama": ("num_ctx", "keep_alive"), "bedrock": ("region",)}
 """The settings of a kind's own that `options` may hold."""

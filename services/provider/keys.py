@@ -23,9 +23,9 @@ from services.provider.store import Change, ProviderStore, Row
 from services.provider.vault import Vault
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-ADDABLE = ("openai", "anthropic", "gemini", "ollama", "cohere", "bedrock")
+ADDABLE = ("openai", "anthropic", "gemini", "ollama", "cohere", "bedrock", "vertex")
 """DAC's own kinds that may come through the API."""
-TESTABLE = frozenset(ADDABLE) - {"bedrock"}
+TESTABLE = frozenset(ADDABLE) - {"bedrock", "vertex"}
 """Kinds whose list of models can be asked for."""
 TEST_TIMEOUT_S = 10.0
 MAX_MODELS = 2000

@@ -14,9 +14,11 @@ from services.provider.adapters.gemini import GeminiExchange
 from services.provider.adapters.messages_from_openai import MessagesExchange
 from services.provider.adapters.ollama import OllamaEmbedding, OllamaExchange
 from services.provider.adapters.openai import OFFICIAL_HOST, OpenAIExchange
+from services.provider.adapters.vertex import VertexExchange
 from services.provider.embedding import EmbeddingExchange
 from services.provider.errors import cannot_embed, not_configured, not_translatable
 from services.provider.events import Ask, Candidate, Dialect, Operation
+from services.provider.google_token import GoogleToken
 from services.provider.local import LocalExchange
 from services.provider.plugin_loading import BrokenPlugIn, Guarded, guarding, load
 
@@ -36,6 +38,8 @@ class Account:
     """What the operator set of the kind's own settings."""
     local_max_tokens: int = 0
     """The embedded model only: the limit for requests that set none."""
+    google_token_address: str = ""
+    """Vertex only: where its tokens come from."""
 
 
 class Credentials(Protocol):
@@ -118,6 +122,14 @@ def _bedrock(ask: Ask, candidate: Candidate, account: Account, /) -> Exchange:
     return BedrockExchange(ask, candidate, account.provider, account.key, now_s=now_s, base_url=base_url, region=region)
 
 
+def _vertex(ask: Ask, candidate: Candidate, account: Account, /) -> Exchange:
+    return VertexExchange(ask, candidate, account.provider, account.key, now_s=int(time.time()))
+
+
+def _vertex_token(account: Account) -> Credentials:
+    return GoogleToken(account.provider, account.key, url=account.google_token_address)
+
+
 def messages_over(make: Make) -> Make:
     """Anthropic's messages in front of a kind that answers in OpenAI's chunks, one for an event."""
 
@@ -138,6 +150,7 @@ KINDS: Mapping[str, Kind] = {
     "ollama": Kind(_ollama, messages_over(_ollama), _ollama_embeddings),
     "cohere": Kind(_cohere, messages_over(_cohere), _cohere_embeddings),
     "bedrock": Kind(_bedrock, messages_over(_bedrock)),
+    "vertex": Kind(_vertex, messages_over(_vertex), credentials=_vertex_token),
     "local": Kind(_local, _messages_over_openai),
 }
 """Every kind by its name in `providers:`."""

@@ -63,6 +63,7 @@ class _Line:
             root_of(entry),
             options_of(entry),
             config.local_max_tokens,
+            config.google_token_address,
         )
         self._credentials: Credentials | None = None
 
