@@ -7,6 +7,7 @@ from typing import Any, get_type_hints
 
 from mesh.config import ConfigError, Secret, convert, nearest, read_secret
 from mesh.model_links import check_fallbacks, with_aliases
+from mesh.plugins import PROVIDERS, named
 
 PRICE_KEYS = {
     "input_usd_per_mtok": "input",
@@ -47,13 +48,14 @@ KNOWN: Mapping[str, KnownProvider] = {
     "together": KnownProvider("openai", "https://api.together.xyz/v1", "TOGETHER_API_KEY"),
     "fireworks": KnownProvider("openai", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
     "azure": KnownProvider("openai", "", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT"),
-    "ollama": KnownProvider("openai", "http://127.0.0.1:11434/v1", "OLLAMA_BASE_URL"),
+    "cohere": KnownProvider("cohere", "https://api.cohere.com", "COHERE_API_KEY"),
+    "ollama": KnownProvider("ollama", "http://127.0.0.1:11434", "OLLAMA_BASE_URL"),
 }
 """Providers that DAC finds by themselves."""
 
 MOST_WEIGHT = 1000
 MOST_PRIORITY = 100
-KINDS = ("openai", "anthropic", "gemini", "local")
+KINDS = ("openai", "anthropic", "gemini", "ollama", "cohere", "bedrock", "vertex", "local")
 DIALECTS = (
     *("plain", "openai", "azure", "perplexity", "moonshot", "mistral", "llama", "openrouter", "huggingface"),
     *("deepseek", "xai", "groq", "together", "fireworks", "vllm", "lmstudio", "llamacpp"),
@@ -62,14 +64,20 @@ DIALECTS = (
 AZURE_PATH = "/openai/v1"
 """Where a resource of Azure OpenAI's has OpenAI's own API."""
 
+OPTIONS: Mapping[str, tuple[str, ...]] = {"ollama": ("num_ctx", "keep_alive"), "bedrock": ("region",)}
+"""The settings of a kind's own that `options` may hold."""
+
+_OPENAI_PATHS = {"gemini": "/openai", "ollama": "/v1", "cohere": "/compatibility/v1"}
+"""Where these kinds serve OpenAI's dialect, too: entries written for it keep working."""
+
 
 def kind_of(provider: str, base_url: str) -> str:
     """The dialect a known provider speaks at an address of the operator's ("" = its own); "" for unknown names."""
     known = KNOWN.get(provider)
     if known is None:
         return ""
-    # Google serves OpenAI's dialect under this path: entries written for it keep working.
-    return "openai" if known.kind == "gemini" and base_url.rstrip("/").endswith("/openai") else known.kind
+    path = _OPENAI_PATHS.get(known.kind)
+    return "openai" if path and base_url.rstrip("/").endswith(path) else known.kind
 
 
 def address_of(provider: str, kind: str) -> str:
@@ -77,8 +85,8 @@ def address_of(provider: str, kind: str) -> str:
     known = KNOWN.get(provider)
     if known is None:
         return ""
-    if known.kind == "gemini" and kind == "openai":
-        return known.base_url + "/openai"
+    if kind == "openai" and known.kind in _OPENAI_PATHS:
+        return known.base_url + _OPENAI_PATHS[known.kind]
     return known.base_url if known.kind == kind else ""
 
 
@@ -174,6 +182,7 @@ class ProviderEntry:
     dialect: str = ""
     """One of DIALECTS; "" = told by the address or the name."""
     responses: bool = False
+    options: tuple[str, ...] = ()
 
 
 LOCAL = ProviderEntry(
@@ -318,8 +327,10 @@ def parse_provider(name: str, raw: object, env: Mapping[str, str]) -> ProviderEn
         return dataclasses.replace(LOCAL, api_key=api_key, **values)
     values.setdefault("kind", kind_of(name, str(values.get("base_url", ""))) or "openai")
     values.setdefault("base_url", address_of(name, values["kind"]))
-    if values["kind"] not in KINDS:
-        raise ConfigError(f'{where}.kind: "{values["kind"]}" is none of {", ".join(KINDS)}')
+    if values["kind"] not in KINDS and values["kind"] not in (offered := named(PROVIDERS)):
+        told = f", nor of the installed plug-ins' ({', '.join(sorted(offered))})" if offered else ""
+        raise ConfigError(f'{where}.kind: "{values["kind"]}" is none of {", ".join(KINDS)}{told}')
+    check_options(values.get("options", ()), values["kind"], f"{where}.options")
     dialect = values.get("dialect", "")
     if dialect and (dialect not in DIALECTS or values["kind"] != "openai"):
         raise ConfigError(f'{where}.dialect: "{dialect}" is for kind openai, and one of {", ".join(DIALECTS)}')
@@ -330,6 +341,20 @@ def parse_provider(name: str, raw: object, env: Mapping[str, str]) -> ProviderEn
     return ProviderEntry(provider=name, api_key=api_key, **{**values, "base_url": str(values["base_url"]).rstrip("/")})
 
 
+def check_options(options: tuple[str, ...], kind: str, where: str) -> None:
+    """Raises ConfigError for an option that the kind does not have."""
+    known = OPTIONS.get(kind, ())
+    for option in options:
+        name, found, value = option.partition("=")
+        if not found or not value:
+            raise ConfigError(f'{where}: "{option}" is not of the form name=value')
+        if kind in KINDS and name not in known:
+            told = f"has {', '.join(known)}" if known else "has none"
+            raise ConfigError(f'{where}: "{name}" is no option: the kind {kind} {told}{nearest(name, known)}')
+        if name == "num_ctx" and not (value.isascii() and value.isdigit() and 0 < int(value) < 1 << 31):
+            raise ConfigError(f"{where}: num_ctx is a number of tokens, not {value}")
+
+
 def parse_catalog(
     document: Mapping[str, Any], shipped: Mapping[str, Any], env: Mapping[str, str]
 ) -> tuple[tuple[ProviderEntry, ...], tuple[ModelEntry, ...]]:
@@ -338,9 +363,8 @@ def parse_catalog(
     for name, known in KNOWN.items():
         value = env.get(known.env, "")
         if value and name == "ollama":
-            base = value.rstrip("/") if value.rstrip("/").endswith("/v1") else value.rstrip("/") + "/v1"
             providers[name] = ProviderEntry(
-                name, known.kind, base, allow_private_address=True, managed_by="environment"
+                name, kind_of(name, value), value.rstrip("/"), allow_private_address=True, managed_by="environment"
             )
         elif value and known.address_env:
             if root := env.get(known.address_env, "").rstrip("/"):

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from mesh.app import ROOT, TARGETS, load_settings
-from mesh.catalog import DIALECTS, KINDS, KNOWN, MOST_PRIORITY, MOST_WEIGHT, PRICE_KEYS, ProviderEntry
+from mesh.catalog import DIALECTS, KNOWN, MOST_PRIORITY, MOST_WEIGHT, PRICE_KEYS, ProviderEntry
 from mesh.config import MeshConfig, Secret, env_name, field_docs
 from mesh.configuration_page import DEPLOYMENT_FIELDS, MODEL_FIELDS, PROVIDER_FIELDS
 from mesh.envoy.edge import PROBE_PORT as ENVOY_PROBE_PORT
@@ -164,7 +164,8 @@ def config_schema() -> dict[str, Any]:
     """The schema of `config:`, DAC's own configuration file."""
     hints = typing.get_type_hints(ProviderEntry)
     provider = {name: {"description": text, **type_schema(hints[name])} for name, text in PROVIDER_FIELDS.items()}
-    provider["kind"]["enum"] = list(KINDS)
+    # No list: a plug-in in the image may offer more. DAC itself says at its start which there are.
+    provider["kind"]["pattern"] = "^[a-z0-9][a-z0-9-]{0,62}$"
     provider["dialect"]["enum"] = list(DIALECTS)
     model = {key: {"description": text, **MODEL_TYPES.get(key, {})} for key, text in MODEL_FIELDS.values()}
     for key in ("id", "provider", "name", "class"):

@@ -39,7 +39,7 @@ models:
 """
 
 PROVIDER_FIELDS = {
-    "kind": "The wire format it speaks: openai, anthropic or gemini. Needed only for names that DAC does not know.",
+    "kind": "The wire format it speaks: one of the kinds below. Needed only for names that DAC does not know.",
     "base_url": "Its address. Needed only for names that DAC does not know.",
     "api_key": "Its key.",
     "enabled": "false leaves it out; `local: {enabled: false}` turns the embedded model off.",
@@ -50,6 +50,7 @@ PROVIDER_FIELDS = {
     "idle_timeout_s": "The longest silence within an answer.",
     "total_timeout_s": "The longest answer.",
     "dialect": "Kind openai only: whose variant of it this is, e.g. vllm. Otherwise its address or its name tells.",
+    "options": "Settings of the kind's own, as name=value, e.g. `[num_ctx=16384, keep_alive=10m]` for ollama.",
     "model_class": 'standard, or demo for models that "auto" takes only when there is nothing else.',
     "responses": "Whether a provider of kind openai speaks the responses API itself; OpenAI's own address always does.",
 }
@@ -157,7 +158,7 @@ def _providers() -> Iterator[str]:
     for name, known in KNOWN.items():
         address = f"`{known.address_env}` + `{AZURE_PATH}`" if known.address_env else known.base_url
         yield _row(f"`{name}`", known.kind, address, f"`{known.env}`")
-    yield f"\nKinds: {', '.join(KINDS)} (`local` is the embedded model).\n"
+    yield f"\nKinds: {', '.join(KINDS)} (`local` is the embedded model), and those of [plug-ins](plugins.md).\n"
     yield f"\nDialects of kind openai: {', '.join(DIALECTS)}; what each changes: [providers](providers.md).\n"
 
 

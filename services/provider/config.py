@@ -33,6 +33,8 @@ class ProviderConfig:
     """The longest such time, also when the provider asks for a longer one."""
     poll_interval_s: float = 0.5
     """How often the version of API-added providers is read, beside notifications."""
+    google_token_address: str = "https://oauth2.googleapis.com/token"
+    """Where service accounts of providers of kind vertex get their access tokens."""
     local_context_tokens: int = 8192
     """Context of the embedded model, divided between its slots."""
     local_slots: int = 2

@@ -15,7 +15,8 @@ MAX_MESSAGE = 500
 _CONTEXT = re.compile(
     rb"context_length_exceeded|maximum context length|prompt is too long|exceed_context_size|context window"
     rb"|input token count[^.]{0,60}exceeds the maximum|maximum prompt length|exceeded model token limit"
-    rb"|number of tokens to keep from the initial prompt",
+    rb"|number of tokens to keep from the initial prompt|too many tokens: |input is too long for requested model"
+    rb"|input length exceeds the context length",
     re.I,
 )
 _BAD_KEY = re.compile(rb"incorrect api key", re.I)

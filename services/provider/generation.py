@@ -12,7 +12,6 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Protocol
 
-from mesh import sse
 from mesh.call import current
 from mesh.errors import Reason
 from mesh.tracing import attempting
@@ -241,14 +240,16 @@ class _Run:
         """Makes the request and waits until the provider can be asked. Raises ProviderFault."""
         ask, generator = self._ask, self._generator
         line = generator.find(self.candidate.provider)
+        self._endpoint = line.endpoint
+        self._limits = generator.limits(line.endpoint, ask.deadlines, total_left_s, stream=ask.stream)
+        self._begun = generator.clock()
+        await line.ready(min(self._limits.first_token_s, self._limits.total_s))
+        # Not before: a key that changes is current once the line is ready.
         if self._rescuer.active:
             self.exchange = self._rescuer.exchange(line, self.candidate, self.attempt)
         else:
             self.exchange = line.exchange(ask, self.candidate)
-        self._endpoint, self._outgoing = line.endpoint, self.exchange.outgoing()
-        self._limits = generator.limits(line.endpoint, ask.deadlines, total_left_s, stream=ask.stream)
-        self._begun = generator.clock()
-        await line.ready(min(self._limits.first_token_s, self._limits.total_s))
+        self._outgoing = self.exchange.outgoing()
 
     def place(self) -> AbstractAsyncContextManager[None]:
         """Holds a place at the provider. Raises ProviderFault."""
@@ -276,7 +277,8 @@ class _Run:
     async def _stream(self, reply: Reply, begun: float) -> AsyncGenerator[Frames, None]:
         """One Frames per network read, held back until the first token."""
         exchange, provider = self.exchange, self.candidate.provider
-        splitter = sse.Splitter(self._generator.max_event_bytes)
+        framing = self._outgoing.framing
+        splitter = framing.splitter(self._generator.max_event_bytes)
         held: list[bytes] = []
         held_bytes = 0
         while True:
@@ -290,7 +292,7 @@ class _Run:
             fault: ProviderFault | None = None
             try:
                 with reading(provider):
-                    for event in splitter.feed(piece or b"\n\n"):
+                    for event in splitter.feed(piece or framing.tail):
                         if out := exchange.event(event):
                             held.append(out)
                             held_bytes += len(out)

@@ -15,6 +15,7 @@ import msgspec
 from mesh.catalog import ProviderEntry, address_of, kind_of
 from mesh.config import Secret
 from mesh.errors import MeshError, Reason, invalid
+from mesh.plugins import PROVIDERS, named
 from services.provider.adapters.anthropic import VERSION
 from services.provider.adapters.dialects import dialect_of, key_headers
 from services.provider.addresses import PublicResolver, check_base_url
@@ -24,6 +25,10 @@ from services.provider.store import Change, ProviderStore, Row
 from services.provider.vault import Vault
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+ADDABLE = ("openai", "anthropic", "gemini", "ollama", "cohere", "bedrock", "vertex")
+"""DAC's own kinds that may come through the API."""
+TESTABLE = frozenset(ADDABLE) - {"bedrock", "vertex"}
+"""Kinds whose list of models can be asked for."""
 TEST_TIMEOUT_S = 10.0
 MAX_MODELS = 2000
 MAX_LIST_BYTES = 8 << 20
@@ -70,8 +75,8 @@ class KeyDesk:
         if own is not None:
             raise managed_by_file(name, own.managed_by)
         kind = kind or kind_of(name, base_url)
-        if kind not in ("openai", "anthropic", "gemini"):
-            told = f'kind "{kind}" is none of openai, anthropic, gemini; "{name}" is not known by itself.'
+        if kind not in ADDABLE and kind not in named(PROVIDERS):
+            told = f'kind "{kind}" is none of {", ".join(ADDABLE)}; "{name}" is not known by itself.'
             raise invalid("kind", told)
         base_url = base_url or address_of(name, kind)
         if not base_url:
@@ -81,6 +86,8 @@ class KeyDesk:
         base_url = check_base_url(base_url)
         if not key.isascii() or not key.isprintable() or len(key) > 4096:
             raise invalid("api_key", "api_key must be at most 4096 printable ASCII characters.")
+        if not skip_test and kind not in TESTABLE:
+            raise invalid("skip_test", f"Providers of kind {kind} have no list of models to test with: set skip_test.")
         entry = ProviderEntry(name, kind, base_url, Secret(key) if key else None, managed_by=API)
         tested = Trial(0.0, ()) if skip_test else await self._test(entry)
         row = Row(
@@ -127,7 +134,8 @@ async def list_models(entry: ProviderEntry, resolver: Any = None) -> Trial:
         path, headers = "/models?pageSize=1000", {"x-goog-api-key": key}
     else:
         dialect = dialect_of(entry.provider, urlsplit(entry.base_url).hostname or "", entry.dialect)
-        path, headers = dialect.models_path, key_headers(dialect, key)
+        listing = {"ollama": "/api/tags", "cohere": "/v1/models?page_size=1000"}
+        path, headers = listing.get(entry.kind, dialect.models_path), key_headers(dialect, key)
     if resolver is None and not entry.allow_private_address:
         resolver = PublicResolver()
     connector = aiohttp.TCPConnector(resolver=resolver)
@@ -148,7 +156,9 @@ async def list_models(entry: ProviderEntry, resolver: Any = None) -> Trial:
                 if len(body) > MAX_LIST_BYTES:
                     raise key_refused(entry.provider, status, "its list of models is larger than 8 MiB")
             listed = msgspec.json.decode(body)
-            if entry.kind == "gemini":
+            if entry.kind in ("ollama", "cohere"):
+                models = tuple(str(row["name"]) for row in listed["models"][:MAX_MODELS])
+            elif entry.kind == "gemini":
                 models = tuple(str(row["name"]).removeprefix("models/") for row in listed["models"][:MAX_MODELS])
             else:
                 # Together's is a bare list.

@@ -20,9 +20,10 @@ from services.provider.calls import Endpoint, Limits
 from services.provider.config import ProviderConfig
 from services.provider.errors import not_configured
 from services.provider.events import Ask, Candidate
-from services.provider.kinds import Account, exchange_of, prefill_of
+from services.provider.kinds import Account, Credentials, exchange_of, guarding_others, kind_named, prefill_of
 from services.provider.local import BASE_URL, LocalModel
 from services.provider.local_model import ALIAS
+from services.provider.plugin_loading import BrokenPlugIn
 from services.provider.store import ProviderStore, Row
 from services.provider.vault import Vault
 
@@ -54,21 +55,38 @@ class _Line:
     ) -> None:
         self.provider, self.endpoint = provider, endpoint
         self._local, entry = local, provider.entry
-        self._account = Account(
+        self._account = self._given = Account(
             entry.provider,
             entry.kind,
             entry.api_key.reveal() if entry.api_key is not None else "",
             host=urlsplit(entry.base_url).hostname or "",
-            path=urlsplit(entry.base_url).path,
+            base_url=root_of(entry),
+            options=options_of(entry),
             local_max_tokens=config.local_max_tokens,
             said_dialect=entry.dialect,
             responses=entry.responses,
+            google_token_address=config.google_token_address,
         )
+        self._credentials: Credentials | None = None
 
     async def ready(self, wait_s: float) -> None:
         """See generation.Line."""
         if self._local is not None:
             await self._local.ready(wait_s)
+        make = kind_named(self._account.kind).credentials
+        if make is not None:
+            with guarding_others(self._account, "to get its key"):
+                self._credentials = self._credentials or make(self._given)
+                key = await self._credentials.current(wait_s)
+            if key != self._account.key:
+                self._account = dataclasses.replace(self._account, key=key)
+
+    async def close(self) -> None:
+        """Drops every connection."""
+        await self.endpoint.close()
+        if self._credentials is not None:
+            with contextlib.suppress(Exception):
+                await self._credentials.close()
 
     def prefill(self, upstream_name: str) -> str:
         """See generation.Line."""
@@ -100,7 +118,7 @@ class Registry:
         self._changed = asyncio.Condition()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._retired: dict[Endpoint, asyncio.Task[None]] = {}
+        self._retired: dict[_Line, asyncio.Task[None]] = {}
         self._generation = 0
 
     async def start(self) -> None:
@@ -125,8 +143,8 @@ class Registry:
         for task in retired.values():
             task.cancel()
         await asyncio.gather(*retired.values(), return_exceptions=True)
-        for endpoint in [*(line.endpoint for line in self._lines.values()), *retired]:
-            await endpoint.close()
+        for line in [*self._lines.values(), *retired]:
+            await line.close()
         if self._local is not None:
             await self._local.close()
 
@@ -184,7 +202,7 @@ class Registry:
                 wanted[row.provider] = self._of_row(row)
         for name in list(self._lines):
             if wanted.get(name) != self._providers.get(name):
-                self._retire(self._lines.pop(name).endpoint)
+                self._retire(self._lines.pop(name))
         for name, provider in wanted.items():
             if provider.enabled and name not in self._lines:
                 local = self._local if provider.entry.kind == "local" else None
@@ -194,17 +212,17 @@ class Registry:
             self._generation += 1
             self._changed.notify_all()
 
-    def _retire(self, endpoint: Endpoint) -> None:
+    def _retire(self, line: _Line) -> None:
         """Running answers may end; then the connections are dropped."""
 
         async def end() -> None:
-            await asyncio.sleep(endpoint.limits.total_s)
-            await endpoint.close()
+            await asyncio.sleep(line.endpoint.limits.total_s)
+            await line.close()
 
-        task = asyncio.create_task(end(), name=f"retire-{endpoint.provider}")
+        task = asyncio.create_task(end(), name=f"retire-{line.endpoint.provider}")
         # The loop itself would let a task that nobody holds be collected.
-        self._retired[endpoint] = task
-        task.add_done_callback(lambda _: self._retired.pop(endpoint, None))
+        self._retired[line] = task
+        task.add_done_callback(lambda _: self._retired.pop(line, None))
 
     def _of_entry(self, entry: ProviderEntry) -> Provider:
         hint = hint_of(entry.api_key.reveal()) if entry.api_key is not None else ""
@@ -212,9 +230,15 @@ class Registry:
             missing = self._local.missing if self._local is not None else ""
             return Provider(entry, self._started_at, upstream_models=(ALIAS,), disabled_reason=missing)
         known_to_need = entry.api_key is None and entry.base_url.startswith(
-            ("https://api.openai.com", "https://api.anthropic.com", "https://generativelanguage.googleapis.com")
+            (
+                "https://api.openai.com",
+                "https://api.anthropic.com",
+                "https://generativelanguage.googleapis.com",
+                "https://api.cohere.com",
+            )
         )
-        return Provider(entry, self._started_at, hint, disabled_reason="it has no api_key" if known_to_need else "")
+        reason = "it has no api_key" if known_to_need else _broken(entry.kind)
+        return Provider(entry, self._started_at, hint, disabled_reason=reason)
 
     def _of_row(self, row: Row) -> Provider:
         reason, key = "", ""
@@ -223,6 +247,7 @@ class Registry:
         except MeshError as error:
             reason = error.message
             _log.error("%s", error.message)
+        reason = reason or _broken(row.kind)
         entry = ProviderEntry(row.provider, row.kind, row.base_url, Secret(key) if key else None, managed_by=API)
         return Provider(entry, row.changed_at, row.key_hint, row.upstream_models, reason)
 
@@ -246,9 +271,24 @@ class Registry:
         )
 
 
+def _broken(kind: str) -> str:
+    """Why a kind cannot be had; empty when it can."""
+    try:
+        kind_named(kind)
+    except BrokenPlugIn as error:
+        return str(error)
+    return ""
+
+
 def root_of(entry: ProviderEntry) -> str:
-    """What paths are put behind: Anthropic's begin with /v1, OpenAI's base_url ends with it."""
-    return entry.base_url.removesuffix("/v1") if entry.kind == "anthropic" else entry.base_url
+    """What paths are put behind: Anthropic's begin with /v1 and Cohere's with /v2, OpenAI's base_url ends with it."""
+    version = {"anthropic": "/v1", "cohere": "/v2"}.get(entry.kind, "")
+    return entry.base_url.removesuffix(version)
+
+
+def options_of(entry: ProviderEntry) -> dict[str, str]:
+    """The kind's own settings: "name=value" each, checked when the file was read."""
+    return dict(one.split("=", 1) for one in entry.options)
 
 
 def hint_of(key: str) -> str:

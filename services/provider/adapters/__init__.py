@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from mesh.tokens import estimate_tokens
+from services.provider.adapters.framing import SSE, Framing
 from services.provider.events import Usage, UsageSource
 
 MAX_KEPT_BYTES = 8 * 1024 * 1024
@@ -16,8 +17,11 @@ class Outgoing:
     """The HTTP request to send."""
 
     path: str
+    """Behind the provider's base_url, quoted: it is sent as it stands."""
     headers: Mapping[str, str]
     body: bytes
+    framing: Framing = SSE
+    """How the answer is cut into events, when it is streamed."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

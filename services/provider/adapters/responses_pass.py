@@ -7,7 +7,7 @@ import msgspec
 
 from mesh import sse
 from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, counted
-from services.provider.adapters.usage import MAX_TOKENS
+from services.provider.adapters.usage import is_count
 from services.provider.errors import cut, garbage, not_translatable, stream_error
 from services.provider.events import Ask, Candidate, Usage, UsageSource
 from services.provider.splice import fields_of, splice
@@ -21,15 +21,21 @@ _encode, _decode = msgspec.json.encode, msgspec.json.decode
 
 
 def usage_of(raw: Any) -> Usage | None:
-    """A response's totals as disjoint buckets; a missing or absurd number is no usage."""
-    if not isinstance(raw, dict) or type(raw.get("input_tokens")) is not int:
+    """A response's totals as disjoint buckets; a missing, negative or absurd number is no usage."""
+    if not isinstance(raw, dict):
         return None
-    read, written = max(0, raw["input_tokens"]), max(0, raw.get("output_tokens") or 0)
-    if max(read, written) > MAX_TOKENS:
+    read, written = raw.get("input_tokens"), raw.get("output_tokens")
+    if not is_count(read) or not is_count(written):
         return None
-    cached = max(0, min(read, (raw.get("input_tokens_details") or {}).get("cached_tokens") or 0))
-    thought = max(0, min(written, (raw.get("output_tokens_details") or {}).get("reasoning_tokens") or 0))
+    cached = min(read, _detail(raw, "input_tokens_details", "cached_tokens"))
+    thought = min(written, _detail(raw, "output_tokens_details", "reasoning_tokens"))
     return Usage(read - cached, cached, 0, written - thought, thought)
+
+
+def _detail(raw: dict[str, Any], group: str, name: str) -> int:
+    details = raw.get(group)
+    value = details.get(name) if isinstance(details, dict) else 0
+    return value if is_count(value) else 0
 
 
 def text_bytes_of(body: bytes) -> int:

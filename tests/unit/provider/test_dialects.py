@@ -304,7 +304,7 @@ def test_embeddings_where_they_are_offered() -> None:
         (account("mistral"), "m", "prefix"),
         (account("moonshot"), "m", "partial"),
         (account("deepseek"), "m", ""),
-        (account("deepseek", path="/beta"), "m", "prefix"),
+        (account("deepseek", base_url="https://api.deepseek.com/beta"), "m", "prefix"),
         (account("openrouter"), "m", "last_message"),
         (account("vllm"), "m", "prefix"),
         (account("llamacpp"), "m", "last_message"),
