@@ -6,6 +6,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, get_type_hints
 
 from mesh.config import ConfigError, Secret, convert, nearest, read_secret
+from mesh.model_links import check_fallbacks, with_aliases
 
 PRICE_KEYS = {
     "input_usd_per_mtok": "input",
@@ -96,6 +97,10 @@ class ModelEntry:
     """"config" for the operator's own, "catalog" for shipped ones."""
     price: PriceEntry | None = None
     """None = unknown."""
+    fallbacks: tuple[str, ...] = ()
+    """Ids of the models that stand in for it, in this order."""
+    aliases: tuple[str, ...] = ()
+    """Its other names, from `aliases:`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,6 +139,7 @@ _MODEL_KEYS = {
     "capabilities": "capabilities",
     "class": "model_class",
     "price": "price",
+    "fallbacks": "fallbacks",
 }
 _PROVIDER_KEYS = {field.name for field in dataclasses.fields(ProviderEntry)} - {"provider", "managed_by"}
 
@@ -185,6 +191,8 @@ def parse_model(raw: object, where: str, source: str) -> ModelEntry:
     values["price"] = parse_price(values.get("price"), f"{where}.price")
     if not isinstance(values.get("capabilities", []), list):
         raise ConfigError(f"{where}.capabilities: a list is needed, e.g. [tools, images, json]")
+    if not isinstance(values.get("fallbacks", []), list):
+        raise ConfigError(f"{where}.fallbacks: a list of model ids is needed, e.g. [anthropic/claude-sonnet-4-5]")
     hints, written = get_type_hints(ModelEntry), {field: key for key, field in _MODEL_KEYS.items()}
     for field, value in values.items():
         if field != "price":
@@ -253,4 +261,6 @@ def parse_catalog(
                     f"{nearest(model.provider, providers)}; add it under providers:"
                 )
             models[model.model] = model
-    return tuple(providers.values()), tuple(models.values())
+    for entry in models.values():
+        check_fallbacks(entry, models)
+    return tuple(providers.values()), tuple(with_aliases(models, document.get("aliases")).values())

@@ -66,6 +66,7 @@ MODEL_TYPES: Mapping[str, dict[str, Any]] = {
     "speed_tokens_per_s": {"type": "number"},
     "first_token_ms": {"type": "number"},
     "capabilities": {"type": "array", "items": {"type": "string"}},
+    "fallbacks": {"type": "array", "items": {"type": "string"}},
 }
 LIMITS = ("request_timeout_s", "max_body_bytes")
 """Settings of the gateway that whatever stands in front of it must not undercut."""
@@ -171,6 +172,11 @@ def config_schema() -> dict[str, Any]:
         "type": "array",
         "description": "Models, added to the shipped catalog.",
         "items": {**_closed("A model.", model), "required": ["id", "provider", "context_tokens"]},
+    }
+    properties["aliases"] = {
+        "type": "object",
+        "description": "Other names for models: name to model id.",
+        "additionalProperties": {"type": "string"},
     }
     return _closed("DAC's own configuration file (docs/configuration.md).", properties)
 

@@ -66,6 +66,7 @@ MODEL_FIELDS = {
     ),
     "model_class": ("class", 'standard, or demo for models that "auto" takes only when there is nothing else.'),
     "price": ("price", 'What it costs (below), or "free". Without it the price is unknown.'),
+    "fallbacks": ("fallbacks", "Ids of the models that are asked when it fails, in this order."),
 }
 
 
@@ -150,7 +151,7 @@ def _models() -> Iterator[str]:
     yield _row("---", "---", "---", "---")
     hints = typing.get_type_hints(ModelEntry)
     for field in dataclasses.fields(ModelEntry):
-        if field.name == "source":
+        if field.name in ("source", "aliases"):
             continue
         key, meaning = MODEL_FIELDS[field.name]
         kind = 'mapping or "free"' if key == "price" else type_word(hints[field.name])
@@ -160,3 +161,4 @@ def _models() -> Iterator[str]:
     for key in PRICE_KEYS:
         unit = "per request" if key == "request_usd" else "per million tokens"
         yield f"- `{key}`: {unit}"
+    yield "\n## `aliases`\n\nA mapping from another name to the id of a model, e.g. `{gpt-4: openai/gpt-4o}`."

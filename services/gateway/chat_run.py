@@ -207,6 +207,7 @@ class ChatRun:
                     provider=one.provider,
                     upstream_name=one.upstream_name,
                     output_cap_tokens=reservation.output_cap_tokens // ask.choices,
+                    context_tokens=one.context_tokens,
                 )
                 for one in self._candidates
             ],

@@ -51,6 +51,8 @@ class Candidate:
     provider: str
     upstream_name: str
     output_cap_tokens: int = 0
+    context_tokens: int = 0
+    """0 = unknown."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

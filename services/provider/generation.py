@@ -71,7 +71,10 @@ class Generator:
         faults: list[ProviderFault] = []
         started = self._clock()
         candidates = self._usable(ask.candidates)
+        too_small = 0
         for index, candidate in enumerate(candidates):
+            if 0 < candidate.context_tokens <= too_small:
+                continue
             more = index + 1 < len(candidates)
             for turn in range(2):
                 attempt = Attempt(self._new_id(), candidate.provider, candidate.model, self._now())
@@ -114,6 +117,8 @@ class Generator:
                 await asyncio.sleep(pause)
             if not faults[-1].fall_back or self._left(ask, started) <= 0:
                 break
+            if faults[-1].reason is Reason.CONTEXT_TOO_LONG:
+                too_small = max(too_small, candidate.context_tokens)
         yield _failure(faults, attempts, after_first_token=False)
 
     def _usable(self, candidates: Sequence[Candidate]) -> Sequence[Candidate]:

@@ -200,7 +200,10 @@ def _public(provider: Provider | None) -> str:
 
 
 def _candidates(given: Iterable[provider_pb2.GenerateCandidate]) -> list[events.Candidate]:
-    return [events.Candidate(one.model, one.provider, one.upstream_name, one.output_cap_tokens) for one in given]
+    return [
+        events.Candidate(one.model, one.provider, one.upstream_name, one.output_cap_tokens, one.context_tokens)
+        for one in given
+    ]
 
 
 def _deadlines(waits: provider_pb2.Deadlines) -> events.Deadlines:

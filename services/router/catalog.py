@@ -100,6 +100,8 @@ class CatalogView:
     by_id: Mapping[str, KnownModel]
     by_upstream: Mapping[str, tuple[KnownModel, ...]]
     """Upstream names, whole and without the vendor's part, to the models of that name."""
+    by_alias: Mapping[str, KnownModel]
+    """The operator's other names to their models."""
     ranked: Mapping[str, tuple[KnownModel, ...]]
     """Profile → available models that chat, best first."""
     by_quality: tuple[KnownModel, ...]
@@ -190,6 +192,7 @@ def build_view(
     return CatalogView(
         by_id=models,
         by_upstream={name: tuple(found) for name, found in by_upstream.items()},
+        by_alias={alias: model for model in models.values() for alias in model.entry.aliases},
         ranked={
             profile: tuple(sorted(chatting, key=lambda model: (-model.totals[profile], model.id)))
             for profile in PROFILES

@@ -196,6 +196,7 @@ def _shown(model: KnownModel, unhealthy: set[tuple[str, str]]) -> catalog_pb2.Mo
         model_class="demo" if model.demo else "standard",
         speed_tokens_per_s=entry.speed_tokens_per_s,
         first_token_ms=entry.first_token_ms,
+        aliases=entry.aliases,
     )
 
 
