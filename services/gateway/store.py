@@ -117,7 +117,7 @@ _SHOWN = "org_id::text, key_id::text, name, prefix, scopes, models, created_at, 
 _KEYS = f"""SELECT {_SHOWN} FROM api_keys WHERE org_id = $1
   AND ($3::timestamptz IS NULL OR (created_at, key_id) < ($3, $4::uuid))
   ORDER BY created_at DESC, key_id DESC LIMIT $2"""  # noqa: S608
-_KEY = f"SELECT {_SHOWN} FROM api_keys WHERE org_id = $1 AND key_id = $2"  # noqa: S608
+_KEY = f"""SELECT {_SHOWN} FROM api_keys WHERE org_id = $1 AND key_id = $2"""  # noqa: S608
 _REVOKE = f"""UPDATE api_keys SET revoked_at = coalesce(revoked_at, $3) WHERE org_id = $1 AND key_id = $2
   RETURNING {_SHOWN}"""  # noqa: S608
 _OUTBOX = "INSERT INTO admin_outbox (org_id, record_id, record) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
