@@ -40,6 +40,8 @@ KNOWN: Mapping[str, KnownProvider] = {
 }
 """Providers that DAC finds by themselves."""
 
+MOST_WEIGHT = 1000
+MOST_PRIORITY = 100
 KINDS = ("openai", "anthropic", "gemini", "local")
 
 
@@ -71,6 +73,26 @@ class PriceEntry:
     nano_usd_per_mtok: Mapping[str, int]
     """Bucket → nano-USD per million tokens; "request" is nano-USD per request."""
 
+    @property
+    def buckets(self) -> Mapping[str, int]:
+        """The same as budget keeps it: empty = free."""
+        return {} if self.free else self.nano_usd_per_mtok
+
+
+@dataclasses.dataclass(frozen=True)
+class DeploymentEntry:
+    """One endpoint among several that serve the same model."""
+
+    provider: str
+    name: str
+    """The name this provider knows the model by."""
+    weight: float = 1.0
+    """Its share beside others of the same priority."""
+    priority: int = 0
+    """Lower is asked first."""
+    price: PriceEntry | None = None
+    """None = the model's."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelEntry:
@@ -99,8 +121,19 @@ class ModelEntry:
     """None = unknown."""
     fallbacks: tuple[str, ...] = ()
     """Ids of the models that stand in for it, in this order."""
+    deployments: tuple[DeploymentEntry, ...] = ()
+    """The endpoints that serve it; empty = `provider` and `name` alone."""
+    sticky: bool = False
+    """Whether requests that begin alike go to the same deployment."""
     aliases: tuple[str, ...] = ()
     """Its other names, from `aliases:`."""
+
+    @property
+    def endpoints(self) -> tuple[DeploymentEntry, ...]:
+        """Where it is served, at least one place, each with the price that counts there."""
+        if not self.deployments:
+            return (DeploymentEntry(self.provider, self.name, price=self.price),)
+        return tuple(dataclasses.replace(one, price=one.price or self.price) for one in self.deployments)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +173,10 @@ _MODEL_KEYS = {
     "class": "model_class",
     "price": "price",
     "fallbacks": "fallbacks",
+    "deployments": "deployments",
+    "sticky": "sticky",
 }
+_DEPLOYMENT_KEYS = [field.name for field in dataclasses.fields(DeploymentEntry)]
 _PROVIDER_KEYS = {field.name for field in dataclasses.fields(ProviderEntry)} - {"provider", "managed_by"}
 
 
@@ -175,6 +211,38 @@ def parse_price(raw: object, where: str) -> PriceEntry | None:
     return PriceEntry(False, buckets)
 
 
+def parse_deployments(raw: object, where: str, name: str) -> tuple[DeploymentEntry, ...]:
+    """A `deployments:` list of a model; `name` is what those are called that say none. Raises ConfigError."""
+    if not isinstance(raw, list) or not raw:
+        raise ConfigError(f"{where}: a list is needed, e.g. [{{provider: azure-eu, name: gpt4o-prod}}]")
+    hints, made = get_type_hints(DeploymentEntry), list[DeploymentEntry]()
+    for index, one in enumerate(raw):
+        place = f"{where}[{index}]"
+        if not isinstance(one, Mapping) or "provider" not in one:
+            raise ConfigError(f"{place}: a deployment is a mapping with provider and name")
+        for key in one:
+            if key not in _DEPLOYMENT_KEYS:
+                raise ConfigError(f'{place}: unknown key "{key}"{nearest(str(key), _DEPLOYMENT_KEYS)}')
+        values = {key: convert(value, hints[key], f"{place}.{key}", {}) for key, value in one.items() if key != "price"}
+        entry = DeploymentEntry(**{"name": name, **values, "price": parse_price(one.get("price"), f"{place}.price")})
+        if not 0 < entry.weight <= MOST_WEIGHT:
+            raise ConfigError(f"{place}.weight: it must be above 0 and at most {MOST_WEIGHT}, not {entry.weight}")
+        if not 0 <= entry.priority <= MOST_PRIORITY:
+            raise ConfigError(f"{place}.priority: it must be 0 to {MOST_PRIORITY}, not {entry.priority}")
+        for other in made:
+            if other.provider == entry.provider and other.name == entry.name:
+                raise ConfigError(
+                    f"{place}: {entry.name} at {entry.provider} is there twice: give one of them more weight"
+                )
+            if other.provider == entry.provider and other.price != entry.price:
+                raise ConfigError(
+                    f"{place}.price: deployments of one model at one provider cost the same, and another one at "
+                    f"{entry.provider} has another price: write them as two providers"
+                )
+        made.append(entry)
+    return tuple(made)
+
+
 def parse_model(raw: object, where: str, source: str) -> ModelEntry:
     """One entry of `models:`. Raises ConfigError."""
     if not isinstance(raw, Mapping):
@@ -185,9 +253,16 @@ def parse_model(raw: object, where: str, source: str) -> ModelEntry:
             raise ConfigError(f'{where}: unknown key "{key}"{nearest(str(key), _MODEL_KEYS)}')
         values[_MODEL_KEYS[key]] = value
     for needed in ("model", "provider", "context_tokens"):
-        if needed not in values:
+        if needed not in values and not (needed == "provider" and "deployments" in values):
             raise ConfigError(f'{where}: "{"id" if needed == "model" else needed}" is missing')
     values.setdefault("name", str(values["model"]).split("/", 1)[-1])
+    if "deployments" in values:
+        values["deployments"] = found = parse_deployments(values["deployments"], f"{where}.deployments", values["name"])
+        if values.setdefault("provider", found[0].provider) not in [one.provider for one in found]:
+            raise ConfigError(
+                f"{where}.provider: none of the deployments is at {values['provider']}: leave it out, or add one there"
+            )
+        values["name"] = next(one.name for one in found if one.provider == values["provider"])
     values["price"] = parse_price(values.get("price"), f"{where}.price")
     if not isinstance(values.get("capabilities", []), list):
         raise ConfigError(f"{where}.capabilities: a list is needed, e.g. [tools, images, json]")
@@ -195,7 +270,7 @@ def parse_model(raw: object, where: str, source: str) -> ModelEntry:
         raise ConfigError(f"{where}.fallbacks: a list of model ids is needed, e.g. [anthropic/claude-sonnet-4-5]")
     hints, written = get_type_hints(ModelEntry), {field: key for key, field in _MODEL_KEYS.items()}
     for field, value in values.items():
-        if field != "price":
+        if field not in ("price", "deployments"):
             values[field] = convert(value, hints[field], f"{where}.{written[field]}", {})
     if values["context_tokens"] < 1 or values.get("max_output_tokens", 0) < 0:
         raise ConfigError(f"{where}: context_tokens must be 1 or more, and max_output_tokens 0 or more")
@@ -255,11 +330,12 @@ def parse_catalog(
             raise ConfigError("models: a list of models is needed")
         for index, raw in enumerate(listed):
             model = parse_model(raw, f"models[{index}]", source)
-            if source == "config" and model.provider not in providers and model.provider not in KNOWN:
-                raise ConfigError(
-                    f'models[{index}] ({model.model}): there is no provider "{model.provider}"'
-                    f"{nearest(model.provider, providers)}; add it under providers:"
-                )
+            for provider in [one.provider for one in model.endpoints]:
+                if source == "config" and provider not in providers and provider not in KNOWN:
+                    raise ConfigError(
+                        f'models[{index}] ({model.model}): there is no provider "{provider}"'
+                        f"{nearest(provider, providers)}; add it under providers:"
+                    )
             models[model.model] = model
     for entry in models.values():
         check_fallbacks(entry, models)

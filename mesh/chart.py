@@ -19,9 +19,9 @@ from typing import Any
 import yaml
 
 from mesh.app import ROOT, TARGETS, load_settings
-from mesh.catalog import KINDS, KNOWN, PRICE_KEYS, ProviderEntry
+from mesh.catalog import KINDS, KNOWN, MOST_PRIORITY, MOST_WEIGHT, PRICE_KEYS, ProviderEntry
 from mesh.config import MeshConfig, Secret, env_name, field_docs
-from mesh.configuration_page import MODEL_FIELDS, PROVIDER_FIELDS
+from mesh.configuration_page import DEPLOYMENT_FIELDS, MODEL_FIELDS, PROVIDER_FIELDS
 from mesh.envoy.edge import PROBE_PORT as ENVOY_PROBE_PORT
 from mesh.envoy.edge import TLS_PORT
 from mesh.envoy.groups import EGRESS_PORT, MESH_PORT, MUTUAL_PORT
@@ -67,6 +67,14 @@ MODEL_TYPES: Mapping[str, dict[str, Any]] = {
     "first_token_ms": {"type": "number"},
     "capabilities": {"type": "array", "items": {"type": "string"}},
     "fallbacks": {"type": "array", "items": {"type": "string"}},
+    "deployments": {"type": "array", "minItems": 1},
+}
+DEPLOYMENT_TYPES: Mapping[str, dict[str, Any]] = {
+    "provider": {"type": "string"},
+    "name": {"type": "string"},
+    "weight": {"type": "number", "exclusiveMinimum": 0, "maximum": MOST_WEIGHT},
+    "priority": {"type": "integer", "minimum": 0, "maximum": MOST_PRIORITY},
+    "price": {},
 }
 LIMITS = ("request_timeout_s", "max_body_bytes")
 """Settings of the gateway that whatever stands in front of it must not undercut."""
@@ -160,8 +168,12 @@ def config_schema() -> dict[str, Any]:
     model = {key: {"description": text, **MODEL_TYPES.get(key, {})} for key, text in MODEL_FIELDS.values()}
     for key in ("id", "provider", "name", "class"):
         model[key]["type"] = "string"
+    model["sticky"]["type"] = "boolean"
     amount = {"type": ["string", "number"]}
     model["price"]["anyOf"] = [{"const": "free"}, _closed("Dollars.", {key: dict(amount) for key in PRICE_KEYS})]
+    deployment = {key: {"description": text, **DEPLOYMENT_TYPES[key]} for key, text in DEPLOYMENT_FIELDS.items()}
+    deployment["price"]["anyOf"] = model["price"]["anyOf"]
+    model["deployments"]["items"] = {**_closed("An endpoint.", deployment), "required": ["provider"]}
     properties = {name: section_schema(name, cls) for name, cls in sections().items()}
     properties["providers"] = {
         "type": "object",
@@ -171,7 +183,11 @@ def config_schema() -> dict[str, Any]:
     properties["models"] = {
         "type": "array",
         "description": "Models, added to the shipped catalog.",
-        "items": {**_closed("A model.", model), "required": ["id", "provider", "context_tokens"]},
+        "items": {
+            **_closed("A model.", model),
+            "required": ["id", "context_tokens"],
+            "anyOf": [{"required": ["provider"]}, {"required": ["deployments"]}],
+        },
     }
     properties["aliases"] = {
         "type": "object",

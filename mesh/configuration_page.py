@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mesh.app import TARGETS
-from mesh.catalog import KINDS, KNOWN, PRICE_KEYS, ModelEntry, ProviderEntry
+from mesh.catalog import KINDS, KNOWN, PRICE_KEYS, DeploymentEntry, ModelEntry, ProviderEntry
 from mesh.config import MeshConfig, Secret, env_name, field_docs
 
 INTRODUCTION = """# Configuration
@@ -67,6 +67,18 @@ MODEL_FIELDS = {
     "model_class": ("class", 'standard, or demo for models that "auto" takes only when there is nothing else.'),
     "price": ("price", 'What it costs (below), or "free". Without it the price is unknown.'),
     "fallbacks": ("fallbacks", "Ids of the models that are asked when it fails, in this order."),
+    "deployments": (
+        "deployments",
+        "The endpoints that serve it ([deployments](deployments.md)); `provider` may then be missing.",
+    ),
+    "sticky": ("sticky", "Whether requests that begin alike go to the same deployment, for its prompt cache."),
+}
+DEPLOYMENT_FIELDS = {
+    "provider": "One of `providers:`.",
+    "name": "This provider's own name for the model; without it the model's `name`.",
+    "weight": "Its share beside others of the same priority.",
+    "priority": "Lower is asked first; the next one only when no endpoint of this one can be asked.",
+    "price": "What it costs here, when that is another price than the model's.",
 }
 
 
@@ -154,11 +166,20 @@ def _models() -> Iterator[str]:
         if field.name in ("source", "aliases"):
             continue
         key, meaning = MODEL_FIELDS[field.name]
-        kind = 'mapping or "free"' if key == "price" else type_word(hints[field.name])
+        kind = {"price": 'mapping or "free"', "deployments": "list of mappings"}.get(key) or type_word(
+            hints[field.name]
+        )
         default = "" if key == "name" else default_word(field)
         yield _row(f"`{key}`", kind, default, meaning)
     yield "\n`price` is a mapping of dollars, written as text so that they stay exact:\n"
     for key in PRICE_KEYS:
         unit = "per request" if key == "request_usd" else "per million tokens"
         yield f"- `{key}`: {unit}"
+    yield "\n`deployments` is a list of mappings:\n"
+    yield _row("field", "type", "default", "meaning")
+    yield _row("---", "---", "---", "---")
+    hints = typing.get_type_hints(DeploymentEntry)
+    for field in dataclasses.fields(DeploymentEntry):
+        kind = 'mapping or "free"' if field.name == "price" else type_word(hints[field.name])
+        yield _row(f"`{field.name}`", kind, default_word(field), DEPLOYMENT_FIELDS[field.name])
     yield "\n## `aliases`\n\nA mapping from another name to the id of a model, e.g. `{gpt-4: openai/gpt-4o}`."

@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from dac.type.v1.record_pb2 import AttemptRecord
+from dac.type.v1.record_pb2 import AttemptRecord, Rescue
 from mesh.errors import Reason
 from mesh.tracing import OTHER, method_label, record_rpc
 
@@ -110,6 +110,12 @@ CHAT_FALLBACKS = Counter(
     "chat_fallbacks_total",
     "Steps to the next model of a chat, by the one left.",
     ("model", "reason"),
+    registry=REGISTRY,
+)
+CHAT_RESCUES = Counter(
+    "chat_rescues_total",
+    "Attempts that took up a broken stream, by way and by how they ended themselves.",
+    ("way", "reason"),
     registry=REGISTRY,
 )
 ORG_REQUESTS = Counter(
@@ -236,6 +242,8 @@ def _observe_attempts(attempts: Iterable[AttemptRecord]) -> None:
             children[3].observe(taken)
         if former is not None and former.model != attempt.model:
             CHAT_FALLBACKS.labels(_bounded(former.model, _models_seen), reason_label(former.reason)).inc()
+        if attempt.rescue:
+            CHAT_RESCUES.labels(Rescue.Name(attempt.rescue)[7:].lower(), reason_label(attempt.reason)).inc()
         former = attempt
 
 

@@ -125,6 +125,7 @@ def _fallbacks() -> dict[str, Any]:
         "Steps to the next model, by the model that was left and why.",
         "reqps",
         (total(rate("chat_fallbacks_total", *BOARD), "model", "reason"), "{{model}}: {{reason}}"),
+        (total(rate("chat_rescues_total", *BOARD), "way", "reason"), "rescued by {{way}}: {{reason}}"),
         stacked=True,
     )
 

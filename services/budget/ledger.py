@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from mesh.errors import MeshError
 from services.budget import errors
-from services.budget.money import Charge, Price, Usage, affordable_output, charge, worst_case
+from services.budget.money import Charge, Price, Usage, affordable_output, charge, worst_case, worst_case_rescued
 from services.budget.price_book import PriceBook
 from services.budget.windows import Window, end_of, start_of
 
@@ -92,6 +92,8 @@ class Reservation:
     counters: tuple[CounterKey, ...]
     cost_nano_usd: int = 0
     draft: bytes = b""
+    rescues: int = 0
+    """How often the answer may be taken up again; not stored: who asks a second time gets none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,8 @@ class Reserve:
     now: dt.datetime
     ttl_s: float
     draft: bytes = b""
+    rescues: int = 0
+    """How often a broken answer may be taken up again, if that fits too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +224,7 @@ class Book:
         tokens = op.max_output_tokens or self.default_output_tokens
         for limit in limits:
             tokens = min(tokens, self._affordable(op, limit, prices, tokens))
-        amount = worst_case(prices, op.input_tokens_max, tokens)
+        rescues, amount = self._with_rescues(op, limits, prices, tokens)
         keys = tuple(limit.key_at(op.now) for limit in limits)
         for key in keys:
             self.counters[key].reserved += amount
@@ -238,6 +242,7 @@ class Book:
             output_cap_tokens=tokens if is_capped else 0,
             counters=keys,
             draft=op.draft,
+            rescues=rescues,
         )
         self.add(reservation)
         self.made.append(reservation)
@@ -304,6 +309,18 @@ class Book:
                 now=op.now,
             )
         return tokens
+
+    def _with_rescues(self, op: Reserve, limits: list[Limit], prices: list[Price], tokens: int) -> tuple[int, int]:
+        """(rescues, amount): all that were asked for when they fit under every limit, else none."""
+        plain = worst_case(prices, op.input_tokens_max, tokens)
+        if not op.rescues:
+            return 0, plain
+        with_rescues = worst_case_rescued(prices, op.input_tokens_max, tokens, op.rescues)
+        for limit in limits:
+            counter = self.counters[limit.key_at(op.now)]
+            if counter.committed + counter.reserved + with_rescues > limit.limit_nano_usd:
+                return 0, plain
+        return op.rescues, with_rescues
 
     def _charge(self, attempt: Attempt, price_version: int) -> Charge:
         price = self.prices.in_force(attempt.provider, attempt.model, price_version)

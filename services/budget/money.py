@@ -126,6 +126,22 @@ def worst_case(prices: Iterable[Price], input_tokens: int, output_tokens: int) -
     )
 
 
+def worst_case_rescued(prices: Iterable[Price], input_tokens: int, output_tokens: int, rescues: int) -> int:
+    """The most that an answer can cost whose output comes in up to 1 + `rescues` parts, each from any candidate.
+
+    Every part sends the input anew with what was shown behind it, and is rounded up on its own. The parts may come
+    from different candidates: so the dearest input meets the dearest output, though no single one may have both.
+    """
+    known = [price.rates for price in prices if price.known]
+    if not any(any(rates) for rates in known):
+        return 0
+    parts = 1 + rescues
+    input_rate = max(max(rates.input, rates.input_cached, rates.cache_write) for rates in known)
+    output_rate = max(max(rates.output, rates.reasoning) for rates in known)
+    scaled = (input_tokens * parts + output_tokens * rescues) * input_rate + output_tokens * output_rate
+    return _ceil_tokens(scaled) + parts * max(rates.request for rates in known) + rescues
+
+
 def affordable_output(prices: Sequence[Price], input_tokens: int, remaining_nano_usd: int, wanted: int) -> int:
     """How many answer tokens, up to `wanted`, fit into what remains at every candidate; below 1 = nothing fits."""
     tokens = wanted

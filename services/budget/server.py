@@ -33,6 +33,7 @@ from services.budget.store import PostgresLedgerStore
 from services.budget.writer import Writer
 
 MAX_TOKENS = 1_000_000_000
+MAX_RESCUES = 8
 MAX_FETCH = 1000
 MAX_WAIT_S = 60.0
 ENFORCED = (principal_pb2.Level.KIND_ORG, principal_pb2.Level.KIND_KEY)
@@ -82,6 +83,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
                 now=now,
                 ttl_s=min(ttl_s, self._config.max_reservation_ttl_s),
                 draft=bounded(draft),
+                rescues=request.rescues,
             )
         )
         response = budget_pb2.ReserveResponse(
@@ -90,6 +92,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
             reserved_nano_usd=reservation.amount_nano_usd,
             output_cap_tokens=reservation.output_cap_tokens,
             price_version=reservation.price_version,
+            rescues=reservation.rescues,
         )
         response.expires_at.FromDatetime(reservation.expires_at)
         for candidate in request.candidates:
@@ -144,6 +147,8 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
         for field in ("input_tokens", "input_tokens_max", "max_output_tokens"):
             if not 0 <= getattr(request, field) <= MAX_TOKENS:
                 raise errors.invalid(field, f"{getattr(request, field)} is not in 0…{MAX_TOKENS}; 0 = unknown")
+        if not 0 <= request.rescues <= MAX_RESCUES:
+            raise errors.invalid("rescues", f"{request.rescues} is not in 0…{MAX_RESCUES}")
         if not (request.ttl_s >= 0 and request.ttl_s < float("inf")):
             raise errors.invalid("ttl_s", f"{request.ttl_s} is not a number of seconds from 0; 0 = the configured life")
 
@@ -303,10 +308,9 @@ class BudgetService:
 
     def _proposals(self) -> list[Proposal]:
         return [
-            Proposal(m.provider, m.model, {} if m.price.free else dict(m.price.nano_usd_per_mtok), m.source)
-            if m.price is not None
-            else Proposal(m.provider, m.model, None, m.source)
-            for m in self._context.models
+            Proposal(one.provider, model.model, one.price.buckets if one.price is not None else None, model.source)
+            for model in self._context.models
+            for one in {each.provider: each for each in model.endpoints}.values()
         ]
 
     async def _follow_prices(self) -> None:

@@ -45,10 +45,12 @@ class AnswerCache:
         return self._ask.choices == 1 and "logprobs" not in self._ask.fields
 
     async def store(self, finish: GenerateFinish, body: bytes, cost_nano_usd: int) -> bool:
-        """Stores a whole answer; False when it was not storable or the cache failed."""
+        """Stores a whole answer; False when it was not storable (a mended one is not) or the cache failed."""
         if finish.finish_reason != "stop" or not finish.attempts:
             return False
         last = finish.attempts[-1]
+        if last.rescue:
+            return False
         if self._ask.stream:
             if not self._stream_is_storable():
                 return False

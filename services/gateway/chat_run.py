@@ -6,24 +6,18 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
-from dac.budget.v1.budget_pb2 import (
-    CandidateRates,
-    CommitRequest,
-    PricedCandidate,
-    ReserveRequest,
-    ReserveResponse,
-)
+from dac.budget.v1.budget_pb2 import CandidateRates, CommitRequest, ReserveRequest, ReserveResponse
 from dac.memory.v1.cache_pb2 import CachedAnswer
-from dac.provider.v1.provider_pb2 import AttemptStarted, GenerateCandidate, GenerateFinish, GenerateRequest
+from dac.provider.v1.provider_pb2 import AttemptStarted, GenerateFinish, GenerateRequest
 from dac.router.v1.router_pb2 import Candidate, RouteRequest
-from dac.type.v1 import record_pb2, usage_pb2
+from dac.type.v1 import chat_pb2, record_pb2, usage_pb2
 from mesh import telemetry
 from mesh.call import Call
 from mesh.errors import MeshError, Reason
 from mesh.status import from_exception
 from mesh.tokens import estimate_tokens
 from mesh.transport import reading
-from services.gateway import openai_wire
+from services.gateway import candidates, openai_wire
 from services.gateway.answer_cache import AnswerCache
 from services.gateway.callers import Caller
 from services.gateway.failures import http_status
@@ -36,6 +30,8 @@ COUNTED_BYTES_MAX = 8 * 1024 * 1024
 """How much of an answer is kept for counting it when its caller leaves."""
 MOST_OUTPUT_TOKENS = 1_000_000_000
 """What budget takes at most."""
+RESCUED = frozenset({chat_pb2.DIALECT_OPENAI_CHAT, chat_pb2.DIALECT_ANTHROPIC_MESSAGES})
+"""The wire formats whose broken streams can be joined."""
 SETTLING_S = 120.0
 """How long a reservation outlives its request's deadline: time to store what was used."""
 
@@ -57,6 +53,7 @@ class ChatRun:
         self._candidates: list[Candidate] = []
         self._attempt: AttemptStarted | None = None
         self._attempt_ns = 0
+        self._attempt_frame = 0
         self._frames: list[bytes] = []
         self._frames_bytes = 0
         self._dispatched = False
@@ -171,20 +168,20 @@ class ChatRun:
         wanted = ask.max_output_tokens or (max(limits) if limits else 0)
         request = ReserveRequest(
             request_id=self.call.request_id,
-            candidates=[PricedCandidate(provider=one.provider, model=one.model) for one in self._candidates],
+            candidates=candidates.priced(self._candidates),
             input_tokens=ask.input_tokens,
             input_tokens_max=ask.input_tokens_max,
             max_output_tokens=min(wanted * ask.choices, MOST_OUTPUT_TOKENS),
             ttl_s=max(0.0, (self.call.deadline or 0.0) - time.monotonic()) + SETTLING_S,
             body_hash=hashlib.sha256(self._body).digest(),
             draft=self.record,
+            rescues=self._pipeline.max_rescues if may_be_rescued(ask) else 0,
         )
         # Shielded: a caller that leaves now must not leave a reservation behind that nobody knows of.
         self._reserving = asyncio.ensure_future(persistently(lambda: self._stubs.budget.Reserve(request)))
         self._reservation = held = await asyncio.shield(self._reserving)
         if held.uncovered:
-            barred = {one.model for one in held.uncovered}
-            self._candidates = [candidate for candidate in self._candidates if candidate.model not in barred]
+            self._candidates = candidates.covered(self._candidates, held.uncovered)
         if 0 < held.output_cap_tokens < ask.choices:
             raise MeshError(
                 Reason.BUDGET_EXHAUSTED,
@@ -201,19 +198,13 @@ class ChatRun:
             input=self._body,
             dialect_in=ask.dialect,
             dialect_out=ask.dialect,
-            candidates=[
-                GenerateCandidate(
-                    model=one.model,
-                    provider=one.provider,
-                    upstream_name=one.upstream_name,
-                    output_cap_tokens=reservation.output_cap_tokens // ask.choices,
-                    context_tokens=one.context_tokens,
-                )
-                for one in self._candidates
-            ],
+            candidates=candidates.asked(
+                self._candidates, output_cap_tokens=reservation.output_cap_tokens // ask.choices
+            ),
             stream=ask.stream,
             include_usage=ask.include_usage and not ask.include_dac,
             need_text=self._turn is not None or (self._cache is not None and self._cache.wants_text()),
+            rescues=reservation.rescues,
         )
 
     async def _generate(self) -> AsyncIterator[Head | bytes | Done]:
@@ -234,6 +225,7 @@ class ChatRun:
                         yield data
                 elif kind == "attempt":
                     self._attempt, self._attempt_ns = event.attempt, time.time_ns()
+                    self._attempt_frame = len(self._frames)
                 else:
                     # Read on to the end: a call that is left early counts as cancelled.
                     finish = event
@@ -331,15 +323,23 @@ class ChatRun:
         """The attempt that was cut off from here: provider's own count is lost, so what was used is counted."""
         if self._attempt is None:
             return
-        shown = self._wire.answer_bytes(self._frames) if self.ask.stream else 0
+        # Those before it have ended; one that broke after its first token has used something.
+        self.record.attempts.extend(self._attempt.before)
+        seam, shown, earlier = self._attempt_frame, 0, 0
+        if self.ask.stream:
+            shown = self._wire.answer_bytes(self._frames[seam:])
+            earlier = self._wire.answer_bytes(self._frames[:seam]) if seam else 0
         attempt = self.record.attempts.add(
             attempt_id=self._attempt.attempt_id,
             provider=self._attempt.provider,
             model=self._attempt.model,
             reason=error_reason(why),
             message=why.message[:500],
-            usage=usage_pb2.Usage(input_tokens=self.ask.input_tokens, output_tokens=estimate_tokens(shown)),
+            usage=usage_pb2.Usage(
+                input_tokens=self.ask.input_tokens + estimate_tokens(earlier), output_tokens=estimate_tokens(shown)
+            ),
             usage_source=usage_pb2.USAGE_SOURCE_COUNTED,
+            rescue=self._attempt.rescue,
         )
         attempt.started_at.FromNanoseconds(self._attempt_ns)
         attempt.ended_at.FromNanoseconds(time.time_ns())
@@ -370,6 +370,11 @@ class ChatRun:
         if held is not None:
             commit.reservation_id, commit.reservation_secret = held.reservation_id, held.reservation_secret
         self._pipeline.settlements.submit(commit, self.caller)
+
+
+def may_be_rescued(ask: ChatAsk) -> bool:
+    """Whether a broken answer to this could be taken up at all; provider looks at the rest."""
+    return ask.stream and ask.choices == 1 and ask.enable_rescue and ask.dialect in RESCUED
 
 
 def error_reason(error: MeshError) -> Any:

@@ -32,6 +32,9 @@ class GatewayConfig:
     """Origins whose pages may call DAC, e.g. https://app.example.com; "*" for all."""
     request_timeout_s: float = 600.0
     """The longest a chat may take in all."""
+    max_rescues: int = 1
+    """How often a streamed answer that breaks may be taken up by another attempt, where the budget covers it; 0 =
+    never. A chat can refuse it with enable_rescue: false."""
     max_body_bytes: int = 10 * 1024 * 1024
     """The largest request body."""
     max_body_depth: int = 64
@@ -43,6 +46,8 @@ class GatewayConfig:
 
     def __post_init__(self) -> None:
         """Refuses what cannot work."""
+        if not 0 <= self.max_rescues <= 8:
+            raise ValueError(f"max_rescues is {self.max_rescues}: set it between 0 and 8")
         if self.auth not in ("on", "off"):
             raise ValueError(f'auth must be "on" or "off", not "{self.auth}"')
         loopback = self.http_host in ("127.0.0.1", "::1", "localhost") and self.grpc_host in (

@@ -25,6 +25,7 @@ DAC_FIELDS = frozenset(
         "thread_id",
         "message",
         "enable_cache",
+        "enable_rescue",
     }
 )
 """DAC's own fields: read here, never sent to a provider."""
@@ -82,6 +83,7 @@ class ChatAsk:
     profile: str = ""
     thread_id: str = ""
     enable_cache: bool = False
+    enable_rescue: bool = True
     input_tokens: int = 0
     input_tokens_max: int = 0
     dialect: chat_pb2.Dialect = chat_pb2.DIALECT_OPENAI_CHAT
@@ -247,6 +249,7 @@ def _read_options(ask: ChatAsk) -> None:
         raise invalid("thread_id", '"thread_id" has at most 128 characters.')
     ask.thread_id = thread
     ask.enable_cache = read_field(fields, "enable_cache", bool, False)
+    ask.enable_rescue = read_field(fields, "enable_rescue", bool, True)
 
 
 def join_fields(fields: Mapping[str, msgspec.Raw | bytes]) -> bytes:

@@ -230,6 +230,10 @@ def _by_hand() -> dict[str, Any]:
             "description": "include_dac adds model and cost to the last chunk.",
         },
         "enable_cache": {"type": "boolean", "description": "Answer from and store in the exact response cache."},
+        "enable_rescue": {
+            "type": "boolean",
+            "description": "Let another attempt take up a streamed answer that breaks (the default), or fail instead.",
+        },
     }
     chat = {
         "operationId": "gateway.chat",

@@ -128,7 +128,7 @@ class GatewayService:
         )
         stubs = Stubs(context.channel_to)
         self.settlements = Settlements(stubs.budget, timeout_s=config.commit_timeout_s)
-        self.pipeline = Pipeline(stubs, self.settlements)
+        self.pipeline = Pipeline(stubs, self.settlements, max_rescues=config.max_rescues)
         self._bindings = transcoder.bindings()
         pages = Pages(
             context.channel_to,

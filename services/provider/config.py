@@ -27,6 +27,10 @@ class ProviderConfig:
     """A model that failed this often in a row is skipped while another candidate exists."""
     failing_window_s: float = 10.0
     """How long after its last failure a failing model is skipped."""
+    cooldown_min_s: float = 1.0
+    """How long a deployment is left alone after a fault; each further fault in a row doubles it."""
+    cooldown_max_s: float = 60.0
+    """The longest such time, also when the provider asks for a longer one."""
     poll_interval_s: float = 0.5
     """How often the version of API-added providers is read, beside notifications."""
     local_context_tokens: int = 8192
@@ -40,6 +44,8 @@ class ProviderConfig:
         """Refuses values that cannot work."""
         if self.local_slots < 1 or self.max_waiting < 0 or self.max_event_bytes < 1024:
             raise ValueError("local_slots must be at least 1, max_waiting at least 0, max_event_bytes at least 1024")
+        if not 0 < self.cooldown_min_s <= self.cooldown_max_s:
+            raise ValueError("cooldown_min_s must be above 0 and at most cooldown_max_s")
         if not 0 < self.max_answer_bytes <= 11 << 20:
             raise ValueError(
                 f"max_answer_bytes is {self.max_answer_bytes}: set it between 1 and 11534336 (11 MiB), "

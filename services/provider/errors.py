@@ -193,6 +193,13 @@ def cut(provider: str, detail: str) -> ProviderFault:
     return ProviderFault(Reason.PROVIDER_CUT, f"{provider} cut its answer short: {detail}.", retry=True)
 
 
+def differs(provider: str) -> ProviderFault:
+    """An answer that should go on behind what was shown began anew with other words."""
+    return ProviderFault(
+        Reason.PROVIDER_CUT, f"{provider} did not go on with the broken answer: it began another one.", retry=False
+    )
+
+
 def stream_error(provider: str, kind: str) -> ProviderFault:
     """An error event came in the stream."""
     shown = kind if re.fullmatch(r"[\w.\-]{1,64}", kind) else "unnamed"

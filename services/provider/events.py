@@ -2,7 +2,7 @@
 
 import dataclasses
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from mesh.errors import Reason
@@ -14,6 +14,15 @@ class Dialect(enum.IntEnum):
     UNSPECIFIED = 0
     OPENAI_CHAT = 1
     ANTHROPIC_MESSAGES = 2
+
+
+class Rescue(enum.IntEnum):
+    """How an attempt took up a broken answer; the numbers of dac.type.v1.Rescue."""
+
+    NONE = 0
+    PREFILL = 1
+    INSTRUCTION = 2
+    RESTART = 3
 
 
 class Operation(enum.StrEnum):
@@ -43,6 +52,30 @@ class Usage:
     reasoning_tokens: int = 0
 
 
+def added(usages: Iterable[Usage]) -> Usage:
+    """The sum of several usages."""
+    total = Usage()
+    for one in usages:
+        total = Usage(
+            total.input_tokens + one.input_tokens,
+            total.input_cached_tokens + one.input_cached_tokens,
+            total.cache_write_tokens + one.cache_write_tokens,
+            total.output_tokens + one.output_tokens,
+            total.reasoning_tokens + one.reasoning_tokens,
+        )
+    return total
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Deployment:
+    """One endpoint among several that serve the same model."""
+
+    provider: str
+    upstream_name: str
+    weight: float = 1.0
+    priority: int = 0
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Candidate:
     """A model to try."""
@@ -53,6 +86,10 @@ class Candidate:
     output_cap_tokens: int = 0
     context_tokens: int = 0
     """0 = unknown."""
+    deployments: Sequence[Deployment] = ()
+    """The endpoints to choose from; empty = `provider` and `upstream_name` alone."""
+    sticky: bool = False
+    """Whether prompts that begin alike go to the same endpoint."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,6 +120,8 @@ class Ask:
     """Embeddings only: how many must come; 0 = any number."""
     input_tokens: int = 0
     """Embeddings only: what stands when the provider tells no usage."""
+    rescues: int = 0
+    """How often an answer that breaks after its first token may be taken up by another attempt."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -101,6 +140,7 @@ class Attempt:
     usage: Usage = Usage()
     usage_source: UsageSource = UsageSource.UNSPECIFIED
     finish_reason: str = ""
+    rescue: Rescue = Rescue.NONE
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -110,6 +150,9 @@ class Started:
     attempt_id: str
     model: str
     provider: str
+    before: Sequence[Attempt] = ()
+    """The attempts before it."""
+    rescue: Rescue = Rescue.NONE
 
 
 class Frames(NamedTuple):

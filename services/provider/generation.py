@@ -1,6 +1,7 @@
 """The one retry and fallback loop: candidates in order, each with one attempt and at most one retry.
 
-Falls back only before the first token. Every attempt is accounted for in the Finish or Failure that ends the stream.
+Before the first token another attempt starts anew; after it one may take the answer up (rescue.py), as often as the
+request's reservation covers. Every attempt is accounted for in the Finish or Failure that ends the stream.
 """
 
 import asyncio
@@ -18,9 +19,11 @@ from mesh.tracing import attempting
 from services.provider.adapters import Exchange, Outgoing
 from services.provider.calls import Endpoint, Limits, Reply, posting
 from services.provider.config import ProviderConfig
+from services.provider.deployments import Balancer, Picks
 from services.provider.errors import ProviderFault, garbage, reading
-from services.provider.events import Ask, Attempt, Candidate, Deadlines, Event, Failure, Finish, Frames, Started
+from services.provider.events import Ask, Attempt, Candidate, Deadlines, Event, Failure, Finish, Frames, Started, added
 from services.provider.health import FailFast
+from services.provider.rescue import Rescuer
 
 AFTER_FINISH_S = 3.0
 """How long usage and the end mark may take after the finish reason."""
@@ -36,6 +39,8 @@ class Line(Protocol):
     """A provider that can be asked."""
 
     endpoint: Endpoint
+    prefill: str
+    """See rescue.PREFILL."""
 
     async def ready(self, wait_s: float) -> None:
         """Waits until it can be asked. Raises ProviderFault."""
@@ -64,28 +69,32 @@ class Generator:
         self._find, self._config, self._new_id = find, config, new_id
         self._clock, self._now, self._jitter = clock, now, jitter
         self.health = FailFast(clock, failing_after=config.failing_after, window_s=config.failing_window_s)
+        bounds = {"cooldown_min_s": config.cooldown_min_s, "cooldown_max_s": config.cooldown_max_s}
+        self.balancer = Balancer(clock, jitter, **bounds)
 
     async def run(self, ask: Ask) -> AsyncGenerator[Event, None]:
         """The events of one generation; exactly one Finish or Failure is the last."""
-        attempts: list[Attempt] = []
-        faults: list[ProviderFault] = []
-        started = self._clock()
+        attempts, faults = list[Attempt](), list[ProviderFault]()
+        rescuer, cut = Rescuer(ask), list[ProviderFault]()
+        started, too_small = self._clock(), 0
         candidates = self._usable(ask.candidates)
-        too_small = 0
         for index, candidate in enumerate(candidates):
             if 0 < candidate.context_tokens <= too_small:
                 continue
-            more = index + 1 < len(candidates)
-            for turn in range(2):
-                attempt = Attempt(self._new_id(), candidate.provider, candidate.model, self._now())
+            more, turn = index + 1 < len(candidates), 0
+            picks = Picks(self.balancer, candidate, self._full, ask.input, stream=ask.stream)
+            at = picks.next()
+            while True:
+                attempt = Attempt(self._new_id(), at.provider, at.model, self._now())
                 attempts.append(attempt)
-                run = _Run(self, ask, candidate, attempt)
-                with attempting(attempt, candidate.upstream_name, current(), ask.operation) as watched:
+                run = _Run(self, ask, at, attempt, rescuer)
+                watching = attempting(attempt, at.upstream_name, current(), ask.operation)
+                with self.balancer.asking(at), watching as watched:
                     try:
                         await run.prepare(self._left(ask, started))
                         async with run.place():
                             # Not before: whoever sees an attempt begin may be charged for its input.
-                            yield Started(attempt.attempt_id, candidate.model, candidate.provider)
+                            yield Started(attempt.attempt_id, at.model, at.provider, attempts[:-1], attempt.rescue)
                             # Closed by hand: a caller that leaves must close the socket now, not when garbage is
                             # collected.
                             async with aclosing(run.frames()) as stream:
@@ -98,40 +107,56 @@ class Generator:
                     else:
                         run.close_books()
                 if attempt.reason is Reason.UNSPECIFIED:
-                    result = run.exchange.result(need_text=ask.need_text)
-                    yield Finish(
-                        attempt.usage,
-                        attempt.usage_source,
-                        attempt.finish_reason,
-                        result.text,
-                        result.tool_calls_json,
-                        attempts,
-                    )
+                    yield run.finish(attempts)
                     return
+                pause, again = None, False
                 if run.sent:
-                    yield _failure(faults[-1:], attempts, after_first_token=True)
-                    return
-                pause = self._pause_before_retry(faults[-1], turn, more)
+                    cut.append(faults[-1])
+                    if not rescuer.takes_up(run.exchange, attempt, run.head, run.sent_bytes):
+                        yield _failure(cut[:1], attempts, after_first_token=True)
+                        return
+                    turn, pause = 0, self._pause_before_rescue(more, picks)
+                elif rescuer.refused(attempt, at):
+                    pause, again = 0.0, True
+                else:
+                    pause = self._pause_before_retry(faults[-1], turn, more, picks)
+                    turn += 1
                 if pause is None or self._left(ask, started) <= pause:
                     break
                 await asyncio.sleep(pause)
-            if not faults[-1].fall_back or self._left(ask, started) <= 0:
+                at = at if again else picks.next()
+            if not (faults[-1].fall_back or rescuer.active) or self._left(ask, started) <= 0:
                 break
             if faults[-1].reason is Reason.CONTEXT_TOO_LONG:
                 too_small = max(too_small, candidate.context_tokens)
-        yield _failure(faults, attempts, after_first_token=False)
+        yield _failure(cut[:1] or faults, attempts, after_first_token=rescuer.active)
 
     def _usable(self, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
         """The candidates without those known to fail now, unless none would be left."""
-        healthy = [c for c in candidates if not self.health.failing(c.provider, c.upstream_name)]
+        healthy = [c for c in candidates if not self._failing(c)]
         return healthy or candidates
+
+    def _failing(self, candidate: Candidate) -> bool:
+        """Whether the candidate, or every endpoint of it, is known to fail now."""
+        if candidate.deployments:
+            return self.balancer.cooling(candidate.deployments)
+        return self.health.failing(candidate.provider, candidate.upstream_name)
+
+    def _full(self, provider: str) -> bool:
+        """Whether no place is free at a provider, or it is not there."""
+        try:
+            return self._find(provider).endpoint.bulkhead.free <= 0
+        except ProviderFault:
+            return True
 
     def _left(self, ask: Ask, started: float) -> float:
         total = ask.deadlines.total_s
         return total - (self._clock() - started) if total > 0 else float("inf")
 
-    def _pause_before_retry(self, fault: ProviderFault, turn: int, more: bool) -> float | None:
-        """Seconds before the same provider is asked again; None = not again."""
+    def _pause_before_retry(self, fault: ProviderFault, turn: int, more: bool, picks: Picks) -> float | None:
+        """Seconds before the same candidate is asked again, at another endpoint if it has one; None = not again."""
+        if fault.fall_back and fault.reason is not Reason.CONTEXT_TOO_LONG and picks.another():
+            return 0.0
         if turn > 0 or not fault.retry:
             return None
         if fault.retry_after_s is not None:
@@ -140,6 +165,12 @@ class Generator:
             # Without a hint another candidate is better than a guess.
             return None if more else 1.0 + self._jitter()
         return self._config.retry_delay_s * (0.5 + self._jitter())
+
+    def _pause_before_rescue(self, more: bool, picks: Picks) -> float | None:
+        """Another endpoint goes on at once, or the next candidate (None); without one the same is asked again."""
+        if picks.another():
+            return 0.0
+        return None if more else self._config.retry_delay_s * (0.5 + self._jitter())
 
     def _note(self, run: "_Run", fault: ProviderFault) -> None:
         """Writes the failed attempt's account."""
@@ -152,6 +183,8 @@ class Generator:
             result = run.exchange.result(need_text=False)
             attempt.usage, attempt.usage_source = result.usage, result.usage_source
             attempt.finish_reason, attempt.status_code = result.finish_reason, 200
+        if run.candidate.deployments and (fault.reason not in NOT_FAILING or fault.status_code == 404):
+            self.balancer.failed(run.candidate, fault.retry_after_s)
         if fault.reason not in NOT_FAILING:
             self.health.failed(run.candidate.provider, run.candidate.upstream_name)
 
@@ -193,17 +226,24 @@ class _Run:
     _limits: Limits
     _begun: float
 
-    def __init__(self, generator: Generator, ask: Ask, candidate: Candidate, attempt: Attempt) -> None:
-        self._generator, self._ask = generator, ask
+    def __init__(
+        self, generator: Generator, ask: Ask, candidate: Candidate, attempt: Attempt, rescuer: Rescuer
+    ) -> None:
+        self._generator, self._ask, self._rescuer = generator, ask, rescuer
         self.candidate, self.attempt = candidate, attempt
         self.sent = False
         """Frames were handed to the caller: no way back."""
+        self.head, self.sent_bytes = b"", 0
+        """The first of them, and their size."""
 
     async def prepare(self, total_left_s: float) -> None:
         """Makes the request and waits until the provider can be asked. Raises ProviderFault."""
         ask, generator = self._ask, self._generator
         line = generator.find(self.candidate.provider)
-        self.exchange = line.exchange(ask, self.candidate)
+        if self._rescuer.active:
+            self.exchange = self._rescuer.exchange(line, self.candidate, self.attempt)
+        else:
+            self.exchange = line.exchange(ask, self.candidate)
         self._endpoint, self._outgoing = line.endpoint, self.exchange.outgoing()
         self._limits = generator.limits(line.endpoint, ask.deadlines, total_left_s, stream=ask.stream)
         self._begun = generator.clock()
@@ -259,7 +299,10 @@ class _Run:
                 fault = error
             if held and exchange.first:
                 self._first(begun)
-                yield Frames(b"".join(held), len(held))
+                data = b"".join(held)
+                self.head = self.head or data
+                self.sent_bytes += len(data)
+                yield Frames(data, len(held))
                 held, held_bytes = [], 0
             if fault is not None:
                 raise fault
@@ -279,6 +322,17 @@ class _Run:
             self.sent = True
             self.attempt.first_token_ms = (self._generator.clock() - begun) * 1000
             self._generator.health.succeeded(self.candidate.provider, self.candidate.upstream_name)
+            if self.candidate.deployments:
+                waited_s = self.attempt.first_token_ms / 1000
+                self._generator.balancer.answered(self.candidate, waited_s, stream=self._ask.stream)
+
+    def finish(self, attempts: Sequence[Attempt]) -> Finish:
+        """The end of a good answer; its usage is that of all its parts."""
+        attempt, result = self.attempt, self.exchange.result(need_text=self._ask.need_text)
+        usage = attempt.usage
+        if self._rescuer.active:
+            usage = added((self._rescuer.usage_before(), usage))
+        return Finish(usage, attempt.usage_source, attempt.finish_reason, result.text, result.tool_calls_json, attempts)
 
     def close_books(self) -> None:
         """Writes the good attempt's account."""

@@ -54,6 +54,7 @@ class _Line:
     ) -> None:
         self.provider, self.endpoint = provider, endpoint
         self._local, entry = local, provider.entry
+        self.prefill = ""
         self._account = Account(
             entry.provider,
             entry.kind,

@@ -10,7 +10,7 @@ import msgspec
 
 from dac.audit.v1 import audit_pb2, audit_pb2_grpc
 from dac.provider.v1 import key_pb2, key_pb2_grpc, provider_pb2, provider_pb2_grpc
-from dac.type.v1 import chat_pb2, principal_pb2, record_pb2, usage_pb2
+from dac.type.v1 import chat_pb2, deployment_pb2, principal_pb2, record_pb2, usage_pb2
 from mesh.call import acting_as, current, require_scope
 from mesh.errors import invalid
 from mesh.ids import uuid7
@@ -201,9 +201,22 @@ def _public(provider: Provider | None) -> str:
 
 def _candidates(given: Iterable[provider_pb2.GenerateCandidate]) -> list[events.Candidate]:
     return [
-        events.Candidate(one.model, one.provider, one.upstream_name, one.output_cap_tokens, one.context_tokens)
+        events.Candidate(
+            one.model,
+            one.provider,
+            one.upstream_name,
+            one.output_cap_tokens,
+            one.context_tokens,
+            [_deployment(each) for each in one.deployments],
+            one.sticky,
+        )
         for one in given
     ]
+
+
+def _deployment(given: deployment_pb2.Deployment) -> events.Deployment:
+    weight = given.weight if given.weight > 0 else 1.0
+    return events.Deployment(given.provider, given.upstream_name, weight, given.priority)
 
 
 def _deadlines(waits: provider_pb2.Deadlines) -> events.Deadlines:
@@ -233,6 +246,7 @@ def _ask(request: provider_pb2.GenerateRequest) -> events.Ask:
         include_usage=request.include_usage,
         need_text=request.need_text,
         answer_model=request.answer_model,
+        rescues=max(0, request.rescues),
     )
 
 
@@ -240,7 +254,13 @@ def _response(event: events.Event) -> provider_pb2.GenerateResponse:
     if isinstance(event, events.Frames):
         return provider_pb2.GenerateResponse(frames=chat_pb2.Frames(data=event.data, events=event.events))
     if isinstance(event, events.Started):
-        started = provider_pb2.AttemptStarted(attempt_id=event.attempt_id, model=event.model, provider=event.provider)
+        started = provider_pb2.AttemptStarted(
+            attempt_id=event.attempt_id,
+            model=event.model,
+            provider=event.provider,
+            before=[_attempt(one) for one in event.before],
+            rescue=int(event.rescue),  # type: ignore[arg-type]
+        )
         return provider_pb2.GenerateResponse(attempt=started)
     if isinstance(event, events.Finish):
         finish = provider_pb2.GenerateFinish(
@@ -293,6 +313,7 @@ def _attempt(attempt: events.Attempt) -> record_pb2.AttemptRecord:
         usage=_usage(attempt.usage),
         usage_source=_source(attempt.usage_source),
         finish_reason=attempt.finish_reason,
+        rescue=int(attempt.rescue),  # type: ignore[arg-type]
     )
     made.started_at.FromNanoseconds(int(attempt.started_at_s * 1e9))
     made.ended_at.FromNanoseconds(int(attempt.ended_at_s * 1e9))

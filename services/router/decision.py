@@ -53,9 +53,15 @@ def decide(view: CatalogView, ask: Ask, config: RouterConfig, breakers: Breakers
         else _take_named(view, ask, profile, config, breakers)
     )
     if not breakers.quiet:
-        primary = decision.chain[0].entry
-        breakers.begin_trial(primary.model, primary.provider)
+        _begin_trial(decision.chain[0], breakers)
     return decision
+
+
+def _begin_trial(model: KnownModel, breakers: Breakers) -> None:
+    """Gives out the trial of a model that is closed nowhere; where it is closed somewhere, nothing need be tried."""
+    if breakers.of_model(model.id, model.places) is State.HALF_OPEN:
+        for provider in model.places:
+            breakers.begin_trial(model.id, provider)
 
 
 def _take_embedding(view: CatalogView, ask: Ask, config: RouterConfig, breakers: Breakers) -> Decision:
@@ -64,9 +70,9 @@ def _take_embedding(view: CatalogView, ask: Ask, config: RouterConfig, breakers:
         raise errors.embedding_not_named(_embedding_models(view, ask.allowed_models))
     model, reason = _named(view, ask)
     if not breakers.quiet:
-        if breakers.state(model.id, model.entry.provider) is State.OPEN:
+        if breakers.of_model(model.id, model.places) is State.OPEN:
             reason += _OPEN_BUT_NAMED
-        breakers.begin_trial(model.id, model.entry.provider)
+        _begin_trial(model, breakers)
     return Decision(config.default_profile, [model], f"{reason}; embeddings have no fallback.", basis="named")
 
 
@@ -84,7 +90,7 @@ def _named(view: CatalogView, ask: Ask) -> tuple[KnownModel, str]:
     if not ask.needs_embeddings and not model.chats:
         raise errors.does_not_chat(model.id)
     if not model.available:
-        provider = model.entry.provider
+        provider = model.provider
         raise errors.model_unavailable(
             model.id, provider, model.unavailable_because, configured=provider in view.configured
         )
@@ -101,7 +107,7 @@ def _take_named(view: CatalogView, ask: Ask, profile: str, config: RouterConfig,
         rest = [other for other in sorted_.fit if other is not model]
         chain, left_out, note = _chain(model, own, rest, config)
         left_out = _each_once([*barred, *left_out, *sorted_.left_out])
-    if breakers.state(model.id, model.entry.provider) is not State.OPEN:
+    if breakers.of_model(model.id, model.places) is not State.OPEN:
         return Decision(profile, chain, f"{reason}{note}{_then(chain)}.", left_out, "named")
     if not own:
         return Decision(profile, chain, f"{reason}{_OPEN_BUT_NAMED}{note}{_then(chain)}.", left_out, "named")
@@ -121,7 +127,7 @@ def _own_fallbacks(
         if other is None or not may_ask(other, ask.allowed_models):
             continue
         problem = other.unavailable_because or misfit(other, ask, config.default_output_tokens)
-        if not problem and breakers.state(other.id, other.entry.provider) is State.OPEN:
+        if not problem and breakers.of_model(other.id, other.places) is State.OPEN:
             problem = _OPEN
         if problem:
             left_out.append((other, problem))
@@ -167,7 +173,7 @@ def _sort(view: CatalogView, ask: Ask, profile: str, config: RouterConfig, break
         problem = misfit(model, ask, default_output)
         if problem:
             result.left_out.append((model, problem))
-        elif all_closed or breakers.state(model.id, model.entry.provider) is not State.OPEN:
+        elif all_closed or breakers.of_model(model.id, model.places) is not State.OPEN:
             result.fit.append(model)
         else:
             result.open.append(model)
@@ -197,7 +203,7 @@ def _chain(
         near, note = rest, "; its only fallbacks are of much lower quality" if not own else ""
     close = quality - config.diversity_quality_margin
     for model in near:
-        if model.entry.provider != primary.entry.provider and model.entry.quality >= close:
+        if model.provider != primary.provider and model.entry.quality >= close:
             near = [model, *(other for other in near if other is not model)]
             break
     kept = max(0, config.max_candidates - 1 - len(own))
@@ -213,7 +219,7 @@ def _least_bad(
 ) -> Decision:
     """Nothing healthy fits: the open breaker nearest to recovery is tried, or the refusal says what is in the way."""
     if sorted_.open:
-        best = min(sorted_.open, key=lambda model: breakers.badness(model.id, model.entry.provider))
+        best = min(sorted_.open, key=lambda model: min(breakers.badness(model.id, place) for place in model.places))
         left_out = [(model, why) for model, why in sorted_.left_out if model is not best]
         reason = f"{profile}: the circuit breakers of all models that fit are open; {best.id} is the least bad."
         return Decision(profile, [best], reason, left_out, "least_bad")

@@ -104,7 +104,7 @@ def find_named(view: CatalogView, name: str) -> tuple[KnownModel, str]:
         return meant, f'"{name}" is an alias of it'
     found = list(view.by_upstream.get(name, ()))
     found = [model for model in found if model.available] or found
-    native = [model for model in found if model.entry.provider not in AGGREGATORS]
+    native = [model for model in found if model.provider not in AGGREGATORS]
     found = native or found
     if not found:
         # A name can be as long as a request body; comparing it with every id costs its length.

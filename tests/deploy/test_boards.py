@@ -171,8 +171,9 @@ def scraped(dac, upstream_process):
     assert dac.chat(model="made/up").status_code == 404
     embeddings = {"model": "mock/embed", "input": "hello"}
     assert httpx.post(dac.url + "/v1/embeddings", json=embeddings, headers=dac.headers, timeout=20).status_code == 200
-    upstream_process.script("cut", times=1)
-    dac.chat(stream=True)
+    for may in (True, False):
+        upstream_process.script("cut", times=1)
+        assert ("[DONE]" in dac.chat(stream=True, enable_rescue=may).text) is may
     asyncio.run(_chat_by_grpc(dac))
     upstream_process.clear()
     upstream_process.script("drip", times=1)

@@ -18,6 +18,12 @@ model_list:
   - model_name: gpt-4o
     litellm_params: {{model: openai/gpt-4o-mini, api_base: "{base}", api_key: os.environ/MOCK_API_KEY,
       input_cost_per_token: 0.00000015, output_cost_per_token: 0.0000006}}
+  - model_name: twice
+    litellm_params: {{model: openai/gpt-4o-mini, api_base: "http://127.0.0.1:9/v1", api_key: os.environ/MOCK_API_KEY,
+      rpm: 100, input_cost_per_token: 0.00000015, output_cost_per_token: 0.0000006}}
+  - model_name: twice
+    litellm_params: {{model: openai/gpt-4o-mini, api_base: "{base}", api_key: os.environ/MOCK_API_KEY,
+      rpm: 300, input_cost_per_token: 0.00000015, output_cost_per_token: 0.0000006}}
   - model_name: broken
     litellm_params: {{model: openai/any, api_base: "http://127.0.0.1:9/v1", api_key: os.environ/MOCK_API_KEY,
       input_cost_per_token: 0.00000015, output_cost_per_token: 0.0000006}}
@@ -101,7 +107,7 @@ def ask(client, model="gpt-4o", **fields):
     return client.chat.completions.create(model=model, messages=[{"role": "user", "content": "Hello"}], **fields)
 
 
-@pytest.mark.parametrize("model", ["gpt-4o", "gpt-4", "broken"])
+@pytest.mark.parametrize("model", ["gpt-4o", "gpt-4", "twice", "broken"])
 def test_an_old_client_goes_on_with_its_key_and_the_old_names(applied, model):
     client = client_of(applied, "limited")
     assert ask(client, model).choices[0].message.content

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from mesh.tokens import estimate_tokens
 from services.provider.events import Usage, UsageSource
@@ -29,6 +29,22 @@ class Result:
     finish_reason: str
     text: str = ""
     tool_calls_json: str = ""
+
+
+class Shown(NamedTuple):
+    """What a caller has seen of a streamed answer, when it was nothing but text."""
+
+    text: str
+    block: int = -1
+    """Anthropic's messages only: the content block that is open, and holds all of the text."""
+
+
+@runtime_checkable
+class Shows(Protocol):
+    """An exchange that can tell what its caller has seen."""
+
+    def shown(self) -> Shown | None:
+        """The answer so far; None when anything but text was shown and it cannot be taken up."""
 
 
 class Exchange(Protocol):

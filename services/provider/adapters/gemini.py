@@ -13,7 +13,7 @@ from urllib.parse import quote
 import msgspec
 
 from mesh import sse
-from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, counted, openai_form
+from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, Shown, counted, openai_form
 from services.provider.adapters.gemini_request import to_contents
 from services.provider.adapters.openai import MAX_TOKENS, text_bytes_of
 from services.provider.errors import ProviderFault, cut, garbage, google_error, not_translatable, stream_error
@@ -191,6 +191,10 @@ class GeminiExchange:
         kind = error.get("status")
         made = {"message": error["message"], "type": kind if isinstance(kind, str) else "error"}
         return _encode({"error": {**made, "param": None, "code": None}})
+
+    def shown(self) -> Shown | None:
+        """See Shows."""
+        return None if self._calls or self._refusal else Shown("".join(self._text))
 
     def result(self, *, need_text: bool) -> Result:
         """Usage and text of what was seen so far."""

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from mesh import sse
-from services.provider.adapters import Outgoing, Result
+from services.provider.adapters import Outgoing, Result, Shown, Shows
 from services.provider.adapters.messages_to_openai import to_chat
 from services.provider.adapters.openai import OpenAIExchange
 from services.provider.errors import ProviderFault, garbage, not_translatable
@@ -129,6 +129,12 @@ class MessagesExchange:
             return b""
         return _encode({"type": "error", "error": {"type": kind, "message": str(message)}})
 
+    def shown(self) -> Shown | None:
+        """See Shows."""
+        inner = self._inner
+        seen = inner.shown() if isinstance(inner, Shows) else None
+        return seen._replace(block=0) if seen is not None and self._blocks.only_text else None
+
     def result(self, *, need_text: bool) -> Result:
         """The inner exchange's reading."""
         return self._reader().result(need_text=need_text)
@@ -188,6 +194,11 @@ class _Blocks:
         self._current: tuple[int, str] = (-1, "")
         self._seen: set[int] = set()
         self.called = False
+
+    @property
+    def only_text(self) -> bool:
+        """The first block is a text, and it is open."""
+        return self._open == "text" and not self._count
 
     def text(self, piece: str) -> bytes:
         """The events for a piece of text."""

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from mesh import sse
-from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, counted
+from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, Shown, counted
 from services.provider.errors import cut, garbage, not_translatable, stream_error
 from services.provider.events import Ask, Candidate, Usage, UsageSource
 from services.provider.splice import Fields, fields_of, join, replace_model, splice
@@ -16,6 +16,8 @@ OFFICIAL_HOST = "api.openai.com"
 MAX_TOKENS = 1 << 40
 """More than any answer has: a provider that says so is not believed."""
 _TELLING = re.compile(rb'"(?:usage"\s*:\s*\{|finish_reason"\s*:\s*"|error"\s*:\s*[{"])')
+_BESIDE = frozenset({"role", "reasoning_content", "reasoning", "reasoning_details"})
+"""What a delta may hold beside text without being a part of the answer."""
 _RAW = msgspec.json.Decoder(msgspec.Raw)
 _encode, _decode = msgspec.json.encode, msgspec.json.decode
 
@@ -189,6 +191,10 @@ class OpenAIExchange:
         """Already the caller's dialect."""
         return body
 
+    def shown(self) -> Shown | None:
+        """See Shows."""
+        return _only_text(self._kept)
+
     def result(self, *, need_text: bool) -> Result:
         """Reads the kept bytes only when the text or a count is needed."""
         text, calls = "", ""
@@ -231,6 +237,22 @@ def _gather(plain: bytes | None, kept: list[bytes]) -> tuple[str, list[dict[str,
         with contextlib.suppress(AttributeError, TypeError, KeyError, ValueError, OverflowError):
             gathered.add(sse.read_json(data))
     return "".join(gathered.pieces), [gathered.calls[index] for index in sorted(gathered.calls)]
+
+
+def _only_text(kept: list[bytes]) -> Shown | None:
+    """The text of a stream; None when it holds tool calls, a refusal, sound or several choices."""
+    pieces = []
+    try:
+        for data in kept:
+            for choice in sse.read_json(data).get("choices") or []:
+                for name, value in (choice.get("delta") or {}).items():
+                    if name == "content" and isinstance(value, str) and not choice.get("index"):
+                        pieces.append(value)
+                    elif value and name not in _BESIDE:
+                        return None
+    except (AttributeError, TypeError):
+        return None
+    return Shown("".join(pieces))
 
 
 class _Gathered:

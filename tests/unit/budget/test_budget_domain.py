@@ -9,7 +9,17 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.budget.money import BUCKETS, Price, Usage, affordable_output, charge, rates_of, worst_case
+from services.budget.ledger import Book, Counter, Level, Limit, Reserve
+from services.budget.money import (
+    BUCKETS,
+    Price,
+    Usage,
+    affordable_output,
+    charge,
+    rates_of,
+    worst_case,
+    worst_case_rescued,
+)
 from services.budget.price_book import PriceBook, Proposal
 from services.budget.windows import Window, end_of, start_of
 
@@ -34,6 +44,37 @@ def test_nothing_within_the_bounds_costs_more_than_the_worst_case(
     usage = Usage(*used)
     bound = worst_case(prices, sum(used[:3]), sum(used[3:]))
     assert charge(prices[which % len(prices)], usage, answered=True).cost_nano_usd <= bound
+
+
+@given(
+    st.lists(PRICES, min_size=1, max_size=4),
+    TOKENS,
+    st.lists(st.tuples(TOKENS, st.integers(0, 3)), min_size=1, max_size=4),
+)
+def test_an_answer_in_parts_from_any_candidates_costs_no_more_than_its_bound(
+    prices: list[Price], input_tokens: int, parts: list[tuple[int, int]]
+) -> None:
+    """Every part sends the input and what was shown before it, and adds its own output."""
+    bound = worst_case_rescued(prices, input_tokens, sum(tokens for tokens, _ in parts), len(parts) - 1)
+    cost = shown = 0
+    for tokens, which in parts:
+        used = Usage(input=input_tokens + shown, output=tokens)
+        cost += charge(prices[which % len(prices)], used, answered=True).cost_nano_usd
+        shown += tokens
+    assert cost <= bound
+
+
+def test_rescues_are_held_when_they_fit_and_never_refuse_what_fits_without_them() -> None:
+    level = Level("o", 1, "o")
+    for left, granted, amount in ((400, 1, 141), (141, 1, 141), (140, 0, 90), (90, 0, 90)):
+        book = Book(PriceBook([Price(1, "p", "m", {"input": 10**6, "output": 2 * 10**6}, "config")]), 8)
+        limit = Limit("b", level, Window.NONE, left)
+        now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+        book.limits, book.counters = {level: [limit]}, {limit.key_at(now): Counter()}
+        op = Reserve("r", "o", "q", (level,), (("p", "m"),), 10, 40, b"", now, 60, rescues=1)
+        made = book.reserve(op)
+        assert (made.rescues, made.amount_nano_usd) == (granted, amount), left
+        assert made.output_cap_tokens == 40
 
 
 @given(st.lists(PRICES, min_size=1, max_size=4), TOKENS, st.integers(0, 10**13), st.integers(1, 10**6))

@@ -86,6 +86,21 @@ def test_a_name_that_stands_several_times_becomes_deployments():
     assert "weights" in told(made, "model_list[0].litellm_params")
 
 
+def test_a_large_configuration_loads_with_its_deployments(tmp_path):
+    made = converted("large")
+    for name, text in made.files().items():
+        (tmp_path / name).write_text(text)
+    settings = load_settings(tmp_path, env={})
+    models = {one.model: one for one in settings.models if one.source == "config"}
+    assert [(one.provider, one.weight, one.priority) for one in models["gpt-4o"].deployments] == [
+        ("azure-contoso-eu", 2.0, 1),
+        ("azure-contoso-us", 4.0, 1),
+        ("openai-own-limits", 1.0, 2),
+    ]
+    assert models["gpt-4o"].aliases == ("smart",) and models["mini"].fallbacks == ("llama", "flash")
+    assert models["llama"].price.free and models["clear-one"].price is None
+
+
 def test_fallbacks_and_aliases_of_a_large_configuration():
     made = converted("large")
     assert model(made, "gpt-4o")["fallbacks"] == ["mini"]

@@ -76,6 +76,7 @@ def test_the_names_users_graph_are_literally_these():
         for one in (
             telemetry.CHAT_FAILURES,
             telemetry.CHAT_FALLBACKS,
+            telemetry.CHAT_RESCUES,
             telemetry.ROUTE_DECISIONS,
             telemetry.ROUTE_REFUSALS,
             telemetry.BUDGET_OPERATIONS,
@@ -86,6 +87,7 @@ def test_the_names_users_graph_are_literally_these():
     ] == [
         "chat_failures",
         "chat_fallbacks",
+        "chat_rescues",
         "route_decisions",
         "route_refusals",
         "budget_operations",

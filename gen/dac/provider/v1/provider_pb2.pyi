@@ -15,20 +15,22 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class GenerateCandidate(_message.Message):
-    __slots__ = ("model", "provider", "upstream_name", "output_cap_tokens", "deployments", "context_tokens")
+    __slots__ = ("model", "provider", "upstream_name", "output_cap_tokens", "deployments", "context_tokens", "sticky")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     UPSTREAM_NAME_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_CAP_TOKENS_FIELD_NUMBER: _ClassVar[int]
     DEPLOYMENTS_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    STICKY_FIELD_NUMBER: _ClassVar[int]
     model: str
     provider: str
     upstream_name: str
     output_cap_tokens: int
     deployments: _containers.RepeatedCompositeFieldContainer[_deployment_pb2.Deployment]
     context_tokens: int
-    def __init__(self, model: _Optional[str] = ..., provider: _Optional[str] = ..., upstream_name: _Optional[str] = ..., output_cap_tokens: _Optional[int] = ..., deployments: _Optional[_Iterable[_Union[_deployment_pb2.Deployment, _Mapping]]] = ..., context_tokens: _Optional[int] = ...) -> None: ...
+    sticky: bool
+    def __init__(self, model: _Optional[str] = ..., provider: _Optional[str] = ..., upstream_name: _Optional[str] = ..., output_cap_tokens: _Optional[int] = ..., deployments: _Optional[_Iterable[_Union[_deployment_pb2.Deployment, _Mapping]]] = ..., context_tokens: _Optional[int] = ..., sticky: _Optional[bool] = ...) -> None: ...
 
 class Deadlines(_message.Message):
     __slots__ = ("connect_s", "first_token_s", "idle_s", "total_s")
