@@ -16,7 +16,6 @@ PREFIXES: Mapping[str, tuple[str, ...]] = {
     "perplexity": ("perplexity",),
     "openrouter": ("openrouter",),
     "mistral": ("mistral",),
-    "codestral": ("mistral",),
     "ollama": ("ollama",),
     "ollama_chat": ("ollama",),
     "groq": ("groq",),
@@ -53,7 +52,7 @@ ELSEWHERE = {
     "text-completion-codestral": "DAC serves no legacy completions",
 }
 """Prefixes that need more than an address and a key."""
-ENV_OF = {"azure_ai": "AZURE_AI_API_KEY", "gemini": "GEMINI_API_KEY", "together_ai": "TOGETHERAI_API_KEY"}
+ENV_OF = {"together_ai": "TOGETHERAI_API_KEY", "perplexity": "PERPLEXITYAI_API_KEY", "meta_llama": "LLAMA_API_KEY"}
 """Where LiteLLM looks for a key that is not written, when that is not PREFIX_API_KEY."""
 BY_NAME = (
     (re.compile(r"(gpt-|chatgpt-|o[134](-|$)|text-embedding-|ft:gpt-|codex-)"), "openai"),
