@@ -38,6 +38,17 @@ GROUPS: Mapping[str, tuple[str, str]] = {
 """The page's sections, by the tag of an operation: heading and the page that explains more."""
 
 BODIES: Mapping[str, Any] = {
+    "gateway.ImportKeys": {
+        "source": "litellm",
+        "keys": [
+            {
+                "sha256": "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9",
+                "name": "app",
+                "hint": "sk-…4kJ2",
+                "models": ["gpt-4o"],
+            }
+        ],
+    },
     "gateway.CreateApiKey": {"name": "laptop", "scopes": ["chat", "read"], "models": ["openai/*"]},
     "gateway.embeddings": {"model": "mock/embed", "input": ["first", "second"]},
     "gateway.CreateOrganisation": {"name": "research"},
