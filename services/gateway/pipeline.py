@@ -25,6 +25,7 @@ from mesh import telemetry
 from mesh.call import Call, acting_as
 from mesh.errors import MeshError, Reason
 from services.gateway.callers import Caller
+from services.gateway.second_sends import SecondSends
 from services.gateway.settlement import Settlements
 
 DONE = b"data: [DONE]\n\n"
@@ -80,8 +81,13 @@ class Stubs:
 class Pipeline:
     """Makes a `ChatRun` for every chat."""
 
-    def __init__(self, stubs: Stubs, settlements: Settlements, *, max_rescues: int = 0) -> None:
-        self.stubs, self.settlements, self.max_rescues = stubs, settlements, max_rescues
+    def __init__(
+        self,
+        stubs: Stubs,
+        settlements: Settlements,
+        second_sends: SecondSends = SecondSends(),  # noqa: B008
+    ) -> None:
+        self.stubs, self.settlements, self.second_sends = stubs, settlements, second_sends
         self._suspect: set[tuple[str, str]] = set()
         self._reports: set[asyncio.Task[None]] = set()
 

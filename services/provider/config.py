@@ -20,7 +20,9 @@ class ProviderConfig:
     max_event_bytes: int = 1_048_576
     """The largest single stream event."""
     retry_delay_s: float = 0.2
-    """Before the one retry at the same provider, plus or minus half of it."""
+    """Before the one retry at the same provider, on average: any time from none to twice this."""
+    retry_ratio: float = 0.2
+    """How many retries and hedges a provider gets for each request it was sent, beside a reserve of ten; 0 = any."""
     max_retry_after_s: float = 2.0
     """A provider that asks to wait longer than this is left for the next candidate."""
     failing_after: int = 5

@@ -39,6 +39,7 @@ class ProviderFault(Exception):
         retry: bool = False,
         fall_back: bool = True,
         body: bytes = b"",
+        out_of_time: bool = False,
     ) -> None:
         super().__init__(message)
         self.reason = reason
@@ -51,6 +52,8 @@ class ProviderFault(Exception):
         """Another candidate may do better."""
         self.body = body
         """The provider's own error body, when the fault is the caller's."""
+        self.out_of_time = out_of_time
+        """All the time for the answer is spent: nobody goes on with it."""
 
 
 def refused_status(provider: str, status: int, headers: Mapping[str, str], body: bytes) -> ProviderFault:
@@ -208,11 +211,12 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     return None
 
 
-def timed_out(provider: str, what: str, seconds: float, *, retry: bool = False) -> ProviderFault:
+def timed_out(
+    provider: str, what: str, seconds: float, *, retry: bool = False, out_of_time: bool = False
+) -> ProviderFault:
     """One rung of the timeout ladder was reached."""
-    return ProviderFault(
-        Reason.PROVIDER_TIMEOUT, f"{provider}: {what} took longer than {round(seconds, 2):g} s.", retry=retry
-    )
+    message = f"{provider}: {what} took longer than {round(seconds, 2):g} s."
+    return ProviderFault(Reason.PROVIDER_TIMEOUT, message, retry=retry, out_of_time=out_of_time)
 
 
 def unreachable(provider: str, detail: str) -> ProviderFault:

@@ -123,6 +123,8 @@ class Ask:
     """Embeddings only: what stands when the provider tells no usage."""
     rescues: int = 0
     """How often an answer that breaks after its first token may be taken up by another attempt."""
+    hedge_after_s: float = 0.0
+    """A stream that has shown nothing after this long is asked for elsewhere, too; 0 = never."""
 
 
 @dataclasses.dataclass(slots=True)

@@ -247,6 +247,7 @@ def _ask(request: provider_pb2.GenerateRequest) -> events.Ask:
         need_text=request.need_text,
         answer_model=request.answer_model,
         rescues=max(0, request.rescues),
+        hedge_after_s=request.hedge_after_s if request.stream else 0.0,
     )
 
 

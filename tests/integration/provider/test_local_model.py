@@ -94,7 +94,7 @@ async def test_without_the_wheel_it_says_so(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_it_goes_on_with_a_begun_answer(registry: Registry) -> None:
-    assert registry.find("local").prefill == "last_message"
+    assert registry.find("local").prefill("") == "last_message"
     messages = [
         {"role": "user", "content": "Count from one to ten in words, comma separated."},
         {"role": "assistant", "content": "one, two, three, four,"},
