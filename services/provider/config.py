@@ -23,6 +23,8 @@ class ProviderConfig:
     """Before the one retry at the same provider, on average: any time from none to twice this."""
     retry_ratio: float = 0.2
     """How many retries and hedges a provider gets for each request it was sent, beside a reserve of ten; 0 = any."""
+    content_filter_fallback: bool = False
+    """Whether a prompt that one provider's filter of contents refused may be put to the next candidate."""
     max_retry_after_s: float = 2.0
     """A provider that asks to wait longer than this is left for the next candidate."""
     failing_after: int = 5

@@ -22,6 +22,8 @@ _CONTEXT = re.compile(
 _BAD_KEY = re.compile(rb"incorrect api key", re.I)
 _MODELS_FAULT = frozenset({"tool_use_failed", "json_validate_failed"})
 """Kinds of a 400 that blame what the model made, not the request (Groq)."""
+_FILTERED = frozenset({"content_policy_violation", "content_filter", "content_policy", "moderation_blocked"})
+"""Kinds of a refusal by a provider's filter of contents."""
 _SAME_AGAIN = frozenset({500, 502, 503, 504, 529})
 _CALLERS_FAULT = frozenset({400, 413, 422})
 
@@ -40,6 +42,7 @@ class ProviderFault(Exception):
         fall_back: bool = True,
         body: bytes = b"",
         out_of_time: bool = False,
+        filtered: bool = False,
     ) -> None:
         super().__init__(message)
         self.reason = reason
@@ -54,6 +57,8 @@ class ProviderFault(Exception):
         """The provider's own error body, when the fault is the caller's."""
         self.out_of_time = out_of_time
         """All the time for the answer is spent: nobody goes on with it."""
+        self.filtered = filtered
+        """The provider's filter of contents refused the prompt: another provider may be asked if config says so."""
 
 
 def refused_status(provider: str, status: int, headers: Mapping[str, str], body: bytes) -> ProviderFault:
@@ -93,6 +98,7 @@ def refused_status(provider: str, status: int, headers: Mapping[str, str], body:
             status_code=status,
             fall_back=False,
             body=_bounded(body),
+            filtered=kind in _FILTERED,
         )
     if status == 404:
         message = f"{told}: it does not know this model or path. Check the model's name and the provider's base_url."

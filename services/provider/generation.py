@@ -93,11 +93,14 @@ class Generator:
                     break
                 await asyncio.sleep(pause)
                 at = run.candidate if again else picks.next()
-            if not (run.fault.fall_back or rescuer.active) or left_s() <= 0:
+            if not (self._falls_back(run.fault) or rescuer.active) or left_s() <= 0:
                 break
             if run.fault.reason is Reason.CONTEXT_TOO_LONG:
                 too_small = max(too_small, candidate.context_tokens)
         yield _failure(cut[:1] or faults, attempts, after_first_token=rescuer.active)
+
+    def _falls_back(self, fault: ProviderFault) -> bool:
+        return fault.fall_back or (fault.filtered and self._config.content_filter_fallback)
 
     def _picks(self, candidate: Candidate, ask: Ask) -> Picks:
         return Picks(self.balancer, candidate, self._ground.full, ask.input, stream=ask.stream)

@@ -133,6 +133,18 @@ async def test_no_end_mark_and_an_open_connection(bench: Bench, monkeypatch: pyt
     assert got.data.endswith(b"data: [DONE]\n\n") and got.finish.finish_reason == "stop"
 
 
+async def test_a_filtered_prompt_goes_on_only_where_config_says_so(
+    make_bench: Callable[..., Awaitable[Bench]],
+) -> None:
+    strict, open_minded = await make_bench(), await make_bench(ProviderConfig(content_filter_fallback=True))
+    refused = await strict.run("fault:content_policy", "gpt-4o-mini")
+    assert refused.failure.reason is Reason.PROVIDER_REFUSED and len(refused.failure.attempts) == 1
+    answered = await open_minded.run("fault:content_policy", "gpt-4o-mini")
+    assert [attempt.status_code for attempt in answered.finish.attempts] == [400, 200]
+    wrong = await open_minded.run("fault:400", "gpt-4o-mini")
+    assert len(wrong.failure.attempts) == 1
+
+
 async def test_the_total_limit_ends_an_endless_stream(bench: Bench) -> None:
     model = "fault:endless,token_delay_s=0.01"
     got = await bench.run(model, stream=True, deadlines=Deadlines(total_s=0.6))
