@@ -131,7 +131,7 @@ def _kind_of(body: bytes) -> str:
         said = msgspec.json.decode(body[:MAX_ERROR_BODY_BYTES])
         error = said["error"] if isinstance(said.get("error"), dict) else said
         kind = str(error.get("code") or error.get("type") or "")
-    except (msgspec.DecodeError, UnicodeDecodeError, AttributeError):
+    except (ValueError, RecursionError, AttributeError):
         return ""
     return kind if re.fullmatch(r"[\w.\-]{1,64}", kind) else ""
 
@@ -200,7 +200,7 @@ def _bounded(body: bytes) -> bytes:
     """The body when it is small JSON, nothing otherwise."""
     try:
         msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         return b""
     return body if len(body) <= MAX_ERROR_BODY_BYTES else b""
 

@@ -1,0 +1,25 @@
+"""Providers that answer oddly or with ill intent: every attempt ends by name, and no broken answer as a good one."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from mesh.errors import Reason
+from tests.integration.provider.scripted import Play, Stage, chunk, sse, staged
+
+DEEP = b'{"error":' * 1500 + b"1" + b"}" * 1500
+GOOD = Play(sse(chunk("fine"), chunk(None, "stop"), "[DONE]"))
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    async with staged() as running:
+        yield running
+
+
+@pytest.mark.parametrize("status", [400, 404, 500])
+async def test_a_refusal_nested_too_deep_is_a_refusal_like_any_other(stage: Stage, status: int) -> None:
+    bad = Play(DEEP, status, "application/json")
+    got = await stage.run(bad, bad, GOOD, candidates=2)
+    first = got[-1].attempts[0]  # type: ignore[union-attr]
+    assert first.status_code == status and first.reason is not Reason.INTERNAL
