@@ -69,6 +69,9 @@ class Rescuer:
         """Whether another attempt may go on where this one broke. `head`: the first bytes its caller saw."""
         if fault.out_of_time or self._left <= 0 or sent_bytes > MAX_SHOWN_BYTES or not _is_plain_text(self._ask):
             return False
+        if exchange.finished:
+            # Its caller may have seen the end: nothing can come behind it.
+            return False
         shown = exchange.shown() if isinstance(exchange, Shows) else None
         if shown is None:
             return False

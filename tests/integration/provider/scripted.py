@@ -42,10 +42,8 @@ def sse(*chunks: dict[str, Any] | str) -> bytes:
 
 def chunk(content: str | None = None, finish: str | None = None, **more: Any) -> dict[str, Any]:
     """One chat.completion.chunk."""
-    delta = {} if content is None else {"content": content}
-    return {"id": "c", "created": 1, "model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]} | (
-        more
-    )
+    choice = {"index": 0, "delta": {} if content is None else {"content": content}, "finish_reason": finish}
+    return {"id": "c", "created": 1, "model": "m", "choices": [choice], **more}
 
 
 class Stage:
@@ -71,7 +69,7 @@ def shown(events: list[Event]) -> str:
     """The text that a client puts together."""
     data = b"".join(event.data for event in events if isinstance(event, Frames))
     said = [json.loads(one[6:]) for one in data.split(b"\n\n") if one.startswith(b"data: {")]
-    return "".join(choice["delta"].get("content") or "" for one in said for choice in one["choices"])
+    return "".join((choice["delta"] or {}).get("content") or "" for one in said for choice in one["choices"])
 
 
 @asynccontextmanager

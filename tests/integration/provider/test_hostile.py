@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from mesh.errors import Reason
-from tests.integration.provider.scripted import Play, Stage, chunk, sse, staged
+from tests.integration.provider.scripted import Play, Stage, chunk, shown, sse, staged
 
 DEEP = b'{"error":' * 1500 + b"1" + b"}" * 1500
 GOOD = Play(sse(chunk("fine"), chunk(None, "stop"), "[DONE]"))
@@ -23,3 +23,9 @@ async def test_a_refusal_nested_too_deep_is_a_refusal_like_any_other(stage: Stag
     got = await stage.run(bad, bad, GOOD, candidates=2)
     first = got[-1].attempts[0]  # type: ignore[union-attr]
     assert first.status_code == status and first.reason is not Reason.INTERNAL
+
+
+async def test_an_error_after_the_end_of_the_answer_begins_no_second_one(stage: Stage) -> None:
+    broken = Play(sse(chunk("whole answer"), chunk(None, "stop"), {"error": {"code": "overloaded"}}))
+    got = await stage.run(broken, GOOD, rescues=1)
+    assert len(stage.bodies) == 1 and shown(got) == "whole answer"
