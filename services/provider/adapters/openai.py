@@ -116,13 +116,16 @@ class OpenAIExchange:
         """The answer's own bytes, with the model replaced when asked."""
         try:
             answer = _decode(raw)
-            choices = answer["choices"]
+            # Some answer 200 with an error, and with an empty list of choices beside it.
+            choices = answer["choices"] if not answer.get("error") else None
             self._finish = str(choices[0].get("finish_reason") or "") if choices else ""
         except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-            error = answer.get("error") if isinstance(answer := _try_decode(raw), dict) else None
+            choices, answer = None, _try_decode(raw)
+        if not choices:
+            error = answer.get("error") if isinstance(answer, dict) else None
             if error:
-                raise stream_error(self._provider, _kind(error)) from None
-            raise garbage(self._provider, "the body is no chat completion") from None
+                raise stream_error(self._provider, _kind(error))
+            raise garbage(self._provider, "the body is no chat completion")
         if self._finish in FAILED:
             raise stream_error(self._provider, self._finish)
         self._usage = self._usage_of(answer)

@@ -1,10 +1,12 @@
 """Providers that answer oddly or with ill intent: every attempt ends by name, and no broken answer as a good one."""
 
+import json
 from collections.abc import AsyncIterator
 
 import pytest
 
 from mesh.errors import Reason
+from services.provider.events import Finish
 from tests.integration.provider.scripted import Play, Stage, chunk, shown, sse, staged
 
 DEEP = b'{"error":' * 1500 + b"1" + b"}" * 1500
@@ -29,3 +31,13 @@ async def test_an_error_after_the_end_of_the_answer_begins_no_second_one(stage: 
     broken = Play(sse(chunk("whole answer"), chunk(None, "stop"), {"error": {"code": "overloaded"}}))
     got = await stage.run(broken, GOOD, rescues=1)
     assert len(stage.bodies) == 1 and shown(got) == "whole answer"
+
+
+@pytest.mark.parametrize("choices", [[], None])
+async def test_a_whole_answer_that_holds_an_error_is_none(stage: Stage, choices: list[str] | None) -> None:
+    body = {"error": {"message": "no", "code": "upstream_failed"}, "choices": choices}
+    whole = {"id": "c", "choices": [{"index": 0, "message": {"content": "fine"}, "finish_reason": "stop"}]}
+    bad = Play(json.dumps(body).encode(), content_type="application/json")
+    good = Play(json.dumps(whole).encode(), content_type="application/json")
+    got = await stage.run(bad, bad, good, candidates=2, stream=False)
+    assert isinstance(got[-1], Finish) and got[-1].finish_reason == "stop"
