@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from mesh import sse
-from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, Shown, counted
+from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, Shown, counted, larger
 from services.provider.adapters.dialects import PLAIN, ChatDialect, key_headers, said_in
 from services.provider.adapters.usage import usage_of
 from services.provider.errors import cut, garbage, not_translatable, openai_error, stream_error
@@ -204,12 +204,13 @@ class OpenAIExchange:
         if need_text:
             text, tool_calls = _gather(self._plain, self._kept)
             calls = _encode(tool_calls).decode() if tool_calls else ""
-        if self._usage is not None:
-            usage, source = self._usage, UsageSource.PROVIDER
-        else:
+        usage, source = self._usage, UsageSource.PROVIDER
+        if usage is None or not (self.finished or self.done):
+            # Of a broken answer some told a usage early: what came behind it is counted.
             said = self._kept if self._plain is None else [self._plain]
             size = sum(sse.answer_bytes_of(sse.read_json(data)) for data in said)
-            usage, source = counted(text_bytes_of(self._ask.input), size), UsageSource.COUNTED
+            guess, source = counted(text_bytes_of(self._ask.input), size), UsageSource.COUNTED
+            usage = guess if usage is None else larger(usage, guess)
         return Result(usage, source, self._finish, text, calls)
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from mesh.errors import Reason
-from services.provider.events import Finish
+from services.provider.events import Finish, UsageSource
 from tests.integration.provider.scripted import Play, Stage, chunk, shown, sse, staged
 
 DEEP = b'{"error":' * 1500 + b"1" + b"}" * 1500
@@ -41,3 +41,13 @@ async def test_a_whole_answer_that_holds_an_error_is_none(stage: Stage, choices:
     good = Play(json.dumps(whole).encode(), content_type="application/json")
     got = await stage.run(bad, bad, good, candidates=2, stream=False)
     assert isinstance(got[-1], Finish) and got[-1].finish_reason == "stop"
+
+
+async def test_an_early_usage_is_not_the_whole_usage_of_a_broken_answer(stage: Stage) -> None:
+    """Some tell a usage in the first chunk; what came behind it was paid for, too."""
+    early = {"prompt_tokens": 9, "completion_tokens": 0}
+    said = [chunk("", usage=early), *[chunk("word " * 20) for _ in range(10)]]
+    got = await stage.run(Play(sse(*said), cut=True))
+    attempt = got[-1].attempts[0]  # type: ignore[union-attr]
+    assert attempt.usage.output_tokens == 250 and attempt.usage.input_tokens == 9
+    assert attempt.usage_source is UsageSource.COUNTED
