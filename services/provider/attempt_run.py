@@ -21,6 +21,9 @@ AFTER_FINISH_S = 3.0
 """How long usage and the end mark may take after the finish reason."""
 MAX_HELD_BYTES = 1 << 20
 """How much of a stream may come before its first token."""
+MIN_SECRET_BYTES = 8
+"""A shorter key is a word, such as the "none" of a server without keys."""
+_KEY_HEADERS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
 NOT_FAILING = frozenset(
     {Reason.PROVIDER_REFUSED, Reason.CONTEXT_TOO_LONG, Reason.INVALID_REQUEST, Reason.PROVIDER_BUSY}
 )
@@ -264,7 +267,7 @@ class Run:
         attempt.ended_at_s = ground.now()
         attempt.status_code, attempt.reason, attempt.message = fault.status_code, fault.reason, fault.message
         if fault.body:
-            fault.body = self.exchange.error_body(fault.body)
+            fault.body = _without_key(self.exchange.error_body(fault.body), self._outgoing)
         if self.sent:
             result = self.exchange.result(need_text=False)
             attempt.usage, attempt.usage_source = result.usage, result.usage_source
@@ -273,3 +276,12 @@ class Run:
             ground.balancer.failed(at, fault.retry_after_s)
         if fault.reason not in NOT_FAILING:
             ground.health.failed(at.provider, at.upstream_name)
+
+
+def _without_key(body: bytes, outgoing: Outgoing) -> bytes:
+    """An error body that goes to the caller, without DAC's own key: some servers say the headers they got."""
+    for name, value in outgoing.headers.items():
+        key = value.removeprefix("Bearer ").encode()
+        if name.lower() in _KEY_HEADERS and len(key) >= MIN_SECRET_BYTES:
+            body = body.replace(key, b"***")
+    return body

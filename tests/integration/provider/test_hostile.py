@@ -7,7 +7,7 @@ import pytest
 
 from mesh.errors import Reason
 from services.provider.events import Finish, UsageSource
-from tests.integration.provider.scripted import Play, Stage, chunk, shown, sse, staged
+from tests.integration.provider.scripted import KEY, Play, Stage, chunk, shown, sse, staged
 
 DEEP = b'{"error":' * 1500 + b"1" + b"}" * 1500
 GOOD = Play(sse(chunk("fine"), chunk(None, "stop"), "[DONE]"))
@@ -51,3 +51,11 @@ async def test_an_early_usage_is_not_the_whole_usage_of_a_broken_answer(stage: S
     attempt = got[-1].attempts[0]  # type: ignore[union-attr]
     assert attempt.usage.output_tokens == 250 and attempt.usage.input_tokens == 9
     assert attempt.usage_source is UsageSource.COUNTED
+
+
+@pytest.mark.parametrize("status", [400, 404])
+async def test_a_key_that_a_provider_says_back_stays_here(stage: Stage, status: int) -> None:
+    body = {"error": {"message": f"bad header Authorization: Bearer {KEY}", "type": "x"}}
+    got = await stage.run(Play(json.dumps(body).encode(), status, "application/json"))
+    assert KEY.encode() not in got[-1].provider_error_json  # type: ignore[union-attr]
+    assert b"bad header" in got[-1].provider_error_json  # type: ignore[union-attr]
