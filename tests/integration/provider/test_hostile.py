@@ -59,3 +59,13 @@ async def test_a_key_that_a_provider_says_back_stays_here(stage: Stage, status: 
     got = await stage.run(Play(json.dumps(body).encode(), status, "application/json"))
     assert KEY.encode() not in got[-1].provider_error_json  # type: ignore[union-attr]
     assert b"bad header" in got[-1].provider_error_json  # type: ignore[union-attr]
+
+
+async def test_what_is_held_back_at_the_seam_is_never_lost(stage: Stage) -> None:
+    """Ends that bring no delta, or only the end mark: the held words come first."""
+    text = "The quick brown fox jumps over the dog"
+    bare = {"id": "c", "choices": [{"index": 0, "delta": None, "finish_reason": "stop"}]}
+    for ends in ((bare, "[DONE]"), ("[DONE]",)):
+        rest = Play(sse(chunk("dog"), *ends))
+        got = await stage.run(Play(sse(chunk(text)), cut=True), rest, rescues=1)
+        assert isinstance(got[-1], Finish) and shown(got) == text + " dog", ends

@@ -155,6 +155,23 @@ def test_a_tool_call_follows_the_text_in_a_block_of_its_own() -> None:
     ]
 
 
+def test_a_message_that_had_nothing_to_add_ends_the_open_block() -> None:
+    """Models that are given a whole answer to go on with end at once, without a block of their own."""
+    end = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 1}}
+    said = messages({"type": "message_start", "message": {}}, end, {"type": "message_stop"})
+    assert [one["type"] for one in said] == ["content_block_stop", "message_delta", "message_stop"]
+    assert said[0]["index"] == 1
+
+
+def test_a_message_whose_block_has_ended_is_not_taken_up_a_second_time() -> None:
+    join = MessagesJoin(Inner(), Broken(Shown(TEXT, 1), {}), attempt(), Usage())
+    text = block(0, "text", {"type": "text_delta", "text": " over the lazy dog"})
+    join.event(events(*text[:2]))
+    assert join.shown() == Shown(TEXT + " over the lazy dog", 1)
+    join.event(events(text[2]))
+    assert join.shown() is None
+
+
 @pytest.mark.parametrize(
     ("prefill", "way", "behind"),
     [
