@@ -67,10 +67,11 @@ class Trimmer:
         if held.startswith(shown):
             return self._give(held[len(shown) :])
         same = _common(shown, held)
-        if same == len(held) and (self._anew_only or same >= MIN_ANEW):
-            # It ended inside what was shown already.
+        if same == len(held) and not shown[same:].strip() and (self._anew_only or same >= MIN_ANEW):
+            # It ended with the last word that was shown.
             return ""
         if self._anew_only or same >= MIN_ANEW:
+            # Also one that ended earlier: what its caller has would then end in the middle of a sentence.
             raise Differs
         stripped = held.lstrip()
         tail = shown[-REACH:]

@@ -62,6 +62,12 @@ def test_an_answer_begun_anew_in_other_words_is_not_joined() -> None:
         fed(Trimmer(SHOWN), SHOWN[: MIN_ANEW + 2] + " cat", 3)
 
 
-def test_an_answer_that_ends_inside_what_was_shown_adds_nothing() -> None:
-    assert fed(Trimmer(SHOWN, anew_only=True), "The quick", 2) == ""
-    assert fed(Trimmer(SHOWN), SHOWN[:40], 7) == ""
+def test_an_answer_that_ends_inside_what_was_shown_is_another_one() -> None:
+    """Otherwise the shown part, which breaks off in the middle, would pass for a whole answer."""
+    for trimmer, said in ((Trimmer(SHOWN, anew_only=True), "The quick"), (Trimmer(SHOWN), SHOWN[:40])):
+        with pytest.raises(Differs):
+            fed(trimmer, said, 7)
+    with pytest.raises(Differs):
+        fed(Trimmer(SHOWN, anew_only=True), "", 1)
+    assert fed(Trimmer(SHOWN, anew_only=True), SHOWN.rstrip(), 7) == ""
+    assert fed(Trimmer(SHOWN), SHOWN.rstrip(), 7) == ""
