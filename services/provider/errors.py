@@ -252,9 +252,12 @@ def cut(provider: str, detail: str) -> ProviderFault:
 
 
 def differs(provider: str) -> ProviderFault:
-    """An answer that should go on behind what was shown began anew with other words."""
+    """An answer that should go on behind what was shown began anew with other words.
+
+    That is no sign of ill health: where one provider breaks, those that stand in for it would be given up as well.
+    """
     return ProviderFault(
-        Reason.PROVIDER_CUT, f"{provider} did not go on with the broken answer: it began another one.", retry=False
+        Reason.PROVIDER_REFUSED, f"{provider} did not go on with the broken answer: it began another one."
     )
 
 

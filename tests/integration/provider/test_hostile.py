@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from mesh.errors import Reason
-from services.provider.events import Finish, UsageSource
+from services.provider.events import Failure, Finish, UsageSource
 from tests.integration.provider.scripted import KEY, Play, Stage, chunk, shown, sse, staged
 
 DEEP = b'{"error":' * 1500 + b"1" + b"}" * 1500
@@ -69,3 +69,19 @@ async def test_what_is_held_back_at_the_seam_is_never_lost(stage: Stage) -> None
         rest = Play(sse(chunk("dog"), *ends))
         got = await stage.run(Play(sse(chunk(text)), cut=True), rest, rescues=1)
         assert isinstance(got[-1], Finish) and shown(got) == text + " dog", ends
+
+
+async def test_another_answer_is_no_sign_of_ill_health(stage: Stage) -> None:
+    """Where one provider breaks, those that take up its answers in other words must not be taken for broken as well."""
+    other = Play(sse(chunk('{"b": 2}'), chunk(None, "stop"), "[DONE]"))
+    for _ in range(4):
+        got = await stage.run(
+            Play(sse(chunk('{"a": ')), cut=True),
+            other,
+            rescues=1,
+            candidates=2,
+            body={"response_format": {"type": "json_object"}},
+        )
+        assert isinstance(got[-1], Failure) and got[-1].reason is Reason.PROVIDER_CUT
+        assert got[-1].attempts[-1].reason is Reason.PROVIDER_REFUSED
+    assert not stage.generator.health.failing("up", "m1")
