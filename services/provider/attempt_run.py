@@ -108,6 +108,8 @@ class Run:
         """Why it failed, once it has."""
         self.sent = False
         """Frames were handed to the caller: no way back."""
+        self._asked = False
+        """The request was put to the provider."""
         self.head, self.sent_bytes = b"", 0
         """The first of them, and their size."""
 
@@ -130,8 +132,7 @@ class Run:
                 await self._prepare(self._left_s())
                 async with self._place():
                     # Not before: whoever sees an attempt begin may be charged for its input.
-                    before = [one for one in self._attempts if one.ended_at_s]
-                    yield Started(attempt.attempt_id, at.model, at.provider, before, attempt.rescue)
+                    yield self.started()
                     # Closed by hand: a caller that leaves must close the socket now, not when garbage is collected.
                     async with aclosing(self._frames()) as stream:
                         async for frames in stream:
@@ -142,14 +143,28 @@ class Run:
             else:
                 self._close_books()
 
-    def lost(self) -> None:
-        """Another attempt answered first: this one was stopped, and its input counts as used."""
-        attempt = self.attempt
-        attempt.ended_at_s = self._ground.now()
-        attempt.reason, attempt.message = Reason.CANCELLED, "Another attempt answered first."
-        if hasattr(self, "_outgoing"):
+    def started(self) -> Started:
+        """That it begins, with the accounts of those that have ended."""
+        attempt, at = self.attempt, self.candidate
+        before = [one for one in self._attempts if one.ended_at_s and one is not attempt]
+        return Started(attempt.attempt_id, at.model, at.provider, before, attempt.rescue)
+
+    def stopped(self) -> Attempt:
+        """Its account if it were stopped now because another answered: a request that was sent counts its input."""
+        if self.fault is not None:
+            return self.attempt
+        made = dataclasses.replace(self.attempt, ended_at_s=self._ground.now())
+        made.reason, made.message = Reason.CANCELLED, "Another attempt answered first."
+        if self._asked:
             result = self.exchange.result(need_text=False)
-            attempt.usage, attempt.usage_source = result.usage, result.usage_source
+            made.usage, made.usage_source = result.usage, result.usage_source
+        return made
+
+    def lost(self) -> None:
+        """Another attempt answered first, and this one was stopped."""
+        attempt, made = self.attempt, self.stopped()
+        attempt.ended_at_s, attempt.reason, attempt.message = made.ended_at_s, made.reason, made.message
+        attempt.usage, attempt.usage_source = made.usage, made.usage_source
 
     async def _prepare(self, total_left_s: float) -> None:
         """Makes the request and waits until the provider can be asked. Raises ProviderFault."""
@@ -175,6 +190,7 @@ class Run:
         begun, stream_asked = self._begun, self._ask.stream
         waited = self._ground.clock() - begun
         limits = dataclasses.replace(self._limits, total_s=max(0.0, self._limits.total_s - waited))
+        self._asked = True
         async with posting(self._endpoint, self._outgoing, limits, stream=stream_asked) as reply:
             if not stream_asked:
                 raw = await reply.whole()
