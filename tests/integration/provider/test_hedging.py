@@ -1,6 +1,7 @@
 """A stream that is slow to begin is asked for elsewhere too: whoever begins first answers, both are accounted for."""
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Awaitable, Callable
 
@@ -141,6 +142,16 @@ async def test_a_loser_that_failed_in_the_same_moment_keeps_its_own_account(pati
     run.lost()
     assert attempts[0].status_code == 401 and attempts[0].reason is Reason.PROVIDER_FAILED
     assert attempts[0].usage.input_tokens == 0
+
+
+async def test_the_next_candidates_small_context_bars_no_larger_one(patient: Bench) -> None:
+    """The hedge went to a small model, which said so last; the one behind it is large enough."""
+    models = ("fault:500,delay_s=0.3", "fault:context_length,delay_s=0.6", GOOD)
+    ask = patient.ask(*models, stream=True, hedge_after_s=0.05)
+    contexts = (200_000, 8_000, 100_000)
+    sized = [dataclasses.replace(one, context_tokens=n) for one, n in zip(ask.candidates, contexts, strict=True)]
+    got = [event async for event in patient.generator.run(dataclasses.replace(ask, candidates=sized))]
+    assert isinstance(got[-1], Finish) and got[-1].attempts[-1].model == f"dac/{GOOD}"
 
 
 async def test_retries_and_hedges_have_a_budget(make_bench: Make) -> None:
