@@ -98,12 +98,19 @@ class Rescuer:
         prefill = line.prefill(candidate.upstream_name)
         attempt.rescue = self._way(prefill, candidate)
         spent = sum(one.usage.output_tokens + one.usage.reasoning_tokens for one in self._earlier)
-        body = body_again(ask.input, shown, attempt.rescue, prefill, spent_tokens=spent)
         if candidate.output_cap_tokens > 0:
             candidate = dataclasses.replace(candidate, output_cap_tokens=max(1, candidate.output_cap_tokens - spent))
-        inner = line.exchange(dataclasses.replace(ask, input=body), candidate)
-        join = JOINS[ask.dialect_out]
-        return join(inner, self._broken, attempt, self.usage_before())
+
+        def inner() -> Exchange:
+            body = body_again(ask.input, shown, attempt.rescue, prefill, spent_tokens=spent)
+            return line.exchange(dataclasses.replace(ask, input=body), candidate)
+
+        made = inner()
+        if attempt.rescue is Rescue.PREFILL and not _can_say(made):
+            # A begun answer has no word in every translation.
+            attempt.rescue = Rescue.INSTRUCTION
+            made = inner()
+        return JOINS[ask.dialect_out](made, self._broken, attempt, self.usage_before())
 
     def usage_before(self) -> Usage:
         """What the attempts that broke have used."""
@@ -143,6 +150,14 @@ def anchor_of(shown: str) -> str:
     tail = shown.rstrip()[-ANCHOR_CHARS:]
     cut = tail.find(" ")
     return tail[cut + 1 :] if len(shown) > ANCHOR_CHARS and 0 <= cut < len(tail) - 8 else tail
+
+
+def _can_say(exchange: Exchange) -> bool:
+    try:
+        exchange.outgoing()
+    except ProviderFault:
+        return False
+    return True
 
 
 def _is_plain_text(ask: Ask) -> bool:

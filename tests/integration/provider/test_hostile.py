@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from mesh.errors import Reason
-from services.provider.events import Failure, Finish, UsageSource
+from mesh.sse import events_in
+from services.provider.events import Dialect, Failure, Finish, Frames, UsageSource
 from tests.integration.provider.scripted import KEY, Play, Stage, chunk, shown, sse, staged
 
 DEEP = b'{"error":' * 1500 + b"1" + b"}" * 1500
@@ -85,3 +86,18 @@ async def test_another_answer_is_no_sign_of_ill_health(stage: Stage) -> None:
         assert isinstance(got[-1], Failure) and got[-1].reason is Reason.PROVIDER_CUT
         assert got[-1].attempts[-1].reason is Reason.PROVIDER_REFUSED
     assert not stage.generator.health.failing("up", "m1")
+
+
+@pytest.mark.parametrize("dialect", ["llamacpp", "mistral", "moonshot", "vllm", "openrouter"])
+async def test_a_message_is_taken_up_where_a_begun_chat_would_be_gone_on_with(dialect: str) -> None:
+    """Messages are said as chats there, and no begun answer can be: then the wish to go on is."""
+    wire = {"dialect_in": Dialect.ANTHROPIC_MESSAGES, "dialect_out": Dialect.ANTHROPIC_MESSAGES}
+    async with staged(dialect=dialect) as stage:
+        rest = Play(sse(chunk("brown fox jumps over"), chunk(None, "stop"), "[DONE]"))
+        got = await stage.run(
+            Play(sse(chunk("The quick brown fox")), cut=True), rest, rescues=1, body={"max_tokens": 99}, **wire
+        )
+    assert isinstance(got[-1], Finish), got[-1]
+    texts = [json.loads(one) for event in got if isinstance(event, Frames) for one in events_in(event.data)]
+    said = "".join(one["delta"].get("text", "") for one in texts if one["type"] == "content_block_delta")
+    assert said == "The quick brown fox jumps over"
