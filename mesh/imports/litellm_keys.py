@@ -144,7 +144,12 @@ class Keys:
         if token in self._kept:
             self._note(where, CHANGED, "left out: the same key stands above")
             return None
-        models = self._models_of(row.get("models") or [], where)
+        listed = row.get("models") or []
+        if not isinstance(listed, list):
+            # A text would be read letter by letter, and a "*" in it as every model.
+            self._note(where, DO, f"left out: its models are no list but a {type(listed).__name__}; write a list")
+            return None
+        models = self._models_of(listed, where)
         expires_at = self._expiry(row.get("expires"), where)
         if models is None or expires_at is None:
             return None

@@ -274,6 +274,8 @@ def test_what_a_key_loses_is_told():
         ({"models": ["all-team-models"]}, "all-team-models"),
         ({"models": ["no-default-models"]}, "no-default-models"),
         ({"models": ["bad name"]}, "none of its models"),
+        ({"models": "openai/*"}, "no list"),
+        ({"models": 5}, "no list"),
         ({"max_budget": "lots"}, "max_budget"),
         ({"expires": "soon"}, "no time"),
     ],
