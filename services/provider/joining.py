@@ -113,7 +113,7 @@ class ChatJoin(_Join):
         events = []
         for data in sse.events_in(said):
             if data == b"[DONE]":
-                events += [self._held(), sse.DONE]
+                events.append(sse.DONE)
             elif isinstance(chunk := sse.read_json(data), dict) and self._is_news(chunk):
                 events.append(b"data: " + _encode(chunk) + b"\n\n")
         return b"".join(events)
@@ -134,19 +134,6 @@ class ChatJoin(_Join):
         if news:
             self._mark(chunk)
         return news
-
-    def _held(self) -> bytes:
-        """What is still held of an answer that ended without saying why."""
-        text = self._new("", last=True)
-        if not text:
-            return b""
-        first = self._broken.first_chunk
-        chunk: dict[str, Any] = {
-            **{name: first.get(name) for name in ("id", "object", "created", "model")},
-            "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}],
-        }
-        self._mark(chunk)
-        return b"data: " + _encode(chunk) + b"\n\n"
 
     def _trimmed(self, delta: dict[str, Any], *, last: bool) -> dict[str, Any]:
         """A delta without what was said before."""

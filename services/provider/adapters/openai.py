@@ -184,7 +184,8 @@ class OpenAIExchange:
 
     def end(self) -> bytes:
         """DAC ends every good stream itself."""
-        if not self.finished and not self.done:
+        if not self.finished and not (self.done and self._ended):
+            # Also behind an end mark: some servers send that whatever happened.
             raise cut(self._provider, "the stream ended without a finish reason")
         if not self.first and not self.finished:
             raise garbage(self._provider, "the stream ended without a single token")

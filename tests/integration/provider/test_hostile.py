@@ -63,13 +63,29 @@ async def test_a_key_that_a_provider_says_back_stays_here(stage: Stage, status: 
 
 
 async def test_what_is_held_back_at_the_seam_is_never_lost(stage: Stage) -> None:
-    """Ends that bring no delta, or only the end mark: the held words come first."""
+    """Some end with a reason and without a delta: the held words come first."""
     text = "The quick brown fox jumps over the dog"
     bare = {"id": "c", "choices": [{"index": 0, "delta": None, "finish_reason": "stop"}]}
-    for ends in ((bare, "[DONE]"), ("[DONE]",)):
-        rest = Play(sse(chunk("dog"), *ends))
-        got = await stage.run(Play(sse(chunk(text)), cut=True), rest, rescues=1)
-        assert isinstance(got[-1], Finish) and shown(got) == text + " dog", ends
+    rest = Play(sse(chunk("dog"), bare, "[DONE]"))
+    got = await stage.run(Play(sse(chunk(text)), cut=True), rest, rescues=1)
+    assert isinstance(got[-1], Finish) and shown(got) == text + " dog"
+
+
+async def test_an_end_mark_without_a_reason_ends_no_good_answer(stage: Stage) -> None:
+    """Some servers send the mark whatever happened; callers of other wire formats would be told a made-up reason."""
+    got = await stage.run(Play(sse(chunk("half an"), "[DONE]")))
+    assert isinstance(got[-1], Failure) and got[-1].reason is Reason.PROVIDER_CUT
+    wire = {"dialect_in": Dialect.ANTHROPIC_MESSAGES, "dialect_out": Dialect.ANTHROPIC_MESSAGES}
+    begun = [
+        {"type": "message_start", "message": {"id": "m", "usage": {"input_tokens": 1, "output_tokens": 1}}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "half an"}},
+        {"type": "message_stop"},
+    ]
+    async with staged("anthropic") as claude:
+        for fields in ({}, wire):
+            ended = await claude.run(Play(sse(*begun)), body={"max_tokens": 9}, **fields)
+            assert isinstance(ended[-1], Failure) and ended[-1].reason is Reason.PROVIDER_CUT
 
 
 async def test_another_answer_is_no_sign_of_ill_health(stage: Stage) -> None:
