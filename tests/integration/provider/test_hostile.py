@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -76,7 +77,7 @@ async def test_an_end_mark_without_a_reason_ends_no_good_answer(stage: Stage) ->
     got = await stage.run(Play(sse(chunk("half an"), "[DONE]")))
     assert isinstance(got[-1], Failure) and got[-1].reason is Reason.PROVIDER_CUT
     wire = {"dialect_in": Dialect.ANTHROPIC_MESSAGES, "dialect_out": Dialect.ANTHROPIC_MESSAGES}
-    begun = [
+    begun: list[dict[str, Any] | str] = [
         {"type": "message_start", "message": {"id": "m", "usage": {"input_tokens": 1, "output_tokens": 1}}},
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
         {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "half an"}},
@@ -117,3 +118,12 @@ async def test_a_message_is_taken_up_where_a_begun_chat_would_be_gone_on_with(di
     texts = [json.loads(one) for event in got if isinstance(event, Frames) for one in events_in(event.data)]
     said = "".join(one["delta"].get("text", "") for one in texts if one["type"] == "content_block_delta")
     assert said == "The quick brown fox jumps over"
+
+
+async def test_a_key_with_a_line_break_is_named_and_the_next_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it comes out of many a file or secret store."""
+    monkeypatch.setattr("tests.integration.provider.scripted.KEY", KEY + "\n")
+    async with staged() as stage:
+        got = await stage.run(candidates=2)
+    assert isinstance(got[-1], Failure) and got[-1].reason is Reason.PROVIDER_FAILED and len(got[-1].attempts) == 2
+    assert "api_key" in got[-1].message and KEY not in repr(got)
