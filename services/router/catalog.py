@@ -13,6 +13,8 @@ from services.router.scoring import PROFILES, Scores, score
 
 AGGREGATORS = frozenset({"openrouter"})
 """Providers that resell others' models: a bare model name means the native provider first."""
+LONGEST_NAME = 130
+"""Callers may name a model in 200 characters, of which its provider's name takes some."""
 NOT_CHAT_MARKS = (
     "embed",
     "whisper",
@@ -165,6 +167,9 @@ def discovered(
         for upstream in provider.upstream_models if provider.enabled else ():
             name = upstream.removeprefix("models/")
             if (provider.provider, plain_name(upstream)) in names or not is_chat_model(name):
+                continue
+            if not name.isprintable() or len(name) > LONGEST_NAME:
+                # It would stand in headers and pages; nobody could ask for it.
                 continue
             names.add((provider.provider, plain_name(upstream)))
             made.append(
