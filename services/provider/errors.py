@@ -66,6 +66,11 @@ def refused_status(provider: str, status: int, headers: Mapping[str, str], body:
     kind = _kind_of(body)
     told = f"{provider} answered {status}{f' ({kind})' if kind else ''}"
     google = google_error(body)
+    if status == 403 and _flagged(body):
+        message = f"{told}: its moderation refused the prompt; its own words are in the error body."
+        return ProviderFault(
+            Reason.PROVIDER_REFUSED, message, status_code=status, fall_back=False, body=_bounded(body), filtered=True
+        )
     if status in (401, 403) or (status == 400 and _blames_key(google, body)):
         return ProviderFault(
             Reason.PROVIDER_FAILED,
@@ -120,6 +125,16 @@ def _blames_key(google: dict[str, Any] | None, body: bytes) -> bool:
     if google:
         return _google_detail(google, "reason") == "API_KEY_INVALID"
     return bool(_BAD_KEY.search(body[:MAX_ERROR_BODY_BYTES]))
+
+
+def _flagged(body: bytes) -> bool:
+    """Whether a 403 is about the prompt: OpenRouter's moderation says so in the error's metadata. Were it taken for a
+    refused key, whoever sends such prompts would make the provider pass for broken."""
+    try:
+        metadata = msgspec.json.decode(body[:MAX_ERROR_BODY_BYTES])["error"]["metadata"]
+    except (ValueError, RecursionError, TypeError, KeyError):
+        return False
+    return isinstance(metadata, dict) and ("flagged_input" in metadata or bool(metadata.get("reasons")))
 
 
 def _kind_of(body: bytes) -> str:

@@ -127,3 +127,16 @@ async def test_a_key_with_a_line_break_is_named_and_the_next_is_asked(monkeypatc
         got = await stage.run(candidates=2)
     assert isinstance(got[-1], Failure) and got[-1].reason is Reason.PROVIDER_FAILED and len(got[-1].attempts) == 2
     assert "api_key" in got[-1].message and KEY not in repr(got)
+
+
+async def test_a_prompt_that_moderation_flagged_is_no_sign_of_ill_health(stage: Stage) -> None:
+    """As OpenRouter says it, with a 403: one caller's prompts must not take a model from all others."""
+    metadata = {"reasons": ["violence"], "flagged_input": "hel…", "provider_name": "x", "model_slug": "y"}
+    body = {"error": {"code": 403, "message": "your input was flagged", "metadata": metadata}}
+    for _ in range(4):
+        got = await stage.run(Play(json.dumps(body).encode(), 403, "application/json"))
+        assert isinstance(got[-1], Failure) and got[-1].reason is Reason.PROVIDER_REFUSED
+        assert got[-1].status_code == 403 and b"flagged" in got[-1].provider_error_json
+    assert not stage.generator.health.failing("up", "m0")
+    refused = await stage.run(Play(b'{"error":{"code":403,"message":"no"}}', 403, "application/json"))
+    assert isinstance(refused[-1], Failure) and "own key" in refused[-1].message
