@@ -14,13 +14,13 @@ import hmac
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from dac.type.v1.principal_pb2 import Level, Principal
 from mesh.errors import MeshError, Reason
 from mesh.keyring import Keyring
 from mesh.principals import Signer
-from services.gateway import errors, key_tokens
+from services.gateway import errors, key_tokens, peppers
 from services.gateway.store import KeyRow, Store
 
 POLL_S = 0.5
@@ -90,7 +90,7 @@ class Callers:
         clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
     ) -> None:
         self._store, self._signer, self._clock = store, signer, clock
-        self._pepper = keyring.subkey("api-keys")
+        self._peppers = peppers.derived(keyring)
         self._anonymous = anonymous
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._refused: OrderedDict[bytes, _Known] = OrderedDict()
@@ -114,6 +114,10 @@ class Callers:
             self._follower.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._follower
+
+    def set_peppers(self, found: Mapping[str, bytes]) -> None:
+        """What this database's hashes are made with; before the first caller."""
+        self._peppers = dict(found)
 
     def set_operator(self, token: str, org_id: str) -> None:
         """The operator's token and the organisation it chats in."""
@@ -194,7 +198,7 @@ class Callers:
         except (MeshError, TimeoutError) as error:
             _log.debug("a key could not be checked: %s", error)
             raise errors.keys_unreachable() from None
-        hashed = hash_token(self._pepper, token)
+        hashed = hash_token(self._peppers[peppers.API_KEYS], token)
         found: KeyRow | None = None
         for row in rows or [KeyRow("", "", bytes(32), (), (), None, None)]:
             # Compared also when there is no row, so that a miss takes as long as a hit.

@@ -16,7 +16,7 @@ from mesh.config import Secret
 from mesh.errors import MeshError, Reason, invalid
 from mesh.ids import is_uuid, uuid7
 from mesh.keyring import Keyring
-from services.gateway import errors, key_tokens
+from services.gateway import errors, key_tokens, peppers
 from services.gateway.callers import KNOWN_SCOPES, hash_token
 from services.gateway.store import Change, KeyInfo, OrganisationRow, Store
 
@@ -50,7 +50,8 @@ class Identity:
     ) -> None:
         self._store, self._keyring, self._clock = store, keyring, clock
         self._describe, self._append = describe, append
-        self._pepper = keyring.subkey("api-keys")
+        self.peppers = peppers.derived(keyring)
+        self.bound_to = ""
         self._secrets_dir = secrets_dir
         self._news = asyncio.Event()
         self._teller: asyncio.Task[None] | None = None
@@ -67,8 +68,8 @@ class Identity:
             key_tokens.check_strength(wanted.reveal(), "DAC_BOOTSTRAP_API_KEY")
         if operator is not None:
             key_tokens.check_strength(operator.reveal(), "DAC_OPERATOR_TOKEN")
-        if not await self._store.bind_master_key(self._keyring.id):
-            raise errors.other_master_key()
+        self.bound_to, sealed = await self._store.bind_master_key(self._keyring.id)
+        self.peppers = peppers.opened(self._keyring, self.bound_to, sealed)
         kept = self._secrets_dir / "operator.token"
         self.operator_token = operator.reveal() if operator is not None else read_operator_token(kept)
         await self._ensure_default()
@@ -79,6 +80,19 @@ class Identity:
             return None
         token = key_tokens.new_token(secrets.choice)
         return token if keyless and await self._add_at_start(token, "first", only_first=True) else None
+
+    @property
+    def _pepper(self) -> bytes:
+        return self.peppers[peppers.API_KEYS]
+
+    async def rotate_master_key(self, *, check_only: bool) -> tuple[str, str]:
+        """Seals the peppers by the present master key; the key they are bound to now, and the present one's id."""
+        self.bound_to, _ = await self._store.bind_master_key(self._keyring.id)
+        if self.bound_to != self._keyring.id and not check_only:
+            sealed = peppers.seal(self._keyring, self.peppers)
+            await self._store.rebind_master_key(self.bound_to, self._keyring.id, sealed)
+            self.bound_to, _ = await self._store.bind_master_key(self._keyring.id)
+        return self.bound_to, self._keyring.id
 
     async def _add_at_start(self, token: str, name: str, *, only_first: bool = False) -> bool:
         key, change = self._new_key(token, self.default_org_id, name, FIRST_SCOPES, (), None, "operator")

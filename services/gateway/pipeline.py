@@ -33,6 +33,7 @@ CHAT = "chat"
 RETRIES = 2
 RETRY_WAIT_S = 0.1
 _PROVIDER_FAULTS = frozenset({Reason.PROVIDER_FAILED, Reason.PROVIDER_TIMEOUT, Reason.PROVIDER_CUT})
+_KEY_STATUSES = frozenset({400, 401, 402, 403, 429})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -126,6 +127,9 @@ class Pipeline:
         for attempt in {attempt.model: attempt for attempt in attempts}.values():
             fault = int(attempt.reason) in _PROVIDER_FAULTS
             ok = attempt.reason == 0
+            if fault and attempt.provider_key_id and attempt.status_code in _KEY_STATUSES:
+                # It says something of one key, perhaps one organisation's: others are served as before.
+                continue
             if fault:
                 self._suspect.add(attempt.model)
             elif not (ok and attempt.model in self._suspect):

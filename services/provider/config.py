@@ -29,6 +29,12 @@ class ProviderConfig:
     """How long after its last failure a failing model is skipped."""
     poll_interval_s: float = 0.5
     """How often the version of API-added providers is read, beside notifications."""
+    key_refused_s: float = 300.0
+    """How long a key that its provider refused (401, 402, 403) is left, while others are taken."""
+    key_limited_s: float = 1.0
+    """How long a key over its rate limit (429) is left when the provider names no time."""
+    opened_organisations: int = 1024
+    """The secrets of how many organisations' own keys are kept opened in memory; others are opened at need."""
     local_context_tokens: int = 8192
     """Context of the embedded model, divided between its slots."""
     local_slots: int = 2

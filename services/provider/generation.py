@@ -22,16 +22,26 @@ from services.provider.config import ProviderConfig
 from services.provider.errors import ProviderFault, garbage, reading
 from services.provider.events import Ask, Attempt, Candidate, Deadlines, Event, Failure, Finish, Frames, Started
 from services.provider.health import FailFast
+from services.provider.key_book import Key
 from services.provider.rescue import Rescuer, added
 
 AFTER_FINISH_S = 3.0
 """How long usage and the end mark may take after the finish reason."""
 MAX_HELD_BYTES = 1 << 20
 """How much of a stream may come before its first token."""
+MAX_BY_KEY = 8
+"""The most attempts of one request that may be followed by another one just because a key was refused."""
 NOT_FAILING = frozenset(
-    {Reason.PROVIDER_REFUSED, Reason.CONTEXT_TOO_LONG, Reason.INVALID_REQUEST, Reason.PROVIDER_BUSY}
+    {
+        Reason.PROVIDER_REFUSED,
+        Reason.CONTEXT_TOO_LONG,
+        Reason.INVALID_REQUEST,
+        Reason.PROVIDER_BUSY,
+        Reason.FAILED_PRECONDITION,
+    }
 )
-"""Reasons that say nothing about the model's health: the caller's faults, and DAC's own full waiting line."""
+"""Reasons that say nothing about the model's health: the caller's faults, DAC's own full waiting line, and keys that
+cannot be used."""
 
 
 class Line(Protocol):
@@ -43,6 +53,15 @@ class Line(Protocol):
 
     async def ready(self, wait_s: float) -> None:
         """Waits until it can be asked. Raises ProviderFault."""
+
+    key: Key | None
+    """The one of several keys that it sends."""
+
+    def keyed(self) -> "Line":
+        """The line with the key of one attempt. Raises ProviderFault when the caller's keys cannot be used."""
+
+    def blames_key(self, fault: ProviderFault) -> bool:
+        """Whether the fault is its key's alone; then that key rests and others are taken meanwhile."""
 
     def exchange(self, ask: Ask, candidate: Candidate) -> Exchange:
         """A new exchange for one attempt. Raises ProviderFault when the dialects do not meet."""
@@ -112,7 +131,7 @@ class Generator:
                         return
                     # The next candidate goes on; without one the same is asked again.
                     turn, pause = 0, None if more else self._config.retry_delay_s * (0.5 + self._jitter())
-                elif rescuer.refused(attempt, candidate):
+                elif rescuer.refused(attempt, candidate) or (len(attempts) < MAX_BY_KEY and run.has_other_key()):
                     pause = 0.0
                 else:
                     pause = self._pause_before_retry(faults[-1], turn, more)
@@ -155,7 +174,9 @@ class Generator:
             result = run.exchange.result(need_text=False)
             attempt.usage, attempt.usage_source = result.usage, result.usage_source
             attempt.finish_reason, attempt.status_code = result.finish_reason, 200
-        if fault.reason not in NOT_FAILING:
+        if run.blames_key(fault):
+            attempt.message = fault.message
+        elif fault.reason not in NOT_FAILING:
             self.health.failed(run.candidate.provider, run.candidate.upstream_name)
 
     def limits(self, endpoint: Endpoint, asked: Deadlines, total_left_s: float, *, stream: bool) -> Limits:
@@ -205,11 +226,30 @@ class _Run:
         """Frames were handed to the caller: no way back."""
         self.head, self.sent_bytes = b"", 0
         """The first of them, and their size."""
+        self._line: Line | None = None
+        self._blamed = False
+
+    def blames_key(self, fault: ProviderFault) -> bool:
+        """See Line."""
+        self._blamed = self._line is not None and self._line.blames_key(fault)
+        return self._blamed
+
+    def has_other_key(self) -> bool:
+        """Whether the key was at fault and the provider can be asked with another one now."""
+        if not self._blamed:
+            return False
+        try:
+            self._generator.find(self.candidate.provider).keyed()
+        except ProviderFault:
+            return False
+        return True
 
     async def prepare(self, total_left_s: float) -> None:
         """Makes the request and waits until the provider can be asked. Raises ProviderFault."""
         ask, generator = self._ask, self._generator
-        line = generator.find(self.candidate.provider)
+        line = self._line = generator.find(self.candidate.provider).keyed()
+        if line.key is not None:
+            self.attempt.provider_key_id = line.key.key_id
         if self._rescuer.active:
             self.exchange = self._rescuer.exchange(line, self.candidate, self.attempt)
         else:
