@@ -16,7 +16,7 @@ from mesh.catalog import KNOWN, ProviderEntry
 from mesh.config import Secret
 from mesh.errors import MeshError
 from services.provider.adapters import Exchange
-from services.provider.addresses import PublicResolver
+from services.provider.addresses import PublicResolver, check_base_url
 from services.provider.bulkhead import Bulkhead
 from services.provider.calls import Endpoint, Limits
 from services.provider.config import ProviderConfig
@@ -272,6 +272,8 @@ class Registry:
                 return known
         reason, key = "", ""
         try:
+            # Again: rules become stricter, and addresses written as numbers never reach the resolver.
+            check_base_url(row.base_url)
             key = self._vault.open(Place(row.provider, row.base_url), row.sealed)
         except MeshError as error:
             reason = error.message
