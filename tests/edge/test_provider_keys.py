@@ -157,6 +157,17 @@ def test_a_refused_key_is_left_and_the_rest_goes_on(make_organisation):
     assert organisation.sent() == [CANARY + "mended-0000"]
 
 
+def test_bad_keys_of_many_organisations_open_no_breaker(make_organisation):
+    for _ in range(5):
+        organisation = make_organisation()
+        organisation.add(CANARY + "bad-0000")
+        assert organisation.chat(expect=502).json()["error"]["code"] == "provider_failed"
+    other = make_organisation()
+    time.sleep(0.2)  # What the gateway would tell the router comes after the answer.
+    for _ in range(3):
+        assert "circuit breaker" not in other.record(other.chat())["route"]["reason"]
+
+
 def test_a_model_that_only_own_keys_open(make_organisation):
     mine, other = make_organisation(), make_organisation()
     assert other.chat("needy/own", expect=503).json()["error"]["code"] == "no_model_available"

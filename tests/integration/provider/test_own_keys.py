@@ -185,7 +185,12 @@ async def test_without_a_usable_key_of_its_own_the_operators_is_not_taken(house:
     assert failure.reason == Reason.PROVIDER_BUSY and failure.retry_after_s > 200
     assert "your organisation's 1 key(s) for filed" in failure.message
     assert house.sent() == [BAD]
-    # One organisation's bad key is no failure of the provider.
+    # Organisations' bad keys are no failure of the provider.
+    for _ in range(6):
+        third = uuid7()
+        await house.add(third, BAD)
+        assert (await house.chat(third)).failure.status_code == 401
+    assert house.sent() == [BAD] * 6
     assert not house.app.generator.health.failing("filed", "m")
     assert (await house.chat(other)).finish.attempts and house.sent() == [OPERATORS]
     with acting(org_id, "admin"):
