@@ -85,12 +85,15 @@ class Identity:
     def _pepper(self) -> bytes:
         return self.peppers[peppers.API_KEYS]
 
-    async def rotate_master_key(self, *, check_only: bool) -> tuple[str, str]:
+    async def rotate_master_key(self, actor: str, *, check_only: bool) -> tuple[str, str]:
         """Seals the peppers by the present master key; the key they are bound to now, and the present one's id."""
         self.bound_to, _ = await self._store.bind_master_key(self._keyring.id)
         if self.bound_to != self._keyring.id and not check_only:
-            sealed = peppers.seal(self._keyring, self.peppers)
-            await self._store.rebind_master_key(self.bound_to, self._keyring.id, sealed)
+            sealed, org_id, present = peppers.seal(self._keyring, self.peppers), self.default_org_id, self._keyring.id
+            ids = {"master_key_id": self.bound_to}, {"master_key_id": present}
+            change = self._change(org_id, actor, "master_key.rotate", f"master_key:{present}", *ids)
+            if await self._store.rebind_master_key(self.bound_to, present, sealed, org_id, change):
+                self._news.set()
             self.bound_to, _ = await self._store.bind_master_key(self._keyring.id)
         return self.bound_to, self._keyring.id
 

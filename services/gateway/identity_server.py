@@ -133,8 +133,8 @@ class IdentityServicer(identity_pb2_grpc.IdentityServiceServicer):
         return identity_pb2.RevokeApiKeyResponse(key=_key(key))
 
     async def RotateMasterKey(self, request: identity_pb2.RotateMasterKeyRequest, context: Any) -> Any:  # noqa: D102
-        calls.require_scope("operator")
-        bound_to, present = await self._identity.rotate_master_key(check_only=request.check_only)
+        actor = _actor(calls.require_scope("operator"))
+        bound_to, present = await self._identity.rotate_master_key(actor, check_only=request.check_only)
         return identity_pb2.RotateMasterKeyResponse(bound_to=bound_to, master_key_id=present)
 
     async def GetCaller(self, request: identity_pb2.GetCallerRequest, context: Any) -> Any:  # noqa: D102
