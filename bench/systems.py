@@ -108,9 +108,7 @@ def _floor(place: Place) -> Recipe:
 
 
 def _dac(place: Place, *flags: str) -> Recipe:
-    port = free_port()
-    key = f"dac_bench_{_letters(12)}_{_letters(43)}"
-    config = {
+    config: dict[str, object] = {
         "providers": {
             "mock": {
                 "kind": "openai",
@@ -131,6 +129,13 @@ def _dac(place: Place, *flags: str) -> Recipe:
             }
         ],
     }
+    return dac_recipe(place, config, "mock/gpt-4o-mini", *flags)
+
+
+def dac_recipe(place: Place, config: dict[str, object], model: str, *flags: str) -> Recipe:
+    """`dac up` of this tree with its own ports, data folder and key; `model` answers when it is ready."""
+    port = free_port()
+    key = f"dac_bench_{_letters(12)}_{_letters(43)}"
     path = place.folder / "dac.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     environment = {
@@ -139,10 +144,12 @@ def _dac(place: Place, *flags: str) -> Recipe:
         "DAC_DATA_DIR": str(place.folder / "data"),
         "DAC_CONFIG": str(path),
         "DAC_BOOTSTRAP_API_KEY": key,
+        # This tree, whatever is installed.
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'gen'}",
     }
-    command = [str(pathlib.Path(sys.executable).parent / "dac"), "up", *flags]
+    command = [sys.executable, "-m", "mesh", "up", *flags]
     headers = {"authorization": f"Bearer {key}"}
-    return Recipe(command, port, headers, "mock/gpt-4o-mini", environment, ready_path="/ready", ready_s=180.0)
+    return Recipe(command, port, headers, model, environment, ready_path="/ready", ready_s=180.0)
 
 
 def _dac_split(place: Place) -> Recipe:
@@ -230,12 +237,19 @@ def version_of(name: str) -> str | None:
 
 
 @contextlib.contextmanager
-def running(name: str, scratch: pathlib.Path, *, upstream: str = "", gap_ms: float = 1.0) -> Iterator[System]:
+def running(
+    name: str,
+    scratch: pathlib.Path,
+    *,
+    upstream: str = "",
+    gap_ms: float = 1.0,
+    recipe_for: Callable[[Place], Recipe] | None = None,
+) -> Iterator[System]:
     """The system, ready for load; all its processes are gone afterwards, whatever happened."""
     run_id = f"{name}-{uuid.uuid4().hex[:12]}"
     folder = scratch / run_id
     folder.mkdir(parents=True)
-    recipe = RECIPES[name](Place(folder, upstream, gap_ms))
+    recipe = (recipe_for or RECIPES[name])(Place(folder, upstream, gap_ms))
     environment = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
     environment |= recipe.environment | {MARKER: run_id}
     log = folder / "log.txt"

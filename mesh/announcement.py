@@ -57,7 +57,7 @@ async def announce(launcher: "Launcher", env: Mapping[str, str]) -> None:
     host = "127.0.0.1" if gateway.http_host in ("0.0.0.0", "::") else gateway.http_host
     url = f"http://{host}:{gateway.http_port}"
     say = launcher.say
-    found = [name for name, known in KNOWN.items() if env.get(known.env)]
+    found = [name for name, known in KNOWN.items() if env.get(known.env) and env.get(known.address_env or known.env)]
     say("")
     if found:
         say(f"  providers from your environment: {', '.join(found)}")

@@ -120,7 +120,7 @@ def load_settings(
     shipped = read_documents(SHIPPED_CONFIG)
     document = read_documents(path) if path else {}
     sections = {"mesh": MeshConfig} | {name: target.config_class() for name, target in TARGETS.items()}
-    known = {*sections, "providers", "models"}
+    known = {*sections, "providers", "models", "aliases"}
     for key in document:
         if key not in known:
             raise ConfigError(f'{path}: unknown section "{key}"{nearest(str(key), known)}')

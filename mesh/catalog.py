@@ -6,6 +6,8 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, get_type_hints
 
 from mesh.config import ConfigError, Secret, convert, nearest, read_secret
+from mesh.model_links import check_fallbacks, with_aliases
+from mesh.plugins import PROVIDERS, named
 
 PRICE_KEYS = {
     "input_usd_per_mtok": "input",
@@ -26,6 +28,8 @@ class KnownProvider:
     base_url: str
     env: str
     """The environment variable that holds its key (for ollama: its address)."""
+    address_env: str = ""
+    """The environment variable that holds its address, where everybody has one of their own."""
 
 
 KNOWN: Mapping[str, KnownProvider] = {
@@ -35,11 +39,36 @@ KNOWN: Mapping[str, KnownProvider] = {
     "perplexity": KnownProvider("openai", "https://api.perplexity.ai", "PERPLEXITY_API_KEY"),
     "openrouter": KnownProvider("openai", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
     "mistral": KnownProvider("openai", "https://api.mistral.ai/v1", "MISTRAL_API_KEY"),
-    "ollama": KnownProvider("openai", "http://127.0.0.1:11434/v1", "OLLAMA_BASE_URL"),
+    "moonshot": KnownProvider("openai", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY"),
+    "llama": KnownProvider("openai", "https://api.llama.com/compat/v1", "LLAMA_API_KEY"),
+    "huggingface": KnownProvider("openai", "https://router.huggingface.co/v1", "HF_TOKEN"),
+    "deepseek": KnownProvider("openai", "https://api.deepseek.com", "DEEPSEEK_API_KEY"),
+    "xai": KnownProvider("openai", "https://api.x.ai/v1", "XAI_API_KEY"),
+    "groq": KnownProvider("openai", "https://api.groq.com/openai/v1", "GROQ_API_KEY"),
+    "together": KnownProvider("openai", "https://api.together.xyz/v1", "TOGETHER_API_KEY"),
+    "fireworks": KnownProvider("openai", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
+    "azure": KnownProvider("openai", "", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT"),
+    "cohere": KnownProvider("cohere", "https://api.cohere.com", "COHERE_API_KEY"),
+    "ollama": KnownProvider("ollama", "http://127.0.0.1:11434", "OLLAMA_BASE_URL"),
 }
 """Providers that DAC finds by themselves."""
 
-KINDS = ("openai", "anthropic", "gemini", "local")
+MOST_WEIGHT = 1000
+MOST_PRIORITY = 100
+KINDS = ("openai", "anthropic", "gemini", "ollama", "cohere", "bedrock", "vertex", "local")
+DIALECTS = (
+    *("plain", "openai", "azure", "perplexity", "moonshot", "mistral", "llama", "openrouter", "huggingface"),
+    *("deepseek", "xai", "groq", "together", "fireworks", "vllm", "lmstudio", "llamacpp"),
+)
+"""What a provider of kind openai may be said to speak; without it the address, then the name tells."""
+AZURE_PATH = "/openai/v1"
+"""Where a resource of Azure OpenAI's has OpenAI's own API."""
+
+OPTIONS: Mapping[str, tuple[str, ...]] = {"ollama": ("num_ctx", "keep_alive"), "bedrock": ("region",)}
+"""The settings of a kind's own that `options` may hold."""
+
+_OPENAI_PATHS = {"gemini": "/openai", "ollama": "/v1", "cohere": "/compatibility/v1"}
+"""Where these kinds serve OpenAI's dialect, too: entries written for it keep working."""
 
 
 def kind_of(provider: str, base_url: str) -> str:
@@ -47,8 +76,8 @@ def kind_of(provider: str, base_url: str) -> str:
     known = KNOWN.get(provider)
     if known is None:
         return ""
-    # Google serves OpenAI's dialect under this path: entries written for it keep working.
-    return "openai" if known.kind == "gemini" and base_url.rstrip("/").endswith("/openai") else known.kind
+    path = _OPENAI_PATHS.get(known.kind)
+    return "openai" if path and base_url.rstrip("/").endswith(path) else known.kind
 
 
 def address_of(provider: str, kind: str) -> str:
@@ -56,8 +85,8 @@ def address_of(provider: str, kind: str) -> str:
     known = KNOWN.get(provider)
     if known is None:
         return ""
-    if known.kind == "gemini" and kind == "openai":
-        return known.base_url + "/openai"
+    if kind == "openai" and known.kind in _OPENAI_PATHS:
+        return known.base_url + _OPENAI_PATHS[known.kind]
     return known.base_url if known.kind == kind else ""
 
 
@@ -69,6 +98,26 @@ class PriceEntry:
     """The operator said it costs nothing."""
     nano_usd_per_mtok: Mapping[str, int]
     """Bucket → nano-USD per million tokens; "request" is nano-USD per request."""
+
+    @property
+    def buckets(self) -> Mapping[str, int]:
+        """The same as budget keeps it: empty = free."""
+        return {} if self.free else self.nano_usd_per_mtok
+
+
+@dataclasses.dataclass(frozen=True)
+class DeploymentEntry:
+    """One endpoint among several that serve the same model."""
+
+    provider: str
+    name: str
+    """The name this provider knows the model by."""
+    weight: float = 1.0
+    """Its share beside others of the same priority."""
+    priority: int = 0
+    """Lower is asked first."""
+    price: PriceEntry | None = None
+    """None = the model's."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +145,21 @@ class ModelEntry:
     """"config" for the operator's own, "catalog" for shipped ones."""
     price: PriceEntry | None = None
     """None = unknown."""
+    fallbacks: tuple[str, ...] = ()
+    """Ids of the models that stand in for it, in this order."""
+    deployments: tuple[DeploymentEntry, ...] = ()
+    """The endpoints that serve it; empty = `provider` and `name` alone."""
+    sticky: bool = False
+    """Whether requests that begin alike go to the same deployment."""
+    aliases: tuple[str, ...] = ()
+    """Its other names, from `aliases:`."""
+
+    @property
+    def endpoints(self) -> tuple[DeploymentEntry, ...]:
+        """Where it is served, at least one place, each with the price that counts there."""
+        if not self.deployments:
+            return (DeploymentEntry(self.provider, self.name, price=self.price),)
+        return tuple(dataclasses.replace(one, price=one.price or self.price) for one in self.deployments)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +181,10 @@ class ProviderEntry:
     model_class: str = "standard"
     require_key: bool = False
     """Without an api_key only organisations with keys of their own may ask it."""
+    dialect: str = ""
+    """One of DIALECTS; "" = told by the address or the name."""
+    responses: bool = False
+    options: tuple[str, ...] = ()
 
 
 LOCAL = ProviderEntry(
@@ -136,7 +204,11 @@ _MODEL_KEYS = {
     "capabilities": "capabilities",
     "class": "model_class",
     "price": "price",
+    "fallbacks": "fallbacks",
+    "deployments": "deployments",
+    "sticky": "sticky",
 }
+_DEPLOYMENT_KEYS = [field.name for field in dataclasses.fields(DeploymentEntry)]
 _PROVIDER_KEYS = {field.name for field in dataclasses.fields(ProviderEntry)} - {"provider", "managed_by"}
 
 
@@ -171,6 +243,38 @@ def parse_price(raw: object, where: str) -> PriceEntry | None:
     return PriceEntry(False, buckets)
 
 
+def parse_deployments(raw: object, where: str, name: str) -> tuple[DeploymentEntry, ...]:
+    """A `deployments:` list of a model; `name` is what those are called that say none. Raises ConfigError."""
+    if not isinstance(raw, list) or not raw:
+        raise ConfigError(f"{where}: a list is needed, e.g. [{{provider: azure-eu, name: gpt4o-prod}}]")
+    hints, made = get_type_hints(DeploymentEntry), list[DeploymentEntry]()
+    for index, one in enumerate(raw):
+        place = f"{where}[{index}]"
+        if not isinstance(one, Mapping) or "provider" not in one:
+            raise ConfigError(f"{place}: a deployment is a mapping with provider and name")
+        for key in one:
+            if key not in _DEPLOYMENT_KEYS:
+                raise ConfigError(f'{place}: unknown key "{key}"{nearest(str(key), _DEPLOYMENT_KEYS)}')
+        values = {key: convert(value, hints[key], f"{place}.{key}", {}) for key, value in one.items() if key != "price"}
+        entry = DeploymentEntry(**{"name": name, **values, "price": parse_price(one.get("price"), f"{place}.price")})
+        if not 0 < entry.weight <= MOST_WEIGHT:
+            raise ConfigError(f"{place}.weight: it must be above 0 and at most {MOST_WEIGHT}, not {entry.weight}")
+        if not 0 <= entry.priority <= MOST_PRIORITY:
+            raise ConfigError(f"{place}.priority: it must be 0 to {MOST_PRIORITY}, not {entry.priority}")
+        for other in made:
+            if other.provider == entry.provider and other.name == entry.name:
+                raise ConfigError(
+                    f"{place}: {entry.name} at {entry.provider} is there twice: give one of them more weight"
+                )
+            if other.provider == entry.provider and other.price != entry.price:
+                raise ConfigError(
+                    f"{place}.price: deployments of one model at one provider cost the same, and another one at "
+                    f"{entry.provider} has another price: write them as two providers"
+                )
+        made.append(entry)
+    return tuple(made)
+
+
 def parse_model(raw: object, where: str, source: str) -> ModelEntry:
     """One entry of `models:`. Raises ConfigError."""
     if not isinstance(raw, Mapping):
@@ -181,15 +285,24 @@ def parse_model(raw: object, where: str, source: str) -> ModelEntry:
             raise ConfigError(f'{where}: unknown key "{key}"{nearest(str(key), _MODEL_KEYS)}')
         values[_MODEL_KEYS[key]] = value
     for needed in ("model", "provider", "context_tokens"):
-        if needed not in values:
+        if needed not in values and not (needed == "provider" and "deployments" in values):
             raise ConfigError(f'{where}: "{"id" if needed == "model" else needed}" is missing')
     values.setdefault("name", str(values["model"]).split("/", 1)[-1])
+    if "deployments" in values:
+        values["deployments"] = found = parse_deployments(values["deployments"], f"{where}.deployments", values["name"])
+        if values.setdefault("provider", found[0].provider) not in [one.provider for one in found]:
+            raise ConfigError(
+                f"{where}.provider: none of the deployments is at {values['provider']}: leave it out, or add one there"
+            )
+        values["name"] = next(one.name for one in found if one.provider == values["provider"])
     values["price"] = parse_price(values.get("price"), f"{where}.price")
     if not isinstance(values.get("capabilities", []), list):
         raise ConfigError(f"{where}.capabilities: a list is needed, e.g. [tools, images, json]")
+    if not isinstance(values.get("fallbacks", []), list):
+        raise ConfigError(f"{where}.fallbacks: a list of model ids is needed, e.g. [anthropic/claude-sonnet-4-5]")
     hints, written = get_type_hints(ModelEntry), {field: key for key, field in _MODEL_KEYS.items()}
     for field, value in values.items():
-        if field != "price":
+        if field not in ("price", "deployments"):
             values[field] = convert(value, hints[field], f"{where}.{written[field]}", {})
     if values["context_tokens"] < 1 or values.get("max_output_tokens", 0) < 0:
         raise ConfigError(f"{where}: context_tokens must be 1 or more, and max_output_tokens 0 or more")
@@ -216,11 +329,32 @@ def parse_provider(name: str, raw: object, env: Mapping[str, str]) -> ProviderEn
         return dataclasses.replace(LOCAL, api_key=api_key, **values)
     values.setdefault("kind", kind_of(name, str(values.get("base_url", ""))) or "openai")
     values.setdefault("base_url", address_of(name, values["kind"]))
-    if values["kind"] not in KINDS:
-        raise ConfigError(f'{where}.kind: "{values["kind"]}" is none of {", ".join(KINDS)}')
+    if values["kind"] not in KINDS and values["kind"] not in (offered := named(PROVIDERS)):
+        told = f", nor of the installed plug-ins' ({', '.join(sorted(offered))})" if offered else ""
+        raise ConfigError(f'{where}.kind: "{values["kind"]}" is none of {", ".join(KINDS)}{told}')
+    check_options(values.get("options", ()), values["kind"], f"{where}.options")
+    dialect = values.get("dialect", "")
+    if dialect and (dialect not in DIALECTS or values["kind"] != "openai"):
+        raise ConfigError(f'{where}.dialect: "{dialect}" is for kind openai, and one of {", ".join(DIALECTS)}')
+    if values.get("responses") and values["kind"] != "openai":
+        raise ConfigError(f"{where}.responses: only providers of kind openai have it, not {values['kind']}")
     if not values["base_url"]:
         raise ConfigError(f'{where}: "base_url" is missing, e.g. https://api.example.com/v1')
     return ProviderEntry(provider=name, api_key=api_key, **{**values, "base_url": str(values["base_url"]).rstrip("/")})
+
+
+def check_options(options: tuple[str, ...], kind: str, where: str) -> None:
+    """Raises ConfigError for an option that the kind does not have."""
+    known = OPTIONS.get(kind, ())
+    for option in options:
+        name, found, value = option.partition("=")
+        if not found or not value:
+            raise ConfigError(f'{where}: "{option}" is not of the form name=value')
+        if kind in KINDS and name not in known:
+            told = f"has {', '.join(known)}" if known else "has none"
+            raise ConfigError(f'{where}: "{name}" is no option: the kind {kind} {told}{nearest(name, known)}')
+        if name == "num_ctx" and not (value.isascii() and value.isdigit() and 0 < int(value) < 1 << 31):
+            raise ConfigError(f"{where}: num_ctx is a number of tokens, not {value}")
 
 
 def parse_catalog(
@@ -231,10 +365,13 @@ def parse_catalog(
     for name, known in KNOWN.items():
         value = env.get(known.env, "")
         if value and name == "ollama":
-            base = value.rstrip("/") if value.rstrip("/").endswith("/v1") else value.rstrip("/") + "/v1"
             providers[name] = ProviderEntry(
-                name, known.kind, base, allow_private_address=True, managed_by="environment"
+                name, kind_of(name, value), value.rstrip("/"), allow_private_address=True, managed_by="environment"
             )
+        elif value and known.address_env:
+            if root := env.get(known.address_env, "").rstrip("/"):
+                base = root if root.endswith(AZURE_PATH) else root + AZURE_PATH
+                providers[name] = ProviderEntry(name, known.kind, base, Secret(value), managed_by="environment")
         elif value:
             providers[name] = ProviderEntry(name, known.kind, known.base_url, Secret(value), managed_by="environment")
     own = document.get("providers") or {}
@@ -249,10 +386,13 @@ def parse_catalog(
             raise ConfigError("models: a list of models is needed")
         for index, raw in enumerate(listed):
             model = parse_model(raw, f"models[{index}]", source)
-            if source == "config" and model.provider not in providers and model.provider not in KNOWN:
-                raise ConfigError(
-                    f'models[{index}] ({model.model}): there is no provider "{model.provider}"'
-                    f"{nearest(model.provider, providers)}; add it under providers:"
-                )
+            for provider in [one.provider for one in model.endpoints]:
+                if source == "config" and provider not in providers and provider not in KNOWN:
+                    raise ConfigError(
+                        f'models[{index}] ({model.model}): there is no provider "{provider}"'
+                        f"{nearest(provider, providers)}; add it under providers:"
+                    )
             models[model.model] = model
-    return tuple(providers.values()), tuple(models.values())
+    for entry in models.values():
+        check_fallbacks(entry, models)
+    return tuple(providers.values()), tuple(with_aliases(models, document.get("aliases")).values())

@@ -19,9 +19,9 @@ from typing import Any
 import yaml
 
 from mesh.app import ROOT, TARGETS, load_settings
-from mesh.catalog import KINDS, KNOWN, PRICE_KEYS, ProviderEntry
+from mesh.catalog import DIALECTS, KNOWN, MOST_PRIORITY, MOST_WEIGHT, PRICE_KEYS, ProviderEntry
 from mesh.config import MeshConfig, Secret, env_name, field_docs
-from mesh.configuration_page import MODEL_FIELDS, PROVIDER_FIELDS
+from mesh.configuration_page import DEPLOYMENT_FIELDS, MODEL_FIELDS, PROVIDER_FIELDS
 from mesh.envoy.edge import PROBE_PORT as ENVOY_PROBE_PORT
 from mesh.envoy.edge import TLS_PORT
 from mesh.envoy.groups import EGRESS_PORT, MESH_PORT, MUTUAL_PORT
@@ -66,6 +66,15 @@ MODEL_TYPES: Mapping[str, dict[str, Any]] = {
     "speed_tokens_per_s": {"type": "number"},
     "first_token_ms": {"type": "number"},
     "capabilities": {"type": "array", "items": {"type": "string"}},
+    "fallbacks": {"type": "array", "items": {"type": "string"}},
+    "deployments": {"type": "array", "minItems": 1},
+}
+DEPLOYMENT_TYPES: Mapping[str, dict[str, Any]] = {
+    "provider": {"type": "string"},
+    "name": {"type": "string"},
+    "weight": {"type": "number", "exclusiveMinimum": 0, "maximum": MOST_WEIGHT},
+    "priority": {"type": "integer", "minimum": 0, "maximum": MOST_PRIORITY},
+    "price": {},
 }
 LIMITS = ("request_timeout_s", "max_body_bytes")
 """Settings of the gateway that whatever stands in front of it must not undercut."""
@@ -122,7 +131,7 @@ def facts() -> dict[str, Any]:
         "owned": {variable: OWNED[field] for variable, field in known.items() if field in OWNED},
         "ownedFields": dict(OWNED),
         "variables": sorted(name for name in known if name.startswith("DAC_")),
-        "providerVariables": sorted(one.env for one in KNOWN.values()),
+        "providerVariables": sorted({name for one in KNOWN.values() for name in (one.env, one.address_env) if name}),
         "limits": {name: getattr(load_settings(env={}).services["gateway"], name) for name in LIMITS},
         "extensions": {"schema": EXTENSIONS, "names": list(EXTENSION_NAMES)},
     }
@@ -155,12 +164,18 @@ def config_schema() -> dict[str, Any]:
     """The schema of `config:`, DAC's own configuration file."""
     hints = typing.get_type_hints(ProviderEntry)
     provider = {name: {"description": text, **type_schema(hints[name])} for name, text in PROVIDER_FIELDS.items()}
-    provider["kind"]["enum"] = list(KINDS)
+    # No list: a plug-in in the image may offer more. DAC itself says at its start which there are.
+    provider["kind"]["pattern"] = "^[a-z0-9][a-z0-9-]{0,62}$"
+    provider["dialect"]["enum"] = list(DIALECTS)
     model = {key: {"description": text, **MODEL_TYPES.get(key, {})} for key, text in MODEL_FIELDS.values()}
     for key in ("id", "provider", "name", "class"):
         model[key]["type"] = "string"
+    model["sticky"]["type"] = "boolean"
     amount = {"type": ["string", "number"]}
     model["price"]["anyOf"] = [{"const": "free"}, _closed("Dollars.", {key: dict(amount) for key in PRICE_KEYS})]
+    deployment = {key: {"description": text, **DEPLOYMENT_TYPES[key]} for key, text in DEPLOYMENT_FIELDS.items()}
+    deployment["price"]["anyOf"] = model["price"]["anyOf"]
+    model["deployments"]["items"] = {**_closed("An endpoint.", deployment), "required": ["provider"]}
     properties = {name: section_schema(name, cls) for name, cls in sections().items()}
     properties["providers"] = {
         "type": "object",
@@ -170,7 +185,16 @@ def config_schema() -> dict[str, Any]:
     properties["models"] = {
         "type": "array",
         "description": "Models, added to the shipped catalog.",
-        "items": {**_closed("A model.", model), "required": ["id", "provider", "context_tokens"]},
+        "items": {
+            **_closed("A model.", model),
+            "required": ["id", "context_tokens"],
+            "anyOf": [{"required": ["provider"]}, {"required": ["deployments"]}],
+        },
+    }
+    properties["aliases"] = {
+        "type": "object",
+        "description": "Other names for models: name to model id.",
+        "additionalProperties": {"type": "string"},
     }
     return _closed("DAC's own configuration file (docs/configuration.md).", properties)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mesh.app import TARGETS
-from mesh.catalog import KINDS, KNOWN, PRICE_KEYS, ModelEntry, ProviderEntry
+from mesh.catalog import AZURE_PATH, DIALECTS, KINDS, KNOWN, PRICE_KEYS, DeploymentEntry, ModelEntry, ProviderEntry
 from mesh.config import MeshConfig, Secret, env_name, field_docs
 
 INTRODUCTION = """# Configuration
@@ -39,7 +39,7 @@ models:
 """
 
 PROVIDER_FIELDS = {
-    "kind": "The wire format it speaks: openai, anthropic or gemini. Needed only for names that DAC does not know.",
+    "kind": "The wire format it speaks: one of the kinds below. Needed only for names that DAC does not know.",
     "base_url": "Its address. Needed only for names that DAC does not know.",
     "api_key": "Its key.",
     "require_key": "true: without an api_key only organisations with keys of their own may ask it.",
@@ -50,7 +50,10 @@ PROVIDER_FIELDS = {
     "first_token_timeout_s": "How long the first token may take.",
     "idle_timeout_s": "The longest silence within an answer.",
     "total_timeout_s": "The longest answer.",
+    "dialect": "Kind openai only: whose variant of it this is, e.g. vllm. Otherwise its address or its name tells.",
+    "options": "Settings of the kind's own, as name=value, e.g. `[num_ctx=16384, keep_alive=10m]` for ollama.",
     "model_class": 'standard, or demo for models that "auto" takes only when there is nothing else.',
+    "responses": "Whether a provider of kind openai speaks the responses API itself; OpenAI's own address always does.",
 }
 MODEL_FIELDS = {
     "model": ("id", "The id that is asked for, e.g. mine/large."),
@@ -67,6 +70,19 @@ MODEL_FIELDS = {
     ),
     "model_class": ("class", 'standard, or demo for models that "auto" takes only when there is nothing else.'),
     "price": ("price", 'What it costs (below), or "free". Without it the price is unknown.'),
+    "fallbacks": ("fallbacks", "Ids of the models that are asked when it fails, in this order."),
+    "deployments": (
+        "deployments",
+        "The endpoints that serve it ([deployments](deployments.md)); `provider` may then be missing.",
+    ),
+    "sticky": ("sticky", "Whether requests that begin alike go to the same deployment, for its prompt cache."),
+}
+DEPLOYMENT_FIELDS = {
+    "provider": "One of `providers:`.",
+    "name": "This provider's own name for the model; without it the model's `name`.",
+    "weight": "Its share beside others of the same priority.",
+    "priority": "Lower is asked first; the next one only when no endpoint of this one can be asked.",
+    "price": "What it costs here, when that is another price than the model's.",
 }
 
 
@@ -141,8 +157,10 @@ def _providers() -> Iterator[str]:
     yield _row("name", "kind", "address", "variable")
     yield _row("---", "---", "---", "---")
     for name, known in KNOWN.items():
-        yield _row(f"`{name}`", known.kind, known.base_url, f"`{known.env}`")
-    yield f"\nKinds: {', '.join(KINDS)} (`local` is the embedded model).\n"
+        address = f"`{known.address_env}` + `{AZURE_PATH}`" if known.address_env else known.base_url
+        yield _row(f"`{name}`", known.kind, address, f"`{known.env}`")
+    yield f"\nKinds: {', '.join(KINDS)} (`local` is the embedded model), and those of [plug-ins](plugins.md).\n"
+    yield f"\nDialects of kind openai: {', '.join(DIALECTS)}; what each changes: [providers](providers.md).\n"
 
 
 def _models() -> Iterator[str]:
@@ -151,13 +169,23 @@ def _models() -> Iterator[str]:
     yield _row("---", "---", "---", "---")
     hints = typing.get_type_hints(ModelEntry)
     for field in dataclasses.fields(ModelEntry):
-        if field.name == "source":
+        if field.name in ("source", "aliases"):
             continue
         key, meaning = MODEL_FIELDS[field.name]
-        kind = 'mapping or "free"' if key == "price" else type_word(hints[field.name])
+        kind = {"price": 'mapping or "free"', "deployments": "list of mappings"}.get(key) or type_word(
+            hints[field.name]
+        )
         default = "" if key == "name" else default_word(field)
         yield _row(f"`{key}`", kind, default, meaning)
     yield "\n`price` is a mapping of dollars, written as text so that they stay exact:\n"
     for key in PRICE_KEYS:
         unit = "per request" if key == "request_usd" else "per million tokens"
         yield f"- `{key}`: {unit}"
+    yield "\n`deployments` is a list of mappings:\n"
+    yield _row("field", "type", "default", "meaning")
+    yield _row("---", "---", "---", "---")
+    hints = typing.get_type_hints(DeploymentEntry)
+    for field in dataclasses.fields(DeploymentEntry):
+        kind = 'mapping or "free"' if field.name == "price" else type_word(hints[field.name])
+        yield _row(f"`{field.name}`", kind, default_word(field), DEPLOYMENT_FIELDS[field.name])
+    yield "\n## `aliases`\n\nA mapping from another name to the id of a model, e.g. `{gpt-4: openai/gpt-4o}`."

@@ -28,6 +28,7 @@ PERMISSIONS: Mapping[str, str | _Anyone] = {
     "/dac.gateway.v1.IdentityService/CreateApiKey": "admin",
     "/dac.gateway.v1.IdentityService/ListApiKeys": "admin",
     "/dac.gateway.v1.IdentityService/RevokeApiKey": "admin",
+    "/dac.gateway.v1.IdentityService/ImportKeys": "operator",
     "/dac.gateway.v1.IdentityService/GetCaller": "",
     "/dac.gateway.v1.IdentityService/RotateMasterKey": "operator",
     "/dac.router.v1.RouterService/Route": "chat",

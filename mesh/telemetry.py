@@ -22,7 +22,7 @@ from mesh.tracing import OTHER, method_label, record_rpc
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 LABEL_VALUES_MAX = 500
 """So many different values a label may have; every further one is counted as "other"."""
-CHAT_ROUTES = frozenset({"/v1/chat/completions", "/v1/messages", "/v2/chat"})
+CHAT_ROUTES = frozenset({"/v1/chat/completions", "/v1/messages", "/v1/responses", "/v2/chat"})
 
 # Otherwise every counter and histogram brings a second series that says when it was made.
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]

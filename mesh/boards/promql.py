@@ -2,7 +2,7 @@
 
 BOARD = ('job=~"$job"', 'instance=~"$instance"')
 """What every series on a board is chosen by."""
-CHAT_ROUTE = 'route=~"/v1/chat/completions|/v1/messages|/v2/chat"'
+CHAT_ROUTE = 'route=~"/v1/chat/completions|/v1/messages|/v1/responses|/v2/chat"'
 CHAT_METHOD = 'rpc_method="dac.gateway.v1.ChatService/Chat"'
 BAD_CODE = 'rpc_status_code=~"UNKNOWN|DEADLINE_EXCEEDED|INTERNAL|UNAVAILABLE"'
 

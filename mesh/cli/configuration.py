@@ -27,7 +27,10 @@ def as_document(settings: Any) -> dict[str, Any]:
         entry.provider: {key: value for key, value in shown(entry).items() if key != "provider"}
         for entry in settings.providers
     }
-    document["models"] = [shown(entry) for entry in settings.models]
+    document["models"] = [
+        {key: value for key, value in shown(entry).items() if key != "aliases"} for entry in settings.models
+    ]
+    document["aliases"] = {alias: entry.model for entry in settings.models for alias in entry.aliases}
     return document
 
 

@@ -29,7 +29,7 @@ def models_of(client: Client, provider: str) -> list[dict[str, Any]]:
 @command(app, "add")
 def add(
     name: Annotated[str, typer.Argument(help="Its name here, e.g. openai, anthropic, mistral, or one of your own.")],
-    kind: Annotated[str, typer.Option("--kind", help="openai, anthropic or gemini: the wire format it speaks.")] = "",
+    kind: Annotated[str, typer.Option("--kind", help="The wire format it speaks: openai, anthropic, gemini, …")] = "",
     base_url: Annotated[str, typer.Option("--base-url", help="Its address, e.g. https://api.example.com/v1.")] = "",
     skip_test: Annotated[bool, typer.Option("--skip-test", help="Store it without the test call.")] = False,
     key_env: Annotated[str | None, typer.Option("--key-env", help="Read the key from this variable.")] = None,

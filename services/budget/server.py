@@ -312,10 +312,9 @@ class BudgetService:
 
     def _proposals(self) -> list[Proposal]:
         return [
-            Proposal(m.provider, m.model, {} if m.price.free else dict(m.price.nano_usd_per_mtok), m.source)
-            if m.price is not None
-            else Proposal(m.provider, m.model, None, m.source)
-            for m in self._context.models
+            Proposal(one.provider, model.model, one.price.buckets if one.price is not None else None, model.source)
+            for model in self._context.models
+            for one in {each.provider: each for each in model.endpoints}.values()
         ]
 
     async def _follow_prices(self) -> None:

@@ -38,6 +38,17 @@ GROUPS: Mapping[str, tuple[str, str]] = {
 """The page's sections, by the tag of an operation: heading and the page that explains more."""
 
 BODIES: Mapping[str, Any] = {
+    "gateway.ImportKeys": {
+        "source": "litellm",
+        "keys": [
+            {
+                "sha256": "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9",
+                "name": "app",
+                "hint": "sk-…4kJ2",
+                "models": ["gpt-4o"],
+            }
+        ],
+    },
     "gateway.CreateApiKey": {"name": "laptop", "scopes": ["chat", "read"], "models": ["openai/*"]},
     "gateway.embeddings": {"model": "mock/embed", "input": ["first", "second"]},
     "gateway.CreateOrganisation": {"name": "research"},
@@ -70,12 +81,15 @@ NOTES: Mapping[str, str] = {
     "`x-request-id` and `x-dac-request-id` tell what answered, why, and for how much.",
     "/v1/messages": "The answer's form is Anthropic's, also of failures. The key may stand in `x-api-key` instead. "
     "Headers as for a chat, and `request-id`.",
+    "/v1/responses": "The answer's form is that of OpenAI's responses API. Headers as for a chat. DAC stores none: "
+    "`background`, and fetching, deleting or compacting a response are not offered.",
     "/v1/messages/count_tokens": "Nothing is reserved, charged or recorded.",
     "/v1/embeddings": "The answer's form is OpenAI's. Headers as for chats. The models: "
     "`GET /v1/models?capability=embeddings`.",
     "/v1/models": "Query: `provider`, `capability` (`tools`, `images`, `json`, `embeddings`), `min_context` (tokens), "
     "`max_price` (dollars per million output tokens), `include_unavailable` (`1`). Beside OpenAI's fields each "
-    "model has `context_tokens`, `capabilities`, `quality`, `price`, `available` and `class`.",
+    "model has `context_tokens`, `capabilities`, `quality`, `price`, `available` and `class`. Aliases are listed "
+    "as models of their own, with `alias_of`.",
     "/v1/models/{model_id}": "The same fields for one model.",
     "/health": "Always 200. `status` is `healthy` or `degraded`, `down` names the parts that are not up, `parts` has "
     "each part's state and latency.",
@@ -217,7 +231,7 @@ class Page:
                 needed = "`chat`"
             if path == "/v1/chat/completions":
                 needed, rpc = "`chat`", "; the same by gRPC: `ChatService.Chat`"
-            elif path == "/v1/messages":
+            elif path in ("/v1/messages", "/v1/responses"):
                 needed = "`chat`"
         else:
             scope = _scope_of(binding)

@@ -6,24 +6,18 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
-from dac.budget.v1.budget_pb2 import (
-    CandidateRates,
-    CommitRequest,
-    PricedCandidate,
-    ReserveRequest,
-    ReserveResponse,
-)
+from dac.budget.v1.budget_pb2 import CandidateRates, CommitRequest, ReserveRequest, ReserveResponse
 from dac.memory.v1.cache_pb2 import CachedAnswer
-from dac.provider.v1.provider_pb2 import AttemptStarted, GenerateCandidate, GenerateFinish, GenerateRequest
+from dac.provider.v1.provider_pb2 import AttemptStarted, GenerateFinish, GenerateRequest
 from dac.router.v1.router_pb2 import Candidate, RouteRequest
-from dac.type.v1 import chat_pb2, record_pb2, usage_pb2
+from dac.type.v1 import record_pb2, usage_pb2
 from mesh import telemetry
 from mesh.call import Call
 from mesh.errors import MeshError, Reason
 from mesh.status import from_exception
 from mesh.tokens import estimate_tokens
 from mesh.transport import reading
-from services.gateway import openai_wire
+from services.gateway import candidates, openai_wire
 from services.gateway.answer_cache import AnswerCache
 from services.gateway.callers import Caller
 from services.gateway.failures import http_status
@@ -166,27 +160,31 @@ class ChatRun:
             return hit.openai_json
         return openai_wire.replay(hit.openai_json, self.call.request_id, include_usage=self.ask.include_usage)
 
+    def _input_tokens_max(self) -> int:
+        """The most the model may read, also of what only its provider knows."""
+        contexts = [one.context_tokens for one in self._candidates] if self.ask.unseen_input else []
+        return max([self.ask.input_tokens_max, *contexts])
+
     async def _reserve(self) -> None:
         ask = self.ask
         limits = [candidate.max_output_tokens for candidate in self._candidates if candidate.max_output_tokens]
         wanted = ask.max_output_tokens or (max(limits) if limits else 0)
         request = ReserveRequest(
             request_id=self.call.request_id,
-            candidates=[PricedCandidate(provider=one.provider, model=one.model) for one in self._candidates],
+            candidates=candidates.priced(self._candidates),
             input_tokens=ask.input_tokens,
-            input_tokens_max=ask.input_tokens_max,
+            input_tokens_max=self._input_tokens_max(),
             max_output_tokens=min(wanted * ask.choices, MOST_OUTPUT_TOKENS),
             ttl_s=max(0.0, (self.call.deadline or 0.0) - time.monotonic()) + SETTLING_S,
             body_hash=hashlib.sha256(self._body).digest(),
             draft=self.record,
-            rescues=self._pipeline.max_rescues if may_be_rescued(ask) else 0,
+            rescues=self._pipeline.second_sends.asked(ask),
         )
         # Shielded: a caller that leaves now must not leave a reservation behind that nobody knows of.
         self._reserving = asyncio.ensure_future(persistently(lambda: self._stubs.budget.Reserve(request)))
         self._reservation = held = await asyncio.shield(self._reserving)
         if held.uncovered:
-            barred = {one.model for one in held.uncovered}
-            self._candidates = [candidate for candidate in self._candidates if candidate.model not in barred]
+            self._candidates = candidates.covered(self._candidates, held.uncovered)
         if 0 < held.output_cap_tokens < ask.choices:
             raise MeshError(
                 Reason.BUDGET_EXHAUSTED,
@@ -198,24 +196,20 @@ class ChatRun:
 
     def _generate_request(self, reservation: ReserveResponse) -> GenerateRequest:
         ask = self.ask
+        rescues, hedge_after_s = self._pipeline.second_sends.granted(ask, reservation.rescues)
         return GenerateRequest(
             request_id=self.call.request_id,
             input=self._body,
             dialect_in=ask.dialect,
             dialect_out=ask.dialect,
-            candidates=[
-                GenerateCandidate(
-                    model=one.model,
-                    provider=one.provider,
-                    upstream_name=one.upstream_name,
-                    output_cap_tokens=reservation.output_cap_tokens // ask.choices,
-                )
-                for one in self._candidates
-            ],
+            candidates=candidates.asked(
+                self._candidates, output_cap_tokens=reservation.output_cap_tokens // ask.choices
+            ),
             stream=ask.stream,
             include_usage=ask.include_usage and not ask.include_dac,
             need_text=self._turn is not None or (self._cache is not None and self._cache.wants_text()),
-            rescues=reservation.rescues,
+            rescues=rescues,
+            hedge_after_s=hedge_after_s,
         )
 
     async def _generate(self) -> AsyncIterator[Head | bytes | Done]:
@@ -381,11 +375,6 @@ class ChatRun:
         if held is not None:
             commit.reservation_id, commit.reservation_secret = held.reservation_id, held.reservation_secret
         self._pipeline.settlements.submit(commit, self.caller)
-
-
-def may_be_rescued(ask: ChatAsk) -> bool:
-    """Whether a broken answer to this could be taken up at all; provider looks at the rest."""
-    return ask.stream and ask.choices == 1 and ask.enable_rescue and ask.dialect == chat_pb2.DIALECT_OPENAI_CHAT
 
 
 def error_reason(error: MeshError) -> Any:

@@ -132,7 +132,7 @@ class Console:
         if principal.kind == Principal.KIND_OPERATOR:
             name = "operator"
         elif visitor.session is not None:
-            name = key_tokens.parse(visitor.session.key).prefix
+            name = key_tokens.shown(visitor.session.key)
         return Reader(
             name,
             tuple(principal.scopes),

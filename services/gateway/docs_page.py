@@ -54,6 +54,8 @@ def curl(document: Mapping[str, Any], verb: str, path: str, operation: Mapping[s
             value: Any = hello
         elif path == "/v1/messages":
             value = {**hello, "max_tokens": 100}
+        elif path == "/v1/responses":
+            value = {"model": "auto", "input": "Hello!"}
         else:
             value = example(document, body["content"]["application/json"]["schema"])
         parts.append("-H 'Content-Type: application/json'")

@@ -20,7 +20,7 @@ from services.gateway.embeddings import OPERATION as EMBEDDINGS
 from services.gateway.embeddings import EmbedRun, parse_embeddings
 from services.gateway.failures import error_headers, http_status
 from services.gateway.pipeline import CHAT, Done, Head, Pipeline, ProviderRefusal
-from services.gateway.wires import ANTHROPIC, OPENAI
+from services.gateway.wires import ANTHROPIC, OPENAI, RESPONSES
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -32,7 +32,14 @@ CONSOLE_CHAT_PATH = "/console/chat"
 """The same chat for the console's playground, whose caller is known by its session."""
 MESSAGES_PATH = "/v1/messages"
 COUNT_PATH = "/v1/messages/count_tokens"
-WIRES = {CHAT_PATH: OPENAI, CONSOLE_CHAT_PATH: OPENAI, MESSAGES_PATH: ANTHROPIC, COUNT_PATH: ANTHROPIC}
+RESPONSES_PATH = "/v1/responses"
+WIRES = {
+    CHAT_PATH: OPENAI,
+    CONSOLE_CHAT_PATH: OPENAI,
+    MESSAGES_PATH: ANTHROPIC,
+    COUNT_PATH: ANTHROPIC,
+    RESPONSES_PATH: RESPONSES,
+}
 """The wire format of every path that is served by hand."""
 SECURE_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -226,11 +233,12 @@ class Edge:
         await request.answer(200, [*_head_headers(head, done.cost_nano_usd), JSON], b"".join(parts))
 
     async def _stream(self, request: "Exchange", run: ChatRun) -> None:
-        events = run.events()
+        events, sent = run.events(), b""
         telemetry.ACTIVE_STREAMS.inc()
         try:
             async for event in events:
                 if isinstance(event, bytes):
+                    sent = event
                     await request.send_body(event, more=True)
                 elif isinstance(event, Head):
                     run.record.http_status = 200
@@ -243,7 +251,7 @@ class Edge:
             if request.status:
                 request.done = True
                 telemetry.ERRORS.labels(error.reason.name.lower()).inc()
-                await request.send_body(request.wire.error_event(error, request.call.request_id), more=False)
+                await request.send_body(request.wire.error_event(error, request.call.request_id, sent), more=False)
             else:
                 await request.fail(error)
         finally:

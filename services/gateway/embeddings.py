@@ -11,8 +11,8 @@ from typing import Annotated
 
 import msgspec
 
-from dac.budget.v1.budget_pb2 import CommitRequest, PricedCandidate, ReserveRequest, ReserveResponse
-from dac.provider.v1.provider_pb2 import EmbedAnswer, EmbedRequest, GenerateCandidate, GenerateFailure
+from dac.budget.v1.budget_pb2 import CommitRequest, ReserveRequest, ReserveResponse
+from dac.provider.v1.provider_pb2 import EmbedAnswer, EmbedRequest, GenerateFailure
 from dac.router.v1.router_pb2 import Candidate, RouteRequest
 from dac.type.v1 import record_pb2, usage_pb2
 from mesh import telemetry
@@ -21,7 +21,7 @@ from mesh.errors import MeshError, Reason, invalid
 from mesh.ids import uuid7
 from mesh.status import from_exception
 from mesh.tokens import estimate_tokens, upper_bound_tokens
-from services.gateway import openai_wire
+from services.gateway import candidates, openai_wire
 from services.gateway.callers import Caller
 from services.gateway.chat_run import SETTLING_S, cost_nano_usd, error_reason
 from services.gateway.failures import http_status
@@ -170,7 +170,7 @@ class EmbedRun:
     async def _reserve(self) -> ReserveResponse:
         request = ReserveRequest(
             request_id=self.call.request_id,
-            candidates=[PricedCandidate(provider=one.provider, model=one.model) for one in self._candidates],
+            candidates=candidates.priced(self._candidates),
             input_tokens=self.ask.input_tokens,
             input_tokens_max=self.ask.input_tokens_max,
             # Nothing is written; 0 would mean the answer length that is usual for chats.
@@ -182,8 +182,7 @@ class EmbedRun:
         # Shielded: a caller that leaves now must not leave a reservation behind that nobody knows of.
         self._reserving = asyncio.ensure_future(persistently(lambda: self._stubs.budget.Reserve(request)))
         self._reservation = held = await asyncio.shield(self._reserving)
-        barred = {one.model for one in held.uncovered}
-        self._candidates = [candidate for candidate in self._candidates if candidate.model not in barred]
+        self._candidates = candidates.covered(self._candidates, held.uncovered)
         self._stage("reserve")
         return held
 
@@ -191,10 +190,7 @@ class EmbedRun:
         request = EmbedRequest(
             request_id=self.call.request_id,
             input=self.ask.body,
-            candidates=[
-                GenerateCandidate(model=one.model, provider=one.provider, upstream_name=one.upstream_name)
-                for one in self._candidates
-            ],
+            candidates=candidates.asked(self._candidates),
             vectors=self.ask.vectors,
             input_tokens=self.ask.input_tokens,
         )

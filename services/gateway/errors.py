@@ -18,6 +18,23 @@ def malformed_key() -> MeshError:
     )
 
 
+def short_foreign_key(least: int) -> MeshError:
+    """A key of another gateway that could be guessed."""
+    return MeshError(
+        Reason.INVALID_CREDENTIAL,
+        f"Keys that begin with sk- are taken over from {least} characters on; a shorter one can be guessed. "
+        "Make a new one with `dac key create NAME`.",
+    )
+
+
+def key_elsewhere(name: str) -> MeshError:
+    """A key that is to be taken over stands in another organisation."""
+    return MeshError(
+        Reason.ALREADY_EXISTS,
+        f'The key "{name}" belongs to another organisation already: leave it out, or revoke it there.',
+    )
+
+
 def unknown_key() -> MeshError:
     """No such key, or another secret."""
     return MeshError(

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import datetime as dt
 import logging
 import os
@@ -17,22 +18,36 @@ from mesh.errors import MeshError, Reason, invalid
 from mesh.ids import is_uuid, uuid7
 from mesh.keyring import Keyring
 from services.gateway import errors, key_tokens, peppers
-from services.gateway.callers import KNOWN_SCOPES, hash_token
-from services.gateway.store import Change, KeyInfo, OrganisationRow, Store
+from services.gateway.callers import KNOWN_SCOPES, foreign_place, hash_token
+from services.gateway.store import Change, KeyInfo, NewKey, OrganisationRow, Store
 
 DEFAULT = "default"
 """The first organisation's name."""
 DEFAULT_SCOPES = ("chat", "read")
 FIRST_SCOPES = ("chat", "read", "admin")
 TELL_EVERY_S = 1.0
+MOST_FOREIGN_KEYS = 500
 _WIDER = {"chat": {"operator"}, "read": {"operator", "admin"}, "admin": {"operator"}, "operator": set()}
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _PATTERN = re.compile(r"[A-Za-z0-9._:/*-]{1,200}")
 _log = logging.getLogger("dac.gateway.identity")
 
 Describe = Callable[[str, str, str, str, object, object], bytes]
 """(record_id, org_id, actor, action and target "action target", before, after) → a serialised AdminRecord."""
 Append = Callable[[Sequence[bytes]], Awaitable[None]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ForeignKey:
+    """A key that another gateway made."""
+
+    sha256: str
+    name: str
+    hint: str = ""
+    models: tuple[str, ...] = ()
+    expires_at: dt.datetime | None = None
+    blocked: bool = False
 
 
 class Identity:
@@ -195,11 +210,7 @@ class Identity:
                     f'You cannot give the scope "{scope}", because your own key does not have it.',
                     metadata={"field": "scopes", "scope": scope},
                 )
-        if not 1 <= len(name) <= 100 or not name.isprintable():
-            raise invalid("name", "A key's name has 1 to 100 printable characters.")
-        for pattern in models:
-            if not _PATTERN.fullmatch(pattern):
-                raise invalid("models", f'"{pattern[:80]}" is not a model id or pattern such as "openai/*".')
+        _check_shown(name, models)
         if held_models and not (models and set(models) <= set(held_models)):
             raise MeshError(
                 Reason.PERMISSION_DENIED,
@@ -228,6 +239,49 @@ class Identity:
         key = KeyInfo(org_id, uuid7(), name, parsed.prefix, scopes, models, self._clock(), expires_at, None)
         after = {"name": name, "scopes": scopes, "models": models, "prefix": parsed.prefix}
         return key, self._change(org_id, actor, "key.create", f"key:{key.key_id}", None, after)
+
+    async def import_keys(
+        self, org_id: str, keys: Sequence[ForeignKey], source: str, actor: str
+    ) -> list[tuple[KeyInfo, bool]]:
+        """Takes over another gateway's keys, all or none: each key that stands now, and whether it was added.
+
+        Raises INVALID_REQUEST, or ALREADY_EXISTS for a key that another organisation has.
+        """
+        if not re.fullmatch(r"[a-z0-9-]{1,40}", source):
+            raise invalid("source", f'"{source[:40]}" is no source: say whose keys they are, e.g. "litellm".')
+        if not 1 <= len(keys) <= MOST_FOREIGN_KEYS:
+            raise invalid("keys", f"Send 1 to {MOST_FOREIGN_KEYS} keys at once, not {len(keys)}.")
+        wanted = [self._foreign(org_id, index, key, source, actor) for index, key in enumerate(keys)]
+        standing = await self._store.add_foreign_keys(org_id, wanted)
+        self._news.set()
+        return [(key, key.key_id == new.key.key_id) for new, key in zip(wanted, standing, strict=True)]
+
+    def _foreign(self, org_id: str, index: int, key: ForeignKey, source: str, actor: str) -> NewKey:
+        sha256 = key.sha256.lower()
+        if not _SHA256.fullmatch(sha256):
+            raise invalid(
+                f"keys[{index}].sha256", "A SHA-256 has 64 hexadecimal digits; a key itself is not sent here."
+            )
+        _check_shown(key.name, key.models)
+        if len(key.hint) > 40 or not key.hint.isprintable():
+            raise invalid(f"keys[{index}].hint", "What is shown of a key has at most 40 printable characters.")
+        lookup_id, hashed = foreign_place(self.peppers[peppers.FOREIGN_KEYS], bytes.fromhex(sha256))
+        now = self._clock()
+        shown = key.hint or f"sha256:{sha256[:8]}"
+        info = KeyInfo(
+            org_id,
+            uuid7(),
+            key.name,
+            shown,
+            DEFAULT_SCOPES,
+            key.models,
+            now,
+            key.expires_at,
+            now if key.blocked else None,
+        )
+        after = {"name": key.name, "models": key.models, "prefix": shown, "source": source, "blocked": key.blocked}
+        change = self._change(org_id, actor, "key.import", f"key:{info.key_id}", None, after)
+        return NewKey(info, lookup_id, hashed, change)
 
     async def keys(self, org_id: str, page_size: int, page_token: str) -> tuple[list[KeyInfo], str]:
         """A page of keys, newest first, and the next page's token."""
@@ -259,6 +313,14 @@ class Identity:
             raise errors.not_found("key", key_id)
         self._news.set()
         return key
+
+
+def _check_shown(name: str, models: Sequence[str]) -> None:
+    if not 1 <= len(name) <= 100 or not name.isprintable():
+        raise invalid("name", "A key's name has 1 to 100 printable characters.")
+    for pattern in models:
+        if not _PATTERN.fullmatch(pattern):
+            raise invalid("models", f'"{pattern[:80]}" is not a model id or pattern such as "openai/*".')
 
 
 def read_operator_token(path: pathlib.Path) -> str:

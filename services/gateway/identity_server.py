@@ -17,7 +17,7 @@ from mesh import call as calls
 from mesh.call import acting_as
 from mesh.errors import MeshError, Reason, invalid
 from mesh.ids import is_uuid
-from services.gateway.identity import Identity, public_json
+from services.gateway.identity import ForeignKey, Identity, public_json
 from services.gateway.store import KeyInfo, OrganisationRow
 
 
@@ -70,6 +70,13 @@ def _key(key: KeyInfo) -> identity_pb2.ApiKey:
     return shown
 
 
+def _time(message: Any, field: str) -> dt.datetime | None:
+    try:
+        return message.expires_at.ToDatetime(dt.UTC) if message.HasField("expires_at") else None
+    except (ValueError, OverflowError):
+        raise invalid(field, f"{field} must be between the years 1 and 9999.") from None
+
+
 def _organisation(row: OrganisationRow) -> identity_pb2.Organisation:
     shown = identity_pb2.Organisation(org_id=row.org_id, name=row.name)
     shown.created_at.FromDatetime(row.created_at)
@@ -100,16 +107,12 @@ class IdentityServicer(identity_pb2_grpc.IdentityServiceServicer):
         if request.org_id and request.org_id != org_id:
             await self._check_operator(principal, request.org_id)
             org_id = request.org_id
-        try:
-            expires_at = request.expires_at.ToDatetime(dt.UTC) if request.HasField("expires_at") else None
-        except (ValueError, OverflowError):
-            raise invalid("expires_at", "expires_at must be between the years 1 and 9999.") from None
         key, token = await self._identity.create_key(
             org_id,
             request.name,
             request.scopes,
             request.models,
-            expires_at,
+            _time(request, "expires_at"),
             held=principal.scopes,
             held_models=self._models_of(principal),
             actor=_actor(principal),
@@ -136,6 +139,24 @@ class IdentityServicer(identity_pb2_grpc.IdentityServiceServicer):
         actor = _actor(calls.require_scope("operator"))
         bound_to, present = await self._identity.rotate_master_key(actor, check_only=request.check_only)
         return identity_pb2.RotateMasterKeyResponse(bound_to=bound_to, master_key_id=present)
+
+    async def ImportKeys(self, request: identity_pb2.ImportKeysRequest, context: Any) -> Any:  # noqa: D102
+        principal = calls.require_scope("operator")
+        keys = [
+            ForeignKey(
+                one.sha256,
+                one.name,
+                one.hint,
+                tuple(one.models),
+                _time(one, f"keys[{index}].expires_at"),
+                one.blocked,
+            )
+            for index, one in enumerate(request.keys)
+        ]
+        done = await self._identity.import_keys(principal.org_id, keys, request.source, _actor(principal))
+        return identity_pb2.ImportKeysResponse(
+            keys=[identity_pb2.ImportedKey(key=_key(key), added=added) for key, added in done]
+        )
 
     async def GetCaller(self, request: identity_pb2.GetCallerRequest, context: Any) -> Any:  # noqa: D102
         principal = calls.require_principal()

@@ -1,4 +1,7 @@
-"""The form of API keys: dac_<env>_<12 id>_<secret>[_<crc>]. Pure; randomness is passed in."""
+"""The form of API keys: dac_<env>_<12 id>_<secret>[_<crc>], or sk-… for keys taken over from another gateway.
+
+Pure; randomness is passed in.
+"""
 
 import binascii
 import dataclasses
@@ -16,6 +19,12 @@ MIN_DISTINCT = 12
 CRC_LENGTH = 6
 LONGEST = 256
 _FORM = re.compile(r"dac_([a-z0-9]{1,16})_([A-Za-z0-9]{12})_([A-Za-z0-9]{16,160})(?:_([A-Za-z0-9]{6}))?")
+
+FOREIGN = "sk-"
+"""How keys of other gateways begin."""
+FOREIGN_LENGTH = 25
+"""The shortest of them: "sk-" and 128 random bits in base 64. Shorter ones were thought up by people."""
+_FOREIGN_FORM = re.compile(r"sk-[!-~]+")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,6 +73,22 @@ def parse(token: str) -> KeyToken:
     if crc is not None and crc != checksum(token[: -CRC_LENGTH - 1]):
         raise errors.malformed_key()
     return KeyToken(environment, lookup_id, secret)
+
+
+def is_foreign(token: str) -> bool:
+    """Whether it has the form of another gateway's key. Raises INVALID_CREDENTIAL for one too short to be safe."""
+    if not token.startswith(FOREIGN):
+        return False
+    if len(token) > LONGEST or not _FOREIGN_FORM.fullmatch(token):
+        raise errors.malformed_key()
+    if len(token) < FOREIGN_LENGTH:
+        raise errors.short_foreign_key(FOREIGN_LENGTH)
+    return True
+
+
+def shown(token: str) -> str:
+    """What may be shown of a whole token. Raises INVALID_CREDENTIAL."""
+    return f"{FOREIGN}…{token[-4:]}" if is_foreign(token) else parse(token).prefix
 
 
 def check_strength(token: str, variable: str) -> KeyToken:

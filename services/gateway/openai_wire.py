@@ -86,6 +86,8 @@ class ChatAsk:
     enable_rescue: bool = True
     input_tokens: int = 0
     input_tokens_max: int = 0
+    unseen_input: bool = False
+    """The model may read more than the body holds: as much as its context."""
     dialect: chat_pb2.Dialect = chat_pb2.DIALECT_OPENAI_CHAT
 
 

@@ -164,13 +164,15 @@ class Pages:
             include_unavailable=query.get("include_unavailable", "") in ("1", "true"),
         )
         listed = await self._catalog.ListModels(asked)
-        return JSONResponse({"object": "list", "data": [_model_object(model) for model in listed.models]})
+        named = [(model, name) for model in listed.models for name in (model.model, *model.aliases)]
+        return JSONResponse({"object": "list", "data": [_model_object(model, name) for model, name in named]})
 
     async def model(self, request: Request) -> Response:
         """One model in OpenAI's form."""
         await self._identified(request)
-        found = await self._catalog.GetModel(GetModelRequest(model=request.path_params["model_id"]))
-        return JSONResponse(_model_object(found.model))
+        asked = request.path_params["model_id"]
+        model = (await self._catalog.GetModel(GetModelRequest(model=asked))).model
+        return JSONResponse(_model_object(model, asked if asked in model.aliases else model.model))
 
 
 def _number(text: str | None, name: str, scale: int = 1) -> int:
@@ -182,7 +184,8 @@ def _number(text: str | None, name: str, scale: int = 1) -> int:
         raise invalid(name, f'"{name}" must be a number, not "{text}".') from None
 
 
-def _model_object(model: Model) -> dict[str, Any]:
+def _model_object(model: Model, name: str) -> dict[str, Any]:
+    """A model under its id or one of its aliases."""
     price = None
     if model.HasField("input_nano_usd_per_mtok"):
         price = {
@@ -190,7 +193,7 @@ def _model_object(model: Model) -> dict[str, Any]:
             "output_usd_per_mtok": model.output_nano_usd_per_mtok / 1e9,
         }
     return {
-        "id": model.model,
+        "id": name,
         "object": "model",
         "created": 1_700_000_000,
         "owned_by": model.provider,
@@ -200,6 +203,7 @@ def _model_object(model: Model) -> dict[str, Any]:
         "price": price,
         "available": model.available,
         "class": model.model_class,
+        **({} if name == model.model else {"alias_of": model.model}),
     }
 
 

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from mesh.keyring import Keyring
 from services.gateway import errors
 
-API_KEYS = "api-keys"
-PURPOSES = (API_KEYS, "foreign-keys")
+API_KEYS, FOREIGN_KEYS = "api-keys", "foreign-keys"
+PURPOSES = (API_KEYS, FOREIGN_KEYS)
 """The subkeys that hashes are made with. New ones come behind: what is sealed holds them in this order."""
 _BYTES, _NONCE_BYTES = 32, 12
 

@@ -25,6 +25,7 @@ from mesh import telemetry
 from mesh.call import Call, acting_as
 from mesh.errors import MeshError, Reason
 from services.gateway.callers import Caller
+from services.gateway.second_sends import SecondSends
 from services.gateway.settlement import Settlements
 
 DONE = b"data: [DONE]\n\n"
@@ -81,9 +82,14 @@ class Stubs:
 class Pipeline:
     """Makes a `ChatRun` for every chat."""
 
-    def __init__(self, stubs: Stubs, settlements: Settlements, *, max_rescues: int = 0) -> None:
-        self.stubs, self.settlements, self.max_rescues = stubs, settlements, max_rescues
-        self._suspect: set[str] = set()
+    def __init__(
+        self,
+        stubs: Stubs,
+        settlements: Settlements,
+        second_sends: SecondSends = SecondSends(),  # noqa: B008
+    ) -> None:
+        self.stubs, self.settlements, self.second_sends = stubs, settlements, second_sends
+        self._suspect: set[tuple[str, str]] = set()
         self._reports: set[asyncio.Task[None]] = set()
 
     def refuse(
@@ -123,19 +129,19 @@ class Pipeline:
     def report(self, attempts: list[record_pb2.AttemptRecord]) -> None:
         """Tells router's breakers of provider faults, and of the first success after one."""
         news = []
-        # A model's last attempt in a request speaks for it: a retry is not a failure of its own.
-        for attempt in {attempt.model: attempt for attempt in attempts}.values():
+        # The last attempt in a request speaks for a model at a provider: a retry is not a failure of its own.
+        for place, attempt in {(attempt.model, attempt.provider): attempt for attempt in attempts}.items():
             fault = int(attempt.reason) in _PROVIDER_FAULTS
             ok = attempt.reason == 0
             if fault and attempt.provider_key_id and attempt.status_code in _KEY_STATUSES:
                 # It says something of one key, perhaps one organisation's: others are served as before.
                 continue
             if fault:
-                self._suspect.add(attempt.model)
-            elif not (ok and attempt.model in self._suspect):
+                self._suspect.add(place)
+            elif not (ok and place in self._suspect):
                 continue
             else:
-                self._suspect.discard(attempt.model)
+                self._suspect.discard(place)
             total_ms = (attempt.ended_at.ToNanoseconds() - attempt.started_at.ToNanoseconds()) / 1e6
             news.append(
                 AttemptOutcome(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from mesh.postgres import Conflict, Database
+from services.gateway import errors
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,6 +55,16 @@ class Change:
     record: bytes
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key to be added."""
+
+    key: KeyInfo
+    lookup_id: str
+    hash: bytes
+    change: Change
+
+
 class Store(Protocol):
     """What identity keeps."""
 
@@ -89,6 +100,12 @@ class Store(Protocol):
     ) -> bool:
         """Adds a key of a start, one start at a time; False when it is there, or `only_first` and there is any."""
 
+    async def add_foreign_keys(self, org_id: str, keys: Sequence[NewKey]) -> list[KeyInfo]:
+        """Adds those that are not there, all or none; the keys that stand now.
+
+        Raises ALREADY_EXISTS for a key that another organisation has.
+        """
+
     async def keys(self, org_id: str, limit: int, before: tuple[dt.datetime, str] | None) -> list[KeyInfo]:
         """The organisation's keys, newest first."""
 
@@ -106,6 +123,7 @@ _SHOWN = "org_id::text, key_id::text, name, prefix, scopes, models, created_at, 
 _KEYS = f"""SELECT {_SHOWN} FROM api_keys WHERE org_id = $1
   AND ($3::timestamptz IS NULL OR (created_at, key_id) < ($3, $4::uuid))
   ORDER BY created_at DESC, key_id DESC LIMIT $2"""  # noqa: S608
+_KEY = f"""SELECT {_SHOWN} FROM api_keys WHERE org_id = $1 AND key_id = $2"""  # noqa: S608
 _REVOKE = f"""UPDATE api_keys SET revoked_at = coalesce(revoked_at, $3) WHERE org_id = $1 AND key_id = $2
   RETURNING {_SHOWN}"""  # noqa: S608
 _OUTBOX = "INSERT INTO admin_outbox (org_id, record_id, record) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
@@ -119,7 +137,7 @@ def _info(row: Any) -> KeyInfo:
 async def _insert_key(connection: Any, key: KeyInfo, lookup_id: str, hashed: bytes, change: Change) -> None:
     await connection.execute(
         "INSERT INTO api_keys (org_id, key_id, lookup_id, name, prefix, hash, scopes, models, created_at, "
-        "expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        "expires_at, revoked_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         key.org_id,
         key.key_id,
         lookup_id,
@@ -130,6 +148,7 @@ async def _insert_key(connection: Any, key: KeyInfo, lookup_id: str, hashed: byt
         list(key.models),
         key.created_at,
         key.expires_at,
+        key.revoked_at,
     )
     await connection.execute(_OUTBOX, key.org_id, change.record_id, change.record)
 
@@ -225,6 +244,26 @@ class PostgresStore:
             if not there:
                 await _insert_key(connection, key, lookup_id, hashed, change)
             return not there
+
+    async def add_foreign_keys(self, org_id: str, keys: Sequence[NewKey]) -> list[KeyInfo]:
+        """See Store."""
+        standing: list[KeyInfo] = []
+        async with self._database.transaction(org_id) as connection:
+            # Imports wait here for each other: a key must not come into two organisations.
+            await connection.execute("SELECT FROM key_check FOR UPDATE")
+            for new in keys:
+                key_id = await connection.fetchval(
+                    "SELECT key_id FROM find_key($1) WHERE hash = $2", new.lookup_id, new.hash
+                )
+                if key_id is None:
+                    await _insert_key(connection, new.key, new.lookup_id, new.hash, new.change)
+                    standing.append(new.key)
+                else:
+                    row = await connection.fetchrow(_KEY, org_id, key_id)
+                    if row is None:
+                        raise errors.key_elsewhere(new.key.name)
+                    standing.append(_info(row))
+        return standing
 
     async def keys(self, org_id: str, limit: int, before: tuple[dt.datetime, str] | None) -> list[KeyInfo]:
         """See Store."""

@@ -7,7 +7,7 @@ from typing import Protocol
 from dac.type.v1 import chat_pb2
 from mesh import sse
 from mesh.errors import MeshError
-from services.gateway import anthropic_wire, failures, openai_wire
+from services.gateway import anthropic_wire, failures, openai_wire, responses_wire
 from services.gateway.openai_wire import ChatAsk
 
 
@@ -25,15 +25,15 @@ class Wire:
     dialect: chat_pb2.Dialect
     parse: Parse
     end: bytes
-    """What ends a good stream."""
+    """What ends a good stream when it has no last event of its own."""
     cut_end: Callable[[bytes], tuple[bytes, bytes]]
     """(the bytes before the end, the end when it is there): it is sent by the edge itself, last of all."""
     answer_bytes: Callable[[Iterable[bytes]], int]
     """How much answer the frames of a stream carry."""
     error_body: Callable[[MeshError, str], bytes]
     """A failure and the request's id as a body."""
-    error_event: Callable[[MeshError, str], bytes]
-    """The same as the last event of a stream."""
+    error_event: Callable[[MeshError, str, bytes], bytes]
+    """The same as the last event of a stream, behind the piece that was sent last."""
     key_header: bytes = b""
     """A header that may carry the key, besides Authorization."""
     id_header: bytes = b""
@@ -51,7 +51,7 @@ OPENAI = Wire(
     _cut_done,
     sse.answer_bytes,
     lambda error, _: failures.error_body(error),
-    lambda error, _: failures.error_event(error),
+    lambda error, *_: failures.error_event(error),
 )
 ANTHROPIC = Wire(
     chat_pb2.DIALECT_ANTHROPIC_MESSAGES,
@@ -60,11 +60,20 @@ ANTHROPIC = Wire(
     anthropic_wire.cut_end,
     anthropic_wire.answer_bytes,
     anthropic_wire.error_body,
-    anthropic_wire.error_event,
+    lambda error, request_id, _: anthropic_wire.error_event(error, request_id),
     key_header=b"x-api-key",
     id_header=b"request-id",
 )
-_BY_DIALECT = {wire.dialect: wire for wire in (OPENAI, ANTHROPIC)}
+RESPONSES = Wire(
+    chat_pb2.DIALECT_OPENAI_RESPONSES,
+    responses_wire.parse_responses,
+    b"",
+    responses_wire.cut_end,
+    responses_wire.answer_bytes,
+    lambda error, _: failures.error_body(error),
+    lambda error, _, sent: responses_wire.error_event(error, sent),
+)
+_BY_DIALECT = {wire.dialect: wire for wire in (OPENAI, ANTHROPIC, RESPONSES)}
 
 
 def wire_of(ask: ChatAsk) -> Wire:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
+from yarl import URL
 
 from services.provider.adapters import Outgoing
 from services.provider.bulkhead import Bulkhead
@@ -51,6 +52,7 @@ class Endpoint:
     ) -> None:
         self.provider, self.base_url, self.limits, self.bulkhead = provider, base_url.rstrip("/"), limits, bulkhead
         self.max_answer_bytes = max_answer_bytes
+        self._root = str(URL(self.base_url))
         self._connector = connector
         self._session: aiohttp.ClientSession | None = None
         self._drains: set[asyncio.Task[None]] = set()
@@ -67,6 +69,10 @@ class Endpoint:
                 headers={"User-Agent": "dac", "Accept-Encoding": "gzip, deflate"},
             )
         return self._session
+
+    def url(self, path: str) -> URL:
+        """The address of a path; what the adapter quoted (and perhaps signed) is not quoted anew."""
+        return URL(self._root + path, encoded=True)
 
     async def close(self) -> None:
         """Drops every connection."""
@@ -167,7 +173,7 @@ class Reply:
             if not self._patience.is_over():
                 raise
             if time.monotonic() >= self._started + limits.total_s:
-                raise timed_out(provider, "the whole answer", limits.total_s) from None
+                raise timed_out(provider, "the whole answer", limits.total_s, out_of_time=True) from None
             if started:
                 raise timed_out(provider, "the next piece of the answer", limits.idle_s) from None
             raise timed_out(provider, "the first token", limits.first_token_s) from None
@@ -223,12 +229,13 @@ async def _headers(endpoint: Endpoint, outgoing: Outgoing, limits: Limits, *, st
     provider = endpoint.provider
     timeout = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=limits.connect_s, sock_read=None)
     headers = dict(outgoing.headers)
-    headers["Accept"] = "text/event-stream" if stream else "application/json"
+    framing = outgoing.framing
+    headers["Accept"] = framing.content_type if stream else "application/json"
     wait = min(limits.first_token_s, limits.total_s)
     try:
         async with asyncio.timeout(wait):
             response = await endpoint.session().post(
-                endpoint.base_url + outgoing.path,
+                endpoint.url(outgoing.path),
                 data=outgoing.body,
                 headers=headers,
                 timeout=timeout,
@@ -243,24 +250,24 @@ async def _headers(endpoint: Endpoint, outgoing: Outgoing, limits: Limits, *, st
     except aiohttp.ClientError as error:
         raise garbage(provider, type(error).__name__) from None
     try:
-        await _check(endpoint, response, stream=stream)
+        await _check(endpoint, response, framing.content_type if stream else "")
     except BaseException:
         response.close()
         raise
     return response
 
 
-async def _check(endpoint: Endpoint, response: aiohttp.ClientResponse, *, stream: bool) -> None:
+async def _check(endpoint: Endpoint, response: aiohttp.ClientResponse, streamed_as: str) -> None:
     provider = endpoint.provider
     if response.status != 200:
         raise refused_status(provider, response.status, _lower(response), await _error_body(response))
     kind = response.content_type
-    if stream and "event-stream" not in kind:
+    if streamed_as and streamed_as.partition("/")[2] not in kind:
         if "json" in kind:
             # Some compatible servers report failures as JSON with status 200.
             raise garbage(provider, "it answered a streamed request with JSON")
-        raise garbage(provider, f"its content type is {kind[:60]}, not text/event-stream")
-    if not stream and kind in ("text/html", "text/event-stream"):
+        raise garbage(provider, f"its content type is {kind[:60]}, not {streamed_as}")
+    if not streamed_as and kind in ("text/html", "text/event-stream"):
         raise garbage(provider, f"its content type is {kind}, not application/json")
 
 

@@ -20,13 +20,21 @@ class ProviderConfig:
     max_event_bytes: int = 1_048_576
     """The largest single stream event."""
     retry_delay_s: float = 0.2
-    """Before the one retry at the same provider, plus or minus half of it."""
+    """Before the one retry at the same provider, on average: any time from none to twice this."""
+    retry_ratio: float = 0.2
+    """How many retries and hedges a provider gets for each request it was sent, beside a reserve of ten; 0 = any."""
+    content_filter_fallback: bool = False
+    """Whether a prompt that one provider's filter of contents refused may be put to the next candidate."""
     max_retry_after_s: float = 2.0
     """A provider that asks to wait longer than this is left for the next candidate."""
     failing_after: int = 5
     """A model that failed this often in a row is skipped while another candidate exists."""
     failing_window_s: float = 10.0
     """How long after its last failure a failing model is skipped."""
+    cooldown_min_s: float = 1.0
+    """How long a deployment is left alone after a fault; each further fault in a row doubles it."""
+    cooldown_max_s: float = 60.0
+    """The longest such time, also when the provider asks for a longer one."""
     poll_interval_s: float = 0.5
     """How often the version of API-added providers is read, beside notifications."""
     key_refused_s: float = 300.0
@@ -35,6 +43,8 @@ class ProviderConfig:
     """How long a key over its rate limit (429) is left when the provider names no time."""
     opened_organisations: int = 1024
     """The secrets of how many organisations' own keys are kept opened in memory; others are opened at need."""
+    google_token_address: str = "https://oauth2.googleapis.com/token"
+    """Where service accounts of providers of kind vertex get their access tokens."""
     local_context_tokens: int = 8192
     """Context of the embedded model, divided between its slots."""
     local_slots: int = 2
@@ -46,6 +56,8 @@ class ProviderConfig:
         """Refuses values that cannot work."""
         if self.local_slots < 1 or self.max_waiting < 0 or self.max_event_bytes < 1024:
             raise ValueError("local_slots must be at least 1, max_waiting at least 0, max_event_bytes at least 1024")
+        if not 0 < self.cooldown_min_s <= self.cooldown_max_s:
+            raise ValueError("cooldown_min_s must be above 0 and at most cooldown_max_s")
         if not 0 < self.max_answer_bytes <= 11 << 20:
             raise ValueError(
                 f"max_answer_bytes is {self.max_answer_bytes}: set it between 1 and 11534336 (11 MiB), "

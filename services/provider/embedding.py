@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 
 from services.provider.adapters import Outgoing, Result
-from services.provider.adapters.openai import usage_of
-from services.provider.errors import ProviderFault, garbage, not_translatable, stream_error
+from services.provider.adapters.dialects import PLAIN, ChatDialect, key_headers
+from services.provider.adapters.usage import usage_of
+from services.provider.errors import ProviderFault, garbage, not_translatable, openai_error, stream_error
 from services.provider.events import Ask, Attempt, Candidate, Failure, Finish, Frames, Usage, UsageSource
 from services.provider.generation import Generator
-from services.provider.splice import fields_of, splice
+from services.provider.splice import changed, fields_of, join
 
 
 class _Vector(msgspec.Struct):
@@ -46,21 +47,27 @@ class Vectors:
 class EmbeddingExchange:
     """Pass-through of `POST /embeddings`: only the model's name differs from what the caller sent."""
 
-    def __init__(self, ask: Ask, candidate: Candidate, provider: str, key: str) -> None:
+    def __init__(
+        self, ask: Ask, candidate: Candidate, provider: str, key: str, *, dialect: ChatDialect = PLAIN
+    ) -> None:
         self._ask, self._candidate, self._provider, self._key = ask, candidate, provider, key
+        self._dialect = dialect
         self._usage: Usage | None = None
         self.first = self.finished = self.done = False
 
     def outgoing(self) -> Outgoing:
-        """The caller's bytes with the provider's own name for the model."""
+        """The caller's bytes with the provider's own names for the model and for fields."""
+        dialect = self._dialect
         try:
-            body = splice(self._ask.input, {"model": _encode(self._candidate.upstream_name)})
+            fields = fields_of(self._ask.input)
+            changes: dict[str, bytes | None] = {"model": _encode(self._candidate.upstream_name)}
+            for name in fields.keys() & dialect.embedding_renamed.keys():
+                changes |= {name: None, dialect.embedding_renamed[name]: bytes(fields[name])}
+            changes |= dict.fromkeys(dialect.embedding_dropped)
+            body = join(changed(fields, changes))
         except (ValueError, RecursionError):
             raise not_translatable("The request body is not a JSON object of embeddings.") from None
-        headers = {"Content-Type": "application/json"}
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
-        return Outgoing("/embeddings", headers, body)
+        return Outgoing("/embeddings", {"Content-Type": "application/json", **key_headers(dialect, self._key)}, body)
 
     def plain(self, raw: bytes) -> bytes:
         """The answer's own bytes, once it is known to hold a vector for every input."""
@@ -73,7 +80,9 @@ class EmbeddingExchange:
             raise garbage(self._provider, f"{came} vectors came for {wanted or 'some'} inputs")
         if not all(_is_vector(bytes(one.embedding)) for one in answer.data):
             raise garbage(self._provider, "a vector is empty, or neither a list nor base64")
-        self._usage = usage_of(answer.usage)
+        usage = answer.usage
+        # OpenAI tells no output here: there is none.
+        self._usage = usage_of({"completion_tokens": 0, **usage} if isinstance(usage, dict) else None)
         self.first = self.finished = self.done = True
         return raw
 
@@ -95,8 +104,8 @@ class EmbeddingExchange:
         return b""
 
     def error_body(self, body: bytes) -> bytes:
-        """Already the caller's form."""
-        return body
+        """See OpenAIExchange."""
+        return openai_error(body)
 
     def result(self, *, need_text: bool) -> Result:
         """What the provider said it read; else what the gateway counted."""

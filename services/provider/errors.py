@@ -14,9 +14,16 @@ MAX_ERROR_BODY_BYTES = 16 * 1024
 MAX_MESSAGE = 500
 _CONTEXT = re.compile(
     rb"context_length_exceeded|maximum context length|prompt is too long|exceed_context_size|context window"
-    rb"|input token count[^.]{0,60}exceeds the maximum",
+    rb"|input token count[^.]{0,60}exceeds the maximum|maximum prompt length|exceeded model token limit"
+    rb"|number of tokens to keep from the initial prompt|too many tokens: |input is too long for requested model"
+    rb"|input length exceeds the context length",
     re.I,
 )
+_BAD_KEY = re.compile(rb"incorrect api key", re.I)
+_MODELS_FAULT = frozenset({"tool_use_failed", "json_validate_failed"})
+"""Kinds of a 400 that blame what the model made, not the request (Groq)."""
+_FILTERED = frozenset({"content_policy_violation", "content_filter", "content_policy", "moderation_blocked"})
+"""Kinds of a refusal by a provider's filter of contents."""
 _SAME_AGAIN = frozenset({500, 502, 503, 504, 529})
 _CALLERS_FAULT = frozenset({400, 413, 422})
 
@@ -34,6 +41,8 @@ class ProviderFault(Exception):
         retry: bool = False,
         fall_back: bool = True,
         body: bytes = b"",
+        out_of_time: bool = False,
+        filtered: bool = False,
     ) -> None:
         super().__init__(message)
         self.reason = reason
@@ -46,6 +55,10 @@ class ProviderFault(Exception):
         """Another candidate may do better."""
         self.body = body
         """The provider's own error body, when the fault is the caller's."""
+        self.out_of_time = out_of_time
+        """All the time for the answer is spent: nobody goes on with it."""
+        self.filtered = filtered
+        """The provider's filter of contents refused the prompt: another provider may be asked if config says so."""
 
 
 def refused_status(provider: str, status: int, headers: Mapping[str, str], body: bytes) -> ProviderFault:
@@ -53,7 +66,7 @@ def refused_status(provider: str, status: int, headers: Mapping[str, str], body:
     kind = _kind_of(body)
     told = f"{provider} answered {status}{f' ({kind})' if kind else ''}"
     google = google_error(body)
-    if status in (401, 403) or (status == 400 and google and _google_detail(google, "reason") == "API_KEY_INVALID"):
+    if status in (401, 403) or (status == 400 and _blames_key(google, body)):
         return ProviderFault(
             Reason.PROVIDER_FAILED,
             f"{told}: it refused DAC's own key for this provider. Set a valid key for {provider}.",
@@ -73,6 +86,8 @@ def refused_status(provider: str, status: int, headers: Mapping[str, str], body:
     if status == 400 and google and google.get("status") == "FAILED_PRECONDITION":
         message = f"{told}: it does not serve DAC's account or place. Look at the account of the key for {provider}."
         return ProviderFault(Reason.PROVIDER_FAILED, message, status_code=status)
+    if status == 400 and kind in _MODELS_FAULT:
+        return ProviderFault(Reason.PROVIDER_FAILED, f"{told}.", status_code=status, retry=True)
     if status in _CALLERS_FAULT:
         if _CONTEXT.search(body[:MAX_ERROR_BODY_BYTES]):
             message = f"{told}: the prompt does not fit the model's context. Shorten it or choose a larger model."
@@ -83,6 +98,7 @@ def refused_status(provider: str, status: int, headers: Mapping[str, str], body:
             status_code=status,
             fall_back=False,
             body=_bounded(body),
+            filtered=kind in _FILTERED,
         )
     if status == 404:
         message = f"{told}: it does not know this model or path. Check the model's name and the provider's base_url."
@@ -99,17 +115,58 @@ def refused_status(provider: str, status: int, headers: Mapping[str, str], body:
     )
 
 
+def _blames_key(google: dict[str, Any] | None, body: bytes) -> bool:
+    """Whether a 400 is about DAC's own key: Google and xAI say so with one."""
+    if google:
+        return _google_detail(google, "reason") == "API_KEY_INVALID"
+    return bool(_BAD_KEY.search(body[:MAX_ERROR_BODY_BYTES]))
+
+
 def _kind_of(body: bytes) -> str:
     """The error's type as the provider names it: an identifier, never free text."""
     google = google_error(body)
     if google and isinstance(google.get("status"), str):
         return google["status"] if re.fullmatch(r"\w{1,64}", google["status"]) else ""
     try:
-        error = msgspec.json.decode(body[:MAX_ERROR_BODY_BYTES])["error"]
+        said = msgspec.json.decode(body[:MAX_ERROR_BODY_BYTES])
+        error = said["error"] if isinstance(said.get("error"), dict) else said
         kind = str(error.get("code") or error.get("type") or "")
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, AttributeError):
         return ""
     return kind if re.fullmatch(r"[\w.\-]{1,64}", kind) else ""
+
+
+def openai_error(body: bytes) -> bytes:
+    """An error body in OpenAI's form: untouched when it is, said again when the provider has a form of its own.
+
+    Mistral puts message, type and code at the top, with a list under `detail` for a wrong field; Hugging Face, xAI and
+    LM Studio have a text under `error`; vLLM has Mistral's.
+    """
+    try:
+        said = msgspec.json.decode(body)
+    except (ValueError, RecursionError):
+        return body
+    if not isinstance(said, dict) or isinstance(said.get("error"), dict):
+        return body
+    told = said.get("error") or said.get("message") or said.get("detail")
+    if isinstance(told, dict):
+        told = told.get("detail") or told
+    if isinstance(told, list):
+        told = "; ".join(_wrong_field(one) for one in told)
+    if not told:
+        return body
+    kind, code = said.get("type") or said.get("error_type"), said.get("code")
+    message = told if isinstance(told, str) else msgspec.json.encode(told).decode()
+    made = {"message": message, "type": kind or "invalid_request_error", "param": said.get("param"), "code": code}
+    return msgspec.json.encode({"error": made})
+
+
+def _wrong_field(detail: Any) -> str:
+    """ "body.seed: Extra inputs are not permitted" of one entry of a validation error."""
+    if not isinstance(detail, dict):
+        return str(detail)
+    where = detail.get("loc")
+    return f"{'.'.join(map(str, where)) if isinstance(where, list) else ''}: {detail.get('msg', '')}".lstrip(": ")
 
 
 def google_error(body: bytes) -> dict[str, Any] | None:
@@ -160,11 +217,12 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     return None
 
 
-def timed_out(provider: str, what: str, seconds: float, *, retry: bool = False) -> ProviderFault:
+def timed_out(
+    provider: str, what: str, seconds: float, *, retry: bool = False, out_of_time: bool = False
+) -> ProviderFault:
     """One rung of the timeout ladder was reached."""
-    return ProviderFault(
-        Reason.PROVIDER_TIMEOUT, f"{provider}: {what} took longer than {round(seconds, 2):g} s.", retry=retry
-    )
+    message = f"{provider}: {what} took longer than {round(seconds, 2):g} s."
+    return ProviderFault(Reason.PROVIDER_TIMEOUT, message, retry=retry, out_of_time=out_of_time)
 
 
 def unreachable(provider: str, detail: str) -> ProviderFault:
@@ -252,10 +310,10 @@ def not_translatable(detail: str) -> ProviderFault:
 
 
 def cannot_embed(model: str, provider: str, kind: str) -> ProviderFault:
-    """The provider's API has no embeddings."""
+    """The provider's API has no embeddings of OpenAI's form."""
     return not_translatable(
-        f"{model} cannot embed: {provider} is of kind {kind}, and only providers of kind openai make embeddings. "
-        "Name an embedding model of such a provider."
+        f"{model} cannot embed: {provider} is of kind {kind}, which has no embeddings of OpenAI's form. "
+        "Name an embedding model of a provider that makes them."
     )
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from mesh.errors import Reason
@@ -14,6 +14,7 @@ class Dialect(enum.IntEnum):
     UNSPECIFIED = 0
     OPENAI_CHAT = 1
     ANTHROPIC_MESSAGES = 2
+    OPENAI_RESPONSES = 3
 
 
 class Rescue(enum.IntEnum):
@@ -52,6 +53,30 @@ class Usage:
     reasoning_tokens: int = 0
 
 
+def added(usages: Iterable[Usage]) -> Usage:
+    """The sum of several usages."""
+    total = Usage()
+    for one in usages:
+        total = Usage(
+            total.input_tokens + one.input_tokens,
+            total.input_cached_tokens + one.input_cached_tokens,
+            total.cache_write_tokens + one.cache_write_tokens,
+            total.output_tokens + one.output_tokens,
+            total.reasoning_tokens + one.reasoning_tokens,
+        )
+    return total
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Deployment:
+    """One endpoint among several that serve the same model."""
+
+    provider: str
+    upstream_name: str
+    weight: float = 1.0
+    priority: int = 0
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Candidate:
     """A model to try."""
@@ -60,6 +85,12 @@ class Candidate:
     provider: str
     upstream_name: str
     output_cap_tokens: int = 0
+    context_tokens: int = 0
+    """0 = unknown."""
+    deployments: Sequence[Deployment] = ()
+    """The endpoints to choose from; empty = `provider` and `upstream_name` alone."""
+    sticky: bool = False
+    """Whether prompts that begin alike go to the same endpoint."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -92,6 +123,8 @@ class Ask:
     """Embeddings only: what stands when the provider tells no usage."""
     rescues: int = 0
     """How often an answer that breaks after its first token may be taken up by another attempt."""
+    hedge_after_s: float = 0.0
+    """A stream that has shown nothing after this long is asked for elsewhere, too; 0 = never."""
 
 
 @dataclasses.dataclass(slots=True)

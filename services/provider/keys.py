@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -14,7 +15,9 @@ import msgspec
 from mesh.catalog import ProviderEntry, address_of, kind_of
 from mesh.config import Secret
 from mesh.errors import MeshError, Reason, invalid
+from mesh.plugins import PROVIDERS, named
 from services.provider.adapters.anthropic import VERSION
+from services.provider.adapters.dialects import dialect_of, key_headers
 from services.provider.addresses import PublicResolver, check_base_url
 from services.provider.errors import key_refused, managed_by_file, unknown_provider
 from services.provider.registry import API, Provider, Registry, hint_of, root_of
@@ -22,6 +25,10 @@ from services.provider.store import Change, ProviderStore, Row
 from services.provider.vault import Place, Vault
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+ADDABLE = ("openai", "anthropic", "gemini", "ollama", "cohere", "bedrock", "vertex")
+"""DAC's own kinds that may come through the API."""
+TESTABLE = frozenset(ADDABLE) - {"bedrock", "vertex"}
+"""Kinds whose list of models can be asked for."""
 TEST_TIMEOUT_S = 10.0
 MAX_MODELS = 2000
 MAX_LIST_BYTES = 8 << 20
@@ -68,8 +75,8 @@ class KeyDesk:
         if own is not None:
             raise managed_by_file(name, own.managed_by)
         kind = kind or kind_of(name, base_url)
-        if kind not in ("openai", "anthropic", "gemini"):
-            told = f'kind "{kind}" is none of openai, anthropic, gemini; "{name}" is not known by itself.'
+        if kind not in ADDABLE and kind not in named(PROVIDERS):
+            told = f'kind "{kind}" is none of {", ".join(ADDABLE)}; "{name}" is not known by itself.'
             raise invalid("kind", told)
         base_url = base_url or address_of(name, kind)
         if not base_url:
@@ -79,6 +86,8 @@ class KeyDesk:
         base_url = check_base_url(base_url)
         if not key.isascii() or not key.isprintable() or len(key) > 4096:
             raise invalid("api_key", "api_key must be at most 4096 printable ASCII characters.")
+        if not skip_test and kind not in TESTABLE:
+            raise invalid("skip_test", f"Providers of kind {kind} have no list of models to test with: set skip_test.")
         entry = ProviderEntry(name, kind, base_url, Secret(key) if key else None, managed_by=API)
         tested = Trial(0.0, ()) if skip_test else await self._test(entry)
         row = Row(
@@ -125,7 +134,9 @@ async def list_models(entry: ProviderEntry, resolver: Any = None) -> Trial:
     elif entry.kind == "gemini":
         path, headers = "/models?pageSize=1000", {"x-goog-api-key": key}
     else:
-        path, headers = "/models", {"Authorization": f"Bearer {key}"} if key else {}
+        dialect = dialect_of(entry.provider, urlsplit(entry.base_url).hostname or "", entry.dialect)
+        listing = {"ollama": "/api/tags", "cohere": "/v1/models?page_size=1000"}
+        path, headers = listing.get(entry.kind, dialect.models_path), key_headers(dialect, key)
     if resolver is None and not entry.allow_private_address:
         resolver = PublicResolver()
     connector = aiohttp.TCPConnector(resolver=resolver)
@@ -146,10 +157,14 @@ async def list_models(entry: ProviderEntry, resolver: Any = None) -> Trial:
                 if len(body) > MAX_LIST_BYTES:
                     raise key_refused(entry.provider, status, "its list of models is larger than 8 MiB")
             listed = msgspec.json.decode(body)
-            if entry.kind == "gemini":
+            if entry.kind in ("ollama", "cohere"):
+                models = tuple(str(row["name"]) for row in listed["models"][:MAX_MODELS])
+            elif entry.kind == "gemini":
                 models = tuple(str(row["name"]).removeprefix("models/") for row in listed["models"][:MAX_MODELS])
             else:
-                models = tuple(str(row["id"]) for row in listed["data"][:MAX_MODELS])
+                # Together's is a bare list.
+                rows = listed if isinstance(listed, list) else listed["data"]
+                models = tuple(str(row["id"]) for row in rows[:MAX_MODELS])
     except (TimeoutError, aiohttp.ClientError, OSError) as error:
         told = "it took too long" if isinstance(error, TimeoutError) else f"it could not be reached ({_cause(error)})"
         raise key_refused(entry.provider, status, told) from None

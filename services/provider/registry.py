@@ -23,14 +23,22 @@ from services.provider.config import ProviderConfig
 from services.provider.errors import ProviderFault, not_configured, of_own_key
 from services.provider.events import Ask, Candidate
 from services.provider.key_book import Key, KeyBook, blames_key
-from services.provider.kinds import Account, exchange_of
+from services.provider.kinds import Account, Credentials, exchange_of, guarding_others, kind_named, prefill_of
 from services.provider.local import BASE_URL, LocalModel
 from services.provider.local_model import ALIAS
+from services.provider.plugin_loading import BrokenPlugIn
 from services.provider.store import ProviderStore, Row
 from services.provider.vault import Place, Vault
 
 API = "api"
 NO_KEY = "it has no api_key"
+KEYED_ADDRESSES = (
+    "https://api.openai.com",
+    "https://api.anthropic.com",
+    "https://generativelanguage.googleapis.com",
+    "https://api.cohere.com",
+)
+"""Addresses that serve nobody without a key."""
 _log = logging.getLogger("dac.provider.registry")
 
 
@@ -64,19 +72,45 @@ class _Line:
         self._local, entry = local, provider.entry
         self._book = book
         self.key: Key | None = None
-        self.prefill = ""
-        self._account = Account(
+        self._account = self._given = Account(
             entry.provider,
             entry.kind,
             entry.api_key.reveal() if entry.api_key is not None else "",
-            urlsplit(entry.base_url).hostname or "",
-            config.local_max_tokens,
+            host=urlsplit(entry.base_url).hostname or "",
+            base_url=root_of(entry),
+            options=options_of(entry),
+            local_max_tokens=config.local_max_tokens,
+            said_dialect=entry.dialect,
+            responses=entry.responses,
+            google_token_address=config.google_token_address,
         )
+        self._credentials: dict[str, Credentials] = {}
+        """By the key that they are made of; shared by the copies of `keyed`."""
 
     async def ready(self, wait_s: float) -> None:
         """See generation.Line."""
         if self._local is not None:
             await self._local.ready(wait_s)
+        make = kind_named(self._account.kind).credentials
+        if make is not None:
+            with guarding_others(self._account, "to get its key"):
+                found = self._credentials.get(self._given.key)
+                if found is None:
+                    found = self._credentials[self._given.key] = make(self._given)
+                key = await found.current(wait_s)
+            if key != self._account.key:
+                self._account = dataclasses.replace(self._account, key=key)
+
+    async def close(self) -> None:
+        """Drops every connection."""
+        await self.endpoint.close()
+        for credentials in self._credentials.values():
+            with contextlib.suppress(Exception):
+                await credentials.close()
+
+    def prefill(self, upstream_name: str) -> str:
+        """See generation.Line."""
+        return prefill_of(self._account, upstream_name)
 
     def keyed(self) -> "_Line":
         """See generation.Line."""
@@ -89,7 +123,8 @@ class _Line:
                 raise not_configured(entry.provider, self.provider.disabled_reason)
             return self
         line = copy.copy(self)
-        line.key, line._account = key, dataclasses.replace(self._account, key=key.secret)
+        line.key = key
+        line._account = line._given = dataclasses.replace(self._given, key=key.secret)
         return line
 
     def blames_key(self, fault: ProviderFault) -> bool:
@@ -129,7 +164,7 @@ class Registry:
         self._changed = asyncio.Condition()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._retired: dict[Endpoint, asyncio.Task[None]] = {}
+        self._retired: dict[_Line, asyncio.Task[None]] = {}
         self._generation = 0
 
     async def start(self) -> None:
@@ -154,8 +189,8 @@ class Registry:
         for task in retired.values():
             task.cancel()
         await asyncio.gather(*retired.values(), return_exceptions=True)
-        for endpoint in [*(line.endpoint for line in self._lines.values()), *retired]:
-            await endpoint.close()
+        for line in [*self._lines.values(), *retired]:
+            await line.close()
         if self._local is not None:
             await self._local.close()
 
@@ -215,7 +250,7 @@ class Registry:
         self._share(wanted)
         for name in list(self._lines):
             if wanted.get(name) != self._providers.get(name) or not _asked(wanted[name]):
-                self._retire(self._lines.pop(name).endpoint)
+                self._retire(self._lines.pop(name))
         for name, provider in wanted.items():
             if _asked(provider) and name not in self._lines:
                 local = self._local if provider.entry.kind == "local" else None
@@ -240,27 +275,25 @@ class Registry:
                 provider = dataclasses.replace(provider, org_ids=org_ids)
             wanted[name] = provider
 
-    def _retire(self, endpoint: Endpoint) -> None:
+    def _retire(self, line: _Line) -> None:
         """Running answers may end; then the connections are dropped."""
 
         async def end() -> None:
-            await asyncio.sleep(endpoint.limits.total_s)
-            await endpoint.close()
+            await asyncio.sleep(line.endpoint.limits.total_s)
+            await line.close()
 
-        task = asyncio.create_task(end(), name=f"retire-{endpoint.provider}")
+        task = asyncio.create_task(end(), name=f"retire-{line.endpoint.provider}")
         # The loop itself would let a task that nobody holds be collected.
-        self._retired[endpoint] = task
-        task.add_done_callback(lambda _: self._retired.pop(endpoint, None))
+        self._retired[line] = task
+        task.add_done_callback(lambda _: self._retired.pop(line, None))
 
     def _of_entry(self, entry: ProviderEntry) -> Provider:
         hint = hint_of(entry.api_key.reveal()) if entry.api_key is not None else ""
         if entry.kind == "local":
             missing = self._local.missing if self._local is not None else ""
             return Provider(entry, self._started_at, upstream_models=(ALIAS,), disabled_reason=missing)
-        known_to_need = entry.require_key or entry.base_url.startswith(
-            ("https://api.openai.com", "https://api.anthropic.com", "https://generativelanguage.googleapis.com")
-        )
-        reason = NO_KEY if known_to_need and entry.api_key is None else ""
+        known_to_need = entry.require_key or entry.base_url.startswith(KEYED_ADDRESSES)
+        reason = NO_KEY if known_to_need and entry.api_key is None else _broken(entry.kind)
         return Provider(entry, self._started_at, hint, disabled_reason=reason)
 
     def _of_row(self, row: Row) -> Provider:
@@ -278,6 +311,7 @@ class Registry:
         except MeshError as error:
             reason = error.message
             _log.error("%s", error.message)
+        reason = reason or _broken(row.kind)
         entry = ProviderEntry(row.provider, row.kind, row.base_url, Secret(key) if key else None, managed_by=API)
         return Provider(entry, row.changed_at, row.key_hint, row.upstream_models, reason)
 
@@ -314,9 +348,24 @@ def known_entry(name: str) -> ProviderEntry | None:
     return ProviderEntry(name, known.kind, known.base_url, managed_by=API)
 
 
+def _broken(kind: str) -> str:
+    """Why a kind cannot be had; empty when it can."""
+    try:
+        kind_named(kind)
+    except BrokenPlugIn as error:
+        return str(error)
+    return ""
+
+
 def root_of(entry: ProviderEntry) -> str:
-    """What paths are put behind: Anthropic's begin with /v1, OpenAI's base_url ends with it."""
-    return entry.base_url.removesuffix("/v1") if entry.kind == "anthropic" else entry.base_url
+    """What paths are put behind: Anthropic's begin with /v1 and Cohere's with /v2, OpenAI's base_url ends with it."""
+    version = {"anthropic": "/v1", "cohere": "/v2"}.get(entry.kind, "")
+    return entry.base_url.removesuffix(version)
+
+
+def options_of(entry: ProviderEntry) -> dict[str, str]:
+    """The kind's own settings: "name=value" each, checked when the file was read."""
+    return dict(one.split("=", 1) for one in entry.options)
 
 
 def hint_of(key: str) -> str:

@@ -8,21 +8,20 @@ The first chunk of the new attempt carries `dac.rescue`, so a client that wants 
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import msgspec
 
 from mesh import sse
-from services.provider.adapters import Exchange, Outgoing, Result, openai_form
-from services.provider.errors import differs
-from services.provider.events import Ask, Attempt, Candidate, Dialect, Rescue, Usage
-from services.provider.overlap import Differs, Trimmer
+from services.provider.adapters import Exchange, Shows
+from services.provider.errors import ProviderFault
+from services.provider.events import Ask, Attempt, Candidate, Dialect, Rescue, Usage, added
+from services.provider.joining import Broken, ChatJoin, MessagesJoin
 from services.provider.splice import fields_of, splice
 
 MAX_SHOWN_BYTES = 4 * 1024 * 1024
 """Of a longer stream not everything is kept, so it cannot be taken up."""
 ANCHOR_CHARS = 48
-_REASONING = ("reasoning_content", "reasoning", "reasoning_details")
 _WISH = (
     "Your answer above was cut off. Go on with it exactly where it stopped, in the same language and form, without any "
     "remark. Begin by repeating these last words of it, character by character, and then continue:\n{anchor}"
@@ -34,33 +33,19 @@ PREFILL: Mapping[str, Mapping[str, Any]] = {
 }
 """How a provider is told to continue a last message of the assistant → what that message carries; any other word: it
 does not, it answers anew or refuses."""
+JOINS = {Dialect.OPENAI_CHAT: ChatJoin, Dialect.ANTHROPIC_MESSAGES: MessagesJoin}
+"""Who puts the parts together, by the caller's wire format."""
 _encode, _decode = msgspec.json.encode, msgspec.json.decode
-
-
-@runtime_checkable
-class Shows(Protocol):
-    """An exchange that can tell what its caller has seen."""
-
-    def shown(self) -> str | None:
-        """The text of the answer so far; None when anything but text was shown and it cannot be taken up."""
 
 
 class Speaks(Protocol):
     """A line as far as it matters here."""
 
-    prefill: str
+    def prefill(self, upstream_name: str) -> str:
+        """See generation.Line."""
 
     def exchange(self, ask: Ask, candidate: Candidate) -> Exchange:
         """See generation.Line."""
-
-
-@dataclasses.dataclass(slots=True)
-class Broken:
-    """What there is to take up."""
-
-    text: str
-    answer_id: str
-    created: int
 
 
 class Rescuer:
@@ -78,18 +63,19 @@ class Rescuer:
         """A part of the answer was shown by an attempt that broke."""
         return self._broken is not None
 
-    def takes_up(self, exchange: Exchange, attempt: Attempt, head: bytes, sent_bytes: int) -> bool:
+    def takes_up(
+        self, exchange: Exchange, attempt: Attempt, fault: ProviderFault, head: bytes, sent_bytes: int
+    ) -> bool:
         """Whether another attempt may go on where this one broke. `head`: the first bytes its caller saw."""
-        if self._left <= 0 or sent_bytes > MAX_SHOWN_BYTES or not _is_plain_text(self._ask):
+        if fault.out_of_time or self._left <= 0 or sent_bytes > MAX_SHOWN_BYTES or not _is_plain_text(self._ask):
             return False
-        text = exchange.shown() if isinstance(exchange, Shows) else None
-        if text is None:
+        shown = exchange.shown() if isinstance(exchange, Shows) else None
+        if shown is None:
             return False
-        if self._broken is not None:
-            self._broken.text = text
+        if self._broken is None:
+            self._broken = Broken(shown, _first_chunk(head))
         else:
-            first = _first_chunk(head)
-            self._broken = Broken(text, str(first.get("id") or ""), int(first.get("created") or 0))
+            self._broken = Broken(shown, self._broken.first_chunk)
         self._left -= 1
         self._earlier.append(attempt)
         return True
@@ -105,14 +91,16 @@ class Rescuer:
     def exchange(self, line: Speaks, candidate: Candidate, attempt: Attempt) -> Exchange:
         """The exchange that goes on; writes the way into the attempt. Raises ProviderFault."""
         assert self._broken is not None
-        shown, ask = self._broken.text, self._ask
-        attempt.rescue = self._way(line.prefill, candidate)
+        shown, ask = self._broken.shown.text, self._ask
+        prefill = line.prefill(candidate.upstream_name)
+        attempt.rescue = self._way(prefill, candidate)
         spent = sum(one.usage.output_tokens + one.usage.reasoning_tokens for one in self._earlier)
-        body = body_again(ask.input, shown, attempt.rescue, line.prefill, spent_tokens=spent)
+        body = body_again(ask.input, shown, attempt.rescue, prefill, spent_tokens=spent)
         if candidate.output_cap_tokens > 0:
             candidate = dataclasses.replace(candidate, output_cap_tokens=max(1, candidate.output_cap_tokens - spent))
         inner = line.exchange(dataclasses.replace(ask, input=body), candidate)
-        return RescueExchange(inner, self._broken, attempt, self.usage_before())
+        join = JOINS[ask.dialect_out]
+        return join(inner, self._broken, attempt, self.usage_before())
 
     def usage_before(self) -> Usage:
         """What the attempts that broke have used."""
@@ -121,125 +109,9 @@ class Rescuer:
     def _way(self, prefill: str, candidate: Candidate) -> Rescue:
         assert self._broken is not None
         again = (candidate.provider, candidate.upstream_name) in self._restart
-        if again or not self._broken.text.strip() or _is_structured(self._ask):
+        if again or not self._broken.shown.text.strip() or _is_structured(self._ask):
             return Rescue.RESTART
         return Rescue.PREFILL if prefill in PREFILL else Rescue.INSTRUCTION
-
-
-class RescueExchange:
-    """Goes on with a broken answer: the same id, no second role, nothing twice."""
-
-    def __init__(self, inner: Exchange, broken: Broken, attempt: Attempt, before: Usage) -> None:
-        self._inner, self._broken, self._attempt, self._before = inner, broken, attempt, before
-        way = attempt.rescue
-        self._trimmer = Trimmer(broken.text, anew_only=way is Rescue.RESTART, glue=way is Rescue.INSTRUCTION)
-        self._marked = self._calls = False
-        self.first = self.finished = self.done = False
-
-    def outgoing(self) -> Outgoing:
-        """The request with the shown part."""
-        return self._inner.outgoing()
-
-    def plain(self, raw: bytes) -> bytes:
-        """Only streams are taken up."""
-        return self._inner.plain(raw)
-
-    def event(self, event: bytes) -> bytes:
-        """The event without what was shown before."""
-        said = self._inner.event(event)
-        self._follow()
-        return self._rewritten(said) if said else b""
-
-    def end(self) -> bytes:
-        """See Exchange."""
-        said = self._inner.end()
-        self._follow()
-        return self._rewritten(said)
-
-    def error_body(self, body: bytes) -> bytes:
-        """See Exchange."""
-        return self._inner.error_body(body)
-
-    def result(self, *, need_text: bool) -> Result:
-        """This attempt's own usage; the whole text."""
-        result = self._inner.result(need_text=need_text)
-        return dataclasses.replace(result, text=self._whole()) if need_text else result
-
-    def shown(self) -> str | None:
-        """See Shows."""
-        return None if self._calls else self._whole()
-
-    def _whole(self) -> str:
-        return self._broken.text + self._trimmer.added
-
-    def _follow(self) -> None:
-        inner = self._inner
-        self.first, self.finished, self.done = inner.first, inner.finished, inner.done
-
-    def _rewritten(self, said: bytes) -> bytes:
-        """The events in `said` as the rest of the answer."""
-        events = []
-        for data in sse.events_in(said):
-            if data == b"[DONE]":
-                events.append(sse.DONE)
-            elif isinstance(chunk := sse.read_json(data), dict) and self._is_news(chunk):
-                events.append(b"data: " + _encode(chunk) + b"\n\n")
-        return b"".join(events)
-
-    def _is_news(self, chunk: dict[str, Any]) -> bool:
-        """Takes out of a chunk what the caller has; False when nothing is left."""
-        if self._broken.answer_id:
-            chunk["id"] = self._broken.answer_id
-        if self._broken.created:
-            chunk["created"] = self._broken.created
-        news = False
-        for choice in chunk.get("choices") or []:
-            delta = choice.get("delta")
-            if isinstance(delta, dict):
-                choice["delta"] = self._trimmed(delta, last=bool(choice.get("finish_reason")))
-                news = news or bool(choice["delta"])
-            news = news or bool(choice.get("finish_reason"))
-        if isinstance(chunk.get("usage"), dict):
-            total = added((self._before, self._inner.result(need_text=False).usage))
-            chunk["usage"], news = openai_form.usage_object(total), True
-        if news and not self._marked:
-            self._marked = True
-            chunk["dac"] = {
-                "rescue": {
-                    "way": self._attempt.rescue.name.lower(),
-                    "model": self._attempt.model,
-                    "provider": self._attempt.provider,
-                    "shown_chars": len(self._broken.text),
-                }
-            }
-        return news
-
-    def _trimmed(self, delta: dict[str, Any], *, last: bool) -> dict[str, Any]:
-        """A delta without what was said before."""
-        content = delta.pop("content", None)
-        left = {name: value for name, value in delta.items() if value and name not in ("role", *_REASONING)}
-        self._calls = self._calls or bool(left)
-        try:
-            text = self._trimmer.feed(content) if isinstance(content, str) else ""
-            if last or left:
-                text += self._trimmer.flush()
-        except Differs:
-            raise differs(self._attempt.provider) from None
-        return {"content": text, **left} if text else left
-
-
-def added(usages: Any) -> Usage:
-    """The sum of several usages."""
-    total = Usage()
-    for one in usages:
-        total = Usage(
-            total.input_tokens + one.input_tokens,
-            total.input_cached_tokens + one.input_cached_tokens,
-            total.cache_write_tokens + one.cache_write_tokens,
-            total.output_tokens + one.output_tokens,
-            total.reasoning_tokens + one.reasoning_tokens,
-        )
-    return total
 
 
 def body_again(body: bytes, shown: str, way: Rescue, prefill: str, *, spent_tokens: int) -> bytes:
@@ -272,7 +144,7 @@ def anchor_of(shown: str) -> str:
 
 def _is_plain_text(ask: Ask) -> bool:
     """Whether the request asks for one answer of text, which is all that can be taken up."""
-    if ask.dialect_out is not Dialect.OPENAI_CHAT:
+    if ask.dialect_out not in JOINS:
         return False
     try:
         fields = fields_of(ask.input)
@@ -288,7 +160,10 @@ def _is_structured(ask: Ask) -> bool:
     """Whether the answer must be JSON: a model that is held to a grammar cannot begin in the middle."""
     fields = fields_of(ask.input)
     wanted = _decode(bytes(fields["response_format"])) if "response_format" in fields else None
-    return isinstance(wanted, dict) and wanted.get("type") not in (None, "text")
+    if isinstance(wanted, dict):
+        return wanted.get("type") not in (None, "text")
+    # As Anthropic says it.
+    return "output_format" in fields or b'"format"' in bytes(fields.get("output_config", b""))
 
 
 def _first_chunk(head: bytes) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import msgspec
 
 from dac.audit.v1 import audit_pb2, audit_pb2_grpc
 from dac.provider.v1 import key_pb2, key_pb2_grpc, provider_pb2, provider_pb2_grpc
-from dac.type.v1 import chat_pb2, principal_pb2, record_pb2, usage_pb2
+from dac.type.v1 import chat_pb2, deployment_pb2, principal_pb2, record_pb2, usage_pb2
 from mesh.call import acting_as, current, require_scope
 from mesh.errors import invalid
 from mesh.ids import uuid7
@@ -220,7 +220,23 @@ def _public(provider: Provider | None) -> str:
 
 
 def _candidates(given: Iterable[provider_pb2.GenerateCandidate]) -> list[events.Candidate]:
-    return [events.Candidate(one.model, one.provider, one.upstream_name, one.output_cap_tokens) for one in given]
+    return [
+        events.Candidate(
+            one.model,
+            one.provider,
+            one.upstream_name,
+            one.output_cap_tokens,
+            one.context_tokens,
+            [_deployment(each) for each in one.deployments],
+            one.sticky,
+        )
+        for one in given
+    ]
+
+
+def _deployment(given: deployment_pb2.Deployment) -> events.Deployment:
+    weight = given.weight if given.weight > 0 else 1.0
+    return events.Deployment(given.provider, given.upstream_name, weight, given.priority)
 
 
 def _deadlines(waits: provider_pb2.Deadlines) -> events.Deadlines:
@@ -251,6 +267,7 @@ def _ask(request: provider_pb2.GenerateRequest) -> events.Ask:
         need_text=request.need_text,
         answer_model=request.answer_model,
         rescues=max(0, request.rescues),
+        hedge_after_s=request.hedge_after_s if request.stream else 0.0,
     )
 
 

@@ -22,15 +22,16 @@ def join(fields: Mapping[str, msgspec.Raw | bytes]) -> bytes:
     return b"{" + b",".join([encode(name) + b":" + bytes(raw) for name, raw in fields.items()]) + b"}"
 
 
+def changed(
+    fields: Mapping[str, msgspec.Raw | bytes], changes: Mapping[str, bytes | None]
+) -> dict[str, msgspec.Raw | bytes]:
+    """The fields with some values replaced or added; None removes. Order and other values are kept."""
+    return {name: raw for name, raw in {**fields, **changes}.items() if raw is not None}
+
+
 def splice(body: bytes, changes: Mapping[str, bytes | None]) -> bytes:
-    """`body` with some top-level values replaced or added; None removes. Order and other values are kept."""
-    fields: dict[str, msgspec.Raw | bytes] = dict(fields_of(body))
-    for name, value in changes.items():
-        if value is None:
-            fields.pop(name, None)
-        else:
-            fields[name] = value
-    return join(fields)
+    """`body` with some top-level values `changed`."""
+    return join(changed(fields_of(body), changes))
 
 
 def replace_model(event: bytes, name: bytes) -> bytes:

@@ -6,7 +6,7 @@ Closed → (failures in a row) → open → (time passes) → half-open, one tri
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 
@@ -66,6 +66,11 @@ class Breakers:
             return State.OPEN
         # Successes are told only after a failure; where there was none, a trial without news went well.
         return State.CLOSED if breaker.hinted and breaker.trial_at_s is not None else State.HALF_OPEN
+
+    def of_model(self, model: str, providers: Iterable[str]) -> State:
+        """The same for a model that stands at several providers: open only when it is open at all of them."""
+        states = {self.state(model, provider) for provider in providers}
+        return next(state for state in (State.CLOSED, State.HALF_OPEN, State.OPEN) if state in states)
 
     def begin_trial(self, model: str, provider: str) -> None:
         """Gives out the one trial of a half-open breaker; until its outcome the breaker is open to others."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 
-from mesh.catalog import ModelEntry
+from mesh.catalog import DeploymentEntry, ModelEntry
 from services.router.scoring import PROFILES, Scores, score
 
 AGGREGATORS = frozenset({"openrouter"})
@@ -78,6 +78,15 @@ class KnownModel:
     unavailable_because: str
     """Empty when available."""
     demo: bool
+    deployments: tuple[DeploymentEntry, ...]
+    """Where it can be asked, those asked first in front; without any, where it stands by its entry."""
+    places: tuple[str, ...]
+    """The providers of these."""
+
+    @property
+    def provider(self) -> str:
+        """The first of them."""
+        return self.places[0]
 
     @property
     def id(self) -> str:
@@ -102,6 +111,8 @@ class CatalogView:
     by_id: Mapping[str, KnownModel]
     by_upstream: Mapping[str, tuple[KnownModel, ...]]
     """Upstream names, whole and without the vendor's part, to the models of that name."""
+    by_alias: Mapping[str, KnownModel]
+    """The operator's other names to their models."""
     ranked: Mapping[str, tuple[KnownModel, ...]]
     """Profile → available models that chat, best first."""
     by_quality: tuple[KnownModel, ...]
@@ -113,7 +124,11 @@ class CatalogView:
     def holds(self, model: str, provider: str) -> bool:
         """Whether the model is known and stands at that provider."""
         known = self.by_id.get(model)
-        return known is not None and known.entry.provider == provider
+        return known is not None and any(one.provider == provider for one in known.entry.endpoints)
+
+    def holdings(self) -> set[tuple[str, str]]:
+        """Every model at every provider where it stands."""
+        return {(model.id, one.provider) for model in self.by_id.values() for one in model.entry.endpoints}
 
 
 def price_of(buckets: Mapping[str, int]) -> PriceView:
@@ -146,7 +161,7 @@ def discovered(
     providers: Iterable[ProviderView], known: Iterable[ModelEntry], *, quality: float, context_tokens: int
 ) -> list[ModelEntry]:
     """Entries for models that configured providers list and the catalog lacks."""
-    names = {(entry.provider, plain_name(entry.name)) for entry in known}
+    names = {(one.provider, plain_name(one.name)) for entry in known for one in entry.endpoints}
     made = []
     for provider in providers:
         for upstream in provider.upstream_models if provider.enabled else ():
@@ -182,16 +197,18 @@ def build_view(
     listed += discovered(
         providers.values(), listed, quality=discovered_quality, context_tokens=discovered_context_tokens
     )
-    models = {entry.model: _known(entry, providers.get(entry.provider), prices) for entry in listed}
+    models = {entry.model: _known(entry, providers, prices) for entry in listed}
     by_upstream: dict[str, list[KnownModel]] = {}
     for model in models.values():
-        for name in {model.entry.name, model.entry.name.rsplit("/", 1)[-1]}:
+        whole = {one.name for one in model.entry.endpoints}
+        for name in whole | {name.rsplit("/", 1)[-1] for name in whole}:
             by_upstream.setdefault(name, []).append(model)
     usable = [model for model in models.values() if model.available]
     chatting = [model for model in usable if model.chats]
     return CatalogView(
         by_id=models,
         by_upstream={name: tuple(found) for name, found in by_upstream.items()},
+        by_alias={alias: model for model in models.values() for alias in model.entry.aliases},
         ranked={
             profile: tuple(sorted(chatting, key=lambda model: (-model.totals[profile], model.id)))
             for profile in PROFILES
@@ -202,10 +219,17 @@ def build_view(
     )
 
 
-def _known(entry: ModelEntry, provider: ProviderView | None, prices: Mapping[tuple[str, str], PriceView]) -> KnownModel:
-    price = prices.get((entry.provider, entry.model)) or prices.get((entry.provider, entry.name))
+def _known(
+    entry: ModelEntry, providers: Mapping[str, ProviderView], prices: Mapping[tuple[str, str], PriceView]
+) -> KnownModel:
+    endpoints = sorted(entry.endpoints, key=lambda one: one.priority)
+    problems = [_problem(one, providers.get(one.provider)) for one in endpoints]
+    usable = [one for one, problem in zip(endpoints, problems, strict=True) if not problem]
+    standing = tuple(usable or endpoints)
+    first = standing[0]
+    price = prices.get((first.provider, entry.model)) or prices.get((first.provider, first.name))
     if price is None:
-        price = UNKNOWN_PRICE if entry.price is None else price_of(entry.price.nano_usd_per_mtok)
+        price = UNKNOWN_PRICE if first.price is None else price_of(first.price.nano_usd_per_mtok)
     scores = score(
         quality=entry.quality,
         speed_tokens_per_s=entry.speed_tokens_per_s,
@@ -214,19 +238,24 @@ def _known(entry: ModelEntry, provider: ProviderView | None, prices: Mapping[tup
         input_nano_usd_per_mtok=price.input_nano_usd_per_mtok,
         output_nano_usd_per_mtok=price.output_nano_usd_per_mtok,
     )
-    because = ""
-    if provider is None:
-        because = f"provider {entry.provider} is not configured"
-    elif not provider.enabled:
-        because = f"provider {entry.provider} is disabled"
-    elif not serves(provider, entry.name):
-        because = f"provider {entry.provider} does not list {entry.name}"
+    views = [providers[one.provider] for one in standing if one.provider in providers]
     return KnownModel(
         entry=entry,
         price=price,
         scores=scores,
         totals={profile: scores.under(weights) for profile, weights in PROFILES.items()},
-        available=not because,
-        unavailable_because=because,
-        demo=entry.model_class == "demo" or (provider is not None and provider.model_class == "demo"),
+        available=bool(usable),
+        unavailable_because="" if usable else "; ".join(problems),
+        demo=entry.model_class == "demo" or (bool(views) and all(view.model_class == "demo" for view in views)),
+        deployments=standing,
+        places=tuple(dict.fromkeys(one.provider for one in standing)),
     )
+
+
+def _problem(place: DeploymentEntry, provider: ProviderView | None) -> str:
+    """Why a model cannot be asked there; empty when it can."""
+    if provider is None:
+        return f"provider {place.provider} is not configured"
+    if not provider.enabled:
+        return f"provider {place.provider} is disabled"
+    return "" if serves(provider, place.name) else f"provider {place.provider} does not list {place.name}"

@@ -8,11 +8,12 @@ from services.router import errors
 from services.router.breakers import Breakers, State
 from services.router.catalog import CatalogView, KnownModel
 from services.router.config import RouterConfig
-from services.router.policy import Ask, find_named, is_auto, may_use, misfit, resolve_profile
+from services.router.policy import Ask, find_named, is_auto, may_ask, misfit, resolve_profile
 
 MAX_RECORDED = 12
 """The most models that a decision's record tells of."""
 _OPEN = "its circuit breaker is open"
+_OPEN_BUT_NAMED = f"; {_OPEN}, but a named model means that model"
 _DEMO = "demo model: only used when nothing else is configured, or when named"
 _BELOW = "ranked below the chain"
 
@@ -52,53 +53,92 @@ def decide(view: CatalogView, ask: Ask, config: RouterConfig, breakers: Breakers
         else _take_named(view, ask, profile, config, breakers)
     )
     if not breakers.quiet:
-        primary = decision.chain[0].entry
-        breakers.begin_trial(primary.model, primary.provider)
+        _begin_trial(decision.chain[0], breakers)
     return decision
+
+
+def _begin_trial(model: KnownModel, breakers: Breakers) -> None:
+    """Gives out the trial of a model that is closed nowhere; where it is closed somewhere, nothing need be tried."""
+    if breakers.of_model(model.id, model.places) is State.HALF_OPEN:
+        for provider in model.places:
+            breakers.begin_trial(model.id, provider)
 
 
 def _take_embedding(view: CatalogView, ask: Ask, config: RouterConfig, breakers: Breakers) -> Decision:
     """The named model alone: vectors of two models are not comparable, so nothing stands behind it."""
     if is_auto(ask.model):
         raise errors.embedding_not_named(_embedding_models(view, ask.allowed_models))
-    model, reason = _named(view, ask, breakers)
+    model, reason = _named(view, ask)
     if not breakers.quiet:
-        breakers.begin_trial(model.id, model.entry.provider)
+        if breakers.of_model(model.id, model.places) is State.OPEN:
+            reason += _OPEN_BUT_NAMED
+        _begin_trial(model, breakers)
     return Decision(config.default_profile, [model], f"{reason}; embeddings have no fallback.", basis="named")
 
 
 def _embedding_models(view: CatalogView, allowed: tuple[str, ...]) -> list[str]:
-    return sorted(one.id for one in view.by_quality if one.embeds and one.available and may_use(one.id, allowed))
+    return sorted(one.id for one in view.by_quality if one.embeds and one.available and may_ask(one, allowed))
 
 
-def _named(view: CatalogView, ask: Ask, breakers: Breakers) -> tuple[KnownModel, str]:
+def _named(view: CatalogView, ask: Ask) -> tuple[KnownModel, str]:
     """The named model and the reason's beginning. Raises when it cannot be used for this."""
     model, note = find_named(view, ask.model)
-    if not may_use(model.id, ask.allowed_models):
+    if not may_ask(model, ask.allowed_models):
         raise errors.not_allowed(model.id, ask.allowed_models)
     if ask.needs_embeddings and not model.embeds:
         raise errors.does_not_embed(model.id, _embedding_models(view, ask.allowed_models))
     if not ask.needs_embeddings and not model.chats:
         raise errors.does_not_chat(model.id)
-    provider = model.entry.provider
     if not model.available:
+        provider = model.provider
         raise errors.model_unavailable(
             model.id, provider, model.unavailable_because, configured=provider in view.configured
         )
-    reason = f"{model.id} was named by the request" + (f" ({note})" if note else "")
-    if breakers.state(model.id, provider) is State.OPEN:
-        reason += f"; {_OPEN}, but a named model means that model"
-    return model, reason
+    return model, f"{model.id} was named by the request" + (f" ({note})" if note else "")
 
 
 def _take_named(view: CatalogView, ask: Ask, profile: str, config: RouterConfig, breakers: Breakers) -> Decision:
-    model, reason = _named(view, ask, breakers)
+    model, reason = _named(view, ask)
+    own, barred = _own_fallbacks(view, model, ask, config, breakers)
     if not config.named_fallbacks:
-        return Decision(profile, [model], reason + ".", basis="named")
-    sorted_ = _sort(view, ask, profile, config, breakers)
-    rest = [other for other in sorted_.fit if other is not model]
-    chain, left_out, note = _chain(model, rest, config)
-    return Decision(profile, chain, f"{reason}{note}{_then(chain)}.", left_out + sorted_.left_out, "named")
+        chain, left_out, note = [model, *own], barred, ""
+    else:
+        sorted_ = _sort(view, ask, profile, config, breakers)
+        rest = [other for other in sorted_.fit if other is not model]
+        chain, left_out, note = _chain(model, own, rest, config)
+        left_out = _each_once([*barred, *left_out, *sorted_.left_out])
+    if breakers.of_model(model.id, model.places) is not State.OPEN:
+        return Decision(profile, chain, f"{reason}{note}{_then(chain)}.", left_out, "named")
+    if not own:
+        return Decision(profile, chain, f"{reason}{_OPEN_BUT_NAMED}{note}{_then(chain)}.", left_out, "named")
+    # Asked first, it would make everybody wait for its failure although somebody was named to stand in for it.
+    chain = [*own, model, *chain[1 + len(own) :]]
+    reason += f"; {_OPEN}, so its own fallbacks come first: {', '.join(one.id for one in chain)}."
+    return Decision(profile, chain, reason, left_out, "named")
+
+
+def _own_fallbacks(
+    view: CatalogView, model: KnownModel, ask: Ask, config: RouterConfig, breakers: Breakers
+) -> tuple[list[KnownModel], list[tuple[KnownModel, str]]]:
+    """What the operator wrote behind the model, as far as it can take this request, and why the others cannot."""
+    taken, left_out = [], []
+    for name in model.entry.fallbacks:
+        other = view.by_id.get(name)
+        if other is None or not may_ask(other, ask.allowed_models):
+            continue
+        problem = other.unavailable_because or misfit(other, ask, config.default_output_tokens)
+        if not problem and breakers.of_model(other.id, other.places) is State.OPEN:
+            problem = _OPEN
+        if problem:
+            left_out.append((other, problem))
+        else:
+            taken.append(other)
+    return taken, left_out
+
+
+def _each_once(left_out: list[tuple[KnownModel, str]]) -> list[tuple[KnownModel, str]]:
+    """The first word on each model."""
+    return list({model.id: (model, why) for model, why in reversed(left_out)}.values())[::-1]
 
 
 def _choose(view: CatalogView, ask: Ask, profile: str, config: RouterConfig, breakers: Breakers) -> Decision:
@@ -106,7 +146,9 @@ def _choose(view: CatalogView, ask: Ask, profile: str, config: RouterConfig, bre
     if not sorted_.fit:
         return _least_bad(view, ask, profile, config, breakers, sorted_)
     primary = sorted_.fit[0]
-    chain, left_out, note = _chain(primary, sorted_.fit[1:], config)
+    own, barred = _own_fallbacks(view, primary, ask, config, breakers)
+    chain, left_out, note = _chain(primary, own, sorted_.fit[1:], config)
+    left_out = _each_once([*barred, *left_out, *sorted_.left_out])
     scores = primary.scores
     reason = (
         f"{profile}: {primary.id} scores {primary.totals[profile]:.2f} (quality {scores.quality:.2f}, "
@@ -118,20 +160,20 @@ def _choose(view: CatalogView, ask: Ask, profile: str, config: RouterConfig, bre
         + _then(chain)
         + "."
     )
-    return Decision(profile, chain, reason, left_out + sorted_.left_out, "demo" if primary.demo else "best")
+    return Decision(profile, chain, reason, left_out, "demo" if primary.demo else "best")
 
 
 def _sort(view: CatalogView, ask: Ask, profile: str, config: RouterConfig, breakers: Breakers) -> _Sorted:
     """Walks the available models, best first, and says of each whether it may answer."""
     result, ranked, allowed = _Sorted(), view.ranked[profile], ask.allowed_models
-    usable = [model for model in ranked if may_use(model.id, allowed)] if allowed else ranked
+    usable = [model for model in ranked if may_ask(model, allowed)] if allowed else ranked
     standard = [model for model in usable if not model.demo]
     default_output, all_closed = config.default_output_tokens, breakers.quiet
     for model in standard or usable:
         problem = misfit(model, ask, default_output)
         if problem:
             result.left_out.append((model, problem))
-        elif all_closed or breakers.state(model.id, model.entry.provider) is not State.OPEN:
+        elif all_closed or breakers.of_model(model.id, model.places) is not State.OPEN:
             result.fit.append(model)
         else:
             result.open.append(model)
@@ -142,9 +184,11 @@ def _sort(view: CatalogView, ask: Ask, profile: str, config: RouterConfig, break
 
 
 def _chain(
-    primary: KnownModel, rest: list[KnownModel], config: RouterConfig
+    primary: KnownModel, own: list[KnownModel], rest: list[KnownModel], config: RouterConfig
 ) -> tuple[list[KnownModel], list[tuple[KnownModel, str]], str]:
-    """The primary with its fallbacks, who was left out, and what must be said about them."""
+    """The primary, its own fallbacks (all of them: the operator wrote them) and, up to the limit, the best of `rest`;
+    who was left out, and what must be said about them."""
+    rest = [model for model in rest if model not in own]
     quality = primary.entry.quality
     floor = quality - config.max_quality_drop
     near = [model for model in rest if model.entry.quality >= floor]
@@ -155,15 +199,15 @@ def _chain(
             for model in rest
             if model.entry.quality < floor
         ]
-    elif config.max_candidates > 1:
-        near, note = rest, "; its only fallbacks are of much lower quality"
+    elif config.max_candidates > 1 + len(own):
+        near, note = rest, "; its only fallbacks are of much lower quality" if not own else ""
     close = quality - config.diversity_quality_margin
     for model in near:
-        if model.entry.provider != primary.entry.provider and model.entry.quality >= close:
+        if model.provider != primary.provider and model.entry.quality >= close:
             near = [model, *(other for other in near if other is not model)]
             break
-    kept = config.max_candidates - 1
-    return [primary, *near[:kept]], [(model, _BELOW) for model in near[kept:]] + left_out, note
+    kept = max(0, config.max_candidates - 1 - len(own))
+    return [primary, *own, *near[:kept]], [(model, _BELOW) for model in near[kept:]] + left_out, note
 
 
 def _then(chain: list[KnownModel]) -> str:
@@ -175,7 +219,7 @@ def _least_bad(
 ) -> Decision:
     """Nothing healthy fits: the open breaker nearest to recovery is tried, or the refusal says what is in the way."""
     if sorted_.open:
-        best = min(sorted_.open, key=lambda model: breakers.badness(model.id, model.entry.provider))
+        best = min(sorted_.open, key=lambda model: min(breakers.badness(model.id, place) for place in model.places))
         left_out = [(model, why) for model, why in sorted_.left_out if model is not best]
         reason = f"{profile}: the circuit breakers of all models that fit are open; {best.id} is the least bad."
         return Decision(profile, [best], reason, left_out, "least_bad")

@@ -29,7 +29,7 @@ class ModelFilter:
         limit = self.max_output_nano_usd_per_mtok
         return (
             (available or self.include_unavailable)
-            and (not self.provider or entry.provider == self.provider)
+            and (not self.provider or self.provider in model.places)
             and (not self.capability or self.capability in entry.capabilities)
             and entry.context_tokens >= self.min_context_tokens
             and (not limit or (output_price is not None and output_price <= limit))
@@ -53,11 +53,12 @@ def page_of(models: list[KnownModel], page_size: int, page_token: str) -> tuple[
 
 def listed(view: CatalogView, wanted: ModelFilter, unhealthy: set[tuple[str, str]]) -> list[KnownModel]:
     """The models that the filter takes, best quality first; those in `unhealthy` count as not available."""
-    return [
-        model
-        for model in view.by_quality
-        if wanted.takes(model, available=model.available and (model.id, model.entry.provider) not in unhealthy)
-    ]
+    return [model for model in view.by_quality if wanted.takes(model, available=is_available(model, unhealthy))]
+
+
+def is_available(model: KnownModel, unhealthy: set[tuple[str, str]]) -> bool:
+    """Whether it can be asked somewhere where it is not in `unhealthy`."""
+    return model.available and any((model.id, place) not in unhealthy for place in model.places)
 
 
 def _place(model: KnownModel) -> tuple[float, str]:

@@ -61,6 +61,11 @@ def may_use(model: str, allowed: tuple[str, ...]) -> bool:
     return not allowed or _pattern(allowed).match(model) is not None
 
 
+def may_ask(model: KnownModel, allowed: tuple[str, ...]) -> bool:
+    """Whether an allow list holds the model's id or one of its aliases."""
+    return may_use(model.id, allowed) or any(may_use(alias, allowed) for alias in model.entry.aliases)
+
+
 def misfit(model: KnownModel, ask: Ask, default_output_tokens: int) -> str:
     """Why the model cannot take the request; empty when it can."""
     entry = model.entry
@@ -80,6 +85,9 @@ def misfit(model: KnownModel, ask: Ask, default_output_tokens: int) -> str:
 def nearest_models(view: CatalogView, name: str) -> list[str]:
     """Up to three known ids that look like `name`, those that are available first."""
     close = difflib.get_close_matches(name, list(view.by_id), n=6, cutoff=0.5)
+    for alias in difflib.get_close_matches(name, list(view.by_alias), n=3, cutoff=0.8):
+        if view.by_alias[alias].id not in close:
+            close.insert(0, view.by_alias[alias].id)
     by_tail = difflib.get_close_matches(name.rsplit("/", 1)[-1], list(view.by_upstream), n=6, cutoff=0.5)
     for tail in by_tail:
         close += [model.id for model in view.by_upstream[tail] if model.id not in close]
@@ -91,9 +99,12 @@ def find_named(view: CatalogView, name: str) -> tuple[KnownModel, str]:
     exact = view.by_id.get(name)
     if exact is not None:
         return exact, ""
+    meant = view.by_alias.get(name)
+    if meant is not None:
+        return meant, f'"{name}" is an alias of it'
     found = list(view.by_upstream.get(name, ()))
     found = [model for model in found if model.available] or found
-    native = [model for model in found if model.entry.provider not in AGGREGATORS]
+    native = [model for model in found if model.provider not in AGGREGATORS]
     found = native or found
     if not found:
         # A name can be as long as a request body; comparing it with every id costs its length.

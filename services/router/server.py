@@ -9,9 +9,10 @@ from typing import Any
 import grpc.aio
 
 from dac.router.v1 import catalog_pb2, catalog_pb2_grpc, router_pb2, router_pb2_grpc
-from dac.type.v1 import record_pb2
+from dac.type.v1 import deployment_pb2, record_pb2
 from mesh import telemetry
 from mesh.call import require_principal
+from mesh.catalog import DeploymentEntry
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from mesh.redis import connect
@@ -22,7 +23,7 @@ from services.router.config import RouterConfig
 from services.router.decision import MAX_RECORDED, Decision, decide
 from services.router.followers import Followers, LiveCatalog
 from services.router.hints import BreakerHints
-from services.router.listing import ModelFilter, listed, page_of
+from services.router.listing import ModelFilter, is_available, listed, page_of
 from services.router.policy import Ask, find_named, policy_version
 
 MAX_RECORD_BYTES = 4096
@@ -154,14 +155,22 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
 
 
 def _candidate(model: KnownModel) -> router_pb2.Candidate:
-    entry = model.entry
+    entry, first = model.entry, model.deployments[0]
     return router_pb2.Candidate(
         model=entry.model,
-        provider=entry.provider,
-        upstream_name=entry.name,
+        provider=first.provider,
+        upstream_name=first.name,
         context_tokens=entry.context_tokens,
         max_output_tokens=entry.max_output_tokens,
         quality=entry.quality,
+        deployments=[_deployment(one) for one in model.deployments] if len(model.deployments) > 1 else (),
+        sticky=entry.sticky,
+    )
+
+
+def _deployment(one: DeploymentEntry) -> deployment_pb2.Deployment:
+    return deployment_pb2.Deployment(
+        provider=one.provider, upstream_name=one.name, weight=one.weight, priority=one.priority
     )
 
 
@@ -169,7 +178,7 @@ def _recorded(model: KnownModel, profile: str, why: str) -> record_pb2.RouteCand
     scores = model.scores
     return record_pb2.RouteCandidate(
         model=model.id,
-        provider=model.entry.provider,
+        provider=model.provider,
         score=model.totals[profile],
         quality_score=scores.quality,
         latency_score=scores.latency,
@@ -183,18 +192,19 @@ def _shown(model: KnownModel, unhealthy: set[tuple[str, str]]) -> catalog_pb2.Mo
     entry = model.entry
     return catalog_pb2.Model(
         model=entry.model,
-        provider=entry.provider,
-        upstream_name=entry.name,
+        provider=model.provider,
+        upstream_name=model.deployments[0].name,
         context_tokens=entry.context_tokens,
         max_output_tokens=entry.max_output_tokens,
         quality=entry.quality,
         capabilities=entry.capabilities,
         input_nano_usd_per_mtok=model.price.input_nano_usd_per_mtok,
         output_nano_usd_per_mtok=model.price.output_nano_usd_per_mtok,
-        available=model.available and (entry.model, entry.provider) not in unhealthy,
+        available=is_available(model, unhealthy),
         model_class="demo" if model.demo else "standard",
         speed_tokens_per_s=entry.speed_tokens_per_s,
         first_token_ms=entry.first_token_ms,
+        aliases=entry.aliases,
     )
 
 
@@ -242,7 +252,7 @@ def build(context: Context) -> Service:
     catalog = LiveCatalog(context.models, context.providers, config, time.monotonic)
 
     def forget_gone(view: CatalogView) -> None:
-        breakers.keep_only({(model.id, model.entry.provider) for model in view.by_id.values()})
+        breakers.keep_only(view.holdings())
 
     def hear_open(model: str, provider: str) -> None:
         if catalog.view.holds(model, provider):

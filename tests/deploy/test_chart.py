@@ -227,7 +227,7 @@ def test_the_schema_of_config_takes_what_dac_takes() -> None:
     for wrong in wrongs:
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(wrong, schema)
-    assert set(schema["properties"]) == {"mesh", "providers", "models", *TARGETS}
+    assert set(schema["properties"]) == {"mesh", "providers", "models", "aliases", *TARGETS}
     assert issubclass(ConfigError, Exception)
 
 

@@ -121,7 +121,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"config": {"gateway": {"request_timeout": 3}}}, "request_timeout"),
     ({"config": {"budget": {"sweep_limit": "many"}}}, "/config/budget/sweep_limit"),
     ({"config": {"providers": {"openai": {"api_key": "sk-plain"}}}}, "/config/providers/openai/api_key"),
-    ({"config": {"providers": {"mine": {"kind": "grpc"}}}}, "/config/providers/mine/kind"),
+    ({"config": {"providers": {"mine": {"kind": "not a name"}}}}, "/config/providers/mine/kind"),
     ({"config": {"models": [{"id": "a/b"}]}}, "/config/models/0"),
     ({"extraEnv": [{"value": "3"}]}, "/extraEnv/0"),
     ({"extraEnv": [{"name": "OTEL_BSP_SCHEDULE_DELAY", "value": 3}]}, "/extraEnv/0/value"),

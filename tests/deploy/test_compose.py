@@ -116,7 +116,8 @@ def test_dac_runs_as_the_image_says() -> None:
 
 def test_every_provider_key_may_come_from_the_environment() -> None:
     passed = SERVICES["dac"]["environment"]
-    assert {known.env for known in KNOWN.values()} == {name for name, value in passed.items() if value is None}
+    variables = {name for known in KNOWN.values() for name in (known.env, known.address_env) if name}
+    assert variables == {name for name, value in passed.items() if value is None}
 
 
 def test_dac_starts_after_its_databases_and_has_time_to_stop() -> None:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.edge.conftest import make_dac
+from tests.upstream.answers import WORDS
 
 TOOL = {
     "name": "weather",
@@ -203,7 +204,7 @@ def test_a_provider_that_fails_is_named_in_anthropics_shape(client, upstream_pro
 @BOTH
 @pytest.mark.parametrize("fault", ["cut", "end_early", "error_event"])
 def test_a_broken_stream_ends_with_an_error_and_never_with_message_stop(dac, upstream_process, model, fault):
-    upstream_process.script(fault, times=1)
+    upstream_process.script(fault)
     got = post(dac, model=model, stream=True)
     last = got.text.strip().split("\n\n")[-1]
     assert got.status_code == 200 and "message_stop" not in got.text
@@ -215,8 +216,28 @@ def test_a_broken_stream_ends_with_an_error_and_never_with_message_stop(dac, ups
     assert record["outcome"] == "OUTCOME_FAILED"
 
 
+@BOTH
+@pytest.mark.parametrize("text", ["", "eighteen nineteen twenty and that is all"])
+def test_a_broken_stream_is_taken_up_in_the_same_block(client, dac, upstream_process, model, text):
+    upstream_process.script("cut", after_tokens=20, times=1)
+    upstream_process.script("ok", text=text)
+    with client.messages.stream(model=model, max_tokens=1000, messages=HI) as stream:
+        events = list(stream)
+        final = stream.get_final_message()
+    shown = " ".join(WORDS.split()[:20])
+    assert [block.type for block in final.content] == ["text"] and final.stop_reason == "end_turn"
+    assert final.content[0].text == (f"{shown} and that is all" if text else WORDS)
+    kinds = [event.type for event in events]
+    assert kinds.count("message_start") == kinds.count("content_block_start") == kinds.count("message_stop") == 1
+    marked = [event.dac["rescue"]["way"] for event in events if getattr(event, "dac", None)]
+    assert marked == ["instruction"]
+    body = upstream_process.requests()[-1]["body"]
+    assert [one["role"] for one in body["messages"][-2:]] == ["assistant", "user"]
+    assert body["messages"][-2]["content"] == shown and 0 < body["max_tokens"] < 1000
+
+
 def test_a_broken_stream_raises_in_the_sdk(client, upstream_process):
-    upstream_process.script("cut", times=1)
+    upstream_process.script("cut")
     with (
         pytest.raises(anthropic.APIError),
         client.messages.stream(model=TRANSLATED, max_tokens=1000, messages=HI) as stream,

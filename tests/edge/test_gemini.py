@@ -113,7 +113,8 @@ def test_googles_own_words_reach_the_caller(client, upstream_process):
     assert caught.value.type == "INVALID_ARGUMENT"
 
 
-def test_a_cut_stream_raises(client, upstream_process):
-    upstream_process.script("end_early", times=1)
+def test_a_stream_that_is_cut_again_raises(client, upstream_process):
+    """One that is cut once is taken up."""
+    upstream_process.script("end_early", times=9)
     with pytest.raises(openai.APIError):
         list(ask(client, stream=True))

@@ -132,7 +132,7 @@ def known_variables() -> set[str]:
     for folder in ("mesh", "services"):
         for file in (ROOT / folder).rglob("*.py"):
             names.update(re.findall(r'["\'](DAC_[A-Z0-9_]+)["\']', file.read_text()))
-    return names | {one.env for one in KNOWN.values()}
+    return names | {name for one in KNOWN.values() for name in (one.env, one.address_env)}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=id_of)
@@ -168,10 +168,16 @@ def test_variables_exist(page: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=id_of)
-def test_yaml_loads(page: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_yaml_loads(page: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = tmp_path / "secret"
     secret.write_text("a-secret")
     text = page.read_text()
+    # What a page shows as a package with plug-ins counts as installed.
+    (tmp_path / "x-1.dist-info").mkdir()
+    entry_points = "\n".join(found[2] for found in FENCE.finditer(text) if found[1] == "toml").replace('"', "")
+    entry_points = entry_points.replace("[project.entry-points.dac.providers]", "[dac.providers]")
+    (tmp_path / "x-1.dist-info" / "entry_points.txt").write_text(entry_points)
+    monkeypatch.syspath_prepend(tmp_path)
     for number, found in enumerate(FENCE.finditer(text)):
         if found[1] in ("yaml", "yml"):
             check_yaml(

@@ -28,7 +28,7 @@ class Answer:
     input_tokens: int
     behaviour: Behaviour
     thinks: bool = False
-    """Anthropic's thinking was asked for."""
+    """Anthropic's thinking, or OpenAI's reasoning_effort, was asked for."""
 
     @property
     def output_tokens(self) -> int:
@@ -84,6 +84,7 @@ def compose(body: dict[str, Any], behaviour: Behaviour) -> Answer:
     finish = "tool_calls" if tool_name else "length" if limit < len(tokens) else "stop"
     shown = [] if tool_name else tokens[:limit]
     thinks = (body.get("thinking") or {}).get("type") in ("enabled", "adaptive")
+    thinks = thinks or body.get("reasoning_effort") not in (None, "none")
     return Answer(body["model"], shown, finish, tool_name, arguments, len(prompt.split()), behaviour, thinks)
 
 
@@ -117,6 +118,8 @@ def openai_plain(answer: Answer, number: int, choices: int = 1) -> dict[str, Any
         "refusal": None,
         "annotations": [],
     }
+    if answer.thinks:
+        message["reasoning_content"] = "Let me think."
     if answer.tool_name:
         function = {"name": answer.tool_name, "arguments": answer.tool_arguments}
         message["tool_calls"] = [{"id": f"call_{number:08d}", "type": "function", "function": function}]
@@ -156,6 +159,8 @@ def openai_events(answer: Answer, number: int, include_usage: bool) -> tuple[lis
         return json.dumps(made, separators=(",", ":"))
 
     head = [chunk({"role": "assistant", "content": None if answer.tool_name else "", "refusal": None})]
+    if answer.thinks:
+        head.append(chunk({"reasoning_content": "Let me think."}))
     middle = [chunk({"content": token}) for token in answer.tokens]
     if answer.tool_name:
         first = {"index": 0, "id": f"call_{number:08d}", "type": "function"}

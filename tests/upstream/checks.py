@@ -20,7 +20,7 @@ def check_openai(body: Any) -> tuple[str, str] | None:
     if not isinstance(body, dict):
         return "We could not parse the JSON body of your request.", ""
     for field in body:
-        if field not in OPENAI_FIELDS:
+        if field not in OPENAI_FIELDS and not (field == "reasoning" and _shows_reasoning(body)):
             return f"Unrecognized request argument supplied: {field}", field
     if not isinstance(body.get("model"), str) or not body["model"]:
         return "you must provide a model parameter", "model"
@@ -35,6 +35,11 @@ def check_openai(body: Any) -> tuple[str, str] | None:
         if body.get(field) is not None and (not isinstance(body[field], int) or body[field] < 1):
             return f"Invalid value for '{field}': integer below minimum value.", field
     return _check_openai_messages(messages)
+
+
+def _shows_reasoning(body: dict[str, Any]) -> bool:
+    """OpenAI's own chats have no field "reasoning"; compatible servers of models that show theirs do."""
+    return "deepseek-r" in str(body.get("model"))
 
 
 def _check_openai_messages(messages: list[Any]) -> tuple[str, str] | None:

@@ -47,6 +47,8 @@ def add_routes(app: web.Application, upstream: "Upstream") -> None:
 
     app.router.add_post("/v1beta/models/{call}", generate)
     app.router.add_get("/v1beta/models", models)
+    app.router.add_post("/v1/projects/p1/locations/l1/publishers/google/models/{call}", generate)
+    app.router.add_post("/token", token)
 
 
 def error(status: int, message: str, *details: dict[str, Any]) -> web.Response:
@@ -55,7 +57,19 @@ def error(status: int, message: str, *details: dict[str, Any]) -> web.Response:
     return web.json_response({"error": made}, status=status)
 
 
+async def token(request: web.Request) -> web.Response:
+    """An access token for a signed assertion, as Vertex wants it."""
+    form = await request.post()
+    parts = str(form.get("assertion")).split(".")
+    if form.get("grant_type") != "urn:ietf:params:oauth:grant-type:jwt-bearer" or len(parts) != 3:
+        return web.json_response({"error": "invalid_grant", "error_description": "Invalid JWT."}, status=400)
+    return web.json_response({"access_token": "ya29.mock", "expires_in": 3599, "token_type": "Bearer"})
+
+
 def _check_key(request: web.Request) -> web.Response | None:
+    if request.path.startswith("/v1/projects/"):
+        good = request.headers.get("authorization") == "Bearer ya29.mock"
+        return None if good else error(401, "Request had invalid authentication credentials.")
     key = request.headers.get("x-goog-api-key", "")
     if not key or "bad" in key or "key" in request.query or "authorization" in request.headers:
         info = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}

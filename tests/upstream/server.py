@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.upstream import answers, checks, embeddings, gemini
+from tests.upstream import answers, bedrock, checks, cohere, dialects, embeddings, gemini, ollama, responses
 from tests.upstream.behaviour import Behaviour, from_fields, from_model
 
 MODELS = ("gpt-4o-mini", "gpt-4o", "echo-1")
@@ -94,6 +94,11 @@ class Upstream:
         app.router.add_post("/v1/messages", self._anthropic)
         app.router.add_get("/v1/models", self._models)
         gemini.add_routes(app, self)
+        dialects.add_routes(app, self)
+        responses.add_routes(app, self)
+        ollama.add_routes(app, self)
+        cohere.add_routes(app, self)
+        bedrock.add_routes(app, self)
         app.router.add_post("/script", self._script)
         app.router.add_delete("/script", self._clear)
         app.router.add_get("/requests", self._requests)

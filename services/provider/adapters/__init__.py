@@ -2,9 +2,10 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from mesh.tokens import estimate_tokens
+from services.provider.adapters.framing import SSE, Framing
 from services.provider.events import Usage, UsageSource
 
 MAX_KEPT_BYTES = 8 * 1024 * 1024
@@ -16,8 +17,11 @@ class Outgoing:
     """The HTTP request to send."""
 
     path: str
+    """Behind the provider's base_url, quoted: it is sent as it stands."""
     headers: Mapping[str, str]
     body: bytes
+    framing: Framing = SSE
+    """How the answer is cut into events, when it is streamed."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -29,6 +33,22 @@ class Result:
     finish_reason: str
     text: str = ""
     tool_calls_json: str = ""
+
+
+class Shown(NamedTuple):
+    """What a caller has seen of a streamed answer, when it was nothing but text."""
+
+    text: str
+    block: int = -1
+    """Anthropic's messages only: the content block that is open, and holds all of the text."""
+
+
+@runtime_checkable
+class Shows(Protocol):
+    """An exchange that can tell what its caller has seen."""
+
+    def shown(self) -> Shown | None:
+        """The answer so far; None when anything but text was shown and it cannot be taken up."""
 
 
 class Exchange(Protocol):

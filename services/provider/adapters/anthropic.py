@@ -5,9 +5,10 @@ from typing import Any
 import msgspec
 
 from mesh import sse
-from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, counted, openai_form
+from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, Shown, counted, openai_form
 from services.provider.adapters.anthropic_request import to_messages
-from services.provider.adapters.openai import MAX_TOKENS, text_bytes_of
+from services.provider.adapters.openai import text_bytes_of
+from services.provider.adapters.usage import is_count
 from services.provider.errors import ProviderFault, cut, garbage, not_translatable, stream_error
 from services.provider.events import Ask, Candidate, Usage, UsageSource
 from services.provider.splice import fields_of, replace_model, splice
@@ -46,8 +47,7 @@ class _Anthropic:
 
     def _note_usage(self, raw: Any) -> None:
         if isinstance(raw, dict):
-            numbers = {name: value for name, value in raw.items() if isinstance(value, int)}
-            self._numbers.update({name: max(0, value) for name, value in numbers.items() if value <= MAX_TOKENS})
+            self._numbers.update({name: value for name, value in raw.items() if is_count(value)})
 
     def _usage(self) -> Usage | None:
         numbers = self._numbers
@@ -162,9 +162,9 @@ class AnthropicExchange(_Anthropic):
     _model = ""
     _role_sent = False
 
-    def shown(self) -> str | None:
-        """See rescue.Shows."""
-        return None if self._calls else "".join(self._text)
+    def shown(self) -> Shown | None:
+        """See Shows."""
+        return None if self._calls else Shown("".join(self._text))
 
     def outgoing(self) -> Outgoing:
         """The translated request."""
@@ -279,11 +279,26 @@ class AnthropicPassExchange(_Anthropic):
         self._read_whole(raw)
         return splice(raw, {"model": _encode(self._ask.answer_model)}) if self._ask.answer_model else raw
 
+    _begun = 0
+    _open = -1
+
+    def shown(self) -> Shown | None:
+        """See Shows: one text block that is still open, with only thinking before it."""
+        return Shown("".join(self._text), self._open) if self._begun == 1 and self._open >= 0 else None
+
     def event(self, event: bytes) -> bytes:
         """The event's own bytes."""
         data = self._read_event(event)
         if data is None:
             return b""
+        kind = data.get("type")
+        if kind == "content_block_start":
+            block = (data.get("content_block") or {}).get("type")
+            if block not in ("thinking", "redacted_thinking"):
+                self._begun += 1
+                self._open = data["index"] if block == "text" else -1
+        elif kind == "content_block_stop":
+            self._open = -1
         if data.get("type") == "message_start" and self._ask.answer_model:
             return replace_model(event, _encode(self._ask.answer_model))
         return event

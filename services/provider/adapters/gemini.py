@@ -13,9 +13,10 @@ from urllib.parse import quote
 import msgspec
 
 from mesh import sse
-from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, counted, openai_form
+from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, Shown, counted, openai_form
 from services.provider.adapters.gemini_request import to_contents
-from services.provider.adapters.openai import MAX_TOKENS, text_bytes_of
+from services.provider.adapters.openai import text_bytes_of
+from services.provider.adapters.usage import is_count
 from services.provider.errors import ProviderFault, cut, garbage, google_error, not_translatable, stream_error
 from services.provider.events import Ask, Candidate, Usage, UsageSource
 
@@ -84,9 +85,9 @@ def usage_of(raw: Any) -> Usage | None:
     for name in ("promptTokenCount", "cachedContentTokenCount", "toolUsePromptTokenCount", "candidatesTokenCount"):
         numbers.append(raw.get(name) or 0)
     numbers.append(raw.get("thoughtsTokenCount") or 0)
-    if any(type(number) is not int or number > MAX_TOKENS for number in numbers):
+    if not all(is_count(number) for number in numbers):
         return None
-    prompt, cached, tools, output, thoughts = (max(0, number) for number in numbers)
+    prompt, cached, tools, output, thoughts = numbers
     cached = min(prompt, cached)
     return Usage(prompt - cached + tools, cached, 0, output, thoughts)
 
@@ -192,9 +193,9 @@ class GeminiExchange:
         made = {"message": error["message"], "type": kind if isinstance(kind, str) else "error"}
         return _encode({"error": {**made, "param": None, "code": None}})
 
-    def shown(self) -> str | None:
-        """See rescue.Shows."""
-        return None if self._calls or self._refusal else "".join(self._text)
+    def shown(self) -> Shown | None:
+        """See Shows."""
+        return None if self._calls or self._refusal else Shown("".join(self._text))
 
     def result(self, *, need_text: bool) -> Result:
         """Usage and text of what was seen so far."""

@@ -1,6 +1,7 @@
 """OpenAI's answers said in Anthropic's form, for callers of /v1/messages whose model speaks chat completions.
 
-The reading of the answer is OpenAIExchange's own (or the embedded model's): this file only says again what it read.
+The reading of the answer is the inner exchange's own, whatever its provider speaks: this file only says again, in
+Anthropic's words, what that one says in OpenAI's.
 OpenAI does not tell which stop sequence was met: stop_reason is then end_turn. Reasoning texts are left out, because
 Anthropic's thinking blocks carry a signature that nobody here can give.
 """
@@ -11,10 +12,9 @@ from typing import Any
 
 import msgspec
 
-from mesh import sse
-from services.provider.adapters import Outgoing, Result
+from services.provider.adapters import Exchange, Outgoing, Result, Shown, Shows
+from services.provider.adapters.chat_deltas import CallOrder, chunks_in, text_of
 from services.provider.adapters.messages_to_openai import to_chat
-from services.provider.adapters.openai import OpenAIExchange
 from services.provider.errors import ProviderFault, garbage, not_translatable
 from services.provider.events import Ask, Usage
 
@@ -32,11 +32,11 @@ _encode, _decode = msgspec.json.encode, msgspec.json.decode
 
 
 class MessagesExchange:
-    """For callers who speak Anthropic messages, in front of a provider who speaks OpenAI chat completions."""
+    """For callers who speak Anthropic messages, in front of an exchange for callers of chat completions."""
 
-    def __init__(self, ask: Ask, provider: str, make: Callable[[Ask], OpenAIExchange], *, official: bool) -> None:
+    def __init__(self, ask: Ask, provider: str, make: Callable[[Ask], Exchange], *, official: bool) -> None:
         self._ask, self._provider, self._make, self._official = ask, provider, make, official
-        self._inner: OpenAIExchange | None = None
+        self._inner: Exchange | None = None
         self._blocks = _Blocks(provider)
         self._begun = self._refused = False
         self.first = self.finished = self.done = False
@@ -63,8 +63,8 @@ class MessagesExchange:
             raise garbage(self._provider, "the answer has no choice")
         message = answer["choices"][0]["message"]
         content: list[dict[str, Any]] = []
-        text = _text(message.get("content"))
-        refusal = _text(message.get("refusal"))
+        text = text_of(message.get("content"))
+        refusal = text_of(message.get("refusal"))
         self._refused = bool(refusal)
         calls = message.get("tool_calls") or []
         if text or refusal or not calls:
@@ -93,19 +93,21 @@ class MessagesExchange:
             said = inner.event(event)
         finally:
             self._follow(inner)
-        if not said:
-            return b""
-        chunk = sse.read_json(sse.data_of(said) or b"null")
-        if not isinstance(chunk, dict):
-            return b""
-        out = self._begin(chunk)
+        return self._say(said)
+
+    def _say(self, said: bytes) -> bytes:
+        """What the inner exchange says, in Anthropic's events."""
+        return b"".join([self._begin(chunk) + self._chunk(chunk) for chunk in chunks_in(said)])
+
+    def _chunk(self, chunk: dict[str, Any]) -> bytes:
+        out = b""
         for choice in chunk.get("choices") or []:
             if choice.get("index", 0) != 0:
                 continue
             delta = choice.get("delta") or {}
-            refusal = _text(delta.get("refusal"))
+            refusal = text_of(delta.get("refusal"))
             self._refused = self._refused or bool(refusal)
-            out += self._blocks.text(_text(delta.get("content")) + refusal)
+            out += self._blocks.text(text_of(delta.get("content")) + refusal)
             for call in delta.get("tool_calls") or []:
                 out += self._blocks.call(call)
         return out
@@ -113,30 +115,37 @@ class MessagesExchange:
     def end(self) -> bytes:
         """The open block's end, the stop reason with the usage, and message_stop. Raises ProviderFault when cut."""
         inner = self._reader()
-        inner.end()
-        out = self._begin({}) + self._blocks.close()
+        out = self._say(inner.end()) + self._begin({}) + self._blocks.close()
         delta = {**self._stop(called=self._blocks.called), "stop_sequence": None, "container": None}
         usage = usage_object(inner.result(need_text=False).usage)
         return out + _event("message_delta", {"delta": delta, "usage": usage}) + _event("message_stop", {})
 
     def error_body(self, body: bytes) -> bytes:
-        """OpenAI's error in Anthropic's shape; nothing when it is none."""
+        """The provider's error in Anthropic's shape; nothing when it is none."""
         try:
-            error = _decode(body)["error"]
+            error = _decode(self._reader().error_body(body))["error"]
             message = error["message"] if isinstance(error, dict) else error
             kind = "not_found_error" if _names_no_model(error) else "invalid_request_error"
         except (ValueError, KeyError, TypeError, RecursionError):
             return b""
         return _encode({"type": "error", "error": {"type": kind, "message": str(message)}})
 
+    def shown(self) -> Shown | None:
+        """See Shows."""
+        inner: object = self._inner
+        seen = inner.shown() if isinstance(inner, Shows) else None
+        return seen._replace(block=0) if seen is not None and self._blocks.only_text else None
+
     def result(self, *, need_text: bool) -> Result:
         """The inner exchange's reading."""
         return self._reader().result(need_text=need_text)
 
-    def _follow(self, inner: OpenAIExchange) -> None:
-        self.first, self.finished, self.done = inner.first, inner.finished, inner.done
+    def _follow(self, inner: Exchange) -> None:
+        # A token that was seen stays seen, also when another exchange goes on.
+        self.first = self.first or inner.first
+        self.finished, self.done = inner.finished, inner.done
 
-    def _reader(self) -> OpenAIExchange:
+    def _reader(self) -> Exchange:
         if self._inner is None:
             raise not_translatable("The request was not made yet.")
         return self._inner
@@ -182,42 +191,39 @@ class _Blocks:
     """The content blocks of a stream: one open at a time, as Anthropic sends them."""
 
     def __init__(self, provider: str) -> None:
-        self._provider = provider
+        self._calls = CallOrder(provider)
         self._count = 0
         self._open = ""
-        self._current: tuple[int, str] = (-1, "")
-        self._seen: set[int] = set()
-        self.called = False
+
+    @property
+    def called(self) -> bool:
+        """A tool was called."""
+        return self._calls.count > 0
+
+    @property
+    def only_text(self) -> bool:
+        """The first block is a text, and it is open."""
+        return self._open == "text" and not self._count
 
     def text(self, piece: str) -> bytes:
         """The events for a piece of text."""
         if not piece:
             return b""
+        self._calls.leave()
         out = b"" if self._open == "text" else self._start("text", {"type": "text", "text": "", "citations": None})
         return out + self._delta({"type": "text_delta", "text": piece})
 
     def call(self, call: dict[str, Any]) -> bytes:
         """The events for a piece of a tool call. Raises ProviderFault for one of a call that is over."""
         function = call.get("function") or {}
-        number, name, call_id = int(call.get("index") or 0), str(function.get("name") or ""), str(call.get("id") or "")
-        arguments = function.get("arguments") or ""
+        arguments, number = function.get("arguments") or "", self._calls.count
         out = b""
-        if self._is_new(number, name, call_id):
-            call_id = call_id or f"toolu_{len(self._seen)}"
-            self._current, self.called = (number, call_id), True
-            self._seen.add(number)
-            block = {"type": "tool_use", "id": call_id, "name": name, "input": {}, "caller": _CALLER}
+        if self._calls.begins(call):
+            call_id = str(call.get("id") or "") or f"toolu_{number}"
+            block = {"type": "tool_use", "id": call_id, "name": str(function["name"]), "input": {}, "caller": _CALLER}
             out = self._start("tool_use", block)
-        elif self._open != "tool_use" or number != self._current[0]:
-            raise garbage(self._provider, "the pieces of its tool calls come in no order")
         piece = arguments if isinstance(arguments, str) else _encode(arguments).decode()
         return out + (self._delta({"type": "input_json_delta", "partial_json": piece}) if piece else b"")
-
-    def _is_new(self, number: int, name: str, call_id: str) -> bool:
-        """Some providers give every call the index 0: then another id tells them apart."""
-        if not name:
-            return False
-        return number not in self._seen or bool(call_id and call_id != self._current[1])
 
     def close(self) -> bytes:
         """The end of the open block."""
@@ -250,14 +256,6 @@ def usage_object(usage: Usage) -> dict[str, Any]:
 
 def _event(kind: str, fields: dict[str, Any]) -> bytes:
     return b"event: " + kind.encode() + b"\ndata: " + _encode({"type": kind, **fields}) + b"\n\n"
-
-
-def _text(content: Any) -> str:
-    """The text of a content: a string, or parts as some compatible servers send them."""
-    if isinstance(content, list):
-        texts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
-        return "".join(text for text in texts if isinstance(text, str))
-    return content if isinstance(content, str) else ""
 
 
 def _names_no_model(error: Any) -> bool:

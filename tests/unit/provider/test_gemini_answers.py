@@ -298,7 +298,8 @@ def test_no_bytes_raise_anything_else(raw: bytes) -> None:
         ({"promptTokenCount": 1 << 50}, None),
         ({"promptTokenCount": "9"}, None),
         ({"promptTokenCount": True}, None),
-        ({"promptTokenCount": 9, "cachedContentTokenCount": 20, "candidatesTokenCount": -1}, Usage(0, 9)),
+        ({"promptTokenCount": 9, "cachedContentTokenCount": 20, "candidatesTokenCount": -1}, None),
+        ({"promptTokenCount": 9, "cachedContentTokenCount": 20}, Usage(0, 9)),
         (
             {"promptTokenCount": 9, "toolUsePromptTokenCount": 3, "candidatesTokenCount": 4, "thoughtsTokenCount": 5},
             Usage(12, 0, 0, 4, 5),

@@ -22,6 +22,7 @@ CAMEL = {
     "parameters_json_schema": "parametersJsonSchema",
     "thinking_level": "thinkingLevel",
     "thinking_budget": "thinkingBudget",
+    "allowed_function_names": "allowedFunctionNames",
 }
 FREE = frozenset({"args", "response", "parametersJsonSchema", "responseJsonSchema"})
 """What the caller fills: nothing in it is renamed."""

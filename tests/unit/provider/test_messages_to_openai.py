@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.errors import Reason
+from services.provider.adapters.dialects import dialect_of
 from services.provider.adapters.messages_from_openai import MessagesExchange
 from services.provider.adapters.messages_to_openai import to_chat
 from services.provider.adapters.openai import OpenAIExchange
@@ -27,7 +28,10 @@ def exchange(body: bytes, *, cap: int = 0, stream: bool = False, host: str = "")
     to = Candidate("p/m", "p", "upstream-name", cap)
     ask = Ask(body, [to], MESSAGES, MESSAGES, stream=stream)
     made = MessagesExchange(
-        ask, "p", lambda said: OpenAIExchange(said, to, "p", "k", host=host), official=host == "api.openai.com"
+        ask,
+        "p",
+        lambda said: OpenAIExchange(said, to, "p", "k", dialect=dialect_of("p", host)),
+        official=host == "api.openai.com",
     )
     return made
 

@@ -120,6 +120,44 @@ class RevokeApiKeyResponse(_message.Message):
     key: ApiKey
     def __init__(self, key: _Optional[_Union[ApiKey, _Mapping]] = ...) -> None: ...
 
+class ForeignKey(_message.Message):
+    __slots__ = ("sha256", "name", "hint", "models", "expires_at", "blocked")
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    HINT_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    BLOCKED_FIELD_NUMBER: _ClassVar[int]
+    sha256: str
+    name: str
+    hint: str
+    models: _containers.RepeatedScalarFieldContainer[str]
+    expires_at: _timestamp_pb2.Timestamp
+    blocked: bool
+    def __init__(self, sha256: _Optional[str] = ..., name: _Optional[str] = ..., hint: _Optional[str] = ..., models: _Optional[_Iterable[str]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., blocked: _Optional[bool] = ...) -> None: ...
+
+class ImportKeysRequest(_message.Message):
+    __slots__ = ("keys", "source")
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    keys: _containers.RepeatedCompositeFieldContainer[ForeignKey]
+    source: str
+    def __init__(self, keys: _Optional[_Iterable[_Union[ForeignKey, _Mapping]]] = ..., source: _Optional[str] = ...) -> None: ...
+
+class ImportKeysResponse(_message.Message):
+    __slots__ = ("keys",)
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    keys: _containers.RepeatedCompositeFieldContainer[ImportedKey]
+    def __init__(self, keys: _Optional[_Iterable[_Union[ImportedKey, _Mapping]]] = ...) -> None: ...
+
+class ImportedKey(_message.Message):
+    __slots__ = ("key", "added")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    ADDED_FIELD_NUMBER: _ClassVar[int]
+    key: ApiKey
+    added: bool
+    def __init__(self, key: _Optional[_Union[ApiKey, _Mapping]] = ..., added: _Optional[bool] = ...) -> None: ...
+
 class GetCallerRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

@@ -60,6 +60,11 @@ class IdentityServiceStub:
                 request_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.RevokeApiKeyRequest.SerializeToString,
                 response_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.RevokeApiKeyResponse.FromString,
                 _registered_method=True)
+        self.ImportKeys = channel.unary_unary(
+                '/dac.gateway.v1.IdentityService/ImportKeys',
+                request_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.ImportKeysRequest.SerializeToString,
+                response_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.ImportKeysResponse.FromString,
+                _registered_method=True)
         self.GetCaller = channel.unary_unary(
                 '/dac.gateway.v1.IdentityService/GetCaller',
                 request_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.GetCallerRequest.SerializeToString,
@@ -111,6 +116,14 @@ class IdentityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ImportKeys(self, request, context):
+        """Takes over keys of another gateway by their SHA-256, so that clients go on with the keys they have. A key that
+        is there already stays as it is. Needs scope "operator"; the keys come into the caller's organisation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetCaller(self, request, context):
         """Says who the caller is.
         """
@@ -153,6 +166,11 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     servicer.RevokeApiKey,
                     request_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.RevokeApiKeyRequest.FromString,
                     response_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.RevokeApiKeyResponse.SerializeToString,
+            ),
+            'ImportKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportKeys,
+                    request_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.ImportKeysRequest.FromString,
+                    response_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.ImportKeysResponse.SerializeToString,
             ),
             'GetCaller': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCaller,
@@ -301,6 +319,33 @@ class IdentityService:
             '/dac.gateway.v1.IdentityService/RevokeApiKey',
             dac_dot_gateway_dot_v1_dot_identity__pb2.RevokeApiKeyRequest.SerializeToString,
             dac_dot_gateway_dot_v1_dot_identity__pb2.RevokeApiKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.gateway.v1.IdentityService/ImportKeys',
+            dac_dot_gateway_dot_v1_dot_identity__pb2.ImportKeysRequest.SerializeToString,
+            dac_dot_gateway_dot_v1_dot_identity__pb2.ImportKeysResponse.FromString,
             options,
             channel_credentials,
             insecure,

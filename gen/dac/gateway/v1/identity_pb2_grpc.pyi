@@ -43,6 +43,10 @@ class IdentityServiceStub:
     """Lists the organisation's keys, newest first, without secrets."""
     RevokeApiKey: _grpc.UnaryUnaryMultiCallable[_identity_pb2.RevokeApiKeyRequest, _identity_pb2.RevokeApiKeyResponse]
     """Revokes a key: refused everywhere within a second."""
+    ImportKeys: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ImportKeysRequest, _identity_pb2.ImportKeysResponse]
+    """Takes over keys of another gateway by their SHA-256, so that clients go on with the keys they have. A key that
+    is there already stays as it is. Needs scope "operator"; the keys come into the caller's organisation.
+    """
     GetCaller: _grpc.UnaryUnaryMultiCallable[_identity_pb2.GetCallerRequest, _identity_pb2.GetCallerResponse]
     """Says who the caller is."""
     RotateMasterKey: _grpc.UnaryUnaryMultiCallable[_identity_pb2.RotateMasterKeyRequest, _identity_pb2.RotateMasterKeyResponse]
@@ -65,6 +69,10 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """Lists the organisation's keys, newest first, without secrets."""
     RevokeApiKey: _aio.UnaryUnaryMultiCallable[_identity_pb2.RevokeApiKeyRequest, _identity_pb2.RevokeApiKeyResponse]  # type: ignore[assignment]
     """Revokes a key: refused everywhere within a second."""
+    ImportKeys: _aio.UnaryUnaryMultiCallable[_identity_pb2.ImportKeysRequest, _identity_pb2.ImportKeysResponse]  # type: ignore[assignment]
+    """Takes over keys of another gateway by their SHA-256, so that clients go on with the keys they have. A key that
+    is there already stays as it is. Needs scope "operator"; the keys come into the caller's organisation.
+    """
     GetCaller: _aio.UnaryUnaryMultiCallable[_identity_pb2.GetCallerRequest, _identity_pb2.GetCallerResponse]  # type: ignore[assignment]
     """Says who the caller is."""
     RotateMasterKey: _aio.UnaryUnaryMultiCallable[_identity_pb2.RotateMasterKeyRequest, _identity_pb2.RotateMasterKeyResponse]  # type: ignore[assignment]
@@ -114,6 +122,16 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_identity_pb2.RevokeApiKeyResponse, _abc.Awaitable[_identity_pb2.RevokeApiKeyResponse]]:
         """Revokes a key: refused everywhere within a second."""
+
+    @_abc_1.abstractmethod
+    def ImportKeys(
+        self,
+        request: _identity_pb2.ImportKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.ImportKeysResponse, _abc.Awaitable[_identity_pb2.ImportKeysResponse]]:
+        """Takes over keys of another gateway by their SHA-256, so that clients go on with the keys they have. A key that
+        is there already stays as it is. Needs scope "operator"; the keys come into the caller's organisation.
+        """
 
     @_abc_1.abstractmethod
     def GetCaller(

@@ -15,18 +15,22 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class GenerateCandidate(_message.Message):
-    __slots__ = ("model", "provider", "upstream_name", "output_cap_tokens", "deployments")
+    __slots__ = ("model", "provider", "upstream_name", "output_cap_tokens", "deployments", "context_tokens", "sticky")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     UPSTREAM_NAME_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_CAP_TOKENS_FIELD_NUMBER: _ClassVar[int]
     DEPLOYMENTS_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    STICKY_FIELD_NUMBER: _ClassVar[int]
     model: str
     provider: str
     upstream_name: str
     output_cap_tokens: int
     deployments: _containers.RepeatedCompositeFieldContainer[_deployment_pb2.Deployment]
-    def __init__(self, model: _Optional[str] = ..., provider: _Optional[str] = ..., upstream_name: _Optional[str] = ..., output_cap_tokens: _Optional[int] = ..., deployments: _Optional[_Iterable[_Union[_deployment_pb2.Deployment, _Mapping]]] = ...) -> None: ...
+    context_tokens: int
+    sticky: bool
+    def __init__(self, model: _Optional[str] = ..., provider: _Optional[str] = ..., upstream_name: _Optional[str] = ..., output_cap_tokens: _Optional[int] = ..., deployments: _Optional[_Iterable[_Union[_deployment_pb2.Deployment, _Mapping]]] = ..., context_tokens: _Optional[int] = ..., sticky: _Optional[bool] = ...) -> None: ...
 
 class Deadlines(_message.Message):
     __slots__ = ("connect_s", "first_token_s", "idle_s", "total_s")
@@ -41,7 +45,7 @@ class Deadlines(_message.Message):
     def __init__(self, connect_s: _Optional[float] = ..., first_token_s: _Optional[float] = ..., idle_s: _Optional[float] = ..., total_s: _Optional[float] = ...) -> None: ...
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("request_id", "input", "dialect_in", "dialect_out", "candidates", "deadlines", "stream", "include_usage", "need_text", "answer_model", "rescues")
+    __slots__ = ("request_id", "input", "dialect_in", "dialect_out", "candidates", "deadlines", "stream", "include_usage", "need_text", "answer_model", "rescues", "hedge_after_s")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     INPUT_FIELD_NUMBER: _ClassVar[int]
     DIALECT_IN_FIELD_NUMBER: _ClassVar[int]
@@ -53,6 +57,7 @@ class GenerateRequest(_message.Message):
     NEED_TEXT_FIELD_NUMBER: _ClassVar[int]
     ANSWER_MODEL_FIELD_NUMBER: _ClassVar[int]
     RESCUES_FIELD_NUMBER: _ClassVar[int]
+    HEDGE_AFTER_S_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     input: bytes
     dialect_in: _chat_pb2.Dialect
@@ -64,7 +69,8 @@ class GenerateRequest(_message.Message):
     need_text: bool
     answer_model: str
     rescues: int
-    def __init__(self, request_id: _Optional[str] = ..., input: _Optional[bytes] = ..., dialect_in: _Optional[_Union[_chat_pb2.Dialect, str]] = ..., dialect_out: _Optional[_Union[_chat_pb2.Dialect, str]] = ..., candidates: _Optional[_Iterable[_Union[GenerateCandidate, _Mapping]]] = ..., deadlines: _Optional[_Union[Deadlines, _Mapping]] = ..., stream: _Optional[bool] = ..., include_usage: _Optional[bool] = ..., need_text: _Optional[bool] = ..., answer_model: _Optional[str] = ..., rescues: _Optional[int] = ...) -> None: ...
+    hedge_after_s: float
+    def __init__(self, request_id: _Optional[str] = ..., input: _Optional[bytes] = ..., dialect_in: _Optional[_Union[_chat_pb2.Dialect, str]] = ..., dialect_out: _Optional[_Union[_chat_pb2.Dialect, str]] = ..., candidates: _Optional[_Iterable[_Union[GenerateCandidate, _Mapping]]] = ..., deadlines: _Optional[_Union[Deadlines, _Mapping]] = ..., stream: _Optional[bool] = ..., include_usage: _Optional[bool] = ..., need_text: _Optional[bool] = ..., answer_model: _Optional[str] = ..., rescues: _Optional[int] = ..., hedge_after_s: _Optional[float] = ...) -> None: ...
 
 class GenerateResponse(_message.Message):
     __slots__ = ("attempt", "frames", "finish", "failure")

@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Model(_message.Message):
-    __slots__ = ("model", "provider", "upstream_name", "context_tokens", "max_output_tokens", "quality", "capabilities", "input_nano_usd_per_mtok", "output_nano_usd_per_mtok", "available", "model_class", "speed_tokens_per_s", "first_token_ms")
+    __slots__ = ("model", "provider", "upstream_name", "context_tokens", "max_output_tokens", "quality", "capabilities", "input_nano_usd_per_mtok", "output_nano_usd_per_mtok", "available", "model_class", "speed_tokens_per_s", "first_token_ms", "aliases")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     UPSTREAM_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -21,6 +21,7 @@ class Model(_message.Message):
     MODEL_CLASS_FIELD_NUMBER: _ClassVar[int]
     SPEED_TOKENS_PER_S_FIELD_NUMBER: _ClassVar[int]
     FIRST_TOKEN_MS_FIELD_NUMBER: _ClassVar[int]
+    ALIASES_FIELD_NUMBER: _ClassVar[int]
     model: str
     provider: str
     upstream_name: str
@@ -34,7 +35,8 @@ class Model(_message.Message):
     model_class: str
     speed_tokens_per_s: float
     first_token_ms: float
-    def __init__(self, model: _Optional[str] = ..., provider: _Optional[str] = ..., upstream_name: _Optional[str] = ..., context_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., quality: _Optional[float] = ..., capabilities: _Optional[_Iterable[str]] = ..., input_nano_usd_per_mtok: _Optional[int] = ..., output_nano_usd_per_mtok: _Optional[int] = ..., available: _Optional[bool] = ..., model_class: _Optional[str] = ..., speed_tokens_per_s: _Optional[float] = ..., first_token_ms: _Optional[float] = ...) -> None: ...
+    aliases: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, model: _Optional[str] = ..., provider: _Optional[str] = ..., upstream_name: _Optional[str] = ..., context_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., quality: _Optional[float] = ..., capabilities: _Optional[_Iterable[str]] = ..., input_nano_usd_per_mtok: _Optional[int] = ..., output_nano_usd_per_mtok: _Optional[int] = ..., available: _Optional[bool] = ..., model_class: _Optional[str] = ..., speed_tokens_per_s: _Optional[float] = ..., first_token_ms: _Optional[float] = ..., aliases: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListModelsRequest(_message.Message):
     __slots__ = ("page_size", "page_token", "provider", "capability", "min_context_tokens", "max_output_nano_usd_per_mtok", "include_unavailable")
