@@ -32,7 +32,8 @@ def git(*arguments: str) -> bytes:
 
 def before(migration: pathlib.Path) -> str:
     """The last commit without `migration`."""
-    added = git("log", "--diff-filter=A", "--format=%H", "--", str(migration.relative_to(REPOSITORY))).split()
+    # -m: it may have come, or got its number, with a merge.
+    added = git("log", "-m", "--diff-filter=A", "--format=%H", "--", str(migration.relative_to(REPOSITORY))).split()
     return f"{added[-1].decode()}^" if added else "HEAD"
 
 
