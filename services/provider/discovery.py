@@ -137,6 +137,12 @@ class Discovery:
             return None
         return min((one for one in tries if one is not None), default=self._now())
 
+    def failing(self, before: datetime.datetime) -> list[str]:
+        """Providers whose last try failed, and was not after this time."""
+        listings = self.listings()
+        asked = [listings.get(one.entry.provider) for one in self._registry.providers() if _askable(one)]
+        return [one.provider for one in asked if one is not None and one.error and one.tried_at <= before]
+
     async def refresh(self) -> None:
         """Reads the tables when their version is another than the known one. Raises MeshError."""
         if self._store is not None and await self._store.version() != self._known.version:

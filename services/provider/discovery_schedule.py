@@ -12,6 +12,8 @@ from services.provider.config import ProviderConfig
 from services.provider.discovery import Discovery
 
 TAKE_LEAD = "SELECT pg_try_advisory_lock(hashtext('dac.provider.discovery'))"
+RETRY_S = 900.0
+"""How long after a failure a provider is asked again, when nothing else is due before."""
 LOOK_S = 60.0
 """How often the leader looks whether something is due, and others whether there is a leader."""
 _log = logging.getLogger("dac.provider.discovery")
@@ -68,11 +70,15 @@ class DiscoverySchedule:
             await asyncio.sleep(self._look_s)
 
     async def look(self) -> bool:
-        """Asks every provider when the one that waited longest is due; whether it did. Raises MeshError."""
+        """Asks every provider when the one that waited longest is due, else those that failed a while ago; whether it
+        asked. Raises MeshError."""
         await self._discovery.refresh()
         last = self._discovery.last_try()
         if last is not None and (self._now() - last).total_seconds() < self._wait_s:
-            return False
+            failing = self._discovery.failing(self._now() - datetime.timedelta(seconds=RETRY_S))
+            if failing:
+                await self._discovery.run(failing)
+            return bool(failing)
         self._wait_s = self._next_wait_s()
         ran = await self._discovery.run()
         failed = [one for one in ran if one.error]

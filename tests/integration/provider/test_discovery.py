@@ -14,7 +14,7 @@ from mesh.ids import uuid7
 from mesh.postgres import Database
 from services.provider.config import ProviderConfig
 from services.provider.discovery import KEPT_S, Discovery, merge
-from services.provider.discovery_schedule import DiscoverySchedule
+from services.provider.discovery_schedule import RETRY_S, DiscoverySchedule
 from services.provider.events import Attempt, Candidate
 from services.provider.generation import Generator
 from services.provider.listing_fetch import Fetched, ListingFailed, fetch_list
@@ -210,6 +210,14 @@ async def test_the_schedule_asks_when_due_and_one_leader_asks_for_all(
     assert source.asked == [name], "it is not due again, and the second is no leader"
     clock.now += datetime.timedelta(seconds=CONFIG.discovery_interval_s + 1)
     await until(lambda: len(source.asked) == 2)
+    await until(lambda: not first._under_way)
+    source.lists[name] = ListingFailed("it answered 503")
+    await first.run()
+    await asyncio.sleep(0.2)
+    assert len(source.asked) == 3, "a failure is not asked after at once"
+    source.lists[name] = ["m", "n"]
+    clock.now += datetime.timedelta(seconds=RETRY_S)
+    await until(lambda: names_of(second, name) == ["m", "n"])
     for schedule in schedules:
         await schedule.close()
     never = DiscoverySchedule(first, await database_for("provider"), ProviderConfig(discovery_interval_s=0), now=clock)
