@@ -6,6 +6,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
+import hypothesis
 import pytest
 
 from mesh.embedded import EmbeddedPostgres
@@ -13,6 +14,9 @@ from mesh.ids import uuid7
 from mesh.migrate import bootstrap, migrate, role_of, with_login
 from mesh.postgres import Database
 
+# A time limit for one example says more about the machine than about the code.
+hypothesis.settings.register_profile("dac", deadline=None)
+hypothesis.settings.load_profile("dac")
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
 

@@ -1,14 +1,12 @@
 """`dac provider` and `dac model`: whose models DAC may use. Keys are asked for hidden, never taken as an argument."""
 
 import datetime
-import getpass
-import os
-import sys
 from typing import Annotated, Any
 
 import typer
 
-from mesh.cli.client import USAGE, Client, Failure, segment
+from mesh.cli import provider_keys
+from mesh.cli.client import Client, Failure, segment
 from mesh.cli.output import (
     AsJson,
     Url,
@@ -23,6 +21,7 @@ from mesh.cli.output import (
     relative,
     table,
 )
+from mesh.cli.secret_input import read_key
 
 app = typer.Typer(help="Providers: add, list, remove.", no_args_is_help=True)
 models = typer.Typer(help="The models that can be asked.", no_args_is_help=True)
@@ -30,24 +29,9 @@ models = typer.Typer(help="The models that can be asked.", no_args_is_help=True)
 
 def register(parent: typer.Typer) -> None:
     """Adds the commands."""
+    provider_keys.register(app)
     parent.add_typer(app, name="provider")
     parent.add_typer(models, name="model")
-
-
-def read_key(provider: str, variable: str | None) -> str:
-    """The provider's key: from a variable, a pipe, or asked for without showing it. Raises Failure."""
-    if variable:
-        key = os.environ.get(variable, "").strip()
-        if not key:
-            raise Failure(f"{variable} is not set or empty: export it, or leave --key-env out to be asked", USAGE)
-        return key
-    if sys.stdin.isatty():
-        key = getpass.getpass(f"API key of {provider} (not shown; empty = none): ", stream=sys.stderr).strip()
-    else:
-        key = sys.stdin.read().strip()
-    if any(char.isspace() for char in key):
-        raise Failure("an API key is one word: the input has spaces or several lines", USAGE)
-    return key
 
 
 def models_of(client: Client, provider: str) -> list[dict[str, Any]]:

@@ -142,6 +142,8 @@ def outlier_detection(ejection_s: float) -> Document:
         "interval": seconds(min(10.0, ejection_s)),
         "base_ejection_time": seconds(ejection_s),
         "max_ejection_percent": 50,
+        # A replica that says it is ready and answers 500 stays out for its time: its own word does not bring it back.
+        "successful_active_health_check_uneject_host": False,
     }
 
 

@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import hashlib
 import hmac
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc.aio
@@ -52,13 +52,19 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
     """See dac.budget.v1.BudgetService."""
 
     def __init__(
-        self, writer: Writer, prices: PriceBook, administration: Administration, config: BudgetConfig, secret_key: bytes
+        self,
+        writer: Writer,
+        prices: PriceBook,
+        administration: Administration,
+        config: BudgetConfig,
+        secret_keys: Sequence[bytes],
     ) -> None:
+        """`secret_keys`: the subkey that reservations' secrets are made with, then those of former master keys."""
         self._writer = writer
         self._prices = prices
         self._administration = administration
         self._config = config
-        self._secret_key = secret_key
+        self._secret_keys = secret_keys
 
     async def Reserve(self, request: budget_pb2.ReserveRequest, context: Any) -> budget_pb2.ReserveResponse:  # noqa: D102
         principal = call.require_principal()
@@ -92,7 +98,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
         )
         response = budget_pb2.ReserveResponse(
             reservation_id=reservation.reservation_id,
-            reservation_secret=self._secret_of(reservation.reservation_id),
+            reservation_secret=_secret_of(self._secret_keys[0], reservation.reservation_id),
             reserved_nano_usd=reservation.amount_nano_usd,
             output_cap_tokens=reservation.output_cap_tokens,
             price_version=reservation.price_version,
@@ -136,9 +142,6 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
     ) -> budget_pb2.VerifyLedgerResponse:
         return await self._administration.verify()
 
-    def _secret_of(self, reservation_id: str) -> bytes:
-        return hmac.digest(self._secret_key, reservation_id.encode(), hashlib.sha256)
-
     def _check(self, principal: principal_pb2.Principal, request: budget_pb2.ReserveRequest) -> None:
         if not is_uuid(principal.org_id):
             raise errors.invalid("org_id", "the principal has no organisation; reserve with an organisation's key")
@@ -168,8 +171,10 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
             )
         reservation_id = request.reservation_id
         if reservation_id:
-            secret = self._secret_of(reservation_id)
-            if not is_uuid(reservation_id) or not hmac.compare_digest(secret, request.reservation_secret):
+            # Those of a former master key, too: a replica that has only that one may have made the reservation.
+            secrets = [_secret_of(key, reservation_id) for key in self._secret_keys]
+            known = any(hmac.compare_digest(one, request.reservation_secret) for one in secrets)
+            if not is_uuid(reservation_id) or not known:
                 raise errors.reservation_invalid(reservation_id, "its secret does not match")
         else:
             principal = call.require_principal()
@@ -288,9 +293,8 @@ class BudgetService:
         self.writer = Writer(store, self._config.max_batch_operations, self.feed.announce)
         self._untold = asyncio.Event()
         administration = Administration(PostgresBudgetStore(self._database), utc_now, self._untold)
-        self.budget = BudgetServicer(
-            self.writer, self.prices, administration, self._config, context.keyring.subkey("reservation")
-        )
+        secret_keys = [one.subkey("reservation") for one in (context.keyring, *context.keyring.former)]
+        self.budget = BudgetServicer(self.writer, self.prices, administration, self._config, secret_keys)
         self.price = PriceServicer(self.prices, self._database)
         self.record = RecordServicer(self.feed)
         self.sweeper = Sweeper(self._database, self.writer, self._config.sweep_limit, utc_now)
@@ -348,6 +352,10 @@ class BudgetService:
         request = audit_pb2.AppendRequest(records=[type_pb2.AdminRecord.FromString(record) for record in records])
         with call.acting_as("budget"):
             await audit_pb2_grpc.AuditServiceStub(self._context.channel_to("audit")).Append(request)
+
+
+def _secret_of(key: bytes, reservation_id: str) -> bytes:
+    return hmac.digest(key, reservation_id.encode(), hashlib.sha256)
 
 
 def build(context: Context) -> BudgetService:

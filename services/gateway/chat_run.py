@@ -10,7 +10,7 @@ from dac.budget.v1.budget_pb2 import CandidateRates, CommitRequest, ReserveReque
 from dac.memory.v1.cache_pb2 import CachedAnswer
 from dac.provider.v1.provider_pb2 import AttemptStarted, GenerateFinish, GenerateRequest
 from dac.router.v1.router_pb2 import Candidate, RouteRequest
-from dac.type.v1 import chat_pb2, record_pb2, usage_pb2
+from dac.type.v1 import record_pb2, usage_pb2
 from mesh import telemetry
 from mesh.call import Call
 from mesh.errors import MeshError, Reason
@@ -30,8 +30,6 @@ COUNTED_BYTES_MAX = 8 * 1024 * 1024
 """How much of an answer is kept for counting it when its caller leaves."""
 MOST_OUTPUT_TOKENS = 1_000_000_000
 """What budget takes at most."""
-RESCUED = frozenset({chat_pb2.DIALECT_OPENAI_CHAT, chat_pb2.DIALECT_ANTHROPIC_MESSAGES})
-"""The wire formats whose broken streams can be joined."""
 SETTLING_S = 120.0
 """How long a reservation outlives its request's deadline: time to store what was used."""
 
@@ -180,7 +178,7 @@ class ChatRun:
             ttl_s=max(0.0, (self.call.deadline or 0.0) - time.monotonic()) + SETTLING_S,
             body_hash=hashlib.sha256(self._body).digest(),
             draft=self.record,
-            rescues=self._pipeline.max_rescues if may_be_rescued(ask) else 0,
+            rescues=self._pipeline.second_sends.asked(ask),
         )
         # Shielded: a caller that leaves now must not leave a reservation behind that nobody knows of.
         self._reserving = asyncio.ensure_future(persistently(lambda: self._stubs.budget.Reserve(request)))
@@ -198,6 +196,7 @@ class ChatRun:
 
     def _generate_request(self, reservation: ReserveResponse) -> GenerateRequest:
         ask = self.ask
+        rescues, hedge_after_s = self._pipeline.second_sends.granted(ask, reservation.rescues)
         return GenerateRequest(
             request_id=self.call.request_id,
             input=self._body,
@@ -209,7 +208,8 @@ class ChatRun:
             stream=ask.stream,
             include_usage=ask.include_usage and not ask.include_dac,
             need_text=self._turn is not None or (self._cache is not None and self._cache.wants_text()),
-            rescues=reservation.rescues,
+            rescues=rescues,
+            hedge_after_s=hedge_after_s,
         )
 
     async def _generate(self) -> AsyncIterator[Head | bytes | Done]:
@@ -375,11 +375,6 @@ class ChatRun:
         if held is not None:
             commit.reservation_id, commit.reservation_secret = held.reservation_id, held.reservation_secret
         self._pipeline.settlements.submit(commit, self.caller)
-
-
-def may_be_rescued(ask: ChatAsk) -> bool:
-    """Whether a broken answer to this could be taken up at all; provider looks at the rest."""
-    return ask.stream and ask.choices == 1 and ask.enable_rescue and ask.dialect in RESCUED
 
 
 def error_reason(error: MeshError) -> Any:

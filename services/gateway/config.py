@@ -35,6 +35,9 @@ class GatewayConfig:
     max_rescues: int = 1
     """How often a streamed answer that breaks may be taken up by another attempt, where the budget covers it; 0 =
     never. A chat can refuse it with enable_rescue: false."""
+    hedge_after_s: float = 0.0
+    """A stream that has shown nothing after this long is asked for at another endpoint or model too, and whoever
+    begins first answers; both are charged, where the budget covers it. 0 = never."""
     max_body_bytes: int = 10 * 1024 * 1024
     """The largest request body."""
     max_body_depth: int = 64
@@ -46,8 +49,10 @@ class GatewayConfig:
 
     def __post_init__(self) -> None:
         """Refuses what cannot work."""
-        if not 0 <= self.max_rescues <= 8:
-            raise ValueError(f"max_rescues is {self.max_rescues}: set it between 0 and 8")
+        if not 0 <= self.max_rescues <= 7:
+            raise ValueError(f"max_rescues is {self.max_rescues}: set it between 0 and 7")
+        if not 0 <= self.hedge_after_s < float("inf"):
+            raise ValueError(f"hedge_after_s is {self.hedge_after_s}: set seconds, or 0 for never")
         if self.auth not in ("on", "off"):
             raise ValueError(f'auth must be "on" or "off", not "{self.auth}"')
         loopback = self.http_host in ("127.0.0.1", "::1", "localhost") and self.grpc_host in (

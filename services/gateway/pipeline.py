@@ -25,6 +25,7 @@ from mesh import telemetry
 from mesh.call import Call, acting_as
 from mesh.errors import MeshError, Reason
 from services.gateway.callers import Caller
+from services.gateway.second_sends import SecondSends
 from services.gateway.settlement import Settlements
 
 DONE = b"data: [DONE]\n\n"
@@ -33,6 +34,7 @@ CHAT = "chat"
 RETRIES = 2
 RETRY_WAIT_S = 0.1
 _PROVIDER_FAULTS = frozenset({Reason.PROVIDER_FAILED, Reason.PROVIDER_TIMEOUT, Reason.PROVIDER_CUT})
+_KEY_STATUSES = frozenset({400, 401, 402, 403, 429})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -80,8 +82,13 @@ class Stubs:
 class Pipeline:
     """Makes a `ChatRun` for every chat."""
 
-    def __init__(self, stubs: Stubs, settlements: Settlements, *, max_rescues: int = 0) -> None:
-        self.stubs, self.settlements, self.max_rescues = stubs, settlements, max_rescues
+    def __init__(
+        self,
+        stubs: Stubs,
+        settlements: Settlements,
+        second_sends: SecondSends = SecondSends(),  # noqa: B008
+    ) -> None:
+        self.stubs, self.settlements, self.second_sends = stubs, settlements, second_sends
         self._suspect: set[tuple[str, str]] = set()
         self._reports: set[asyncio.Task[None]] = set()
 
@@ -126,6 +133,9 @@ class Pipeline:
         for place, attempt in {(attempt.model, attempt.provider): attempt for attempt in attempts}.items():
             fault = int(attempt.reason) in _PROVIDER_FAULTS
             ok = attempt.reason == 0
+            if fault and attempt.provider_key_id and attempt.status_code in _KEY_STATUSES:
+                # It says something of one key, perhaps one organisation's: others are served as before.
+                continue
             if fault:
                 self._suspect.add(place)
             elif not (ok and place in self._suspect):

@@ -31,6 +31,7 @@ from services.gateway.identity import Identity
 from services.gateway.identity_server import IdentityServicer, append_to_audit, describe
 from services.gateway.pages import Pages, named_failure, not_found
 from services.gateway.pipeline import DONE, Done, Head, Pipeline, Stubs
+from services.gateway.second_sends import SecondSends
 from services.gateway.settlement import Settlements
 from services.gateway.store import PostgresStore
 
@@ -128,7 +129,7 @@ class GatewayService:
         )
         stubs = Stubs(context.channel_to)
         self.settlements = Settlements(stubs.budget, timeout_s=config.commit_timeout_s)
-        self.pipeline = Pipeline(stubs, self.settlements, max_rescues=config.max_rescues)
+        self.pipeline = Pipeline(stubs, self.settlements, SecondSends(config.max_rescues, config.hedge_after_s))
         self._bindings = transcoder.bindings()
         pages = Pages(
             context.channel_to,
@@ -167,6 +168,7 @@ class GatewayService:
         if first_key is not None and self._config.bootstrap_result_file is not None:
             self._config.bootstrap_result_file.touch(0o600)
             self._config.bootstrap_result_file.write_text(first_key)
+        self.callers.set_peppers(self.identity.peppers)
         self.callers.set_operator(self.identity.operator_token, self.identity.default_org_id)
         await self.callers.start()
         await self.identity.start()

@@ -203,6 +203,9 @@ async def read_message(binding: Binding, request: Request) -> Message:
         set_field(message, name, value)
     for name, value in request.path_params.items():
         set_field(message, name, value)
+    named = request.headers.get("x-org-id", "")
+    if named and "org_id" in binding.parameters and named.lower() != request.path_params["org_id"].lower():
+        raise invalid("x-org-id", f'The header x-org-id names "{named[:80]}", the path another organisation.')
     return message
 
 

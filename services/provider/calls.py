@@ -173,7 +173,7 @@ class Reply:
             if not self._patience.is_over():
                 raise
             if time.monotonic() >= self._started + limits.total_s:
-                raise timed_out(provider, "the whole answer", limits.total_s) from None
+                raise timed_out(provider, "the whole answer", limits.total_s, out_of_time=True) from None
             if started:
                 raise timed_out(provider, "the next piece of the answer", limits.idle_s) from None
             raise timed_out(provider, "the first token", limits.first_token_s) from None

@@ -20,7 +20,11 @@ class ProviderConfig:
     max_event_bytes: int = 1_048_576
     """The largest single stream event."""
     retry_delay_s: float = 0.2
-    """Before the one retry at the same provider, plus or minus half of it."""
+    """Before the one retry at the same provider, on average: any time from none to twice this."""
+    retry_ratio: float = 0.2
+    """How many retries and hedges a provider gets for each request it was sent, beside a reserve of ten; 0 = any."""
+    content_filter_fallback: bool = False
+    """Whether a prompt that one provider's filter of contents refused may be put to the next candidate."""
     max_retry_after_s: float = 2.0
     """A provider that asks to wait longer than this is left for the next candidate."""
     failing_after: int = 5
@@ -33,6 +37,12 @@ class ProviderConfig:
     """The longest such time, also when the provider asks for a longer one."""
     poll_interval_s: float = 0.5
     """How often the version of API-added providers is read, beside notifications."""
+    key_refused_s: float = 300.0
+    """How long a key that its provider refused (401, 402, 403) is left, while others are taken."""
+    key_limited_s: float = 1.0
+    """How long a key over its rate limit (429) is left when the provider names no time."""
+    opened_organisations: int = 1024
+    """The secrets of how many organisations' own keys are kept opened in memory; others are opened at need."""
     google_token_address: str = "https://oauth2.googleapis.com/token"
     """Where service accounts of providers of kind vertex get their access tokens."""
     local_context_tokens: int = 8192

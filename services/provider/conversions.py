@@ -36,6 +36,7 @@ def attempt_record(attempt: events.Attempt) -> record_pb2.AttemptRecord:
         usage_source=source_number(attempt.usage_source),
         finish_reason=attempt.finish_reason,
         rescue=int(attempt.rescue),  # type: ignore[arg-type]
+        provider_key_id=attempt.provider_key_id,
     )
     made.started_at.FromNanoseconds(int(attempt.started_at_s * 1e9))
     made.ended_at.FromNanoseconds(int(attempt.ended_at_s * 1e9))

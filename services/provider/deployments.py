@@ -226,7 +226,13 @@ class Picks:
     ) -> None:
         self._balancer, self._candidate, self._full, self._stream = balancer, candidate, full, stream
         self._tried: set[Key] = set()
+        self._last: Candidate | Deployment = candidate
         self._prefix = prefix_of(body) if candidate.sticky and candidate.deployments else None
+
+    @property
+    def provider(self) -> str:
+        """Whose endpoint was asked last."""
+        return self._last.provider
 
     def another(self) -> bool:
         """Whether an endpoint can be asked now that was not asked yet."""
@@ -246,6 +252,7 @@ class Picks:
             candidate.deployments, tried=self._tried, full=self._full, prefix=self._prefix, stream=self._stream
         )
         self._tried.add(key_of(chosen))
+        self._last = chosen
         return Candidate(
             candidate.model,
             chosen.provider,

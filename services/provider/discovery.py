@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 
 from mesh.errors import MeshError
 from services.provider.config import ProviderConfig
-from services.provider.errors import not_listable, unknown_provider
+from services.provider.errors import ProviderFault, not_listable, unknown_provider
 from services.provider.listing_fetch import KINDS, Fetch, Fetched, ListingFailed, fetch_list
 from services.provider.listing_store import Known, Listing, ListingStore, Probed
 from services.provider.listings import Listed
@@ -169,11 +169,14 @@ class Discovery:
         entry = provider.entry
         try:
             async with self._places:
-                fetched = await self._fetch(entry, self._config.discovery_timeout_s)
+                asked = self._registry.entry_for_everybody(provider)
+                fetched = await self._fetch(asked, self._config.discovery_timeout_s)
             if not fetched.models and entry.kind != "ollama":
                 raise ListingFailed("its list is empty")
         except ListingFailed as failed:
             return await self._failed(provider, str(failed))
+        except ProviderFault as fault:
+            return await self._failed(provider, fault.message)
         except Exception as error:
             # Whatever a list from outside brings about, the other providers are asked all the same.
             _log.exception("listing the models of %s failed", entry.provider)

@@ -22,6 +22,8 @@ _CONTEXT = re.compile(
 _BAD_KEY = re.compile(rb"incorrect api key", re.I)
 _MODELS_FAULT = frozenset({"tool_use_failed", "json_validate_failed"})
 """Kinds of a 400 that blame what the model made, not the request (Groq)."""
+_FILTERED = frozenset({"content_policy_violation", "content_filter", "content_policy", "moderation_blocked"})
+"""Kinds of a refusal by a provider's filter of contents."""
 _SAME_AGAIN = frozenset({500, 502, 503, 504, 529})
 _CALLERS_FAULT = frozenset({400, 413, 422})
 
@@ -39,6 +41,8 @@ class ProviderFault(Exception):
         retry: bool = False,
         fall_back: bool = True,
         body: bytes = b"",
+        out_of_time: bool = False,
+        filtered: bool = False,
     ) -> None:
         super().__init__(message)
         self.reason = reason
@@ -51,6 +55,10 @@ class ProviderFault(Exception):
         """Another candidate may do better."""
         self.body = body
         """The provider's own error body, when the fault is the caller's."""
+        self.out_of_time = out_of_time
+        """All the time for the answer is spent: nobody goes on with it."""
+        self.filtered = filtered
+        """The provider's filter of contents refused the prompt: another provider may be asked if config says so."""
 
 
 def refused_status(provider: str, status: int, headers: Mapping[str, str], body: bytes) -> ProviderFault:
@@ -90,6 +98,7 @@ def refused_status(provider: str, status: int, headers: Mapping[str, str], body:
             status_code=status,
             fall_back=False,
             body=_bounded(body),
+            filtered=kind in _FILTERED,
         )
     if status == 404:
         message = f"{told}: it does not know this model or path. Check the model's name and the provider's base_url."
@@ -208,11 +217,12 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     return None
 
 
-def timed_out(provider: str, what: str, seconds: float, *, retry: bool = False) -> ProviderFault:
+def timed_out(
+    provider: str, what: str, seconds: float, *, retry: bool = False, out_of_time: bool = False
+) -> ProviderFault:
     """One rung of the timeout ladder was reached."""
-    return ProviderFault(
-        Reason.PROVIDER_TIMEOUT, f"{provider}: {what} took longer than {round(seconds, 2):g} s.", retry=retry
-    )
+    message = f"{provider}: {what} took longer than {round(seconds, 2):g} s."
+    return ProviderFault(Reason.PROVIDER_TIMEOUT, message, retry=retry, out_of_time=out_of_time)
 
 
 def unreachable(provider: str, detail: str) -> ProviderFault:
@@ -266,6 +276,32 @@ def not_configured(provider: str, detail: str = "") -> ProviderFault:
     return ProviderFault(
         Reason.PROVIDER_FAILED, f'The provider "{provider}" is not configured{f": {detail}" if detail else ""}.'
     )
+
+
+def no_usable_key(provider: str, *, of_organisation: bool, keys: int, wait_s: float | None) -> ProviderFault:
+    """Every key that could be taken is switched off, does not open, or rests after a refusal."""
+    whose = f"your organisation's {keys} key(s) for {provider}" if of_organisation else f"the keys for {provider}"
+    if wait_s is not None:
+        told = (
+            f"None of {whose} can be used right now: each was refused or is over its rate limit. See ListProviderKeys."
+        )
+        return ProviderFault(Reason.PROVIDER_BUSY, told, retry_after_s=max(1.0, round(wait_s, 1)))
+    told = f"None of {whose} can be used: each is switched off, or must be set again. See ListProviderKeys."
+    return ProviderFault(Reason.FAILED_PRECONDITION, told)
+
+
+def of_own_key(fault: ProviderFault, provider: str, hint: str) -> None:
+    """Says of a refused key that it is the organisation's, so that the right one is mended."""
+    shown = f" ending in {hint}" if hint else ""
+    fault.message = fault.message.replace(
+        f"DAC's own key for this provider. Set a valid key for {provider}.",
+        f"your organisation's key{shown}. Replace it with UpdateProviderKey.",
+    )
+
+
+def unknown_key(key_id: str) -> MeshError:
+    """A key that is not there, or not the caller's."""
+    return MeshError(Reason.NOT_FOUND, f'There is no provider key "{key_id[:80]}".')
 
 
 def not_translatable(detail: str) -> ProviderFault:

@@ -123,6 +123,8 @@ class Ask:
     """Embeddings only: what stands when the provider tells no usage."""
     rescues: int = 0
     """How often an answer that breaks after its first token may be taken up by another attempt."""
+    hedge_after_s: float = 0.0
+    """A stream that has shown nothing after this long is asked for elsewhere, too; 0 = never."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -142,6 +144,8 @@ class Attempt:
     usage_source: UsageSource = UsageSource.UNSPECIFIED
     finish_reason: str = ""
     rescue: Rescue = Rescue.NONE
+    provider_key_id: str = ""
+    """Which of several keys it was sent with."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -5,52 +5,24 @@ request's reservation covers. Every attempt is accounted for in the Finish or Fa
 """
 
 import asyncio
-import dataclasses
 import random
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
-from typing import Protocol
+from contextlib import aclosing
 
-from mesh.call import current
 from mesh.errors import Reason
-from mesh.tracing import attempting
-from services.provider.adapters import Exchange, Outgoing
-from services.provider.calls import Endpoint, Limits, Reply, posting
+from services.provider.attempt_run import Find, Ground, Run
 from services.provider.config import ProviderConfig
 from services.provider.deployments import Balancer, Picks
-from services.provider.errors import ProviderFault, garbage, reading
-from services.provider.events import Ask, Attempt, Candidate, Deadlines, Event, Failure, Finish, Frames, Started, added
+from services.provider.errors import ProviderFault
+from services.provider.events import Ask, Attempt, Candidate, Event, Failure
 from services.provider.health import FailFast
+from services.provider.hedging import Race
 from services.provider.rescue import Rescuer
+from services.provider.retry_budget import RetryBudget
 
-AFTER_FINISH_S = 3.0
-"""How long usage and the end mark may take after the finish reason."""
-MAX_HELD_BYTES = 1 << 20
-"""How much of a stream may come before its first token."""
-NOT_FAILING = frozenset(
-    {Reason.PROVIDER_REFUSED, Reason.CONTEXT_TOO_LONG, Reason.INVALID_REQUEST, Reason.PROVIDER_BUSY}
-)
-"""Reasons that say nothing about the model's health: the caller's faults, and DAC's own full waiting line."""
-
-
-class Line(Protocol):
-    """A provider that can be asked."""
-
-    endpoint: Endpoint
-
-    def prefill(self, upstream_name: str) -> str:
-        """How that model goes on with a begun answer: see rescue.PREFILL."""
-
-    async def ready(self, wait_s: float) -> None:
-        """Waits until it can be asked. Raises ProviderFault."""
-
-    def exchange(self, ask: Ask, candidate: Candidate) -> Exchange:
-        """A new exchange for one attempt. Raises ProviderFault when the dialects do not meet."""
-
-
-Find = Callable[[str], Line]
-"""provider name → line. Raises ProviderFault for an unknown one."""
+MAX_BY_KEY = 8
+"""The most attempts of one request that may be followed by another one just because a key was refused."""
 
 
 class Generator:
@@ -66,70 +38,89 @@ class Generator:
         now: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._find, self._config, self._new_id = find, config, new_id
-        self._clock, self._now, self._jitter = clock, now, jitter
+        self._config, self._clock, self._jitter = config, clock, jitter
         self.health = FailFast(clock, failing_after=config.failing_after, window_s=config.failing_window_s)
         bounds = {"cooldown_min_s": config.cooldown_min_s, "cooldown_max_s": config.cooldown_max_s}
         self.balancer = Balancer(clock, jitter, **bounds)
+        self._retries = RetryBudget(config.retry_ratio)
+        self._ground = Ground(find, config, new_id, clock, now, self.health, self.balancer)
 
     async def run(self, ask: Ask) -> AsyncGenerator[Event, None]:
         """The events of one generation; exactly one Finish or Failure is the last."""
-        attempts, faults = list[Attempt](), list[ProviderFault]()
-        rescuer, cut = Rescuer(ask), list[ProviderFault]()
-        started, too_small = self._clock(), 0
-        candidates = self._usable(ask.candidates)
+        attempts, faults, cut = list[Attempt](), list[ProviderFault](), list[ProviderFault]()
+        candidates, rescuer, started, too_small = self._usable(ask.candidates), Rescuer(ask), self._clock(), 0
+
+        def left_s() -> float:
+            total_s = ask.deadlines.total_s
+            return total_s - (self._clock() - started) if total_s > 0 else float("inf")
+
+        def run_at(at: Candidate) -> Run:
+            return Run(self._ground, ask, at, attempts, rescuer, left_s)
+
         for index, candidate in enumerate(candidates):
             if 0 < candidate.context_tokens <= too_small:
                 continue
             more, turn = index + 1 < len(candidates), 0
-            picks = Picks(self.balancer, candidate, self._full, ask.input, stream=ask.stream)
+            picks = self._picks(candidate, ask)
             at = picks.next()
+            self._retries.sent(at.provider)
             while True:
-                attempt = Attempt(self._new_id(), at.provider, at.model, self._now())
-                attempts.append(attempt)
-                run = _Run(self, ask, at, attempt, rescuer)
-                watching = attempting(attempt, at.upstream_name, current(), ask.operation)
-                with self.balancer.asking(at), watching as watched:
-                    try:
-                        await run.prepare(self._left(ask, started))
-                        async with run.place():
-                            # Not before: whoever sees an attempt begin may be charged for its input.
-                            yield Started(attempt.attempt_id, at.model, at.provider, attempts[:-1], attempt.rescue)
-                            # Closed by hand: a caller that leaves must close the socket now, not when garbage is
-                            # collected.
-                            async with aclosing(run.frames()) as stream:
-                                async for frames in stream:
-                                    watched.saw(frames.data)
-                                    yield frames
-                    except ProviderFault as fault:
-                        self._note(run, fault)
-                        faults.append(fault)
-                    else:
-                        run.close_books()
-                if attempt.reason is Reason.UNSPECIFIED:
+                alone = run_at(at)
+                racing: Run | Race[Run] = alone
+                if ask.hedge_after_s > 0 and not rescuer.active and (more or picks.another()):
+                    beside = self._beside(ask, picks, candidates[index + 1 : index + 2], run_at)
+                    racing = Race(alone, beside, ask.hedge_after_s)
+                async with aclosing(racing.events()) as events:
+                    async for event in events:
+                        yield event
+                run = racing.last
+                faults += [one.fault for one in racing.racers if one.fault is not None]
+                # Whoever answered stands last.
+                attempts.append(attempts.pop(attempts.index(run.attempt)))
+                if run.fault is None:
                     yield run.finish(attempts)
                     return
                 pause, again = None, False
                 if run.sent:
-                    cut.append(faults[-1])
-                    if not rescuer.takes_up(run.exchange, attempt, run.head, run.sent_bytes):
+                    cut.append(run.fault)
+                    if not rescuer.takes_up(run.exchange, run.attempt, run.fault, run.head, run.sent_bytes):
                         yield _failure(cut[:1], attempts, after_first_token=True)
                         return
                     turn, pause = 0, self._pause_before_rescue(more, picks)
-                elif rescuer.refused(attempt, at):
+                elif rescuer.refused(run.attempt, run.candidate) or (
+                    len(attempts) < MAX_BY_KEY and run.has_other_key()
+                ):
                     pause, again = 0.0, True
                 else:
-                    pause = self._pause_before_retry(faults[-1], turn, more, picks)
+                    pause = self._pause_before_retry(run.fault, turn, more, picks)
                     turn += 1
-                if pause is None or self._left(ask, started) <= pause:
+                if pause is None or left_s() <= pause:
                     break
                 await asyncio.sleep(pause)
-                at = at if again else picks.next()
-            if not (faults[-1].fall_back or rescuer.active) or self._left(ask, started) <= 0:
+                at = run.candidate if again else picks.next()
+            if not (self._falls_back(run.fault) or rescuer.active) or left_s() <= 0:
                 break
-            if faults[-1].reason is Reason.CONTEXT_TOO_LONG:
+            if run.fault.reason is Reason.CONTEXT_TOO_LONG:
                 too_small = max(too_small, candidate.context_tokens)
         yield _failure(cut[:1] or faults, attempts, after_first_token=rescuer.active)
+
+    def _falls_back(self, fault: ProviderFault) -> bool:
+        return fault.fall_back or (fault.filtered and self._config.content_filter_fallback)
+
+    def _picks(self, candidate: Candidate, ask: Ask) -> Picks:
+        return Picks(self.balancer, candidate, self._ground.full, ask.input, stream=ask.stream)
+
+    def _beside(
+        self, ask: Ask, picks: Picks, following: Sequence[Candidate], run_at: Callable[[Candidate], Run]
+    ) -> Callable[[], Run | None]:
+        """Makes the attempt beside one that is slow: at another endpoint of the candidate, else at the next one."""
+
+        def make() -> Run | None:
+            chosen = picks if picks.another() else self._picks(following[0], ask) if following else None
+            at = chosen.next() if chosen is not None else None
+            return run_at(at) if at is not None and self._retries.spend(at.provider) else None
+
+        return make
 
     def _usable(self, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
         """The candidates without those known to fail now, unless none would be left."""
@@ -142,208 +133,27 @@ class Generator:
             return self.balancer.cooling(candidate.deployments)
         return self.health.failing(candidate.provider, candidate.upstream_name)
 
-    def _full(self, provider: str) -> bool:
-        """Whether no place is free at a provider, or it is not there."""
-        try:
-            return self._find(provider).endpoint.bulkhead.free <= 0
-        except ProviderFault:
-            return True
-
-    def _left(self, ask: Ask, started: float) -> float:
-        total = ask.deadlines.total_s
-        return total - (self._clock() - started) if total > 0 else float("inf")
-
     def _pause_before_retry(self, fault: ProviderFault, turn: int, more: bool, picks: Picks) -> float | None:
         """Seconds before the same candidate is asked again, at another endpoint if it has one; None = not again."""
         if fault.fall_back and fault.reason is not Reason.CONTEXT_TOO_LONG and picks.another():
             return 0.0
-        if turn > 0 or not fault.retry:
-            return None
+        pause = self._pause_at_the_same(fault, more) if turn == 0 and fault.retry else None
+        return pause if pause is not None and self._retries.spend(picks.provider) else None
+
+    def _pause_at_the_same(self, fault: ProviderFault, more: bool) -> float | None:
         if fault.retry_after_s is not None:
             return fault.retry_after_s if fault.retry_after_s <= self._config.max_retry_after_s else None
         if fault.status_code == 429:
             # Without a hint another candidate is better than a guess.
             return None if more else 1.0 + self._jitter()
-        return self._config.retry_delay_s * (0.5 + self._jitter())
+        # Full jitter: see "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+        return self._config.retry_delay_s * 2 * self._jitter()
 
     def _pause_before_rescue(self, more: bool, picks: Picks) -> float | None:
         """Another endpoint goes on at once, or the next candidate (None); without one the same is asked again."""
         if picks.another():
             return 0.0
         return None if more else self._config.retry_delay_s * (0.5 + self._jitter())
-
-    def _note(self, run: "_Run", fault: ProviderFault) -> None:
-        """Writes the failed attempt's account."""
-        attempt = run.attempt
-        attempt.ended_at_s = self._now()
-        attempt.status_code, attempt.reason, attempt.message = fault.status_code, fault.reason, fault.message
-        if fault.body:
-            fault.body = run.exchange.error_body(fault.body)
-        if run.sent:
-            result = run.exchange.result(need_text=False)
-            attempt.usage, attempt.usage_source = result.usage, result.usage_source
-            attempt.finish_reason, attempt.status_code = result.finish_reason, 200
-        if run.candidate.deployments and (fault.reason not in NOT_FAILING or fault.status_code == 404):
-            self.balancer.failed(run.candidate, fault.retry_after_s)
-        if fault.reason not in NOT_FAILING:
-            self.health.failed(run.candidate.provider, run.candidate.upstream_name)
-
-    def limits(self, endpoint: Endpoint, asked: Deadlines, total_left_s: float, *, stream: bool) -> Limits:
-        """The ladder of one attempt: what the request asks, else the provider's own."""
-        own = endpoint.limits
-        first = asked.first_token_s or own.first_token_s
-        return Limits(
-            asked.connect_s or own.connect_s,
-            first if stream else first * self._config.plain_wait_factor,
-            asked.idle_s or own.idle_s,
-            max(0.0, min(asked.total_s or own.total_s, total_left_s)),
-        )
-
-    def find(self, provider: str) -> Line:
-        """See Find."""
-        return self._find(provider)
-
-    def clock(self) -> float:
-        """The monotonic clock."""
-        return self._clock()
-
-    def now(self) -> float:
-        """Wall clock."""
-        return self._now()
-
-    @property
-    def max_event_bytes(self) -> int:
-        """The largest stream event."""
-        return self._config.max_event_bytes
-
-
-class _Run:
-    """One attempt while it runs."""
-
-    exchange: Exchange
-    _endpoint: Endpoint
-    _outgoing: Outgoing
-    _limits: Limits
-    _begun: float
-
-    def __init__(
-        self, generator: Generator, ask: Ask, candidate: Candidate, attempt: Attempt, rescuer: Rescuer
-    ) -> None:
-        self._generator, self._ask, self._rescuer = generator, ask, rescuer
-        self.candidate, self.attempt = candidate, attempt
-        self.sent = False
-        """Frames were handed to the caller: no way back."""
-        self.head, self.sent_bytes = b"", 0
-        """The first of them, and their size."""
-
-    async def prepare(self, total_left_s: float) -> None:
-        """Makes the request and waits until the provider can be asked. Raises ProviderFault."""
-        ask, generator = self._ask, self._generator
-        line = generator.find(self.candidate.provider)
-        self._endpoint = line.endpoint
-        self._limits = generator.limits(line.endpoint, ask.deadlines, total_left_s, stream=ask.stream)
-        self._begun = generator.clock()
-        await line.ready(min(self._limits.first_token_s, self._limits.total_s))
-        # Not before: a key that changes is current once the line is ready.
-        if self._rescuer.active:
-            self.exchange = self._rescuer.exchange(line, self.candidate, self.attempt)
-        else:
-            self.exchange = line.exchange(ask, self.candidate)
-        self._outgoing = self.exchange.outgoing()
-
-    def place(self) -> AbstractAsyncContextManager[None]:
-        """Holds a place at the provider. Raises ProviderFault."""
-        return self._endpoint.bulkhead.place(min(self._limits.first_token_s, self._limits.total_s))
-
-    async def frames(self) -> AsyncGenerator[Frames, None]:
-        """Sends the request; the answer's frames. Raises ProviderFault."""
-        begun, stream_asked = self._begun, self._ask.stream
-        waited = self._generator.clock() - begun
-        limits = dataclasses.replace(self._limits, total_s=max(0.0, self._limits.total_s - waited))
-        async with posting(self._endpoint, self._outgoing, limits, stream=stream_asked) as reply:
-            if not stream_asked:
-                raw = await reply.whole()
-                with reading(self.candidate.provider):
-                    body = self.exchange.plain(raw)
-                # Again: a translation may be larger than what it was made of.
-                reply.check_size(len(body))
-                self._first(begun)
-                yield Frames(body, 1)
-                return
-            async with aclosing(self._stream(reply, begun)) as stream:
-                async for frames in stream:
-                    yield frames
-
-    async def _stream(self, reply: Reply, begun: float) -> AsyncGenerator[Frames, None]:
-        """One Frames per network read, held back until the first token."""
-        exchange, provider = self.exchange, self.candidate.provider
-        framing = self._outgoing.framing
-        splitter = framing.splitter(self._generator.max_event_bytes)
-        held: list[bytes] = []
-        held_bytes = 0
-        while True:
-            try:
-                piece = await reply.pieces(started=exchange.first, short=AFTER_FINISH_S if exchange.finished else None)
-            except ProviderFault:
-                if exchange.finished:
-                    # Everything but the end mark came: the answer is whole.
-                    break
-                raise
-            fault: ProviderFault | None = None
-            try:
-                with reading(provider):
-                    for event in splitter.feed(piece or framing.tail):
-                        if out := exchange.event(event):
-                            held.append(out)
-                            held_bytes += len(out)
-                        if exchange.done:
-                            break
-            except ProviderFault as error:
-                fault = error
-            if held and exchange.first:
-                self._first(begun)
-                data = b"".join(held)
-                self.head = self.head or data
-                self.sent_bytes += len(data)
-                yield Frames(data, len(held))
-                held, held_bytes = [], 0
-            if fault is not None:
-                raise fault
-            if held_bytes > MAX_HELD_BYTES:
-                raise garbage(provider, "more than 1 MiB came before the first token")
-            if not piece or exchange.done:
-                break
-        tail = exchange.end()
-        if held or tail:
-            self._first(begun)
-            yield Frames(b"".join([*held, tail]), len(held) + tail.count(b"\n\n"))
-        reply.keep_connection()
-
-    def _first(self, begun: float) -> None:
-        """Marks the way of no return."""
-        if not self.sent:
-            self.sent = True
-            self.attempt.first_token_ms = (self._generator.clock() - begun) * 1000
-            self._generator.health.succeeded(self.candidate.provider, self.candidate.upstream_name)
-            if self.candidate.deployments:
-                waited_s = self.attempt.first_token_ms / 1000
-                self._generator.balancer.answered(self.candidate, waited_s, stream=self._ask.stream)
-
-    def finish(self, attempts: Sequence[Attempt]) -> Finish:
-        """The end of a good answer; its usage is that of all its parts."""
-        attempt, result = self.attempt, self.exchange.result(need_text=self._ask.need_text)
-        usage = attempt.usage
-        if self._rescuer.active:
-            usage = added((self._rescuer.usage_before(), usage))
-        return Finish(usage, attempt.usage_source, attempt.finish_reason, result.text, result.tool_calls_json, attempts)
-
-    def close_books(self) -> None:
-        """Writes the good attempt's account."""
-        attempt, result = self.attempt, self.exchange.result(need_text=False)
-        attempt.ended_at_s = self._generator.now()
-        attempt.status_code = 200
-        attempt.usage, attempt.usage_source = result.usage, result.usage_source
-        attempt.finish_reason = result.finish_reason
 
 
 def _failure(faults: Sequence[ProviderFault], attempts: Sequence[Attempt], *, after_first_token: bool) -> Failure:

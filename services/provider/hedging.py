@@ -7,7 +7,7 @@ before the second copy is sent, so that few requests are sent twice.
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from services.provider.events import Event, Frames, Started
 
@@ -25,16 +25,21 @@ class Racer(Protocol):
         """Another one answered: writes its account."""
 
 
-class Race:
+R = TypeVar("R", bound=Racer)
+
+
+class Race(Generic[R]):
     """Runs `first`, and `second()` beside it when nothing was shown after `after_s`."""
 
-    def __init__(self, first: Racer, second: Callable[[], Racer | None], after_s: float) -> None:
+    def __init__(self, first: R, second: Callable[[], R | None], after_s: float) -> None:
         self._first, self._second, self._after_s = first, second, after_s
-        self._queue: asyncio.Queue[tuple[Racer, Event | Exception | None]] = asyncio.Queue(maxsize=64)
-        self._tasks: dict[Racer, asyncio.Task[None]] = {}
-        self._started: dict[Racer, Started] = {}
-        self.last: Racer = first
+        self._queue: asyncio.Queue[tuple[R, Event | Exception | None]] = asyncio.Queue(maxsize=64)
+        self._tasks: dict[R, asyncio.Task[None]] = {}
+        self._started: dict[R, Started] = {}
+        self.last: R = first
         """Who answered; when nobody did, who failed last."""
+        self.racers: list[R] = []
+        """All that took part."""
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """The events of whoever is ahead. The attempt that is named last before the first frames is the one that
@@ -51,7 +56,8 @@ class Race:
     async def _run(self) -> AsyncGenerator[Event, None]:
         self._start(self._first)
         hedge_at: float | None = asyncio.get_running_loop().time() + self._after_s
-        named: Racer | None = None
+        named: R | None = None
+        shown = False
         while True:
             try:
                 async with asyncio.timeout_at(hedge_at):
@@ -74,17 +80,18 @@ class Race:
                 continue
             if isinstance(event, Started):
                 self._started[racer], named = event, racer
-            elif isinstance(event, Frames) and len(self._tasks) + (hedge_at is not None) > 1:
-                hedge_at = None
+            elif isinstance(event, Frames) and not shown:
+                shown, hedge_at = True, None
                 await self._stop_others(racer)
                 if named is not racer:
                     yield self._started[racer]
             yield event
 
-    def _start(self, racer: Racer) -> None:
+    def _start(self, racer: R) -> None:
+        self.racers.append(racer)
         self._tasks[racer] = asyncio.create_task(self._read(racer), name="attempt")
 
-    async def _read(self, racer: Racer) -> None:
+    async def _read(self, racer: R) -> None:
         ended: Exception | None = None
         try:
             async with aclosing(racer.events()) as events:
@@ -94,7 +101,7 @@ class Race:
             ended = error
         await self._queue.put((racer, ended))
 
-    async def _stop_others(self, winner: Racer) -> None:
+    async def _stop_others(self, winner: R) -> None:
         losers = [racer for racer in self._tasks if racer is not winner]
         for racer in losers:
             task = self._tasks.pop(racer)

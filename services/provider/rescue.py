@@ -14,6 +14,7 @@ import msgspec
 
 from mesh import sse
 from services.provider.adapters import Exchange, Shows
+from services.provider.errors import ProviderFault
 from services.provider.events import Ask, Attempt, Candidate, Dialect, Rescue, Usage, added
 from services.provider.joining import Broken, ChatJoin, MessagesJoin
 from services.provider.splice import fields_of, splice
@@ -62,9 +63,11 @@ class Rescuer:
         """A part of the answer was shown by an attempt that broke."""
         return self._broken is not None
 
-    def takes_up(self, exchange: Exchange, attempt: Attempt, head: bytes, sent_bytes: int) -> bool:
+    def takes_up(
+        self, exchange: Exchange, attempt: Attempt, fault: ProviderFault, head: bytes, sent_bytes: int
+    ) -> bool:
         """Whether another attempt may go on where this one broke. `head`: the first bytes its caller saw."""
-        if self._left <= 0 or sent_bytes > MAX_SHOWN_BYTES or not _is_plain_text(self._ask):
+        if fault.out_of_time or self._left <= 0 or sent_bytes > MAX_SHOWN_BYTES or not _is_plain_text(self._ask):
             return False
         shown = exchange.shown() if isinstance(exchange, Shows) else None
         if shown is None:

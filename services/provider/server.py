@@ -25,10 +25,15 @@ from services.provider.discovery_server import DiscoveryDesk, KnownIds
 from services.provider.embedding import embed
 from services.provider.frames import coalesce
 from services.provider.generation import Generator
+from services.provider.key_book import KeyBook
+from services.provider.key_desk import ProviderKeyDesk, visible_to
+from services.provider.key_server import ProviderKeyServicer
+from services.provider.key_store import PostgresKeyStore
 from services.provider.keys import Describe, KeyDesk
 from services.provider.listing_store import PostgresListingStore
 from services.provider.probing import Prober
 from services.provider.registry import Provider, Registry
+from services.provider.rotation import PostgresSealStore
 from services.provider.store import Change, PostgresStore
 from services.provider.till import PriceTeller
 from services.provider.vault import PURPOSE, Vault
@@ -77,7 +82,7 @@ class ProviderServicer(provider_pb2_grpc.ProviderServiceServicer):
         """See the proto."""
         async with aclosing(self._registry.snapshots()) as snapshots:
             async for providers in snapshots:
-                yield provider_pb2.WatchProvidersResponse(providers=[_status(one) for one in providers])
+                yield provider_pb2.WatchProvidersResponse(providers=[_status(one, one.org_ids) for one in providers])
 
     async def Discover(self, request: discovery_pb2.DiscoverRequest, context: Any) -> discovery_pb2.DiscoverResponse:
         """See the proto."""
@@ -102,10 +107,11 @@ class ProviderServicer(provider_pb2_grpc.ProviderServiceServicer):
                 yield snapshot
 
 
-class KeyServicer(key_pb2_grpc.KeyServiceServicer):
+class KeyServicer(ProviderKeyServicer):
     """dac.provider.v1.KeyService."""
 
-    def __init__(self, desk: KeyDesk, registry: Registry, told: Callable[[], None]) -> None:
+    def __init__(self, desk: KeyDesk, registry: Registry, told: Callable[[], None], key_desk: ProviderKeyDesk) -> None:
+        super().__init__(key_desk, told)
         self._desk, self._registry, self._told = desk, registry, told
 
     async def AddProvider(self, request: key_pb2.AddProviderRequest, context: Any) -> key_pb2.AddProviderResponse:
@@ -124,11 +130,13 @@ class KeyServicer(key_pb2_grpc.KeyServiceServicer):
 
     async def ListProviders(self, request: key_pb2.ListProvidersRequest, context: Any) -> key_pb2.ListProvidersResponse:
         """See the proto. The page token is the last name of the page before."""
-        require_scope("admin")
+        org_id = require_scope("admin").org_id
         if request.page_size < 0:
             raise invalid("page_size", f"page_size must not be negative, it is {request.page_size}.")
         size = min(request.page_size or PAGE, PAGE)
-        rest = [one for one in self._registry.providers() if one.entry.provider > request.page_token]
+        rest = [
+            one for one in visible_to(self._registry.providers(), org_id) if one.entry.provider > request.page_token
+        ]
         page = rest[:size]
         token = page[-1].entry.provider if len(rest) > size else ""
         return key_pb2.ListProvidersResponse(providers=[_status(one) for one in page], next_page_token=token)
@@ -148,10 +156,21 @@ class ProviderApp:
 
     def __init__(self, context: Context) -> None:
         config: ProviderConfig = context.config
-        vault = Vault(context.keyring.subkey(PURPOSE), context.keyring.id)
-        store = PostgresStore(context.database) if context.database is not None else None
-        self._database, self._store = context.database, store
-        self.registry = Registry(context.providers, config, store, vault, now=_now)
+        former = {one.id: one.subkey(PURPOSE) for one in context.keyring.former}
+        vault = Vault(context.keyring.subkey(PURPOSE), context.keyring.id, former=former)
+        database = self._database = context.database
+        store = self._store = PostgresStore(database) if database is not None else None
+        keys = PostgresKeyStore(database) if database is not None else None
+        seals = PostgresSealStore(database) if database is not None else None
+        book = KeyBook(
+            keys,
+            vault,
+            opened_organisations=config.opened_organisations,
+            refused_s=config.key_refused_s,
+            limited_s=config.key_limited_s,
+        )
+        self.registry = Registry(context.providers, config, store, vault, now=_now, book=book)
+        self.key_desk = ProviderKeyDesk(self.registry, keys, seals, vault, now=_now)
         self.generator = Generator(self.registry.find, config, new_id=uuid7)
         self.desk = KeyDesk(self.registry, store, vault, now=_now)
         interval_ms = config.frame_interval_ms or (SPLIT_INTERVAL_MS if context.split else 0.0)
@@ -174,7 +193,8 @@ class ProviderApp:
         )
         self.teller = ChangeTeller(store, self._append) if store is not None else None
         self._channel_to = context.channel_to
-        self._keys = KeyServicer(self.desk, self.registry, self.teller.wake if self.teller else lambda: None)
+        told = self.teller.wake if self.teller else lambda: None
+        self._keys = KeyServicer(self.desk, self.registry, told, self.key_desk)
 
     async def _append(self, records: Sequence[bytes]) -> None:
         parsed = [record_pb2.AdminRecord.FromString(record) for record in records]
@@ -298,6 +318,7 @@ def _ask(request: provider_pb2.GenerateRequest) -> events.Ask:
         need_text=request.need_text,
         answer_model=request.answer_model,
         rescues=max(0, request.rescues),
+        hedge_after_s=request.hedge_after_s if request.stream else 0.0,
     )
 
 
@@ -338,7 +359,7 @@ def _failure(failure: events.Failure) -> provider_pb2.GenerateFailure:
     )
 
 
-def _status(provider: Provider) -> provider_pb2.ProviderStatus:
+def _status(provider: Provider, org_ids: Sequence[str] = ()) -> provider_pb2.ProviderStatus:
     made = provider_pb2.ProviderStatus(
         provider=provider.entry.provider,
         kind=provider.entry.kind,
@@ -347,6 +368,7 @@ def _status(provider: Provider) -> provider_pb2.ProviderStatus:
         upstream_models=provider.upstream_models,
         model_class=provider.entry.model_class,
         key_hint=provider.key_hint,
+        org_ids=org_ids,
     )
     made.changed_at.FromDatetime(provider.changed_at)
     return made

@@ -25,6 +25,8 @@ class ProviderView:
     upstream_models: tuple[str, ...] = ()
     """Empty = not listed: the catalog decides."""
     model_class: str = "standard"
+    org_ids: frozenset[str] = frozenset()
+    """While it is not enabled: the organisations that have keys of their own for it."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -22,6 +23,8 @@ from services.router.catalog import CatalogView, PriceView, ProviderView, build_
 from services.router.config import RouterConfig
 from services.router.listed import ListedView, ProbeView
 
+MAX_SHARED_VIEWS = 64
+"""Organisations whose own keys open the same providers share one view; so many are kept."""
 _log = logging.getLogger(__name__)
 
 
@@ -46,12 +49,28 @@ class LiveCatalog:
         self._began_s = clock()
         self.on_change: Callable[[CatalogView], None] | None = None
         """Called with every new view."""
-        self.view: CatalogView = self._built()
+        self._shared: dict[frozenset[str], CatalogView] = {}
+        self._own: dict[str, frozenset[str]] = {}
+        self.view: CatalogView = self._built(self._providers)
+        """What everybody may use."""
 
-    def _built(self) -> CatalogView:
+    def view_for(self, org_id: str) -> CatalogView:
+        """What one organisation may use: also providers that only its own keys open."""
+        own = self._own.get(org_id) if self._own else None
+        if own is None:
+            return self.view
+        found = self._shared.get(own)
+        if found is None:
+            opened = {name: dataclasses.replace(self._providers[name], enabled=True) for name in own}
+            if len(self._shared) >= MAX_SHARED_VIEWS:
+                self._shared.pop(next(iter(self._shared)))
+            found = self._shared[own] = self._built({**self._providers, **opened})
+        return found
+
+    def _built(self, providers: Mapping[str, ProviderView]) -> CatalogView:
         return build_view(
             self._models,
-            self._providers,
+            providers,
             self._prices,
             lists=self._lists,
             auto_unprobed=self._config.auto_unprobed,
@@ -60,13 +79,19 @@ class LiveCatalog:
         )
 
     def _rebuild(self) -> None:
-        self.view = self._built()
+        self._shared = {}
+        self.view = self._built(self._providers)
         if self.on_change is not None:
             self.on_change(self.view)
 
     def hear_providers(self, providers: Iterable[ProviderView]) -> None:
         """All providers, replacing what was known of them."""
         self._providers = {provider.provider: provider for provider in providers}
+        own: dict[str, set[str]] = {}
+        for provider in self._providers.values():
+            for org_id in () if provider.enabled else provider.org_ids:
+                own.setdefault(org_id, set()).add(provider.provider)
+        self._own = {org_id: frozenset(names) for org_id, names in own.items()}
         self._providers_heard_s = self._clock()
         self._rebuild()
 
@@ -132,7 +157,13 @@ class Followers:
 
     def _take_providers(self, news: provider_pb2.WatchProvidersResponse) -> None:
         self._catalog.hear_providers(
-            ProviderView(one.provider, one.enabled, tuple(one.upstream_models), one.model_class or "standard")
+            ProviderView(
+                one.provider,
+                one.enabled,
+                tuple(one.upstream_models),
+                one.model_class or "standard",
+                frozenset(one.org_ids),
+            )
             for one in news.providers
         )
 

@@ -131,9 +131,11 @@ def test_a_sick_replica_is_left_out_and_comes_back(in_front_of):
         while statuses.count(500) < 5:
             statuses.append(client.get("/v1/models").status_code)
             assert len(statuses) < 100
-        until(left_out, "left out")
-        (member,) = left_out()
+        (member,) = until(left_out, "left out")
         assert member["address"]["socket_address"]["port_value"] == sick.port
+        checks = envoy.stat("cluster.gateway_http.health_check.success")
+        until(lambda: envoy.stat("cluster.gateway_http.health_check.success") > checks + 4, "asked whether it is ready")
+        assert left_out(), "a check of its health brought it back before its time"
         assert [client.get("/v1/models").status_code for _ in range(10)] == [200] * 10
         sick.answer = reply(200)
         until(lambda: not left_out(), "back again")

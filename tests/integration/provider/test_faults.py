@@ -128,9 +128,21 @@ async def test_a_fallback_that_refuses_does_not_hide_the_cause(bench: Bench) -> 
 
 
 async def test_no_end_mark_and_an_open_connection(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.provider.generation.AFTER_FINISH_S", 0.1)
+    monkeypatch.setattr("services.provider.attempt_run.AFTER_FINISH_S", 0.1)
     got = await bench.run("fault:no_done", stream=True)
     assert got.data.endswith(b"data: [DONE]\n\n") and got.finish.finish_reason == "stop"
+
+
+async def test_a_filtered_prompt_goes_on_only_where_config_says_so(
+    make_bench: Callable[..., Awaitable[Bench]],
+) -> None:
+    strict, open_minded = await make_bench(), await make_bench(ProviderConfig(content_filter_fallback=True))
+    refused = await strict.run("fault:content_policy", "gpt-4o-mini")
+    assert refused.failure.reason is Reason.PROVIDER_REFUSED and len(refused.failure.attempts) == 1
+    answered = await open_minded.run("fault:content_policy", "gpt-4o-mini")
+    assert [attempt.status_code for attempt in answered.finish.attempts] == [400, 200]
+    wrong = await open_minded.run("fault:400", "gpt-4o-mini")
+    assert len(wrong.failure.attempts) == 1
 
 
 async def test_the_total_limit_ends_an_endless_stream(bench: Bench) -> None:

@@ -7,12 +7,13 @@ import pytest
 
 from mesh import sse
 from services.provider.adapters import Outgoing, Result, Shown
-from services.provider.errors import ProviderFault
+from services.provider.errors import ProviderFault, cut, timed_out
 from services.provider.events import Ask, Attempt, Candidate, Rescue, Usage, UsageSource
 from services.provider.joining import Broken, ChatJoin, MessagesJoin
 from services.provider.rescue import Rescuer, anchor_of, body_again
 
 TEXT = "The quick brown fox jumps"
+FAULT = cut("second", "it closed")
 
 
 class Inner:
@@ -181,6 +182,12 @@ def test_the_anchor_is_made_of_whole_words() -> None:
     assert long[-len(anchor_of(long)) - 1] == " "
 
 
+def test_an_answer_whose_time_is_over_is_not_taken_up() -> None:
+    late = timed_out("p", "the whole answer", 1, out_of_time=True)
+    rescuer = Rescuer(Ask(b'{"messages":[]}', [], stream=True, rescues=1))
+    assert not rescuer.takes_up(chat(), attempt(), late, b"", 100)
+
+
 class Line:
     """A provider's line that gives `Inner`."""
 
@@ -197,14 +204,14 @@ def test_a_rescue_is_allowed_as_often_as_it_is_paid_for_and_within_the_cap() -> 
     rescuer, broken, line = Rescuer(ask), attempt(Rescue.NONE), Line()
     broken.usage = Usage(output_tokens=30)
     exchange = chat()
-    assert rescuer.takes_up(exchange, broken, b"", 100) and rescuer.active
+    assert rescuer.takes_up(exchange, broken, FAULT, b"", 100) and rescuer.active
     going_on = attempt(Rescue.NONE)
     rescuer.exchange(line, Candidate("m", "second", "small", 50), going_on)
     assert line.candidate.output_cap_tokens == 20 and going_on.rescue is Rescue.INSTRUCTION
-    assert not rescuer.takes_up(exchange, going_on, b"", 100)
+    assert not rescuer.takes_up(exchange, going_on, FAULT, b"", 100)
 
 
 @pytest.mark.parametrize("rest", [b'"n":2', b'"logprobs":true', b'"modalities":["text","audio"]', b'"functions":[]'])
 def test_only_one_plain_answer_is_taken_up(rest: bytes) -> None:
     rescuer = Rescuer(Ask(b'{"messages":[],' + rest + b"}", [], stream=True, rescues=1))
-    assert not rescuer.takes_up(chat(), attempt(), b"", 100)
+    assert not rescuer.takes_up(chat(), attempt(), FAULT, b"", 100)

@@ -830,6 +830,7 @@ static_resources:
         interval: 10s
         base_ejection_time: 30s
         max_ejection_percent: 50
+        successful_active_health_check_uneject_host: false
       load_assignment:
         cluster_name: gateway_http
         endpoints:
@@ -918,6 +919,7 @@ static_resources:
         interval: 10s
         base_ejection_time: 30s
         max_ejection_percent: 50
+        successful_active_health_check_uneject_host: false
       load_assignment:
         cluster_name: gateway_grpc
         endpoints:

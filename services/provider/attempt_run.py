@@ -1,0 +1,309 @@
+"""One attempt: a request put to one provider, its answer read piece by piece, its account written."""
+
+import dataclasses
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
+from typing import Protocol
+
+from mesh.call import current
+from mesh.errors import Reason
+from mesh.tracing import attempting
+from services.provider.adapters import Exchange, Outgoing
+from services.provider.calls import Endpoint, Limits, Reply, posting
+from services.provider.config import ProviderConfig
+from services.provider.deployments import Balancer
+from services.provider.errors import ProviderFault, garbage, reading
+from services.provider.events import Ask, Attempt, Candidate, Deadlines, Event, Finish, Frames, Started, added
+from services.provider.health import FailFast
+from services.provider.key_book import Key
+from services.provider.rescue import Rescuer
+
+AFTER_FINISH_S = 3.0
+"""How long usage and the end mark may take after the finish reason."""
+MAX_HELD_BYTES = 1 << 20
+"""How much of a stream may come before its first token."""
+NOT_FAILING = frozenset(
+    {
+        Reason.PROVIDER_REFUSED,
+        Reason.CONTEXT_TOO_LONG,
+        Reason.INVALID_REQUEST,
+        Reason.PROVIDER_BUSY,
+        Reason.FAILED_PRECONDITION,
+    }
+)
+"""Reasons that say nothing about the model's health: the caller's faults, DAC's own full waiting line, and keys that
+cannot be used."""
+
+
+class Line(Protocol):
+    """A provider that can be asked."""
+
+    endpoint: Endpoint
+    key: Key | None
+    """The one of several keys that it sends."""
+
+    def keyed(self) -> "Line":
+        """The line with the key of one attempt. Raises ProviderFault when the caller's keys cannot be used."""
+
+    def blames_key(self, fault: ProviderFault) -> bool:
+        """Whether the fault is its key's alone; then that key rests and others are taken meanwhile."""
+
+    def prefill(self, upstream_name: str) -> str:
+        """How that model goes on with a begun answer: see rescue.PREFILL."""
+
+    async def ready(self, wait_s: float) -> None:
+        """Waits until it can be asked. Raises ProviderFault."""
+
+    def exchange(self, ask: Ask, candidate: Candidate) -> Exchange:
+        """A new exchange for one attempt. Raises ProviderFault when the dialects do not meet."""
+
+
+Find = Callable[[str], Line]
+"""provider name → line. Raises ProviderFault for an unknown one."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ground:
+    """What every attempt stands on."""
+
+    find: Find
+    config: ProviderConfig
+    new_id: Callable[[], str]
+    clock: Callable[[], float]
+    """Monotonic."""
+    now: Callable[[], float]
+    """Wall clock."""
+    health: FailFast
+    balancer: Balancer
+
+    def limits(self, endpoint: Endpoint, asked: Deadlines, total_left_s: float, *, stream: bool) -> Limits:
+        """The ladder of one attempt: what the request asks, else the provider's own."""
+        own = endpoint.limits
+        first = asked.first_token_s or own.first_token_s
+        return Limits(
+            asked.connect_s or own.connect_s,
+            first if stream else first * self.config.plain_wait_factor,
+            asked.idle_s or own.idle_s,
+            max(0.0, min(asked.total_s or own.total_s, total_left_s)),
+        )
+
+    def full(self, provider: str) -> bool:
+        """Whether no place is free at a provider, or it is not there."""
+        try:
+            return self.find(provider).endpoint.bulkhead.free <= 0
+        except ProviderFault:
+            return True
+
+
+class Run:
+    """One attempt while it runs."""
+
+    exchange: Exchange
+    _endpoint: Endpoint
+    _outgoing: Outgoing
+    _limits: Limits
+    _begun: float
+
+    def __init__(
+        self,
+        ground: Ground,
+        ask: Ask,
+        candidate: Candidate,
+        attempts: list[Attempt],
+        rescuer: Rescuer,
+        left_s: Callable[[], float],
+    ) -> None:
+        self._ground, self._ask, self._rescuer, self._left_s = ground, ask, rescuer, left_s
+        self.candidate, self._attempts = candidate, attempts
+        self.attempt = Attempt(ground.new_id(), candidate.provider, candidate.model, ground.now())
+        attempts.append(self.attempt)
+        self.fault: ProviderFault | None = None
+        """Why it failed, once it has."""
+        self.sent = False
+        """Frames were handed to the caller: no way back."""
+        self.head, self.sent_bytes = b"", 0
+        """The first of them, and their size."""
+        self._line: Line | None = None
+        self._key_blamed = False
+
+    @property
+    def last(self) -> "Run":
+        """Itself: alone it is a race of one (see hedging.Race)."""
+        return self
+
+    @property
+    def racers(self) -> "list[Run]":
+        """Itself."""
+        return [self]
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        """Started and the frames; afterwards `fault` says how it ended, and the attempt's account is written."""
+        attempt, at = self.attempt, self.candidate
+        watching = attempting(attempt, at.upstream_name, current(), self._ask.operation)
+        with self._ground.balancer.asking(at), watching as watched:
+            try:
+                await self._prepare(self._left_s())
+                async with self._place():
+                    # Not before: whoever sees an attempt begin may be charged for its input.
+                    before = [one for one in self._attempts if one.ended_at_s]
+                    yield Started(attempt.attempt_id, at.model, at.provider, before, attempt.rescue)
+                    # Closed by hand: a caller that leaves must close the socket now, not when garbage is collected.
+                    async with aclosing(self._frames()) as stream:
+                        async for frames in stream:
+                            watched.saw(frames.data)
+                            yield frames
+            except ProviderFault as fault:
+                self._note(fault)
+            else:
+                self._close_books()
+
+    def has_other_key(self) -> bool:
+        """Whether the key was at fault and the provider can be asked with another one now."""
+        if not self._key_blamed:
+            return False
+        try:
+            self._ground.find(self.candidate.provider).keyed()
+        except ProviderFault:
+            return False
+        return True
+
+    def lost(self) -> None:
+        """Another attempt answered first: this one was stopped, and its input counts as used."""
+        attempt = self.attempt
+        attempt.ended_at_s = self._ground.now()
+        attempt.reason, attempt.message = Reason.CANCELLED, "Another attempt answered first."
+        if hasattr(self, "_outgoing"):
+            result = self.exchange.result(need_text=False)
+            attempt.usage, attempt.usage_source = result.usage, result.usage_source
+
+    async def _prepare(self, total_left_s: float) -> None:
+        """Makes the request and waits until the provider can be asked. Raises ProviderFault."""
+        ask, ground = self._ask, self._ground
+        line = self._line = ground.find(self.candidate.provider).keyed()
+        if line.key is not None:
+            self.attempt.provider_key_id = line.key.key_id
+        self._endpoint = line.endpoint
+        self._limits = ground.limits(line.endpoint, ask.deadlines, total_left_s, stream=ask.stream)
+        self._begun = ground.clock()
+        await line.ready(min(self._limits.first_token_s, self._limits.total_s))
+        # Not before: a key that changes is current once the line is ready.
+        if self._rescuer.active:
+            self.exchange = self._rescuer.exchange(line, self.candidate, self.attempt)
+        else:
+            self.exchange = line.exchange(ask, self.candidate)
+        self._outgoing = self.exchange.outgoing()
+
+    def _place(self) -> AbstractAsyncContextManager[None]:
+        """Holds a place at the provider. Raises ProviderFault."""
+        return self._endpoint.bulkhead.place(min(self._limits.first_token_s, self._limits.total_s))
+
+    async def _frames(self) -> AsyncGenerator[Frames, None]:
+        """Sends the request; the answer's frames. Raises ProviderFault."""
+        begun, stream_asked = self._begun, self._ask.stream
+        waited = self._ground.clock() - begun
+        limits = dataclasses.replace(self._limits, total_s=max(0.0, self._limits.total_s - waited))
+        async with posting(self._endpoint, self._outgoing, limits, stream=stream_asked) as reply:
+            if not stream_asked:
+                raw = await reply.whole()
+                with reading(self.candidate.provider):
+                    body = self.exchange.plain(raw)
+                # Again: a translation may be larger than what it was made of.
+                reply.check_size(len(body))
+                self._first(begun)
+                yield Frames(body, 1)
+                return
+            async with aclosing(self._stream(reply, begun)) as stream:
+                async for frames in stream:
+                    yield frames
+
+    async def _stream(self, reply: Reply, begun: float) -> AsyncGenerator[Frames, None]:
+        """One Frames per network read, held back until the first token."""
+        exchange, provider = self.exchange, self.candidate.provider
+        framing = self._outgoing.framing
+        splitter = framing.splitter(self._ground.config.max_event_bytes)
+        held: list[bytes] = []
+        held_bytes = 0
+        while True:
+            try:
+                piece = await reply.pieces(started=exchange.first, short=AFTER_FINISH_S if exchange.finished else None)
+            except ProviderFault:
+                if exchange.finished:
+                    # Everything but the end mark came: the answer is whole.
+                    break
+                raise
+            fault: ProviderFault | None = None
+            try:
+                with reading(provider):
+                    for event in splitter.feed(piece or framing.tail):
+                        if out := exchange.event(event):
+                            held.append(out)
+                            held_bytes += len(out)
+                        if exchange.done:
+                            break
+            except ProviderFault as error:
+                fault = error
+            if held and exchange.first:
+                self._first(begun)
+                data = b"".join(held)
+                self.head = self.head or data
+                self.sent_bytes += len(data)
+                yield Frames(data, len(held))
+                held, held_bytes = [], 0
+            if fault is not None:
+                raise fault
+            if held_bytes > MAX_HELD_BYTES:
+                raise garbage(provider, "more than 1 MiB came before the first token")
+            if not piece or exchange.done:
+                break
+        tail = exchange.end()
+        if held or tail:
+            self._first(begun)
+            yield Frames(b"".join([*held, tail]), len(held) + tail.count(b"\n\n"))
+        reply.keep_connection()
+
+    def _first(self, begun: float) -> None:
+        """Marks the way of no return."""
+        if not self.sent:
+            self.sent = True
+            self.attempt.first_token_ms = (self._ground.clock() - begun) * 1000
+            self._ground.health.succeeded(self.candidate.provider, self.candidate.upstream_name)
+            if self.candidate.deployments:
+                waited_s = self.attempt.first_token_ms / 1000
+                self._ground.balancer.answered(self.candidate, waited_s, stream=self._ask.stream)
+
+    def finish(self, attempts: Sequence[Attempt]) -> Finish:
+        """The end of a good answer; its usage is that of all its parts."""
+        attempt, result = self.attempt, self.exchange.result(need_text=self._ask.need_text)
+        usage = attempt.usage
+        if self._rescuer.active:
+            usage = added((self._rescuer.usage_before(), usage))
+        return Finish(usage, attempt.usage_source, attempt.finish_reason, result.text, result.tool_calls_json, attempts)
+
+    def _close_books(self) -> None:
+        """Writes the good attempt's account."""
+        attempt, result = self.attempt, self.exchange.result(need_text=False)
+        attempt.ended_at_s = self._ground.now()
+        attempt.status_code = 200
+        attempt.usage, attempt.usage_source = result.usage, result.usage_source
+        attempt.finish_reason = result.finish_reason
+
+    def _note(self, fault: ProviderFault) -> None:
+        """Writes the failed attempt's account."""
+        attempt, ground, at = self.attempt, self._ground, self.candidate
+        self.fault = fault
+        attempt.ended_at_s = ground.now()
+        attempt.status_code, attempt.reason, attempt.message = fault.status_code, fault.reason, fault.message
+        if fault.body:
+            fault.body = self.exchange.error_body(fault.body)
+        if self.sent:
+            result = self.exchange.result(need_text=False)
+            attempt.usage, attempt.usage_source = result.usage, result.usage_source
+            attempt.finish_reason, attempt.status_code = result.finish_reason, 200
+        if self._line is not None and self._line.blames_key(fault):
+            # Other keys, and other organisations, may well be served: neither endpoint nor model is at fault.
+            self._key_blamed, attempt.message = True, fault.message
+            return
+        if at.deployments and (fault.reason not in NOT_FAILING or fault.status_code == 404):
+            ground.balancer.failed(at, fault.retry_after_s)
+        if fault.reason not in NOT_FAILING:
+            ground.health.failed(at.provider, at.upstream_name)
