@@ -179,6 +179,8 @@ class ProviderEntry:
     idle_timeout_s: float = 30.0
     total_timeout_s: float = 600.0
     model_class: str = "standard"
+    require_key: bool = False
+    """Without an api_key only organisations with keys of their own may ask it."""
     dialect: str = ""
     """One of DIALECTS; "" = told by the address or the name."""
     responses: bool = False

@@ -67,6 +67,10 @@ class MeshConfig:
     nothing else uses it. Without it, or while it is down, each replica learns for itself."""
     master_key_file: pathlib.Path | None = dataclasses.field(default=None, metadata={"env": "DAC_MASTER_KEY_FILE"})
     """The master key. Without it `dac up` makes one in data/secrets."""
+    master_key_old_file: pathlib.Path | None = dataclasses.field(
+        default=None, metadata={"env": "DAC_MASTER_KEY_OLD_FILE"}
+    )
+    """The former master key, while what it sealed is sealed anew: see `dac provider rotate-master`."""
     otlp_endpoint: str = dataclasses.field(default="", metadata={"env": "OTEL_EXPORTER_OTLP_ENDPOINT"})
     """Where to send spans by OTLP/gRPC, e.g. http://127.0.0.1:4317. Empty = nowhere."""
     log_level: str = dataclasses.field(default="info", metadata={"env": "DAC_LOG_LEVEL"})

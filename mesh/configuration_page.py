@@ -42,6 +42,7 @@ PROVIDER_FIELDS = {
     "kind": "The wire format it speaks: one of the kinds below. Needed only for names that DAC does not know.",
     "base_url": "Its address. Needed only for names that DAC does not know.",
     "api_key": "Its key.",
+    "require_key": "true: without an api_key only organisations with keys of their own may ask it.",
     "enabled": "false leaves it out; `local: {enabled: false}` turns the embedded model off.",
     "allow_private_address": "Whether its address may lie in a private network or on this machine.",
     "max_concurrent": "The most requests at once.",

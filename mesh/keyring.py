@@ -3,6 +3,7 @@
 import os
 import pathlib
 import secrets
+from collections.abc import Sequence
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -13,10 +14,11 @@ from mesh.errors import MeshError, Reason
 class Keyring:
     """Derives subkeys. `id` names the master key without telling it: stored beside what it protects."""
 
-    def __init__(self, master: bytes) -> None:
+    def __init__(self, master: bytes, former: Sequence["Keyring"] = ()) -> None:
+        """`former`: the keyrings of earlier master keys, which open what is not sealed anew yet."""
         if len(master) < 32:
             raise MeshError(Reason.FAILED_PRECONDITION, "The master key must have at least 32 bytes.")
-        self._master = master
+        self._master, self.former = master, tuple(former)
         self._subkeys: dict[str, bytes] = {}
         self.id = self.subkey("key-id").hex()[:16]
 
@@ -28,9 +30,13 @@ class Keyring:
         return self._subkeys[purpose]
 
 
-def open_keyring(path: pathlib.Path, *, create: bool) -> Keyring:
-    """Reads the master key file, making it (0600) when `create`. Raises FAILED_PRECONDITION without one."""
-    return Keyring(read_secret_file(path, create=create, what="master key", flag="DAC_MASTER_KEY_FILE"))
+def open_keyring(path: pathlib.Path, *, create: bool, old: pathlib.Path | None = None) -> Keyring:
+    """Reads the master key file, making it (0600) when `create`; and the former one. Raises FAILED_PRECONDITION."""
+    master = read_secret_file(path, create=create, what="master key", flag="DAC_MASTER_KEY_FILE")
+    if old is None:
+        return Keyring(master)
+    former = read_secret_file(old, create=False, what="former master key", flag="DAC_MASTER_KEY_OLD_FILE")
+    return Keyring(master, [Keyring(former)] if former != master else [])
 
 
 def read_secret_file(path: pathlib.Path, *, create: bool, what: str, flag: str) -> bytes:

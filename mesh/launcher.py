@@ -89,7 +89,9 @@ class Launcher:
         ensure_secrets(self.data_dir)
         mesh = self.settings.mesh
         keyring = open_keyring(
-            mesh.master_key_file or self.data_dir / "secrets" / "master.key", create=mesh.master_key_file is None
+            mesh.master_key_file or self.data_dir / "secrets" / "master.key",
+            create=mesh.master_key_file is None,
+            old=mesh.master_key_old_file,
         )
         await self._start_database(keyring)
         started = time.monotonic()

@@ -55,7 +55,7 @@ class Process:
         self.probes = Probes(self.serving, self.leaving)
         mesh = settings.mesh
         key_file = mesh.master_key_file or mesh.secrets_dir / "master.key"
-        self.keyring: Keyring = open_keyring(key_file, create=False)
+        self.keyring: Keyring = open_keyring(key_file, create=False, old=mesh.master_key_old_file)
         self.signers = {name: Signer.from_file(name, mesh.secrets_dir, create=True) for name in self.order}
 
     def channel_to(self, name: str) -> grpc.aio.Channel:

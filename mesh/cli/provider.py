@@ -1,14 +1,27 @@
 """`dac provider` and `dac model`: whose models DAC may use. Keys are asked for hidden, never taken as an argument."""
 
-import getpass
-import os
-import sys
+import datetime
 from typing import Annotated, Any
 
 import typer
 
-from mesh.cli.client import USAGE, Client, Failure, segment
-from mesh.cli.output import AsJson, Url, clean, command, confirm, local_time, milliseconds, note, print_json, table
+from mesh.cli import provider_keys
+from mesh.cli.client import Client, Failure, segment
+from mesh.cli.output import (
+    AsJson,
+    Url,
+    clean,
+    command,
+    confirm,
+    local_time,
+    milliseconds,
+    moment,
+    note,
+    print_json,
+    relative,
+    table,
+)
+from mesh.cli.secret_input import read_key
 
 app = typer.Typer(help="Providers: add, list, remove.", no_args_is_help=True)
 models = typer.Typer(help="The models that can be asked.", no_args_is_help=True)
@@ -16,24 +29,9 @@ models = typer.Typer(help="The models that can be asked.", no_args_is_help=True)
 
 def register(parent: typer.Typer) -> None:
     """Adds the commands."""
+    provider_keys.register(app)
     parent.add_typer(app, name="provider")
     parent.add_typer(models, name="model")
-
-
-def read_key(provider: str, variable: str | None) -> str:
-    """The provider's key: from a variable, a pipe, or asked for without showing it. Raises Failure."""
-    if variable:
-        key = os.environ.get(variable, "").strip()
-        if not key:
-            raise Failure(f"{variable} is not set or empty: export it, or leave --key-env out to be asked", USAGE)
-        return key
-    if sys.stdin.isatty():
-        key = getpass.getpass(f"API key of {provider} (not shown; empty = none): ", stream=sys.stderr).strip()
-    else:
-        key = sys.stdin.read().strip()
-    if any(char.isspace() for char in key):
-        raise Failure("an API key is one word: the input has spaces or several lines", USAGE)
-    return key
 
 
 def models_of(client: Client, provider: str) -> list[dict[str, Any]]:
@@ -123,6 +121,12 @@ def per_million(price: object) -> str:
     return "$" + (f"{float(str(price)):.6f}".rstrip("0").rstrip(".") or "0")
 
 
+def age(seen_at: str | None) -> str:
+    """How long ago; "-" for never."""
+    at = moment(seen_at)
+    return "-" if at is None else relative((datetime.datetime.now(datetime.UTC) - at).total_seconds())
+
+
 @command(models, "list")
 def list_models(
     everything: Annotated[bool, typer.Option("--all", help="Also those that cannot be asked now.")] = False,
@@ -132,7 +136,10 @@ def list_models(
 ) -> None:
     """List the models with context, quality and price per million tokens.
 
-    Example: dac model list --all
+    "source" is who describes the model: config (you), catalog (shipped) or listed (only its provider's list);
+    "seen" is when its provider last listed it.
+
+    Example: dac model list --all (dac models list is the same)
     """
     query = {"include_unavailable": "true"} if everything else {}
     answer = Client(url).call("GET", "/v1/models", query={**query, **({"provider": provider} if provider else {})})
@@ -144,8 +151,20 @@ def list_models(
         price = one.get("price")
         costs = [per_million(price[f"{side}_usd_per_mtok"]) for side in ("input", "output")] if price else ["?", "?"]
         row = (one["id"], one.get("owned_by", ""), one.get("context_tokens") or "?", one.get("quality", ""), *costs)
-        rows.append((*row, ",".join(one.get("capabilities") or []), "yes" if one.get("available", True) else "no"))
-    headings = ("model", "provider", "context", "quality", "input $/M", "output $/M", "can", "available")
+        can, available = ",".join(one.get("capabilities") or []), "yes" if one.get("available", True) else "no"
+        rows.append((*row, can, available, one.get("source") or "-", age(one.get("seen_at"))))
+    headings = (
+        "model",
+        "provider",
+        "context",
+        "quality",
+        "input $/M",
+        "output $/M",
+        "can",
+        "available",
+        "source",
+        "seen",
+    )
     table(headings, rows, right=(2, 3, 4, 5))
     if not rows:
         note("no model is available: add a provider with `dac provider add openai`, or see `dac model list --all`")

@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import hashlib
 import hmac
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc.aio
@@ -17,6 +17,7 @@ from dac.type.v1 import principal_pb2
 from dac.type.v1 import record_pb2 as type_pb2
 from mesh import call
 from mesh.ids import is_uuid, uuid7
+from mesh.postgres import Database
 from mesh.service import Context
 from services.budget import errors, price_store
 from services.budget.administration import Administration
@@ -24,7 +25,8 @@ from services.budget.background import Backlog, ChangeTeller, Sweeper, repeat
 from services.budget.budget_store import PostgresBudgetStore
 from services.budget.config import BudgetConfig
 from services.budget.ledger import Level, Reserve, Resolve, Settlement, State
-from services.budget.price_book import PriceBook, Proposal
+from services.budget.money import BUCKETS
+from services.budget.price_book import FETCHED, PriceBook, Proposal
 from services.budget.record_feed import RecordFeed
 from services.budget.record_store import PostgresRecordStore, read_cursor
 from services.budget.request_records import attempts_of, bounded, sealer
@@ -35,6 +37,8 @@ from services.budget.writer import Writer
 MAX_TOKENS = 1_000_000_000
 MAX_RESCUES = 8
 MAX_FETCH = 1000
+MAX_PROPOSED = 5000
+MAX_PRICE_NANO_USD = 10_000 * 10**9
 MAX_WAIT_S = 60.0
 ENFORCED = (principal_pb2.Level.KIND_ORG, principal_pb2.Level.KIND_KEY)
 
@@ -48,13 +52,19 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
     """See dac.budget.v1.BudgetService."""
 
     def __init__(
-        self, writer: Writer, prices: PriceBook, administration: Administration, config: BudgetConfig, secret_key: bytes
+        self,
+        writer: Writer,
+        prices: PriceBook,
+        administration: Administration,
+        config: BudgetConfig,
+        secret_keys: Sequence[bytes],
     ) -> None:
+        """`secret_keys`: the subkey that reservations' secrets are made with, then those of former master keys."""
         self._writer = writer
         self._prices = prices
         self._administration = administration
         self._config = config
-        self._secret_key = secret_key
+        self._secret_keys = secret_keys
 
     async def Reserve(self, request: budget_pb2.ReserveRequest, context: Any) -> budget_pb2.ReserveResponse:  # noqa: D102
         principal = call.require_principal()
@@ -88,7 +98,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
         )
         response = budget_pb2.ReserveResponse(
             reservation_id=reservation.reservation_id,
-            reservation_secret=self._secret_of(reservation.reservation_id),
+            reservation_secret=_secret_of(self._secret_keys[0], reservation.reservation_id),
             reserved_nano_usd=reservation.amount_nano_usd,
             output_cap_tokens=reservation.output_cap_tokens,
             price_version=reservation.price_version,
@@ -132,9 +142,6 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
     ) -> budget_pb2.VerifyLedgerResponse:
         return await self._administration.verify()
 
-    def _secret_of(self, reservation_id: str) -> bytes:
-        return hmac.digest(self._secret_key, reservation_id.encode(), hashlib.sha256)
-
     def _check(self, principal: principal_pb2.Principal, request: budget_pb2.ReserveRequest) -> None:
         if not is_uuid(principal.org_id):
             raise errors.invalid("org_id", "the principal has no organisation; reserve with an organisation's key")
@@ -164,8 +171,10 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
             )
         reservation_id = request.reservation_id
         if reservation_id:
-            secret = self._secret_of(reservation_id)
-            if not is_uuid(reservation_id) or not hmac.compare_digest(secret, request.reservation_secret):
+            # Those of a former master key, too: a replica that has only that one may have made the reservation.
+            secrets = [_secret_of(key, reservation_id) for key in self._secret_keys]
+            known = any(hmac.compare_digest(one, request.reservation_secret) for one in secrets)
+            if not is_uuid(reservation_id) or not known:
                 raise errors.reservation_invalid(reservation_id, "its secret does not match")
         else:
             principal = call.require_principal()
@@ -192,8 +201,8 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
 class PriceServicer(price_pb2_grpc.PriceServiceServicer):
     """See dac.budget.v1.PriceService."""
 
-    def __init__(self, book: PriceBook) -> None:
-        self._book = book
+    def __init__(self, book: PriceBook, database: Database) -> None:
+        self._book, self._database = book, database
         self._news = asyncio.Event()
 
     def announce(self) -> None:
@@ -219,6 +228,26 @@ class PriceServicer(price_pb2_grpc.PriceServiceServicer):
                 ]
             )
             await news.wait()
+
+    async def Propose(  # noqa: D102
+        self, request: price_pb2.ProposeRequest, context: Any
+    ) -> price_pb2.ProposeResponse:
+        call.require_service()
+        proposals = [_published(price) for price in request.prices[:MAX_PROPOSED]]
+        changed = await price_store.propose(self._database, self._book, proposals, fetched=True)
+        if changed:
+            self.announce()
+        return price_pb2.ProposeResponse(changed=changed)
+
+
+def _published(price: price_pb2.ModelPrice) -> Proposal:
+    buckets = dict(price.nano_usd_per_mtok)
+    if not price.provider or not price.model or len(price.provider) + len(price.model) > 400:
+        raise errors.invalid("prices", "each price names its provider and its model, at most 400 characters")
+    for bucket, nano_usd in buckets.items():
+        if bucket not in BUCKETS or not 0 <= nano_usd <= MAX_PRICE_NANO_USD:
+            raise errors.invalid("prices", f"{price.model[:100]!r} has {bucket[:40]!r}: {nano_usd}; use known buckets")
+    return Proposal(price.provider, price.model, buckets, FETCHED)
 
 
 class RecordServicer(record_pb2_grpc.RecordServiceServicer):
@@ -264,10 +293,9 @@ class BudgetService:
         self.writer = Writer(store, self._config.max_batch_operations, self.feed.announce)
         self._untold = asyncio.Event()
         administration = Administration(PostgresBudgetStore(self._database), utc_now, self._untold)
-        self.budget = BudgetServicer(
-            self.writer, self.prices, administration, self._config, context.keyring.subkey("reservation")
-        )
-        self.price = PriceServicer(self.prices)
+        secret_keys = [one.subkey("reservation") for one in (context.keyring, *context.keyring.former)]
+        self.budget = BudgetServicer(self.writer, self.prices, administration, self._config, secret_keys)
+        self.price = PriceServicer(self.prices, self._database)
         self.record = RecordServicer(self.feed)
         self.sweeper = Sweeper(self._database, self.writer, self._config.sweep_limit, utc_now)
         self.backlog = Backlog(self._database)
@@ -324,6 +352,10 @@ class BudgetService:
         request = audit_pb2.AppendRequest(records=[type_pb2.AdminRecord.FromString(record) for record in records])
         with call.acting_as("budget"):
             await audit_pb2_grpc.AuditServiceStub(self._context.channel_to("audit")).Append(request)
+
+
+def _secret_of(key: bytes, reservation_id: str) -> bytes:
+    return hmac.digest(key, reservation_id.encode(), hashlib.sha256)
 
 
 def build(context: Context) -> BudgetService:

@@ -56,6 +56,15 @@ BODIES: Mapping[str, Any] = {
     "memory.CreateThread": {"thread_id": "support-42", "title": "A question about an invoice"},
     "router.Route": {"model": "auto:balanced", "input_tokens": "200"},
     "provider.AddProvider": {"provider": "openai", "api_key": "sk-…"},
+    "provider.Discover": {"providers": ["mock"]},
+    "provider.Discover.2": {"providers": ["mock"]},
+    "provider.Probe": {"model": "openrouter/some/model", "max_nano_usd": "10000000"},
+    "provider.CreateProviderKey": {"provider": "openai", "api_key": "sk-…", "is_active": True, "weight": 1},
+    "provider.CreateProviderKey.2": {"api_key": "sk-…", "weight": 1},
+    "provider.UpdateProviderKey": {"is_active": False},
+    "provider.UpdateProviderKey.2": {"is_active": False},
+    "provider.RotateProviderKeys": {"check_only": True},
+    "gateway.RotateMasterKey": {"check_only": True},
 }
 """Example bodies that work as they stand, where one made from the schema would not."""
 
@@ -64,6 +73,8 @@ NAMES: Mapping[str, str] = {"thread_id": "support-42", "model_id": "openai/gpt-4
 
 MARKS: Mapping[str, str] = {
     "provider.AddProvider": "needs a provider's real key",
+    "provider.Probe": "needs a real provider, and money",
+    "provider.CreateProviderKey.2": "needs a provider's real key",
     "provider.RemoveProvider": "needs a provider that was added through the API",
     "audit.FollowRequests": "does not end by itself",
 }
@@ -227,7 +238,7 @@ class Page:
             elif path in ("/v1/messages", "/v1/responses"):
                 needed = "`chat`"
         else:
-            scope = permission_of(binding.rpc)
+            scope = _scope_of(binding)
             needed = f"`{scope}`" if scope else "any key"
             rpc = f"; RPC `{binding.method.containing_service.name}.{binding.method.name}`"
         return f"Scope: {needed}{rpc}."
@@ -264,12 +275,17 @@ class Page:
         for name in names:
             line = line.replace(f"{{{name}}}", NAMES.get(name, f"{name.upper()}"))
         binding = self._bindings.get((verb, path))
-        if binding is not None and permission_of(binding.rpc) == "operator":
+        if binding is not None and _scope_of(binding) == "operator":
             line = line.replace("$DAC_API_KEY", "$(cat data/secrets/operator.token)")
         if identity in BODIES:
             head, _, _ = line.partition(" \\\n  -d '")
             line = f"{head} \\\n  -d '{json.dumps(BODIES[identity], ensure_ascii=False)}'"
         yield f"```sh\n{line}\n```\n"
+
+
+def _scope_of(binding: Binding) -> Any:
+    """The scope that a form needs: what is everybody's is the operator's."""
+    return "operator" if "/providers/{provider}/" in binding.template else permission_of(binding.rpc)
 
 
 def page() -> str:

@@ -14,13 +14,13 @@ import hmac
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from dac.type.v1.principal_pb2 import Level, Principal
 from mesh.errors import MeshError, Reason
 from mesh.keyring import Keyring
 from mesh.principals import Signer
-from services.gateway import errors, key_tokens
+from services.gateway import errors, key_tokens, peppers
 from services.gateway.store import KeyRow, Store
 
 POLL_S = 0.5
@@ -99,7 +99,7 @@ class Callers:
         clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
     ) -> None:
         self._store, self._signer, self._clock = store, signer, clock
-        self._pepper, self._foreign_pepper = keyring.subkey("api-keys"), keyring.subkey("foreign-keys")
+        self._peppers = peppers.derived(keyring)
         self._anonymous = anonymous
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._refused: OrderedDict[bytes, _Known] = OrderedDict()
@@ -123,6 +123,10 @@ class Callers:
             self._follower.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._follower
+
+    def set_peppers(self, found: Mapping[str, bytes]) -> None:
+        """What this database's hashes are made with; before the first caller."""
+        self._peppers = dict(found)
 
     def set_operator(self, token: str, org_id: str) -> None:
         """The operator's token and the organisation it chats in."""
@@ -195,9 +199,9 @@ class Callers:
 
     async def _read(self, token: str, digest: bytes) -> _Known:
         if key_tokens.is_foreign(token):
-            lookup_id, hashed = foreign_place(self._foreign_pepper, digest)
+            lookup_id, hashed = foreign_place(self._peppers[peppers.FOREIGN_KEYS], digest)
         else:
-            lookup_id, hashed = key_tokens.parse(token).lookup_id, hash_token(self._pepper, token)
+            lookup_id, hashed = key_tokens.parse(token).lookup_id, hash_token(self._peppers[peppers.API_KEYS], token)
         try:
             async with asyncio.timeout(FRESH_S):
                 await self._confirm()

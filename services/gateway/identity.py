@@ -17,7 +17,7 @@ from mesh.config import Secret
 from mesh.errors import MeshError, Reason, invalid
 from mesh.ids import is_uuid, uuid7
 from mesh.keyring import Keyring
-from services.gateway import errors, key_tokens
+from services.gateway import errors, key_tokens, peppers
 from services.gateway.callers import KNOWN_SCOPES, foreign_place, hash_token
 from services.gateway.store import Change, KeyInfo, NewKey, OrganisationRow, Store
 
@@ -65,7 +65,8 @@ class Identity:
     ) -> None:
         self._store, self._keyring, self._clock = store, keyring, clock
         self._describe, self._append = describe, append
-        self._pepper, self._foreign_pepper = keyring.subkey("api-keys"), keyring.subkey("foreign-keys")
+        self.peppers = peppers.derived(keyring)
+        self.bound_to = ""
         self._secrets_dir = secrets_dir
         self._news = asyncio.Event()
         self._teller: asyncio.Task[None] | None = None
@@ -82,8 +83,8 @@ class Identity:
             key_tokens.check_strength(wanted.reveal(), "DAC_BOOTSTRAP_API_KEY")
         if operator is not None:
             key_tokens.check_strength(operator.reveal(), "DAC_OPERATOR_TOKEN")
-        if not await self._store.bind_master_key(self._keyring.id):
-            raise errors.other_master_key()
+        self.bound_to, sealed = await self._store.bind_master_key(self._keyring.id)
+        self.peppers = peppers.opened(self._keyring, self.bound_to, sealed)
         kept = self._secrets_dir / "operator.token"
         self.operator_token = operator.reveal() if operator is not None else read_operator_token(kept)
         await self._ensure_default()
@@ -94,6 +95,22 @@ class Identity:
             return None
         token = key_tokens.new_token(secrets.choice)
         return token if keyless and await self._add_at_start(token, "first", only_first=True) else None
+
+    @property
+    def _pepper(self) -> bytes:
+        return self.peppers[peppers.API_KEYS]
+
+    async def rotate_master_key(self, actor: str, *, check_only: bool) -> tuple[str, str]:
+        """Seals the peppers by the present master key; the key they are bound to now, and the present one's id."""
+        self.bound_to, _ = await self._store.bind_master_key(self._keyring.id)
+        if self.bound_to != self._keyring.id and not check_only:
+            sealed, org_id, present = peppers.seal(self._keyring, self.peppers), self.default_org_id, self._keyring.id
+            ids = {"master_key_id": self.bound_to}, {"master_key_id": present}
+            change = self._change(org_id, actor, "master_key.rotate", f"master_key:{present}", *ids)
+            if await self._store.rebind_master_key(self.bound_to, present, sealed, org_id, change):
+                self._news.set()
+            self.bound_to, _ = await self._store.bind_master_key(self._keyring.id)
+        return self.bound_to, self._keyring.id
 
     async def _add_at_start(self, token: str, name: str, *, only_first: bool = False) -> bool:
         key, change = self._new_key(token, self.default_org_id, name, FIRST_SCOPES, (), None, "operator")
@@ -248,7 +265,7 @@ class Identity:
         _check_shown(key.name, key.models)
         if len(key.hint) > 40 or not key.hint.isprintable():
             raise invalid(f"keys[{index}].hint", "What is shown of a key has at most 40 printable characters.")
-        lookup_id, hashed = foreign_place(self._foreign_pepper, bytes.fromhex(sha256))
+        lookup_id, hashed = foreign_place(self.peppers[peppers.FOREIGN_KEYS], bytes.fromhex(sha256))
         now = self._clock()
         shown = key.hint or f"sha256:{sha256[:8]}"
         info = KeyInfo(

@@ -135,6 +135,11 @@ class IdentityServicer(identity_pb2_grpc.IdentityServiceServicer):
         key = await self._identity.revoke(principal.org_id, request.key_id, _actor(principal))
         return identity_pb2.RevokeApiKeyResponse(key=_key(key))
 
+    async def RotateMasterKey(self, request: identity_pb2.RotateMasterKeyRequest, context: Any) -> Any:  # noqa: D102
+        actor = _actor(calls.require_scope("operator"))
+        bound_to, present = await self._identity.rotate_master_key(actor, check_only=request.check_only)
+        return identity_pb2.RotateMasterKeyResponse(bound_to=bound_to, master_key_id=present)
+
     async def ImportKeys(self, request: identity_pb2.ImportKeysRequest, context: Any) -> Any:  # noqa: D102
         principal = calls.require_scope("operator")
         keys = [

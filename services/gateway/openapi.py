@@ -128,7 +128,7 @@ def _operation(binding: Binding, schemas: _Schemas) -> dict[str, Any]:
                 parameters.append({"name": field.name, "in": "query", "schema": schemas.field(field)})
     kind = "text/event-stream" if binding.method.server_streaming else "application/json"
     operation: dict[str, Any] = {
-        "operationId": f"{binding.service}.{binding.method.name}",
+        "operationId": f"{binding.service}.{binding.method.name}{f'.{binding.form + 1}' if binding.form else ''}",
         "summary": text.split(". ")[0].rstrip("."),
         "description": text,
         "tags": [binding.service],

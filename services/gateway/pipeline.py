@@ -34,6 +34,7 @@ CHAT = "chat"
 RETRIES = 2
 RETRY_WAIT_S = 0.1
 _PROVIDER_FAULTS = frozenset({Reason.PROVIDER_FAILED, Reason.PROVIDER_TIMEOUT, Reason.PROVIDER_CUT})
+_KEY_STATUSES = frozenset({400, 401, 402, 403, 429})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -132,6 +133,9 @@ class Pipeline:
         for place, attempt in {(attempt.model, attempt.provider): attempt for attempt in attempts}.items():
             fault = int(attempt.reason) in _PROVIDER_FAULTS
             ok = attempt.reason == 0
+            if fault and attempt.provider_key_id and attempt.status_code in _KEY_STATUSES:
+                # It says something of one key, perhaps one organisation's: others are served as before.
+                continue
             if fault:
                 self._suspect.add(place)
             elif not (ok and place in self._suspect):

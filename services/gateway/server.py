@@ -143,7 +143,7 @@ class GatewayService:
         self.stopping = asyncio.Event()
         api = transcoder.routes(self._bindings, context.channel_to, self.callers, self.stopping)
         other = Starlette(
-            routes=[*console.routes(), *pages.routes(), *api],
+            routes=[*console.routes(), *api, *pages.routes()],
             exception_handlers={404: not_found, 405: not_found, MeshError: named_failure, Exception: named_failure},
         )
         self.edge = Edge(config, self.callers, self.pipeline, other, context.leaving)
@@ -168,6 +168,7 @@ class GatewayService:
         if first_key is not None and self._config.bootstrap_result_file is not None:
             self._config.bootstrap_result_file.touch(0o600)
             self._config.bootstrap_result_file.write_text(first_key)
+        self.callers.set_peppers(self.identity.peppers)
         self.callers.set_operator(self.identity.operator_token, self.identity.default_org_id)
         await self.callers.start()
         await self.identity.start()

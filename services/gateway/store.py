@@ -77,8 +77,14 @@ class Store(Protocol):
     async def listen(self, changed: Callable[[], None]) -> None:
         """Calls `changed` when keys change or may have changed unheard."""
 
-    async def bind_master_key(self, master_key_id: str) -> bool:
-        """Ties an unbound database to a master key; False when it is tied to another."""
+    async def bind_master_key(self, master_key_id: str) -> tuple[str, bytes]:
+        """Ties an unbound database to a master key; the one it is tied to, and its sealed peppers."""
+
+    async def rebind_master_key(
+        self, former_id: str, master_key_id: str, sealed_peppers: bytes, org_id: str, change: Change
+    ) -> bool:
+        """Ties a database to another master key, and keeps the change for audit; False when it is not tied to
+        `former_id`."""
 
     async def organisations(self) -> list[OrganisationRow]:
         """All of them, oldest first."""
@@ -171,13 +177,25 @@ class PostgresStore:
         """See Store."""
         await self._database.listen("dac_keys", lambda _payload: changed(), on_gap=changed)
 
-    async def bind_master_key(self, master_key_id: str) -> bool:
+    async def bind_master_key(self, master_key_id: str) -> tuple[str, bytes]:
         """See Store."""
         async with self._database.transaction() as connection:
             await connection.execute(
                 "INSERT INTO key_check (master_key_id) VALUES ($1) ON CONFLICT DO NOTHING", master_key_id
             )
-            return bool(await connection.fetchval("SELECT master_key_id FROM key_check") == master_key_id)
+            row = await connection.fetchrow("SELECT master_key_id, sealed_peppers FROM key_check")
+            return row[0], bytes(row[1])
+
+    async def rebind_master_key(
+        self, former_id: str, master_key_id: str, sealed_peppers: bytes, org_id: str, change: Change
+    ) -> bool:
+        """See Store."""
+        async with self._database.transaction(org_id) as connection:
+            query = "UPDATE key_check SET master_key_id = $2, sealed_peppers = $3 WHERE master_key_id = $1"
+            done = bool(await connection.execute(query, former_id, master_key_id, sealed_peppers) == "UPDATE 1")
+            if done:
+                await connection.execute(_OUTBOX, org_id, change.record_id, change.record)
+            return done
 
     async def organisations(self) -> list[OrganisationRow]:
         """See Store."""

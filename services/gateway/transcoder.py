@@ -53,6 +53,8 @@ class Binding:
     method: MethodDescriptor
     request: type[Message]
     response: type[Message]
+    form: int = 0
+    """Which of the RPC's HTTP forms it is: 0 = the first."""
 
     @property
     def rpc(self) -> str:
@@ -92,7 +94,7 @@ def bindings() -> list[Binding]:
         if not options.HasExtension(annotations_pb2.http):
             continue
         rule = options.Extensions[annotations_pb2.http]
-        for one in (rule, *rule.additional_bindings):
+        for form, one in enumerate((rule, *rule.additional_bindings)):
             verb = next(verb for verb in _VERBS if getattr(one, verb))
             found.append(
                 Binding(
@@ -102,6 +104,7 @@ def bindings() -> list[Binding]:
                     method,
                     message_factory.GetMessageClass(method.input_type),
                     message_factory.GetMessageClass(method.output_type),
+                    form,
                 )
             )
     return sorted(found, key=lambda binding: (len(binding.parameters), binding.template, binding.verb))
@@ -200,6 +203,9 @@ async def read_message(binding: Binding, request: Request) -> Message:
         set_field(message, name, value)
     for name, value in request.path_params.items():
         set_field(message, name, value)
+    named = request.headers.get("x-org-id", "")
+    if named and "org_id" in binding.parameters and named.lower() != request.path_params["org_id"].lower():
+        raise invalid("x-org-id", f'The header x-org-id names "{named[:80]}", the path another organisation.')
     return message
 
 

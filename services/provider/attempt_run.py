@@ -15,6 +15,7 @@ from services.provider.deployments import Balancer
 from services.provider.errors import ProviderFault, garbage, reading
 from services.provider.events import Ask, Attempt, Candidate, Deadlines, Event, Finish, Frames, Started, added
 from services.provider.health import FailFast
+from services.provider.key_book import Key
 from services.provider.rescue import Rescuer
 
 AFTER_FINISH_S = 3.0
@@ -25,15 +26,30 @@ MIN_SECRET_BYTES = 8
 """A shorter key is a word, such as the "none" of a server without keys."""
 _KEY_HEADERS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
 NOT_FAILING = frozenset(
-    {Reason.PROVIDER_REFUSED, Reason.CONTEXT_TOO_LONG, Reason.INVALID_REQUEST, Reason.PROVIDER_BUSY}
+    {
+        Reason.PROVIDER_REFUSED,
+        Reason.CONTEXT_TOO_LONG,
+        Reason.INVALID_REQUEST,
+        Reason.PROVIDER_BUSY,
+        Reason.FAILED_PRECONDITION,
+    }
 )
-"""Reasons that say nothing about the model's health: the caller's faults, and DAC's own full waiting line."""
+"""Reasons that say nothing about the model's health: the caller's faults, DAC's own full waiting line, and keys that
+cannot be used."""
 
 
 class Line(Protocol):
     """A provider that can be asked."""
 
     endpoint: Endpoint
+    key: Key | None
+    """The one of several keys that it sends."""
+
+    def keyed(self) -> "Line":
+        """The line with the key of one attempt. Raises ProviderFault when the caller's keys cannot be used."""
+
+    def blames_key(self, fault: ProviderFault) -> bool:
+        """Whether the fault is its key's alone; then that key rests and others are taken meanwhile."""
 
     def prefill(self, upstream_name: str) -> str:
         """How that model goes on with a begun answer: see rescue.PREFILL."""
@@ -112,6 +128,8 @@ class Run:
         """The request was put to the provider."""
         self.head, self.sent_bytes = b"", 0
         """The first of them, and their size."""
+        self._line: Line | None = None
+        self._key_blamed = False
 
     @property
     def last(self) -> "Run":
@@ -143,6 +161,16 @@ class Run:
             else:
                 self._close_books()
 
+    def has_other_key(self) -> bool:
+        """Whether the key was at fault and the provider can be asked with another one now."""
+        if not self._key_blamed:
+            return False
+        try:
+            self._ground.find(self.candidate.provider).keyed()
+        except ProviderFault:
+            return False
+        return True
+
     def started(self) -> Started:
         """That it begins, with the accounts of those that have ended."""
         attempt, at = self.attempt, self.candidate
@@ -169,7 +197,9 @@ class Run:
     async def _prepare(self, total_left_s: float) -> None:
         """Makes the request and waits until the provider can be asked. Raises ProviderFault."""
         ask, ground = self._ask, self._ground
-        line = ground.find(self.candidate.provider)
+        line = self._line = ground.find(self.candidate.provider).keyed()
+        if line.key is not None:
+            self.attempt.provider_key_id = line.key.key_id
         self._endpoint = line.endpoint
         self._limits = ground.limits(line.endpoint, ask.deadlines, total_left_s, stream=ask.stream)
         self._begun = ground.clock()
@@ -288,6 +318,10 @@ class Run:
             result = self.exchange.result(need_text=False)
             attempt.usage, attempt.usage_source = result.usage, result.usage_source
             attempt.finish_reason, attempt.status_code = result.finish_reason, 200
+        if self._line is not None and self._line.blames_key(fault):
+            # Other keys, and other organisations, may well be served: neither endpoint nor model is at fault.
+            self._key_blamed, attempt.message = True, fault.message
+            return
         if at.deployments and (fault.reason not in NOT_FAILING or fault.status_code == 404):
             ground.balancer.failed(at, fault.retry_after_s)
         if fault.reason not in NOT_FAILING:

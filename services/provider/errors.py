@@ -296,6 +296,32 @@ def not_configured(provider: str, detail: str = "") -> ProviderFault:
     )
 
 
+def no_usable_key(provider: str, *, of_organisation: bool, keys: int, wait_s: float | None) -> ProviderFault:
+    """Every key that could be taken is switched off, does not open, or rests after a refusal."""
+    whose = f"your organisation's {keys} key(s) for {provider}" if of_organisation else f"the keys for {provider}"
+    if wait_s is not None:
+        told = (
+            f"None of {whose} can be used right now: each was refused or is over its rate limit. See ListProviderKeys."
+        )
+        return ProviderFault(Reason.PROVIDER_BUSY, told, retry_after_s=max(1.0, round(wait_s, 1)))
+    told = f"None of {whose} can be used: each is switched off, or must be set again. See ListProviderKeys."
+    return ProviderFault(Reason.FAILED_PRECONDITION, told)
+
+
+def of_own_key(fault: ProviderFault, provider: str, hint: str) -> None:
+    """Says of a refused key that it is the organisation's, so that the right one is mended."""
+    shown = f" ending in {hint}" if hint else ""
+    fault.message = fault.message.replace(
+        f"DAC's own key for this provider. Set a valid key for {provider}.",
+        f"your organisation's key{shown}. Replace it with UpdateProviderKey.",
+    )
+
+
+def unknown_key(key_id: str) -> MeshError:
+    """A key that is not there, or not the caller's."""
+    return MeshError(Reason.NOT_FOUND, f'There is no provider key "{key_id[:80]}".')
+
+
 def not_translatable(detail: str) -> ProviderFault:
     """The request cannot be said in the provider's dialect."""
     return ProviderFault(Reason.INVALID_REQUEST, detail, fall_back=True)
@@ -330,4 +356,14 @@ def key_refused(provider: str, status: int, told: str) -> MeshError:
         Reason.FAILED_PRECONDITION,
         f"{provider}: the test call failed, {detail}. Nothing was stored. Mend it, or set skip_test.",
         metadata={"provider": provider, "status": str(status)},
+    )
+
+
+def not_listable(provider: str, why: str) -> MeshError:
+    """A provider that has no list of models to ask for."""
+    return MeshError(
+        Reason.FAILED_PRECONDITION,
+        f'The models of "{provider}" cannot be listed: '
+        f"{why or 'it is switched off, or its kind has no list'}. Leave it out.",
+        metadata={"field": "providers"},
     )

@@ -144,6 +144,8 @@ class Attempt:
     usage_source: UsageSource = UsageSource.UNSPECIFIED
     finish_reason: str = ""
     rescue: Rescue = Rescue.NONE
+    provider_key_id: str = ""
+    """Which of several keys it was sent with."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -21,6 +21,9 @@ from services.provider.hedging import Race
 from services.provider.rescue import Rescuer
 from services.provider.retry_budget import RetryBudget
 
+MAX_BY_KEY = 8
+"""The most attempts of one request that may be followed by another one just because a key was refused."""
+
 
 class Generator:
     """Runs generations."""
@@ -84,7 +87,9 @@ class Generator:
                         yield _failure(cut[:1], attempts, after_first_token=True)
                         return
                     turn, pause = 0, self._pause_before_rescue(more, picks)
-                elif rescuer.refused(run.attempt, run.candidate):
+                elif rescuer.refused(run.attempt, run.candidate) or (
+                    len(attempts) < MAX_BY_KEY and run.has_other_key()
+                ):
                     pause, again = 0.0, True
                 else:
                     pause = self._pause_before_retry(run.fault, turn, more, picks)

@@ -22,7 +22,7 @@ from services.provider.addresses import PublicResolver, check_base_url
 from services.provider.errors import key_refused, managed_by_file, unknown_provider
 from services.provider.registry import API, Provider, Registry, hint_of, root_of
 from services.provider.store import Change, ProviderStore, Row
-from services.provider.vault import Vault
+from services.provider.vault import Place, Vault
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 ADDABLE = ("openai", "anthropic", "gemini", "ollama", "cohere", "bedrock", "vertex")
@@ -94,7 +94,7 @@ class KeyDesk:
             name,
             kind,
             base_url,
-            self._vault.seal(name, base_url, key),
+            self._vault.seal(Place(name, base_url), key),
             hint_of(key),
             tested.upstream_models,
             self._now(),
@@ -117,7 +117,8 @@ class KeyDesk:
         await self._registry.refresh()
 
     def _known(self, name: str) -> Provider | None:
-        return next((one for one in self._registry.providers() if one.entry.provider == name), None)
+        known = next((one for one in self._registry.providers() if one.entry.provider == name), None)
+        return None if known is not None and known.known_only else known
 
     def _writable(self) -> ProviderStore:
         if self._store is None:

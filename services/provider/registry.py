@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import copy
 import dataclasses
 import datetime
 import logging
@@ -10,24 +11,34 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from mesh.catalog import ProviderEntry
+from mesh.call import current
+from mesh.catalog import KNOWN, ProviderEntry
 from mesh.config import Secret
 from mesh.errors import MeshError
 from services.provider.adapters import Exchange
-from services.provider.addresses import PublicResolver
+from services.provider.addresses import PublicResolver, check_base_url
 from services.provider.bulkhead import Bulkhead
 from services.provider.calls import Endpoint, Limits
 from services.provider.config import ProviderConfig
-from services.provider.errors import not_configured
+from services.provider.errors import ProviderFault, not_configured, of_own_key
 from services.provider.events import Ask, Candidate
+from services.provider.key_book import Key, KeyBook, blames_key
 from services.provider.kinds import Account, Credentials, exchange_of, guarding_others, kind_named, prefill_of
 from services.provider.local import BASE_URL, LocalModel
 from services.provider.local_model import ALIAS
 from services.provider.plugin_loading import BrokenPlugIn
 from services.provider.store import ProviderStore, Row
-from services.provider.vault import Vault
+from services.provider.vault import Place, Vault
 
 API = "api"
+NO_KEY = "it has no api_key"
+KEYED_ADDRESSES = (
+    "https://api.openai.com",
+    "https://api.anthropic.com",
+    "https://generativelanguage.googleapis.com",
+    "https://api.cohere.com",
+)
+"""Addresses that serve nobody without a key."""
 _log = logging.getLogger("dac.provider.registry")
 
 
@@ -40,10 +51,14 @@ class Provider:
     key_hint: str = ""
     upstream_models: tuple[str, ...] = ()
     disabled_reason: str = ""
+    org_ids: tuple[str, ...] = dataclasses.field(default=(), compare=False)
+    """While nobody else may: the organisations that may ask it with keys of their own."""
+    known_only: bool = False
+    """Nobody configured it: it is here for those organisations alone."""
 
     @property
     def enabled(self) -> bool:
-        """Whether it can be asked."""
+        """Whether everybody can ask it."""
         return self.entry.enabled and not self.disabled_reason
 
 
@@ -51,10 +66,12 @@ class _Line:
     """A provider that can be asked: its endpoint and the dialects it speaks."""
 
     def __init__(
-        self, provider: Provider, endpoint: Endpoint, config: ProviderConfig, local: LocalModel | None
+        self, provider: Provider, endpoint: Endpoint, config: ProviderConfig, local: LocalModel | None, book: KeyBook
     ) -> None:
         self.provider, self.endpoint = provider, endpoint
         self._local, entry = local, provider.entry
+        self._book = book
+        self.key: Key | None = None
         self._account = self._given = Account(
             entry.provider,
             entry.kind,
@@ -67,7 +84,8 @@ class _Line:
             responses=entry.responses,
             google_token_address=config.google_token_address,
         )
-        self._credentials: Credentials | None = None
+        self._credentials: dict[str, Credentials] = {}
+        """By the key that they are made of; shared by the copies of `keyed`."""
 
     async def ready(self, wait_s: float) -> None:
         """See generation.Line."""
@@ -76,21 +94,47 @@ class _Line:
         make = kind_named(self._account.kind).credentials
         if make is not None:
             with guarding_others(self._account, "to get its key"):
-                self._credentials = self._credentials or make(self._given)
-                key = await self._credentials.current(wait_s)
+                found = self._credentials.get(self._given.key)
+                if found is None:
+                    found = self._credentials[self._given.key] = make(self._given)
+                key = await found.current(wait_s)
             if key != self._account.key:
                 self._account = dataclasses.replace(self._account, key=key)
 
     async def close(self) -> None:
         """Drops every connection."""
         await self.endpoint.close()
-        if self._credentials is not None:
+        for credentials in self._credentials.values():
             with contextlib.suppress(Exception):
-                await self._credentials.close()
+                await credentials.close()
 
     def prefill(self, upstream_name: str) -> str:
         """See generation.Line."""
         return prefill_of(self._account, upstream_name)
+
+    def keyed(self) -> "_Line":
+        """See generation.Line."""
+        entry, principal = self.provider.entry, current().principal
+        org_id, enabled = principal.org_id if principal is not None else "", self.provider.enabled
+        own = entry.api_key.reveal() if entry.api_key is not None else ""
+        key = self._book.choose(entry.provider, org_id, entry.base_url, own, enabled=enabled)
+        if key is None:
+            if not enabled:
+                raise not_configured(entry.provider, self.provider.disabled_reason)
+            return self
+        line = copy.copy(self)
+        line.key = key
+        line._account = line._given = dataclasses.replace(self._given, key=key.secret)
+        return line
+
+    def blames_key(self, fault: ProviderFault) -> bool:
+        """See generation.Line."""
+        if self.key is None or self.key.alone or not blames_key(fault):
+            return False
+        self._book.failed(self.key, fault)
+        if self.key.org_id:
+            of_own_key(fault, self.key.provider, self.key.hint)
+        return True
 
     def exchange(self, ask: Ask, candidate: Candidate) -> Exchange:
         """See generation.Line."""
@@ -108,8 +152,10 @@ class Registry:
         vault: Vault,
         *,
         now: Callable[[], datetime.datetime],
+        book: KeyBook | None = None,
     ) -> None:
         self._entries, self._config, self._store, self._vault = entries, config, store, vault
+        self.book = book or KeyBook(None, vault)
         self._started_at = now()
         self._lines: dict[str, _Line] = {}
         self._providers: dict[str, Provider] = {}
@@ -160,6 +206,13 @@ class Registry:
         """All of them, by name."""
         return [self._providers[name] for name in sorted(self._providers)]
 
+    def entry_for_everybody(self, provider: Provider) -> ProviderEntry:
+        """The entry with one of everybody's keys, for what no organisation asks for. Raises ProviderFault."""
+        entry = provider.entry
+        own = entry.api_key.reveal() if entry.api_key is not None else ""
+        key = self.book.choose(entry.provider, "", entry.base_url, own, enabled=provider.enabled)
+        return entry if key is None else dataclasses.replace(entry, api_key=Secret(key.secret))
+
     def from_file(self, provider: str) -> ProviderEntry | None:
         """The entry of a file or the environment."""
         return next((entry for entry in self._entries if entry.provider == provider), None)
@@ -178,6 +231,7 @@ class Registry:
         """Reads the table when its version is another than the known one. Raises MeshError."""
         if self._store is not None and await self._store.version() != self._version:
             version, rows = await self._store.read()
+            await self.book.refresh()
             await self._apply(rows)
             self._version = version
 
@@ -200,17 +254,33 @@ class Registry:
         for row in rows:
             if row.provider not in wanted:
                 wanted[row.provider] = self._of_row(row)
+        self._share(wanted)
         for name in list(self._lines):
-            if wanted.get(name) != self._providers.get(name):
+            if wanted.get(name) != self._providers.get(name) or not _asked(wanted[name]):
                 self._retire(self._lines.pop(name))
         for name, provider in wanted.items():
-            if provider.enabled and name not in self._lines:
+            if _asked(provider) and name not in self._lines:
                 local = self._local if provider.entry.kind == "local" else None
-                self._lines[name] = _Line(provider, self._endpoint(provider), self._config, local)
+                self._lines[name] = _Line(provider, self._endpoint(provider), self._config, local, self.book)
         self._providers = wanted
         async with self._changed:
             self._generation += 1
             self._changed.notify_all()
+
+    def _share(self, wanted: dict[str, Provider]) -> None:
+        """Providers without a key of their own: for everybody by a further key, else for who has one."""
+        for name, org_ids in self.book.owners().items():
+            provider = wanted.get(name)
+            if provider is None:
+                entry = known_entry(name)
+                if entry is None:
+                    continue
+                provider = Provider(entry, self._started_at, disabled_reason=NO_KEY, known_only=True)
+            if provider.disabled_reason == NO_KEY and "" in org_ids:
+                provider = dataclasses.replace(provider, disabled_reason="", known_only=False)
+            elif provider.disabled_reason == NO_KEY and provider.entry.enabled:
+                provider = dataclasses.replace(provider, org_ids=org_ids)
+            wanted[name] = provider
 
     def _retire(self, line: _Line) -> None:
         """Running answers may end; then the connections are dropped."""
@@ -229,21 +299,22 @@ class Registry:
         if entry.kind == "local":
             missing = self._local.missing if self._local is not None else ""
             return Provider(entry, self._started_at, upstream_models=(ALIAS,), disabled_reason=missing)
-        known_to_need = entry.api_key is None and entry.base_url.startswith(
-            (
-                "https://api.openai.com",
-                "https://api.anthropic.com",
-                "https://generativelanguage.googleapis.com",
-                "https://api.cohere.com",
-            )
-        )
-        reason = "it has no api_key" if known_to_need else _broken(entry.kind)
+        known_to_need = entry.require_key or entry.base_url.startswith(KEYED_ADDRESSES)
+        reason = NO_KEY if known_to_need and entry.api_key is None else _broken(entry.kind)
         return Provider(entry, self._started_at, hint, disabled_reason=reason)
 
     def _of_row(self, row: Row) -> Provider:
+        known = self._providers.get(row.provider)
+        if known is not None and known.enabled and not known.known_only:
+            entry = known.entry
+            if (entry.kind, entry.base_url, known.changed_at) == (row.kind, row.base_url, row.changed_at):
+                # Only sealed anew, perhaps by a master key that this process does not have.
+                return known
         reason, key = "", ""
         try:
-            key = self._vault.open(row.provider, row.base_url, row.sealed)
+            # Again: rules become stricter, and addresses written as numbers never reach the resolver.
+            check_base_url(row.base_url)
+            key = self._vault.open(Place(row.provider, row.base_url), row.sealed)
         except MeshError as error:
             reason = error.message
             _log.error("%s", error.message)
@@ -269,6 +340,19 @@ class Registry:
             connector=connector,
             max_answer_bytes=self._config.max_answer_bytes,
         )
+
+
+def _asked(provider: Provider) -> bool:
+    """Whether anybody can ask it."""
+    return provider.enabled or bool(provider.org_ids)
+
+
+def known_entry(name: str) -> ProviderEntry | None:
+    """A provider that needs no configuration but a key."""
+    known = KNOWN.get(name)
+    if known is None or not known.base_url.startswith("https://"):
+        return None
+    return ProviderEntry(name, known.kind, known.base_url, managed_by=API)
 
 
 def _broken(kind: str) -> str:

@@ -9,8 +9,8 @@ import grpc.aio
 import msgspec
 
 from dac.audit.v1 import audit_pb2, audit_pb2_grpc
-from dac.provider.v1 import key_pb2, key_pb2_grpc, provider_pb2, provider_pb2_grpc
-from dac.type.v1 import chat_pb2, deployment_pb2, principal_pb2, record_pb2, usage_pb2
+from dac.provider.v1 import discovery_pb2, key_pb2, key_pb2_grpc, provider_pb2, provider_pb2_grpc
+from dac.type.v1 import chat_pb2, deployment_pb2, principal_pb2, record_pb2
 from mesh.call import acting_as, current, require_scope
 from mesh.errors import invalid
 from mesh.ids import uuid7
@@ -18,12 +18,24 @@ from mesh.service import Context
 from services.provider import events
 from services.provider.changes import ChangeTeller
 from services.provider.config import ProviderConfig
+from services.provider.conversions import attempt_record, source_number, usage_message
+from services.provider.discovery import Discovery
+from services.provider.discovery_schedule import DiscoverySchedule
+from services.provider.discovery_server import DiscoveryDesk, KnownIds
 from services.provider.embedding import embed
 from services.provider.frames import coalesce
 from services.provider.generation import Generator
+from services.provider.key_book import KeyBook
+from services.provider.key_desk import ProviderKeyDesk, visible_to
+from services.provider.key_server import ProviderKeyServicer
+from services.provider.key_store import PostgresKeyStore
 from services.provider.keys import Describe, KeyDesk
+from services.provider.listing_store import PostgresListingStore
+from services.provider.probing import Prober
 from services.provider.registry import Provider, Registry
+from services.provider.rotation import PostgresSealStore
 from services.provider.store import Change, PostgresStore
+from services.provider.till import PriceTeller
 from services.provider.vault import PURPOSE, Vault
 
 SPLIT_INTERVAL_MS = 5.0
@@ -34,8 +46,10 @@ PAGE = 100
 class ProviderServicer(provider_pb2_grpc.ProviderServiceServicer):
     """dac.provider.v1.ProviderService."""
 
-    def __init__(self, generator: Generator, registry: Registry, *, interval_s: float, frame_bytes: int) -> None:
-        self._generator, self._registry = generator, registry
+    def __init__(
+        self, generator: Generator, registry: Registry, *, desk: DiscoveryDesk, interval_s: float, frame_bytes: int
+    ) -> None:
+        self._generator, self._registry, self._desk = generator, registry, desk
         self._interval_s, self._frame_bytes = interval_s, frame_bytes
 
     async def Generate(
@@ -56,9 +70,9 @@ class ProviderServicer(provider_pb2_grpc.ProviderServiceServicer):
             return provider_pb2.EmbedResponse(failure=_failure(ended))
         answer = provider_pb2.EmbedAnswer(
             body=ended.body,
-            usage=_usage(ended.usage),
-            usage_source=_source(ended.usage_source),
-            attempts=[_attempt(one) for one in ended.attempts],
+            usage=usage_message(ended.usage),
+            usage_source=source_number(ended.usage_source),
+            attempts=[attempt_record(one) for one in ended.attempts],
         )
         return provider_pb2.EmbedResponse(answer=answer)
 
@@ -68,13 +82,36 @@ class ProviderServicer(provider_pb2_grpc.ProviderServiceServicer):
         """See the proto."""
         async with aclosing(self._registry.snapshots()) as snapshots:
             async for providers in snapshots:
-                yield provider_pb2.WatchProvidersResponse(providers=[_status(one) for one in providers])
+                yield provider_pb2.WatchProvidersResponse(providers=[_status(one, one.org_ids) for one in providers])
+
+    async def Discover(self, request: discovery_pb2.DiscoverRequest, context: Any) -> discovery_pb2.DiscoverResponse:
+        """See the proto."""
+        return await self._desk.discover(request)
+
+    async def Probe(self, request: discovery_pb2.ProbeRequest, context: Any) -> discovery_pb2.ProbeResponse:
+        """See the proto."""
+        return await self._desk.probe(request)
+
+    async def ListListings(
+        self, request: discovery_pb2.ListListingsRequest, context: Any
+    ) -> discovery_pb2.ListListingsResponse:
+        """See the proto."""
+        return self._desk.listings()
+
+    async def WatchListings(
+        self, request: discovery_pb2.WatchListingsRequest, context: Any
+    ) -> AsyncIterator[discovery_pb2.WatchListingsResponse]:
+        """See the proto."""
+        async with aclosing(self._desk.watch()) as snapshots:
+            async for snapshot in snapshots:
+                yield snapshot
 
 
-class KeyServicer(key_pb2_grpc.KeyServiceServicer):
+class KeyServicer(ProviderKeyServicer):
     """dac.provider.v1.KeyService."""
 
-    def __init__(self, desk: KeyDesk, registry: Registry, told: Callable[[], None]) -> None:
+    def __init__(self, desk: KeyDesk, registry: Registry, told: Callable[[], None], key_desk: ProviderKeyDesk) -> None:
+        super().__init__(key_desk, told)
         self._desk, self._registry, self._told = desk, registry, told
 
     async def AddProvider(self, request: key_pb2.AddProviderRequest, context: Any) -> key_pb2.AddProviderResponse:
@@ -93,11 +130,13 @@ class KeyServicer(key_pb2_grpc.KeyServiceServicer):
 
     async def ListProviders(self, request: key_pb2.ListProvidersRequest, context: Any) -> key_pb2.ListProvidersResponse:
         """See the proto. The page token is the last name of the page before."""
-        require_scope("admin")
+        org_id = require_scope("admin").org_id
         if request.page_size < 0:
             raise invalid("page_size", f"page_size must not be negative, it is {request.page_size}.")
         size = min(request.page_size or PAGE, PAGE)
-        rest = [one for one in self._registry.providers() if one.entry.provider > request.page_token]
+        rest = [
+            one for one in visible_to(self._registry.providers(), org_id) if one.entry.provider > request.page_token
+        ]
         page = rest[:size]
         token = page[-1].entry.provider if len(rest) > size else ""
         return key_pb2.ListProvidersResponse(providers=[_status(one) for one in page], next_page_token=token)
@@ -117,19 +156,45 @@ class ProviderApp:
 
     def __init__(self, context: Context) -> None:
         config: ProviderConfig = context.config
-        vault = Vault(context.keyring.subkey(PURPOSE), context.keyring.id)
-        store = PostgresStore(context.database) if context.database is not None else None
-        self._database, self._store = context.database, store
-        self.registry = Registry(context.providers, config, store, vault, now=_now)
+        former = {one.id: one.subkey(PURPOSE) for one in context.keyring.former}
+        vault = Vault(context.keyring.subkey(PURPOSE), context.keyring.id, former=former)
+        database = self._database = context.database
+        store = self._store = PostgresStore(database) if database is not None else None
+        keys = PostgresKeyStore(database) if database is not None else None
+        seals = PostgresSealStore(database) if database is not None else None
+        book = KeyBook(
+            keys,
+            vault,
+            opened_organisations=config.opened_organisations,
+            refused_s=config.key_refused_s,
+            limited_s=config.key_limited_s,
+        )
+        self.registry = Registry(context.providers, config, store, vault, now=_now, book=book)
+        self.key_desk = ProviderKeyDesk(self.registry, keys, seals, vault, now=_now)
         self.generator = Generator(self.registry.find, config, new_id=uuid7)
         self.desk = KeyDesk(self.registry, store, vault, now=_now)
         interval_ms = config.frame_interval_ms or (SPLIT_INTERVAL_MS if context.split else 0.0)
+        listings = PostgresListingStore(context.database) if context.database is not None else None
+        catalog = KnownIds(context.models)
+        prices = PriceTeller(context.channel_to, catalog.ids_of)
+        self.discovery = Discovery(self.registry, listings, config, now=_now, propose=prices.propose)
+        self.schedule = (
+            DiscoverySchedule(self.discovery, context.database, config, now=_now) if context.database else None
+        )
+        self.discovery_desk = DiscoveryDesk(
+            self.discovery, Prober(self.generator, now=_now), catalog, context.channel_to
+        )
         self._servicer = ProviderServicer(
-            self.generator, self.registry, interval_s=interval_ms / 1000, frame_bytes=config.frame_bytes
+            self.generator,
+            self.registry,
+            desk=self.discovery_desk,
+            interval_s=interval_ms / 1000,
+            frame_bytes=config.frame_bytes,
         )
         self.teller = ChangeTeller(store, self._append) if store is not None else None
         self._channel_to = context.channel_to
-        self._keys = KeyServicer(self.desk, self.registry, self.teller.wake if self.teller else lambda: None)
+        told = self.teller.wake if self.teller else lambda: None
+        self._keys = KeyServicer(self.desk, self.registry, told, self.key_desk)
 
     async def _append(self, records: Sequence[bytes]) -> None:
         parsed = [record_pb2.AdminRecord.FromString(record) for record in records]
@@ -145,6 +210,9 @@ class ProviderApp:
     async def start(self) -> None:
         """See mesh.service.Service."""
         await self.registry.start()
+        await self.discovery.start()
+        if self.schedule is not None:
+            self.schedule.start()
         if self.teller is not None:
             self.teller.start()
 
@@ -152,6 +220,9 @@ class ProviderApp:
         """See mesh.service.Service."""
         if self.teller is not None:
             await self.teller.close()
+        if self.schedule is not None:
+            await self.schedule.close()
+        await self.discovery.close()
         await self.registry.close()
 
     async def health(self) -> None:
@@ -259,18 +330,18 @@ def _response(event: events.Event) -> provider_pb2.GenerateResponse:
             attempt_id=event.attempt_id,
             model=event.model,
             provider=event.provider,
-            before=[_attempt(one) for one in event.before],
+            before=[attempt_record(one) for one in event.before],
             rescue=int(event.rescue),  # type: ignore[arg-type]
         )
         return provider_pb2.GenerateResponse(attempt=started)
     if isinstance(event, events.Finish):
         finish = provider_pb2.GenerateFinish(
-            usage=_usage(event.usage),
-            usage_source=_source(event.usage_source),
+            usage=usage_message(event.usage),
+            usage_source=source_number(event.usage_source),
             finish_reason=event.finish_reason,
             text=event.text,
             tool_calls_json=event.tool_calls_json,
-            attempts=[_attempt(one) for one in event.attempts],
+            attempts=[attempt_record(one) for one in event.attempts],
         )
         return provider_pb2.GenerateResponse(finish=finish)
     return provider_pb2.GenerateResponse(failure=_failure(event))
@@ -283,45 +354,12 @@ def _failure(failure: events.Failure) -> provider_pb2.GenerateFailure:
         status_code=failure.status_code,
         retry_after_s=failure.retry_after_s,
         after_first_token=failure.after_first_token,
-        attempts=[_attempt(one) for one in failure.attempts],
+        attempts=[attempt_record(one) for one in failure.attempts],
         provider_error_json=failure.provider_error_json,
     )
 
 
-def _usage(usage: events.Usage) -> usage_pb2.Usage:
-    return usage_pb2.Usage(
-        input_tokens=usage.input_tokens,
-        input_cached_tokens=usage.input_cached_tokens,
-        cache_write_tokens=usage.cache_write_tokens,
-        output_tokens=usage.output_tokens,
-        reasoning_tokens=usage.reasoning_tokens,
-    )
-
-
-def _source(source: events.UsageSource) -> Any:
-    return int(source)
-
-
-def _attempt(attempt: events.Attempt) -> record_pb2.AttemptRecord:
-    made = record_pb2.AttemptRecord(
-        attempt_id=attempt.attempt_id,
-        provider=attempt.provider,
-        model=attempt.model,
-        first_token_ms=attempt.first_token_ms,
-        status_code=attempt.status_code,
-        reason=int(attempt.reason),  # type: ignore[arg-type]
-        message=attempt.message,
-        usage=_usage(attempt.usage),
-        usage_source=_source(attempt.usage_source),
-        finish_reason=attempt.finish_reason,
-        rescue=int(attempt.rescue),  # type: ignore[arg-type]
-    )
-    made.started_at.FromNanoseconds(int(attempt.started_at_s * 1e9))
-    made.ended_at.FromNanoseconds(int(attempt.ended_at_s * 1e9))
-    return made
-
-
-def _status(provider: Provider) -> provider_pb2.ProviderStatus:
+def _status(provider: Provider, org_ids: Sequence[str] = ()) -> provider_pb2.ProviderStatus:
     made = provider_pb2.ProviderStatus(
         provider=provider.entry.provider,
         kind=provider.entry.kind,
@@ -330,6 +368,7 @@ def _status(provider: Provider) -> provider_pb2.ProviderStatus:
         upstream_models=provider.upstream_models,
         model_class=provider.entry.model_class,
         key_hint=provider.key_hint,
+        org_ids=org_ids,
     )
     made.changed_at.FromDatetime(provider.changed_at)
     return made

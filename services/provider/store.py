@@ -107,14 +107,14 @@ class PostgresStore:
                 list(row.upstream_models),
                 row.changed_at,
             )
-            await self._count(connection, change)
+            await count(connection, change)
 
     async def remove(self, provider: str, change: Change | None) -> bool:
         """See ProviderStore."""
         async with self._database.transaction() as connection:
             gone = await connection.fetchval("DELETE FROM providers WHERE provider = $1 RETURNING provider", provider)
             if gone is not None:
-                await self._count(connection, change)
+                await count(connection, change)
         return gone is not None
 
     async def untold(self) -> Sequence[Change]:
@@ -133,11 +133,12 @@ class PostgresStore:
         """See ProviderStore."""
         await self._database.listen(CHANNEL, lambda _: changed(), on_gap=changed)
 
-    async def _count(self, connection: Any, change: Change | None) -> None:
-        execute = connection.execute
-        if change is not None:
-            await execute(
-                "INSERT INTO change_outbox (record_id, record) VALUES ($1, $2)", change.record_id, change.record
-            )
-        await execute("UPDATE providers_version SET version = version + 1")
-        await execute("SELECT pg_notify($1, '')", CHANNEL)
+
+async def count(connection: Any, change: Change | None) -> None:
+    """Inside the transaction of a change: keeps its record for audit, and tells replicas to read again."""
+    if change is not None:
+        await connection.execute(
+            "INSERT INTO change_outbox (record_id, record) VALUES ($1, $2)", change.record_id, change.record
+        )
+    await connection.execute("UPDATE providers_version SET version = version + 1")
+    await connection.execute("SELECT pg_notify($1, '')", CHANNEL)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -22,33 +22,62 @@ class SealedKey:
     master_key_id: str
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Place:
+    """Where a sealed key stands; it opens nowhere else."""
+
+    provider: str
+    base_url: str
+    table: str = "providers"
+    org_id: str = ""
+    key_id: str = ""
+
+    def bound(self, master_key_id: str) -> bytes:
+        """What a ciphertext belongs to: table, row, where the key is sent, key version."""
+        row = (self.org_id, self.key_id) if self.table != "providers" else ()
+        return "\0".join(("provider", self.table, *row, self.provider, self.base_url, master_key_id)).encode()
+
+
 class Vault:
-    """Seals and opens keys with the subkey of one master key."""
+    """Seals keys with the subkey of the present master key; opens those of earlier ones, too."""
 
-    def __init__(self, subkey: bytes, master_key_id: str, random: Callable[[int], bytes] = os.urandom) -> None:
-        self._subkey, self._master_key_id, self._random = subkey, master_key_id, random
+    def __init__(
+        self,
+        subkey: bytes,
+        master_key_id: str,
+        random: Callable[[int], bytes] = os.urandom,
+        *,
+        former: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """`former`: the subkeys of earlier master keys by their ids."""
+        self._subkeys = {**(former or {}), master_key_id: subkey}
+        self._random, self.master_key_id = random, master_key_id
 
-    def seal(self, provider: str, base_url: str, key: str) -> SealedKey:
+    def seal(self, place: Place, key: str) -> SealedKey:
         """The key sealed by a data key of its own."""
         data_key = self._random(32)
-        bound = _bound(provider, base_url, self._master_key_id)
+        bound = place.bound(self.master_key_id)
         return SealedKey(
             self._encrypt(data_key, key.encode(), b"api_key\0" + bound),
-            self._encrypt(self._subkey, data_key, b"data_key\0" + bound),
-            self._master_key_id,
+            self._encrypt(self._subkeys[self.master_key_id], data_key, b"data_key\0" + bound),
+            self.master_key_id,
         )
 
-    def open(self, provider: str, base_url: str, sealed: SealedKey) -> str:
+    def open(self, place: Place, sealed: SealedKey) -> str:
         """The key. Raises FAILED_PRECONDITION when the row or the master key is another than at sealing."""
-        bound = _bound(provider, base_url, sealed.master_key_id)
+        bound = place.bound(sealed.master_key_id)
+        # With an unknown master key the present one is tried: it fails as it must, at the seal.
+        subkey = self._subkeys.get(sealed.master_key_id, self._subkeys[self.master_key_id])
         try:
-            data_key = _decrypt(self._subkey, sealed.sealed_data_key, b"data_key\0" + bound)
+            data_key = _decrypt(subkey, sealed.sealed_data_key, b"data_key\0" + bound)
             return _decrypt(data_key, sealed.sealed_key, b"api_key\0" + bound).decode()
         except (InvalidTag, ValueError):
+            which, again = (f"key {place.key_id}", "set the key") if place.key_id else ("key", "add the provider")
             raise MeshError(
                 Reason.FAILED_PRECONDITION,
-                f'The stored key of provider "{provider}" cannot be opened with master key {self._master_key_id} '
-                f"(sealed with {sealed.master_key_id}): restore that master key, or add the provider again.",
+                f'The stored {which} of provider "{place.provider}" cannot be opened with master key '
+                f"{self.master_key_id} (sealed with {sealed.master_key_id}): restore that master key, or {again} "
+                "again.",
             ) from None
 
     def _encrypt(self, key: bytes, text: bytes, bound: bytes) -> bytes:
@@ -58,8 +87,3 @@ class Vault:
 
 def _decrypt(key: bytes, sealed: bytes, bound: bytes) -> bytes:
     return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound)
-
-
-def _bound(provider: str, base_url: str, master_key_id: str) -> bytes:
-    """What a ciphertext belongs to: table, row, where the key is sent, key version."""
-    return "\0".join(("provider", "providers", provider, base_url, master_key_id)).encode()

@@ -1,26 +1,30 @@
 """Keeps the live catalog: follows provider's and budget's news and rebuilds the view when they change.
 
-`LiveCatalog` is the plain part (no streams); `Followers` runs the two background tasks that feed it.
+`LiveCatalog` is the plain part (no streams); `Followers` runs the background tasks that feed it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import grpc.aio
 
 from dac.budget.v1 import price_pb2, price_pb2_grpc
-from dac.provider.v1 import provider_pb2, provider_pb2_grpc
+from dac.provider.v1 import discovery_pb2, provider_pb2, provider_pb2_grpc
 from mesh.call import acting_as
 from mesh.catalog import ModelEntry, ProviderEntry
 from mesh.errors import MeshError
 from mesh.transport import reading
 from services.router.catalog import CatalogView, PriceView, ProviderView, build_view, price_of
 from services.router.config import RouterConfig
+from services.router.listed import ListedView, ProbeView
 
+MAX_SHARED_VIEWS = 64
+"""Organisations whose own keys open the same providers share one view; so many are kept."""
 _log = logging.getLogger(__name__)
 
 
@@ -39,32 +43,63 @@ class LiveCatalog:
             entry.provider: ProviderView(entry.provider, entry.enabled, (), entry.model_class) for entry in providers
         }
         self._prices: Mapping[tuple[str, str], PriceView] = {}
+        self._lists: Mapping[str, Sequence[ListedView]] = {}
         self._providers_heard_s: float | None = None
         self._prices_heard_s: float | None = None
         self._began_s = clock()
         self.on_change: Callable[[CatalogView], None] | None = None
         """Called with every new view."""
-        self.view: CatalogView = self._built()
+        self._shared: dict[frozenset[str], CatalogView] = {}
+        self._own: dict[str, frozenset[str]] = {}
+        self.view: CatalogView = self._built(self._providers)
+        """What everybody may use."""
 
-    def _built(self) -> CatalogView:
+    def view_for(self, org_id: str) -> CatalogView:
+        """What one organisation may use: also providers that only its own keys open."""
+        own = self._own.get(org_id) if self._own else None
+        if own is None:
+            return self.view
+        found = self._shared.get(own)
+        if found is None:
+            opened = {name: dataclasses.replace(self._providers[name], enabled=True) for name in own}
+            if len(self._shared) >= MAX_SHARED_VIEWS:
+                self._shared.pop(next(iter(self._shared)))
+            found = self._shared[own] = self._built({**self._providers, **opened})
+        return found
+
+    def _built(self, providers: Mapping[str, ProviderView]) -> CatalogView:
         return build_view(
             self._models,
-            self._providers,
+            providers,
             self._prices,
+            lists=self._lists,
+            auto_unprobed=self._config.auto_unprobed,
             discovered_quality=self._config.discovered_quality,
             discovered_context_tokens=self._config.discovered_context_tokens,
         )
 
     def _rebuild(self) -> None:
-        self.view = self._built()
+        self._shared = {}
+        self.view = self._built(self._providers)
         if self.on_change is not None:
             self.on_change(self.view)
 
     def hear_providers(self, providers: Iterable[ProviderView]) -> None:
         """All providers, replacing what was known of them."""
         self._providers = {provider.provider: provider for provider in providers}
+        own: dict[str, set[str]] = {}
+        for provider in self._providers.values():
+            for org_id in () if provider.enabled else provider.org_ids:
+                own.setdefault(org_id, set()).add(provider.provider)
+        self._own = {org_id: frozenset(names) for org_id, names in own.items()}
         self._providers_heard_s = self._clock()
         self._rebuild()
+
+    def hear_lists(self, lists: Mapping[str, Sequence[ListedView]]) -> None:
+        """All providers' lists, replacing what was known of them."""
+        if lists != self._lists:
+            self._lists = dict(lists)
+            self._rebuild()
 
     def hear_prices(self, prices: Mapping[tuple[str, str], PriceView]) -> None:
         """All prices in force, replacing what was known of them."""
@@ -84,7 +119,7 @@ class LiveCatalog:
 
 
 class Followers:
-    """The two background tasks. A lost stream is opened again after a wait that doubles up to its limit."""
+    """The background tasks. A lost stream is opened again after a wait that doubles up to its limit."""
 
     def __init__(
         self, catalog: LiveCatalog, channel_to: Callable[[str], grpc.aio.Channel], config: RouterConfig
@@ -97,6 +132,7 @@ class Followers:
         if not self._tasks:
             self._tasks = [
                 asyncio.create_task(self._follow("provider", self._open_providers, self._take_providers)),
+                asyncio.create_task(self._follow("provider", self._open_lists, self._take_lists)),
                 asyncio.create_task(self._follow("budget", self._open_prices, self._take_prices)),
             ]
 
@@ -111,15 +147,28 @@ class Followers:
         stub = provider_pb2_grpc.ProviderServiceStub(self._channel_to("provider"))
         return stub.WatchProviders(provider_pb2.WatchProvidersRequest())
 
+    def _open_lists(self) -> Any:
+        stub = provider_pb2_grpc.ProviderServiceStub(self._channel_to("provider"))
+        return stub.WatchListings(discovery_pb2.WatchListingsRequest())
+
     def _open_prices(self) -> Any:
         stub = price_pb2_grpc.PriceServiceStub(self._channel_to("budget"))
         return stub.WatchPrices(price_pb2.WatchPricesRequest())
 
     def _take_providers(self, news: provider_pb2.WatchProvidersResponse) -> None:
         self._catalog.hear_providers(
-            ProviderView(one.provider, one.enabled, tuple(one.upstream_models), one.model_class or "standard")
+            ProviderView(
+                one.provider,
+                one.enabled,
+                tuple(one.upstream_models),
+                one.model_class or "standard",
+                frozenset(one.org_ids),
+            )
             for one in news.providers
         )
+
+    def _take_lists(self, news: discovery_pb2.WatchListingsResponse) -> None:
+        self._catalog.hear_lists({one.provider: [_listed(model) for model in one.models] for one in news.listings})
 
     def _take_prices(self, news: price_pb2.WatchPricesResponse) -> None:
         self._catalog.hear_prices(
@@ -144,3 +193,27 @@ class Followers:
                 _log.exception("following %s failed, trying again", service)
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, self._config.reconnect_max_s)
+
+
+def _listed(model: discovery_pb2.ListedModel) -> ListedView:
+    probe = None
+    if model.HasField("probe"):
+        did = model.probe
+        probe = ProbeView(
+            did.quality,
+            did.speed_tokens_per_s,
+            did.first_token_ms,
+            tuple(did.capabilities),
+            did.probed_at.ToNanoseconds() / 1e9,
+        )
+    return ListedView(
+        model.name,
+        model.chats,
+        model.embeds,
+        model.context_tokens,
+        model.max_output_tokens,
+        tuple(model.capabilities) if model.capabilities_known else None,
+        model.seen_at.ToNanoseconds() / 1e9,
+        model.gone,
+        probe,
+    )

@@ -46,10 +46,9 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
 
     async def Route(self, request: router_pb2.RouteRequest, context: Any) -> router_pb2.RouteResponse:
         """See RouterService.Route."""
-        require_principal()
-        return self.route(request)
+        return self.route(request, require_principal().org_id)
 
-    def route(self, request: router_pb2.RouteRequest) -> router_pb2.RouteResponse:
+    def route(self, request: router_pb2.RouteRequest, org_id: str = "") -> router_pb2.RouteResponse:
         """The whole decision, from request to record; waits for nothing."""
         ask = Ask(
             model=request.model,
@@ -63,7 +62,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             allowed_models=tuple(request.allowed_models),
         )
         try:
-            decision = decide(self._catalog.view, ask, self._config, self._breakers)
+            decision = decide(self._catalog.view_for(org_id), ask, self._config, self._breakers)
         except MeshError as error:
             telemetry.ROUTE_REFUSALS.labels(error.reason.name.lower()).inc()
             raise
@@ -133,7 +132,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
 
     async def ListModels(self, request: catalog_pb2.ListModelsRequest, context: Any) -> catalog_pb2.ListModelsResponse:
         """See CatalogService.ListModels."""
-        require_principal()
+        view = self._catalog.view_for(require_principal().org_id)
         wanted = ModelFilter(
             provider=request.provider,
             capability=request.capability,
@@ -142,7 +141,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
             include_unavailable=request.include_unavailable,
         )
         unhealthy = self._unhealthy()
-        models = listed(self._catalog.view, wanted, unhealthy)
+        models = listed(view, wanted, unhealthy)
         page, next_token = page_of(models, request.page_size, request.page_token)
         return catalog_pb2.ListModelsResponse(
             models=[_shown(model, unhealthy) for model in page], next_page_token=next_token
@@ -150,8 +149,8 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
 
     async def GetModel(self, request: catalog_pb2.GetModelRequest, context: Any) -> catalog_pb2.GetModelResponse:
         """See CatalogService.GetModel."""
-        require_principal()
-        model, _ = find_named(self._catalog.view, request.model)
+        view = self._catalog.view_for(require_principal().org_id)
+        model, _ = find_named(view, request.model)
         return catalog_pb2.GetModelResponse(model=_shown(model, self._unhealthy()))
 
 
@@ -191,7 +190,7 @@ def _recorded(model: KnownModel, profile: str, why: str) -> record_pb2.RouteCand
 
 def _shown(model: KnownModel, unhealthy: set[tuple[str, str]]) -> catalog_pb2.Model:
     entry = model.entry
-    return catalog_pb2.Model(
+    made = catalog_pb2.Model(
         model=entry.model,
         provider=model.provider,
         upstream_name=model.deployments[0].name,
@@ -206,7 +205,14 @@ def _shown(model: KnownModel, unhealthy: set[tuple[str, str]]) -> catalog_pb2.Mo
         speed_tokens_per_s=entry.speed_tokens_per_s,
         first_token_ms=entry.first_token_ms,
         aliases=entry.aliases,
+        source=entry.source,
     )
+    listed = model.listed
+    if listed is not None and listed.seen_at_s:
+        made.seen_at.FromNanoseconds(int(listed.seen_at_s * 1e9))
+    if listed is not None and listed.probe is not None:
+        made.probed_at.FromNanoseconds(int(listed.probe.probed_at_s * 1e9))
+    return made
 
 
 class RouterService:

@@ -110,8 +110,14 @@ def unknown_commands(lines: Iterable[str]) -> list[str]:
             if command is None:
                 wrong.append(f"dac {found[1]}")
                 continue
+            rest = line[found.end() :]
+            if hasattr(command, "commands") and (third := re.match(r" ([a-z][a-z-]*)", rest)):
+                command, rest = command.commands.get(third[1]), rest[third.end() :]
+                if command is None:
+                    wrong.append(f"dac {found[1]}{third[0]}")
+                    continue
             known = {name for one in command.params for name in one.opts}
-            rest = re.split(r"[`|;]|\s#", line[found.end() :])[0]
+            rest = re.split(r"[`|;]|\s#", rest)[0]
             wrong += [f"dac {found[1]} {flag}" for flag in FLAG.findall(rest) if flag not in known]
     return wrong
 

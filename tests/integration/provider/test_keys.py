@@ -25,6 +25,7 @@ from services.provider.changes import ChangeTeller
 from services.provider.config import ProviderConfig
 from services.provider.keys import Trial, list_models
 from services.provider.server import ProviderApp, build
+from tests.hostile_urls import DECEIVING_URLS, HOSTILE_URLS
 from tests.upstream import Upstream
 from tests.upstream.answers import WORDS
 
@@ -185,6 +186,36 @@ async def test_refused(replicas: list[ProviderApp], name: str, kind: str, base_u
     with pytest.raises(MeshError) as caught:
         await replicas[0].desk.remove("filed" if name == "filed" else "nobody")
     assert caught.value.reason in (Reason.MANAGED_BY_FILE, Reason.NOT_FOUND)
+
+
+async def test_every_hostile_address_is_refused_and_nothing_is_asked(replicas: list[ProviderApp]) -> None:
+    async def asked(entry: ProviderEntry) -> Trial:
+        raise AssertionError(f"{entry.base_url} was asked")
+
+    desk = replicas[0].desk
+    desk._test = asked
+    urls = [*HOSTILE_URLS, *DECEIVING_URLS]
+    assert len(urls) > 250
+    for url in filter(None, urls):
+        with pytest.raises(MeshError) as caught:
+            await desk.add("other", "openai", url, KEY, skip_test=False)
+        assert caught.value.metadata.get("field", "base_url") == "base_url", url
+    assert "other" not in names(replicas[0])
+
+
+async def test_only_the_operator_sets_addresses(replicas: list[ProviderApp], org_id: str) -> None:
+    table = MethodTable()
+    replicas[0].register(table)  # type: ignore[arg-type]
+    keys = key_pb2_grpc.KeyServiceStub(LocalChannel(table))
+    admin = principal_pb2.Principal(scopes=["admin", "chat"], org_id=org_id)
+    request = key_pb2.AddProviderRequest(
+        provider="other", kind="openai", base_url="https://llm.example.com", api_key=KEY
+    )
+    with calls.serving(calls.Call(principal=admin)), pytest.raises(MeshError) as caught:
+        await keys.AddProvider(request)
+    assert caught.value.reason is Reason.PERMISSION_DENIED
+    assert not {"base_url", "kind"} & {field.name for field in key_pb2.CreateProviderKeyRequest.DESCRIPTOR.fields}
+    assert not {"base_url", "kind"} & {field.name for field in key_pb2.UpdateProviderKeyRequest.DESCRIPTOR.fields}
 
 
 async def test_a_kind_without_a_list_of_models_is_not_tested(replicas: list[ProviderApp]) -> None:

@@ -76,7 +76,7 @@ async def test_the_child_ends_with_its_standard_input(tmp_path: pathlib.Path) ->
     assert child.stdin is not None and child.stdout is not None
     assert await asyncio.wait_for(child.stdout.readline(), 30) == b"ready\n"
     child.stdin.close()
-    assert await asyncio.wait_for(child.wait(), 5) == 0
+    assert await asyncio.wait_for(child.wait(), 30) == 0
 
 
 async def test_without_the_wheel_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

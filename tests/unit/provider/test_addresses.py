@@ -8,54 +8,9 @@ import pytest
 
 from mesh.errors import MeshError
 from services.provider.addresses import PublicResolver, allowed, check_base_url
+from tests.hostile_urls import DECEIVING_URLS, EMBEDDED, HOSTILE_ADDRESSES, HOSTILE_URLS
 
-HOSTILE_ADDRESSES = """0.0.0.0 0.1.2.3 10.0.0.1 10.255.255.255 100.64.0.1 100.100.100.200 127.0.0.1 127.255.255.254
-169.254.169.254 169.254.170.2 172.16.0.1 172.31.255.255 192.0.0.192 192.0.0.1 192.0.2.1 192.88.99.1 192.168.0.1
-192.168.255.255 198.18.0.1 198.19.255.255 198.51.100.7 203.0.113.9 224.0.0.1 239.255.255.255 240.0.0.1
-255.255.255.255 168.63.129.16 :: ::1 ::127.0.0.1 ::ffff:127.0.0.1 ::ffff:169.254.169.254 ::ffff:8.8.8.8
-64:ff9b::a9fe:a9fe 64:ff9b::7f00:1 64:ff9b:1::1 64:ff9b:1::808:808 100::1 2001::1 2001:0:4136:e378:8000:63bf:3fff:fdd2
-2001:10::1 2001:20::1 2001:db8::1 2002:7f00:1:: 2002:a9fe:a9fe:: 2002:a00:1:: 2620:4f:8000::1 3fff::1 5f00::1 fc00::1
-fd00:ec2::254 fd12:3456::1 fe80::1 fec0::1 feff::1 ff02::1 ff05::2 4000::1""".split()  # noqa: SIM905
 PUBLIC = ["8.8.8.8", "1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "2a00:1450::1", "64:ff9b::808:808"]
-HOSTILE_URLS = [
-    "http://api.openai.com/v1",
-    "HTTP://api.openai.com",
-    "ftp://example.com",
-    "file:///etc/passwd",
-    "gopher://example.com",
-    "//example.com",
-    "example.com",
-    "",
-    "https://",
-    "https:///v1",
-    "https://:443/v1",
-    "https://user@example.com",
-    "https://user:pass@example.com",
-    "https://api.openai.com@127.0.0.1/",
-    "https://127.0.0.1#@example.com",
-    "https://example.com?x=1",
-    "https://example.com/#f",
-    "https://example.com/v1?",
-    "https://exa mple.com",
-    "https://example.com\r\nHost: x",
-    "https://example.com\t",
-    "https://example.com\\@127.0.0.1",
-    "https://127.0.0.1%2f@example.com",
-    "https://%31%32%37.0.0.1",
-    "https://localhost",
-    "https://LOCALHOST:8443",
-    "https://localhost.",
-    "https://a.localhost",
-    "https://printer.local",
-    "https://metadata.google.internal",
-    "https://box.localdomain",
-    "https://example.com:0",
-    "https://example.com:99999",
-    "https://example.com:x",
-    "https://[::1",
-    "https://[fe80::1%25eth0]",
-    "https://[::ffff:7f00:1]",
-]
 ODD_NAMES = [
     "0x7f.1",
     "2130706433",
@@ -87,7 +42,41 @@ def test_hostile_urls(url: str) -> None:
     assert "user:pass" not in caught.value.message
 
 
-@pytest.mark.parametrize("url", ["https://api.openai.com/v1/", "https://example.com:8443/a/b", "https://8.8.8.8"])
+def test_there_are_more_than_two_hundred() -> None:
+    told = {*HOSTILE_URLS, *DECEIVING_URLS}
+    assert len(told) == len(HOSTILE_URLS) + len(DECEIVING_URLS) - len({*HOSTILE_URLS} & {*DECEIVING_URLS}) >= 250
+
+
+@pytest.mark.parametrize("url", DECEIVING_URLS, ids=ascii)
+def test_deceiving_urls(url: str) -> None:
+    with pytest.raises(MeshError):
+        check_base_url(url)
+
+
+@pytest.mark.parametrize("text", [*HOSTILE_ADDRESSES, *EMBEDDED])
+async def test_a_name_of_a_hostile_address_is_not_connected_to(text: str) -> None:
+    for hosts in ((text,), ("8.8.8.8", text), (text, "8.8.8.8")):
+        with pytest.raises(OSError):
+            await found(*hosts).resolve("rebind.example", 443)
+
+
+GOOD = [
+    "https://api.openai.com/v1/",
+    "https://example.com:8443/a/b",
+    "https://8.8.8.8",
+    "https://[2606:4700::1111]/v1",
+    "https://xn--bcher-kva.example.com/v1",
+    "https://api.example.com:443",
+    "https://API.Example.com",
+    "https://my_resource.openai.azure.com/openai/v1",
+    "https://api.example.com./v1",
+    "https://1a.example.com",
+    "https://0x.example.com",
+    "https://corp.example.com",
+]
+
+
+@pytest.mark.parametrize("url", GOOD)
 def test_good_urls(url: str) -> None:
     assert check_base_url(url) == url.rstrip("/")
 

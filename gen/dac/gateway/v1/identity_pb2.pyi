@@ -171,3 +171,17 @@ class GetCallerResponse(_message.Message):
     key_id: str
     scopes: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, org_id: _Optional[str] = ..., key_id: _Optional[str] = ..., scopes: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class RotateMasterKeyRequest(_message.Message):
+    __slots__ = ("check_only",)
+    CHECK_ONLY_FIELD_NUMBER: _ClassVar[int]
+    check_only: bool
+    def __init__(self, check_only: _Optional[bool] = ...) -> None: ...
+
+class RotateMasterKeyResponse(_message.Message):
+    __slots__ = ("bound_to", "master_key_id")
+    BOUND_TO_FIELD_NUMBER: _ClassVar[int]
+    MASTER_KEY_ID_FIELD_NUMBER: _ClassVar[int]
+    bound_to: str
+    master_key_id: str
+    def __init__(self, bound_to: _Optional[str] = ..., master_key_id: _Optional[str] = ...) -> None: ...

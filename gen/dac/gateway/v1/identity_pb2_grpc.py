@@ -70,6 +70,11 @@ class IdentityServiceStub:
                 request_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.GetCallerRequest.SerializeToString,
                 response_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.GetCallerResponse.FromString,
                 _registered_method=True)
+        self.RotateMasterKey = channel.unary_unary(
+                '/dac.gateway.v1.IdentityService/RotateMasterKey',
+                request_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.RotateMasterKeyRequest.SerializeToString,
+                response_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.RotateMasterKeyResponse.FromString,
+                _registered_method=True)
 
 
 class IdentityServiceServicer:
@@ -126,6 +131,14 @@ class IdentityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RotateMasterKey(self, request, context):
+        """Seals what API keys are hashed with by the present master key; the keys themselves stay as they are. Needs scope
+        "operator". The second time it changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IdentityServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -163,6 +176,11 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     servicer.GetCaller,
                     request_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.GetCallerRequest.FromString,
                     response_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.GetCallerResponse.SerializeToString,
+            ),
+            'RotateMasterKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateMasterKey,
+                    request_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.RotateMasterKeyRequest.FromString,
+                    response_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.RotateMasterKeyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -355,6 +373,33 @@ class IdentityService:
             '/dac.gateway.v1.IdentityService/GetCaller',
             dac_dot_gateway_dot_v1_dot_identity__pb2.GetCallerRequest.SerializeToString,
             dac_dot_gateway_dot_v1_dot_identity__pb2.GetCallerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateMasterKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.gateway.v1.IdentityService/RotateMasterKey',
+            dac_dot_gateway_dot_v1_dot_identity__pb2.RotateMasterKeyRequest.SerializeToString,
+            dac_dot_gateway_dot_v1_dot_identity__pb2.RotateMasterKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,10 @@ class IdentityServiceStub:
     """
     GetCaller: _grpc.UnaryUnaryMultiCallable[_identity_pb2.GetCallerRequest, _identity_pb2.GetCallerResponse]
     """Says who the caller is."""
+    RotateMasterKey: _grpc.UnaryUnaryMultiCallable[_identity_pb2.RotateMasterKeyRequest, _identity_pb2.RotateMasterKeyResponse]
+    """Seals what API keys are hashed with by the present master key; the keys themselves stay as they are. Needs scope
+    "operator". The second time it changes nothing.
+    """
 
 @_typing.type_check_only
 class IdentityServiceAsyncStub(IdentityServiceStub):
@@ -71,6 +75,10 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """
     GetCaller: _aio.UnaryUnaryMultiCallable[_identity_pb2.GetCallerRequest, _identity_pb2.GetCallerResponse]  # type: ignore[assignment]
     """Says who the caller is."""
+    RotateMasterKey: _aio.UnaryUnaryMultiCallable[_identity_pb2.RotateMasterKeyRequest, _identity_pb2.RotateMasterKeyResponse]  # type: ignore[assignment]
+    """Seals what API keys are hashed with by the present master key; the keys themselves stay as they are. Needs scope
+    "operator". The second time it changes nothing.
+    """
 
 class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
     """Organisations and their API keys."""
@@ -132,5 +140,15 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_identity_pb2.GetCallerResponse, _abc.Awaitable[_identity_pb2.GetCallerResponse]]:
         """Says who the caller is."""
+
+    @_abc_1.abstractmethod
+    def RotateMasterKey(
+        self,
+        request: _identity_pb2.RotateMasterKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.RotateMasterKeyResponse, _abc.Awaitable[_identity_pb2.RotateMasterKeyResponse]]:
+        """Seals what API keys are hashed with by the present master key; the keys themselves stay as they are. Needs scope
+        "operator". The second time it changes nothing.
+        """
 
 def add_IdentityServiceServicer_to_server(servicer: IdentityServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

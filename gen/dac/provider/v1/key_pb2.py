@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from dac.provider.v1 import provider_pb2 as dac_dot_provider_dot_v1_dot_provider__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x64\x61\x63/provider/v1/key.proto\x12\x0f\x64\x61\x63.provider.v1\x1a\x1e\x64\x61\x63/provider/v1/provider.proto\x1a\x1cgoogle/api/annotations.proto\"j\n\x12\x41\x64\x64ProviderRequest\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x10\n\x08\x62\x61se_url\x18\x03 \x01(\t\x12\x0f\n\x07\x61pi_key\x18\x04 \x01(\t\x12\x11\n\tskip_test\x18\x05 \x01(\x08\"Y\n\x13\x41\x64\x64ProviderResponse\x12\x31\n\x08provider\x18\x01 \x01(\x0b\x32\x1f.dac.provider.v1.ProviderStatus\x12\x0f\n\x07test_ms\x18\x02 \x01(\x01\"=\n\x14ListProvidersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"d\n\x15ListProvidersResponse\x12\x32\n\tproviders\x18\x01 \x03(\x0b\x32\x1f.dac.provider.v1.ProviderStatus\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\")\n\x15RemoveProviderRequest\x12\x10\n\x08provider\x18\x01 \x01(\t\"\x18\n\x16RemoveProviderResponse2\xfd\x02\n\nKeyService\x12r\n\x0b\x41\x64\x64Provider\x12#.dac.provider.v1.AddProviderRequest\x1a$.dac.provider.v1.AddProviderResponse\"\x18\x82\xd3\xe4\x93\x02\x12\"\r/v1/providers:\x01*\x12u\n\rListProviders\x12%.dac.provider.v1.ListProvidersRequest\x1a&.dac.provider.v1.ListProvidersResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/providers\x12\x83\x01\n\x0eRemoveProvider\x12&.dac.provider.v1.RemoveProviderRequest\x1a\'.dac.provider.v1.RemoveProviderResponse\" \x82\xd3\xe4\x93\x02\x1a*\x18/v1/providers/{provider}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x64\x61\x63/provider/v1/key.proto\x12\x0f\x64\x61\x63.provider.v1\x1a\x1e\x64\x61\x63/provider/v1/provider.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"j\n\x12\x41\x64\x64ProviderRequest\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x10\n\x08\x62\x61se_url\x18\x03 \x01(\t\x12\x0f\n\x07\x61pi_key\x18\x04 \x01(\t\x12\x11\n\tskip_test\x18\x05 \x01(\x08\"Y\n\x13\x41\x64\x64ProviderResponse\x12\x31\n\x08provider\x18\x01 \x01(\x0b\x32\x1f.dac.provider.v1.ProviderStatus\x12\x0f\n\x07test_ms\x18\x02 \x01(\x01\"=\n\x14ListProvidersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"d\n\x15ListProvidersResponse\x12\x32\n\tproviders\x18\x01 \x03(\x0b\x32\x1f.dac.provider.v1.ProviderStatus\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\")\n\x15RemoveProviderRequest\x12\x10\n\x08provider\x18\x01 \x01(\t\"\x18\n\x16RemoveProviderResponse\"\xee\x01\n\x0bProviderKey\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x0e\n\x06org_id\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x10\n\x08key_hint\x18\x04 \x01(\t\x12\x11\n\tis_active\x18\x05 \x01(\x08\x12\x0e\n\x06weight\x18\x06 \x01(\x05\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nchanged_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10unusable_because\x18\t \x01(\t\"\x97\x01\n\x18\x43reateProviderKeyRequest\x12\x0e\n\x06org_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0f\n\x07\x61pi_key\x18\x03 \x01(\t\x12\x16\n\tis_active\x18\x04 \x01(\x08H\x00\x88\x01\x01\x12\x0e\n\x06weight\x18\x05 \x01(\x05\x12\x12\n\nrequest_id\x18\x06 \x01(\tB\x0c\n\n_is_active\"F\n\x19\x43reateProviderKeyResponse\x12)\n\x03key\x18\x01 \x01(\x0b\x32\x1c.dac.provider.v1.ProviderKey\"b\n\x17ListProviderKeysRequest\x12\x0e\n\x06org_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"_\n\x18ListProviderKeysResponse\x12*\n\x04keys\x18\x01 \x03(\x0b\x32\x1c.dac.provider.v1.ProviderKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa3\x01\n\x18UpdateProviderKeyRequest\x12\x0e\n\x06org_id\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x0f\n\x07\x61pi_key\x18\x04 \x01(\t\x12\x16\n\tis_active\x18\x05 \x01(\x08H\x00\x88\x01\x01\x12\x13\n\x06weight\x18\x06 \x01(\x05H\x01\x88\x01\x01\x42\x0c\n\n_is_activeB\t\n\x07_weight\"F\n\x19UpdateProviderKeyResponse\x12)\n\x03key\x18\x01 \x01(\x0b\x32\x1c.dac.provider.v1.ProviderKey\"L\n\x18\x44\x65leteProviderKeyRequest\x12\x0e\n\x06org_id\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\"\x1b\n\x19\x44\x65leteProviderKeyResponse\">\n\x19RotateProviderKeysRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\x12\n\ncheck_only\x18\x02 \x01(\x08\"`\n\x1aRotateProviderKeysResponse\x12\x0f\n\x07rotated\x18\x01 \x01(\x03\x12\x0c\n\x04left\x18\x02 \x01(\x03\x12\x0c\n\x04lost\x18\x03 \x01(\x03\x12\x15\n\rmaster_key_id\x18\x04 \x01(\t2\x9f\n\n\nKeyService\x12r\n\x0b\x41\x64\x64Provider\x12#.dac.provider.v1.AddProviderRequest\x1a$.dac.provider.v1.AddProviderResponse\"\x18\x82\xd3\xe4\x93\x02\x12\"\r/v1/providers:\x01*\x12u\n\rListProviders\x12%.dac.provider.v1.ListProvidersRequest\x1a&.dac.provider.v1.ListProvidersResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/providers\x12\x83\x01\n\x0eRemoveProvider\x12&.dac.provider.v1.RemoveProviderRequest\x1a\'.dac.provider.v1.RemoveProviderResponse\" \x82\xd3\xe4\x93\x02\x1a*\x18/v1/providers/{provider}\x12\xbb\x01\n\x11\x43reateProviderKey\x12).dac.provider.v1.CreateProviderKeyRequest\x1a*.dac.provider.v1.CreateProviderKeyResponse\"O\x82\xd3\xe4\x93\x02I\" /api/orgs/{org_id}/provider-keys:\x01*Z\"\"\x1d/v1/providers/{provider}/keys:\x01*\x12\xb2\x01\n\x10ListProviderKeys\x12(.dac.provider.v1.ListProviderKeysRequest\x1a).dac.provider.v1.ListProviderKeysResponse\"I\x82\xd3\xe4\x93\x02\x43\x12 /api/orgs/{org_id}/provider-keysZ\x1f\x12\x1d/v1/providers/{provider}/keys\x12\xcd\x01\n\x11UpdateProviderKey\x12).dac.provider.v1.UpdateProviderKeyRequest\x1a*.dac.provider.v1.UpdateProviderKeyResponse\"a\x82\xd3\xe4\x93\x02[\x1a)/api/orgs/{org_id}/provider-keys/{key_id}:\x01*Z+\x1a&/v1/providers/{provider}/keys/{key_id}:\x01*\x12\xc7\x01\n\x11\x44\x65leteProviderKey\x12).dac.provider.v1.DeleteProviderKeyRequest\x1a*.dac.provider.v1.DeleteProviderKeyResponse\"[\x82\xd3\xe4\x93\x02U*)/api/orgs/{org_id}/provider-keys/{key_id}Z(*&/v1/providers/{provider}/keys/{key_id}\x12\x92\x01\n\x12RotateProviderKeys\x12*.dac.provider.v1.RotateProviderKeysRequest\x1a+.dac.provider.v1.RotateProviderKeysResponse\"#\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/provider-keys:rotate:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,18 +40,50 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_KEYSERVICE'].methods_by_name['ListProviders']._serialized_options = b'\202\323\344\223\002\017\022\r/v1/providers'
   _globals['_KEYSERVICE'].methods_by_name['RemoveProvider']._loaded_options = None
   _globals['_KEYSERVICE'].methods_by_name['RemoveProvider']._serialized_options = b'\202\323\344\223\002\032*\030/v1/providers/{provider}'
-  _globals['_ADDPROVIDERREQUEST']._serialized_start=108
-  _globals['_ADDPROVIDERREQUEST']._serialized_end=214
-  _globals['_ADDPROVIDERRESPONSE']._serialized_start=216
-  _globals['_ADDPROVIDERRESPONSE']._serialized_end=305
-  _globals['_LISTPROVIDERSREQUEST']._serialized_start=307
-  _globals['_LISTPROVIDERSREQUEST']._serialized_end=368
-  _globals['_LISTPROVIDERSRESPONSE']._serialized_start=370
-  _globals['_LISTPROVIDERSRESPONSE']._serialized_end=470
-  _globals['_REMOVEPROVIDERREQUEST']._serialized_start=472
-  _globals['_REMOVEPROVIDERREQUEST']._serialized_end=513
-  _globals['_REMOVEPROVIDERRESPONSE']._serialized_start=515
-  _globals['_REMOVEPROVIDERRESPONSE']._serialized_end=539
-  _globals['_KEYSERVICE']._serialized_start=542
-  _globals['_KEYSERVICE']._serialized_end=923
+  _globals['_KEYSERVICE'].methods_by_name['CreateProviderKey']._loaded_options = None
+  _globals['_KEYSERVICE'].methods_by_name['CreateProviderKey']._serialized_options = b'\202\323\344\223\002I\" /api/orgs/{org_id}/provider-keys:\001*Z\"\"\035/v1/providers/{provider}/keys:\001*'
+  _globals['_KEYSERVICE'].methods_by_name['ListProviderKeys']._loaded_options = None
+  _globals['_KEYSERVICE'].methods_by_name['ListProviderKeys']._serialized_options = b'\202\323\344\223\002C\022 /api/orgs/{org_id}/provider-keysZ\037\022\035/v1/providers/{provider}/keys'
+  _globals['_KEYSERVICE'].methods_by_name['UpdateProviderKey']._loaded_options = None
+  _globals['_KEYSERVICE'].methods_by_name['UpdateProviderKey']._serialized_options = b'\202\323\344\223\002[\032)/api/orgs/{org_id}/provider-keys/{key_id}:\001*Z+\032&/v1/providers/{provider}/keys/{key_id}:\001*'
+  _globals['_KEYSERVICE'].methods_by_name['DeleteProviderKey']._loaded_options = None
+  _globals['_KEYSERVICE'].methods_by_name['DeleteProviderKey']._serialized_options = b'\202\323\344\223\002U*)/api/orgs/{org_id}/provider-keys/{key_id}Z(*&/v1/providers/{provider}/keys/{key_id}'
+  _globals['_KEYSERVICE'].methods_by_name['RotateProviderKeys']._loaded_options = None
+  _globals['_KEYSERVICE'].methods_by_name['RotateProviderKeys']._serialized_options = b'\202\323\344\223\002\035\"\030/v1/provider-keys:rotate:\001*'
+  _globals['_ADDPROVIDERREQUEST']._serialized_start=141
+  _globals['_ADDPROVIDERREQUEST']._serialized_end=247
+  _globals['_ADDPROVIDERRESPONSE']._serialized_start=249
+  _globals['_ADDPROVIDERRESPONSE']._serialized_end=338
+  _globals['_LISTPROVIDERSREQUEST']._serialized_start=340
+  _globals['_LISTPROVIDERSREQUEST']._serialized_end=401
+  _globals['_LISTPROVIDERSRESPONSE']._serialized_start=403
+  _globals['_LISTPROVIDERSRESPONSE']._serialized_end=503
+  _globals['_REMOVEPROVIDERREQUEST']._serialized_start=505
+  _globals['_REMOVEPROVIDERREQUEST']._serialized_end=546
+  _globals['_REMOVEPROVIDERRESPONSE']._serialized_start=548
+  _globals['_REMOVEPROVIDERRESPONSE']._serialized_end=572
+  _globals['_PROVIDERKEY']._serialized_start=575
+  _globals['_PROVIDERKEY']._serialized_end=813
+  _globals['_CREATEPROVIDERKEYREQUEST']._serialized_start=816
+  _globals['_CREATEPROVIDERKEYREQUEST']._serialized_end=967
+  _globals['_CREATEPROVIDERKEYRESPONSE']._serialized_start=969
+  _globals['_CREATEPROVIDERKEYRESPONSE']._serialized_end=1039
+  _globals['_LISTPROVIDERKEYSREQUEST']._serialized_start=1041
+  _globals['_LISTPROVIDERKEYSREQUEST']._serialized_end=1139
+  _globals['_LISTPROVIDERKEYSRESPONSE']._serialized_start=1141
+  _globals['_LISTPROVIDERKEYSRESPONSE']._serialized_end=1236
+  _globals['_UPDATEPROVIDERKEYREQUEST']._serialized_start=1239
+  _globals['_UPDATEPROVIDERKEYREQUEST']._serialized_end=1402
+  _globals['_UPDATEPROVIDERKEYRESPONSE']._serialized_start=1404
+  _globals['_UPDATEPROVIDERKEYRESPONSE']._serialized_end=1474
+  _globals['_DELETEPROVIDERKEYREQUEST']._serialized_start=1476
+  _globals['_DELETEPROVIDERKEYREQUEST']._serialized_end=1552
+  _globals['_DELETEPROVIDERKEYRESPONSE']._serialized_start=1554
+  _globals['_DELETEPROVIDERKEYRESPONSE']._serialized_end=1581
+  _globals['_ROTATEPROVIDERKEYSREQUEST']._serialized_start=1583
+  _globals['_ROTATEPROVIDERKEYSREQUEST']._serialized_end=1645
+  _globals['_ROTATEPROVIDERKEYSRESPONSE']._serialized_start=1647
+  _globals['_ROTATEPROVIDERKEYSRESPONSE']._serialized_end=1743
+  _globals['_KEYSERVICE']._serialized_start=1746
+  _globals['_KEYSERVICE']._serialized_end=3057
 # @@protoc_insertion_point(module_scope)

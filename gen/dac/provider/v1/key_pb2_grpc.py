@@ -50,6 +50,31 @@ class KeyServiceStub:
                 request_serializer=dac_dot_provider_dot_v1_dot_key__pb2.RemoveProviderRequest.SerializeToString,
                 response_deserializer=dac_dot_provider_dot_v1_dot_key__pb2.RemoveProviderResponse.FromString,
                 _registered_method=True)
+        self.CreateProviderKey = channel.unary_unary(
+                '/dac.provider.v1.KeyService/CreateProviderKey',
+                request_serializer=dac_dot_provider_dot_v1_dot_key__pb2.CreateProviderKeyRequest.SerializeToString,
+                response_deserializer=dac_dot_provider_dot_v1_dot_key__pb2.CreateProviderKeyResponse.FromString,
+                _registered_method=True)
+        self.ListProviderKeys = channel.unary_unary(
+                '/dac.provider.v1.KeyService/ListProviderKeys',
+                request_serializer=dac_dot_provider_dot_v1_dot_key__pb2.ListProviderKeysRequest.SerializeToString,
+                response_deserializer=dac_dot_provider_dot_v1_dot_key__pb2.ListProviderKeysResponse.FromString,
+                _registered_method=True)
+        self.UpdateProviderKey = channel.unary_unary(
+                '/dac.provider.v1.KeyService/UpdateProviderKey',
+                request_serializer=dac_dot_provider_dot_v1_dot_key__pb2.UpdateProviderKeyRequest.SerializeToString,
+                response_deserializer=dac_dot_provider_dot_v1_dot_key__pb2.UpdateProviderKeyResponse.FromString,
+                _registered_method=True)
+        self.DeleteProviderKey = channel.unary_unary(
+                '/dac.provider.v1.KeyService/DeleteProviderKey',
+                request_serializer=dac_dot_provider_dot_v1_dot_key__pb2.DeleteProviderKeyRequest.SerializeToString,
+                response_deserializer=dac_dot_provider_dot_v1_dot_key__pb2.DeleteProviderKeyResponse.FromString,
+                _registered_method=True)
+        self.RotateProviderKeys = channel.unary_unary(
+                '/dac.provider.v1.KeyService/RotateProviderKeys',
+                request_serializer=dac_dot_provider_dot_v1_dot_key__pb2.RotateProviderKeysRequest.SerializeToString,
+                response_deserializer=dac_dot_provider_dot_v1_dot_key__pb2.RotateProviderKeysResponse.FromString,
+                _registered_method=True)
 
 
 class KeyServiceServicer:
@@ -77,6 +102,43 @@ class KeyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateProviderKey(self, request, context):
+        """Adds a key of an organisation (administrators of it), or a further one of everybody's (the operator). An
+        organisation that has keys for a provider is served with these alone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListProviderKeys(self, request, context):
+        """Lists keys without secrets.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateProviderKey(self, request, context):
+        """Switches a key on or off, changes its weight, replaces its secret; what is not said stays.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteProviderKey(self, request, context):
+        """Forgets a key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateProviderKeys(self, request, context):
+        """Seals some of the secrets that an earlier master key sealed anew with the present one. Called until nothing is
+        left; every call is whole by itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_KeyServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +156,31 @@ def add_KeyServiceServicer_to_server(servicer, server):
                     servicer.RemoveProvider,
                     request_deserializer=dac_dot_provider_dot_v1_dot_key__pb2.RemoveProviderRequest.FromString,
                     response_serializer=dac_dot_provider_dot_v1_dot_key__pb2.RemoveProviderResponse.SerializeToString,
+            ),
+            'CreateProviderKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateProviderKey,
+                    request_deserializer=dac_dot_provider_dot_v1_dot_key__pb2.CreateProviderKeyRequest.FromString,
+                    response_serializer=dac_dot_provider_dot_v1_dot_key__pb2.CreateProviderKeyResponse.SerializeToString,
+            ),
+            'ListProviderKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProviderKeys,
+                    request_deserializer=dac_dot_provider_dot_v1_dot_key__pb2.ListProviderKeysRequest.FromString,
+                    response_serializer=dac_dot_provider_dot_v1_dot_key__pb2.ListProviderKeysResponse.SerializeToString,
+            ),
+            'UpdateProviderKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateProviderKey,
+                    request_deserializer=dac_dot_provider_dot_v1_dot_key__pb2.UpdateProviderKeyRequest.FromString,
+                    response_serializer=dac_dot_provider_dot_v1_dot_key__pb2.UpdateProviderKeyResponse.SerializeToString,
+            ),
+            'DeleteProviderKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteProviderKey,
+                    request_deserializer=dac_dot_provider_dot_v1_dot_key__pb2.DeleteProviderKeyRequest.FromString,
+                    response_serializer=dac_dot_provider_dot_v1_dot_key__pb2.DeleteProviderKeyResponse.SerializeToString,
+            ),
+            'RotateProviderKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateProviderKeys,
+                    request_deserializer=dac_dot_provider_dot_v1_dot_key__pb2.RotateProviderKeysRequest.FromString,
+                    response_serializer=dac_dot_provider_dot_v1_dot_key__pb2.RotateProviderKeysResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +265,141 @@ class KeyService:
             '/dac.provider.v1.KeyService/RemoveProvider',
             dac_dot_provider_dot_v1_dot_key__pb2.RemoveProviderRequest.SerializeToString,
             dac_dot_provider_dot_v1_dot_key__pb2.RemoveProviderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateProviderKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.provider.v1.KeyService/CreateProviderKey',
+            dac_dot_provider_dot_v1_dot_key__pb2.CreateProviderKeyRequest.SerializeToString,
+            dac_dot_provider_dot_v1_dot_key__pb2.CreateProviderKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProviderKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.provider.v1.KeyService/ListProviderKeys',
+            dac_dot_provider_dot_v1_dot_key__pb2.ListProviderKeysRequest.SerializeToString,
+            dac_dot_provider_dot_v1_dot_key__pb2.ListProviderKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateProviderKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.provider.v1.KeyService/UpdateProviderKey',
+            dac_dot_provider_dot_v1_dot_key__pb2.UpdateProviderKeyRequest.SerializeToString,
+            dac_dot_provider_dot_v1_dot_key__pb2.UpdateProviderKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteProviderKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.provider.v1.KeyService/DeleteProviderKey',
+            dac_dot_provider_dot_v1_dot_key__pb2.DeleteProviderKeyRequest.SerializeToString,
+            dac_dot_provider_dot_v1_dot_key__pb2.DeleteProviderKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateProviderKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.provider.v1.KeyService/RotateProviderKeys',
+            dac_dot_provider_dot_v1_dot_key__pb2.RotateProviderKeysRequest.SerializeToString,
+            dac_dot_provider_dot_v1_dot_key__pb2.RotateProviderKeysResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,20 @@ class KeyServiceStub:
     """Lists configured providers without secrets."""
     RemoveProvider: _grpc.UnaryUnaryMultiCallable[_key_pb2.RemoveProviderRequest, _key_pb2.RemoveProviderResponse]
     """Removes a provider that was added through the API."""
+    CreateProviderKey: _grpc.UnaryUnaryMultiCallable[_key_pb2.CreateProviderKeyRequest, _key_pb2.CreateProviderKeyResponse]
+    """Adds a key of an organisation (administrators of it), or a further one of everybody's (the operator). An
+    organisation that has keys for a provider is served with these alone.
+    """
+    ListProviderKeys: _grpc.UnaryUnaryMultiCallable[_key_pb2.ListProviderKeysRequest, _key_pb2.ListProviderKeysResponse]
+    """Lists keys without secrets."""
+    UpdateProviderKey: _grpc.UnaryUnaryMultiCallable[_key_pb2.UpdateProviderKeyRequest, _key_pb2.UpdateProviderKeyResponse]
+    """Switches a key on or off, changes its weight, replaces its secret; what is not said stays."""
+    DeleteProviderKey: _grpc.UnaryUnaryMultiCallable[_key_pb2.DeleteProviderKeyRequest, _key_pb2.DeleteProviderKeyResponse]
+    """Forgets a key."""
+    RotateProviderKeys: _grpc.UnaryUnaryMultiCallable[_key_pb2.RotateProviderKeysRequest, _key_pb2.RotateProviderKeysResponse]
+    """Seals some of the secrets that an earlier master key sealed anew with the present one. Called until nothing is
+    left; every call is whole by itself.
+    """
 
 @_typing.type_check_only
 class KeyServiceAsyncStub(KeyServiceStub):
@@ -51,6 +65,20 @@ class KeyServiceAsyncStub(KeyServiceStub):
     """Lists configured providers without secrets."""
     RemoveProvider: _aio.UnaryUnaryMultiCallable[_key_pb2.RemoveProviderRequest, _key_pb2.RemoveProviderResponse]  # type: ignore[assignment]
     """Removes a provider that was added through the API."""
+    CreateProviderKey: _aio.UnaryUnaryMultiCallable[_key_pb2.CreateProviderKeyRequest, _key_pb2.CreateProviderKeyResponse]  # type: ignore[assignment]
+    """Adds a key of an organisation (administrators of it), or a further one of everybody's (the operator). An
+    organisation that has keys for a provider is served with these alone.
+    """
+    ListProviderKeys: _aio.UnaryUnaryMultiCallable[_key_pb2.ListProviderKeysRequest, _key_pb2.ListProviderKeysResponse]  # type: ignore[assignment]
+    """Lists keys without secrets."""
+    UpdateProviderKey: _aio.UnaryUnaryMultiCallable[_key_pb2.UpdateProviderKeyRequest, _key_pb2.UpdateProviderKeyResponse]  # type: ignore[assignment]
+    """Switches a key on or off, changes its weight, replaces its secret; what is not said stays."""
+    DeleteProviderKey: _aio.UnaryUnaryMultiCallable[_key_pb2.DeleteProviderKeyRequest, _key_pb2.DeleteProviderKeyResponse]  # type: ignore[assignment]
+    """Forgets a key."""
+    RotateProviderKeys: _aio.UnaryUnaryMultiCallable[_key_pb2.RotateProviderKeysRequest, _key_pb2.RotateProviderKeysResponse]  # type: ignore[assignment]
+    """Seals some of the secrets that an earlier master key sealed anew with the present one. Called until nothing is
+    left; every call is whole by itself.
+    """
 
 class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
     """The key vault: providers and their secrets, write-only."""
@@ -78,5 +106,49 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_key_pb2.RemoveProviderResponse, _abc.Awaitable[_key_pb2.RemoveProviderResponse]]:
         """Removes a provider that was added through the API."""
+
+    @_abc_1.abstractmethod
+    def CreateProviderKey(
+        self,
+        request: _key_pb2.CreateProviderKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_pb2.CreateProviderKeyResponse, _abc.Awaitable[_key_pb2.CreateProviderKeyResponse]]:
+        """Adds a key of an organisation (administrators of it), or a further one of everybody's (the operator). An
+        organisation that has keys for a provider is served with these alone.
+        """
+
+    @_abc_1.abstractmethod
+    def ListProviderKeys(
+        self,
+        request: _key_pb2.ListProviderKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_pb2.ListProviderKeysResponse, _abc.Awaitable[_key_pb2.ListProviderKeysResponse]]:
+        """Lists keys without secrets."""
+
+    @_abc_1.abstractmethod
+    def UpdateProviderKey(
+        self,
+        request: _key_pb2.UpdateProviderKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_pb2.UpdateProviderKeyResponse, _abc.Awaitable[_key_pb2.UpdateProviderKeyResponse]]:
+        """Switches a key on or off, changes its weight, replaces its secret; what is not said stays."""
+
+    @_abc_1.abstractmethod
+    def DeleteProviderKey(
+        self,
+        request: _key_pb2.DeleteProviderKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_pb2.DeleteProviderKeyResponse, _abc.Awaitable[_key_pb2.DeleteProviderKeyResponse]]:
+        """Forgets a key."""
+
+    @_abc_1.abstractmethod
+    def RotateProviderKeys(
+        self,
+        request: _key_pb2.RotateProviderKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_pb2.RotateProviderKeysResponse, _abc.Awaitable[_key_pb2.RotateProviderKeysResponse]]:
+        """Seals some of the secrets that an earlier master key sealed anew with the present one. Called until nothing is
+        left; every call is whole by itself.
+        """
 
 def add_KeyServiceServicer_to_server(servicer: KeyServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

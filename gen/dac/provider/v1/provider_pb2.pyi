@@ -1,10 +1,12 @@
 import datetime
 
+from dac.provider.v1 import discovery_pb2 as _discovery_pb2
 from dac.type.v1 import chat_pb2 as _chat_pb2
 from dac.type.v1 import deployment_pb2 as _deployment_pb2
 from dac.type.v1 import error_pb2 as _error_pb2
 from dac.type.v1 import record_pb2 as _record_pb2
 from dac.type.v1 import usage_pb2 as _usage_pb2
+from google.api import annotations_pb2 as _annotations_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -169,7 +171,7 @@ class EmbedAnswer(_message.Message):
     def __init__(self, body: _Optional[bytes] = ..., usage: _Optional[_Union[_usage_pb2.Usage, _Mapping]] = ..., usage_source: _Optional[_Union[_usage_pb2.UsageSource, str]] = ..., attempts: _Optional[_Iterable[_Union[_record_pb2.AttemptRecord, _Mapping]]] = ...) -> None: ...
 
 class ProviderStatus(_message.Message):
-    __slots__ = ("provider", "kind", "enabled", "managed_by", "upstream_models", "model_class", "changed_at", "key_hint")
+    __slots__ = ("provider", "kind", "enabled", "managed_by", "upstream_models", "model_class", "changed_at", "key_hint", "org_ids")
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     ENABLED_FIELD_NUMBER: _ClassVar[int]
@@ -178,6 +180,7 @@ class ProviderStatus(_message.Message):
     MODEL_CLASS_FIELD_NUMBER: _ClassVar[int]
     CHANGED_AT_FIELD_NUMBER: _ClassVar[int]
     KEY_HINT_FIELD_NUMBER: _ClassVar[int]
+    ORG_IDS_FIELD_NUMBER: _ClassVar[int]
     provider: str
     kind: str
     enabled: bool
@@ -186,7 +189,8 @@ class ProviderStatus(_message.Message):
     model_class: str
     changed_at: _timestamp_pb2.Timestamp
     key_hint: str
-    def __init__(self, provider: _Optional[str] = ..., kind: _Optional[str] = ..., enabled: _Optional[bool] = ..., managed_by: _Optional[str] = ..., upstream_models: _Optional[_Iterable[str]] = ..., model_class: _Optional[str] = ..., changed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., key_hint: _Optional[str] = ...) -> None: ...
+    org_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, provider: _Optional[str] = ..., kind: _Optional[str] = ..., enabled: _Optional[bool] = ..., managed_by: _Optional[str] = ..., upstream_models: _Optional[_Iterable[str]] = ..., model_class: _Optional[str] = ..., changed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., key_hint: _Optional[str] = ..., org_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class WatchProvidersRequest(_message.Message):
     __slots__ = ()

@@ -53,7 +53,7 @@ class PriceLine(_message.Message):
     def __init__(self, bucket: _Optional[str] = ..., tokens: _Optional[int] = ..., nano_usd_per_mtok: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ...) -> None: ...
 
 class AttemptRecord(_message.Message):
-    __slots__ = ("attempt_id", "provider", "model", "started_at", "first_token_ms", "ended_at", "status_code", "reason", "message", "usage", "usage_source", "price_version", "cost_nano_usd", "price_lines", "finish_reason", "rescue")
+    __slots__ = ("attempt_id", "provider", "model", "started_at", "first_token_ms", "ended_at", "status_code", "reason", "message", "usage", "usage_source", "price_version", "cost_nano_usd", "price_lines", "finish_reason", "rescue", "provider_key_id")
     ATTEMPT_ID_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -70,6 +70,7 @@ class AttemptRecord(_message.Message):
     PRICE_LINES_FIELD_NUMBER: _ClassVar[int]
     FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
     RESCUE_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_KEY_ID_FIELD_NUMBER: _ClassVar[int]
     attempt_id: str
     provider: str
     model: str
@@ -86,7 +87,8 @@ class AttemptRecord(_message.Message):
     price_lines: _containers.RepeatedCompositeFieldContainer[PriceLine]
     finish_reason: str
     rescue: Rescue
-    def __init__(self, attempt_id: _Optional[str] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., first_token_ms: _Optional[float] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., status_code: _Optional[int] = ..., reason: _Optional[_Union[_error_pb2.ErrorReason, str]] = ..., message: _Optional[str] = ..., usage: _Optional[_Union[_usage_pb2.Usage, _Mapping]] = ..., usage_source: _Optional[_Union[_usage_pb2.UsageSource, str]] = ..., price_version: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., price_lines: _Optional[_Iterable[_Union[PriceLine, _Mapping]]] = ..., finish_reason: _Optional[str] = ..., rescue: _Optional[_Union[Rescue, str]] = ...) -> None: ...
+    provider_key_id: str
+    def __init__(self, attempt_id: _Optional[str] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., first_token_ms: _Optional[float] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., status_code: _Optional[int] = ..., reason: _Optional[_Union[_error_pb2.ErrorReason, str]] = ..., message: _Optional[str] = ..., usage: _Optional[_Union[_usage_pb2.Usage, _Mapping]] = ..., usage_source: _Optional[_Union[_usage_pb2.UsageSource, str]] = ..., price_version: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., price_lines: _Optional[_Iterable[_Union[PriceLine, _Mapping]]] = ..., finish_reason: _Optional[str] = ..., rescue: _Optional[_Union[Rescue, str]] = ..., provider_key_id: _Optional[str] = ...) -> None: ...
 
 class RouteCandidate(_message.Message):
     __slots__ = ("model", "provider", "score", "quality_score", "latency_score", "cost_score", "context_score", "excluded")
