@@ -195,6 +195,13 @@ def test_a_price_is_never_lower_than_it_was_and_loads(per_token):
     assert plain(written) == plain(cost(plain(written)) / 10**6)
 
 
+def test_a_secret_in_an_address_is_not_copied():
+    made = said(ENTRY.format('api_base: "https://me:hidden@models.example.com/v1?key=hidden#hidden", api_key: K'))
+    assert [one["base_url"] for one in made.providers.values()] == ["https://models.example.com/v1"]
+    assert not any("hidden" in text for text in [*made.files().values(), *(one.text for one in made.notes)])
+    assert "not copied" in told(made, "model_list[0].litellm_params.api_base")
+
+
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]\n" for level in range(1, 9)
 )
