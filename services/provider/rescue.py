@@ -33,6 +33,11 @@ PREFILL: Mapping[str, Mapping[str, Any]] = {
 }
 """How a provider is told to continue a last message of the assistant → what that message carries; any other word: it
 does not, it answers anew or refuses."""
+GRAMMARS = frozenset(
+    """guided_json guided_regex guided_choice guided_grammar structured_outputs structural_tag regex ebnf grammar
+    json_schema""".split()  # noqa: SIM905
+)
+"""Fields beside OpenAI's own that hold an answer to a form."""
 JOINS = {Dialect.OPENAI_CHAT: ChatJoin, Dialect.ANTHROPIC_MESSAGES: MessagesJoin}
 """Who puts the parts together, by the caller's wire format."""
 _encode, _decode = msgspec.json.encode, msgspec.json.decode
@@ -180,8 +185,10 @@ def _is_structured(ask: Ask) -> bool:
     wanted = _decode(bytes(fields["response_format"])) if "response_format" in fields else None
     if isinstance(wanted, dict):
         return wanted.get("type") not in (None, "text")
-    # As Anthropic says it.
-    return "output_format" in fields or b'"format"' in bytes(fields.get("output_config", b""))
+    # As vLLM, SGLang and llama.cpp say it, and Anthropic.
+    if "output_format" in fields or not GRAMMARS.isdisjoint(fields):
+        return True
+    return b'"format"' in bytes(fields.get("output_config", b""))
 
 
 def _first_chunk(head: bytes) -> dict[str, Any]:

@@ -140,3 +140,13 @@ async def test_a_prompt_that_moderation_flagged_is_no_sign_of_ill_health(stage: 
     assert not stage.generator.health.failing("up", "m0")
     refused = await stage.run(Play(b'{"error":{"code":403,"message":"no"}}', 403, "application/json"))
     assert isinstance(refused[-1], Failure) and "own key" in refused[-1].message
+
+
+@pytest.mark.parametrize("field", ["guided_json", "structured_outputs", "grammar", "json_schema", "ebnf"])
+async def test_an_answer_held_to_a_form_is_never_gone_on_with_from_its_middle(field: str) -> None:
+    """Its continuation begins the form anew: joined to what was shown it would be broken and end as good."""
+    async with staged(dialect="vllm") as stage:
+        whole = Play(sse(chunk('{"b": 2}'), chunk(None, "stop"), "[DONE]"))
+        got = await stage.run(Play(sse(chunk('{"a": [')), cut=True), whole, rescues=1, body={field: "x"})
+    assert isinstance(got[-1], Failure) and shown(got) == '{"a": ['
+    assert stage.bodies[0]["messages"] == stage.bodies[1]["messages"]
