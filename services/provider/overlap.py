@@ -4,6 +4,10 @@ Pure text: a continuation is fed in pieces, and only what the caller has not see
 long as it can still turn out to be a repetition.
 """
 
+import unicodedata
+
+_WITHOUT_BLANKS = (("\u0e00", "\u0eff"), ("\u1000", "\u109f"), ("\u1780", "\u17ff"))
+"""Thai and Lao, Burmese, Khmer."""
 MIN_OVERLAP = 6
 """A shorter match between the end of what was shown and the beginning of what came is chance, not repetition."""
 MIN_ANEW = 24
@@ -80,8 +84,15 @@ class Trimmer:
                 return self._give(stripped[length:])
         if shown[-1].isspace():
             return self._give(stripped)
-        blank = " " if self._glue and shown[-1].isalnum() and held[:1].isalnum() else ""
+        blank = " " if self._glue and _ends_word(shown[-1]) and _ends_word(held[:1]) else ""
         return self._give(blank + held)
+
+
+def _ends_word(char: str) -> bool:
+    """Whether a letter or digit is of a script that puts blanks between words."""
+    if unicodedata.east_asian_width(char or " ") in ("W", "F"):
+        return False
+    return char.isalnum() and not any(first <= char <= last for first, last in _WITHOUT_BLANKS)
 
 
 def _common(one: str, other: str) -> int:

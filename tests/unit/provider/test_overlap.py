@@ -50,6 +50,11 @@ def test_how_words_meet(step: int) -> None:
     assert fed(Trimmer("one two ", glue=True), " three", step) == "three"
 
 
+@pytest.mark.parametrize("whole", ["世界你好", "日本語です", "สวัสดีครับ", "ສະບາຍດີ", "សួស្តីបង"])
+def test_scripts_without_blanks_between_words_get_none(whole: str) -> None:
+    assert fed(Trimmer(whole[:2], glue=True), whole[2:], 1) == whole[2:]
+
+
 def test_text_is_held_only_while_it_may_be_a_repetition() -> None:
     trimmer = Trimmer(SHOWN)
     assert trimmer.feed("and then") == ""
