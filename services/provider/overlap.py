@@ -78,14 +78,28 @@ class Trimmer:
             # Also one that ended earlier: what its caller has would then end in the middle of a sentence.
             raise Differs
         stripped = held.lstrip()
-        tail = shown[-REACH:]
+        tail, words = shown[-REACH:], shown.rstrip()[-REACH:]
         for length in range(min(len(tail), len(stripped)), MIN_OVERLAP - 1, -1):
             if tail.endswith(stripped[:length]):
                 return self._give(stripped[length:])
+            if words.endswith(stripped[:length]):
+                return self._give(_without(_blanks_behind(shown), stripped[length:]))
         if shown[-1].isspace():
-            return self._give(stripped)
+            return self._give(_without(_blanks_behind(shown), held))
         blank = " " if self._glue and _ends_word(shown[-1]) and _ends_word(held[:1]) else ""
         return self._give(blank + held)
+
+
+def _blanks_behind(text: str) -> str:
+    return text[len(text.rstrip()) :]
+
+
+def _without(blanks: str, text: str) -> str:
+    """A text without those of its first blanks that were shown: the others may be the indentation of code."""
+    own = text[: len(text) - len(text.lstrip())]
+    if blanks.startswith(own):
+        return text[len(own) :]
+    return text.removeprefix(blanks)
 
 
 def _ends_word(char: str) -> bool:

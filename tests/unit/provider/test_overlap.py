@@ -55,6 +55,18 @@ def test_scripts_without_blanks_between_words_get_none(whole: str) -> None:
     assert fed(Trimmer(whole[:2], glue=True), whole[2:], 1) == whole[2:]
 
 
+@pytest.mark.parametrize("step", [1, 3, 100])
+@pytest.mark.parametrize("again", ["", "def f(x):"])
+def test_lines_and_indentation_are_kept_at_the_seam(again: str, step: int) -> None:
+    """The shown part goes along without the blanks at its end: the continuation brings them, and more."""
+    code = "# a program\ndef f(x):\n\n    return x\n"
+    for cut in range(code.index("):") + 2, code.index("return") + 1):
+        said = again + code[code.index("):") + 2 :]
+        assert code[:cut] + fed(Trimmer(code[:cut]), said, step) == code, cut
+    assert fed(Trimmer("def f(x):\n"), "    return x", step) == "    return x"
+    assert fed(Trimmer("and so on.\n\n"), "so on.\nThen", step) == "Then"
+
+
 def test_text_is_held_only_while_it_may_be_a_repetition() -> None:
     trimmer = Trimmer(SHOWN)
     assert trimmer.feed("and then") == ""
