@@ -1,11 +1,14 @@
 """Fixtures on real servers: one PostgreSQL per test process, one migrated database in it."""
 
 import dataclasses
+import os
 import pathlib
 import secrets
+import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
+import certifi
 import hypothesis
 import pytest
 
@@ -13,6 +16,10 @@ from mesh.embedded import EmbeddedPostgres
 from mesh.ids import uuid7
 from mesh.migrate import bootstrap, migrate, role_of, with_login
 from mesh.postgres import Database
+
+# Where this is set, every process that a test starts would compile all of DAC anew: most of what its start costs.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # A time limit for one example says more about the machine than about the code.
 hypothesis.settings.register_profile("dac", deadline=None)
@@ -35,6 +42,17 @@ class Migrated:
     def dsn(self, service: str) -> str:
         """Where dac_<service> logs in."""
         return with_login(self.owner_dsn, role_of(service), self.passwords[service])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Every client of httpx reads all roots of certifi, for 20 ms; the tests' clients meet no server of the world."""
+    file = tmp_path_factory.mktemp("roots") / "roots.pem"
+    end = "-----END CERTIFICATE-----"
+    file.write_text(f"{certifi.contents().partition(end)[0]}{end}\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(certifi, "where", lambda: str(file))
+        yield
 
 
 @pytest.fixture(scope="session")
