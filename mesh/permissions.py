@@ -39,6 +39,10 @@ PERMISSIONS: Mapping[str, str | _Anyone] = {
     "/dac.provider.v1.ProviderService/Generate": "chat",
     "/dac.provider.v1.ProviderService/Embed": "chat",
     "/dac.provider.v1.ProviderService/WatchProviders": "operator",
+    "/dac.provider.v1.ProviderService/Discover": "admin",
+    "/dac.provider.v1.ProviderService/Probe": "operator",
+    "/dac.provider.v1.ProviderService/ListListings": "",
+    "/dac.provider.v1.ProviderService/WatchListings": "operator",
     "/dac.provider.v1.KeyService/AddProvider": "operator",
     "/dac.provider.v1.KeyService/ListProviders": "admin",
     "/dac.provider.v1.KeyService/RemoveProvider": "operator",
@@ -64,6 +68,7 @@ PERMISSIONS: Mapping[str, str | _Anyone] = {
     "/dac.budget.v1.BudgetService/DeleteBudget": "admin",
     "/dac.budget.v1.BudgetService/VerifyLedger": "admin",
     "/dac.budget.v1.PriceService/WatchPrices": "operator",
+    "/dac.budget.v1.PriceService/Propose": "operator",
     "/dac.budget.v1.RecordService/FetchRecords": "operator",
     "/dac.audit.v1.AuditService/Append": "operator",
     "/dac.audit.v1.AuditService/ListRequests": "read",
@@ -82,8 +87,14 @@ SERVICES: Mapping[str, frozenset[str]] = {
             "/dac.router.v1.CatalogService/ListModels",
         }
     ),
-    "router": frozenset({"/dac.provider.v1.ProviderService/WatchProviders", "/dac.budget.v1.PriceService/WatchPrices"}),
-    "provider": frozenset({"/dac.audit.v1.AuditService/Append"}),
+    "router": frozenset(
+        {
+            "/dac.provider.v1.ProviderService/WatchProviders",
+            "/dac.provider.v1.ProviderService/WatchListings",
+            "/dac.budget.v1.PriceService/WatchPrices",
+        }
+    ),
+    "provider": frozenset({"/dac.audit.v1.AuditService/Append", "/dac.budget.v1.PriceService/Propose"}),
     "memory": frozenset({"/dac.audit.v1.AuditService/Append"}),
     "budget": frozenset({"/dac.audit.v1.AuditService/Append"}),
     "audit": frozenset({"/dac.budget.v1.RecordService/FetchRecords"}),

@@ -5,7 +5,20 @@ from typing import Annotated
 
 import typer
 
-from mesh.cli import backup, budget, chat, configuration, doctor, envoy, explain, importing, key, logs, provider
+from mesh.cli import (
+    backup,
+    budget,
+    chat,
+    configuration,
+    discover,
+    doctor,
+    envoy,
+    explain,
+    importing,
+    key,
+    logs,
+    provider,
+)
 from mesh.cli.run import register
 
 ABOUT = """DAC: one assistant in front of many models.
@@ -50,7 +63,7 @@ _top.__doc__ = ABOUT
 register(app)
 for _part in (chat, explain, logs, doctor, backup):
     _part.register(app)
-for _part in (key, provider, budget, configuration, envoy, importing):
+for _part in (key, provider, discover, budget, configuration, envoy, importing):
     _part.register(app)
 
 

@@ -1,12 +1,26 @@
 """`dac provider` and `dac model`: whose models DAC may use. Keys are asked for hidden, never taken as an argument."""
 
+import datetime
 from typing import Annotated, Any
 
 import typer
 
 from mesh.cli import provider_keys
 from mesh.cli.client import Client, Failure, segment
-from mesh.cli.output import AsJson, Url, clean, command, confirm, local_time, milliseconds, note, print_json, table
+from mesh.cli.output import (
+    AsJson,
+    Url,
+    clean,
+    command,
+    confirm,
+    local_time,
+    milliseconds,
+    moment,
+    note,
+    print_json,
+    relative,
+    table,
+)
 from mesh.cli.secret_input import read_key
 
 app = typer.Typer(help="Providers: add, list, remove.", no_args_is_help=True)
@@ -107,6 +121,12 @@ def per_million(price: object) -> str:
     return "$" + (f"{float(str(price)):.6f}".rstrip("0").rstrip(".") or "0")
 
 
+def age(seen_at: str | None) -> str:
+    """How long ago; "-" for never."""
+    at = moment(seen_at)
+    return "-" if at is None else relative((datetime.datetime.now(datetime.UTC) - at).total_seconds())
+
+
 @command(models, "list")
 def list_models(
     everything: Annotated[bool, typer.Option("--all", help="Also those that cannot be asked now.")] = False,
@@ -116,7 +136,10 @@ def list_models(
 ) -> None:
     """List the models with context, quality and price per million tokens.
 
-    Example: dac model list --all
+    "source" is who describes the model: config (you), catalog (shipped) or listed (only its provider's list);
+    "seen" is when its provider last listed it.
+
+    Example: dac model list --all (dac models list is the same)
     """
     query = {"include_unavailable": "true"} if everything else {}
     answer = Client(url).call("GET", "/v1/models", query={**query, **({"provider": provider} if provider else {})})
@@ -128,8 +151,20 @@ def list_models(
         price = one.get("price")
         costs = [per_million(price[f"{side}_usd_per_mtok"]) for side in ("input", "output")] if price else ["?", "?"]
         row = (one["id"], one.get("owned_by", ""), one.get("context_tokens") or "?", one.get("quality", ""), *costs)
-        rows.append((*row, ",".join(one.get("capabilities") or []), "yes" if one.get("available", True) else "no"))
-    headings = ("model", "provider", "context", "quality", "input $/M", "output $/M", "can", "available")
+        can, available = ",".join(one.get("capabilities") or []), "yes" if one.get("available", True) else "no"
+        rows.append((*row, can, available, one.get("source") or "-", age(one.get("seen_at"))))
+    headings = (
+        "model",
+        "provider",
+        "context",
+        "quality",
+        "input $/M",
+        "output $/M",
+        "can",
+        "available",
+        "source",
+        "seen",
+    )
     table(headings, rows, right=(2, 3, 4, 5))
     if not rows:
         note("no model is available: add a provider with `dac provider add openai`, or see `dac model list --all`")

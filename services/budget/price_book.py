@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from services.budget.money import Price
 
+FETCHED = "fetched"
+"""The source of a price that a provider published."""
+
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
@@ -47,14 +50,14 @@ class PriceBook:
         return [price for price in found if price.known]
 
     def changes(self, proposals: Iterable[Proposal]) -> list[Proposal]:
-        """Which proposals differ from what is in force. config > operator > catalog.
+        """Which proposals differ from what is in force. config > operator > catalog > fetched.
 
         Files are read whole at each start, so a model that they no longer price becomes unknown, unless the operator
         has set its price.
         """
         wanted = {(p.provider, p.model): p for p in proposals}
         for key, rows in self._versions.items():
-            if key not in wanted and rows[-1].source != "operator":
+            if key not in wanted and rows[-1].source not in ("operator", FETCHED):
                 wanted[key] = Proposal(*key, None, rows[-1].source)
         found = []
         for key, proposal in sorted(wanted.items()):
@@ -62,8 +65,24 @@ class PriceBook:
             current = rows[-1] if rows else None
             if current is not None and current.known and current.source == "operator" and proposal.source != "config":
                 continue
+            if current is not None and current.known and current.source == FETCHED and proposal.buckets is None:
+                continue
             now = dict(current.buckets) if current is not None and current.known else None
             new = dict(proposal.buckets) if proposal.buckets is not None else None
             if now != new or (current is not None and current.known and current.source != proposal.source):
+                found.append(proposal)
+        return found
+
+    def fetched(self, proposals: Iterable[Proposal]) -> list[Proposal]:
+        """Which published prices are news: they fill what nobody else has priced, and follow only themselves."""
+        found = []
+        for proposal in proposals:
+            rows = self._versions.get((proposal.provider, proposal.model), [])
+            current = rows[-1] if rows else None
+            known = current is not None and current.known
+            if current is not None and known and current.source != FETCHED:
+                continue
+            now = dict(current.buckets) if current is not None and known else None
+            if proposal.buckets is not None and dict(proposal.buckets) != now:
                 found.append(proposal)
         return found

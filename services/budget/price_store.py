@@ -40,13 +40,16 @@ async def refresh(database: Database, book: PriceBook) -> bool:
     return bool(new)
 
 
-async def propose(database: Database, book: PriceBook, proposals: Iterable[Proposal]) -> int:
-    """Writes the versions that differ from what is in force and brings the book up to date; returns how many."""
+async def propose(database: Database, book: PriceBook, proposals: Iterable[Proposal], *, fetched: bool = False) -> int:
+    """Writes the versions that differ from what is in force and brings the book up to date; returns how many.
+
+    `fetched`: they come from providers, not from files, and say nothing of the prices they leave out.
+    """
     async with database.transaction() as connection:
         # Two replicas that start together must not write the same change twice.
         await connection.execute(ONE_AT_A_TIME)
         book.add(await read_prices(connection, book.latest_version))
-        changed = book.changes(proposals)
+        changed = book.fetched(proposals) if fetched else book.changes(proposals)
         for change in changed:
             state = "unknown" if change.buckets is None else "priced" if change.buckets else "free"
             buckets = change.buckets or {}

@@ -17,6 +17,7 @@ from dac.type.v1 import principal_pb2
 from dac.type.v1 import record_pb2 as type_pb2
 from mesh import call
 from mesh.ids import is_uuid, uuid7
+from mesh.postgres import Database
 from mesh.service import Context
 from services.budget import errors, price_store
 from services.budget.administration import Administration
@@ -24,7 +25,8 @@ from services.budget.background import Backlog, ChangeTeller, Sweeper, repeat
 from services.budget.budget_store import PostgresBudgetStore
 from services.budget.config import BudgetConfig
 from services.budget.ledger import Level, Reserve, Resolve, Settlement, State
-from services.budget.price_book import PriceBook, Proposal
+from services.budget.money import BUCKETS
+from services.budget.price_book import FETCHED, PriceBook, Proposal
 from services.budget.record_feed import RecordFeed
 from services.budget.record_store import PostgresRecordStore, read_cursor
 from services.budget.request_records import attempts_of, bounded, sealer
@@ -35,6 +37,8 @@ from services.budget.writer import Writer
 MAX_TOKENS = 1_000_000_000
 MAX_RESCUES = 8
 MAX_FETCH = 1000
+MAX_PROPOSED = 5000
+MAX_PRICE_NANO_USD = 10_000 * 10**9
 MAX_WAIT_S = 60.0
 ENFORCED = (principal_pb2.Level.KIND_ORG, principal_pb2.Level.KIND_KEY)
 
@@ -197,8 +201,8 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
 class PriceServicer(price_pb2_grpc.PriceServiceServicer):
     """See dac.budget.v1.PriceService."""
 
-    def __init__(self, book: PriceBook) -> None:
-        self._book = book
+    def __init__(self, book: PriceBook, database: Database) -> None:
+        self._book, self._database = book, database
         self._news = asyncio.Event()
 
     def announce(self) -> None:
@@ -224,6 +228,26 @@ class PriceServicer(price_pb2_grpc.PriceServiceServicer):
                 ]
             )
             await news.wait()
+
+    async def Propose(  # noqa: D102
+        self, request: price_pb2.ProposeRequest, context: Any
+    ) -> price_pb2.ProposeResponse:
+        call.require_service()
+        proposals = [_published(price) for price in request.prices[:MAX_PROPOSED]]
+        changed = await price_store.propose(self._database, self._book, proposals, fetched=True)
+        if changed:
+            self.announce()
+        return price_pb2.ProposeResponse(changed=changed)
+
+
+def _published(price: price_pb2.ModelPrice) -> Proposal:
+    buckets = dict(price.nano_usd_per_mtok)
+    if not price.provider or not price.model or len(price.provider) + len(price.model) > 400:
+        raise errors.invalid("prices", "each price names its provider and its model, at most 400 characters")
+    for bucket, nano_usd in buckets.items():
+        if bucket not in BUCKETS or not 0 <= nano_usd <= MAX_PRICE_NANO_USD:
+            raise errors.invalid("prices", f"{price.model[:100]!r} has {bucket[:40]!r}: {nano_usd}; use known buckets")
+    return Proposal(price.provider, price.model, buckets, FETCHED)
 
 
 class RecordServicer(record_pb2_grpc.RecordServiceServicer):
@@ -271,7 +295,7 @@ class BudgetService:
         administration = Administration(PostgresBudgetStore(self._database), utc_now, self._untold)
         secret_keys = [one.subkey("reservation") for one in (context.keyring, *context.keyring.former)]
         self.budget = BudgetServicer(self.writer, self.prices, administration, self._config, secret_keys)
-        self.price = PriceServicer(self.prices)
+        self.price = PriceServicer(self.prices, self._database)
         self.record = RecordServicer(self.feed)
         self.sweeper = Sweeper(self._database, self.writer, self._config.sweep_limit, utc_now)
         self.backlog = Backlog(self._database)

@@ -56,6 +56,9 @@ BODIES: Mapping[str, Any] = {
     "memory.CreateThread": {"thread_id": "support-42", "title": "A question about an invoice"},
     "router.Route": {"model": "auto:balanced", "input_tokens": "200"},
     "provider.AddProvider": {"provider": "openai", "api_key": "sk-…"},
+    "provider.Discover": {"providers": ["mock"]},
+    "provider.Discover.2": {"providers": ["mock"]},
+    "provider.Probe": {"model": "openrouter/some/model", "max_nano_usd": "10000000"},
     "provider.CreateProviderKey": {"provider": "openai", "api_key": "sk-…", "is_active": True, "weight": 1},
     "provider.CreateProviderKey.2": {"api_key": "sk-…", "weight": 1},
     "provider.UpdateProviderKey": {"is_active": False},
@@ -70,6 +73,7 @@ NAMES: Mapping[str, str] = {"thread_id": "support-42", "model_id": "openai/gpt-4
 
 MARKS: Mapping[str, str] = {
     "provider.AddProvider": "needs a provider's real key",
+    "provider.Probe": "needs a real provider, and money",
     "provider.CreateProviderKey.2": "needs a provider's real key",
     "provider.RemoveProvider": "needs a provider that was added through the API",
     "audit.FollowRequests": "does not end by itself",

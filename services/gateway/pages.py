@@ -163,8 +163,14 @@ class Pages:
             max_output_nano_usd_per_mtok=_number(query.get("max_price"), "max_price", scale=1_000_000_000),
             include_unavailable=query.get("include_unavailable", "") in ("1", "true"),
         )
-        listed = await self._catalog.ListModels(asked)
-        named = [(model, name) for model in listed.models for name in (model.model, *model.aliases)]
+        models: list[Model] = []
+        while True:
+            page = await self._catalog.ListModels(asked)
+            models += page.models
+            if not page.next_page_token:
+                break
+            asked.page_token = page.next_page_token
+        named = [(model, name) for model in models for name in (model.model, *model.aliases)]
         return JSONResponse({"object": "list", "data": [_model_object(model, name) for model, name in named]})
 
     async def model(self, request: Request) -> Response:
@@ -203,6 +209,10 @@ def _model_object(model: Model, name: str) -> dict[str, Any]:
         "price": price,
         "available": model.available,
         "class": model.model_class,
+        "source": model.source,
+        "seen_at": model.seen_at.ToJsonString() if model.HasField("seen_at") else None,
+        "probed_at": model.probed_at.ToJsonString() if model.HasField("probed_at") else None,
+        "upstream_name": model.upstream_name,
         **({} if name == model.model else {"alias_of": model.model}),
     }
 

@@ -143,7 +143,7 @@ class GatewayService:
         self.stopping = asyncio.Event()
         api = transcoder.routes(self._bindings, context.channel_to, self.callers, self.stopping)
         other = Starlette(
-            routes=[*console.routes(), *pages.routes(), *api],
+            routes=[*console.routes(), *api, *pages.routes()],
             exception_handlers={404: not_found, 405: not_found, MeshError: named_failure, Exception: named_failure},
         )
         self.edge = Edge(config, self.callers, self.pipeline, other, context.leaving)

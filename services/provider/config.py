@@ -51,9 +51,22 @@ class ProviderConfig:
     """How many requests the embedded model answers at once."""
     local_max_tokens: int = 512
     """Output limit of the embedded model for requests that set none."""
+    discovery_interval_s: float = 21_600.0
+    """How often every provider is asked for its models, give or take a tenth; 0 = only when somebody asks for it."""
+    discovery_first_s: float = 60.0
+    """How long after a start the first look at what is due comes: a start never waits for providers."""
+    discovery_timeout_s: float = 15.0
+    """How long one provider's whole list may take."""
 
     def __post_init__(self) -> None:
         """Refuses values that cannot work."""
+        if self.discovery_interval_s and self.discovery_interval_s < 60:
+            raise ValueError(
+                f"discovery_interval_s is {self.discovery_interval_s:g}: set it to 60 or more, or to 0 for never, "
+                "because providers refuse those who ask too often"
+            )
+        if self.discovery_first_s < 0 or not 0 < self.discovery_timeout_s <= 300:
+            raise ValueError("discovery_first_s must be at least 0, discovery_timeout_s above 0 and at most 300")
         if self.local_slots < 1 or self.max_waiting < 0 or self.max_event_bytes < 1024:
             raise ValueError("local_slots must be at least 1, max_waiting at least 0, max_event_bytes at least 1024")
         if not 0 < self.cooldown_min_s <= self.cooldown_max_s:

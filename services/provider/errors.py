@@ -339,3 +339,13 @@ def key_refused(provider: str, status: int, told: str) -> MeshError:
         f"{provider}: the test call failed, {detail}. Nothing was stored. Mend it, or set skip_test.",
         metadata={"provider": provider, "status": str(status)},
     )
+
+
+def not_listable(provider: str, why: str) -> MeshError:
+    """A provider that has no list of models to ask for."""
+    return MeshError(
+        Reason.FAILED_PRECONDITION,
+        f'The models of "{provider}" cannot be listed: '
+        f"{why or 'it is switched off, or its kind has no list'}. Leave it out.",
+        metadata={"field": "providers"},
+    )

@@ -206,6 +206,13 @@ class Registry:
         """All of them, by name."""
         return [self._providers[name] for name in sorted(self._providers)]
 
+    def entry_for_everybody(self, provider: Provider) -> ProviderEntry:
+        """The entry with one of everybody's keys, for what no organisation asks for. Raises ProviderFault."""
+        entry = provider.entry
+        own = entry.api_key.reveal() if entry.api_key is not None else ""
+        key = self.book.choose(entry.provider, "", entry.base_url, own, enabled=provider.enabled)
+        return entry if key is None else dataclasses.replace(entry, api_key=Secret(key.secret))
+
     def from_file(self, provider: str) -> ProviderEntry | None:
         """The entry of a file or the environment."""
         return next((entry for entry in self._entries if entry.provider == provider), None)

@@ -9,8 +9,8 @@ import grpc.aio
 import msgspec
 
 from dac.audit.v1 import audit_pb2, audit_pb2_grpc
-from dac.provider.v1 import key_pb2, key_pb2_grpc, provider_pb2, provider_pb2_grpc
-from dac.type.v1 import chat_pb2, deployment_pb2, principal_pb2, record_pb2, usage_pb2
+from dac.provider.v1 import discovery_pb2, key_pb2, key_pb2_grpc, provider_pb2, provider_pb2_grpc
+from dac.type.v1 import chat_pb2, deployment_pb2, principal_pb2, record_pb2
 from mesh.call import acting_as, current, require_scope
 from mesh.errors import invalid
 from mesh.ids import uuid7
@@ -18,6 +18,10 @@ from mesh.service import Context
 from services.provider import events
 from services.provider.changes import ChangeTeller
 from services.provider.config import ProviderConfig
+from services.provider.conversions import attempt_record, source_number, usage_message
+from services.provider.discovery import Discovery
+from services.provider.discovery_schedule import DiscoverySchedule
+from services.provider.discovery_server import DiscoveryDesk, KnownIds
 from services.provider.embedding import embed
 from services.provider.frames import coalesce
 from services.provider.generation import Generator
@@ -26,9 +30,12 @@ from services.provider.key_desk import ProviderKeyDesk, visible_to
 from services.provider.key_server import ProviderKeyServicer
 from services.provider.key_store import PostgresKeyStore
 from services.provider.keys import Describe, KeyDesk
+from services.provider.listing_store import PostgresListingStore
+from services.provider.probing import Prober
 from services.provider.registry import Provider, Registry
 from services.provider.rotation import PostgresSealStore
 from services.provider.store import Change, PostgresStore
+from services.provider.till import PriceTeller
 from services.provider.vault import PURPOSE, Vault
 
 SPLIT_INTERVAL_MS = 5.0
@@ -39,8 +46,10 @@ PAGE = 100
 class ProviderServicer(provider_pb2_grpc.ProviderServiceServicer):
     """dac.provider.v1.ProviderService."""
 
-    def __init__(self, generator: Generator, registry: Registry, *, interval_s: float, frame_bytes: int) -> None:
-        self._generator, self._registry = generator, registry
+    def __init__(
+        self, generator: Generator, registry: Registry, *, desk: DiscoveryDesk, interval_s: float, frame_bytes: int
+    ) -> None:
+        self._generator, self._registry, self._desk = generator, registry, desk
         self._interval_s, self._frame_bytes = interval_s, frame_bytes
 
     async def Generate(
@@ -61,9 +70,9 @@ class ProviderServicer(provider_pb2_grpc.ProviderServiceServicer):
             return provider_pb2.EmbedResponse(failure=_failure(ended))
         answer = provider_pb2.EmbedAnswer(
             body=ended.body,
-            usage=_usage(ended.usage),
-            usage_source=_source(ended.usage_source),
-            attempts=[_attempt(one) for one in ended.attempts],
+            usage=usage_message(ended.usage),
+            usage_source=source_number(ended.usage_source),
+            attempts=[attempt_record(one) for one in ended.attempts],
         )
         return provider_pb2.EmbedResponse(answer=answer)
 
@@ -74,6 +83,28 @@ class ProviderServicer(provider_pb2_grpc.ProviderServiceServicer):
         async with aclosing(self._registry.snapshots()) as snapshots:
             async for providers in snapshots:
                 yield provider_pb2.WatchProvidersResponse(providers=[_status(one, one.org_ids) for one in providers])
+
+    async def Discover(self, request: discovery_pb2.DiscoverRequest, context: Any) -> discovery_pb2.DiscoverResponse:
+        """See the proto."""
+        return await self._desk.discover(request)
+
+    async def Probe(self, request: discovery_pb2.ProbeRequest, context: Any) -> discovery_pb2.ProbeResponse:
+        """See the proto."""
+        return await self._desk.probe(request)
+
+    async def ListListings(
+        self, request: discovery_pb2.ListListingsRequest, context: Any
+    ) -> discovery_pb2.ListListingsResponse:
+        """See the proto."""
+        return self._desk.listings()
+
+    async def WatchListings(
+        self, request: discovery_pb2.WatchListingsRequest, context: Any
+    ) -> AsyncIterator[discovery_pb2.WatchListingsResponse]:
+        """See the proto."""
+        async with aclosing(self._desk.watch()) as snapshots:
+            async for snapshot in snapshots:
+                yield snapshot
 
 
 class KeyServicer(ProviderKeyServicer):
@@ -143,8 +174,22 @@ class ProviderApp:
         self.generator = Generator(self.registry.find, config, new_id=uuid7)
         self.desk = KeyDesk(self.registry, store, vault, now=_now)
         interval_ms = config.frame_interval_ms or (SPLIT_INTERVAL_MS if context.split else 0.0)
+        listings = PostgresListingStore(context.database) if context.database is not None else None
+        catalog = KnownIds(context.models)
+        prices = PriceTeller(context.channel_to, catalog.ids_of)
+        self.discovery = Discovery(self.registry, listings, config, now=_now, propose=prices.propose)
+        self.schedule = (
+            DiscoverySchedule(self.discovery, context.database, config, now=_now) if context.database else None
+        )
+        self.discovery_desk = DiscoveryDesk(
+            self.discovery, Prober(self.generator, now=_now), catalog, context.channel_to
+        )
         self._servicer = ProviderServicer(
-            self.generator, self.registry, interval_s=interval_ms / 1000, frame_bytes=config.frame_bytes
+            self.generator,
+            self.registry,
+            desk=self.discovery_desk,
+            interval_s=interval_ms / 1000,
+            frame_bytes=config.frame_bytes,
         )
         self.teller = ChangeTeller(store, self._append) if store is not None else None
         self._channel_to = context.channel_to
@@ -165,6 +210,9 @@ class ProviderApp:
     async def start(self) -> None:
         """See mesh.service.Service."""
         await self.registry.start()
+        await self.discovery.start()
+        if self.schedule is not None:
+            self.schedule.start()
         if self.teller is not None:
             self.teller.start()
 
@@ -172,6 +220,9 @@ class ProviderApp:
         """See mesh.service.Service."""
         if self.teller is not None:
             await self.teller.close()
+        if self.schedule is not None:
+            await self.schedule.close()
+        await self.discovery.close()
         await self.registry.close()
 
     async def health(self) -> None:
@@ -279,18 +330,18 @@ def _response(event: events.Event) -> provider_pb2.GenerateResponse:
             attempt_id=event.attempt_id,
             model=event.model,
             provider=event.provider,
-            before=[_attempt(one) for one in event.before],
+            before=[attempt_record(one) for one in event.before],
             rescue=int(event.rescue),  # type: ignore[arg-type]
         )
         return provider_pb2.GenerateResponse(attempt=started)
     if isinstance(event, events.Finish):
         finish = provider_pb2.GenerateFinish(
-            usage=_usage(event.usage),
-            usage_source=_source(event.usage_source),
+            usage=usage_message(event.usage),
+            usage_source=source_number(event.usage_source),
             finish_reason=event.finish_reason,
             text=event.text,
             tool_calls_json=event.tool_calls_json,
-            attempts=[_attempt(one) for one in event.attempts],
+            attempts=[attempt_record(one) for one in event.attempts],
         )
         return provider_pb2.GenerateResponse(finish=finish)
     return provider_pb2.GenerateResponse(failure=_failure(event))
@@ -303,43 +354,9 @@ def _failure(failure: events.Failure) -> provider_pb2.GenerateFailure:
         status_code=failure.status_code,
         retry_after_s=failure.retry_after_s,
         after_first_token=failure.after_first_token,
-        attempts=[_attempt(one) for one in failure.attempts],
+        attempts=[attempt_record(one) for one in failure.attempts],
         provider_error_json=failure.provider_error_json,
     )
-
-
-def _usage(usage: events.Usage) -> usage_pb2.Usage:
-    return usage_pb2.Usage(
-        input_tokens=usage.input_tokens,
-        input_cached_tokens=usage.input_cached_tokens,
-        cache_write_tokens=usage.cache_write_tokens,
-        output_tokens=usage.output_tokens,
-        reasoning_tokens=usage.reasoning_tokens,
-    )
-
-
-def _source(source: events.UsageSource) -> Any:
-    return int(source)
-
-
-def _attempt(attempt: events.Attempt) -> record_pb2.AttemptRecord:
-    made = record_pb2.AttemptRecord(
-        attempt_id=attempt.attempt_id,
-        provider=attempt.provider,
-        model=attempt.model,
-        first_token_ms=attempt.first_token_ms,
-        status_code=attempt.status_code,
-        reason=int(attempt.reason),  # type: ignore[arg-type]
-        message=attempt.message,
-        usage=_usage(attempt.usage),
-        usage_source=_source(attempt.usage_source),
-        finish_reason=attempt.finish_reason,
-        rescue=int(attempt.rescue),  # type: ignore[arg-type]
-        provider_key_id=attempt.provider_key_id,
-    )
-    made.started_at.FromNanoseconds(int(attempt.started_at_s * 1e9))
-    made.ended_at.FromNanoseconds(int(attempt.ended_at_s * 1e9))
-    return made
 
 
 def _status(provider: Provider, org_ids: Sequence[str] = ()) -> provider_pb2.ProviderStatus:

@@ -6,39 +6,14 @@ A `CatalogView` is built when any of the three changes and never changes itself;
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from mesh.catalog import DeploymentEntry, ModelEntry
+from services.router.listed import EMBEDDINGS, LISTED, ListedView, Lists, entries_of, filled
 from services.router.scoring import PROFILES, Scores, score
 
 AGGREGATORS = frozenset({"openrouter"})
 """Providers that resell others' models: a bare model name means the native provider first."""
-NOT_CHAT_MARKS = (
-    "embed",
-    "whisper",
-    "tts",
-    "dall-e",
-    "image",
-    "moderation",
-    "audio",
-    "realtime",
-    "transcribe",
-    "rerank",
-    "sora",
-    "veo-",
-    "imagen",
-    "lyria",
-    "-live",
-    "davinci",
-    "babbage",
-    "bge-",
-    "all-minilm",
-)
-"""Parts of names of models that do not chat; a provider lists them beside those that do."""
-EMBEDDINGS = "embeddings"
-"""The capability of models that embed."""
-DISCOVERED_CAPABILITIES = ("tools", "json")
-"""Assumed of a model that a provider listed and no catalog knows."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +57,13 @@ class KnownModel:
     """Where it can be asked, those asked first in front; without any, where it stands by its entry."""
     places: tuple[str, ...]
     """The providers of these."""
+    listed: ListedView | None = None
+    """What its provider's list says of it."""
+
+    @property
+    def unproven(self) -> bool:
+        """Known only from its provider's list, and never asked the graded questions."""
+        return self.entry.source == LISTED and (self.listed is None or self.listed.probe is None)
 
     @property
     def provider(self) -> str:
@@ -120,6 +102,8 @@ class CatalogView:
     configured: frozenset[str]
     """Providers that are configured and enabled."""
     available_count: int
+    unproven: tuple[KnownModel, ...] = ()
+    """Available models that chat and that auto leaves out, because only a list knows them."""
 
     def holds(self, model: str, provider: str) -> bool:
         """Whether the model is known and stands at that provider."""
@@ -138,76 +122,30 @@ def price_of(buckets: Mapping[str, int]) -> PriceView:
     return PriceView(buckets.get("input"), buckets.get("output"))
 
 
-def is_chat_model(upstream: str) -> bool:
-    """Whether a listed name looks like a model that chats."""
-    lowered = upstream.lower()
-    return not any(mark in lowered for mark in NOT_CHAT_MARKS)
-
-
-def plain_name(upstream: str) -> str:
-    """An upstream name without what providers put around it in lists (`models/…`, `…:latest`)."""
-    return upstream.removeprefix("models/").removesuffix(":latest")
-
-
-def serves(provider: ProviderView, upstream: str) -> bool:
-    """Whether the provider's list, if it has one, holds the model; a dated snapshot of it counts."""
-    if not provider.upstream_models:
-        return True
-    wanted = plain_name(upstream)
-    return any(name == wanted or name.startswith(wanted + "-20") for name in map(plain_name, provider.upstream_models))
-
-
-def discovered(
-    providers: Iterable[ProviderView], known: Iterable[ModelEntry], *, quality: float, context_tokens: int
-) -> list[ModelEntry]:
-    """Entries for models that configured providers list and the catalog lacks."""
-    names = {(one.provider, plain_name(one.name)) for entry in known for one in entry.endpoints}
-    made = []
-    for provider in providers:
-        for upstream in provider.upstream_models if provider.enabled else ():
-            name = upstream.removeprefix("models/")
-            if (provider.provider, plain_name(upstream)) in names or not is_chat_model(name):
-                continue
-            names.add((provider.provider, plain_name(upstream)))
-            made.append(
-                ModelEntry(
-                    model=f"{provider.provider}/{name}",
-                    provider=provider.provider,
-                    name=name,
-                    quality=quality,
-                    context_tokens=context_tokens,
-                    capabilities=DISCOVERED_CAPABILITIES,
-                    model_class=provider.model_class,
-                    source="catalog",
-                )
-            )
-    return made
-
-
 def build_view(
     entries: Iterable[ModelEntry],
     providers: Mapping[str, ProviderView],
     prices: Mapping[tuple[str, str], PriceView],
     *,
-    discovered_quality: float = 0.5,
+    lists: Mapping[str, Sequence[ListedView]] | None = None,
+    discovered_quality: float = 0.1,
     discovered_context_tokens: int = 8192,
+    auto_unprobed: bool = False,
 ) -> CatalogView:
-    """Joins the three sources. `prices` are keyed by (provider, DAC id or upstream name) and win over the entries'."""
-    listed = list(entries)
-    listed += discovered(
-        providers.values(), listed, quality=discovered_quality, context_tokens=discovered_context_tokens
-    )
-    models = {entry.model: _known(entry, providers, prices) for entry in listed}
-    by_upstream: dict[str, list[KnownModel]] = {}
-    for model in models.values():
-        whole = {one.name for one in model.entry.endpoints}
-        for name in whole | {name.rsplit("/", 1)[-1] for name in whole}:
-            by_upstream.setdefault(name, []).append(model)
+    """Joins the four sources. `prices` are keyed by (provider, DAC id or upstream name) and win over the entries'."""
+    known = list(entries)
+    said = Lists({name: provider.upstream_models for name, provider in providers.items()}, lists)
+    enabled = {name: provider.model_class for name, provider in providers.items() if provider.enabled}
+    known += entries_of(enabled, said, known, quality=discovered_quality, context_tokens=discovered_context_tokens)
+    models = {entry.model: _known(entry, providers, prices, said) for entry in known}
     usable = [model for model in models.values() if model.available]
     chatting = [model for model in usable if model.chats]
+    unproven = [] if auto_unprobed else [model for model in chatting if model.unproven]
+    if unproven:
+        chatting = [model for model in chatting if not model.unproven]
     return CatalogView(
         by_id=models,
-        by_upstream={name: tuple(found) for name, found in by_upstream.items()},
+        by_upstream=_by_upstream(models.values()),
         by_alias={alias: model for model in models.values() for alias in model.entry.aliases},
         ranked={
             profile: tuple(sorted(chatting, key=lambda model: (-model.totals[profile], model.id)))
@@ -216,17 +154,42 @@ def build_view(
         by_quality=tuple(sorted(models.values(), key=lambda model: (-model.entry.quality, model.id))),
         configured=frozenset(name for name, provider in providers.items() if provider.enabled),
         available_count=len(usable),
+        unproven=tuple(sorted(unproven, key=lambda model: model.id)),
     )
 
 
+def _by_upstream(models: Iterable[KnownModel]) -> dict[str, tuple[KnownModel, ...]]:
+    """Models by what their providers call them. Where a file or the catalog has the name, lists do not compete."""
+    found: dict[str, list[KnownModel]] = {}
+    described: set[str] = set()
+    for model in models:
+        whole = {one.name for one in model.entry.endpoints}
+        for name in whole | {name.rsplit("/", 1)[-1] for name in whole}:
+            # Described models come first.
+            if model.entry.source != LISTED:
+                described.add(name)
+            elif name in described:
+                continue
+            found.setdefault(name, []).append(model)
+    return {name: tuple(rows) for name, rows in found.items()}
+
+
 def _known(
-    entry: ModelEntry, providers: Mapping[str, ProviderView], prices: Mapping[tuple[str, str], PriceView]
+    entry: ModelEntry,
+    providers: Mapping[str, ProviderView],
+    prices: Mapping[tuple[str, str], PriceView],
+    lists: Lists,
 ) -> KnownModel:
     endpoints = sorted(entry.endpoints, key=lambda one: one.priority)
-    problems = [_problem(one, providers.get(one.provider)) for one in endpoints]
+    problems = [
+        _problem(one, providers.get(one.provider)) or lists.problem(one.provider, one.name, entry.source)
+        for one in endpoints
+    ]
     usable = [one for one, problem in zip(endpoints, problems, strict=True) if not problem]
     standing = tuple(usable or endpoints)
     first = standing[0]
+    listed = lists.find(first.provider, first.name)
+    entry = filled(entry, listed)
     price = prices.get((first.provider, entry.model)) or prices.get((first.provider, first.name))
     if price is None:
         price = UNKNOWN_PRICE if first.price is None else price_of(first.price.nano_usd_per_mtok)
@@ -249,6 +212,7 @@ def _known(
         demo=entry.model_class == "demo" or (bool(views) and all(view.model_class == "demo" for view in views)),
         deployments=standing,
         places=tuple(dict.fromkeys(one.provider for one in standing)),
+        listed=listed,
     )
 
 
@@ -256,6 +220,4 @@ def _problem(place: DeploymentEntry, provider: ProviderView | None) -> str:
     """Why a model cannot be asked there; empty when it can."""
     if provider is None:
         return f"provider {place.provider} is not configured"
-    if not provider.enabled:
-        return f"provider {place.provider} is disabled"
-    return "" if serves(provider, place.name) else f"provider {place.provider} does not list {place.name}"
+    return "" if provider.enabled else f"provider {place.provider} is disabled"

@@ -23,10 +23,13 @@ class RouterConfig:
     """How close in quality a model of another provider must be to become the first fallback."""
     default_output_tokens: int = 1024
     """Room kept for the answer when the request names no limit."""
-    discovered_quality: float = 0.5
-    """The quality assumed of a model that a provider listed and no catalog knows."""
+    discovered_quality: float = 0.1
+    """The quality assumed of a model that only its provider's list knows and that was never asked the graded
+    questions."""
     discovered_context_tokens: int = 8192
     """The context assumed of such a model."""
+    auto_unprobed: bool = False
+    """Whether auto may choose such models too."""
     breaker_failures: int = 3
     """Provider faults in a row that open a breaker."""
     breaker_open_s: float = 60.0

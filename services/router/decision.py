@@ -16,6 +16,9 @@ _OPEN = "its circuit breaker is open"
 _OPEN_BUT_NAMED = f"; {_OPEN}, but a named model means that model"
 _DEMO = "demo model: only used when nothing else is configured, or when named"
 _BELOW = "ranked below the chain"
+_UNPROVEN = "known only from its provider's list: probe it, describe it, or name it"
+UNPROVEN_SHOWN = 3
+"""How many of such models a record tells of."""
 
 
 @dataclass(slots=True)
@@ -158,9 +161,16 @@ def _choose(view: CatalogView, ask: Ask, profile: str, config: RouterConfig, bre
         + ("; it is a demo model, because nothing else is configured" if primary.demo else "")
         + note
         + _then(chain)
+        + _unproven(view)
         + "."
     )
+    left_out += [(model, _UNPROVEN) for model in view.unproven[:UNPROVEN_SHOWN] if may_ask(model, ask.allowed_models)]
     return Decision(profile, chain, reason, left_out, "demo" if primary.demo else "best")
+
+
+def _unproven(view: CatalogView) -> str:
+    count = len(view.unproven)
+    return f"; {count} known only from providers' lists and never probed were left out" if count else ""
 
 
 def _sort(view: CatalogView, ask: Ask, profile: str, config: RouterConfig, breakers: Breakers) -> _Sorted:
@@ -226,7 +236,7 @@ def _least_bad(
     if not view.available_count:
         raise errors.nothing_configured()
     if not view.ranked[profile]:
-        raise errors.nothing_chats()
+        raise errors.only_unproven([view.unproven[0].id]) if view.unproven else errors.nothing_chats()
     if not sorted_.left_out:
         raise errors.nothing_allowed(ask.allowed_models)
     needed = ask.input_tokens + (ask.max_output_tokens or config.default_output_tokens)

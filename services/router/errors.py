@@ -110,6 +110,16 @@ def nothing_chats() -> MeshError:
     )
 
 
+def only_unproven(models: Sequence[str]) -> MeshError:
+    """Models are available and all of them are known only from their providers' lists."""
+    return MeshError(
+        Reason.NO_MODEL_AVAILABLE,
+        f"Every available model is known only from its provider's list, and auto chooses none of these: name one, "
+        f"e.g. {models[0]}; or let `dac models discover --probe` ask them; or describe one under models:; or set "
+        "router.auto_unprobed.",
+    )
+
+
 def nothing_allowed(allowed: Sequence[str]) -> MeshError:
     """Models are available and the caller's key may use none of them."""
     return MeshError(

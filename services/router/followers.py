@@ -1,6 +1,6 @@
 """Keeps the live catalog: follows provider's and budget's news and rebuilds the view when they change.
 
-`LiveCatalog` is the plain part (no streams); `Followers` runs the two background tasks that feed it.
+`LiveCatalog` is the plain part (no streams); `Followers` runs the background tasks that feed it.
 """
 
 from __future__ import annotations
@@ -8,19 +8,20 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import grpc.aio
 
 from dac.budget.v1 import price_pb2, price_pb2_grpc
-from dac.provider.v1 import provider_pb2, provider_pb2_grpc
+from dac.provider.v1 import discovery_pb2, provider_pb2, provider_pb2_grpc
 from mesh.call import acting_as
 from mesh.catalog import ModelEntry, ProviderEntry
 from mesh.errors import MeshError
 from mesh.transport import reading
 from services.router.catalog import CatalogView, PriceView, ProviderView, build_view, price_of
 from services.router.config import RouterConfig
+from services.router.listed import ListedView, ProbeView
 
 MAX_SHARED_VIEWS = 64
 """Organisations whose own keys open the same providers share one view; so many are kept."""
@@ -42,6 +43,7 @@ class LiveCatalog:
             entry.provider: ProviderView(entry.provider, entry.enabled, (), entry.model_class) for entry in providers
         }
         self._prices: Mapping[tuple[str, str], PriceView] = {}
+        self._lists: Mapping[str, Sequence[ListedView]] = {}
         self._providers_heard_s: float | None = None
         self._prices_heard_s: float | None = None
         self._began_s = clock()
@@ -70,6 +72,8 @@ class LiveCatalog:
             self._models,
             providers,
             self._prices,
+            lists=self._lists,
+            auto_unprobed=self._config.auto_unprobed,
             discovered_quality=self._config.discovered_quality,
             discovered_context_tokens=self._config.discovered_context_tokens,
         )
@@ -91,6 +95,12 @@ class LiveCatalog:
         self._providers_heard_s = self._clock()
         self._rebuild()
 
+    def hear_lists(self, lists: Mapping[str, Sequence[ListedView]]) -> None:
+        """All providers' lists, replacing what was known of them."""
+        if lists != self._lists:
+            self._lists = dict(lists)
+            self._rebuild()
+
     def hear_prices(self, prices: Mapping[tuple[str, str], PriceView]) -> None:
         """All prices in force, replacing what was known of them."""
         self._prices = dict(prices)
@@ -109,7 +119,7 @@ class LiveCatalog:
 
 
 class Followers:
-    """The two background tasks. A lost stream is opened again after a wait that doubles up to its limit."""
+    """The background tasks. A lost stream is opened again after a wait that doubles up to its limit."""
 
     def __init__(
         self, catalog: LiveCatalog, channel_to: Callable[[str], grpc.aio.Channel], config: RouterConfig
@@ -122,6 +132,7 @@ class Followers:
         if not self._tasks:
             self._tasks = [
                 asyncio.create_task(self._follow("provider", self._open_providers, self._take_providers)),
+                asyncio.create_task(self._follow("provider", self._open_lists, self._take_lists)),
                 asyncio.create_task(self._follow("budget", self._open_prices, self._take_prices)),
             ]
 
@@ -135,6 +146,10 @@ class Followers:
     def _open_providers(self) -> Any:
         stub = provider_pb2_grpc.ProviderServiceStub(self._channel_to("provider"))
         return stub.WatchProviders(provider_pb2.WatchProvidersRequest())
+
+    def _open_lists(self) -> Any:
+        stub = provider_pb2_grpc.ProviderServiceStub(self._channel_to("provider"))
+        return stub.WatchListings(discovery_pb2.WatchListingsRequest())
 
     def _open_prices(self) -> Any:
         stub = price_pb2_grpc.PriceServiceStub(self._channel_to("budget"))
@@ -151,6 +166,9 @@ class Followers:
             )
             for one in news.providers
         )
+
+    def _take_lists(self, news: discovery_pb2.WatchListingsResponse) -> None:
+        self._catalog.hear_lists({one.provider: [_listed(model) for model in one.models] for one in news.listings})
 
     def _take_prices(self, news: price_pb2.WatchPricesResponse) -> None:
         self._catalog.hear_prices(
@@ -175,3 +193,27 @@ class Followers:
                 _log.exception("following %s failed, trying again", service)
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, self._config.reconnect_max_s)
+
+
+def _listed(model: discovery_pb2.ListedModel) -> ListedView:
+    probe = None
+    if model.HasField("probe"):
+        did = model.probe
+        probe = ProbeView(
+            did.quality,
+            did.speed_tokens_per_s,
+            did.first_token_ms,
+            tuple(did.capabilities),
+            did.probed_at.ToNanoseconds() / 1e9,
+        )
+    return ListedView(
+        model.name,
+        model.chats,
+        model.embeds,
+        model.context_tokens,
+        model.max_output_tokens,
+        tuple(model.capabilities) if model.capabilities_known else None,
+        model.seen_at.ToNanoseconds() / 1e9,
+        model.gone,
+        probe,
+    )

@@ -15,6 +15,9 @@ from services.router.config import RouterConfig
 from services.router.scoring import PROFILES
 
 AUTO = "auto"
+MAX_COMPARED = 200
+"""Ids that a wrong name is compared with, described ones first: each costs some fifty microseconds, and providers
+list thousands."""
 
 
 @dataclass(frozen=True, slots=True)

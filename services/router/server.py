@@ -190,7 +190,7 @@ def _recorded(model: KnownModel, profile: str, why: str) -> record_pb2.RouteCand
 
 def _shown(model: KnownModel, unhealthy: set[tuple[str, str]]) -> catalog_pb2.Model:
     entry = model.entry
-    return catalog_pb2.Model(
+    made = catalog_pb2.Model(
         model=entry.model,
         provider=model.provider,
         upstream_name=model.deployments[0].name,
@@ -205,7 +205,14 @@ def _shown(model: KnownModel, unhealthy: set[tuple[str, str]]) -> catalog_pb2.Mo
         speed_tokens_per_s=entry.speed_tokens_per_s,
         first_token_ms=entry.first_token_ms,
         aliases=entry.aliases,
+        source=entry.source,
     )
+    listed = model.listed
+    if listed is not None and listed.seen_at_s:
+        made.seen_at.FromNanoseconds(int(listed.seen_at_s * 1e9))
+    if listed is not None and listed.probe is not None:
+        made.probed_at.FromNanoseconds(int(listed.probe.probed_at_s * 1e9))
+    return made
 
 
 class RouterService:

@@ -158,6 +158,8 @@ def make_dac(folder: pathlib.Path, upstream: Upstream, *arguments: str, local: b
         "DAC_BOOTSTRAP_API_KEY": key,
         "MOCK_API_KEY": "mock-secret-canary-5b1f",
         "DAC_LOG_FORMAT": "json",
+        # A look at the mock's list of models would use up what a test scripted.
+        "DAC_PROVIDER_DISCOVERY_INTERVAL_S": "0",
     }
     return Dac(f"http://127.0.0.1:{http_port}", f"127.0.0.1:{grpc_port}", key, folder / "data", config, env, arguments)
 

@@ -186,6 +186,21 @@ def test_a_model_that_only_own_keys_open(make_organisation):
         assert not shown["enabled"] and shown["org_ids"] == []
 
 
+def test_models_are_listed_with_one_of_everybodys_keys(make_organisation):
+    organisation = make_organisation()
+    dac = organisation.dac
+    added = cli(dac, "provider", "key", "add", "needy", "--everybody", "--json", stdin=CANARY + "list-0000").stdout
+    body, end = {"providers": ["needy"]}, time.monotonic() + 5
+    while True:
+        answer = httpx.post(f"{dac.url}/v1/models/refresh", headers=dac.operator_headers, json=body, timeout=30)
+        if answer.status_code == 200 or time.monotonic() > end:
+            break
+        time.sleep(0.02)
+    assert answer.json()["providers"][0]["found"] == 3, answer.text
+    assert set(organisation.sent()) == {CANARY + "list-0000"}
+    cli(dac, "provider", "key", "remove", "needy", json.loads(added)["key"]["key_id"], "--everybody", "--yes")
+
+
 def test_changes_are_on_the_record_and_secrets_nowhere(make_organisation):
     organisation = make_organisation()
     key = organisation.add(CANARY + "audited-0000")

@@ -33,7 +33,9 @@ def git(*arguments: str) -> bytes:
 
 def before(migration: pathlib.Path) -> str:
     """The last commit without `migration`."""
-    added = git("log", "--diff-filter=A", "--format=%H", "--", str(migration.relative_to(REPOSITORY))).split()
+    # -m: it may have come, or got its number, with a merge. First parents: what a branch tried was never in use.
+    name = str(migration.relative_to(REPOSITORY))
+    added = git("log", "--first-parent", "-m", "--diff-filter=A", "--format=%H", "--", name).split()
     return f"{added[-1].decode()}^" if added else "HEAD"
 
 

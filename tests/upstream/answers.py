@@ -72,7 +72,9 @@ def compose(body: dict[str, Any], behaviour: Behaviour) -> Answer:
         shapes = [tool.get("function") or tool for tool in tools]
         shape = next((s for s in shapes if s["name"] == named), shapes[0])
         tool_name = shape["name"]
-        arguments = json.dumps(sample(shape.get("parameters") or shape.get("input_schema"), asked[:40]))
+        arguments = behaviour.arguments or json.dumps(
+            sample(shape.get("parameters") or shape.get("input_schema"), asked[:40])
+        )
     format_ = body.get("response_format") or {}
     if format_.get("type") == "json_schema":
         text = json.dumps(sample(format_["json_schema"].get("schema"), "text"))

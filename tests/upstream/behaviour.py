@@ -29,6 +29,8 @@ class Behaviour:
     """Between tokens."""
     text: str = ""
     """The answer; empty = the fixed text (or the echo, for models whose name contains "echo")."""
+    arguments: str = ""
+    """The arguments of a tool call; empty = made from the tool's schema."""
     usage: str = "true"
     """true, missing or zero."""
     cached_tokens: int = 0
@@ -37,6 +39,9 @@ class Behaviour:
     gzip: bool = False
     crlf: bool = False
     """SSE lines end in CR LF."""
+    models: str = ""
+    """Only for lists of models: names in place of the usual ones, separated by "|"; a whole number makes so many;
+    "{…" and "[…" are sent as they stand."""
     padding_bytes: int = 40 << 20
     """What big_body adds to a whole answer."""
     served: int = 0

@@ -136,8 +136,12 @@ class Upstream:
                 return refused
             if (behaviour := self._behaviour("", request)).fault == "redirect":
                 raise web.HTTPFound(self.origin + "/v1/models?again")
-            if behaviour.fault == "status":
-                return self._error(behaviour.status, f"scripted {behaviour.status}", anthropic)
+            await asyncio.sleep(behaviour.delay_s)
+            early = await self._before_headers(request, behaviour, anthropic)
+            if early is not None:
+                return early
+            if behaviour.models or behaviour.fault == "garbage_body":
+                return web.Response(body=_listed(behaviour), content_type="application/json")
             if anthropic:
                 data = [
                     {"type": "model", "id": m, "display_name": m, "created_at": "2025-01-01T00:00:00Z"} for m in CLAUDES
@@ -398,6 +402,17 @@ class Upstream:
             await response.write(f"{prefix}data: {json.dumps(named if anthropic else {'error': error})}\n\n".encode())
             return True
         return fault == "end_early"
+
+
+def _listed(behaviour: Behaviour) -> bytes:
+    """A list of models in OpenAI's form, as scripted."""
+    wanted = behaviour.models
+    if behaviour.fault == "garbage_body":
+        return b'{"object": "list", "data": [{"id": "half'
+    if wanted[:1] in ("{", "["):
+        return wanted.encode()
+    names = [f"model-{number}" for number in range(int(wanted))] if wanted.isdigit() else wanted.split("|")
+    return json.dumps({"object": "list", "data": [{"id": name, "object": "model"} for name in names]}).encode()
 
 
 async def _wait_long(seconds: float) -> None:

@@ -19,6 +19,11 @@ from tests.integration.provider.conftest import Bench
 MODEL = "text-embedding-3-small"
 
 
+def servicer_of(bench: Bench) -> ProviderServicer:
+    """Without a desk for discovery, which these tests do not ask."""
+    return ProviderServicer(bench.generator, bench.registry, desk=None, interval_s=0, frame_bytes=0)  # type: ignore[arg-type]
+
+
 def ask(*models: str, provider: str = "up", given: Any = "hello there", vectors: int = 1, **body: Any) -> Ask:
     named = [model.rsplit("@", 1) if "@" in model else [model, provider] for model in models]
     return Ask(
@@ -126,7 +131,7 @@ async def test_a_model_that_keeps_failing_is_skipped(make_bench: Callable[..., A
 
 async def test_a_caller_that_leaves_stops_the_provider(make_bench: Callable[..., Awaitable[Bench]]) -> None:
     bench = await make_bench(first_token_timeout_s=20.0)
-    servicer = ProviderServicer(bench.generator, bench.registry, interval_s=0, frame_bytes=0)
+    servicer = servicer_of(bench)
     candidate = provider_pb2.GenerateCandidate(model="dac/x", provider="up", upstream_name="fault:hang")
     request = provider_pb2.EmbedRequest(input=b'{"model":"x","input":"a"}', candidates=[candidate], vectors=1)
     call = asyncio.create_task(servicer.Embed(request, None))
@@ -138,7 +143,7 @@ async def test_a_caller_that_leaves_stops_the_provider(make_bench: Callable[...,
 
 
 async def test_the_rpc_tells_a_failure_with_its_attempts(bench: Bench) -> None:
-    servicer = ProviderServicer(bench.generator, bench.registry, interval_s=0, frame_bytes=0)
+    servicer = servicer_of(bench)
     names = ["fault:500", MODEL]
     candidates = [provider_pb2.GenerateCandidate(model=f"dac/{one}", provider="up", upstream_name=one) for one in names]
     request = provider_pb2.EmbedRequest(input=b'{"model":"x","input":"a"}', candidates=candidates, vectors=1)

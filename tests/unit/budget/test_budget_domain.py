@@ -133,3 +133,23 @@ def test_a_model_that_files_no_longer_price_becomes_unknown() -> None:
     book.add([Price(2, "p", "m", {}, "config", known=False)])
     assert book.in_force("p", "m") is None
     assert book.changes([]) == []
+
+
+def test_a_published_price_fills_only_what_nobody_priced() -> None:
+    book = PriceBook([Price(1, "p", "mine", {"input": 1}, "config"), Price(2, "p", "none", {}, "config", known=False)])
+    published = [Proposal("p", name, {"input": 9, "output": 9}, "fetched") for name in ("mine", "none", "new")]
+    assert [one.model for one in book.fetched(published)] == ["none", "new"]
+    assert book.fetched([Proposal("p", "new", None, "fetched")]) == []
+    book.add([Price(3, "p", "new", {"input": 9, "output": 9}, "fetched")])
+    assert [one.model for one in book.fetched(published)] == ["none"], "the same price is no news"
+    assert [one.model for one in book.fetched([Proposal("p", "new", {}, "fetched")])] == ["new"]
+
+
+def test_a_start_keeps_published_prices_and_files_win_over_them() -> None:
+    book = PriceBook([Price(1, "p", "m", {"input": 9, "output": 9}, "fetched")])
+    assert book.changes([]) == [], "files say nothing of it"
+    assert book.changes([Proposal("p", "m", None, "catalog")]) == [], "nor here"
+    written = Proposal("p", "m", {"input": 9, "output": 9}, "config")
+    assert book.changes([written]) == [written]
+    book.add([Price(2, "p", "m", {"input": 1, "output": 1}, "catalog")])
+    assert book.fetched([Proposal("p", "m", {"input": 9, "output": 9}, "fetched")]) == []

@@ -149,7 +149,9 @@ def test_a_decision_says_what_it_rests_on() -> None:
 def test_provider_lists_decide_and_unknown_models_are_discovered() -> None:
     view = view_of(entry("a/1"), entry("a/2"), a=("models/1", "new:7b", "nomic-embed-text"))
     assert view.by_id["a/1"].available and not view.by_id["a/2"].available
-    assert view.by_id["a/new:7b"].entry.quality == 0.5 and "a/nomic-embed-text" not in view.by_id
+    assert view.by_id["a/new:7b"].entry.quality == 0.1
+    embedding = view.by_id["a/nomic-embed-text"]
+    assert embedding.embeds and not embedding.chats
 
 
 def test_live_prices_win_over_the_files() -> None:

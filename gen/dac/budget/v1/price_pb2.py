@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x64\x61\x63/budget/v1/price.proto\x12\rdac.budget.v1\"\xd5\x01\n\nModelPrice\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rprice_version\x18\x03 \x01(\x03\x12H\n\x11nano_usd_per_mtok\x18\x04 \x03(\x0b\x32-.dac.budget.v1.ModelPrice.NanoUsdPerMtokEntry\x12\x0e\n\x06source\x18\x05 \x01(\t\x1a\x35\n\x13NanoUsdPerMtokEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x14\n\x12WatchPricesRequest\"@\n\x13WatchPricesResponse\x12)\n\x06prices\x18\x01 \x03(\x0b\x32\x19.dac.budget.v1.ModelPrice2f\n\x0cPriceService\x12V\n\x0bWatchPrices\x12!.dac.budget.v1.WatchPricesRequest\x1a\".dac.budget.v1.WatchPricesResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x64\x61\x63/budget/v1/price.proto\x12\rdac.budget.v1\"\xd5\x01\n\nModelPrice\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rprice_version\x18\x03 \x01(\x03\x12H\n\x11nano_usd_per_mtok\x18\x04 \x03(\x0b\x32-.dac.budget.v1.ModelPrice.NanoUsdPerMtokEntry\x12\x0e\n\x06source\x18\x05 \x01(\t\x1a\x35\n\x13NanoUsdPerMtokEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x14\n\x12WatchPricesRequest\"@\n\x13WatchPricesResponse\x12)\n\x06prices\x18\x01 \x03(\x0b\x32\x19.dac.budget.v1.ModelPrice\";\n\x0eProposeRequest\x12)\n\x06prices\x18\x01 \x03(\x0b\x32\x19.dac.budget.v1.ModelPrice\"\"\n\x0fProposeResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x05\x32\xb0\x01\n\x0cPriceService\x12V\n\x0bWatchPrices\x12!.dac.budget.v1.WatchPricesRequest\x1a\".dac.budget.v1.WatchPricesResponse0\x01\x12H\n\x07Propose\x12\x1d.dac.budget.v1.ProposeRequest\x1a\x1e.dac.budget.v1.ProposeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,6 +41,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHPRICESREQUEST']._serialized_end=280
   _globals['_WATCHPRICESRESPONSE']._serialized_start=282
   _globals['_WATCHPRICESRESPONSE']._serialized_end=346
-  _globals['_PRICESERVICE']._serialized_start=348
-  _globals['_PRICESERVICE']._serialized_end=450
+  _globals['_PROPOSEREQUEST']._serialized_start=348
+  _globals['_PROPOSEREQUEST']._serialized_end=407
+  _globals['_PROPOSERESPONSE']._serialized_start=409
+  _globals['_PROPOSERESPONSE']._serialized_end=443
+  _globals['_PRICESERVICE']._serialized_start=446
+  _globals['_PRICESERVICE']._serialized_end=622
 # @@protoc_insertion_point(module_scope)

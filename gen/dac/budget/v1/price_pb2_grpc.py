@@ -40,6 +40,11 @@ class PriceServiceStub:
                 request_serializer=dac_dot_budget_dot_v1_dot_price__pb2.WatchPricesRequest.SerializeToString,
                 response_deserializer=dac_dot_budget_dot_v1_dot_price__pb2.WatchPricesResponse.FromString,
                 _registered_method=True)
+        self.Propose = channel.unary_unary(
+                '/dac.budget.v1.PriceService/Propose',
+                request_serializer=dac_dot_budget_dot_v1_dot_price__pb2.ProposeRequest.SerializeToString,
+                response_deserializer=dac_dot_budget_dot_v1_dot_price__pb2.ProposeResponse.FromString,
+                _registered_method=True)
 
 
 class PriceServiceServicer:
@@ -53,6 +58,14 @@ class PriceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Propose(self, request, context):
+        """Prices that providers publish beside their models. They count only where no file, operator or catalog says a
+        price. Only for DAC's own services.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PriceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +73,11 @@ def add_PriceServiceServicer_to_server(servicer, server):
                     servicer.WatchPrices,
                     request_deserializer=dac_dot_budget_dot_v1_dot_price__pb2.WatchPricesRequest.FromString,
                     response_serializer=dac_dot_budget_dot_v1_dot_price__pb2.WatchPricesResponse.SerializeToString,
+            ),
+            'Propose': grpc.unary_unary_rpc_method_handler(
+                    servicer.Propose,
+                    request_deserializer=dac_dot_budget_dot_v1_dot_price__pb2.ProposeRequest.FromString,
+                    response_serializer=dac_dot_budget_dot_v1_dot_price__pb2.ProposeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +108,33 @@ class PriceService:
             '/dac.budget.v1.PriceService/WatchPrices',
             dac_dot_budget_dot_v1_dot_price__pb2.WatchPricesRequest.SerializeToString,
             dac_dot_budget_dot_v1_dot_price__pb2.WatchPricesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Propose(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.budget.v1.PriceService/Propose',
+            dac_dot_budget_dot_v1_dot_price__pb2.ProposeRequest.SerializeToString,
+            dac_dot_budget_dot_v1_dot_price__pb2.ProposeResponse.FromString,
             options,
             channel_credentials,
             insecure,

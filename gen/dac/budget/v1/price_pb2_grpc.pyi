@@ -35,6 +35,10 @@ class PriceServiceStub:
     def __new__(cls, channel: _aio.Channel) -> PriceServiceAsyncStub: ...
     WatchPrices: _grpc.UnaryStreamMultiCallable[_price_pb2.WatchPricesRequest, _price_pb2.WatchPricesResponse]
     """The prices in force, now and at every change."""
+    Propose: _grpc.UnaryUnaryMultiCallable[_price_pb2.ProposeRequest, _price_pb2.ProposeResponse]
+    """Prices that providers publish beside their models. They count only where no file, operator or catalog says a
+    price. Only for DAC's own services.
+    """
 
 @_typing.type_check_only
 class PriceServiceAsyncStub(PriceServiceStub):
@@ -43,6 +47,10 @@ class PriceServiceAsyncStub(PriceServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     WatchPrices: _aio.UnaryStreamMultiCallable[_price_pb2.WatchPricesRequest, _price_pb2.WatchPricesResponse]  # type: ignore[assignment]
     """The prices in force, now and at every change."""
+    Propose: _aio.UnaryUnaryMultiCallable[_price_pb2.ProposeRequest, _price_pb2.ProposeResponse]  # type: ignore[assignment]
+    """Prices that providers publish beside their models. They count only where no file, operator or catalog says a
+    price. Only for DAC's own services.
+    """
 
 class PriceServiceServicer(metaclass=_abc_1.ABCMeta):
     """What models cost. Budget is the only place that prices a charge."""
@@ -54,5 +62,15 @@ class PriceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_price_pb2.WatchPricesResponse], _abc.AsyncIterator[_price_pb2.WatchPricesResponse]]:
         """The prices in force, now and at every change."""
+
+    @_abc_1.abstractmethod
+    def Propose(
+        self,
+        request: _price_pb2.ProposeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_price_pb2.ProposeResponse, _abc.Awaitable[_price_pb2.ProposeResponse]]:
+        """Prices that providers publish beside their models. They count only where no file, operator or catalog says a
+        price. Only for DAC's own services.
+        """
 
 def add_PriceServiceServicer_to_server(servicer: PriceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

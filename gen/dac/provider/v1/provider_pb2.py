@@ -22,47 +22,55 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from dac.provider.v1 import discovery_pb2 as dac_dot_provider_dot_v1_dot_discovery__pb2
 from dac.type.v1 import chat_pb2 as dac_dot_type_dot_v1_dot_chat__pb2
 from dac.type.v1 import deployment_pb2 as dac_dot_type_dot_v1_dot_deployment__pb2
 from dac.type.v1 import error_pb2 as dac_dot_type_dot_v1_dot_error__pb2
 from dac.type.v1 import record_pb2 as dac_dot_type_dot_v1_dot_record__pb2
 from dac.type.v1 import usage_pb2 as dac_dot_type_dot_v1_dot_usage__pb2
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x64\x61\x63/provider/v1/provider.proto\x12\x0f\x64\x61\x63.provider.v1\x1a\x16\x64\x61\x63/type/v1/chat.proto\x1a\x1c\x64\x61\x63/type/v1/deployment.proto\x1a\x17\x64\x61\x63/type/v1/error.proto\x1a\x18\x64\x61\x63/type/v1/record.proto\x1a\x17\x64\x61\x63/type/v1/usage.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbc\x01\n\x11GenerateCandidate\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x15\n\rupstream_name\x18\x03 \x01(\t\x12\x19\n\x11output_cap_tokens\x18\x04 \x01(\x03\x12,\n\x0b\x64\x65ployments\x18\x05 \x03(\x0b\x32\x17.dac.type.v1.Deployment\x12\x16\n\x0e\x63ontext_tokens\x18\x06 \x01(\x03\x12\x0e\n\x06sticky\x18\x07 \x01(\x08\"V\n\tDeadlines\x12\x11\n\tconnect_s\x18\x01 \x01(\x01\x12\x15\n\rfirst_token_s\x18\x02 \x01(\x01\x12\x0e\n\x06idle_s\x18\x03 \x01(\x01\x12\x0f\n\x07total_s\x18\x04 \x01(\x01\"\xe8\x02\n\x0fGenerateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05input\x18\x02 \x01(\x0c\x12(\n\ndialect_in\x18\x03 \x01(\x0e\x32\x14.dac.type.v1.Dialect\x12)\n\x0b\x64ialect_out\x18\x04 \x01(\x0e\x32\x14.dac.type.v1.Dialect\x12\x36\n\ncandidates\x18\x05 \x03(\x0b\x32\".dac.provider.v1.GenerateCandidate\x12-\n\tdeadlines\x18\x06 \x01(\x0b\x32\x1a.dac.provider.v1.Deadlines\x12\x0e\n\x06stream\x18\x07 \x01(\x08\x12\x15\n\rinclude_usage\x18\x08 \x01(\x08\x12\x11\n\tneed_text\x18\t \x01(\x08\x12\x14\n\x0c\x61nswer_model\x18\n \x01(\t\x12\x0f\n\x07rescues\x18\x0b \x01(\x05\x12\x15\n\rhedge_after_s\x18\x0c \x01(\x01\"\xde\x01\n\x10GenerateResponse\x12\x32\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x1f.dac.provider.v1.AttemptStartedH\x00\x12%\n\x06\x66rames\x18\x02 \x01(\x0b\x32\x13.dac.type.v1.FramesH\x00\x12\x31\n\x06\x66inish\x18\x03 \x01(\x0b\x32\x1f.dac.provider.v1.GenerateFinishH\x00\x12\x33\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32 .dac.provider.v1.GenerateFailureH\x00\x42\x07\n\x05\x65vent\"\x96\x01\n\x0e\x41ttemptStarted\x12\x12\n\nattempt_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12*\n\x06\x62\x65\x66ore\x18\x04 \x03(\x0b\x32\x1a.dac.type.v1.AttemptRecord\x12#\n\x06rescue\x18\x05 \x01(\x0e\x32\x13.dac.type.v1.Rescue\"\xcf\x01\n\x0eGenerateFinish\x12!\n\x05usage\x18\x01 \x01(\x0b\x32\x12.dac.type.v1.Usage\x12.\n\x0cusage_source\x18\x02 \x01(\x0e\x32\x18.dac.type.v1.UsageSource\x12\x15\n\rfinish_reason\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x17\n\x0ftool_calls_json\x18\x05 \x01(\t\x12,\n\x08\x61ttempts\x18\x06 \x03(\x0b\x32\x1a.dac.type.v1.AttemptRecord\"\xde\x01\n\x0fGenerateFailure\x12(\n\x06reason\x18\x01 \x01(\x0e\x32\x18.dac.type.v1.ErrorReason\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x13\n\x0bstatus_code\x18\x03 \x01(\x05\x12\x15\n\rretry_after_s\x18\x04 \x01(\x01\x12\x19\n\x11\x61\x66ter_first_token\x18\x05 \x01(\x08\x12,\n\x08\x61ttempts\x18\x06 \x03(\x0b\x32\x1a.dac.type.v1.AttemptRecord\x12\x1b\n\x13provider_error_json\x18\x07 \x01(\x0c\"\xbf\x01\n\x0c\x45mbedRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05input\x18\x02 \x01(\x0c\x12\x36\n\ncandidates\x18\x03 \x03(\x0b\x32\".dac.provider.v1.GenerateCandidate\x12-\n\tdeadlines\x18\x04 \x01(\x0b\x32\x1a.dac.provider.v1.Deadlines\x12\x0f\n\x07vectors\x18\x05 \x01(\x03\x12\x14\n\x0cinput_tokens\x18\x06 \x01(\x03\"~\n\rEmbedResponse\x12.\n\x06\x61nswer\x18\x01 \x01(\x0b\x32\x1c.dac.provider.v1.EmbedAnswerH\x00\x12\x33\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32 .dac.provider.v1.GenerateFailureH\x00\x42\x08\n\x06result\"\x9c\x01\n\x0b\x45mbedAnswer\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12!\n\x05usage\x18\x02 \x01(\x0b\x32\x12.dac.type.v1.Usage\x12.\n\x0cusage_source\x18\x03 \x01(\x0e\x32\x18.dac.type.v1.UsageSource\x12,\n\x08\x61ttempts\x18\x04 \x03(\x0b\x32\x1a.dac.type.v1.AttemptRecord\"\xd6\x01\n\x0eProviderStatus\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x03 \x01(\x08\x12\x12\n\nmanaged_by\x18\x04 \x01(\t\x12\x17\n\x0fupstream_models\x18\x05 \x03(\t\x12\x13\n\x0bmodel_class\x18\x06 \x01(\t\x12.\n\nchanged_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08key_hint\x18\x08 \x01(\t\x12\x0f\n\x07org_ids\x18\t \x03(\t\"\x17\n\x15WatchProvidersRequest\"L\n\x16WatchProvidersResponse\x12\x32\n\tproviders\x18\x01 \x03(\x0b\x32\x1f.dac.provider.v1.ProviderStatus2\x91\x02\n\x0fProviderService\x12Q\n\x08Generate\x12 .dac.provider.v1.GenerateRequest\x1a!.dac.provider.v1.GenerateResponse0\x01\x12\x46\n\x05\x45mbed\x12\x1d.dac.provider.v1.EmbedRequest\x1a\x1e.dac.provider.v1.EmbedResponse\x12\x63\n\x0eWatchProviders\x12&.dac.provider.v1.WatchProvidersRequest\x1a\'.dac.provider.v1.WatchProvidersResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x64\x61\x63/provider/v1/provider.proto\x12\x0f\x64\x61\x63.provider.v1\x1a\x1f\x64\x61\x63/provider/v1/discovery.proto\x1a\x16\x64\x61\x63/type/v1/chat.proto\x1a\x1c\x64\x61\x63/type/v1/deployment.proto\x1a\x17\x64\x61\x63/type/v1/error.proto\x1a\x18\x64\x61\x63/type/v1/record.proto\x1a\x17\x64\x61\x63/type/v1/usage.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbc\x01\n\x11GenerateCandidate\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x15\n\rupstream_name\x18\x03 \x01(\t\x12\x19\n\x11output_cap_tokens\x18\x04 \x01(\x03\x12,\n\x0b\x64\x65ployments\x18\x05 \x03(\x0b\x32\x17.dac.type.v1.Deployment\x12\x16\n\x0e\x63ontext_tokens\x18\x06 \x01(\x03\x12\x0e\n\x06sticky\x18\x07 \x01(\x08\"V\n\tDeadlines\x12\x11\n\tconnect_s\x18\x01 \x01(\x01\x12\x15\n\rfirst_token_s\x18\x02 \x01(\x01\x12\x0e\n\x06idle_s\x18\x03 \x01(\x01\x12\x0f\n\x07total_s\x18\x04 \x01(\x01\"\xe8\x02\n\x0fGenerateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05input\x18\x02 \x01(\x0c\x12(\n\ndialect_in\x18\x03 \x01(\x0e\x32\x14.dac.type.v1.Dialect\x12)\n\x0b\x64ialect_out\x18\x04 \x01(\x0e\x32\x14.dac.type.v1.Dialect\x12\x36\n\ncandidates\x18\x05 \x03(\x0b\x32\".dac.provider.v1.GenerateCandidate\x12-\n\tdeadlines\x18\x06 \x01(\x0b\x32\x1a.dac.provider.v1.Deadlines\x12\x0e\n\x06stream\x18\x07 \x01(\x08\x12\x15\n\rinclude_usage\x18\x08 \x01(\x08\x12\x11\n\tneed_text\x18\t \x01(\x08\x12\x14\n\x0c\x61nswer_model\x18\n \x01(\t\x12\x0f\n\x07rescues\x18\x0b \x01(\x05\x12\x15\n\rhedge_after_s\x18\x0c \x01(\x01\"\xde\x01\n\x10GenerateResponse\x12\x32\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x1f.dac.provider.v1.AttemptStartedH\x00\x12%\n\x06\x66rames\x18\x02 \x01(\x0b\x32\x13.dac.type.v1.FramesH\x00\x12\x31\n\x06\x66inish\x18\x03 \x01(\x0b\x32\x1f.dac.provider.v1.GenerateFinishH\x00\x12\x33\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32 .dac.provider.v1.GenerateFailureH\x00\x42\x07\n\x05\x65vent\"\x96\x01\n\x0e\x41ttemptStarted\x12\x12\n\nattempt_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12*\n\x06\x62\x65\x66ore\x18\x04 \x03(\x0b\x32\x1a.dac.type.v1.AttemptRecord\x12#\n\x06rescue\x18\x05 \x01(\x0e\x32\x13.dac.type.v1.Rescue\"\xcf\x01\n\x0eGenerateFinish\x12!\n\x05usage\x18\x01 \x01(\x0b\x32\x12.dac.type.v1.Usage\x12.\n\x0cusage_source\x18\x02 \x01(\x0e\x32\x18.dac.type.v1.UsageSource\x12\x15\n\rfinish_reason\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x17\n\x0ftool_calls_json\x18\x05 \x01(\t\x12,\n\x08\x61ttempts\x18\x06 \x03(\x0b\x32\x1a.dac.type.v1.AttemptRecord\"\xde\x01\n\x0fGenerateFailure\x12(\n\x06reason\x18\x01 \x01(\x0e\x32\x18.dac.type.v1.ErrorReason\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x13\n\x0bstatus_code\x18\x03 \x01(\x05\x12\x15\n\rretry_after_s\x18\x04 \x01(\x01\x12\x19\n\x11\x61\x66ter_first_token\x18\x05 \x01(\x08\x12,\n\x08\x61ttempts\x18\x06 \x03(\x0b\x32\x1a.dac.type.v1.AttemptRecord\x12\x1b\n\x13provider_error_json\x18\x07 \x01(\x0c\"\xbf\x01\n\x0c\x45mbedRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05input\x18\x02 \x01(\x0c\x12\x36\n\ncandidates\x18\x03 \x03(\x0b\x32\".dac.provider.v1.GenerateCandidate\x12-\n\tdeadlines\x18\x04 \x01(\x0b\x32\x1a.dac.provider.v1.Deadlines\x12\x0f\n\x07vectors\x18\x05 \x01(\x03\x12\x14\n\x0cinput_tokens\x18\x06 \x01(\x03\"~\n\rEmbedResponse\x12.\n\x06\x61nswer\x18\x01 \x01(\x0b\x32\x1c.dac.provider.v1.EmbedAnswerH\x00\x12\x33\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32 .dac.provider.v1.GenerateFailureH\x00\x42\x08\n\x06result\"\x9c\x01\n\x0b\x45mbedAnswer\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12!\n\x05usage\x18\x02 \x01(\x0b\x32\x12.dac.type.v1.Usage\x12.\n\x0cusage_source\x18\x03 \x01(\x0e\x32\x18.dac.type.v1.UsageSource\x12,\n\x08\x61ttempts\x18\x04 \x03(\x0b\x32\x1a.dac.type.v1.AttemptRecord\"\xd6\x01\n\x0eProviderStatus\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x03 \x01(\x08\x12\x12\n\nmanaged_by\x18\x04 \x01(\t\x12\x17\n\x0fupstream_models\x18\x05 \x03(\t\x12\x13\n\x0bmodel_class\x18\x06 \x01(\t\x12.\n\nchanged_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08key_hint\x18\x08 \x01(\t\x12\x0f\n\x07org_ids\x18\t \x03(\t\"\x17\n\x15WatchProvidersRequest\"L\n\x16WatchProvidersResponse\x12\x32\n\tproviders\x18\x01 \x03(\x0b\x32\x1f.dac.provider.v1.ProviderStatus2\xdc\x05\n\x0fProviderService\x12Q\n\x08Generate\x12 .dac.provider.v1.GenerateRequest\x1a!.dac.provider.v1.GenerateResponse0\x01\x12\x46\n\x05\x45mbed\x12\x1d.dac.provider.v1.EmbedRequest\x1a\x1e.dac.provider.v1.EmbedResponse\x12\x63\n\x0eWatchProviders\x12&.dac.provider.v1.WatchProvidersRequest\x1a\'.dac.provider.v1.WatchProvidersResponse0\x01\x12\x86\x01\n\x08\x44iscover\x12 .dac.provider.v1.DiscoverRequest\x1a!.dac.provider.v1.DiscoverResponse\"5\x82\xd3\xe4\x93\x02/\"\x12/v1/models/refresh:\x01*Z\x16\"\x11/v2/discovery/run:\x01*\x12\x63\n\x05Probe\x12\x1d.dac.provider.v1.ProbeRequest\x1a\x1e.dac.provider.v1.ProbeResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\"\x10/v1/models/probe:\x01*\x12y\n\x0cListListings\x12$.dac.provider.v1.ListListingsRequest\x1a%.dac.provider.v1.ListListingsResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/models/providers\x12`\n\rWatchListings\x12%.dac.provider.v1.WatchListingsRequest\x1a&.dac.provider.v1.WatchListingsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dac.provider.v1.provider_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GENERATECANDIDATE']._serialized_start=215
-  _globals['_GENERATECANDIDATE']._serialized_end=403
-  _globals['_DEADLINES']._serialized_start=405
-  _globals['_DEADLINES']._serialized_end=491
-  _globals['_GENERATEREQUEST']._serialized_start=494
-  _globals['_GENERATEREQUEST']._serialized_end=854
-  _globals['_GENERATERESPONSE']._serialized_start=857
-  _globals['_GENERATERESPONSE']._serialized_end=1079
-  _globals['_ATTEMPTSTARTED']._serialized_start=1082
-  _globals['_ATTEMPTSTARTED']._serialized_end=1232
-  _globals['_GENERATEFINISH']._serialized_start=1235
-  _globals['_GENERATEFINISH']._serialized_end=1442
-  _globals['_GENERATEFAILURE']._serialized_start=1445
-  _globals['_GENERATEFAILURE']._serialized_end=1667
-  _globals['_EMBEDREQUEST']._serialized_start=1670
-  _globals['_EMBEDREQUEST']._serialized_end=1861
-  _globals['_EMBEDRESPONSE']._serialized_start=1863
-  _globals['_EMBEDRESPONSE']._serialized_end=1989
-  _globals['_EMBEDANSWER']._serialized_start=1992
-  _globals['_EMBEDANSWER']._serialized_end=2148
-  _globals['_PROVIDERSTATUS']._serialized_start=2151
-  _globals['_PROVIDERSTATUS']._serialized_end=2365
-  _globals['_WATCHPROVIDERSREQUEST']._serialized_start=2367
-  _globals['_WATCHPROVIDERSREQUEST']._serialized_end=2390
-  _globals['_WATCHPROVIDERSRESPONSE']._serialized_start=2392
-  _globals['_WATCHPROVIDERSRESPONSE']._serialized_end=2468
-  _globals['_PROVIDERSERVICE']._serialized_start=2471
-  _globals['_PROVIDERSERVICE']._serialized_end=2744
+  _globals['_PROVIDERSERVICE'].methods_by_name['Discover']._loaded_options = None
+  _globals['_PROVIDERSERVICE'].methods_by_name['Discover']._serialized_options = b'\202\323\344\223\002/\"\022/v1/models/refresh:\001*Z\026\"\021/v2/discovery/run:\001*'
+  _globals['_PROVIDERSERVICE'].methods_by_name['Probe']._loaded_options = None
+  _globals['_PROVIDERSERVICE'].methods_by_name['Probe']._serialized_options = b'\202\323\344\223\002\025\"\020/v1/models/probe:\001*'
+  _globals['_PROVIDERSERVICE'].methods_by_name['ListListings']._loaded_options = None
+  _globals['_PROVIDERSERVICE'].methods_by_name['ListListings']._serialized_options = b'\202\323\344\223\002\026\022\024/v1/models/providers'
+  _globals['_GENERATECANDIDATE']._serialized_start=278
+  _globals['_GENERATECANDIDATE']._serialized_end=466
+  _globals['_DEADLINES']._serialized_start=468
+  _globals['_DEADLINES']._serialized_end=554
+  _globals['_GENERATEREQUEST']._serialized_start=557
+  _globals['_GENERATEREQUEST']._serialized_end=917
+  _globals['_GENERATERESPONSE']._serialized_start=920
+  _globals['_GENERATERESPONSE']._serialized_end=1142
+  _globals['_ATTEMPTSTARTED']._serialized_start=1145
+  _globals['_ATTEMPTSTARTED']._serialized_end=1295
+  _globals['_GENERATEFINISH']._serialized_start=1298
+  _globals['_GENERATEFINISH']._serialized_end=1505
+  _globals['_GENERATEFAILURE']._serialized_start=1508
+  _globals['_GENERATEFAILURE']._serialized_end=1730
+  _globals['_EMBEDREQUEST']._serialized_start=1733
+  _globals['_EMBEDREQUEST']._serialized_end=1924
+  _globals['_EMBEDRESPONSE']._serialized_start=1926
+  _globals['_EMBEDRESPONSE']._serialized_end=2052
+  _globals['_EMBEDANSWER']._serialized_start=2055
+  _globals['_EMBEDANSWER']._serialized_end=2211
+  _globals['_PROVIDERSTATUS']._serialized_start=2214
+  _globals['_PROVIDERSTATUS']._serialized_end=2428
+  _globals['_WATCHPROVIDERSREQUEST']._serialized_start=2430
+  _globals['_WATCHPROVIDERSREQUEST']._serialized_end=2453
+  _globals['_WATCHPROVIDERSRESPONSE']._serialized_start=2455
+  _globals['_WATCHPROVIDERSRESPONSE']._serialized_end=2531
+  _globals['_PROVIDERSERVICE']._serialized_start=2534
+  _globals['_PROVIDERSERVICE']._serialized_end=3266
 # @@protoc_insertion_point(module_scope)

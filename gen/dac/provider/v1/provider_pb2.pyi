@@ -1,10 +1,12 @@
 import datetime
 
+from dac.provider.v1 import discovery_pb2 as _discovery_pb2
 from dac.type.v1 import chat_pb2 as _chat_pb2
 from dac.type.v1 import deployment_pb2 as _deployment_pb2
 from dac.type.v1 import error_pb2 as _error_pb2
 from dac.type.v1 import record_pb2 as _record_pb2
 from dac.type.v1 import usage_pb2 as _usage_pb2
+from google.api import annotations_pb2 as _annotations_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from dac.provider.v1 import discovery_pb2 as dac_dot_provider_dot_v1_dot_discovery__pb2
 from dac.provider.v1 import provider_pb2 as dac_dot_provider_dot_v1_dot_provider__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -50,6 +51,26 @@ class ProviderServiceStub:
                 request_serializer=dac_dot_provider_dot_v1_dot_provider__pb2.WatchProvidersRequest.SerializeToString,
                 response_deserializer=dac_dot_provider_dot_v1_dot_provider__pb2.WatchProvidersResponse.FromString,
                 _registered_method=True)
+        self.Discover = channel.unary_unary(
+                '/dac.provider.v1.ProviderService/Discover',
+                request_serializer=dac_dot_provider_dot_v1_dot_discovery__pb2.DiscoverRequest.SerializeToString,
+                response_deserializer=dac_dot_provider_dot_v1_dot_discovery__pb2.DiscoverResponse.FromString,
+                _registered_method=True)
+        self.Probe = channel.unary_unary(
+                '/dac.provider.v1.ProviderService/Probe',
+                request_serializer=dac_dot_provider_dot_v1_dot_discovery__pb2.ProbeRequest.SerializeToString,
+                response_deserializer=dac_dot_provider_dot_v1_dot_discovery__pb2.ProbeResponse.FromString,
+                _registered_method=True)
+        self.ListListings = channel.unary_unary(
+                '/dac.provider.v1.ProviderService/ListListings',
+                request_serializer=dac_dot_provider_dot_v1_dot_discovery__pb2.ListListingsRequest.SerializeToString,
+                response_deserializer=dac_dot_provider_dot_v1_dot_discovery__pb2.ListListingsResponse.FromString,
+                _registered_method=True)
+        self.WatchListings = channel.unary_stream(
+                '/dac.provider.v1.ProviderService/WatchListings',
+                request_serializer=dac_dot_provider_dot_v1_dot_discovery__pb2.WatchListingsRequest.SerializeToString,
+                response_deserializer=dac_dot_provider_dot_v1_dot_discovery__pb2.WatchListingsResponse.FromString,
+                _registered_method=True)
 
 
 class ProviderServiceServicer:
@@ -79,6 +100,35 @@ class ProviderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Discover(self, request, context):
+        """Asks every configured provider for its models and keeps what they say. Who asks while a run for the same
+        providers is under way gets that run's answer. Needs scope "admin".
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Probe(self, request, context):
+        """Asks one model a few graded questions, each reserved and charged to the caller's organisation like any request.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListListings(self, request, context):
+        """Every provider's list: how many models, how old, and why the last try failed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchListings(self, request, context):
+        """The last good copy of every configured provider's list, now and at every change.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ProviderServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -96,6 +146,26 @@ def add_ProviderServiceServicer_to_server(servicer, server):
                     servicer.WatchProviders,
                     request_deserializer=dac_dot_provider_dot_v1_dot_provider__pb2.WatchProvidersRequest.FromString,
                     response_serializer=dac_dot_provider_dot_v1_dot_provider__pb2.WatchProvidersResponse.SerializeToString,
+            ),
+            'Discover': grpc.unary_unary_rpc_method_handler(
+                    servicer.Discover,
+                    request_deserializer=dac_dot_provider_dot_v1_dot_discovery__pb2.DiscoverRequest.FromString,
+                    response_serializer=dac_dot_provider_dot_v1_dot_discovery__pb2.DiscoverResponse.SerializeToString,
+            ),
+            'Probe': grpc.unary_unary_rpc_method_handler(
+                    servicer.Probe,
+                    request_deserializer=dac_dot_provider_dot_v1_dot_discovery__pb2.ProbeRequest.FromString,
+                    response_serializer=dac_dot_provider_dot_v1_dot_discovery__pb2.ProbeResponse.SerializeToString,
+            ),
+            'ListListings': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListListings,
+                    request_deserializer=dac_dot_provider_dot_v1_dot_discovery__pb2.ListListingsRequest.FromString,
+                    response_serializer=dac_dot_provider_dot_v1_dot_discovery__pb2.ListListingsResponse.SerializeToString,
+            ),
+            'WatchListings': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchListings,
+                    request_deserializer=dac_dot_provider_dot_v1_dot_discovery__pb2.WatchListingsRequest.FromString,
+                    response_serializer=dac_dot_provider_dot_v1_dot_discovery__pb2.WatchListingsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -180,6 +250,114 @@ class ProviderService:
             '/dac.provider.v1.ProviderService/WatchProviders',
             dac_dot_provider_dot_v1_dot_provider__pb2.WatchProvidersRequest.SerializeToString,
             dac_dot_provider_dot_v1_dot_provider__pb2.WatchProvidersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Discover(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.provider.v1.ProviderService/Discover',
+            dac_dot_provider_dot_v1_dot_discovery__pb2.DiscoverRequest.SerializeToString,
+            dac_dot_provider_dot_v1_dot_discovery__pb2.DiscoverResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Probe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.provider.v1.ProviderService/Probe',
+            dac_dot_provider_dot_v1_dot_discovery__pb2.ProbeRequest.SerializeToString,
+            dac_dot_provider_dot_v1_dot_discovery__pb2.ProbeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListListings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.provider.v1.ProviderService/ListListings',
+            dac_dot_provider_dot_v1_dot_discovery__pb2.ListListingsRequest.SerializeToString,
+            dac_dot_provider_dot_v1_dot_discovery__pb2.ListListingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchListings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/dac.provider.v1.ProviderService/WatchListings',
+            dac_dot_provider_dot_v1_dot_discovery__pb2.WatchListingsRequest.SerializeToString,
+            dac_dot_provider_dot_v1_dot_discovery__pb2.WatchListingsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from dac.provider.v1 import discovery_pb2 as _discovery_pb2
 from dac.provider.v1 import provider_pb2 as _provider_pb2
 from grpc import aio as _aio
 import abc as _abc_1
@@ -43,6 +44,16 @@ class ProviderServiceStub:
     """
     WatchProviders: _grpc.UnaryStreamMultiCallable[_provider_pb2.WatchProvidersRequest, _provider_pb2.WatchProvidersResponse]
     """The configured providers, now and at every change."""
+    Discover: _grpc.UnaryUnaryMultiCallable[_discovery_pb2.DiscoverRequest, _discovery_pb2.DiscoverResponse]
+    """Asks every configured provider for its models and keeps what they say. Who asks while a run for the same
+    providers is under way gets that run's answer. Needs scope "admin".
+    """
+    Probe: _grpc.UnaryUnaryMultiCallable[_discovery_pb2.ProbeRequest, _discovery_pb2.ProbeResponse]
+    """Asks one model a few graded questions, each reserved and charged to the caller's organisation like any request."""
+    ListListings: _grpc.UnaryUnaryMultiCallable[_discovery_pb2.ListListingsRequest, _discovery_pb2.ListListingsResponse]
+    """Every provider's list: how many models, how old, and why the last try failed."""
+    WatchListings: _grpc.UnaryStreamMultiCallable[_discovery_pb2.WatchListingsRequest, _discovery_pb2.WatchListingsResponse]
+    """The last good copy of every configured provider's list, now and at every change."""
 
 @_typing.type_check_only
 class ProviderServiceAsyncStub(ProviderServiceStub):
@@ -59,6 +70,16 @@ class ProviderServiceAsyncStub(ProviderServiceStub):
     """
     WatchProviders: _aio.UnaryStreamMultiCallable[_provider_pb2.WatchProvidersRequest, _provider_pb2.WatchProvidersResponse]  # type: ignore[assignment]
     """The configured providers, now and at every change."""
+    Discover: _aio.UnaryUnaryMultiCallable[_discovery_pb2.DiscoverRequest, _discovery_pb2.DiscoverResponse]  # type: ignore[assignment]
+    """Asks every configured provider for its models and keeps what they say. Who asks while a run for the same
+    providers is under way gets that run's answer. Needs scope "admin".
+    """
+    Probe: _aio.UnaryUnaryMultiCallable[_discovery_pb2.ProbeRequest, _discovery_pb2.ProbeResponse]  # type: ignore[assignment]
+    """Asks one model a few graded questions, each reserved and charged to the caller's organisation like any request."""
+    ListListings: _aio.UnaryUnaryMultiCallable[_discovery_pb2.ListListingsRequest, _discovery_pb2.ListListingsResponse]  # type: ignore[assignment]
+    """Every provider's list: how many models, how old, and why the last try failed."""
+    WatchListings: _aio.UnaryStreamMultiCallable[_discovery_pb2.WatchListingsRequest, _discovery_pb2.WatchListingsResponse]  # type: ignore[assignment]
+    """The last good copy of every configured provider's list, now and at every change."""
 
 class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
     """Talks to model providers: the only retry and fallback loop."""
@@ -90,5 +111,39 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_provider_pb2.WatchProvidersResponse], _abc.AsyncIterator[_provider_pb2.WatchProvidersResponse]]:
         """The configured providers, now and at every change."""
+
+    @_abc_1.abstractmethod
+    def Discover(
+        self,
+        request: _discovery_pb2.DiscoverRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_discovery_pb2.DiscoverResponse, _abc.Awaitable[_discovery_pb2.DiscoverResponse]]:
+        """Asks every configured provider for its models and keeps what they say. Who asks while a run for the same
+        providers is under way gets that run's answer. Needs scope "admin".
+        """
+
+    @_abc_1.abstractmethod
+    def Probe(
+        self,
+        request: _discovery_pb2.ProbeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_discovery_pb2.ProbeResponse, _abc.Awaitable[_discovery_pb2.ProbeResponse]]:
+        """Asks one model a few graded questions, each reserved and charged to the caller's organisation like any request."""
+
+    @_abc_1.abstractmethod
+    def ListListings(
+        self,
+        request: _discovery_pb2.ListListingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_discovery_pb2.ListListingsResponse, _abc.Awaitable[_discovery_pb2.ListListingsResponse]]:
+        """Every provider's list: how many models, how old, and why the last try failed."""
+
+    @_abc_1.abstractmethod
+    def WatchListings(
+        self,
+        request: _discovery_pb2.WatchListingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_discovery_pb2.WatchListingsResponse], _abc.AsyncIterator[_discovery_pb2.WatchListingsResponse]]:
+        """The last good copy of every configured provider's list, now and at every change."""
 
 def add_ProviderServiceServicer_to_server(servicer: ProviderServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -22,25 +22,26 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x64\x61\x63/router/v1/catalog.proto\x12\rdac.router.v1\"\x8c\x03\n\x05Model\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x15\n\rupstream_name\x18\x03 \x01(\t\x12\x16\n\x0e\x63ontext_tokens\x18\x04 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\x05 \x01(\x03\x12\x0f\n\x07quality\x18\x06 \x01(\x01\x12\x14\n\x0c\x63\x61pabilities\x18\x07 \x03(\t\x12$\n\x17input_nano_usd_per_mtok\x18\x08 \x01(\x03H\x00\x88\x01\x01\x12%\n\x18output_nano_usd_per_mtok\x18\t \x01(\x03H\x01\x88\x01\x01\x12\x11\n\tavailable\x18\n \x01(\x08\x12\x13\n\x0bmodel_class\x18\x0b \x01(\t\x12\x1a\n\x12speed_tokens_per_s\x18\x0c \x01(\x01\x12\x16\n\x0e\x66irst_token_ms\x18\r \x01(\x01\x12\x0f\n\x07\x61liases\x18\x0e \x03(\tB\x1a\n\x18_input_nano_usd_per_mtokB\x1b\n\x19_output_nano_usd_per_mtok\"\xbf\x01\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x12\n\ncapability\x18\x04 \x01(\t\x12\x1a\n\x12min_context_tokens\x18\x05 \x01(\x03\x12$\n\x1cmax_output_nano_usd_per_mtok\x18\x06 \x01(\x03\x12\x1b\n\x13include_unavailable\x18\x07 \x01(\x08\"S\n\x12ListModelsResponse\x12$\n\x06models\x18\x01 \x03(\x0b\x32\x14.dac.router.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"7\n\x10GetModelResponse\x12#\n\x05model\x18\x01 \x01(\x0b\x32\x14.dac.router.v1.Model2\xb0\x01\n\x0e\x43\x61talogService\x12Q\n\nListModels\x12 .dac.router.v1.ListModelsRequest\x1a!.dac.router.v1.ListModelsResponse\x12K\n\x08GetModel\x12\x1e.dac.router.v1.GetModelRequest\x1a\x1f.dac.router.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x64\x61\x63/router/v1/catalog.proto\x12\rdac.router.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf8\x03\n\x05Model\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x15\n\rupstream_name\x18\x03 \x01(\t\x12\x16\n\x0e\x63ontext_tokens\x18\x04 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\x05 \x01(\x03\x12\x0f\n\x07quality\x18\x06 \x01(\x01\x12\x14\n\x0c\x63\x61pabilities\x18\x07 \x03(\t\x12$\n\x17input_nano_usd_per_mtok\x18\x08 \x01(\x03H\x00\x88\x01\x01\x12%\n\x18output_nano_usd_per_mtok\x18\t \x01(\x03H\x01\x88\x01\x01\x12\x11\n\tavailable\x18\n \x01(\x08\x12\x13\n\x0bmodel_class\x18\x0b \x01(\t\x12\x1a\n\x12speed_tokens_per_s\x18\x0c \x01(\x01\x12\x16\n\x0e\x66irst_token_ms\x18\r \x01(\x01\x12\x0f\n\x07\x61liases\x18\x0e \x03(\t\x12\x0e\n\x06source\x18\x0f \x01(\t\x12+\n\x07seen_at\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tprobed_at\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x1a\n\x18_input_nano_usd_per_mtokB\x1b\n\x19_output_nano_usd_per_mtok\"\xbf\x01\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x12\n\ncapability\x18\x04 \x01(\t\x12\x1a\n\x12min_context_tokens\x18\x05 \x01(\x03\x12$\n\x1cmax_output_nano_usd_per_mtok\x18\x06 \x01(\x03\x12\x1b\n\x13include_unavailable\x18\x07 \x01(\x08\"S\n\x12ListModelsResponse\x12$\n\x06models\x18\x01 \x03(\x0b\x32\x14.dac.router.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"7\n\x10GetModelResponse\x12#\n\x05model\x18\x01 \x01(\x0b\x32\x14.dac.router.v1.Model2\xb0\x01\n\x0e\x43\x61talogService\x12Q\n\nListModels\x12 .dac.router.v1.ListModelsRequest\x1a!.dac.router.v1.ListModelsResponse\x12K\n\x08GetModel\x12\x1e.dac.router.v1.GetModelRequest\x1a\x1f.dac.router.v1.GetModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dac.router.v1.catalog_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MODEL']._serialized_start=47
-  _globals['_MODEL']._serialized_end=443
-  _globals['_LISTMODELSREQUEST']._serialized_start=446
-  _globals['_LISTMODELSREQUEST']._serialized_end=637
-  _globals['_LISTMODELSRESPONSE']._serialized_start=639
-  _globals['_LISTMODELSRESPONSE']._serialized_end=722
-  _globals['_GETMODELREQUEST']._serialized_start=724
-  _globals['_GETMODELREQUEST']._serialized_end=756
-  _globals['_GETMODELRESPONSE']._serialized_start=758
-  _globals['_GETMODELRESPONSE']._serialized_end=813
-  _globals['_CATALOGSERVICE']._serialized_start=816
-  _globals['_CATALOGSERVICE']._serialized_end=992
+  _globals['_MODEL']._serialized_start=80
+  _globals['_MODEL']._serialized_end=584
+  _globals['_LISTMODELSREQUEST']._serialized_start=587
+  _globals['_LISTMODELSREQUEST']._serialized_end=778
+  _globals['_LISTMODELSRESPONSE']._serialized_start=780
+  _globals['_LISTMODELSRESPONSE']._serialized_end=863
+  _globals['_GETMODELREQUEST']._serialized_start=865
+  _globals['_GETMODELREQUEST']._serialized_end=897
+  _globals['_GETMODELRESPONSE']._serialized_start=899
+  _globals['_GETMODELRESPONSE']._serialized_end=954
+  _globals['_CATALOGSERVICE']._serialized_start=957
+  _globals['_CATALOGSERVICE']._serialized_end=1133
 # @@protoc_insertion_point(module_scope)
