@@ -1,4 +1,4 @@
-"""What Anthropic is asked and answers: requests of both forms side by side, and answers as its documentation shows them."""
+"""What Anthropic is asked and what it answers: requests in both forms, answers as its documentation has them."""
 
 import base64
 import json
