@@ -34,7 +34,7 @@ class _Anthropic:
     def __init__(self, ask: Ask, candidate: Candidate, provider: str, key: str, *, now_s: int = 0) -> None:
         self._ask, self._candidate, self._provider, self._key, self._now_s = ask, candidate, provider, key, now_s
         self._numbers: dict[str, int] = {}
-        self._stop_reason = ""
+        self._stop_reason = self._refusal = ""
         self._text: list[str] = []
         self._calls: dict[int, dict[str, Any]] = {}
         self._kept_bytes = self._thinking_bytes = 0
@@ -51,6 +51,12 @@ class _Anthropic:
             told = raw.get("output_tokens_details")
             parts = {**raw, **told} if isinstance(told, dict) else raw
             self._numbers.update({name: value for name, value in parts.items() if is_count(value)})
+
+    def _note_stop(self, said: dict[str, Any]) -> None:
+        self._stop_reason = str(said.get("stop_reason") or self._stop_reason)
+        details = said.get("stop_details")
+        if isinstance(details, dict) and details.get("type") == "refusal":
+            self._refusal = str(details.get("explanation") or "")
 
     def _usage(self) -> Usage | None:
         numbers = self._numbers
@@ -82,7 +88,7 @@ class _Anthropic:
         except (ValueError, KeyError, TypeError, AttributeError):
             raise garbage(self._provider, "the body is no message") from None
         self._note_usage(answer.get("usage"))
-        self._stop_reason = str(answer.get("stop_reason") or "")
+        self._note_stop(answer)
         self.first = self.finished = self.done = True
         return dict(answer)
 
@@ -109,7 +115,7 @@ class _Anthropic:
             self._read_delta(data)
         elif kind == "message_delta":
             self._note_usage(data.get("usage"))
-            self._stop_reason = str((data.get("delta") or {}).get("stop_reason") or self._stop_reason)
+            self._note_stop(data.get("delta") or {})
             if self._stop_reason:
                 self.first = self.finished = True
         elif kind == "message_stop":
@@ -193,7 +199,7 @@ class AnthropicExchange(_Anthropic):
         message: dict[str, Any] = {
             "role": "assistant",
             "content": "".join(self._text) if self._text or not calls else None,
-            "refusal": None,
+            "refusal": self._refusal or None,
             "annotations": [],
         }
         for index, block in enumerate(answer["content"]):
@@ -266,7 +272,7 @@ class AnthropicExchange(_Anthropic):
     def end(self) -> bytes:
         """The finish chunk, the usage chunk when asked for, and the end mark."""
         self._check_end()
-        tail = self._chunk({}, self._finish())
+        tail = self._chunk({"refusal": self._refusal} if self._refusal else {}, self._finish())
         if self._ask.include_usage:
             tail += self._chunk(None, None, usage=self._openai_usage())
         return tail + sse.DONE

@@ -292,6 +292,11 @@ ANSWERS: dict[str, tuple[list[dict[str, Any]], str, dict[str, Any]]] = {
     "no usage of a cache": ([{"type": "text", "text": "Hi"}], "stop_sequence", {"input_tokens": 5, "output_tokens": 0}),
     "cut short": ([THOUGHT, {"type": "text", "text": "Hal"}], "max_tokens", USAGE),
     "refused": ([], "refusal", {"input_tokens": 5, "output_tokens": 1}),
+    "refused with a word": (
+        [{"type": "text", "text": "I"}],
+        "refusal",
+        {"input_tokens": 5, "output_tokens": 1, "cache_read_input_tokens": None},
+    ),
     "everything": (
         [
             THOUGHT,
@@ -305,6 +310,7 @@ ANSWERS: dict[str, tuple[list[dict[str, Any]], str, dict[str, Any]]] = {
         USAGE,
     ),
 }
+DETAILS = {"refused with a word": {"type": "refusal", "category": "cyber", "explanation": "Not this."}}
 FINISH = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -317,13 +323,15 @@ FINISH = {
 def whole(name: str) -> bytes:
     content, stop, usage = ANSWERS[name]
     made = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude", "content": content}
-    return json.dumps({**made, "stop_reason": stop, "stop_sequence": None, "usage": usage}).encode()
+    end = {"stop_reason": stop, "stop_sequence": None, "stop_details": DETAILS.get(name)}
+    return json.dumps({**made, **end, "usage": usage}).encode()
 
 
 def streamed(name: str) -> bytes:
     """The same answer in pieces, as Anthropic's documentation shows them ("Streaming messages")."""
     content, stop, usage = ANSWERS[name]
-    message = {**json.loads(whole(name)), "content": [], "stop_reason": None, "usage": {**usage, "output_tokens": 1}}
+    begun = {"content": [], "stop_reason": None, "stop_details": None, "usage": {**usage, "output_tokens": 1}}
+    message = {**json.loads(whole(name)), **begun}
     message["usage"].pop("output_tokens_details", None)
     events: list[dict[str, Any]] = [{"type": "message_start", "message": message}, {"type": "ping"}]
     for index, block in enumerate(content):
@@ -332,8 +340,9 @@ def streamed(name: str) -> bytes:
         events += [{"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas]
         events.append({"type": "content_block_stop", "index": index})
     told = {key: usage[key] for key in ("output_tokens", "output_tokens_details") if key in usage}
+    end = {"stop_reason": stop, "stop_sequence": None, "stop_details": DETAILS.get(name)}
     events += [
-        {"type": "message_delta", "delta": {"stop_reason": stop, "stop_sequence": None}, "usage": told},
+        {"type": "message_delta", "delta": end, "usage": told},
         {"type": "message_stop"},
     ]
     return b"".join(f"event: {one['type']}\ndata: {json.dumps(one)}\n\n".encode() for one in events)

@@ -96,6 +96,7 @@ def check_message(shown: dict[str, Any], theirs: Any) -> None:
     ] == [(block["id"], block["name"], block["input"]) for block in calls]
     thoughts = "".join(block["thinking"] for block in blocks if block["type"] == "thinking")
     assert (shown.get("reasoning_content") or "") == thoughts
+    assert shown.get("refusal") == (theirs.stop_details.explanation if theirs.stop_details else None)
     kept = ((shown.get("extra_content") or {}).get("anthropic") or {}).get("thinking") or []
     assert kept == [
         {"index": index, **block}
