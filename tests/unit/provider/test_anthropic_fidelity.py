@@ -11,13 +11,15 @@ from typing import Any
 
 import anthropic
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 
 from mesh import sse
 from services.provider.adapters.anthropic import VERSION, AnthropicExchange, AnthropicPassExchange
 from services.provider.events import Ask, Candidate, Usage
-from tests.unit.provider.anthropic_cases import ANSWERS, CASES, FINISH, HI, NEW, USER, streamed, whole
+from tests.unit.provider.anthropic_cases import ANSWERS, CASES, FINISH, HI, HIDDEN, NEW, THOUGHT, USER, streamed, whole
 from tests.unit.provider.listening import Sent, listening
 from tests.upstream.checks import check_anthropic
 
@@ -160,3 +162,22 @@ def test_an_answer_passes_through_byte_by_byte_and_is_counted(sdk: Any, name: st
     events = [event + b"\n\n" for event in streamed(name).split(b"\n\n") if event]
     assert b"".join(ours.event(event) for event in events) + ours.end() == streamed(name)
     assert ours.result(need_text=False).usage == usage_in(theirs.usage)
+
+
+signed = st.sampled_from([THOUGHT, HIDDEN, {"type": "thinking", "thinking": "", "signature": "dW5zZWVu"}])
+texts = st.lists(st.fixed_dictionaries({"type": st.just("text"), "text": st.text(min_size=1)}), max_size=1)
+calls = st.lists(st.dictionaries(st.text(), st.integers() | st.text(), max_size=2), min_size=1, max_size=3)
+
+
+@given(texts, calls, st.data())
+def test_any_turn_of_thoughts_and_calls_goes_back_as_it_came(text: Any, inputs: Any, data: st.DataObject) -> None:
+    uses = [{"type": "tool_use", "id": f"t{i}", "name": "f", "input": given} for i, given in enumerate(inputs)]
+    blocks: list[dict[str, Any]] = []
+    for block in [*text, *uses]:
+        blocks += [*data.draw(st.lists(signed, max_size=2)), block]
+    made = {"id": "m", "type": "message", "role": "assistant", "content": blocks, "stop_reason": "tool_use"}
+    answer = asked({"messages": [USER]}, "claude").plain(json.dumps({**made, "usage": {}}).encode())
+    message = json.loads(answer)["choices"][0]["message"]
+    results = [{"role": "tool", "tool_call_id": use["id"], "content": "ok"} for use in uses]
+    again = json.loads(asked({"messages": [USER, message, *results]}, NEW).outgoing().body)
+    assert again["messages"][1]["content"] == blocks
