@@ -1,7 +1,6 @@
 """The kinds of providers: which exchange speaks each wire format of a caller with each wire format of a provider."""
 
 import dataclasses
-import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 from services.provider.adapters import Exchange
 from services.provider.adapters.anthropic import AnthropicExchange, AnthropicPassExchange
 from services.provider.adapters.bedrock import BedrockExchange
+from services.provider.adapters.claude import generation_of
 from services.provider.adapters.cohere import CohereEmbedding, CohereExchange
 from services.provider.adapters.dialects import ChatDialect, dialect_of, key_headers
 from services.provider.adapters.gemini import GeminiExchange
@@ -253,11 +253,6 @@ def _exchange_of(kind: Kind, ask: Ask, candidate: Candidate, account: Account) -
     )
 
 
-_CLAUDE = re.compile(r"claude-(?:[a-z]+-)?(\d)(?:[.-](\d)(?!\d))?")
-_LAST_WITH_PREFILL = (4, 5)
-"""Claude's versions after this one refuse a begun answer."""
-
-
 def prefill_of(account: Account, upstream_name: str = "") -> str:
     """How a model goes on with a begun answer, in the words of ChatDialect.prefill; "" = it does not.
 
@@ -266,8 +261,8 @@ def prefill_of(account: Account, upstream_name: str = "") -> str:
     if account.kind == "local":
         return "last_message"
     if account.kind == "anthropic":
-        found = _CLAUDE.search(upstream_name)
-        return "last_message" if found and (int(found[1]), int(found[2] or 0)) <= _LAST_WITH_PREFILL else ""
+        claude = generation_of(upstream_name)
+        return "last_message" if claude is not None and claude.continues else ""
     if account.kind != "openai":
         return ""
     dialect = account.dialect
