@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from services.provider.adapters.anthropic_thinking import BUDGETS, thinking_of
+from services.provider.adapters.claude import generation_of
 from services.provider.adapters.openai_request import (
     calls_of,
     choice_of,
@@ -25,8 +27,6 @@ from services.provider.errors import not_translatable
 
 WHO = "Bedrock's models"
 IMAGES = {"image/png": "png", "image/jpeg": "jpeg", "image/jpg": "jpeg", "image/gif": "gif", "image/webp": "webp"}
-BUDGETS = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 24576}
-"""reasoning_effort → the token budget of Claude's thinking: our choice, the same as for Gemini's."""
 Block = dict[str, Any]
 
 
@@ -96,17 +96,19 @@ def _add_format(made: dict[str, Any], body: dict[str, Any]) -> None:
 
 
 def _reasoning(effort: Any, upstream_name: str, limit: int) -> dict[str, Any]:
-    """What a model's family calls it; nothing for the others."""
-    if effort is None or effort == "none":
+    """What a model's family calls it; nothing for the others. Claude's own fields pass through Converse as they are
+    ("Adaptive thinking - Amazon Bedrock")."""
+    if effort is None:
         return {}
-    if effort not in BUDGETS:
+    if effort != "none" and effort not in BUDGETS:
         raise not_translatable(f"reasoning_effort: {effort!r} is none of none, {', '.join(BUDGETS)}.")
     if "anthropic." in upstream_name:
-        # Thinking counts into the limit, and Claude thinks with 1024 tokens at least.
-        budget = min(BUDGETS[effort], limit - 1) if limit else BUDGETS[effort]
-        return {"thinking": {"type": "enabled", "budget_tokens": budget}} if budget >= 1024 else {}
-    if "openai.gpt-oss" in upstream_name:
-        return {"reasoning_effort": {"minimal": "low", "xhigh": "high"}.get(effort, effort)}
+        thinking = thinking_of(effort, generation_of(upstream_name), limit, [{"role": "user", "content": []}])
+        config = {name: value for name, value in (thinking.config or {}).items() if name != "display"}
+        level = {"output_config": {"effort": thinking.effort}} if thinking.effort else {}
+        return {**({"thinking": config} if config else {}), **level}
+    if "openai.gpt-oss" in upstream_name and effort != "none":
+        return {"reasoning_effort": {"minimal": "low", "xhigh": "high", "max": "high"}.get(effort, effort)}
     return {}
 
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from services.provider.adapters.aws_events import read_frame
 from services.provider.adapters.aws_signature import AccessKey, access_key_of, region_of, signed
 from services.provider.adapters.bedrock import BedrockExchange
+from services.provider.adapters.bedrock_request import to_converse
 from services.provider.events import Ask, Candidate, Usage
 from tests.unit.provider.listening import Sent, listening
 from tests.upstream.bedrock import Bedrock, event, frame
@@ -144,7 +145,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {
             "messages": [HI],
             "inferenceConfig": {"maxTokens": 5000},
-            "additionalModelRequestFields": {"thinking": {"type": "enabled", "budget_tokens": 4999}},
+            "additionalModelRequestFields": {"thinking": {"type": "enabled", "budget_tokens": 2500}},
         },
     ),
     "numbers": (
@@ -282,3 +283,29 @@ def test_an_answer_is_read_as_the_sdk_reads_it(sdk: Any) -> None:
     told = theirs["usage"]
     assert got.usage == Usage(told["inputTokens"], told["cacheReadInputTokens"], told["cacheWriteInputTokens"], 0)
     assert got.finish_reason == "tool_calls"
+
+
+@pytest.mark.parametrize(
+    ("model", "effort", "sent"),
+    [
+        (
+            "us.anthropic.claude-opus-4-6-v1",
+            "high",
+            {"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}},
+        ),
+        (
+            "anthropic.claude-opus-4-7",
+            "minimal",
+            {"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}},
+        ),
+        ("global.anthropic.claude-opus-5", "none", {"thinking": {"type": "disabled"}}),
+        ("anthropic.claude-fable-5", "none", {"output_config": {"effort": "low"}}),
+        ("anthropic.claude-3-5-sonnet-20241022-v2:0", "high", None),
+        ("openai.gpt-oss-120b-1:0", "xhigh", {"reasoning_effort": "high"}),
+        ("openai.gpt-oss-120b-1:0", "none", None),
+        ("amazon.nova-pro-v1:0", "high", None),
+    ],
+)
+def test_the_effort_is_said_as_each_generation_takes_it(model: str, effort: str, sent: dict[str, Any] | None) -> None:
+    body = {"messages": [USER], "reasoning_effort": effort, "max_tokens": 5000}
+    assert to_converse(body, model, 0).get("additionalModelRequestFields") == sent
