@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from services.provider.adapters.tool_results import pictures_of, result_text
 from services.provider.errors import not_translatable
 
 MOST_STOPS = 4
@@ -19,8 +20,6 @@ ERROR_MARK = "Error: "
 """OpenAI has no is_error: the model reads it instead."""
 MOST_USER = 64
 """How long a user's id may be for OpenAI."""
-SHOWN = "What it shows follows in the user's next message."
-"""Stands in a tool's result where a picture was."""
 _READ = frozenset(
     """model messages system max_tokens stop_sequences temperature top_p metadata tools tool_choice stream
     output_config""".split()  # noqa: SIM905
@@ -162,12 +161,7 @@ def _result(block: dict[str, Any], where: str) -> tuple[str, list[dict[str, Any]
             pictures.append(_part(one, f"{where}.content.{number}"))
         else:
             raise _cannot(f"{where}.content.{number}", f"a result of type {one['type']!r} cannot be said to this model")
-    return "\n".join([*texts, SHOWN] if pictures else texts), pictures_of(block["tool_use_id"], pictures)
-
-
-def pictures_of(call: str, pictures: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A chat's tool results are text only: the content of a user's message that shows their pictures."""
-    return [{"type": "text", "text": f"What the tool call {call} shows:"}, *pictures] if pictures else []
+    return result_text(texts, pictures), pictures_of(block["tool_use_id"], pictures)
 
 
 def _add_format(made: dict[str, Any], config: dict[str, Any]) -> None:
