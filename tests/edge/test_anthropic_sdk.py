@@ -210,6 +210,34 @@ def test_an_agents_request_is_counted(dac):
     assert counted.status_code == 200 and counted.json()["input_tokens"] > 1100
 
 
+def test_the_models_are_listed_in_pages(client, dac):
+    listed = list(client.models.list(limit=2))
+    ours = [one["id"] for one in dac.get("/v1/models").json()["data"] if "embeddings" not in one["capabilities"]]
+    assert [one.id for one in listed] == ours and len(ours) > 3
+    assert {one.type for one in listed} == {"model"} and listed[0].max_input_tokens > 0
+    last = client.models.list(before_id=ours[-1], limit=2)
+    assert [one.id for one in last.data] == ours[-3:-1] and last.has_more
+
+
+def test_one_model_is_told(client):
+    assert client.models.retrieve(PASSED).display_name == PASSED
+    for other in ("mock/embed", "mock/none"):
+        with pytest.raises(anthropic.NotFoundError) as refused:
+            client.models.retrieve(other)
+        assert refused.value.body["type"] == "error" and refused.value.body["error"]["type"] == "not_found_error"
+
+
+@pytest.mark.parametrize("query", [{"limit": 0}, {"after_id": "no/such"}, {"colour": "red"}])
+def test_what_is_wrong_with_a_list_is_named(client, query):
+    with pytest.raises(anthropic.BadRequestError, match=next(iter(query))):
+        client.get("/v1/models", cast_to=object, options={"params": query})
+
+
+def test_a_list_needs_a_key(dac):
+    with pytest.raises(anthropic.AuthenticationError):
+        anthropic.Anthropic(base_url=dac.url, api_key="dac_live_nope", max_retries=0).models.list()
+
+
 def test_the_key_may_be_a_bearer_token(dac):
     bearer = anthropic.Anthropic(base_url=dac.url, auth_token=dac.key, api_key=None, max_retries=0)
     assert ask(bearer).content
