@@ -1,9 +1,9 @@
 """An Anthropic messages request said as an OpenAI chat completions request.
 
-What cannot be said is refused with its name: top_k, documents, server tools, prefilled answers, fields not known here.
-What only hints is left out: cache_control, context_management, thinking, effort, service_tier. Earlier thinking is left
-out too: nobody but the model that thought it can read it. A tool result with is_error begins with "Error: "; what
-pictures it shows stands in a message of the user's behind it.
+What cannot be said is refused with its name: top_k, server tools, documents that are stored or fetched, prefilled
+answers, fields not known here. What only hints is left out: cache_control, context_management, thinking, effort,
+service_tier. Earlier thinking is left out too: nobody but the model that thought it can read it. A tool result with
+is_error begins with "Error: "; what pictures and documents it shows stand in a message of the user's behind it.
 """
 
 import hashlib
@@ -20,6 +20,8 @@ ERROR_MARK = "Error: "
 """OpenAI has no is_error: the model reads it instead."""
 MOST_USER = 64
 """How long a user's id may be for OpenAI."""
+UNTITLED = "document.pdf"
+"""OpenAI wants a file to have a name, and tells by it what it is."""
 _READ = frozenset(
     """model messages system max_tokens stop_sequences temperature top_p metadata tools tool_choice stream
     output_config""".split()  # noqa: SIM905
@@ -145,7 +147,21 @@ def _part(block: dict[str, Any], where: str) -> dict[str, Any]:
         if source["type"] == "url":
             return {"type": "image_url", "image_url": {"url": source["url"]}}
         raise _cannot(f"{where}.source", f"a picture from {source['type']!r} cannot be given to OpenAI models")
+    if kind == "document":
+        return _document(block, where)
     raise _cannot(where, f"a block of type {kind!r} cannot be said to OpenAI models")
+
+
+def _document(block: dict[str, Any], where: str) -> dict[str, Any]:
+    if (block.get("citations") or {}).get("enabled"):
+        raise _cannot(f"{where}.citations", "OpenAI models do not mark what they cite. Leave it out")
+    source, title = block["source"], block.get("title") or ""
+    if source["type"] == "text":
+        return {"type": "text", "text": "\n\n".join(text for text in (title, source["data"]) if text)}
+    if source["type"] != "base64":
+        raise _cannot(f"{where}.source", f"a document from {source['type']!r} cannot be given to OpenAI models")
+    data = f"data:{source['media_type']};base64,{source['data']}"
+    return {"type": "file", "file": {"filename": title or UNTITLED, "file_data": data}}
 
 
 def _result(block: dict[str, Any], where: str) -> tuple[str, list[dict[str, Any]]]:
@@ -157,7 +173,7 @@ def _result(block: dict[str, Any], where: str) -> tuple[str, list[dict[str, Any]
     for number, one in enumerate(content):
         if one["type"] == "text":
             texts.append(one["text"])
-        elif one["type"] == "image":
+        elif one["type"] in ("image", "document"):
             pictures.append(_part(one, f"{where}.content.{number}"))
         else:
             raise _cannot(f"{where}.content.{number}", f"a result of type {one['type']!r} cannot be said to this model")

@@ -149,13 +149,26 @@ def test_pictures_of_results_are_shown_behind_all_results():
     assert shown["content"][0]["text"].count("a") and shown["content"][-1]["text"] == "And?"
 
 
+def test_documents_are_files_or_text():
+    (shown,) = said(messages=[{"role": "user", "content": [PDF, NOTE, {**PDF, "title": "a.pdf"}]}])["messages"]
+    first, note, named = shown["content"]
+    data = "data:application/pdf;base64,JVBERi0="
+    assert first == {"type": "file", "file": {"filename": "document.pdf", "file_data": data}}
+    assert note["text"] == "Note\n\nx" and named["file"]["filename"] == "a.pdf"
+    result = {"type": "tool_result", "tool_use_id": "t", "content": [PDF]}
+    _, behind = said(messages=[{"role": "user", "content": [result]}])["messages"]
+    assert behind["content"][1] == first
+
+
 def test_a_long_users_id_is_still_one_users():
     long = '{"device_id":"' + "d" * 64 + '"}'
     (one, again, other) = (said(metadata={"user_id": user})["user"] for user in (long, long, long + "x"))
     assert one == again != other and len(one) == 64
 
 
-DOCUMENT = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "x"}}
+DOCUMENT = {"type": "document", "source": {"type": "url", "url": "https://papers.example/a.pdf"}}
+PDF = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}}
+NOTE = {"type": "document", "title": "Note", "source": {"type": "text", "media_type": "text/plain", "data": "x"}}
 IMAGE = {"type": "image", "source": {"type": "url", "url": "https://pictures.example/a.png"}}
 
 
@@ -169,6 +182,10 @@ IMAGE = {"type": "image", "source": {"type": "url", "url": "https://pictures.exa
         ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools.0"),
         ({"tools": [{"name": "f", "input_schema": {}, "defer_loading": True}]}, "tools.0.defer_loading"),
         ({"messages": [{"role": "user", "content": [DOCUMENT]}]}, "messages.0.content.0"),
+        (
+            {"messages": [{"role": "user", "content": [{**PDF, "citations": {"enabled": True}}]}]},
+            "messages.0.content.0",
+        ),
         ({"messages": [*HI, {"role": "assistant", "content": "So"}]}, "messages"),
         (
             {
