@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from mesh.config import ConfigError
 from mesh.imports.litellm_keys import Budget, budget_of
 from mesh.imports.litellm_models import Models
 from mesh.imports.litellm_providers import Providers
@@ -55,6 +56,13 @@ class _Plain(yaml.SafeDumper):
 def convert(text: str, name: str, env: Mapping[str, str], shipped: Sequence[Mapping[str, Any]]) -> Conversion:
     """Reads the configuration `name`; `shipped` are the models of DAC's own catalog. Raises ConfigError."""
     source = Source(text, name)
+    try:
+        return _converted(source, env, shipped)
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise ConfigError(f"{name}: something in it has a form that LiteLLM's files do not have: {error}") from None
+
+
+def _converted(source: Source, env: Mapping[str, str], shipped: Sequence[Mapping[str, Any]]) -> Conversion:
     providers = Providers(source, env)
     converted = Models(source, providers, shipped).read()
     settings = Settings(source, converted.models)

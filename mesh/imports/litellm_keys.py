@@ -18,6 +18,8 @@ NAMED_S = {"hourly": 3600, "daily": 86_400, "weekly": 604_800, "monthly": 2_592_
 DAY_S, MONTH_S = 86_400, 31 * 86_400
 EVERY_MODEL = {"all-proxy-models", "*"}
 PATTERN = re.compile(r"[A-Za-z0-9._:/*-]{1,200}")
+MOST_DIGITS = 15
+"""A limit of more dollars is none."""
 PAGES_TEAM = "litellm-dashboard"
 """LiteLLM's pages make keys for their own sign-ins under this team."""
 NOT_ENFORCED = {
@@ -66,10 +68,12 @@ def read_dump(text: str, name: str) -> list[Mapping[str, Any]]:
     """The rows: a JSON list, {"keys": list}, or one object a line. Raises ConfigError."""
     try:
         found = json.loads(text, parse_float=Decimal)
+    except RecursionError:
+        raise ConfigError(f"{name}: nested too deep") from None
     except ValueError:
         try:
             found = [json.loads(line, parse_float=Decimal) for line in text.splitlines() if line.strip()]
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"{name}: not JSON: {error}") from None
     if isinstance(found, Mapping):
         found = found.get("keys", [found])
@@ -97,7 +101,7 @@ def budget_of(amount: object, duration: object, spend: object = 0) -> tuple[Budg
     window, same = window_of(duration)
     try:
         limit, spent = Decimal(str(amount)), Decimal(str(spend or 0))
-        if not limit.is_finite() or not spent.is_finite():
+        if not limit.is_finite() or not spent.is_finite() or max(limit, spent).adjusted() > MOST_DIGITS:
             raise decimal.InvalidOperation
     except decimal.InvalidOperation:
         return None, f"{amount!r} is no budget: set one with `dac budget set`"
@@ -144,7 +148,12 @@ class Keys:
         if token in self._kept:
             self._note(where, CHANGED, "left out: the same key stands above")
             return None
-        models = self._models_of(row.get("models") or [], where)
+        listed = row.get("models") or []
+        if not isinstance(listed, list):
+            # A text would be read letter by letter, and a "*" in it as every model.
+            self._note(where, DO, f"left out: its models are no list but a {type(listed).__name__}; write a list")
+            return None
+        models = self._models_of(listed, where)
         expires_at = self._expiry(row.get("expires"), where)
         if models is None or expires_at is None:
             return None
@@ -195,10 +204,10 @@ class Keys:
             return ""
         try:
             at = dt.datetime.fromisoformat(str(raw))
-        except ValueError:
+            at = (at if at.tzinfo else at.replace(tzinfo=dt.UTC)).astimezone(dt.UTC)
+        except (ValueError, OverflowError):
             self._note(where, NONE, f'left out: it expires at "{raw}", which is no time')
             return None
-        at = (at if at.tzinfo else at.replace(tzinfo=dt.UTC)).astimezone(dt.UTC)
         if at <= self._now:
             self._note(where, CHANGED, "it has expired, and is refused as expired")
         return at.isoformat().replace("+00:00", "Z")

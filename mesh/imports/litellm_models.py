@@ -17,6 +17,8 @@ PRICES = {
     "cache_creation_input_token_cost": "cache_write_usd_per_mtok",
     "output_cost_per_reasoning_token": "reasoning_usd_per_mtok",
 }
+MOST_DOLLARS = 10**15
+"""A higher price per million tokens is none."""
 UNKNOWN_CONTEXT = 128_000
 MOST_WEIGHT, MOST_PRIORITY = 1000, 100
 NO_RATES = "rpm and tpm: DAC does not limit requests or tokens a minute"
@@ -71,9 +73,9 @@ def cost(value: object) -> Decimal | None:
     """A cost per token as dollars per million; None when it is none. Rounded up to whole nano-dollars."""
     try:
         dollars = Decimal(str(value)) * 1_000_000
-    except decimal.InvalidOperation:
+    except decimal.DecimalException:
         return None
-    if not dollars.is_finite() or dollars < 0:
+    if not dollars.is_finite() or not 0 <= dollars < MOST_DOLLARS:
         return None
     return dollars.quantize(Decimal("1e-9"), rounding=decimal.ROUND_CEILING)
 

@@ -165,7 +165,7 @@ class Providers:
             self._source.note((*place, key), CHANGED if base else DO, told)
             if not base:
                 return None
-        base = base.rstrip("/")
+        base = self._without_secrets(base.rstrip("/"), (*place, key))
         if prefix in AZURE:
             return self._azure(base, params, place)
         if base and known and KNOWN[known].kind == "anthropic":
@@ -173,6 +173,14 @@ class Providers:
         if base and known == "ollama" and KNOWN[known].kind == "openai" and not base.endswith("/v1"):
             base += "/v1"
         return "" if known and base == KNOWN[known].base_url.rstrip("/") else base
+
+    def _without_secrets(self, base: str, place: Place) -> str:
+        """An address without a user, a password or a query: they may be secrets, and DAC sends none of them."""
+        parts = urlsplit(base)
+        if "@" not in parts.netloc and not parts.query and not parts.fragment:
+            return base
+        self._source.note(place, DO, "its user, password or query is not copied: a key goes into api_key")
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl().rstrip("/")
 
     def _azure(self, base: str, params: Mapping[str, Any], place: Place) -> str | None:
         if not base:

@@ -15,6 +15,10 @@ DO, CHANGED, NONE = "do", "changed", "no equivalent"
 """What a note says: something is left to do, DAC does it in another way, or DAC does not do it."""
 
 
+MOST_NODES = 1_000_000
+"""More values has no configuration."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Note:
     """One thing to know about one place."""
@@ -46,15 +50,39 @@ def _lines(node: yaml.Node | None, place: Place, found: dict[Place, int]) -> Non
             _lines(value, (*place, index), found)
 
 
+def _check_size(node: yaml.Node | None) -> None:
+    """Raises ConfigError for a document that grows without end, or without measure, where its aliases are written
+    out."""
+    sizes: dict[int, int] = {}
+
+    def size(one: yaml.Node | None) -> int:
+        if not isinstance(one, yaml.CollectionNode):
+            return 1
+        if (known := sizes.get(id(one))) is None:
+            # Met again before its own size is known, it holds itself.
+            sizes[id(one)] = MOST_NODES + 1
+            parts = (part for pair in one.value for part in (pair if isinstance(pair, tuple) else (pair,)))
+            known = sizes[id(one)] = 1 + sum(map(size, parts))
+        return known
+
+    if size(node) > MOST_NODES:
+        raise ConfigError(f"its aliases stand for more than {MOST_NODES} values, or for themselves")
+
+
 class Source:
     """A document of another gateway, and what there is to say about it."""
 
     def __init__(self, text: str, name: str) -> None:
         try:
-            document = yaml.safe_load(text)
             node = yaml.compose(text, yaml.SafeLoader)
+            _check_size(node)
+            document = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ConfigError(f"{name}: not valid YAML: {' '.join(str(error).split())}") from None
+        except RecursionError:
+            raise ConfigError(f"{name}: nested too deep") from None
+        except ConfigError as error:
+            raise ConfigError(f"{name}: {error.message}") from None
         if not isinstance(document, dict):
             raise ConfigError(f"{name}: the top of a configuration is a mapping of sections")
         self.text = text

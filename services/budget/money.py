@@ -13,6 +13,11 @@ BUCKETS = ("input", "input_cached", "cache_write", "output", "reasoning", "reque
 """The names a price may have; `request` is nano-USD per request, all others per million tokens."""
 
 
+SEAM_TOKENS = 200
+"""More than what provider puts between the shown part of an answer and its continuation: the wish to go on, and the
+last words once more."""
+
+
 class Rates(NamedTuple):
     """The price of every bucket after the fallbacks of `rates_of`."""
 
@@ -129,8 +134,9 @@ def worst_case(prices: Iterable[Price], input_tokens: int, output_tokens: int) -
 def worst_case_rescued(prices: Iterable[Price], input_tokens: int, output_tokens: int, rescues: int) -> int:
     """The most that an answer can cost whose output comes in up to 1 + `rescues` parts, each from any candidate.
 
-    Every part sends the input anew with what was shown behind it, and is rounded up on its own. The parts may come
-    from different candidates: so the dearest input meets the dearest output, though no single one may have both.
+    Every part sends the input anew with what was shown behind it and a few words more (SEAM_TOKENS), may add a token
+    where nothing of the limit is left, and is rounded up on its own. The parts may come from different candidates: so
+    the dearest input meets the dearest output, though no single one may have both.
     """
     known = [price.rates for price in prices if price.known]
     if not any(any(rates) for rates in known):
@@ -138,7 +144,8 @@ def worst_case_rescued(prices: Iterable[Price], input_tokens: int, output_tokens
     parts = 1 + rescues
     input_rate = max(max(rates.input, rates.input_cached, rates.cache_write) for rates in known)
     output_rate = max(max(rates.output, rates.reasoning) for rates in known)
-    scaled = (input_tokens * parts + output_tokens * rescues) * input_rate + output_tokens * output_rate
+    read = input_tokens * parts + (output_tokens + SEAM_TOKENS) * rescues
+    scaled = read * input_rate + (output_tokens + rescues) * output_rate
     return _ceil_tokens(scaled) + parts * max(rates.request for rates in known) + rescues
 
 

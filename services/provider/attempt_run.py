@@ -22,6 +22,9 @@ AFTER_FINISH_S = 3.0
 """How long usage and the end mark may take after the finish reason."""
 MAX_HELD_BYTES = 1 << 20
 """How much of a stream may come before its first token."""
+MIN_SECRET_BYTES = 8
+"""A shorter key is a word, such as the "none" of a server without keys."""
+_KEY_HEADERS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
 NOT_FAILING = frozenset(
     {
         Reason.PROVIDER_REFUSED,
@@ -121,6 +124,8 @@ class Run:
         """Why it failed, once it has."""
         self.sent = False
         """Frames were handed to the caller: no way back."""
+        self._asked = False
+        """The request was put to the provider."""
         self.head, self.sent_bytes = b"", 0
         """The first of them, and their size."""
         self._line: Line | None = None
@@ -145,8 +150,7 @@ class Run:
                 await self._prepare(self._left_s())
                 async with self._place():
                     # Not before: whoever sees an attempt begin may be charged for its input.
-                    before = [one for one in self._attempts if one.ended_at_s]
-                    yield Started(attempt.attempt_id, at.model, at.provider, before, attempt.rescue)
+                    yield self.started()
                     # Closed by hand: a caller that leaves must close the socket now, not when garbage is collected.
                     async with aclosing(self._frames()) as stream:
                         async for frames in stream:
@@ -167,14 +171,28 @@ class Run:
             return False
         return True
 
-    def lost(self) -> None:
-        """Another attempt answered first: this one was stopped, and its input counts as used."""
-        attempt = self.attempt
-        attempt.ended_at_s = self._ground.now()
-        attempt.reason, attempt.message = Reason.CANCELLED, "Another attempt answered first."
-        if hasattr(self, "_outgoing"):
+    def started(self) -> Started:
+        """That it begins, with the accounts of those that have ended."""
+        attempt, at = self.attempt, self.candidate
+        before = [one for one in self._attempts if one.ended_at_s and one is not attempt]
+        return Started(attempt.attempt_id, at.model, at.provider, before, attempt.rescue)
+
+    def stopped(self) -> Attempt:
+        """Its account if it were stopped now because another answered: a request that was sent counts its input."""
+        if self.fault is not None:
+            return self.attempt
+        made = dataclasses.replace(self.attempt, ended_at_s=self._ground.now())
+        made.reason, made.message = Reason.CANCELLED, "Another attempt answered first."
+        if self._asked:
             result = self.exchange.result(need_text=False)
-            attempt.usage, attempt.usage_source = result.usage, result.usage_source
+            made.usage, made.usage_source = result.usage, result.usage_source
+        return made
+
+    def lost(self) -> None:
+        """Another attempt answered first, and this one was stopped."""
+        attempt, made = self.attempt, self.stopped()
+        attempt.ended_at_s, attempt.reason, attempt.message = made.ended_at_s, made.reason, made.message
+        attempt.usage, attempt.usage_source = made.usage, made.usage_source
 
     async def _prepare(self, total_left_s: float) -> None:
         """Makes the request and waits until the provider can be asked. Raises ProviderFault."""
@@ -202,6 +220,7 @@ class Run:
         begun, stream_asked = self._begun, self._ask.stream
         waited = self._ground.clock() - begun
         limits = dataclasses.replace(self._limits, total_s=max(0.0, self._limits.total_s - waited))
+        self._asked = True
         async with posting(self._endpoint, self._outgoing, limits, stream=stream_asked) as reply:
             if not stream_asked:
                 raw = await reply.whole()
@@ -294,7 +313,7 @@ class Run:
         attempt.ended_at_s = ground.now()
         attempt.status_code, attempt.reason, attempt.message = fault.status_code, fault.reason, fault.message
         if fault.body:
-            fault.body = self.exchange.error_body(fault.body)
+            fault.body = _without_key(self.exchange.error_body(fault.body), self._outgoing)
         if self.sent:
             result = self.exchange.result(need_text=False)
             attempt.usage, attempt.usage_source = result.usage, result.usage_source
@@ -307,3 +326,12 @@ class Run:
             ground.balancer.failed(at, fault.retry_after_s)
         if fault.reason not in NOT_FAILING:
             ground.health.failed(at.provider, at.upstream_name)
+
+
+def _without_key(body: bytes, outgoing: Outgoing) -> bytes:
+    """An error body that goes to the caller, without DAC's own key: some servers say the headers they got."""
+    for name, value in outgoing.headers.items():
+        key = value.removeprefix("Bearer ").encode()
+        if name.lower() in _KEY_HEADERS and len(key) >= MIN_SECRET_BYTES:
+            body = body.replace(key, b"***")
+    return body

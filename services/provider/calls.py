@@ -18,6 +18,7 @@ from services.provider.errors import (
     ProviderFault,
     cut,
     garbage,
+    not_configured,
     refused_status,
     timed_out,
     unreachable,
@@ -249,6 +250,9 @@ async def _headers(endpoint: Endpoint, outgoing: Outgoing, limits: Limits, *, st
         raise unreachable(provider, _told(error)) from None
     except aiohttp.ClientError as error:
         raise garbage(provider, type(error).__name__) from None
+    except ValueError:
+        # Its words may hold the key.
+        raise not_configured(provider, "its api_key has a line break or another character no header may have") from None
     try:
         await _check(endpoint, response, framing.content_type if stream else "")
     except BaseException:

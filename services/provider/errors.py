@@ -66,6 +66,11 @@ def refused_status(provider: str, status: int, headers: Mapping[str, str], body:
     kind = _kind_of(body)
     told = f"{provider} answered {status}{f' ({kind})' if kind else ''}"
     google = google_error(body)
+    if status == 403 and _flagged(body):
+        message = f"{told}: its moderation refused the prompt; its own words are in the error body."
+        return ProviderFault(
+            Reason.PROVIDER_REFUSED, message, status_code=status, fall_back=False, body=_bounded(body), filtered=True
+        )
     if status in (401, 403) or (status == 400 and _blames_key(google, body)):
         return ProviderFault(
             Reason.PROVIDER_FAILED,
@@ -122,6 +127,16 @@ def _blames_key(google: dict[str, Any] | None, body: bytes) -> bool:
     return bool(_BAD_KEY.search(body[:MAX_ERROR_BODY_BYTES]))
 
 
+def _flagged(body: bytes) -> bool:
+    """Whether a 403 is about the prompt: OpenRouter's moderation says so in the error's metadata. Were it taken for a
+    refused key, whoever sends such prompts would make the provider pass for broken."""
+    try:
+        metadata = msgspec.json.decode(body[:MAX_ERROR_BODY_BYTES])["error"]["metadata"]
+    except (ValueError, RecursionError, TypeError, KeyError):
+        return False
+    return isinstance(metadata, dict) and ("flagged_input" in metadata or bool(metadata.get("reasons")))
+
+
 def _kind_of(body: bytes) -> str:
     """The error's type as the provider names it: an identifier, never free text."""
     google = google_error(body)
@@ -131,7 +146,7 @@ def _kind_of(body: bytes) -> str:
         said = msgspec.json.decode(body[:MAX_ERROR_BODY_BYTES])
         error = said["error"] if isinstance(said.get("error"), dict) else said
         kind = str(error.get("code") or error.get("type") or "")
-    except (msgspec.DecodeError, UnicodeDecodeError, AttributeError):
+    except (ValueError, RecursionError, AttributeError):
         return ""
     return kind if re.fullmatch(r"[\w.\-]{1,64}", kind) else ""
 
@@ -200,7 +215,7 @@ def _bounded(body: bytes) -> bytes:
     """The body when it is small JSON, nothing otherwise."""
     try:
         msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         return b""
     return body if len(body) <= MAX_ERROR_BODY_BYTES else b""
 
@@ -252,9 +267,12 @@ def cut(provider: str, detail: str) -> ProviderFault:
 
 
 def differs(provider: str) -> ProviderFault:
-    """An answer that should go on behind what was shown began anew with other words."""
+    """An answer that should go on behind what was shown began anew with other words.
+
+    That is no sign of ill health: where one provider breaks, those that stand in for it would be given up as well.
+    """
     return ProviderFault(
-        Reason.PROVIDER_CUT, f"{provider} did not go on with the broken answer: it began another one.", retry=False
+        Reason.PROVIDER_REFUSED, f"{provider} did not go on with the broken answer: it began another one."
     )
 
 

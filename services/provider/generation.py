@@ -101,7 +101,7 @@ class Generator:
             if not (self._falls_back(run.fault) or rescuer.active) or left_s() <= 0:
                 break
             if run.fault.reason is Reason.CONTEXT_TOO_LONG:
-                too_small = max(too_small, candidate.context_tokens)
+                too_small = max(too_small, run.candidate.context_tokens)
         yield _failure(cut[:1] or faults, attempts, after_first_token=rescuer.active)
 
     def _falls_back(self, fault: ProviderFault) -> bool:

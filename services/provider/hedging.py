@@ -5,11 +5,12 @@ before the second copy is sent, so that few requests are sent twice.
 """
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Generic, Protocol, TypeVar
 
-from services.provider.events import Event, Frames, Started
+from services.provider.events import Attempt, Event, Frames, Started
 
 
 class Racer(Protocol):
@@ -20,6 +21,12 @@ class Racer(Protocol):
 
     def events(self) -> AsyncGenerator[Event, None]:
         """Its events; ends when it has answered or failed."""
+
+    def started(self) -> Started:
+        """That it begins, with the accounts of those before it."""
+
+    def stopped(self) -> Attempt:
+        """Its account if it were stopped now."""
 
     def lost(self) -> None:
         """Another one answered: writes its account."""
@@ -35,7 +42,6 @@ class Race(Generic[R]):
         self._first, self._second, self._after_s = first, second, after_s
         self._queue: asyncio.Queue[tuple[R, Event | Exception | None]] = asyncio.Queue(maxsize=64)
         self._tasks: dict[R, asyncio.Task[None]] = {}
-        self._started: dict[R, Started] = {}
         self.last: R = first
         """Who answered; when nobody did, who failed last."""
         self.racers: list[R] = []
@@ -56,7 +62,6 @@ class Race(Generic[R]):
     async def _run(self) -> AsyncGenerator[Event, None]:
         self._start(self._first)
         hedge_at: float | None = asyncio.get_running_loop().time() + self._after_s
-        named: R | None = None
         shown = False
         while True:
             try:
@@ -79,12 +84,17 @@ class Race(Generic[R]):
                 hedge_at = None
                 continue
             if isinstance(event, Started):
-                self._started[racer], named = event, racer
+                # A caller that leaves now has had both sent.
+                known = {one.attempt_id for one in event.before}
+                beside = [one.stopped() for one in self._tasks if one is not racer]
+                beside = [one for one in beside if one.attempt_id not in known]
+                event = dataclasses.replace(event, before=[*event.before, *beside])
             elif isinstance(event, Frames) and not shown:
                 shown, hedge_at = True, None
                 await self._stop_others(racer)
-                if named is not racer:
-                    yield self._started[racer]
+                if len(self.racers) > 1:
+                    # With what the others came to: its caller may leave before the end.
+                    yield racer.started()
             yield event
 
     def _start(self, racer: R) -> None:

@@ -123,11 +123,12 @@ class ChatJoin(_Join):
         chunk |= {name: value for name in ("id", "created") if (value := self._broken.first_chunk.get(name))}
         news = False
         for choice in chunk.get("choices") or []:
-            delta = choice.get("delta")
-            if isinstance(delta, dict):
-                choice["delta"] = self._trimmed(delta, last=bool(choice.get("finish_reason")))
+            delta, ended = choice.get("delta"), bool(choice.get("finish_reason"))
+            if isinstance(delta, dict) or ended:
+                # Some end without a delta.
+                choice["delta"] = self._trimmed(delta if isinstance(delta, dict) else {}, last=ended)
                 news = news or bool(choice["delta"])
-            news = news or bool(choice.get("finish_reason"))
+            news = news or ended
         if isinstance(chunk.get("usage"), dict):
             chunk["usage"], news = openai_form.usage_object(self._total()), True
         if news:
@@ -150,6 +151,12 @@ class MessagesJoin(_Join):
         super().__init__(inner, broken, attempt, before)
         self._places: dict[int, int] = {}
         self._next = broken.shown.block
+        self._closed = False
+        """The text block that was open has ended."""
+
+    def shown(self) -> Shown | None:
+        """See adapters.Shows."""
+        return None if self._closed else super().shown()
 
     def _joined(self, said: bytes) -> bytes:
         return b"".join(
@@ -169,7 +176,19 @@ class MessagesJoin(_Join):
             return self._begun(event)
         if kind in ("content_block_delta", "content_block_stop"):
             return self._gone_on(event)
+        if kind in ("message_delta", "message_stop"):
+            # An answer that had nothing to add has no block of its own.
+            return [*self._closing(), event]
         return [event]
+
+    def _closing(self) -> list[dict[str, Any]]:
+        """The end of the open text block, unless it has ended."""
+        if self._closed:
+            return []
+        block = self._broken.shown.block
+        made = [self._text(block, self._new("", last=True)), {"type": "content_block_stop", "index": block}]
+        self._closed = True
+        return [one for one in made if one]
 
     def _begun(self, event: dict[str, Any]) -> list[dict[str, Any]]:
         block = event.get("content_block") or {}
@@ -180,7 +199,7 @@ class MessagesJoin(_Join):
             # The open text block ends here, without another word.
             self._places[-1] = self._next
             self._next, goes_on = self._next + 1, False
-            ended = [self._text(self._places[-1], self._new("", last=True)), _stop(self._places[-1])]
+            ended = self._closing()
         else:
             ended = []
         self._places[event["index"]], self._next = self._next, self._next + 1
@@ -197,7 +216,7 @@ class MessagesJoin(_Join):
         if place != self._broken.shown.block:
             return [{**event, "index": place}]
         if event["type"] == "content_block_stop":
-            made = [self._text(place, self._new("", last=True)), {**event, "index": place}]
+            made = self._closing()
         elif delta.get("type") == "text_delta":
             made = [self._text(place, self._new(str(delta.get("text") or ""), last=False))]
         else:
@@ -214,10 +233,6 @@ class MessagesJoin(_Join):
         }
         self._mark(made)
         return made
-
-
-def _stop(place: int) -> dict[str, Any]:
-    return {"type": "content_block_stop", "index": place}
 
 
 def _named(event: dict[str, Any]) -> bytes:

@@ -4,6 +4,10 @@ Pure text: a continuation is fed in pieces, and only what the caller has not see
 long as it can still turn out to be a repetition.
 """
 
+import unicodedata
+
+_WITHOUT_BLANKS = (("\u0e00", "\u0eff"), ("\u1000", "\u109f"), ("\u1780", "\u17ff"))
+"""Thai and Lao, Burmese, Khmer."""
 MIN_OVERLAP = 6
 """A shorter match between the end of what was shown and the beginning of what came is chance, not repetition."""
 MIN_ANEW = 24
@@ -67,20 +71,42 @@ class Trimmer:
         if held.startswith(shown):
             return self._give(held[len(shown) :])
         same = _common(shown, held)
-        if same == len(held) and (self._anew_only or same >= MIN_ANEW):
-            # It ended inside what was shown already.
+        if same == len(held) and not shown[same:].strip() and (self._anew_only or same >= MIN_ANEW):
+            # It ended with the last word that was shown.
             return ""
         if self._anew_only or same >= MIN_ANEW:
+            # Also one that ended earlier: what its caller has would then end in the middle of a sentence.
             raise Differs
         stripped = held.lstrip()
-        tail = shown[-REACH:]
+        tail, words = shown[-REACH:], shown.rstrip()[-REACH:]
         for length in range(min(len(tail), len(stripped)), MIN_OVERLAP - 1, -1):
             if tail.endswith(stripped[:length]):
                 return self._give(stripped[length:])
+            if words.endswith(stripped[:length]):
+                return self._give(_without(_blanks_behind(shown), stripped[length:]))
         if shown[-1].isspace():
-            return self._give(stripped)
-        blank = " " if self._glue and shown[-1].isalnum() and held[:1].isalnum() else ""
+            return self._give(_without(_blanks_behind(shown), held))
+        blank = " " if self._glue and _ends_word(shown[-1]) and _ends_word(held[:1]) else ""
         return self._give(blank + held)
+
+
+def _blanks_behind(text: str) -> str:
+    return text[len(text.rstrip()) :]
+
+
+def _without(blanks: str, text: str) -> str:
+    """A text without those of its first blanks that were shown: the others may be the indentation of code."""
+    own = text[: len(text) - len(text.lstrip())]
+    if blanks.startswith(own):
+        return text[len(own) :]
+    return text.removeprefix(blanks)
+
+
+def _ends_word(char: str) -> bool:
+    """Whether a letter or digit is of a script that puts blanks between words."""
+    if unicodedata.east_asian_width(char or " ") in ("W", "F"):
+        return False
+    return char.isalnum() and not any(first <= char <= last for first, last in _WITHOUT_BLANKS)
 
 
 def _common(one: str, other: str) -> int:

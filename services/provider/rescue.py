@@ -33,6 +33,11 @@ PREFILL: Mapping[str, Mapping[str, Any]] = {
 }
 """How a provider is told to continue a last message of the assistant → what that message carries; any other word: it
 does not, it answers anew or refuses."""
+GRAMMARS = frozenset(
+    """guided_json guided_regex guided_choice guided_grammar structured_outputs structural_tag regex ebnf grammar
+    json_schema""".split()  # noqa: SIM905
+)
+"""Fields beside OpenAI's own that hold an answer to a form."""
 JOINS = {Dialect.OPENAI_CHAT: ChatJoin, Dialect.ANTHROPIC_MESSAGES: MessagesJoin}
 """Who puts the parts together, by the caller's wire format."""
 _encode, _decode = msgspec.json.encode, msgspec.json.decode
@@ -69,6 +74,9 @@ class Rescuer:
         """Whether another attempt may go on where this one broke. `head`: the first bytes its caller saw."""
         if fault.out_of_time or self._left <= 0 or sent_bytes > MAX_SHOWN_BYTES or not _is_plain_text(self._ask):
             return False
+        if exchange.finished:
+            # Its caller may have seen the end: nothing can come behind it.
+            return False
         shown = exchange.shown() if isinstance(exchange, Shows) else None
         if shown is None:
             return False
@@ -95,12 +103,19 @@ class Rescuer:
         prefill = line.prefill(candidate.upstream_name)
         attempt.rescue = self._way(prefill, candidate)
         spent = sum(one.usage.output_tokens + one.usage.reasoning_tokens for one in self._earlier)
-        body = body_again(ask.input, shown, attempt.rescue, prefill, spent_tokens=spent)
         if candidate.output_cap_tokens > 0:
             candidate = dataclasses.replace(candidate, output_cap_tokens=max(1, candidate.output_cap_tokens - spent))
-        inner = line.exchange(dataclasses.replace(ask, input=body), candidate)
-        join = JOINS[ask.dialect_out]
-        return join(inner, self._broken, attempt, self.usage_before())
+
+        def inner() -> Exchange:
+            body = body_again(ask.input, shown, attempt.rescue, prefill, spent_tokens=spent)
+            return line.exchange(dataclasses.replace(ask, input=body), candidate)
+
+        made = inner()
+        if attempt.rescue is Rescue.PREFILL and not _can_say(made):
+            # A begun answer has no word in every translation.
+            attempt.rescue = Rescue.INSTRUCTION
+            made = inner()
+        return JOINS[ask.dialect_out](made, self._broken, attempt, self.usage_before())
 
     def usage_before(self) -> Usage:
         """What the attempts that broke have used."""
@@ -142,6 +157,14 @@ def anchor_of(shown: str) -> str:
     return tail[cut + 1 :] if len(shown) > ANCHOR_CHARS and 0 <= cut < len(tail) - 8 else tail
 
 
+def _can_say(exchange: Exchange) -> bool:
+    try:
+        exchange.outgoing()
+    except ProviderFault:
+        return False
+    return True
+
+
 def _is_plain_text(ask: Ask) -> bool:
     """Whether the request asks for one answer of text, which is all that can be taken up."""
     if ask.dialect_out not in JOINS:
@@ -162,8 +185,10 @@ def _is_structured(ask: Ask) -> bool:
     wanted = _decode(bytes(fields["response_format"])) if "response_format" in fields else None
     if isinstance(wanted, dict):
         return wanted.get("type") not in (None, "text")
-    # As Anthropic says it.
-    return "output_format" in fields or b'"format"' in bytes(fields.get("output_config", b""))
+    # As vLLM, SGLang and llama.cpp say it, and Anthropic.
+    if "output_format" in fields or not GRAMMARS.isdisjoint(fields):
+        return True
+    return b'"format"' in bytes(fields.get("output_config", b""))
 
 
 def _first_chunk(head: bytes) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from mesh.catalog import ModelEntry
 
+LONGEST_NAME = 130
+"""Callers may name a model in 200 characters, of which its provider's name takes some."""
 NOT_CHAT_MARKS = (
     "embed",
     "whisper",
@@ -157,6 +159,9 @@ def entries_of(
             name = one.name.removeprefix("models/")
             model = f"{provider}/{name}"
             if (provider, plain_name(name)) in places or model in taken or not (one.chats or one.embeds):
+                continue
+            if not name.isprintable() or len(name) > LONGEST_NAME:
+                # It would stand in headers and pages; nobody could ask for it.
                 continue
             taken.add(model)
             probe = one.probe

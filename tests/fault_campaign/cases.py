@@ -44,11 +44,9 @@ class Case:
 
     @property
     def max_s(self) -> float:
-        """When it must be over: every limit is an attempt's, and a stream that ran into one is rescued once.
-
-        aiohttp does not tell of a broken chunk: it shows only by silence.
-        """
-        return TOTAL_S * 2 if self.stream and self.name in ("endless", "drip-later", "broken-chunk-later") else TOTAL_S
+        """When it must be over. aiohttp does not tell of a broken chunk: it shows only by silence, in the first attempt
+        and in the one that takes up its stream."""
+        return TOTAL_S * 2 if self.stream and self.name == "broken-chunk-later" else TOTAL_S
 
     @property
     def id(self) -> str:

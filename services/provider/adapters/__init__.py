@@ -83,3 +83,9 @@ class Exchange(Protocol):
 def counted(input_text_bytes: int, output_text_bytes: int) -> Usage:
     """A usage from sizes, for providers that tell none."""
     return Usage(input_tokens=estimate_tokens(input_text_bytes), output_tokens=estimate_tokens(output_text_bytes))
+
+
+def larger(told: Usage, guess: Usage) -> Usage:
+    """The provider's own numbers so far, and no less output than was seen."""
+    output = max(told.output_tokens, guess.output_tokens - told.reasoning_tokens)
+    return Usage(told.input_tokens, told.input_cached_tokens, told.cache_write_tokens, output, told.reasoning_tokens)

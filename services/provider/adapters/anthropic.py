@@ -128,7 +128,8 @@ class _Anthropic:
             self._calls[data["index"]]["function"]["arguments"] += piece
 
     def _check_end(self) -> None:
-        if not self.finished and not self.done:
+        if not self.finished:
+            # Also behind message_stop: a reason must not be made up.
             raise cut(self._provider, "the stream ended without a stop reason")
 
     def _tool_calls(self) -> list[dict[str, Any]]:
@@ -140,7 +141,7 @@ class _Anthropic:
     def result(self, *, need_text: bool) -> Result:
         """Usage and text of what was seen so far."""
         usage, source = self._usage(), UsageSource.PROVIDER
-        if usage is None or not (self.finished or self.done):
+        if usage is None or not self.finished:
             # Cut before the final count: message_start's output_tokens is only a placeholder.
             size = sum(len(text.encode()) for text in self._text) + self._thinking_bytes
             size += sum(len(_encode(call["function"])) for call in self._calls.values())

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from mesh import sse
-from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, Shown, counted
+from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, Shown, counted, larger
 from services.provider.adapters.dialects import PLAIN, ChatDialect, key_headers, said_in
 from services.provider.adapters.usage import usage_of
 from services.provider.errors import cut, garbage, not_translatable, openai_error, stream_error
@@ -116,13 +116,16 @@ class OpenAIExchange:
         """The answer's own bytes, with the model replaced when asked."""
         try:
             answer = _decode(raw)
-            choices = answer["choices"]
+            # Some answer 200 with an error, and with an empty list of choices beside it.
+            choices = answer["choices"] if not answer.get("error") else None
             self._finish = str(choices[0].get("finish_reason") or "") if choices else ""
         except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-            error = answer.get("error") if isinstance(answer := _try_decode(raw), dict) else None
+            choices, answer = None, _try_decode(raw)
+        if not choices:
+            error = answer.get("error") if isinstance(answer, dict) else None
             if error:
-                raise stream_error(self._provider, _kind(error)) from None
-            raise garbage(self._provider, "the body is no chat completion") from None
+                raise stream_error(self._provider, _kind(error))
+            raise garbage(self._provider, "the body is no chat completion")
         if self._finish in FAILED:
             raise stream_error(self._provider, self._finish)
         self._usage = self._usage_of(answer)
@@ -181,7 +184,8 @@ class OpenAIExchange:
 
     def end(self) -> bytes:
         """DAC ends every good stream itself."""
-        if not self.finished and not self.done:
+        if not self.finished and not (self.done and self._ended):
+            # Also behind an end mark: some servers send that whatever happened.
             raise cut(self._provider, "the stream ended without a finish reason")
         if not self.first and not self.finished:
             raise garbage(self._provider, "the stream ended without a single token")
@@ -201,12 +205,13 @@ class OpenAIExchange:
         if need_text:
             text, tool_calls = _gather(self._plain, self._kept)
             calls = _encode(tool_calls).decode() if tool_calls else ""
-        if self._usage is not None:
-            usage, source = self._usage, UsageSource.PROVIDER
-        else:
+        usage, source = self._usage, UsageSource.PROVIDER
+        if usage is None or not (self.finished or self.done):
+            # Of a broken answer some told a usage early: what came behind it is counted.
             said = self._kept if self._plain is None else [self._plain]
             size = sum(sse.answer_bytes_of(sse.read_json(data)) for data in said)
-            usage, source = counted(text_bytes_of(self._ask.input), size), UsageSource.COUNTED
+            guess, source = counted(text_bytes_of(self._ask.input), size), UsageSource.COUNTED
+            usage = guess if usage is None else larger(usage, guess)
         return Result(usage, source, self._finish, text, calls)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from mesh import sse
-from services.provider.adapters import MAX_KEPT_BYTES, Result, Shown, counted, openai_form
+from services.provider.adapters import MAX_KEPT_BYTES, Result, Shown, counted, larger, openai_form
 from services.provider.adapters.openai import text_bytes_of
 from services.provider.adapters.usage import is_count
 from services.provider.errors import cut, garbage
@@ -113,7 +113,7 @@ class Translated:
         usage, source = self._usage, UsageSource.PROVIDER
         if usage is None or not self.finished:
             guess, source = counted(text_bytes_of(self._ask.input), self._seen_bytes), UsageSource.COUNTED
-            usage = _larger(usage, guess) if usage is not None else guess
+            usage = larger(usage, guess) if usage is not None else guess
         if not need_text:
             return Result(usage, source, self.finish_reason())
         calls = _encode(self._calls).decode() if self._calls else ""
@@ -194,9 +194,3 @@ class Translated:
 
     def _openai_usage(self) -> dict[str, Any]:
         return openai_form.usage_object(self.result(need_text=False).usage)
-
-
-def _larger(told: Usage, guess: Usage) -> Usage:
-    """The provider's own numbers so far, and no less output than was seen."""
-    output = max(told.output_tokens, guess.output_tokens - told.reasoning_tokens)
-    return Usage(told.input_tokens, told.input_cached_tokens, told.cache_write_tokens, output, told.reasoning_tokens)

@@ -1,13 +1,18 @@
 """A stream that is slow to begin is asked for elsewhere too: whoever begins first answers, both are accounted for."""
 
 import asyncio
+import dataclasses
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
 
 from mesh.errors import Reason
+from mesh.ids import uuid7
+from services.provider.attempt_run import Ground, Run
 from services.provider.config import ProviderConfig
-from services.provider.events import Failure, Finish, Frames, Started, UsageSource
+from services.provider.events import Attempt, Failure, Finish, Frames, Started, UsageSource
+from services.provider.rescue import Rescuer
 from services.provider.retry_budget import RESERVE, RetryBudget
 from tests.integration.provider.conftest import Bench, Outcome
 from tests.upstream.answers import WORDS
@@ -93,6 +98,60 @@ async def test_a_caller_that_leaves_a_race_stops_both(patient: Bench) -> None:
     await events.aclose()
     for request in patient.upstream.requests:
         await asyncio.wait_for(request.left.wait(), 1)
+
+
+def before_frames(got: Outcome) -> Started:
+    """What a reader knows of the others while the answer comes: all it can charge for when its caller leaves."""
+    upto = [isinstance(one, Frames) for one in got.events].index(True)
+    return [event for event in got.events[:upto] if isinstance(event, Started)][-1]
+
+
+async def test_whoever_reads_a_race_knows_at_every_moment_what_the_other_costs(patient: Bench) -> None:
+    for models in ((SLOW, GOOD), ("fault:headers_only,first_token_delay_s=0.4", SLOW)):
+        got = await patient.run(*models, stream=True, hedge_after_s=0.05)
+        second = [event for event in got.events if isinstance(event, Started)][1]
+        assert [(one.reason, one.usage.input_tokens > 0) for one in second.before] == [(Reason.CANCELLED, True)]
+        (lost,) = before_frames(got).before
+        assert lost == got.finish.attempts[0] and lost.usage.input_tokens > 0
+
+
+async def test_a_loser_that_was_refused_or_never_sent_costs_nothing(make_bench: Make) -> None:
+    bench = await make_bench(first_token_timeout_s=6.0, max_concurrent=1)
+    held = bench.generator.run(bench.ask("fault:hang", stream=True))
+    await anext(held)
+    waits = asyncio.create_task(anext(held))
+    while not bench.upstream.requests:
+        await asyncio.sleep(0.01)
+    # The only place at "up" is taken: the first waits in line, and the second answers elsewhere.
+    got = await bench.run("gpt-4o-mini@up", "claude-sonnet-4-5@claude", stream=True, hedge_after_s=0.05)
+    lost, won = got.finish.attempts
+    assert won.provider == "claude" and lost.reason is Reason.CANCELLED and lost.usage.input_tokens == 0
+    waits.cancel()
+    await asyncio.gather(waits, return_exceptions=True)
+    await held.aclose()
+
+
+async def test_a_loser_that_failed_in_the_same_moment_keeps_its_own_account(patient: Bench) -> None:
+    ask = patient.ask("fault:401")
+    generator, attempts = patient.generator, list[Attempt]()
+    ground = Ground(
+        patient.registry.find, ProviderConfig(), uuid7, time.monotonic, time.time, generator.health, generator.balancer
+    )
+    run = Run(ground, ask, ask.candidates[0], attempts, Rescuer(ask), lambda: 9.0)
+    assert [type(event) async for event in run.events()] == [Started]
+    run.lost()
+    assert attempts[0].status_code == 401 and attempts[0].reason is Reason.PROVIDER_FAILED
+    assert attempts[0].usage.input_tokens == 0
+
+
+async def test_the_next_candidates_small_context_bars_no_larger_one(patient: Bench) -> None:
+    """The hedge went to a small model, which said so last; the one behind it is large enough."""
+    models = ("fault:500,delay_s=0.3", "fault:context_length,delay_s=0.6", GOOD)
+    ask = patient.ask(*models, stream=True, hedge_after_s=0.05)
+    contexts = (200_000, 8_000, 100_000)
+    sized = [dataclasses.replace(one, context_tokens=n) for one, n in zip(ask.candidates, contexts, strict=True)]
+    got = [event async for event in patient.generator.run(dataclasses.replace(ask, candidates=sized))]
+    assert isinstance(got[-1], Finish) and got[-1].attempts[-1].model == f"dac/{GOOD}"
 
 
 async def test_retries_and_hedges_have_a_budget(make_bench: Make) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from services.budget.ledger import Book, Counter, Level, Limit, Reserve
 from services.budget.money import (
     BUCKETS,
+    SEAM_TOKENS,
     Price,
     Usage,
     affordable_output,
@@ -54,11 +55,13 @@ def test_nothing_within_the_bounds_costs_more_than_the_worst_case(
 def test_an_answer_in_parts_from_any_candidates_costs_no_more_than_its_bound(
     prices: list[Price], input_tokens: int, parts: list[tuple[int, int]]
 ) -> None:
-    """Every part sends the input and what was shown before it, and adds its own output."""
+    """Every part sends the input and what was shown before it, and adds its own output. Each but the first also says
+    what is wished, and is given one token where nothing is left of the limit."""
     bound = worst_case_rescued(prices, input_tokens, sum(tokens for tokens, _ in parts), len(parts) - 1)
     cost = shown = 0
-    for tokens, which in parts:
-        used = Usage(input=input_tokens + shown, output=tokens)
+    for number, (tokens, which) in enumerate(parts):
+        later = min(number, 1)
+        used = Usage(input=input_tokens + shown + later * SEAM_TOKENS, output=tokens + later)
         cost += charge(prices[which % len(prices)], used, answered=True).cost_nano_usd
         shown += tokens
     assert cost <= bound
@@ -66,7 +69,7 @@ def test_an_answer_in_parts_from_any_candidates_costs_no_more_than_its_bound(
 
 def test_rescues_are_held_when_they_fit_and_never_refuse_what_fits_without_them() -> None:
     level = Level("o", 1, "o")
-    for left, granted, amount in ((400, 1, 141), (141, 1, 141), (140, 0, 90), (90, 0, 90)):
+    for left, granted, amount in ((400, 1, 343), (343, 1, 343), (342, 0, 90), (90, 0, 90)):
         book = Book(PriceBook([Price(1, "p", "m", {"input": 10**6, "output": 2 * 10**6}, "config")]), 8)
         limit = Limit("b", level, Window.NONE, left)
         now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)

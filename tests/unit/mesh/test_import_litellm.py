@@ -195,7 +195,38 @@ def test_a_price_is_never_lower_than_it_was_and_loads(per_token):
     assert plain(written) == plain(cost(plain(written)) / 10**6)
 
 
-@pytest.mark.parametrize("value", ["x", "-1", "nan", "inf", None, [1]])
+def test_a_secret_in_an_address_is_not_copied():
+    made = said(ENTRY.format('api_base: "https://me:hidden@models.example.com/v1?key=hidden#hidden", api_key: K'))
+    assert [one["base_url"] for one in made.providers.values()] == ["https://models.example.com/v1"]
+    assert not any("hidden" in text for text in [*made.files().values(), *(one.text for one in made.notes)])
+    assert "not copied" in told(made, "model_list[0].litellm_params.api_base")
+
+
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]\n" for level in range(1, 9)
+)
+ENTRY = "model_list: [{{model_name: a, litellm_params: {{model: openai/x, {}}}}}]"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BOMB,
+        "a: &a [*a]",
+        "a: " + "[" * 3000 + "]" * 3000,
+        "a: !!python/object/apply:os.getcwd []",
+        ENTRY.format("max_parallel_requests: .inf"),
+        ENTRY.format('api_base: "http://[::1"'),
+        "model_list: [{model_name: a, litellm_params: {model: openai/x}, model_info: [1]}]",
+        "router_settings: {model_group_alias: {a: [1]}}",
+    ],
+)
+def test_a_hostile_configuration_is_refused_by_name_and_at_once(text):
+    with pytest.raises(ConfigError, match=r"c\.yaml"):
+        said(text)
+
+
+@pytest.mark.parametrize("value", ["x", "-1", "nan", "inf", None, [1], "1e30", "1e999999"])
 def test_what_is_no_price_is_none(value):
     assert cost(value) is None
 
@@ -274,8 +305,12 @@ def test_what_a_key_loses_is_told():
         ({"models": ["all-team-models"]}, "all-team-models"),
         ({"models": ["no-default-models"]}, "no-default-models"),
         ({"models": ["bad name"]}, "none of its models"),
+        ({"models": "openai/*"}, "no list"),
+        ({"models": 5}, "no list"),
         ({"max_budget": "lots"}, "max_budget"),
         ({"expires": "soon"}, "no time"),
+        ({"expires": "0001-01-01T00:00:00+14:00"}, "no time"),
+        ({"max_budget": "1e999999"}, "max_budget"),
     ],
 )
 def test_a_key_that_would_come_over_with_more_rights_is_left_out(fields, part):
@@ -290,7 +325,7 @@ def test_a_whole_key_in_the_dump_is_hashed_and_told_and_doubles_and_page_keys_ar
     assert read(row(models=["all-proxy-models"]))[0][0].models == ()
 
 
-@pytest.mark.parametrize("text", ["[{}]", "7", "[1]", "{", '{"keys": 3}'])
+@pytest.mark.parametrize("text", ["[{}]", "7", "[1]", "{", '{"keys": 3}', "[" * 5000])
 def test_what_is_no_dump_is_refused(text):
     with pytest.raises(ConfigError):
         read_dump(text, "dump")

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from mesh import sse
+from services.budget.money import SEAM_TOKENS
 from services.provider.adapters import Outgoing, Result, Shown
 from services.provider.errors import ProviderFault, cut, timed_out
 from services.provider.events import Ask, Attempt, Candidate, Rescue, Usage, UsageSource
@@ -155,6 +156,23 @@ def test_a_tool_call_follows_the_text_in_a_block_of_its_own() -> None:
     ]
 
 
+def test_a_message_that_had_nothing_to_add_ends_the_open_block() -> None:
+    """Models that are given a whole answer to go on with end at once, without a block of their own."""
+    end = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 1}}
+    said = messages({"type": "message_start", "message": {}}, end, {"type": "message_stop"})
+    assert [one["type"] for one in said] == ["content_block_stop", "message_delta", "message_stop"]
+    assert said[0]["index"] == 1
+
+
+def test_a_message_whose_block_has_ended_is_not_taken_up_a_second_time() -> None:
+    join = MessagesJoin(Inner(), Broken(Shown(TEXT, 1), {}), attempt(), Usage())
+    text = block(0, "text", {"type": "text_delta", "text": " over the lazy dog"})
+    join.event(events(*text[:2]))
+    assert join.shown() == Shown(TEXT + " over the lazy dog", 1)
+    join.event(events(text[2]))
+    assert join.shown() is None
+
+
 @pytest.mark.parametrize(
     ("prefill", "way", "behind"),
     [
@@ -173,6 +191,15 @@ def test_a_provider_that_continues_gets_the_shown_part_as_its_own_beginning(
 def test_the_output_limit_never_falls_below_one_and_a_restart_sends_the_same_messages() -> None:
     body = json.loads(body_again(b'{"messages":[],"max_tokens":3}', "So far", Rescue.RESTART, "", spent_tokens=9))
     assert body == {"messages": [], "max_tokens": 1}
+
+
+def test_what_is_said_between_the_parts_is_held_by_budget() -> None:
+    """At a token for each repeated character, and two characters of English for one."""
+    for shown in ("word " * 40, "\u754c" * 90):
+        body = json.loads(body_again(b'{"messages":[]}', shown, Rescue.INSTRUCTION, "", spent_tokens=0))
+        wish = body["messages"][-1]["content"]
+        said = wish[: wish.index("\n")]
+        assert len(said) / 2 + len(anchor_of(shown)) < SEAM_TOKENS
 
 
 def test_the_anchor_is_made_of_whole_words() -> None:

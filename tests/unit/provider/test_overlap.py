@@ -50,6 +50,23 @@ def test_how_words_meet(step: int) -> None:
     assert fed(Trimmer("one two ", glue=True), " three", step) == "three"
 
 
+@pytest.mark.parametrize("whole", ["世界你好", "日本語です", "สวัสดีครับ", "ສະບາຍດີ", "សួស្តីបង"])
+def test_scripts_without_blanks_between_words_get_none(whole: str) -> None:
+    assert fed(Trimmer(whole[:2], glue=True), whole[2:], 1) == whole[2:]
+
+
+@pytest.mark.parametrize("step", [1, 3, 100])
+@pytest.mark.parametrize("again", ["", "def f(x):"])
+def test_lines_and_indentation_are_kept_at_the_seam(again: str, step: int) -> None:
+    """The shown part goes along without the blanks at its end: the continuation brings them, and more."""
+    code = "# a program\ndef f(x):\n\n    return x\n"
+    for cut in range(code.index("):") + 2, code.index("return") + 1):
+        said = again + code[code.index("):") + 2 :]
+        assert code[:cut] + fed(Trimmer(code[:cut]), said, step) == code, cut
+    assert fed(Trimmer("def f(x):\n"), "    return x", step) == "    return x"
+    assert fed(Trimmer("and so on.\n\n"), "so on.\nThen", step) == "Then"
+
+
 def test_text_is_held_only_while_it_may_be_a_repetition() -> None:
     trimmer = Trimmer(SHOWN)
     assert trimmer.feed("and then") == ""
@@ -62,6 +79,12 @@ def test_an_answer_begun_anew_in_other_words_is_not_joined() -> None:
         fed(Trimmer(SHOWN), SHOWN[: MIN_ANEW + 2] + " cat", 3)
 
 
-def test_an_answer_that_ends_inside_what_was_shown_adds_nothing() -> None:
-    assert fed(Trimmer(SHOWN, anew_only=True), "The quick", 2) == ""
-    assert fed(Trimmer(SHOWN), SHOWN[:40], 7) == ""
+def test_an_answer_that_ends_inside_what_was_shown_is_another_one() -> None:
+    """Otherwise the shown part, which breaks off in the middle, would pass for a whole answer."""
+    for trimmer, said in ((Trimmer(SHOWN, anew_only=True), "The quick"), (Trimmer(SHOWN), SHOWN[:40])):
+        with pytest.raises(Differs):
+            fed(trimmer, said, 7)
+    with pytest.raises(Differs):
+        fed(Trimmer(SHOWN, anew_only=True), "", 1)
+    assert fed(Trimmer(SHOWN, anew_only=True), SHOWN.rstrip(), 7) == ""
+    assert fed(Trimmer(SHOWN), SHOWN.rstrip(), 7) == ""

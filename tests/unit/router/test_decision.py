@@ -154,6 +154,11 @@ def test_provider_lists_decide_and_unknown_models_are_discovered() -> None:
     assert embedding.embeds and not embedding.chats
 
 
+def test_a_name_that_could_not_stand_in_a_header_is_not_discovered() -> None:
+    view = view_of(entry("a/1"), a=("1", "x\r\nset-cookie: a=b", "x" * 131, "fine"))
+    assert set(view.by_id) == {"a/1", "a/fine"}
+
+
 def test_live_prices_win_over_the_files() -> None:
     prices = {("a", "a/1"): PriceView(60 * USD, 60 * USD)}
     model = build_view([entry("a/1", usd=0.05)], {"a": ProviderView("a", True)}, prices).by_id["a/1"]
