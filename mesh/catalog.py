@@ -184,6 +184,8 @@ class ProviderEntry:
     dialect: str = ""
     """One of DIALECTS; "" = told by the address or the name."""
     responses: bool = False
+    shared_store: bool = False
+    """Callers may name what its account stores, whoever stored it."""
     options: tuple[str, ...] = ()
 
 

@@ -20,6 +20,12 @@ import yaml
 
 from mesh.errors import MeshError, Reason
 
+try:
+    from yaml import CSafeLoader as SafeLoader
+except ImportError:
+    # PyYAML that was built without libyaml: the same answers, ten times slower.
+    from yaml import SafeLoader  # type: ignore[assignment]
+
 
 class ConfigError(MeshError):
     """The configuration is wrong; the message names the place and the mend."""
@@ -147,7 +153,7 @@ def read_documents(path: pathlib.Path) -> dict[str, Any]:
     return merged
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(SafeLoader):
     """SafeLoader that refuses a key defined twice in one mapping."""
 
 

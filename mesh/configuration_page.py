@@ -53,6 +53,8 @@ PROVIDER_FIELDS = {
     "dialect": "Kind openai only: whose variant of it this is, e.g. vllm. Otherwise its address or its name tells.",
     "options": "Settings of the kind's own, as name=value, e.g. `[num_ctx=16384, keep_alive=10m]` for ollama.",
     "model_class": 'standard, or demo for models that "auto" takes only when there is nothing else.',
+    "shared_store": "true: callers may name what its account stores (previous_response_id, file_id, …), whoever stored "
+    "it. An organisation with a key of its own always may.",
     "responses": "Whether a provider of kind openai speaks the responses API itself; OpenAI's own address always does.",
 }
 MODEL_FIELDS = {

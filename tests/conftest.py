@@ -1,18 +1,27 @@
 """Fixtures on real servers: one PostgreSQL per test process, one migrated database in it."""
 
 import dataclasses
+import os
 import pathlib
 import secrets
+import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
+import asyncpg
+import certifi
 import hypothesis
 import pytest
 
 from mesh.embedded import EmbeddedPostgres
 from mesh.ids import uuid7
-from mesh.migrate import bootstrap, migrate, role_of, with_login
+from mesh.migrate import OWNER, bootstrap, migrate, role_of, with_login
 from mesh.postgres import Database
+from tests import prepared
+
+# Where this is set, every process that a test starts would compile all of DAC anew: most of what its start costs.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # A time limit for one example says more about the machine than about the code.
 hypothesis.settings.register_profile("dac", deadline=None)
@@ -37,6 +46,17 @@ class Migrated:
         return with_login(self.owner_dsn, role_of(service), self.passwords[service])
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Every client of httpx reads all roots of certifi, for 20 ms; the tests' clients meet no server of the world."""
+    file = tmp_path_factory.mktemp("roots") / "roots.pem"
+    end = "-----END CERTIFICATE-----"
+    file.write_text(f"{certifi.contents().partition(end)[0]}{end}\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(certifi, "where", lambda: str(file))
+        yield
+
+
 @pytest.fixture(scope="session")
 def all_services() -> dict[str, pathlib.Path]:
     """Every service that has a package, by name, with its migrations folder."""
@@ -47,7 +67,7 @@ def all_services() -> dict[str, pathlib.Path]:
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """A running server of this test process."""
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("pg"), durable=False)
+    server = prepared.server_in(tmp_path_factory.mktemp("pg"))
     server.start()
     yield server
     server.stop()
@@ -60,8 +80,26 @@ def make_database(postgres_server: EmbeddedPostgres) -> Callable[..., Awaitable[
     passwords: dict[str, str] = defaultdict(lambda: secrets.token_hex(16))
     owner_password = secrets.token_hex(16)
 
+    templates: dict[tuple[tuple[str, pathlib.Path], ...], str] = {}
+
+    async def template_of(services: dict[str, pathlib.Path]) -> str:
+        """A database that nobody uses, with these schemas or only what an administrator sets up."""
+        wanted = tuple(sorted(services.items()))
+        if wanted not in templates:
+            templates[wanted] = f"template_{len(templates)}"
+            owner_dsn = await bootstrap(postgres_server.superuser_dsn, owner_password, templates[wanted])
+            if services:
+                await migrate(owner_dsn, services, {service: passwords[service] for service in services})
+        return templates[wanted]
+
     async def make(services: dict[str, pathlib.Path], *, migrated: bool = True) -> Migrated:
         name = f"dac_{secrets.token_hex(4)}"
+        again = migrated and all(folder.is_relative_to(REPOSITORY) for folder in services.values())
+        template = await template_of(services if again else {})
+        connection = await asyncpg.connect(postgres_server.superuser_dsn)
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER} STRATEGY FILE_COPY")
+        await connection.close()
+        # Who may connect is not part of the copy: it is said again, with all that finds itself done.
         owner_dsn = await bootstrap(postgres_server.superuser_dsn, owner_password, name)
         chosen = {service: passwords[service] for service in services}
         if migrated:

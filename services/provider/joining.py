@@ -16,7 +16,7 @@ from services.provider.errors import differs
 from services.provider.events import Attempt, Rescue, Usage, added
 from services.provider.overlap import Differs, Trimmer
 
-_REASONING = ("reasoning_content", "reasoning", "reasoning_details")
+_REASONING = ("reasoning_content", "reasoning", "reasoning_details", "extra_content")
 _encode = msgspec.json.encode
 
 

@@ -1,7 +1,6 @@
 """The kinds of providers: which exchange speaks each wire format of a caller with each wire format of a provider."""
 
 import dataclasses
-import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 from services.provider.adapters import Exchange
 from services.provider.adapters.anthropic import AnthropicExchange, AnthropicPassExchange
 from services.provider.adapters.bedrock import BedrockExchange
+from services.provider.adapters.claude import generation_of
 from services.provider.adapters.cohere import CohereEmbedding, CohereExchange
 from services.provider.adapters.dialects import ChatDialect, dialect_of, key_headers
 from services.provider.adapters.gemini import GeminiExchange
@@ -28,6 +28,7 @@ from services.provider.events import Ask, Candidate, Dialect, Operation
 from services.provider.google_token import GoogleToken
 from services.provider.local import LocalExchange
 from services.provider.plugin_loading import BrokenPlugIn, Guarded, guarding, load
+from services.provider.stored import check_stored
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,6 +52,8 @@ class Account:
     """It speaks OpenAI's responses API itself, as its operator says."""
     google_token_address: str = ""
     """Vertex only: where its tokens come from."""
+    shares_store: bool = False
+    """Who asks may name what the account stores: it is the organisation's own, or its operator says so."""
 
     @property
     def dialect(self) -> ChatDialect:
@@ -99,7 +102,13 @@ MENDED: Mapping[str, type[OpenAIExchange]] = {
 """The dialects of OpenAI's form whose answers need mending, and who mends them."""
 
 
+def _check_store(ask: Ask, account: Account) -> None:
+    if not account.shares_store:
+        check_stored(ask, account.provider)
+
+
 def _openai(ask: Ask, candidate: Candidate, account: Account, /) -> OpenAIExchange:
+    _check_store(ask, account)
     dialect = account.dialect
     make = MENDED.get(dialect.name, OpenAIExchange)
     return make(ask, candidate, account.provider, account.key, dialect=dialect)
@@ -114,6 +123,7 @@ def _anthropic(ask: Ask, candidate: Candidate, account: Account, /) -> Exchange:
 
 
 def _anthropic_pass(ask: Ask, candidate: Candidate, account: Account, /) -> Exchange:
+    _check_store(ask, account)
     return AnthropicPassExchange(ask, candidate, account.provider, account.key)
 
 
@@ -143,6 +153,7 @@ def _responses_over(chat: Make) -> Make:
 def _responses(ask: Ask, candidate: Candidate, account: Account, /) -> Exchange:
     """OpenAI itself speaks its responses; a compatible server does when its operator says so."""
     if account.responses or account.dialect.name == "openai":
+        _check_store(ask, account)
         return ResponsesPassExchange(ask, candidate, account.provider, key_headers(account.dialect, account.key))
     return _responses_over(_openai)(ask, candidate, account)
 
@@ -242,11 +253,6 @@ def _exchange_of(kind: Kind, ask: Ask, candidate: Candidate, account: Account) -
     )
 
 
-_CLAUDE = re.compile(r"claude-(?:[a-z]+-)?(\d)(?:[.-](\d)(?!\d))?")
-_LAST_WITH_PREFILL = (4, 5)
-"""Claude's versions after this one refuse a begun answer."""
-
-
 def prefill_of(account: Account, upstream_name: str = "") -> str:
     """How a model goes on with a begun answer, in the words of ChatDialect.prefill; "" = it does not.
 
@@ -255,8 +261,8 @@ def prefill_of(account: Account, upstream_name: str = "") -> str:
     if account.kind == "local":
         return "last_message"
     if account.kind == "anthropic":
-        found = _CLAUDE.search(upstream_name)
-        return "last_message" if found and (int(found[1]), int(found[2] or 0)) <= _LAST_WITH_PREFILL else ""
+        claude = generation_of(upstream_name)
+        return "last_message" if claude is not None and claude.continues else ""
     if account.kind != "openai":
         return ""
     dialect = account.dialect

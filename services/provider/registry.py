@@ -83,6 +83,7 @@ class _Line:
             said_dialect=entry.dialect,
             responses=entry.responses,
             google_token_address=config.google_token_address,
+            shares_store=entry.shared_store,
         )
         self._credentials: dict[str, Credentials] = {}
         """By the key that they are made of; shared by the copies of `keyed`."""
@@ -124,7 +125,8 @@ class _Line:
             return self
         line = copy.copy(self)
         line.key = key
-        line._account = line._given = dataclasses.replace(self._given, key=key.secret)
+        shares = self._given.shares_store or bool(key.org_id)
+        line._account = line._given = dataclasses.replace(self._given, key=key.secret, shares_store=shares)
         return line
 
     def blames_key(self, fault: ProviderFault) -> bool:

@@ -126,7 +126,7 @@ class Rescuer:
         again = (candidate.provider, candidate.upstream_name) in self._restart
         if again or not self._broken.shown.text.strip() or _is_structured(self._ask):
             return Rescue.RESTART
-        return Rescue.PREFILL if prefill in PREFILL else Rescue.INSTRUCTION
+        return Rescue.PREFILL if prefill in PREFILL and not _thinks(self._ask) else Rescue.INSTRUCTION
 
 
 def body_again(body: bytes, shown: str, way: Rescue, prefill: str, *, spent_tokens: int) -> bytes:
@@ -189,6 +189,13 @@ def _is_structured(ask: Ask) -> bool:
     if "output_format" in fields or not GRAMMARS.isdisjoint(fields):
         return True
     return b'"format"' in bytes(fields.get("output_config", b""))
+
+
+def _thinks(ask: Ask) -> bool:
+    """Whether Anthropic is told to think, which it does not in a begun answer: it refuses one then."""
+    fields = fields_of(ask.input)
+    thinking = _decode(bytes(fields["thinking"])) if "thinking" in fields else None
+    return isinstance(thinking, dict) and thinking.get("type") in ("enabled", "adaptive")
 
 
 def _first_chunk(head: bytes) -> dict[str, Any]:

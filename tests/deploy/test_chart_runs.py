@@ -27,6 +27,7 @@ from mesh.app import load_settings
 from mesh.embedded import EmbeddedPostgres
 from mesh.envoy import certificates
 from mesh.envoy.groups import Names
+from tests import prepared
 from tests.deploy.helm_binary import CHART, Helm, Rendered
 from tests.edge.conftest import free_port
 
@@ -196,7 +197,7 @@ def pods(helm: Helm, tmp_path_factory: pytest.TempPathFactory, request: pytest.F
     """The chart over the database of its Cluster. The server is its own, because roles belong to a whole server."""
     rendered = helm.template(CHART / "ci" / "cnpg-values.yaml", {**QUICK, **(MTLS if request.param == "mtls" else {})})
     (cluster,) = rendered.kinds("Cluster").values()
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("pg"), durable=False)
+    server = prepared.server_in(tmp_path_factory.mktemp("pg"))
     server.start()
     try:
         url = asyncio.run(bootstrap(server, cluster["spec"]["bootstrap"]["initdb"]))

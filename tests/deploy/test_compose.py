@@ -31,6 +31,7 @@ from mesh.config import MeshConfig
 from mesh.embedded import EmbeddedPostgres, postgres_bin
 from mesh.embedded_valkey import valkey_binary
 from services.gateway.config import GatewayConfig
+from tests import prepared
 from tests.deploy import image_steps
 from tests.deploy.promtool_binary import find_promtool
 from tests.edge.conftest import free_port
@@ -225,7 +226,7 @@ def postgres(
 ) -> Iterator[tuple[EmbeddedPostgres, int]]:
     """A server that was set up by the init script, and its port."""
     port = free_port()
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("pg"), port, durable=False)
+    server = prepared.server_in(tmp_path_factory.mktemp("pg"), port)
     server.start()
     for script in sorted((FOLDER / "postgres").glob("*.sql")):
         command = [str(postgres_bin() / "psql"), "--no-psqlrc", "-v", "ON_ERROR_STOP=1", "-f", str(script)]

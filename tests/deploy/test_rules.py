@@ -154,17 +154,26 @@ def asks(cases, tmp_path, step_minutes=1):
         }
         for name, about, steps, series, fires in cases
     ]
-    return written({"evaluation_interval": f"{step_minutes}m", "tests": tests}, tmp_path, step_minutes)
+    # promtool asks every rule at every step: only those that the cases look at, and what is recorded for them.
+    asked, wanted = rules(), {name for name, *_ in cases}
+    told = " ".join(rule["expr"] for group in asked["groups"] for rule in group["rules"] if rule.get("alert") in wanted)
+    for group in asked["groups"]:
+        group["rules"] = [one for one in group["rules"] if one.get("alert") in wanted or one.get("record", "?") in told]
+    asked["groups"] = [group for group in asked["groups"] if group["rules"]]
+    return written({"evaluation_interval": f"{step_minutes}m", "tests": tests}, tmp_path, step_minutes, asked)
 
 
-def written(document, tmp_path, step_minutes=1):
+def written(document, tmp_path, step_minutes=1, asked=None):
     """The file of tests, beside the rules; those are asked as seldom as there are new figures."""
-    asked = rules()
+    asked = asked or rules()
     for group in asked["groups"]:
         group["interval"] = f"{step_minutes}m"
     # JSON is YAML, too.
     (tmp_path / "rules.yaml").write_text(json.dumps(asked))
-    (tmp_path / "tests.yaml").write_text(json.dumps({"rule_files": ["rules.yaml"], **document}))
+    # promtool takes groups in any order unless it is told one, and alerts need what is recorded at the same moment.
+    order = [group["name"] for group in asked["groups"]]
+    whole = {"rule_files": ["rules.yaml"], "group_eval_order": order, **document}
+    (tmp_path / "tests.yaml").write_text(json.dumps(whole))
     return tmp_path / "tests.yaml"
 
 

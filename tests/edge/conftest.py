@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Iterator
 import httpx
 import pytest
 
+from tests import prepared
 from tests.upstream import Upstream
 
 ALPHABET = string.ascii_letters + string.digits
@@ -75,9 +76,14 @@ class Dac:
     env: dict[str, str]
     arguments: tuple[str, ...]
     process: subprocess.Popen[bytes] | None = None
+    database: str = "migrated"
+    """What a first start finds: a migrated database, an "empty" server, or "nothing", as at people's first start."""
 
     def start(self, timeout_s: float = 60) -> None:
         """Starts it and waits until it is ready."""
+        folder = self.data_dir / "postgres"
+        if self.database != "nothing" and "DATABASE_URL" not in self.env and not folder.exists():
+            prepared.put(folder, migrated=self.database == "migrated")
         log = (self.data_dir.parent / "dac.log").open("ab")
         command = [sys.executable, "-m", "mesh", "up", "--config", str(self.config), *self.arguments]
         self.process = subprocess.Popen(command, env=self.env, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
@@ -217,7 +223,12 @@ def dac(tmp_path_factory: pytest.TempPathFactory, upstream_process: UpstreamProc
 
 
 @pytest.fixture(autouse=True)
-def fresh_upstream(request: pytest.FixtureRequest) -> None:
-    """Every test begins without scripts."""
-    if "upstream_process" in request.fixturenames or "dac" in request.fixturenames:
-        request.getfixturevalue("upstream_process").clear()
+def fresh_upstream(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test begins without scripts, and leaves none to the fixtures of the next module."""
+    if "upstream_process" not in request.fixturenames and "dac" not in request.fixturenames:
+        yield
+        return
+    running = request.getfixturevalue("upstream_process")
+    running.clear()
+    yield
+    running.clear()

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import asyncpg
 import httpx
@@ -15,10 +16,10 @@ import pytest
 
 from mesh.backup.archive import Source, back_up
 from mesh.backup.envelope import Lock, Reader
-from mesh.embedded import EmbeddedPostgres
 from mesh.errors import MeshError
 from mesh.keyring import Keyring
 from mesh.migrate import LOCK_ID
+from tests import prepared
 from tests.edge.conftest import make_dac
 
 PASSPHRASE = "a passphrase for the drill"
@@ -78,7 +79,7 @@ def used(tmp_path_factory, upstream_process):
     backup = folder / "drill.dacbackup"
     with Load(dac) as load:
         while load.answered < 5:
-            pass
+            time.sleep(0.01)
         summary = json.loads(run(dac, "backup", backup, "--config", dac.config, "--json"))
     assert not load.failed and summary["rows"] > 10 and summary["config_files"] == 1
     yield dac, backup, answer.headers["x-dac-request-id"]
@@ -205,7 +206,7 @@ def sql(dsn, *statements):
 
 @pytest.fixture
 def own_server(tmp_path):
-    server = EmbeddedPostgres(tmp_path / "pg", durable=False)
+    server = prepared.server_in(tmp_path / "pg")
     server.start()
     sql(
         server.superuser_dsn,

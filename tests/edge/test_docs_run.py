@@ -21,6 +21,7 @@ import pytest
 from mesh.app import ROOT
 from mesh.embedded import EmbeddedPostgres
 from tests.edge.conftest import Dac, UpstreamProcess, free_port, make_dac
+from tests.prepared import server_in
 
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(
@@ -137,7 +138,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, upstream_process: UpstreamP
 @pytest.fixture(scope="module")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """A server of its own: roles belong to a whole server, and a login may only grant those that it made."""
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("pg"), durable=False)
+    server = server_in(tmp_path_factory.mktemp("pg"))
     server.start()
     yield server
     server.stop()

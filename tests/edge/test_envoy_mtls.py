@@ -21,12 +21,12 @@ import pytest
 from cryptography import x509
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from mesh.embedded import EmbeddedPostgres
 from mesh.envoy import certificates
 from mesh.envoy.document import Endpoint, to_yaml
 from mesh.envoy.groups import Names
 from mesh.envoy.sds import sds_files
 from mesh.envoy.sidecar import SidecarOptions, mesh_addresses, sidecar
+from tests import prepared
 from tests.edge.conftest import CONFIG, free_port, new_key
 from tests.edge.envoy_process import running, until
 
@@ -62,7 +62,7 @@ def options_for(group, authority, **more):
 @pytest.fixture(scope="module")
 def postgres_server(tmp_path_factory):
     """A server of its own: roles belong to a whole server, and a login may only grant those that it made."""
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("pg"), durable=False)
+    server = prepared.server_in(tmp_path_factory.mktemp("pg"))
     server.start()
     yield server
     server.stop()

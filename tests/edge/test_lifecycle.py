@@ -14,7 +14,7 @@ import asyncpg
 import httpx
 import pytest
 
-from mesh.embedded import EmbeddedPostgres
+from tests import prepared
 from tests.edge.conftest import free_port, make_dac
 
 
@@ -31,6 +31,7 @@ def run_up(dac, *arguments, **env):
 
 
 def test_restart_keeps_keys_threads_and_records(own):
+    own.database = "nothing"
     own.start()
     answer = own.chat(thread_id="kept")
     request_id = own.record(answer)["request_id"]
@@ -197,6 +198,7 @@ def test_the_demo_model_answers_alone_and_yields_to_a_real_one(tmp_path, upstrea
     running = make_dac(tmp_path, upstream_process, local=True)
     config = running.config.read_text()
     running.config.write_text("gateway: {}\n")
+    running.database = "nothing"
     running.start()
     assert "the embedded demo model answers" in running.log() and "dac provider add openai" in running.log()
     question = [{"role": "user", "content": "What is the capital of France? Answer in one short sentence."}]
@@ -230,7 +232,7 @@ def test_an_own_postgresql_replaces_the_embedded_one(tmp_path, upstream_process)
         await connection.execute("CREATE DATABASE theirs OWNER boss")
         await connection.close()
 
-    server = EmbeddedPostgres(tmp_path / "pg", durable=False)
+    server = prepared.server_in(tmp_path / "pg")
     server.start()
     try:
         with asyncio.Runner() as runner:

@@ -186,6 +186,24 @@ def test_a_model_that_only_own_keys_open(make_organisation):
         assert not shown["enabled"] and shown["org_ids"] == []
 
 
+@pytest.mark.parametrize(
+    ("path", "model", "part"),
+    [
+        ("/v1/chat/completions", "mock/gpt-4o-mini", {"type": "file", "file": {"file_id": "file-1"}}),
+        ("/v1/messages", "claude/sonnet", {"type": "document", "source": {"type": "file", "file_id": "file-1"}}),
+    ],
+)
+def test_only_an_account_of_ones_own_may_be_asked_for_what_it_stores(make_organisation, path, model, part):
+    mine, other = make_organisation(), make_organisation()
+    mine.add(CANARY + "stored-0000", provider=model.partition("/")[0])
+    body = {"model": model, "max_tokens": 9, "messages": [{"role": "user", "content": [part]}]}
+    refused = other.call("POST", path, expect=400, **body)
+    assert refused["error"]["message"].startswith("messages[0].content[0].")
+    assert mine.upstream.requests() == []
+    mine.call("POST", path, **body)
+    assert len(mine.upstream.requests()) == 1
+
+
 def test_models_are_listed_with_one_of_everybodys_keys(make_organisation):
     organisation = make_organisation()
     dac = organisation.dac

@@ -26,7 +26,7 @@ TOOL = {
 }
 PROVIDERS = """providers:
   native: {{kind: openai, base_url: "{origin}/v1", api_key: {{env: MOCK_API_KEY}}, allow_private_address: true,
-     responses: true}}
+     responses: true, shared_store: true}}
   gemini: {{kind: gemini, base_url: "{origin}/v1beta", api_key: {{env: MOCK_API_KEY}}, allow_private_address: true}}"""
 MORE = """
   - {id: native/gpt-5, provider: native, name: gpt-5, context_tokens: 200000, quality: 0.1,

@@ -11,7 +11,7 @@ import asyncpg
 import httpx
 import pytest
 
-from mesh.embedded import EmbeddedPostgres
+from tests import prepared
 from tests.edge.conftest import free_port, make_dac
 
 MASTER_KEY = "5a" * 32
@@ -50,7 +50,7 @@ class Replica:
 
 
 class Callers:
-    """Chats without pause, every third one streamed."""
+    """Chats all the time, every third one streamed."""
 
     def __init__(self, url, key):
         self._url, self._headers, self._stop = url, {"authorization": f"Bearer {key}"}, threading.Event()
@@ -60,7 +60,8 @@ class Callers:
     def _call(self):
         with httpx.Client(timeout=30, headers=self._headers) as client:
             number = 0
-            while not self._stop.is_set():
+            # Some dozens a second: as many as fit would take the machine from the replica that starts.
+            while not self._stop.wait(0.05):
                 number += 1
                 body = {"model": "mock/gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}
                 body["stream"] = number % 3 == 0
@@ -101,7 +102,7 @@ def shared(tmp_path):
         await connection.execute("CREATE DATABASE own OWNER operator")
         await connection.close()
 
-    server = EmbeddedPostgres(tmp_path / "pg", durable=False)
+    server = prepared.server_in(tmp_path / "pg")
     server.start()
     asyncio.run(prepare(server.superuser_dsn))
     key_file = tmp_path / "master.key"

@@ -16,6 +16,7 @@ import pytest
 
 from mesh.app import TARGETS
 from mesh.embedded import EmbeddedPostgres
+from tests import prepared
 from tests.edge.conftest import make_dac
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
@@ -64,6 +65,7 @@ def tree_of(tmp_path_factory):
 def as_older(dac, tree: pathlib.Path):
     """The same settings for the older program."""
     # Safe path: the folder the tests run in would come before PYTHONPATH.
+    dac.database = "empty"
     dac.env |= {"PYTHONPATH": f"{tree}{os.pathsep}{tree / 'gen'}", "PYTHONSAFEPATH": "1"}
     return dac
 
@@ -124,7 +126,7 @@ def test_an_older_data_folder_is_upgraded_after_a_backup(older, tmp_path, upstre
 
 @pytest.fixture
 def own_server(tmp_path):
-    server = EmbeddedPostgres(tmp_path / "pg", durable=False)
+    server = prepared.server_in(tmp_path / "pg")
     server.start()
     yield server
     server.stop()

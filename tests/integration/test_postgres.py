@@ -12,6 +12,7 @@ from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from mesh.migrate import bootstrap, migrate, with_login
 from mesh.postgres import Conflict, Database
+from tests import prepared
 from tests.conftest import Migrated
 
 Make = Callable[..., Awaitable[Migrated]]
@@ -252,7 +253,7 @@ async def test_nobody_there_is_unavailable_and_opening_needs_nobody(tmp_path: pa
 
 @pytest.fixture
 async def own_server(tmp_path: pathlib.Path) -> EmbeddedPostgres:
-    server = EmbeddedPostgres(tmp_path / "pg", durable=False)
+    server = prepared.server_in(tmp_path / "pg")
     server.start()
     await migrate(await bootstrap(server.superuser_dsn, "owner"), {"tenants": tmp_path / "none"}, {"tenants": "pw"})
     return server

@@ -10,7 +10,8 @@ import pytest
 
 from mesh.embedded_valkey import EmbeddedValkey
 from mesh.ids import uuid7
-from mesh.redis import KeyValueStore, MemoryStore, RedisStore, connect
+from mesh.redis import KeyValueStore, MemoryStore, connect
+from mesh.redis_store import RedisStore
 
 
 @pytest.fixture(scope="module")

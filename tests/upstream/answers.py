@@ -80,6 +80,8 @@ def compose(body: dict[str, Any], behaviour: Behaviour) -> Answer:
         text = json.dumps(sample(format_["json_schema"].get("schema"), "text"))
     elif format_.get("type") == "json_object":
         text = '{"answer": "text"}'
+    elif wanted := (body.get("output_config") or {}).get("format"):
+        text = json.dumps(sample(wanted["schema"], "text"))
     words = text.split(" ")
     tokens = [word if index == 0 else f" {word}" for index, word in enumerate(words)]
     limit = body.get("max_completion_tokens") or body.get("max_tokens") or len(tokens)
@@ -185,8 +187,8 @@ USAGE_NULLS = dict.fromkeys(
 STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 
 
-def anthropic_usage(answer: Answer) -> dict[str, int]:
-    """Anthropic's usage object: input_tokens excludes what the cache read or wrote."""
+def anthropic_usage(answer: Answer) -> dict[str, Any]:
+    """Anthropic's usage object: input_tokens excludes what the cache did, output_tokens holds thinking."""
     b = answer.behaviour
     if b.usage == "missing":
         return {}
@@ -195,7 +197,8 @@ def anthropic_usage(answer: Answer) -> dict[str, int]:
         "input_tokens": 0 if zero else answer.input_tokens,
         "cache_creation_input_tokens": b.cache_write_tokens,
         "cache_read_input_tokens": b.cached_tokens,
-        "output_tokens": 0 if zero else answer.output_tokens,
+        "output_tokens": 0 if zero else answer.output_tokens + b.reasoning_tokens,
+        **({"output_tokens_details": {"thinking_tokens": b.reasoning_tokens}} if b.reasoning_tokens else {}),
     }
 
 
@@ -221,7 +224,7 @@ def anthropic_plain(answer: Answer, number: int) -> dict[str, Any]:
     }
     usage = anthropic_usage(answer)
     if usage:
-        made["usage"] = {**usage, **USAGE_NULLS}
+        made["usage"] = {**USAGE_NULLS, **usage}
     return made
 
 
@@ -230,23 +233,41 @@ def anthropic_events(answer: Answer, number: int) -> tuple[list[str], list[str],
     message = {**anthropic_plain(answer, number), "content": [], "stop_reason": None}
     usage = anthropic_usage(answer)
     if usage:
-        message["usage"] = {**usage, **USAGE_NULLS, "output_tokens": 1}
+        message["usage"] = {**USAGE_NULLS, **usage, "output_tokens": 1}
     block: dict[str, Any] = {"type": "text", "text": ""}
     deltas: list[dict[str, Any]] = [{"type": "text_delta", "text": token} for token in answer.tokens]
     if answer.tool_name:
         block = {"type": "tool_use", "id": f"toolu_{number:08d}", "name": answer.tool_name, "input": {}}
         pieces = [answer.tool_arguments[start : start + 7] for start in range(0, len(answer.tool_arguments), 7)]
         deltas = [{"type": "input_json_delta", "partial_json": piece} for piece in pieces]
+    index = 1 if answer.thinks else 0
     head = [
         {"type": "message_start", "message": message},
-        {"type": "content_block_start", "index": 0, "content_block": block},
+        *(thinking_events() if answer.thinks else []),
+        {"type": "content_block_start", "index": index, "content_block": block},
         {"type": "ping"},
     ]
-    middle = [{"type": "content_block_delta", "index": 0, "delta": delta} for delta in deltas]
+    middle = [{"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas]
+    told = {name: usage[name] for name in ("output_tokens", "output_tokens_details") if name in usage}
     end: dict[str, Any] = {
         "type": "message_delta",
         "delta": {"stop_reason": STOP_REASONS[answer.finish], "stop_sequence": None},
-        "usage": {"output_tokens": usage["output_tokens"]} if usage else {},
+        "usage": told,
     }
-    tail = [{"type": "content_block_stop", "index": 0}, end, {"type": "message_stop"}]
+    tail = [{"type": "content_block_stop", "index": index}, end, {"type": "message_stop"}]
     return [json.dumps(e) for e in head], [json.dumps(e) for e in middle], [json.dumps(e) for e in tail]
+
+
+def thinking_events() -> list[dict[str, Any]]:
+    """The block a stream begins with when thinking was asked for."""
+    begun = {"type": "thinking", "thinking": "", "signature": ""}
+    deltas = [
+        {"type": "thinking_delta", "thinking": "Let me "},
+        {"type": "thinking_delta", "thinking": "think."},
+        {"type": "signature_delta", "signature": "c2lnbmVk"},
+    ]
+    return [
+        {"type": "content_block_start", "index": 0, "content_block": begun},
+        *({"type": "content_block_delta", "index": 0, "delta": delta} for delta in deltas),
+        {"type": "content_block_stop", "index": 0},
+    ]

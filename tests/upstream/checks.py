@@ -9,8 +9,8 @@ OPENAI_FIELDS = frozenset(
     tool_choice tools top_logprobs top_p user verbosity web_search_options""".split()  # noqa: SIM905
 )
 ANTHROPIC_FIELDS = frozenset(
-    """model messages max_tokens container context_management mcp_servers metadata output_config service_tier
-    stop_sequences stream system temperature thinking tool_choice tools top_k top_p""".split()  # noqa: SIM905
+    """model messages max_tokens cache_control container context_management mcp_servers metadata output_config
+    service_tier stop_sequences stream system temperature thinking tool_choice tools top_k top_p""".split()  # noqa: SIM905
 )
 OPENAI_ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 

@@ -8,6 +8,7 @@ import msgspec
 from mesh import sse
 from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, Shown, counted, openai_form
 from services.provider.adapters.anthropic_request import to_messages
+from services.provider.adapters.anthropic_thinking import KINDS, Thoughts
 from services.provider.adapters.openai import text_bytes_of
 from services.provider.adapters.usage import is_count
 from services.provider.errors import ProviderFault, cut, garbage, not_translatable, stream_error
@@ -34,7 +35,7 @@ class _Anthropic:
     def __init__(self, ask: Ask, candidate: Candidate, provider: str, key: str, *, now_s: int = 0) -> None:
         self._ask, self._candidate, self._provider, self._key, self._now_s = ask, candidate, provider, key, now_s
         self._numbers: dict[str, int] = {}
-        self._stop_reason = ""
+        self._stop_reason = self._refusal = ""
         self._text: list[str] = []
         self._calls: dict[int, dict[str, Any]] = {}
         self._kept_bytes = self._thinking_bytes = 0
@@ -48,17 +49,28 @@ class _Anthropic:
 
     def _note_usage(self, raw: Any) -> None:
         if isinstance(raw, dict):
-            self._numbers.update({name: value for name, value in raw.items() if is_count(value)})
+            told = raw.get("output_tokens_details")
+            parts = {**raw, **told} if isinstance(told, dict) else raw
+            self._numbers.update({name: value for name, value in parts.items() if is_count(value)})
+
+    def _note_stop(self, said: dict[str, Any]) -> None:
+        self._stop_reason = str(said.get("stop_reason") or self._stop_reason)
+        details = said.get("stop_details")
+        if isinstance(details, dict) and details.get("type") == "refusal":
+            self._refusal = str(details.get("explanation") or "")
 
     def _usage(self) -> Usage | None:
         numbers = self._numbers
         if "input_tokens" not in numbers or "output_tokens" not in numbers:
             return None
+        # A part of output_tokens, which holds all that is billed.
+        thought = min(numbers["output_tokens"], numbers.get("thinking_tokens", 0))
         return Usage(
             numbers["input_tokens"],
             numbers.get("cache_read_input_tokens", 0),
             numbers.get("cache_creation_input_tokens", 0),
-            numbers["output_tokens"],
+            numbers["output_tokens"] - thought,
+            thought,
         )
 
     def _read_whole(self, raw: bytes) -> dict[str, Any]:
@@ -77,7 +89,7 @@ class _Anthropic:
         except (ValueError, KeyError, TypeError, AttributeError):
             raise garbage(self._provider, "the body is no message") from None
         self._note_usage(answer.get("usage"))
-        self._stop_reason = str(answer.get("stop_reason") or "")
+        self._note_stop(answer)
         self.first = self.finished = self.done = True
         return dict(answer)
 
@@ -104,7 +116,7 @@ class _Anthropic:
             self._read_delta(data)
         elif kind == "message_delta":
             self._note_usage(data.get("usage"))
-            self._stop_reason = str((data.get("delta") or {}).get("stop_reason") or self._stop_reason)
+            self._note_stop(data.get("delta") or {})
             if self._stop_reason:
                 self.first = self.finished = True
         elif kind == "message_stop":
@@ -158,11 +170,13 @@ def _arguments(call: dict[str, Any]) -> str:
 
 
 class AnthropicExchange(_Anthropic):
-    """For callers who speak OpenAI chat completions."""
+    """For callers who speak OpenAI chat completions. What a model thought comes as `reasoning_content`, and under its
+    signature as `extra_content.anthropic.thinking`, to be sent back as it came."""
 
-    _id = ""
-    _model = ""
-    _role_sent = False
+    def __init__(self, ask: Ask, candidate: Candidate, provider: str, key: str, *, now_s: int = 0) -> None:
+        super().__init__(ask, candidate, provider, key, now_s=now_s)
+        self._id = self._model = ""
+        self._thoughts = Thoughts()
 
     def shown(self) -> Shown | None:
         """See Shows."""
@@ -187,11 +201,18 @@ class AnthropicExchange(_Anthropic):
         message: dict[str, Any] = {
             "role": "assistant",
             "content": "".join(self._text) if self._text or not calls else None,
-            "refusal": None,
+            "refusal": self._refusal or None,
             "annotations": [],
         }
+        for index, block in enumerate(answer["content"]):
+            if block["type"] in KINDS:
+                self._thoughts.whole(index, block)
+        if self._thoughts.texts:
+            message["reasoning_content"] = "".join(self._thoughts.texts)
         if calls:
             message["tool_calls"] = calls
+        if self._thoughts.kept:
+            message["extra_content"] = {"anthropic": {"thinking": self._thoughts.kept}}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": self._finish()}
         made = {
             "id": f"chatcmpl-{answer.get('id', '')}",
@@ -220,20 +241,40 @@ class AnthropicExchange(_Anthropic):
             return self._chunk(
                 {"tool_calls": [{**opened, "function": {"name": call["function"]["name"], "arguments": ""}}]}
             )
-        if kind == "content_block_delta":
-            delta = data.get("delta") or {}
-            if delta.get("type") == "text_delta":
-                return self._chunk({"content": delta.get("text", "")})
-            if delta.get("type") == "input_json_delta" and data.get("index") in self._calls and delta["partial_json"]:
-                number = self._calls[data["index"]]["number"]
-                piece = {"arguments": delta["partial_json"]}
-                return self._chunk({"tool_calls": [{"index": number, "function": piece}]})
+        if kind == "content_block_start" and (data.get("content_block") or {}).get("type") in KINDS:
+            self._thoughts.begin(data["index"], data["content_block"])
+        elif kind == "content_block_delta":
+            return self._say_delta(data.get("index"), data.get("delta") or {})
+        elif kind == "content_block_stop":
+            return self._say_stop(data.get("index"))
         return b""
+
+    def _say_delta(self, index: Any, delta: dict[str, Any]) -> bytes:
+        kind = delta.get("type")
+        if kind == "text_delta":
+            return self._chunk({"content": delta.get("text", "")})
+        if kind == "input_json_delta" and index in self._calls and delta["partial_json"]:
+            return self._say_arguments(index, delta["partial_json"])
+        if kind in ("thinking_delta", "signature_delta"):
+            text = self._thoughts.more(index, delta)
+            return self._chunk({"reasoning_content": text}) if text else b""
+        return b""
+
+    def _say_stop(self, index: Any) -> bytes:
+        if index in self._calls and not self._calls[index]["function"]["arguments"]:
+            # A call without arguments has no delta: callers parse what they get.
+            return self._say_arguments(index, "{}")
+        block = self._thoughts.close(index)
+        return self._chunk({"extra_content": {"anthropic": {"thinking": [block]}}}) if block else b""
+
+    def _say_arguments(self, index: int, piece: str) -> bytes:
+        number = self._calls[index]["number"]
+        return self._chunk({"tool_calls": [{"index": number, "function": {"arguments": piece}}]})
 
     def end(self) -> bytes:
         """The finish chunk, the usage chunk when asked for, and the end mark."""
         self._check_end()
-        tail = self._chunk({}, self._finish())
+        tail = self._chunk({"refusal": self._refusal} if self._refusal else {}, self._finish())
         if self._ask.include_usage:
             tail += self._chunk(None, None, usage=self._openai_usage())
         return tail + sse.DONE

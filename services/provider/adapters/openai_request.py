@@ -127,11 +127,11 @@ def calls_of(message: dict[str, Any]) -> list[Call]:
     return made
 
 
-def inline_of(url: str, who: str) -> Inline:
+def inline_of(url: str, who: str, *, what: str = "an image") -> Inline:
     """What a data URL holds. Raises ProviderFault for any other address."""
     if not url.startswith("data:"):
         raise not_translatable(f"messages: {who} fetch no image by its address; send it as a data URL.")
     head = _DATA_URL.match(url)
     if head is None:
-        raise not_translatable("messages: an image in a data URL must name its type and be base64.")
+        raise not_translatable(f"messages: {what} in a data URL must name its type and be base64.")
     return Inline(head[1], url[head.end() :])

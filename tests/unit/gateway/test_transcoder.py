@@ -110,7 +110,7 @@ def test_literal_paths_come_before_those_with_parameters():
     assert counts == sorted(counts)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.data())
 @pytest.mark.parametrize("binding", BINDINGS, ids=lambda binding: binding.method.name)
 def test_any_json_is_read_or_refused_by_name(binding, data):
@@ -123,7 +123,7 @@ def test_any_json_is_read_or_refused_by_name(binding, data):
         assert error.reason is Reason.INVALID_REQUEST and "field" in error.metadata
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.data())
 @pytest.mark.parametrize("binding", BINDINGS, ids=lambda binding: binding.method.name)
 def test_any_query_is_read_or_refused_by_name(binding, data):

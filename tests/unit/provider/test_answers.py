@@ -22,11 +22,11 @@ from services.provider.splice import fields_of
 KEYS = st.sampled_from(
     """choices delta index finish_reason usage error message content tool_calls function arguments name id type model
     prompt_tokens completion_tokens prompt_tokens_details content_block stop_reason input_tokens text role
-    x_groq thinking""".split()  # noqa: SIM905
+    x_groq thinking signature stop_details output_tokens_details""".split()  # noqa: SIM905
 )
 WORDS = st.sampled_from(
     """content_block_start content_block_delta message_delta message_start tool_use text text_delta error stop x
-    eos model_length thinking""".split()  # noqa: SIM905
+    eos model_length thinking redacted_thinking thinking_delta signature_delta content_block_stop refusal""".split()  # noqa: SIM905
 )
 leaves = st.none() | st.booleans() | st.integers(-5, 5) | WORDS
 odd = st.recursive(leaves, lambda v: st.lists(v, max_size=3) | st.dictionaries(KEYS, v, max_size=5), max_leaves=20)

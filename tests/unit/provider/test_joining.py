@@ -97,7 +97,10 @@ def test_what_is_still_held_comes_before_the_end_and_before_a_tool_call() -> Non
 
 
 def test_reasoning_comes_once() -> None:
-    assert chat().event(events(delta(reasoning_content="hm"), delta(None, reasoning="hm"))) == b""
+    signed = {"anthropic": {"thinking": [{"type": "thinking", "thinking": "hm", "signature": "s", "index": 0}]}}
+    again = (delta(reasoning_content="hm"), delta(None, reasoning="hm"), delta(None, extra_content=signed))
+    join = chat()
+    assert join.event(events(*again)) == b"" and join.shown() is not None
 
 
 def test_another_answer_is_a_fault_and_not_a_joint() -> None:
@@ -218,8 +221,11 @@ def test_an_answer_whose_time_is_over_is_not_taken_up() -> None:
 class Line:
     """A provider's line that gives `Inner`."""
 
+    def __init__(self, prefill: str = "") -> None:
+        self._prefill = prefill
+
     def prefill(self, upstream_name: str) -> str:
-        return ""
+        return self._prefill
 
     def exchange(self, ask: Ask, candidate: Candidate) -> Inner:
         self.asked, self.candidate = ask, candidate
@@ -236,6 +242,23 @@ def test_a_rescue_is_allowed_as_often_as_it_is_paid_for_and_within_the_cap() -> 
     rescuer.exchange(line, Candidate("m", "second", "small", 50), going_on)
     assert line.candidate.output_cap_tokens == 20 and going_on.rescue is Rescue.INSTRUCTION
     assert not rescuer.takes_up(exchange, going_on, FAULT, b"", 100)
+
+
+@pytest.mark.parametrize(
+    ("thinking", "way"),
+    [
+        (b'{"type":"enabled","budget_tokens":1024}', Rescue.INSTRUCTION),
+        (b'{"type":"adaptive"}', Rescue.INSTRUCTION),
+        (b'{"type":"disabled"}', Rescue.PREFILL),
+        (b"null", Rescue.PREFILL),
+    ],
+)
+def test_a_model_that_is_told_to_think_is_asked_to_go_on_in_words(thinking: bytes, way: Rescue) -> None:
+    ask = Ask(b'{"messages":[],"thinking":' + thinking + b"}", [], stream=True, rescues=1)
+    rescuer, going_on = Rescuer(ask), attempt(Rescue.NONE)
+    assert rescuer.takes_up(chat(), attempt(), FAULT, b"", 100)
+    rescuer.exchange(Line("last_message"), Candidate("m", "second", "claude-sonnet-4-5"), going_on)
+    assert going_on.rescue is way
 
 
 @pytest.mark.parametrize("rest", [b'"n":2', b'"logprobs":true', b'"modalities":["text","audio"]', b'"functions":[]'])

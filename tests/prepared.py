@@ -1,0 +1,72 @@
+"""Data folders of PostgreSQL, made once per test process and copied: initdb and all migrations cost as much as all
+else of a first start. What the tests start finds an ordinary folder that was used before.
+
+First starts themselves are tested without: tests/integration/test_embedded.py, tests/edge/test_lifecycle.py, the pages.
+"""
+
+import asyncio
+import atexit
+import functools
+import pathlib
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+
+from mesh.app import ROOT, TARGETS
+from mesh.embedded import EmbeddedPostgres
+from mesh.migrate import bootstrap, migrate
+
+EMPTY, MIGRATED = "empty", "migrated"
+KEPT = ("data", "superuser.pw")
+
+
+def put(root: pathlib.Path, *, migrated: bool) -> None:
+    """Makes `root` the folder of a server as initdb leaves it, or with every service's schema and no rows in them."""
+    _copy(_templates() / (MIGRATED if migrated else EMPTY), root)
+
+
+def server_in(root: pathlib.Path, port: int = 0) -> EmbeddedPostgres:
+    """An empty server to be started, without safety against power cuts."""
+    put(root, migrated=False)
+    return EmbeddedPostgres(root, port, durable=False)
+
+
+def _copy(source: pathlib.Path, root: pathlib.Path) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    for name in KEPT:
+        (shutil.copytree if (source / name).is_dir() else shutil.copy2)(source / name, root / name)
+
+
+@functools.cache
+def _templates() -> pathlib.Path:
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="dac-prepared-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    # In a process of its own: servers are started from main threads only, and tests ask from others, too.
+    subprocess.run([sys.executable, "-m", "tests.prepared", str(folder)], cwd=ROOT, check=True)
+    return folder
+
+
+def _make(folder: pathlib.Path) -> None:
+    server = EmbeddedPostgres(folder / EMPTY, durable=False)
+    server.start()
+    server.stop()
+    _copy(folder / EMPTY, folder / MIGRATED)
+    server = EmbeddedPostgres(folder / MIGRATED, durable=False)
+    server.start()
+    try:
+        asyncio.run(_migrate(server.superuser_dsn))
+    finally:
+        server.stop()
+
+
+async def _migrate(superuser_dsn: str) -> None:
+    """With passwords that nobody keeps: a start of DAC sets its own."""
+    owner = await bootstrap(superuser_dsn, secrets.token_hex(16))
+    folders = {name: target.migrations for name, target in TARGETS.items()}
+    await migrate(owner, folders, {name: secrets.token_hex(16) for name in TARGETS})
+
+
+if __name__ == "__main__":
+    _make(pathlib.Path(sys.argv[1]))
