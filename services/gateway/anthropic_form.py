@@ -19,7 +19,7 @@ ERROR: dict[str, Any] = {
 _MESSAGE = {
     "type": "object",
     "required": ["role", "content"],
-    "properties": {"role": {"enum": ["user", "assistant"]}, "content": {"type": ["string", "array"]}},
+    "properties": {"role": {"enum": ["user", "assistant", "system"]}, "content": {"type": ["string", "array"]}},
 }
 _ASKED: dict[str, Any] = {
     "model": {"type": "string", "description": 'A model id, "auto", or a profile such as "auto:quality".'},

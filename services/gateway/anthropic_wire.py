@@ -3,6 +3,7 @@
 The result of reading is the same `ChatAsk` that a chat body gives, so that everything behind the edge is shared.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -42,6 +43,14 @@ _TYPES = {
     504: "timeout_error",
     529: "overloaded_error",
 }
+_ROLES = frozenset({"user", "assistant", "system"})
+_ELSEWHERE = frozenset({"url", "file"})
+_RUN_BY_CALLER = ("bash_", "text_editor_", "computer_", "memory_")
+"""Anthropic's tools that the caller runs itself."""
+_NOTHING = frozenset({b"null", b"[]"})
+_BETA = re.compile(r"[A-Za-z0-9._-]{1,64}")
+MOST_BETAS = 32
+"""How many names a request may have in anthropic-beta."""
 _SAID = ("text", "partial_json", "thinking")
 
 
@@ -80,11 +89,11 @@ def _read_messages(ask: ChatAsk) -> None:
         raise invalid("messages", '"messages" is empty: send at least one message.')
     sizes = _Sizes()
     for index, message in enumerate(messages):
-        if message.role not in ("user", "assistant"):
+        if message.role not in _ROLES:
             raise invalid(
                 f"messages.{index}.role",
-                f'"{message.role[:40]}" is not a role here: use user or assistant, and the field "system" for '
-                "instructions.",
+                f'"{message.role[:40]}" is not a role here: use user, assistant, or system for instructions in the '
+                "middle of a conversation.",
             )
         if isinstance(message.content, list):
             sizes.add(message.content, f"messages.{index}.content")
@@ -93,7 +102,7 @@ def _read_messages(ask: ChatAsk) -> None:
         sizes.add(system, "system")
     text_bytes = sum(len(bytes(fields.get(name) or b"")) for name in ("messages", "system", "tools"))
     text_bytes -= sizes.image_bytes + sizes.document_bytes
-    ask.needs_images = sizes.images > 0
+    ask.needs_images, ask.unseen_input = sizes.images > 0, sizes.unseen
     documents = sizes.document_bytes // DOCUMENT_BYTES_PER_TOKEN
     ask.input_tokens = estimate_tokens(text_bytes) + sizes.images * IMAGE_TOKENS + documents
     ask.input_tokens_max = upper_bound_tokens(text_bytes) + sizes.images * IMAGE_TOKENS_MAX + sizes.document_bytes
@@ -104,6 +113,8 @@ class _Sizes:
 
     def __init__(self) -> None:
         self.images = self.image_bytes = self.document_bytes = 0
+        self.unseen = False
+        """Something is named that the provider stores or fetches."""
 
     def add(self, blocks: Sequence[Any], where: str) -> None:
         """Takes in a list of content blocks. Raises INVALID_REQUEST for one without a type."""
@@ -117,8 +128,9 @@ class _Sizes:
             if kind == "image":
                 self.images += 1
                 self.image_bytes += size
-            elif kind == "document":
+            elif kind in ("document", "container_upload"):
                 self.document_bytes += size
+                self.unseen |= kind != "document" or (isinstance(source, dict) and source.get("type") in _ELSEWHERE)
             elif kind == "tool_result" and isinstance(block.get("content"), list):
                 self.add(block["content"], f"{where}.{number}.content")
 
@@ -136,7 +148,28 @@ def _read_options(ask: ChatAsk, *, counting: bool) -> None:
         if value is not None and not 0 <= value <= 1:
             raise invalid(name, f'"{name}" must be between 0 and 1, not {value:g}.')
     read_field(fields, "stop_sequences", list[str], list[str]())
-    ask.needs_tools = bool(read_field(fields, "tools", list[dict[str, Any]], []))
+    tools: list[dict[str, Any]] = read_field(fields, "tools", list[dict[str, Any]], [])
+    ask.needs_tools = bool(tools)
+    # What a tool of the provider's own servers finds is read by the model.
+    ask.unseen_input |= any(_runs_there(tool.get("type")) for tool in tools)
+    ask.unseen_input |= any(bytes(fields.get(name) or b"null") not in _NOTHING for name in ("mcp_servers", "container"))
+
+
+def _runs_there(kind: Any) -> bool:
+    return isinstance(kind, str) and kind != "custom" and not kind.startswith(_RUN_BY_CALLER)
+
+
+def read_beta(headers: Sequence[str]) -> str:
+    """The anthropic-beta header as it is sent on: its names, once each. Raises INVALID_REQUEST."""
+    names = [name.strip() for header in headers for name in header.split(",")]
+    names = list(dict.fromkeys(name for name in names if name))
+    if len(names) > MOST_BETAS or not all(_BETA.fullmatch(name) for name in names):
+        raise invalid(
+            "anthropic-beta",
+            f"The header anthropic-beta takes at most {MOST_BETAS} names of letters, digits, dots, dashes and "
+            "underscores, with commas between them.",
+        )
+    return ",".join(names)
 
 
 def cut_end(data: bytes) -> tuple[bytes, bytes]:

@@ -93,7 +93,8 @@ NOTES: Mapping[str, str] = {
     "/v1/models": "Query: `provider`, `capability` (`tools`, `images`, `json`, `embeddings`), `min_context` (tokens), "
     "`max_price` (dollars per million output tokens), `include_unavailable` (`1`). Beside OpenAI's fields each "
     "model has `context_tokens`, `capabilities`, `quality`, `price`, `available` and `class`. Aliases are listed "
-    "as models of their own, with `alias_of`.",
+    "as models of their own, with `alias_of`. A client that sends `anthropic-version` gets Anthropic's form, without "
+    "those that embed, and may send `limit`, `after_id` and `before_id`; its key may stand in `x-api-key`.",
     "/v1/models/{model_id}": "The same fields for one model.",
     "/health": "Always 200. `status` is `healthy` or `degraded`, `down` names the parts that are not up, `parts` has "
     "each part's state and latency.",

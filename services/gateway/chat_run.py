@@ -210,6 +210,7 @@ class ChatRun:
             need_text=self._turn is not None or (self._cache is not None and self._cache.wants_text()),
             rescues=rescues,
             hedge_after_s=hedge_after_s,
+            anthropic_beta=ask.anthropic_beta,
         )
 
     async def _generate(self) -> AsyncIterator[Head | bytes | Done]:

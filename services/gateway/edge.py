@@ -131,7 +131,7 @@ class Edge:
         await self._other(request.scope, request.bounded_receive(self._config.max_body_bytes), request.send_wrapped)
 
     async def _chat(self, request: "Exchange") -> None:
-        admitted = await self._admit(request, request.wire.parse, CHAT)
+        admitted = await self._admit(request, request.parse, CHAT)
         if admitted is None:
             return
         caller, ask = admitted
@@ -292,6 +292,14 @@ class Exchange:
     def text_header(self, name: bytes) -> str:
         """A request header as text."""
         return self.header(name).decode("latin-1")
+
+    def parse(self, body: bytes, *, max_depth: int) -> openai_wire.ChatAsk:
+        """The body as an ask, with what else the wire format says in headers. Raises INVALID_REQUEST."""
+        ask = self.wire.parse(body, max_depth=max_depth)
+        if self.wire is ANTHROPIC:
+            said = [value.decode("latin-1") for key, value in self.scope["headers"] if key == b"anthropic-beta"]
+            ask.anthropic_beta = anthropic_wire.read_beta(said)
+        return ask
 
     def credential(self) -> str:
         """The Authorization header, or what the wire format has in its place."""

@@ -89,6 +89,8 @@ class ChatAsk:
     unseen_input: bool = False
     """The model may read more than the body holds: as much as its context."""
     dialect: chat_pb2.Dialect = chat_pb2.DIALECT_OPENAI_CHAT
+    anthropic_beta: str = ""
+    """Anthropic's form only: the header of that name."""
 
 
 T = TypeVar("T")

@@ -268,7 +268,7 @@ def _by_hand() -> dict[str, Any]:
         ),
         "/docs": page("This API on one page"),
         "/openapi.json": page("This document"),
-        "/v1/models": page("The models that answer now, in OpenAI's form", secured=True),
+        "/v1/models": page("The models that answer now, in OpenAI's form or in Anthropic's", secured=True),
         "/health": page("Every part with its state and latency"),
         "/ready": page("200 only when a chat would be answered"),
         "/live": page("The process answers"),

@@ -21,6 +21,7 @@ from mesh import telemetry
 from mesh.call import acting_as
 from mesh.errors import MeshError, Reason, invalid
 from mesh.status import from_exception
+from services.gateway import anthropic_models, anthropic_wire
 from services.gateway.callers import Callers
 from services.gateway.failures import error_body, error_headers, http_status
 
@@ -144,14 +145,15 @@ class Pages:
 
     async def _identified(self, request: Request) -> None:
         exchange = request.scope["state"]["exchange"]
-        caller = await self._callers.authenticate_header(request.headers.get("authorization", ""))
+        caller = await self._callers.authenticate_header(anthropic_models.authorization_of(request.headers))
         exchange.identify(caller, 30.0)
 
     async def models(self, request: Request) -> Response:
-        """GET /v1/models in OpenAI's form, with DAC's figures beside it."""
+        """GET /v1/models in OpenAI's form, with DAC's figures beside it; in Anthropic's for its clients."""
         await self._identified(request)
-        query = request.query_params
+        query, for_anthropic = request.query_params, anthropic_models.asked_by(request.headers)
         known = {"provider", "capability", "min_context", "max_price", "include_unavailable"}
+        known |= anthropic_models.PAGING if for_anthropic else set()
         for key in query:
             if key not in known:
                 raise invalid(key, f'There is no filter "{key}": use {", ".join(sorted(known))}.')
@@ -171,14 +173,19 @@ class Pages:
                 break
             asked.page_token = page.next_page_token
         named = [(model, name) for model in models for name in (model.model, *model.aliases)]
+        if for_anthropic:
+            return JSONResponse(anthropic_models.page(named, query))
         return JSONResponse({"object": "list", "data": [_model_object(model, name) for model, name in named]})
 
     async def model(self, request: Request) -> Response:
-        """One model in OpenAI's form."""
+        """One model in OpenAI's form, or in Anthropic's."""
         await self._identified(request)
         asked = request.path_params["model_id"]
         model = (await self._catalog.GetModel(GetModelRequest(model=asked))).model
-        return JSONResponse(_model_object(model, asked if asked in model.aliases else model.model))
+        name = asked if asked in model.aliases else model.model
+        if anthropic_models.asked_by(request.headers):
+            return JSONResponse(anthropic_models.model_alone(model, name))
+        return JSONResponse(_model_object(model, name))
 
 
 def _number(text: str | None, name: str, scale: int = 1) -> int:
@@ -229,9 +236,15 @@ async def not_found(request: Request, error: Exception) -> Response:
     return response
 
 
-async def named_failure(_: Request, error: Exception) -> Response:
-    """A failure of a route in OpenAI's form."""
-    return failed(error if isinstance(error, MeshError) else from_exception(error, "a page"))
+async def named_failure(request: Request, error: Exception) -> Response:
+    """A failure of a route in OpenAI's form, of a list of models in the client's."""
+    named = error if isinstance(error, MeshError) else from_exception(error, "a page")
+    response = failed(named)
+    if request.url.path.startswith("/v1/models") and anthropic_models.asked_by(request.headers):
+        told = anthropic_wire.error_body(named, request.scope["state"]["exchange"].call.request_id)
+        headers = {key: value for key, value in response.headers.items() if not key.startswith("content-")}
+        return Response(told, response.status_code, headers, "application/json")
+    return response
 
 
 def failed(error: MeshError) -> Response:

@@ -9,7 +9,11 @@ _ASKED: dict[str, Any] = {
     "instructions": {"type": "string", "description": "A system message, put first."},
     "stream": {"type": "boolean"},
     "max_output_tokens": {"type": "integer", "minimum": 1, "description": "The most output; a budget may lower it."},
-    "tools": {"type": "array", "items": {"type": "object"}, "description": "Functions; others pass-through only."},
+    "tools": {
+        "type": "array",
+        "items": {"type": "object"},
+        "description": "Functions, custom tools, namespaces; others pass.",
+    },
     "tool_choice": {"type": ["string", "object"]},
     "parallel_tool_calls": {"type": "boolean"},
     "text": {"type": "object", "description": "format: text, json_object or json_schema."},

@@ -32,6 +32,8 @@ FILE_BYTES_PER_TOKEN = 20
 STORED = ("previous_response_id", "conversation", "prompt")
 """Fields that name what one provider stores."""
 _TEXTS = ("input", "instructions", "tools", "text", "prompt")
+_CALLERS_TOOLS = frozenset({"function", "custom", "namespace"})
+"""The types of tools that the caller runs."""
 _ENDS = ("response.completed", "response.incomplete")
 _MARKS = tuple(end.encode() for end in _ENDS)
 
@@ -90,8 +92,11 @@ def _read_input(ask: ChatAsk) -> None:
                 if isinstance(item.get(name), list):
                     sizes.add(item[name], f"input[{index}].{name}")
             sizes.unseen |= item.get("type") == "item_reference"
+            if item.get("type") == "additional_tools":
+                _note_tools(ask, item.get("tools"), f"input[{index}].tools")
     text_bytes = sum(len(bytes(fields.get(name) or b"")) for name in _TEXTS) - sizes.image_bytes - sizes.file_bytes
-    ask.needs_images, ask.unseen_input = sizes.images > 0, stored or sizes.unseen
+    ask.needs_images = sizes.images > 0
+    ask.unseen_input |= stored or sizes.unseen
     files = sizes.file_bytes // FILE_BYTES_PER_TOKEN
     ask.input_tokens = estimate_tokens(text_bytes) + sizes.images * IMAGE_TOKENS + files
     ask.input_tokens_max = upper_bound_tokens(text_bytes) + sizes.images * IMAGE_TOKENS_MAX + sizes.file_bytes
@@ -137,12 +142,18 @@ def _read_options(ask: ChatAsk) -> None:
     read_field(fields, "instructions", str, "")
     read_field(fields, "reasoning", dict[str, Any], nothing)
     tools: list[dict[str, Any]] = read_field(fields, "tools", list[dict[str, Any]], [])
-    ask.needs_tools = bool(tools)
-    # What a provider's own tool finds is read by the model.
-    ask.unseen_input |= any(tool.get("type") not in ("function", "custom") for tool in tools)
+    _note_tools(ask, tools, "tools")
     text = read_field(fields, "text", dict[str, Any], nothing)
     wanted = text.get("format")
     ask.needs_json = isinstance(wanted, dict) and wanted.get("type") in ("json_object", "json_schema")
+
+
+def _note_tools(ask: ChatAsk, tools: Any, where: str) -> None:
+    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+        raise invalid(where, f'"{where}" must be a list of tools.')
+    ask.needs_tools |= bool(tools)
+    # What a provider's own tool finds is read by the model.
+    ask.unseen_input |= any(str(tool.get("type")) not in _CALLERS_TOOLS for tool in tools)
 
 
 def cut_end(data: bytes) -> tuple[bytes, bytes]:

@@ -125,6 +125,8 @@ class Ask:
     """How often an answer that breaks after its first token may be taken up by another attempt."""
     hedge_after_s: float = 0.0
     """A stream that has shown nothing after this long is asked for elsewhere, too; 0 = never."""
+    anthropic_beta: str = ""
+    """Anthropic's messages only: the caller's header of that name, for providers asked in that form."""
 
 
 @dataclasses.dataclass(slots=True)

@@ -319,6 +319,7 @@ def _ask(request: provider_pb2.GenerateRequest) -> events.Ask:
         answer_model=request.answer_model,
         rescues=max(0, request.rescues),
         hedge_after_s=request.hedge_after_s if request.stream else 0.0,
+        anthropic_beta=request.anthropic_beta,
     )
 
 

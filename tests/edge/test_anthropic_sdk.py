@@ -154,6 +154,90 @@ def _unnumbered(body: bytes) -> bytes:
     return re.sub(rb"(msg|toolu)_\d{8}", rb"\1_N", body)
 
 
+AGENT = {
+    "stream": True,
+    "system": [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}],
+    "thinking": {"type": "adaptive"},
+    "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+    "output_config": {"effort": "high"},
+    "metadata": {"user_id": json.dumps({"session": "s" * 80})},
+    "tools": [TOOL],
+    "messages": [
+        {"role": "user", "content": [{"type": "text", "text": "Hi", "cache_control": {"type": "ephemeral"}}]},
+        {"role": "system", "content": "Tools may be slow."},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": [PIXEL]}]},
+    ],
+}
+"""A request with what Claude Code 2.1 sends."""
+BETAS = "context-management-2025-06-27,mid-conversation-system-2026-04-07"
+
+
+def ask_as_agent(dac, model, betas=BETAS, path="/v1/messages"):
+    headers = {"authorization": f"Bearer {dac.key}", "anthropic-beta": betas, "anthropic-version": "2023-06-01"}
+    body = {"model": model, "max_tokens": 32000, **AGENT}
+    return httpx.post(f"{dac.url}{path}?beta=true", json=body, headers=headers, timeout=30)
+
+
+@BOTH
+def test_an_agents_request_is_answered(dac, upstream_process, model):
+    answer = ask_as_agent(dac, model)
+    assert answer.status_code == 200 and answer.text.endswith('"message_stop"}\n\n'), answer.text
+    sent = upstream_process.requests()[-1]
+    if model == PASSED:
+        assert sent["headers"]["anthropic-beta"] == BETAS and sent["body"]["messages"] == AGENT["messages"]
+        assert sent["body"]["context_management"] == AGENT["context_management"]
+    else:
+        assert "anthropic-beta" not in sent["headers"]
+        roles = [message["role"] for message in sent["body"]["messages"]]
+        assert roles == ["system", "user", "system", "assistant", "tool", "user"]
+        assert sent["body"]["messages"][-1]["content"][1]["type"] == "image_url"
+        assert len(sent["body"]["user"]) == 64
+
+
+def test_a_beta_that_is_not_sent_is_not_invented(dac):
+    refused = ask_as_agent(dac, PASSED, betas="")
+    assert refused.status_code == 400 and "context_management" in refused.json()["error"]["message"]
+
+
+def test_names_of_betas_are_checked(dac):
+    refused = ask_as_agent(dac, PASSED, betas="a b")
+    assert refused.status_code == 400 and "anthropic-beta" in refused.json()["error"]["message"]
+
+
+def test_an_agents_request_is_counted(dac):
+    counted = ask_as_agent(dac, PASSED, path="/v1/messages/count_tokens")
+    assert counted.status_code == 200 and counted.json()["input_tokens"] > 1100
+
+
+def test_the_models_are_listed_in_pages(client, dac):
+    listed = list(client.models.list(limit=2))
+    ours = [one["id"] for one in dac.get("/v1/models").json()["data"] if "embeddings" not in one["capabilities"]]
+    assert [one.id for one in listed] == ours and len(ours) > 3
+    assert {one.type for one in listed} == {"model"} and listed[0].max_input_tokens > 0
+    last = client.models.list(before_id=ours[-1], limit=2)
+    assert [one.id for one in last.data] == ours[-3:-1] and last.has_more
+
+
+def test_one_model_is_told(client):
+    assert client.models.retrieve(PASSED).display_name == PASSED
+    for other in ("mock/embed", "mock/none"):
+        with pytest.raises(anthropic.NotFoundError) as refused:
+            client.models.retrieve(other)
+        assert refused.value.body["type"] == "error" and refused.value.body["error"]["type"] == "not_found_error"
+
+
+@pytest.mark.parametrize("query", [{"limit": 0}, {"after_id": "no/such"}, {"colour": "red"}])
+def test_what_is_wrong_with_a_list_is_named(client, query):
+    with pytest.raises(anthropic.BadRequestError, match=next(iter(query))):
+        client.get("/v1/models", cast_to=object, options={"params": query})
+
+
+def test_a_list_needs_a_key(dac):
+    with pytest.raises(anthropic.AuthenticationError):
+        anthropic.Anthropic(base_url=dac.url, api_key="dac_live_nope", max_retries=0).models.list()
+
+
 def test_the_key_may_be_a_bearer_token(dac):
     bearer = anthropic.Anthropic(base_url=dac.url, auth_token=dac.key, api_key=None, max_retries=0)
     assert ask(bearer).content

@@ -123,6 +123,47 @@ def test_a_round_with_a_tool(client, model, stream):
     assert again.status == "completed" and again.output_text
 
 
+AGENT = {
+    "stream": True,
+    "store": False,
+    "include": ["reasoning.encrypted_content"],
+    "prompt_cache_key": "01a1fe9f-a6f6-7013-a726-790635173ce7",
+    "client_metadata": {"session_id": "s"},
+    "parallel_tool_calls": True,
+    "reasoning": {"summary": "auto"},
+    "tools": [
+        TOOL,
+        {"type": "custom", "name": "apply_patch", "format": {"type": "grammar", "syntax": "lark", "definition": "x"}},
+        {"type": "namespace", "name": "agents", "description": "Others.", "tools": [{**TOOL, "name": "close"}]},
+    ],
+}
+"""A request with what Codex 0.169 sends."""
+
+
+@EVERY
+@pytest.mark.parametrize(("chosen", "kind"), [("apply_patch", "custom_tool_call"), ("agents__close", "function_call")])
+def test_an_agents_round_is_answered(dac, upstream_process, model, chosen, kind):
+    question = [
+        {"type": "message", "id": "msg_1", "role": "developer", "content": [{"type": "input_text", "text": "Brief."}]},
+        {"type": "message", "id": "msg_2", "role": "user", "content": [{"type": "input_text", "text": "Close it."}]},
+    ]
+    upstream_process.script(tool=chosen, times=1, arguments='{"input":"a patch","city":"Ulm"}')
+    first = post(dac, model=model, input=question, **AGENT)
+    assert first.status_code == 200, first.text
+    made = [event["item"] for event in events_of(first.text) if event["type"] == "response.output_item.done"]
+    call = made[-1]
+    if model != PASSED:
+        # The stand-in for OpenAI knows functions only.
+        assert call["type"] == kind and call["call_id"] and call["name"] == chosen.removeprefix("agents__")
+        assert call.get("namespace") == ("agents" if "agents" in chosen else None)
+        assert kind != "custom_tool_call" or call["input"] == "a patch"
+    output = {"type": f"{call['type']}_output", "call_id": call["call_id"], "output": [PIXEL]}
+    again = post(dac, model=model, input=[*question, *made, output], **AGENT)
+    assert again.status_code == 200 and events_of(again.text)[-1]["response"]["status"] == "completed", again.text
+    sent = upstream_process.requests()[-1]["raw"]
+    assert "iVBORw0KGgo=" in sent and (model == PASSED or "prompt_cache_key" not in sent)
+
+
 @pytest.mark.parametrize("model", [TRANSLATED, PASSED, GEMINI])
 def test_parse_gives_a_model(client, model):
     class Person(pydantic.BaseModel):

@@ -60,15 +60,15 @@ def sample(schema: Any, text: str) -> Any:
 def compose(body: dict[str, Any], behaviour: Behaviour) -> Answer:
     """The answer to a checked request."""
     messages = body["messages"]
-    last = messages[-1]
+    newest = messages[max((n for n, m in enumerate(messages) if m["role"] == "assistant"), default=0) :]
     asked = next((text_of(m.get("content")) for m in reversed(messages) if m["role"] == "user"), "")
     text = behaviour.text or (f"echo: {asked}" if "echo" in body["model"] else WORDS)
     prompt = " ".join(text_of(m.get("content")) for m in messages) + " " + text_of(body.get("system"))
     tools, choice = body.get("tools") or [], body.get("tool_choice")
-    answered = last["role"] == "tool" or "tool_result" in json.dumps(last)
+    answered = any(m["role"] == "tool" or "tool_result" in json.dumps(m) for m in newest)
     tool_name = arguments = ""
-    if tools and not answered and choice not in ("none", {"type": "none"}):
-        named = (choice.get("function") or choice).get("name") if isinstance(choice, dict) else None
+    if tools and not answered and choice not in ("none", {"type": "none"}) and behaviour.tool != "none":
+        named = (choice.get("function") or choice).get("name") if isinstance(choice, dict) else behaviour.tool
         shapes = [tool.get("function") or tool for tool in tools]
         shape = next((s for s in shapes if s["name"] == named), shapes[0])
         tool_name = shape["name"]

@@ -29,6 +29,8 @@ class Behaviour:
     """Between tokens."""
     text: str = ""
     """The answer; empty = the fixed text (or the echo, for models whose name contains "echo")."""
+    tool: str = ""
+    """The tool that is called; empty = the first that is given, "none" = no tool."""
     arguments: str = ""
     """The arguments of a tool call; empty = made from the tool's schema."""
     usage: str = "true"

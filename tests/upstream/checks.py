@@ -89,12 +89,17 @@ def check_embeddings(body: Any) -> tuple[str, str] | None:
     return None
 
 
-def check_anthropic(body: Any) -> str | None:
-    """None, or the message of the first thing Anthropic would refuse."""
+BETA_FIELDS = {"context_management": "context-management-"}
+"""Fields that are only taken with a beta whose name begins so."""
+SYSTEM_BETA = "mid-conversation-system-"
+
+
+def check_anthropic(body: Any, betas: str = "") -> str | None:
+    """None, or the message of the first thing Anthropic would refuse; `betas` is the header anthropic-beta."""
     if not isinstance(body, dict):
         return "The request body is not valid JSON"
     for field in body:
-        if field not in ANTHROPIC_FIELDS:
+        if field not in ANTHROPIC_FIELDS or BETA_FIELDS.get(field, "") not in betas:
             return f"{field}: Extra inputs are not permitted"
     for field in ("model", "max_tokens", "messages"):
         if field not in body:
@@ -106,6 +111,8 @@ def check_anthropic(body: Any) -> str | None:
     if not 0 <= body.get("temperature", 1) <= 1:
         return "temperature: range: 0..1"
     for index, message in enumerate(body["messages"]):
+        if message.get("role") == "system" and SYSTEM_BETA in betas and index:
+            continue
         if message.get("role") not in ("user", "assistant"):
             return f'messages: Unexpected role "{message.get("role")}".'
         if not message.get("content"):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 FIELDS = frozenset(
     """model input instructions tools tool_choice parallel_tool_calls text reasoning max_output_tokens temperature top_p
     user stream include top_logprobs truncation background previous_response_id conversation prompt metadata store
-    service_tier safety_identifier prompt_cache_key max_tool_calls stream_options""".split()  # noqa: SIM905
+    service_tier safety_identifier prompt_cache_key max_tool_calls stream_options client_metadata""".split()  # noqa: SIM905
 )
 BUILT_IN = frozenset({"web_search", "file_search"})
 

@@ -246,7 +246,9 @@ class Upstream:
         if embeds:
             return await self._embedded(recorded, behaviour)
         if anthropic:
-            if (message := checks.check_anthropic(recorded.body)) is not None:
+            if (
+                message := checks.check_anthropic(recorded.body, request.headers.get("anthropic-beta", ""))
+            ) is not None:
                 return self._error(400, message, True)
         elif (found := checks.check_openai(recorded.body)) is not None:
             return self._error(400, found[0], False, param=found[1])

@@ -1,5 +1,6 @@
 """Anthropic messages: as a provider for OpenAI callers (translated) and for Anthropic callers (bytes pass through)."""
 
+import dataclasses
 from typing import Any
 
 import msgspec
@@ -312,9 +313,13 @@ class AnthropicPassExchange(_Anthropic):
                 changes["max_tokens"] = str(cap or 4096).encode()
             if ("stream" in fields and _decode(bytes(fields["stream"])) is True) != self._ask.stream:
                 changes["stream"] = b"true" if self._ask.stream else b"false"
-            return self._post(splice(self._ask.input, changes))
+            made = self._post(splice(self._ask.input, changes))
         except (ValueError, TypeError):
             raise not_translatable("The request body is not a JSON object of messages.") from None
+        if not self._ask.anthropic_beta:
+            return made
+        # Fields of a beta in the body are refused there without it.
+        return dataclasses.replace(made, headers={**made.headers, "anthropic-beta": self._ask.anthropic_beta})
 
     def plain(self, raw: bytes) -> bytes:
         """The answer's own bytes, with the model replaced when asked."""

@@ -1,26 +1,32 @@
 """An Anthropic messages request said as an OpenAI chat completions request.
 
-What cannot be said is refused with its name: top_k, documents, server tools, pictures in tool results, prefilled
-answers, fields not known here. What only hints is left out: cache_control, thinking, effort, service_tier. Earlier
-thinking is left out too: nobody but the model that thought it can read it. A tool result with is_error begins with
-"Error: ".
+What cannot be said is refused with its name: top_k, server tools, documents that are stored or fetched, prefilled
+answers, fields not known here. What only hints is left out: cache_control, context_management, thinking, effort,
+service_tier. Earlier thinking is left out too: nobody but the model that thought it can read it. A tool result with
+is_error begins with "Error: "; what pictures and documents it shows stand in a message of the user's behind it.
 """
 
+import hashlib
 from typing import Any
 
 import msgspec
 
+from services.provider.adapters.tool_results import pictures_of, result_text
 from services.provider.errors import not_translatable
 
 MOST_STOPS = 4
 """How many stop sequences OpenAI takes."""
 ERROR_MARK = "Error: "
 """OpenAI has no is_error: the model reads it instead."""
+MOST_USER = 64
+"""How long a user's id may be for OpenAI."""
+UNTITLED = "document.pdf"
+"""OpenAI wants a file to have a name, and tells by it what it is."""
 _READ = frozenset(
     """model messages system max_tokens stop_sequences temperature top_p metadata tools tool_choice stream
     output_config""".split()  # noqa: SIM905
 )
-_HINTS = frozenset({"cache_control", "thinking", "service_tier"})
+_HINTS = frozenset({"cache_control", "context_management", "thinking", "service_tier"})
 _TOOL_READ = frozenset({"type", "name", "description", "input_schema", "strict"})
 _TOOL_HINTS = frozenset({"cache_control", "eager_input_streaming", "input_examples"})
 _THOUGHT = frozenset({"thinking", "redacted_thinking"})
@@ -48,8 +54,10 @@ def to_chat(body: dict[str, Any], *, official: bool) -> dict[str, Any]:
     for name in ("temperature", "top_p"):
         if body.get(name) is not None:
             made[name] = body[name]
-    if (body.get("metadata") or {}).get("user_id"):
-        made["user"] = body["metadata"]["user_id"]
+    user = str((body.get("metadata") or {}).get("user_id") or "")
+    if user:
+        # Still the same for the same user.
+        made["user"] = user if len(user) <= MOST_USER else hashlib.sha256(user.encode()).hexdigest()
     if body.get("stream"):
         made["stream"] = True
     _add_format(made, body.get("output_config") or {})
@@ -61,7 +69,7 @@ def _cannot(where: str, why: str) -> Exception:
     return not_translatable(f"{where}: {why}.")
 
 
-def _system(system: Any) -> list[dict[str, Any]]:
+def _system(system: Any, where: str = "system") -> list[dict[str, Any]]:
     if not system:
         return []
     if isinstance(system, str):
@@ -69,31 +77,35 @@ def _system(system: Any) -> list[dict[str, Any]]:
     texts = []
     for number, block in enumerate(system):
         if block["type"] != "text":
-            raise _cannot(f"system.{number}", f"a block of type {block['type']!r} cannot be said to OpenAI models")
+            raise _cannot(f"{where}.{number}", f"a block of type {block['type']!r} cannot be said to OpenAI models")
         texts.append(block["text"])
     return [{"role": "system", "content": "\n\n".join(texts)}]
 
 
 def _message(message: dict[str, Any], where: str) -> list[dict[str, Any]]:
     role, content = message["role"], message["content"]
+    if role == "system":
+        return _system(content, f"{where}.content")
     if role not in ("user", "assistant"):
-        raise _cannot(f"{where}.role", f"{role!r} is not user or assistant")
+        raise _cannot(f"{where}.role", f"{role!r} is not user, assistant or system")
     if isinstance(content, str):
         return [{"role": role, "content": content}]
     return _assistant(content, where) if role == "assistant" else _user(content, where)
 
 
 def _user(content: list[dict[str, Any]], where: str) -> list[dict[str, Any]]:
-    results, parts = [], []
+    results, seen, parts = [], list[dict[str, Any]](), []
     for number, block in enumerate(content):
         place = f"{where}.content.{number}"
         if block["type"] == "tool_result":
-            text = _result_text(block.get("content"), place)
+            text, pictures = _result(block, place)
+            seen.extend(pictures)
             text = ERROR_MARK + text if block.get("is_error") else text
             results.append({"role": "tool", "tool_call_id": block["tool_use_id"], "content": text})
         else:
             parts.append(_part(block, place))
     # Results first: they answer the calls of the message before.
+    parts = seen + parts
     return [*results, {"role": "user", "content": _plainest(parts)}] if parts else results
 
 
@@ -135,18 +147,37 @@ def _part(block: dict[str, Any], where: str) -> dict[str, Any]:
         if source["type"] == "url":
             return {"type": "image_url", "image_url": {"url": source["url"]}}
         raise _cannot(f"{where}.source", f"a picture from {source['type']!r} cannot be given to OpenAI models")
+    if kind == "document":
+        return _document(block, where)
     raise _cannot(where, f"a block of type {kind!r} cannot be said to OpenAI models")
 
 
-def _result_text(content: Any, where: str) -> str:
+def _document(block: dict[str, Any], where: str) -> dict[str, Any]:
+    if (block.get("citations") or {}).get("enabled"):
+        raise _cannot(f"{where}.citations", "OpenAI models do not mark what they cite. Leave it out")
+    source, title = block["source"], block.get("title") or ""
+    if source["type"] == "text":
+        return {"type": "text", "text": "\n\n".join(text for text in (title, source["data"]) if text)}
+    if source["type"] != "base64":
+        raise _cannot(f"{where}.source", f"a document from {source['type']!r} cannot be given to OpenAI models")
+    data = f"data:{source['media_type']};base64,{source['data']}"
+    return {"type": "file", "file": {"filename": title or UNTITLED, "file_data": data}}
+
+
+def _result(block: dict[str, Any], where: str) -> tuple[str, list[dict[str, Any]]]:
+    """(the text of a tool's result, what the user's message behind it shows)."""
+    content = block.get("content")
     if content is None or isinstance(content, str):
-        return content or ""
-    for number, block in enumerate(content):
-        if block["type"] != "text":
-            raise _cannot(
-                f"{where}.content.{number}", f"OpenAI's tool results are text only, not of type {block['type']!r}"
-            )
-    return "\n".join([block["text"] for block in content])
+        return content or "", []
+    texts, pictures = [], []
+    for number, one in enumerate(content):
+        if one["type"] == "text":
+            texts.append(one["text"])
+        elif one["type"] in ("image", "document"):
+            pictures.append(_part(one, f"{where}.content.{number}"))
+        else:
+            raise _cannot(f"{where}.content.{number}", f"a result of type {one['type']!r} cannot be said to this model")
+    return result_text(texts, pictures), pictures_of(block["tool_use_id"], pictures)
 
 
 def _add_format(made: dict[str, Any], config: dict[str, Any]) -> None:

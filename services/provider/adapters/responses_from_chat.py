@@ -17,6 +17,7 @@ from services.provider.adapters import Exchange, Outgoing, Result
 from services.provider.adapters.chat_deltas import chunks_in, text_of
 from services.provider.adapters.responses_output import MOST_BYTES, Output
 from services.provider.adapters.responses_to_chat import to_chat
+from services.provider.adapters.responses_tools import tools_of
 from services.provider.errors import ProviderFault, garbage, not_translatable
 from services.provider.events import Ask, Usage
 
@@ -43,7 +44,9 @@ class ResponsesExchange:
         """The translated request, made final by the inner exchange."""
         try:
             body = _decode(self._ask.input)
-            said = _encode(to_chat(body))
+            tools = tools_of(body)
+            said = _encode(to_chat(body, tools))
+            self._output.tools = tools.by_name
             self._frame = frame_of(body)
             if len(_encode(self._frame)) > MOST_BYTES:
                 raise not_translatable(
@@ -215,4 +218,4 @@ def _format(wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tool(tool: dict[str, Any]) -> dict[str, Any]:
-    return {"description": None, "parameters": None, "strict": None, **tool}
+    return {"description": None, "parameters": None, "strict": None, **tool} if tool["type"] == "function" else tool

@@ -4,11 +4,13 @@ One item is open at a time, as OpenAI sends them. Nothing here knows of a provid
 the items, their ids and the sequence numbers go on.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from services.provider.adapters.chat_deltas import CallOrder
+from services.provider.adapters.responses_tools import Tool, custom_text
 from services.provider.errors import garbage
 
 MOST_BYTES = 2 * 1024 * 1024
@@ -25,6 +27,8 @@ class Output:
         self.items: list[dict[str, Any]] = []
         self.name = ""
         """What the items' ids are made of."""
+        self.tools: Mapping[str, Tool] = {}
+        """The functions that stand for tools of another form."""
         self._provider = provider
         self._calls = CallOrder(provider)
         self._item: dict[str, Any] | None = None
@@ -64,17 +68,10 @@ class Output:
         function = call.get("function") or {}
         out = b""
         if self._calls.begins(call):
-            out = self.close() + self._open(
-                {
-                    "id": "fc",
-                    "type": "function_call",
-                    "status": "in_progress",
-                    "call_id": str(call.get("id") or f"call_{self.name}_{len(self.items)}"),
-                    "name": str(function["name"]),
-                    "arguments": "",
-                }
-            )
-            self._kind = "function_call"
+            call_id = str(call.get("id") or f"call_{self.name}_{len(self.items)}")
+            item = _blank_call(self.tools.get(str(function["name"]), Tool(str(function["name"]))), call_id)
+            out = self.close() + self._open(item)
+            self._kind = item["type"]
         if call.get("extra_content") and self._item is not None:
             self._item["extra_content"] = call["extra_content"]
         arguments = function.get("arguments") or ""
@@ -82,6 +79,9 @@ class Output:
         if not piece:
             return out
         self._keep(piece)
+        if self._kind == "custom_tool_call":
+            # Its text can be told when all of it is there.
+            return out
         return out + self.event("response.function_call_arguments.delta", **self._place(), delta=piece)
 
     def close(self, status: str = "completed") -> bytes:
@@ -109,7 +109,7 @@ class Output:
         """Where the open part stands."""
         assert self._item is not None
         place = {"item_id": self._item["id"], "output_index": len(self.items) - 1}
-        if self._kind == "function_call":
+        if self._kind in ("function_call", "custom_tool_call"):
             return place
         index = "summary_index" if self._kind == "summary_text" else "content_index"
         return {**place, index: len(self._parts()) - 1}
@@ -118,7 +118,11 @@ class Output:
         if not self._kind or self._item is None:
             return b""
         kind, text = self._kind, "".join(self._pieces)
-        if kind == "function_call":
+        if kind == "custom_tool_call":
+            self._item["input"] = text = custom_text(text)
+            out = self.event("response.custom_tool_call_input.delta", **self._place(), delta=text) if text else b""
+            out += self.event("response.custom_tool_call_input.done", **self._place(), input=text)
+        elif kind == "function_call":
             self._item["arguments"] = text = text or "{}"
             name = self._item["name"]
             out = self.event("response.function_call_arguments.done", **self._place(), name=name, arguments=text)
@@ -139,6 +143,13 @@ class Output:
             raise garbage(
                 self._provider, f"it is larger than {MOST_BYTES >> 20} MiB, the most of a translated response"
             )
+
+
+def _blank_call(tool: Tool, call_id: str) -> dict[str, Any]:
+    kind, said = ("custom_tool_call", "input") if tool.custom else ("function_call", "arguments")
+    named = {"namespace": tool.namespace} if tool.namespace else {}
+    item = {"id": "ctc" if tool.custom else "fc", "type": kind, "status": "in_progress", "call_id": call_id}
+    return {**item, **named, "name": tool.name, said: ""}
 
 
 def _blank_message() -> dict[str, Any]:

@@ -1,13 +1,16 @@
 """An OpenAI responses request said as an OpenAI chat completions request.
 
 What cannot be said is refused with its name: stored answers and conversations, OpenAI's own tools, stored files and
-prompts, log probabilities, truncation, fields not known here. What only hints is left out: cache keys, verbosity,
+prompts, log probabilities, truncation, fields not known here. Free-text tools and namespaces become functions (see
+responses_tools), pictures in results a message of the user's. What only hints is left out: cache keys, verbosity,
 summaries of reasoning, service_tier, `include`. Earlier reasoning is left out too: nobody but the model that had it can
 read it. System messages that stand together become one: some models' templates take no second.
 """
 
 from typing import Any
 
+from services.provider.adapters.responses_tools import ADDED, PASSED, Tools, custom_arguments, function_name
+from services.provider.adapters.tool_results import pictures_of, result_text
 from services.provider.errors import not_translatable
 
 HINTS = frozenset(
@@ -21,14 +24,13 @@ _READ = frozenset(
     conversation prompt""".split()  # noqa: SIM905
 )
 _STORED = frozenset({"previous_response_id", "conversation", "prompt"})
+_OUTPUTS = frozenset({"function_call_output", "custom_tool_call_output"})
 _SYSTEM = frozenset({"system", "developer"})
 _SAME = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "user")
-PASSED = "Leave it out, or name a model of a provider that speaks the responses API itself"
-"""The way out of what a translation cannot do."""
 
 
-def to_chat(body: dict[str, Any]) -> dict[str, Any]:
-    """The chat request. Raises ProviderFault."""
+def to_chat(body: dict[str, Any], tools: Tools) -> dict[str, Any]:
+    """The chat request; `tools` are the body's. Raises ProviderFault."""
     _refuse(body)
     messages = _messages(body)
     if not messages:
@@ -43,7 +45,7 @@ def to_chat(body: dict[str, Any]) -> dict[str, Any]:
     if body.get("stream"):
         made["stream"] = True
     _add_format(made, (body.get("text") or {}).get("format") or {"type": "text"})
-    _add_tools(made, body)
+    _add_tools(made, body, tools)
     return made
 
 
@@ -75,6 +77,7 @@ def _messages(body: dict[str, Any]) -> list[dict[str, Any]]:
     else:
         for index, item in enumerate(given or []):
             made.add(item, f"input[{index}]")
+        made.show()
     return made.messages
 
 
@@ -83,24 +86,35 @@ class _Conversation:
 
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
+        self._pictures: list[dict[str, Any]] = []
 
     def add(self, item: dict[str, Any], where: str) -> None:
         """Takes in one item. Raises ProviderFault."""
         kind = item.get("type") or ("message" if "role" in item else "")
+        if kind not in _OUTPUTS:
+            self.show()
         if kind == "message":
             self._add_message(item, where)
-        elif kind == "function_call":
-            function = {"name": item["name"], "arguments": item["arguments"]}
+        elif kind in ("function_call", "custom_tool_call"):
+            arguments = item["arguments"] if kind == "function_call" else custom_arguments(item["input"])
+            function = {"name": function_name(item["name"], item.get("namespace") or ""), "arguments": arguments}
             call = {"id": item["call_id"], "type": "function", "function": function}
             if item.get("extra_content"):
                 # What Google signs a call with: its models want it back.
                 call["extra_content"] = item["extra_content"]
             self._turn().setdefault("tool_calls", []).append(call)
-        elif kind == "function_call_output":
-            text = _output_text(item.get("output"), f"{where}.output")
+        elif kind in _OUTPUTS:
+            text, pictures = _output(item.get("output"), f"{where}.output")
             self.messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": text})
-        elif kind != "reasoning":
+            self._pictures.extend(pictures_of(item["call_id"], pictures))
+        elif kind not in ("reasoning", ADDED):
             raise _cannot(where, f"an item of type {kind!r} cannot be said to this model. {PASSED}")
+
+    def show(self) -> None:
+        """Puts the pictures of results behind them: the results of one turn stand together."""
+        if self._pictures:
+            self.messages.append({"role": "user", "content": self._pictures})
+            self._pictures = []
 
     def add_text(self, role: str, text: str) -> None:
         """A message of one text."""
@@ -150,13 +164,20 @@ def _part(part: dict[str, Any], where: str) -> dict[str, Any]:
     raise _cannot(where, f"content of type {kind!r} cannot be said to this model. {PASSED}")
 
 
-def _output_text(output: Any, where: str) -> str:
+def _output(output: Any, where: str) -> tuple[str, list[dict[str, Any]]]:
+    """(the text of a tool's result, the pictures in it)."""
     if output is None or isinstance(output, str):
-        return output or ""
+        return output or "", []
+    texts, pictures = [], []
     for number, part in enumerate(output):
-        if part["type"] not in ("input_text", "output_text", "text"):
-            raise _cannot(f"{where}[{number}]", f"a chat's tool results are text only, not of type {part['type']!r}")
-    return "\n".join([part["text"] for part in output])
+        if part["type"] not in ("input_text", "output_text", "text", "input_image"):
+            raise _cannot(f"{where}[{number}]", f"a result of type {part['type']!r} cannot be said to this model")
+        said = _part(part, f"{where}[{number}]")
+        if said["type"] == "text":
+            texts.append(said["text"])
+        else:
+            pictures.append(said)
+    return result_text(texts, pictures), pictures
 
 
 def _add_format(made: dict[str, Any], wanted: dict[str, Any]) -> None:
@@ -170,31 +191,22 @@ def _add_format(made: dict[str, Any], wanted: dict[str, Any]) -> None:
         raise _cannot("text.format.type", f"{kind!r} is not text, json_schema or json_object")
 
 
-def _add_tools(made: dict[str, Any], body: dict[str, Any]) -> None:
-    tools = [_tool(tool, f"tools[{number}]") for number, tool in enumerate(body.get("tools") or [])]
+def _add_tools(made: dict[str, Any], body: dict[str, Any], tools: Tools) -> None:
     choice = body.get("tool_choice") or "auto"
     if isinstance(choice, dict) and choice["type"] == "allowed_tools":
-        names = {tool["name"] for tool in choice["tools"]}
-        tools, choice = [tool for tool in tools if tool["function"]["name"] in names], choice["mode"]
+        tools, choice = tools.only(choice["tools"]), choice["mode"]
     if isinstance(choice, dict):
-        if choice["type"] != "function":
+        if choice["type"] not in ("function", "custom"):
             raise _cannot("tool_choice.type", f"{choice['type']!r} is a tool that this model does not have")
-        choice = {"type": "function", "function": {"name": choice["name"]}}
+        name = function_name(choice["name"], choice.get("namespace") or "")
+        choice = {"type": "function", "function": {"name": name}}
     elif choice not in ("auto", "none", "required"):
-        raise _cannot("tool_choice", f"{choice!r} is not auto, none, required or a function")
-    if tools:
-        made["tools"] = tools
+        raise _cannot("tool_choice", f"{choice!r} is not auto, none, required or a tool")
+    if tools.functions:
+        made["tools"] = tools.functions
         if choice != "auto":
             made["tool_choice"] = choice
         if body.get("parallel_tool_calls") is False:
             made["parallel_tool_calls"] = False
     elif choice not in ("auto", "none"):
         raise _cannot("tool_choice", "it asks for a tool, and no tool is given")
-
-
-def _tool(tool: dict[str, Any], where: str) -> dict[str, Any]:
-    if tool["type"] != "function":
-        raise _cannot(where, f"{tool['type']!r} is a tool of a provider's own servers, which this one lacks. {PASSED}")
-    function: dict[str, Any] = {"name": tool["name"], "parameters": tool.get("parameters") or {"type": "object"}}
-    function.update({name: tool[name] for name in ("description", "strict") if tool.get(name) is not None})
-    return {"type": "function", "function": function}

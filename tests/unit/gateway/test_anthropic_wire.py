@@ -70,7 +70,7 @@ def test_any_content_is_read_or_refused_by_name(blocks, system):
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_tokens": None}, "max_tokens"),
         ({"messages": []}, "messages"),
-        ({"messages": [{"role": "system", "content": "x"}]}, "messages.0.role"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role"),
         ({"messages": [{"role": "user"}]}, "messages[0]"),
         ({"messages": [{"role": "user", "content": [{"text": "x"}]}]}, "messages.0.content.0.type"),
         ({"temperature": 1.5}, "temperature"),
@@ -115,6 +115,43 @@ def test_a_documents_bytes_are_not_taken_for_text():
     source = {"type": "base64", "media_type": "application/pdf", "data": "A" * 60_000}
     ask = of({"type": "document", "source": source})
     assert 3_000 <= ask.input_tokens < 3_100 and ask.input_tokens_max >= 60_000
+
+
+@pytest.mark.parametrize(
+    ("more", "unseen"),
+    [
+        ({"tools": [{"name": "f", "input_schema": {}}, {"type": "bash_20250124", "name": "bash"}]}, False),
+        ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, True),
+        ({"mcp_servers": [{"type": "url", "url": "https://tools.example.com", "name": "t"}]}, True),
+        ({"mcp_servers": []}, False),
+        ({"container": "c"}, True),
+        ({"messages": [{"role": "system", "content": "x"}]}, False),
+    ],
+)
+def test_what_only_the_provider_sees_is_known(more, unseen):
+    assert read(**more).unseen_input is unseen
+
+
+@pytest.mark.parametrize(("source", "unseen"), [("base64", False), ("text", False), ("url", True), ("file", True)])
+def test_documents_from_elsewhere_are_unseen(source, unseen):
+    assert of({"type": "document", "source": {"type": source}}).unseen_input is unseen
+    inside = {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "document", "source": {"type": source}}]}
+    assert of(inside).unseen_input is unseen
+
+
+def test_names_of_betas_are_sent_once_each():
+    assert wire.read_beta([]) == "" and wire.read_beta([" , "]) == ""
+    assert wire.read_beta(["a-2025-01-01, b", "b,c_1"]) == "a-2025-01-01,b,c_1"
+
+
+@given(st.lists(st.text(max_size=80), max_size=40))
+def test_any_names_of_betas_are_taken_or_refused(headers):
+    try:
+        taken = wire.read_beta(headers)
+    except MeshError as error:
+        assert error.metadata["field"] == "anthropic-beta"
+    else:
+        assert taken.isascii() and taken.count(",") < wire.MOST_BETAS and not set(taken) & set(" \r\n:")
 
 
 @given(st.text(max_size=200), st.text(max_size=200))

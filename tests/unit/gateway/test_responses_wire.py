@@ -122,7 +122,18 @@ def test_what_the_request_needs():
 )
 def test_what_only_the_provider_has_is_known_to_be_unseen(more):
     assert read(**more).unseen_input and not read().unseen_input
-    assert not read(tools=[{"type": "function", "name": "f"}]).unseen_input
+    assert not read(tools=[{"type": kind, "name": "f"} for kind in ("function", "custom", "namespace")]).unseen_input
+
+
+@pytest.mark.parametrize(("kind", "unseen"), [("function", False), ("web_search", True)])
+def test_tools_may_stand_in_the_input(kind, unseen):
+    given = {"type": "additional_tools", "role": "developer", "tools": [{"type": kind}]}
+    ask = read(input=[given, {"role": "user", "content": "Hi"}])
+    assert ask.needs_tools and ask.unseen_input is unseen
+    for odd in (None, "x", [1]):
+        with pytest.raises(MeshError) as caught:
+            read(input=[{**given, "tools": odd}])
+        assert caught.value.metadata["field"] == "input[0].tools"
 
 
 def test_a_files_bytes_are_not_taken_for_text():

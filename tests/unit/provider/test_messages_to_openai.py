@@ -124,9 +124,51 @@ def test_a_json_schema_is_forced():
 def test_hints_are_left_out():
     thinking = {"type": "enabled", "budget_tokens": 2000}
     assert said(thinking=thinking, service_tier="auto", cache_control={"type": "ephemeral"}) == said()
+    assert said(context_management={"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}) == said()
 
 
-DOCUMENT = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "x"}}
+def test_instructions_in_the_middle_stay_there():
+    middle = {"role": "system", "content": [{"type": "text", "text": "Now", "cache_control": {"type": "ephemeral"}}]}
+    made = said(system="First.", messages=[*HI, middle, {"role": "user", "content": "Go"}])["messages"]
+    assert [one["role"] for one in made] == ["system", "user", "system", "user"] and made[2]["content"] == "Now"
+    assert said(messages=[*HI, {"role": "system", "content": "Now"}])["messages"][-1]["content"] == "Now"
+
+
+def test_pictures_of_results_are_shown_behind_all_results():
+    text = {"type": "text", "text": "read"}
+    results = [
+        {"type": "tool_result", "tool_use_id": "a", "content": [text, IMAGE]},
+        {"type": "tool_result", "tool_use_id": "b", "content": [IMAGE], "is_error": True},
+        {"type": "text", "text": "And?"},
+    ]
+    first, second, shown = said(messages=[{"role": "user", "content": results}])["messages"]
+    assert first["content"].startswith("read\n") and second["content"].startswith("Error: What it shows")
+    assert [one["tool_call_id"] for one in (first, second)] == ["a", "b"] and shown["role"] == "user"
+    kinds = [part["type"] for part in shown["content"]]
+    assert kinds == ["text", "image_url", "text", "image_url", "text"]
+    assert shown["content"][0]["text"].count("a") and shown["content"][-1]["text"] == "And?"
+
+
+def test_documents_are_files_or_text():
+    (shown,) = said(messages=[{"role": "user", "content": [PDF, NOTE, {**PDF, "title": "a.pdf"}]}])["messages"]
+    first, note, named = shown["content"]
+    data = "data:application/pdf;base64,JVBERi0="
+    assert first == {"type": "file", "file": {"filename": "document.pdf", "file_data": data}}
+    assert note["text"] == "Note\n\nx" and named["file"]["filename"] == "a.pdf"
+    result = {"type": "tool_result", "tool_use_id": "t", "content": [PDF]}
+    _, behind = said(messages=[{"role": "user", "content": [result]}])["messages"]
+    assert behind["content"][1] == first
+
+
+def test_a_long_users_id_is_still_one_users():
+    long = '{"device_id":"' + "d" * 64 + '"}'
+    (one, again, other) = (said(metadata={"user_id": user})["user"] for user in (long, long, long + "x"))
+    assert one == again != other and len(one) == 64
+
+
+DOCUMENT = {"type": "document", "source": {"type": "url", "url": "https://papers.example/a.pdf"}}
+PDF = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}}
+NOTE = {"type": "document", "title": "Note", "source": {"type": "text", "media_type": "text/plain", "data": "x"}}
 IMAGE = {"type": "image", "source": {"type": "url", "url": "https://pictures.example/a.png"}}
 
 
@@ -140,15 +182,21 @@ IMAGE = {"type": "image", "source": {"type": "url", "url": "https://pictures.exa
         ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools.0"),
         ({"tools": [{"name": "f", "input_schema": {}, "defer_loading": True}]}, "tools.0.defer_loading"),
         ({"messages": [{"role": "user", "content": [DOCUMENT]}]}, "messages.0.content.0"),
+        (
+            {"messages": [{"role": "user", "content": [{**PDF, "citations": {"enabled": True}}]}]},
+            "messages.0.content.0",
+        ),
         ({"messages": [*HI, {"role": "assistant", "content": "So"}]}, "messages"),
         (
             {
                 "messages": [
-                    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": [IMAGE]}]}
+                    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": [DOCUMENT]}]}
                 ]
             },
             "messages.0.content.0.content.0",
         ),
+        ({"messages": [*HI, {"role": "system", "content": [IMAGE]}]}, "messages.1.content.0"),
+        ({"messages": [*HI, {"role": "robot", "content": "x"}]}, "messages.1.role"),
         ({"messages": [{"role": "user", "content": [{**IMAGE, "source": {"type": "file"}}]}]}, "messages.0.content.0"),
         ({"output_config": {"format": {"type": "grammar"}}}, "output_config.format"),
     ],

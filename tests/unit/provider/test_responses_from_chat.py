@@ -110,6 +110,39 @@ def test_a_stream_of_calls():
     assert weather.id != clock.id and weather.status == "completed"
 
 
+FORMS = json.dumps(
+    {
+        "model": "m",
+        "input": "Hi",
+        "tools": [
+            {"type": "custom", "name": "patch"},
+            {
+                "type": "namespace",
+                "name": "agents",
+                "description": "",
+                "tools": [{"type": "function", "name": "close"}],
+            },
+        ],
+    }
+).encode()
+
+
+def test_calls_are_of_the_tools_the_caller_knows():
+    pieces = [
+        piece(0, '{"inp', "patch", "x"),
+        piece(0, 'ut":"a \\"b\\""}'),
+        piece(1, "{}", "agents__close", "y"),
+        piece(2, "no json", "patch", "z"),
+    ]
+    stream = run([*(chunk(one) for one in pieces), chunk({}, "tool_calls"), sse.DONE], begun(FORMS))
+    patch, close, odd = response_of(stream).output
+    assert (patch.type, patch.name, patch.call_id, patch.input) == ("custom_tool_call", "patch", "x", 'a "b"')
+    assert (close.type, close.name, close.namespace) == ("function_call", "close", "agents")
+    assert odd.input == "no json"
+    told = [event for event in read(stream) if "custom_tool_call_input" in event["type"]]
+    assert [event.get("delta") or event["input"] for event in told] == ['a "b"'] * 2 + ["no json"] * 2
+
+
 def test_calls_that_all_have_index_0():
     stream = [chunk(piece(0, '{"a":1}', "f", "x")), chunk(piece(0, '{"b":2}', "f", "y")), chunk({}, "stop"), sse.DONE]
     assert [call.arguments for call in response_of(run(stream)).output] == ['{"a":1}', '{"b":2}']

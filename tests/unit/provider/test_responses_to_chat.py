@@ -11,6 +11,7 @@ from mesh.errors import Reason
 from services.provider.adapters.openai import OpenAIExchange
 from services.provider.adapters.responses_from_chat import ResponsesExchange
 from services.provider.adapters.responses_to_chat import HINTS, to_chat
+from services.provider.adapters.responses_tools import custom_text, function_name, tools_of
 from services.provider.errors import ProviderFault
 from services.provider.events import Ask, Candidate, Dialect
 
@@ -18,7 +19,8 @@ RESPONSES = Dialect.OPENAI_RESPONSES
 
 
 def said(**fields: Any) -> dict[str, Any]:
-    return to_chat({"model": "m", "input": "Hi", **fields})
+    body = {"model": "m", "input": "Hi", **fields}
+    return to_chat(body, tools_of(body))
 
 
 def exchange(body: bytes, *, cap: int = 0, stream: bool = False) -> ResponsesExchange:
@@ -106,6 +108,87 @@ def test_only_allowed_tools_are_given():
     assert [tool["function"]["name"] for tool in made["tools"]] == ["g"] and made["tool_choice"] == "required"
 
 
+PATCH = {
+    "type": "custom",
+    "name": "patch",
+    "description": "Edits files.",
+    "format": {"type": "grammar", "syntax": "lark", "definition": 'start: "x"'},
+}
+AGENTS = {
+    "type": "namespace",
+    "name": "agents",
+    "description": "Other agents.",
+    "tools": [{"type": "function", "name": "close", "parameters": {"type": "object"}}, {**PATCH, "name": "ask"}],
+}
+
+
+def test_tools_of_free_text_are_functions_with_one_text():
+    made = said(tools=[PATCH], tool_choice={"type": "custom", "name": "patch"})
+    (function,) = (tool["function"] for tool in made["tools"])
+    assert function["parameters"]["required"] == ["input"] and 'start: "x"' in function["description"]
+    assert function["description"].startswith("Edits files.") and made["tool_choice"]["function"]["name"] == "patch"
+    assert said(tools=[{"type": "custom", "name": "patch"}])["tools"][0]["function"]["description"]
+
+
+def test_tools_of_a_namespace_have_it_in_their_name():
+    made = said(tools=[AGENTS, {"type": "function", "name": "close", "parameters": None}])
+    assert [tool["function"]["name"] for tool in made["tools"]] == ["agents__close", "agents__ask", "close"]
+    choice = {"type": "function", "name": "close", "namespace": "agents"}
+    assert said(tools=[AGENTS], tool_choice=choice)["tool_choice"]["function"]["name"] == "agents__close"
+    allowed = {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "namespace", "name": "agents"}]}
+    assert len(said(tools=[AGENTS, PATCH], tool_choice=allowed)["tools"]) == 2
+
+
+@given(st.text(max_size=90), st.text(min_size=1, max_size=90))
+def test_names_of_a_namespaces_tools_are_taken_by_openai(name: str, namespace: str):
+    made = function_name(name, namespace)
+    assert 1 <= len(made) <= 64 and made.isascii() and made == function_name(name, namespace)
+    assert all(sign.isalnum() or sign in "_-" for sign in made)
+
+
+def test_long_names_that_begin_alike_stay_apart():
+    assert function_name("a", "n" * 70) != function_name("b", "n" * 70)
+
+
+def test_tools_may_stand_in_the_input():
+    added = {"type": "additional_tools", "role": "developer", "tools": [AGENTS]}
+    made = said(input=[added, {"role": "user", "content": "Hi"}])
+    assert len(made["tools"]) == 2 and made["messages"] == said()["messages"]
+
+
+def test_a_round_with_tools_of_another_form():
+    items = [
+        {"role": "user", "content": "Hi"},
+        {"type": "custom_tool_call", "call_id": "a", "name": "patch", "input": 'x "y"\n'},
+        {"type": "function_call", "call_id": "b", "name": "close", "namespace": "agents", "arguments": "{}"},
+        {"type": "custom_tool_call_output", "call_id": "a", "output": "done"},
+        {"type": "function_call_output", "call_id": "b", "output": [{"type": "input_text", "text": "closed"}]},
+    ]
+    _, turn, first, second = said(input=items, tools=[PATCH, AGENTS])["messages"]
+    patch, close = (call["function"] for call in turn["tool_calls"])
+    assert patch["name"] == "patch" and json.loads(patch["arguments"]) == {"input": 'x "y"\n'}
+    assert close["name"] == "agents__close" and (first["content"], second["content"]) == ("done", "closed")
+
+
+def test_pictures_of_results_are_shown_behind_all_results():
+    picture = {"type": "input_image", "image_url": "data:image/png;base64,AA=="}
+    outputs = [
+        {"type": "function_call_output", "call_id": "a", "output": [picture]},
+        {"type": "custom_tool_call_output", "call_id": "b", "output": [{"type": "input_text", "text": "so"}, picture]},
+    ]
+    for more in ([], [{"role": "assistant", "content": "Well."}]):
+        first, second, shown, *rest = said(input=[*outputs, *more])["messages"]
+        assert (first["tool_call_id"], second["tool_call_id"]) == ("a", "b") and second["content"].startswith("so\n")
+        kinds = [part["type"] for part in shown["content"]]
+        assert shown["role"] == "user" and kinds == ["text", "image_url"] * 2 and len(rest) == len(more)
+
+
+@given(st.text(max_size=50))
+def test_free_text_arrives_as_it_is(text: str):
+    assert custom_text(json.dumps({"input": text})) == text
+    assert isinstance(custom_text(text), str)
+
+
 def test_hints_are_left_out():
     made = said(
         **{name: {"a": 1} for name in HINTS}, include=["reasoning.encrypted_content"], reasoning={"summary": "auto"}
@@ -123,6 +206,11 @@ def test_hints_are_left_out():
         ({"top_logprobs": 1}, "top_logprobs"),
         ({"include": ["message.output_text.logprobs"]}, "top_logprobs"),
         ({"tools": [{"type": "file_search", "vector_store_ids": ["v"]}]}, "tools[0]"),
+        ({"tools": [{"type": "web_search", "external_web_access": False}]}, "tools[0]"),
+        ({"tools": [{"type": "tool_search", "execution": "client"}]}, "tools[0]"),
+        ({"tools": [{**AGENTS, "tools": [{"type": "namespace", "name": "n", "tools": []}]}]}, "tools[0]"),
+        ({"tools": [AGENTS, {"type": "function", "name": "agents__close"}]}, "tools[1]"),
+        ({"input": [{"type": "additional_tools", "tools": [{"type": "local_shell"}]}]}, "input[0].tools[0]"),
         ({"tool_choice": {"type": "web_search"}}, "tool_choice.type"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tool_choice": "perhaps"}, "tool_choice"),

@@ -47,7 +47,7 @@ class Deadlines(_message.Message):
     def __init__(self, connect_s: _Optional[float] = ..., first_token_s: _Optional[float] = ..., idle_s: _Optional[float] = ..., total_s: _Optional[float] = ...) -> None: ...
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("request_id", "input", "dialect_in", "dialect_out", "candidates", "deadlines", "stream", "include_usage", "need_text", "answer_model", "rescues", "hedge_after_s")
+    __slots__ = ("request_id", "input", "dialect_in", "dialect_out", "candidates", "deadlines", "stream", "include_usage", "need_text", "answer_model", "rescues", "hedge_after_s", "anthropic_beta")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     INPUT_FIELD_NUMBER: _ClassVar[int]
     DIALECT_IN_FIELD_NUMBER: _ClassVar[int]
@@ -60,6 +60,7 @@ class GenerateRequest(_message.Message):
     ANSWER_MODEL_FIELD_NUMBER: _ClassVar[int]
     RESCUES_FIELD_NUMBER: _ClassVar[int]
     HEDGE_AFTER_S_FIELD_NUMBER: _ClassVar[int]
+    ANTHROPIC_BETA_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     input: bytes
     dialect_in: _chat_pb2.Dialect
@@ -72,7 +73,8 @@ class GenerateRequest(_message.Message):
     answer_model: str
     rescues: int
     hedge_after_s: float
-    def __init__(self, request_id: _Optional[str] = ..., input: _Optional[bytes] = ..., dialect_in: _Optional[_Union[_chat_pb2.Dialect, str]] = ..., dialect_out: _Optional[_Union[_chat_pb2.Dialect, str]] = ..., candidates: _Optional[_Iterable[_Union[GenerateCandidate, _Mapping]]] = ..., deadlines: _Optional[_Union[Deadlines, _Mapping]] = ..., stream: _Optional[bool] = ..., include_usage: _Optional[bool] = ..., need_text: _Optional[bool] = ..., answer_model: _Optional[str] = ..., rescues: _Optional[int] = ..., hedge_after_s: _Optional[float] = ...) -> None: ...
+    anthropic_beta: str
+    def __init__(self, request_id: _Optional[str] = ..., input: _Optional[bytes] = ..., dialect_in: _Optional[_Union[_chat_pb2.Dialect, str]] = ..., dialect_out: _Optional[_Union[_chat_pb2.Dialect, str]] = ..., candidates: _Optional[_Iterable[_Union[GenerateCandidate, _Mapping]]] = ..., deadlines: _Optional[_Union[Deadlines, _Mapping]] = ..., stream: _Optional[bool] = ..., include_usage: _Optional[bool] = ..., need_text: _Optional[bool] = ..., answer_model: _Optional[str] = ..., rescues: _Optional[int] = ..., hedge_after_s: _Optional[float] = ..., anthropic_beta: _Optional[str] = ...) -> None: ...
 
 class GenerateResponse(_message.Message):
     __slots__ = ("attempt", "frames", "finish", "failure")
