@@ -77,15 +77,20 @@ def _in_responses(body: dict[str, Any]) -> Iterator[str]:
         for name in ("output", "content"):
             if isinstance(item.get(name), dict) and item[name].get("file_id"):
                 yield f"{place}.{name}.file_id"
-    for place, tool in _parts(body.get("tools"), "tools"):
-        container = tool.get("container")
+        yield from _in_tools(item.get("tools"), f"{place}.tools")
+    yield from _in_tools(body.get("tools"), "tools")
+
+
+def _in_tools(tools: Any, where: str) -> Iterator[str]:
+    for place, tool in _parts(tools, where):
+        container, mask = tool.get("container"), tool.get("input_image_mask")
         if tool.get("vector_store_ids"):
             yield f"{place}.vector_store_ids"
         if isinstance(container, str) or (isinstance(container, dict) and container.get("file_ids")):
             yield f"{place}.container"
-        mask = tool.get("input_image_mask")
         if isinstance(mask, dict) and mask.get("file_id"):
             yield f"{place}.input_image_mask.file_id"
+        yield from _in_tools(tool.get("tools"), f"{place}.tools")
 
 
 def _in_messages(body: dict[str, Any]) -> Iterator[str]:

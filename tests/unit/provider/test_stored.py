@@ -37,6 +37,11 @@ NAMING: list[tuple[Dialect, dict[str, Any], str]] = [
         "input[0].output.file_id",
     ),
     (RESPONSES, {"input": "hi", "tools": [{"type": "file_search", "vector_store_ids": ["v"]}]}, "tools[0]."),
+    (
+        RESPONSES,
+        {"input": [{"type": "additional_tools", "tools": [{"type": "file_search", "vector_store_ids": ["v"]}]}]},
+        "input[0].tools[0].vector_store_ids",
+    ),
     (RESPONSES, {"input": "hi", "tools": [{"type": "code_interpreter", "container": "c"}]}, "tools[0].container"),
     (
         RESPONSES,
