@@ -2,22 +2,12 @@
 
 import dataclasses
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
 from typing import Any, get_type_hints
 
 from mesh.config import ConfigError, Secret, convert, nearest, read_secret
 from mesh.model_links import check_fallbacks, with_aliases
+from mesh.model_prices import PriceEntry, parse_price
 from mesh.plugins import PROVIDERS, named
-
-PRICE_KEYS = {
-    "input_usd_per_mtok": "input",
-    "input_cached_usd_per_mtok": "input_cached",
-    "cache_write_usd_per_mtok": "cache_write",
-    "output_usd_per_mtok": "output",
-    "reasoning_usd_per_mtok": "reasoning",
-    "request_usd": "request",
-}
-"""Price keys in files → price buckets."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,21 +78,6 @@ def address_of(provider: str, kind: str) -> str:
     if kind == "openai" and known.kind in _OPENAI_PATHS:
         return known.base_url + _OPENAI_PATHS[known.kind]
     return known.base_url if known.kind == kind else ""
-
-
-@dataclasses.dataclass(frozen=True)
-class PriceEntry:
-    """What a model costs."""
-
-    free: bool
-    """The operator said it costs nothing."""
-    nano_usd_per_mtok: Mapping[str, int]
-    """Bucket → nano-USD per million tokens; "request" is nano-USD per request."""
-
-    @property
-    def buckets(self) -> Mapping[str, int]:
-        """The same as budget keeps it: empty = free."""
-        return {} if self.free else self.nano_usd_per_mtok
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,37 +187,6 @@ _MODEL_KEYS = {
 }
 _DEPLOYMENT_KEYS = [field.name for field in dataclasses.fields(DeploymentEntry)]
 _PROVIDER_KEYS = {field.name for field in dataclasses.fields(ProviderEntry)} - {"provider", "managed_by"}
-
-
-def nano_usd(amount: object, where: str) -> int:
-    """Dollars as written in a file → nano-USD. Raises ConfigError for anything inexact or negative."""
-    try:
-        nano = Decimal(str(amount)).scaleb(9)
-        if not nano.is_finite():
-            raise InvalidOperation
-    except InvalidOperation:
-        raise ConfigError(f'{where}: "{amount}" is not an amount of dollars, e.g. "0.15"') from None
-    if nano < 0 or nano != nano.to_integral_value():
-        raise ConfigError(f"{where}: {amount} must not be negative and have at most nine decimals")
-    return int(nano)
-
-
-def parse_price(raw: object, where: str) -> PriceEntry | None:
-    """A `price:` value: "free", a mapping, or nothing."""
-    if raw is None:
-        return None
-    if raw == "free":
-        return PriceEntry(True, {})
-    if not isinstance(raw, Mapping):
-        raise ConfigError(f'{where}: a price is "free" or a mapping such as {{input_usd_per_mtok: "0.15"}}')
-    buckets = {}
-    for key, amount in raw.items():
-        if key not in PRICE_KEYS:
-            raise ConfigError(f'{where}: unknown key "{key}"{nearest(str(key), PRICE_KEYS)}')
-        buckets[PRICE_KEYS[key]] = nano_usd(amount, f"{where}.{key}")
-    if not {"input", "output"} <= set(buckets) and "request" not in buckets:
-        raise ConfigError(f"{where}: say at least input_usd_per_mtok and output_usd_per_mtok")
-    return PriceEntry(False, buckets)
 
 
 def parse_deployments(raw: object, where: str, name: str) -> tuple[DeploymentEntry, ...]:

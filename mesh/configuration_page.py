@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from mesh.app import TARGETS
-from mesh.catalog import AZURE_PATH, DIALECTS, KINDS, KNOWN, PRICE_KEYS, DeploymentEntry, ModelEntry, ProviderEntry
+from mesh.catalog import AZURE_PATH, DIALECTS, KINDS, KNOWN, DeploymentEntry, ModelEntry, ProviderEntry
 from mesh.config import MeshConfig, Secret, env_name, field_docs
+from mesh.model_prices import PRICE_KEYS
 
 INTRODUCTION = """# Configuration
 
@@ -68,7 +69,7 @@ MODEL_FIELDS = {
     "first_token_ms": ("first_token_ms", "0 = unknown."),
     "capabilities": (
         "capabilities",
-        "tools, images, json, reasoning, embeddings; with embeddings alone it never chats.",
+        "tools, images, json, reasoning, embeddings, transcription, speech; with the last three alone it never chats.",
     ),
     "model_class": ("class", 'standard, or demo for models that "auto" takes only when there is nothing else.'),
     "price": ("price", 'What it costs (below), or "free". Without it the price is unknown.'),
@@ -79,6 +80,13 @@ MODEL_FIELDS = {
     ),
     "sticky": ("sticky", "Whether requests that begin alike go to the same deployment, for its prompt cache."),
 }
+PRICE_UNITS = {
+    "audio_usd_per_hour": "per hour of the audio that is transcribed or translated, to the second",
+    "input_usd_per_mchar": "per million characters of the text that is spoken",
+    "request_usd": "per request",
+}
+"""What a price counts that counts no tokens."""
+
 DEPLOYMENT_FIELDS = {
     "provider": "One of `providers:`.",
     "name": "This provider's own name for the model; without it the model's `name`.",
@@ -181,8 +189,7 @@ def _models() -> Iterator[str]:
         yield _row(f"`{key}`", kind, default, meaning)
     yield "\n`price` is a mapping of dollars, written as text so that they stay exact:\n"
     for key in PRICE_KEYS:
-        unit = "per request" if key == "request_usd" else "per million tokens"
-        yield f"- `{key}`: {unit}"
+        yield f"- `{key}`: {PRICE_UNITS.get(key, 'per million tokens')}"
     yield "\n`deployments` is a list of mappings:\n"
     yield _row("field", "type", "default", "meaning")
     yield _row("---", "---", "---", "---")

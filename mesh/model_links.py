@@ -1,7 +1,7 @@
 """What models say of each other: which ones stand in for them (`fallbacks:`), and other names for them (`aliases:`)."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mesh.config import ConfigError, nearest
@@ -11,6 +11,13 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 EMBEDDINGS = "embeddings"
+NEVER_CHAT = frozenset({EMBEDDINGS, "transcription", "speech"})
+"""Capabilities of models that need not chat."""
+
+
+def never_chats(capabilities: Collection[str]) -> bool:
+    """Whether a model of these, and no others, is asked for no chat."""
+    return bool(capabilities) and NEVER_CHAT.issuperset(capabilities)
 
 
 def check_fallbacks(entry: "ModelEntry", models: Mapping[str, "ModelEntry"]) -> None:
@@ -20,6 +27,8 @@ def check_fallbacks(entry: "ModelEntry", models: Mapping[str, "ModelEntry"]) -> 
         raise ConfigError(
             f"{where}: {entry.model} makes embeddings, and vectors of two models cannot be compared: leave them out"
         )
+    if entry.fallbacks and never_chats(entry.capabilities):
+        raise ConfigError(f"{where}: {entry.model} does not chat, and only chats fall back: leave them out")
     for number, name in enumerate(entry.fallbacks):
         if name not in models:
             raise ConfigError(f'{where}: there is no model "{name}"{nearest(name, models)}; write its id as in models:')
@@ -29,6 +38,8 @@ def check_fallbacks(entry: "ModelEntry", models: Mapping[str, "ModelEntry"]) -> 
             raise ConfigError(f"{where}: {name} is there twice: once is enough")
         if set(models[name].capabilities) == {EMBEDDINGS}:
             raise ConfigError(f"{where}: {name} makes embeddings and does not chat: name a model that chats")
+        if never_chats(models[name].capabilities):
+            raise ConfigError(f"{where}: {name} does not chat: name a model that chats")
 
 
 def with_aliases(models: Mapping[str, "ModelEntry"], raw: object) -> dict[str, "ModelEntry"]:

@@ -38,6 +38,7 @@ PERMISSIONS: Mapping[str, str | _Anyone] = {
     "/dac.router.v1.CatalogService/GetModel": "",
     "/dac.provider.v1.ProviderService/Generate": "chat",
     "/dac.provider.v1.ProviderService/Embed": "chat",
+    "/dac.provider.v1.ProviderService/Audio": "chat",
     "/dac.provider.v1.ProviderService/WatchProviders": "operator",
     "/dac.provider.v1.ProviderService/Discover": "admin",
     "/dac.provider.v1.ProviderService/Probe": "operator",

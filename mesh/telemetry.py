@@ -66,6 +66,10 @@ EMBEDDINGS = Counter(
 EMBEDDING_SECONDS = Histogram(
     "embeddings_duration_seconds", "Until their record is complete.", ("model",), registry=REGISTRY, buckets=SECONDS
 )
+AUDIO = Counter("audio_total", "Audio requests.", ("operation", "model", "outcome"), registry=REGISTRY)
+AUDIO_SECONDS = Histogram(
+    "audio_duration_seconds", "Until the last byte.", ("operation", "model"), registry=REGISTRY, buckets=SECONDS
+)
 CHAT_TOKENS = Counter("chat_tokens_total", "Tokens by model and kind.", ("model", "kind"), registry=REGISTRY)
 FIRST_TOKEN = Histogram(
     "gen_ai_server_time_to_first_token_seconds",
@@ -222,6 +226,18 @@ def observe_embeddings(
     EMBEDDING_SECONDS.labels(model).observe(seconds)
     if cost_nano_usd:
         REVENUE.labels(model).inc(cost_nano_usd / 1e9)
+    _observe_attempts(attempts)
+
+
+def observe_audio(
+    operation: str, model: str, outcome: str, attempts: Iterable[AttemptRecord], nano_usd: int | None, *, seconds: float
+) -> None:
+    """Counts one audio request, its provider calls, tokens and charge (None = not known)."""
+    model = _bounded(model, _models_seen)
+    AUDIO.labels(operation, model, outcome_label(outcome)).inc()
+    AUDIO_SECONDS.labels(operation, model).observe(seconds)
+    if nano_usd:
+        REVENUE.labels(model).inc(nano_usd / 1e9)
     _observe_attempts(attempts)
 
 

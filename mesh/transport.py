@@ -25,7 +25,7 @@ from mesh.status import STATUS_KEY, code_of, details_of, from_rpc
 UNARY_TIMEOUT_S = 30.0
 """The deadline of a unary call whose caller has none."""
 
-LARGE_MESSAGE_BYTES = 12 * 1024 * 1024
+LARGE_MESSAGE_BYTES = 32 * 1024 * 1024
 MESSAGE_BYTES = 4 * 1024 * 1024
 LARGE_SERVICES = frozenset({"gateway", "provider", "memory"})
 """Services whose messages carry prompts."""

@@ -69,7 +69,8 @@ def _section(title: str, lines: Iterator[str]) -> Iterator[str]:
 
 def _asked(record: dict[str, Any]) -> Iterator[str]:
     how = "streamed" if record.get("stream") else "not streamed"
-    how = "embeddings" if record.get("operation") == "embeddings" else how
+    if (operation := record.get("operation") or "chat") != "chat":
+        how = f"{operation}, streamed" if record.get("stream") else str(operation)
     yield f"asked      {record.get('asked_model') or '?'}, {how}"
     yield f"when       {local_time(record.get('started_at'))}"
     features = record.get("features") or {}
@@ -128,7 +129,7 @@ def _attempts(record: dict[str, Any]) -> Iterator[str]:
         ]
         if used:
             source = enum_word(one.get("usage_source"), "USAGE_SOURCE_") or "unknown"
-            yield f"   tokens: {', '.join(used)} (source: {source})"
+            yield f"   used: {', '.join(used)} (source: {source})"
 
 
 def _cache(record: dict[str, Any]) -> Iterator[str]:
@@ -147,7 +148,7 @@ def _charge(record: dict[str, Any]) -> Iterator[str]:
             [
                 str(line.get("bucket", "")),
                 str(line.get("tokens") or 0),
-                money(line.get("nano_usd_per_mtok")) + ("" if line.get("bucket") == "request" else " per million"),
+                _price(line),
                 money(line.get("cost_nano_usd")),
             ]
             for line in one.get("price_lines") or []
@@ -155,6 +156,14 @@ def _charge(record: dict[str, Any]) -> Iterator[str]:
         if rows:
             yield f"{one.get('model')}, price version {one.get('price_version') or '?'}:"
             yield from _indent(iter(aligned(("bucket", "tokens", "price", "cost"), rows, right=(1, 2, 3))))
+
+
+def _price(line: dict[str, Any]) -> str:
+    """As the configuration has it: by the hour, by the million or by the request."""
+    nano = int(line.get("nano_usd_per_mtok") or 0)
+    if line.get("bucket") == "audio_second":
+        return f"{money(nano * 3600 // 1_000_000)} an hour"
+    return money(nano) + ("" if line.get("bucket") == "request" else " per million")
 
 
 def _time(record: dict[str, Any]) -> Iterator[str]:

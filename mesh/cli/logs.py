@@ -29,7 +29,8 @@ def line(record: dict[str, Any], *, today: datetime.date | None = None) -> str:
     ended = outcome if reason in ("", "unspecified") else f"{outcome}: {reason}"
     took = milliseconds(elapsed_ms(record.get("started_at"), record.get("ended_at")))
     model = answered if asked == answered else f"{asked} → {answered}"
-    model += " (embeddings)" if record.get("operation") == "embeddings" else ""
+    operation = record.get("operation") or "chat"
+    model += f" ({operation})" if operation != "chat" else ""
     cost = money(record.get("cost_nano_usd"))
     return clean(f"{clock}  {record.get('request_id', '?')}  {model:<40}  {took:>9}  {cost:>12}  {ended}")
 

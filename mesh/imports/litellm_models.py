@@ -16,13 +16,19 @@ PRICES = {
     "cache_read_input_token_cost": "input_cached_usd_per_mtok",
     "cache_creation_input_token_cost": "cache_write_usd_per_mtok",
     "output_cost_per_reasoning_token": "reasoning_usd_per_mtok",
+    "input_cost_per_second": "audio_usd_per_hour",
+    "input_cost_per_character": "input_usd_per_mchar",
 }
+AUDIO = {"audio_transcription": "transcription", "audio_speech": "speech"}
+"""Modes of models that hear or speak, and their capability."""
+MEASURES = {"audio_usd_per_hour", "input_usd_per_mchar"}
+"""Prices of input that are not by the token."""
 MOST_DOLLARS = 10**15
 """A higher price per million tokens is none."""
 UNKNOWN_CONTEXT = 128_000
 MOST_WEIGHT, MOST_PRIORITY = 1000, 100
 NO_RATES = "rpm and tpm: DAC does not limit requests or tokens a minute"
-SERVED_MODES = ("chat", "embedding", "responses", None)
+SERVED_MODES = ("chat", "embedding", "responses", *AUDIO, None)
 CAPABILITIES = {
     "supports_function_calling": "tools",
     "supports_vision": "images",
@@ -69,10 +75,10 @@ class Converted:
     """Access group → model names."""
 
 
-def cost(value: object) -> Decimal | None:
+def cost(value: object, units: int = 1_000_000) -> Decimal | None:
     """A cost per token as dollars per million; None when it is none. Rounded up to whole nano-dollars."""
     try:
-        dollars = Decimal(str(value)) * 1_000_000
+        dollars = Decimal(str(value)) * units
     except decimal.DecimalException:
         return None
     if not dollars.is_finite() or not 0 <= dollars < MOST_DOLLARS:
@@ -187,11 +193,16 @@ class Models:
         found: dict[str, Decimal] = {}
         for theirs, ours in PRICES.items():
             if fields.get(theirs) is not None:
-                amount = cost(fields[theirs])
+                amount = cost(fields[theirs], 3600 if ours == "audio_usd_per_hour" else 1_000_000)
                 if amount is None:
                     self._source.note((*place, theirs), DO, f"{fields[theirs]!r} is no price: set it by hand")
                     return None
                 found[ours] = amount
+        measured = {key: amount for key, amount in found.items() if key in MEASURES and amount}
+        if measured and fields.get("mode") in AUDIO:
+            # LiteLLM may tell several; DAC charges by one.
+            return {key: plain(amount) for key, amount in list(measured.items())[:1]}
+        found = {key: amount for key, amount in found.items() if key not in MEASURES}
         if not found:
             return None
         for side in ("input_usd_per_mtok", "output_usd_per_mtok"):
@@ -234,6 +245,8 @@ class Models:
     def _capabilities(self, name: str, info: Mapping[str, Any], facts: Mapping[str, Any], place: Place) -> list[str]:
         if info.get("mode") == "embedding" or (not facts and info.get("mode") is None and "embed" in name):
             return ["embeddings"]
+        if info.get("mode") in AUDIO:
+            return [AUDIO[info["mode"]]]
         said = [ours for theirs, ours in CAPABILITIES.items() if info.get(theirs)]
         if said or facts:
             return list(dict.fromkeys([*facts.get("capabilities", ()), *said]))

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mesh.imports.notes import CHANGED, DO, NONE, Place, Source
+from mesh.model_links import never_chats
 
 RETRIES = (CHANGED, "DAC tries once more at the same provider, then goes on to deployments and fallbacks")
 COOLDOWN = (CHANGED, "a model or deployment that fails is left alone for a while by itself; see docs/router.md")
@@ -161,9 +162,9 @@ class Settings:
     def _add(self, model: str, others: list[Any], place: Place, *, quiet: bool = False) -> bool:
         """Adds stand-ins; whether there was one to add."""
         entry = self._models[model]
-        if entry["capabilities"] == ["embeddings"]:
+        if never_chats(entry["capabilities"]):
             if not quiet:
-                self._source.note(place, NONE, "left out: vectors of two models cannot be compared")
+                self._source.note(place, NONE, "left out: only chats fall back, and it makes embeddings or audio")
             return False
         found: list[str] = list(entry.get("fallbacks") or ())
         before = len(found)
@@ -171,7 +172,7 @@ class Settings:
             target = self.aliases.get(str(raw), str(raw))
             if isinstance(raw, Mapping):
                 self._source.note(place, NONE, "left out: a fallback with parameters of its own; name a model")
-            elif target not in self._models or self._models[target]["capabilities"] == ["embeddings"]:
+            elif target not in self._models or never_chats(self._models[target]["capabilities"]):
                 self._source.note(place, DO, f'left out: no model "{raw}" that chats was carried over')
             elif target != model and target not in found:
                 found.append(target)

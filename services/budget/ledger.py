@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from mesh.errors import MeshError
 from services.budget import errors
-from services.budget.money import Charge, Price, Usage, affordable_output, charge, worst_case, worst_case_rescued
+from services.budget.money import Charge, Input, Price, Usage, affordable_output, charge, worst_case, worst_case_rescued
 from services.budget.price_book import PriceBook
 from services.budget.windows import Window, end_of, start_of
 
@@ -113,6 +113,13 @@ class Reserve:
     draft: bytes = b""
     rescues: int = 0
     """How often a broken answer may be taken up again, if that fits too."""
+    audio_seconds_max: int = 0
+    input_characters_max: int = 0
+
+    @property
+    def given(self) -> Input:
+        """The most that goes to a provider."""
+        return Input(self.input_tokens_max, self.audio_seconds_max, self.input_characters_max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +305,7 @@ class Book:
         key = limit.key_at(op.now)
         counter = self.counters[key]
         left = limit.limit_nano_usd - counter.committed - counter.reserved
-        tokens = affordable_output(prices, op.input_tokens_max, left, wanted)
+        tokens = affordable_output(prices, op.given, left, wanted)
         if tokens < 1 or limit.limit_nano_usd == 0:
             raise errors.budget_exhausted(
                 level=LevelKind(limit.level.kind).name.lower(),
@@ -312,10 +319,10 @@ class Book:
 
     def _with_rescues(self, op: Reserve, limits: list[Limit], prices: list[Price], tokens: int) -> tuple[int, int]:
         """(rescues, amount): all that were asked for when they fit under every limit, else none."""
-        plain = worst_case(prices, op.input_tokens_max, tokens)
+        plain = worst_case(prices, op.given, tokens)
         if not op.rescues:
             return 0, plain
-        with_rescues = worst_case_rescued(prices, op.input_tokens_max, tokens, op.rescues)
+        with_rescues = worst_case_rescued(prices, op.given, tokens, op.rescues)
         for limit in limits:
             counter = self.counters[limit.key_at(op.now)]
             if counter.committed + counter.reserved + with_rescues > limit.limit_nano_usd:

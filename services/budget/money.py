@@ -9,8 +9,13 @@ from typing import NamedTuple
 TOKENS_PER_PRICE = 1_000_000
 """Prices are nano-USD per this many tokens, because the price of one token can be below one nano-USD."""
 
-BUCKETS = ("input", "input_cached", "cache_write", "output", "reasoning", "request")
-"""The names a price may have; `request` is nano-USD per request, all others per million tokens."""
+BUCKETS = (
+    *("input", "input_cached", "cache_write", "output", "reasoning", "audio_second", "input_character"),
+    "request",
+)
+"""The names a price may have; `request` is nano-USD per request, all others per million of what they count."""
+MEASURES = ("audio_second", "input_character", "request")
+"""Buckets that count no tokens, and that no other stands in for: most prices have none of them."""
 
 
 SEAM_TOKENS = 200
@@ -26,17 +31,29 @@ class Rates(NamedTuple):
     cache_write: int
     output: int
     reasoning: int
+    audio_second: int
+    input_character: int
     request: int
 
 
 class Usage(NamedTuple):
-    """What one attempt used; the buckets are disjoint."""
+    """What one attempt used; the buckets of tokens are disjoint, and a price has either them or another measure."""
 
     input: int = 0
     input_cached: int = 0
     cache_write: int = 0
     output: int = 0
     reasoning: int = 0
+    audio_seconds: int = 0
+    input_characters: int = 0
+
+
+class Input(NamedTuple):
+    """The most that a request can bring to a provider, by every measure."""
+
+    tokens: int
+    audio_seconds: int = 0
+    characters: int = 0
 
 
 class Line(NamedTuple):
@@ -89,6 +106,8 @@ def rates_of(buckets: Mapping[str, int]) -> Rates:
         cache_write=buckets.get("cache_write", input_rate),
         output=output,
         reasoning=buckets.get("reasoning", output),
+        audio_second=buckets.get("audio_second", 0),
+        input_character=buckets.get("input_character", 0),
         request=buckets.get("request", 0),
     )
 
@@ -109,21 +128,26 @@ def charge(price: Price | None, usage: Usage, *, answered: bool) -> Charge:
             continue
         before = _ceil_tokens(scaled)
         scaled += tokens * (rate * TOKENS_PER_PRICE if bucket == "request" else rate)
-        if bucket != "request" or rate:
+        if bucket not in MEASURES or rate:
             lines.append(Line(bucket, tokens, rate, _ceil_tokens(scaled) - before))
     return Charge(_ceil_tokens(scaled), price.version, tuple(lines))
 
 
-def _scaled_floor(rates: Rates, input_tokens: int) -> int:
+def _dearest_input(rates: Rates) -> int:
+    return max(rates.input, rates.input_cached, rates.cache_write)
+
+
+def _scaled_floor(rates: Rates, given: Input) -> int:
     """What a request costs before its first answer token, times 1e6: the dearest input bucket for all of the input."""
-    return input_tokens * max(rates.input, rates.input_cached, rates.cache_write) + rates.request * TOKENS_PER_PRICE
+    measured = given.audio_seconds * rates.audio_second + given.characters * rates.input_character
+    return given.tokens * _dearest_input(rates) + measured + rates.request * TOKENS_PER_PRICE
 
 
-def worst_case(prices: Iterable[Price], input_tokens: int, output_tokens: int) -> int:
+def worst_case(prices: Iterable[Price], given: Input, output_tokens: int) -> int:
     """The most that a request can cost at any of the candidates, in nano-USD."""
     return max(
         (
-            _ceil_tokens(_scaled_floor(p.rates, input_tokens) + output_tokens * max(p.rates.output, p.rates.reasoning))
+            _ceil_tokens(_scaled_floor(p.rates, given) + output_tokens * max(p.rates.output, p.rates.reasoning))
             for p in prices
             if p.known
         ),
@@ -131,7 +155,7 @@ def worst_case(prices: Iterable[Price], input_tokens: int, output_tokens: int) -
     )
 
 
-def worst_case_rescued(prices: Iterable[Price], input_tokens: int, output_tokens: int, rescues: int) -> int:
+def worst_case_rescued(prices: Iterable[Price], given: Input, output_tokens: int, rescues: int) -> int:
     """The most that an answer can cost whose output comes in up to 1 + `rescues` parts, each from any candidate.
 
     Every part sends the input anew with what was shown behind it and a few words more (SEAM_TOKENS), may add a token
@@ -142,20 +166,22 @@ def worst_case_rescued(prices: Iterable[Price], input_tokens: int, output_tokens
     if not any(any(rates) for rates in known):
         return 0
     parts = 1 + rescues
-    input_rate = max(max(rates.input, rates.input_cached, rates.cache_write) for rates in known)
+    input_rate = max(map(_dearest_input, known))
     output_rate = max(max(rates.output, rates.reasoning) for rates in known)
-    read = input_tokens * parts + (output_tokens + SEAM_TOKENS) * rescues
-    scaled = read * input_rate + (output_tokens + rescues) * output_rate
+    measured = given.audio_seconds * max(rates.audio_second for rates in known)
+    measured += given.characters * max(rates.input_character for rates in known)
+    read = given.tokens * parts + (output_tokens + SEAM_TOKENS) * rescues
+    scaled = read * input_rate + (output_tokens + rescues) * output_rate + measured * parts
     return _ceil_tokens(scaled) + parts * max(rates.request for rates in known) + rescues
 
 
-def affordable_output(prices: Sequence[Price], input_tokens: int, remaining_nano_usd: int, wanted: int) -> int:
+def affordable_output(prices: Sequence[Price], given: Input, remaining_nano_usd: int, wanted: int) -> int:
     """How many answer tokens, up to `wanted`, fit into what remains at every candidate; below 1 = nothing fits."""
     tokens = wanted
     for price in prices:
         if not any(price.rates):
             continue  # A free model fits also where nothing is left.
-        left = remaining_nano_usd * TOKENS_PER_PRICE - _scaled_floor(price.rates, input_tokens)
+        left = remaining_nano_usd * TOKENS_PER_PRICE - _scaled_floor(price.rates, given)
         if left < 0:
             return 0
         rate = max(price.rates.output, price.rates.reasoning)

@@ -33,6 +33,8 @@ def attempts_of(record: record_pb2.RequestRecord) -> tuple[Attempt, ...]:
                 attempt.usage.cache_write_tokens,
                 attempt.usage.output_tokens,
                 attempt.usage.reasoning_tokens,
+                attempt.usage.audio_seconds,
+                attempt.usage.input_characters,
             ),
             answered=attempt.reason == error_pb2.ERROR_REASON_UNSPECIFIED
             or attempt.usage.output_tokens + attempt.usage.reasoning_tokens > 0,

@@ -35,6 +35,8 @@ from services.budget.store import PostgresLedgerStore
 from services.budget.writer import Writer
 
 MAX_TOKENS = 1_000_000_000
+BOUNDED = ("input_tokens", "input_tokens_max", "max_output_tokens", "audio_seconds_max", "input_characters_max")
+"""What a reservation counts; none of it more than that."""
 MAX_RESCUES = 8
 MAX_FETCH = 1000
 MAX_PROPOSED = 5000
@@ -94,6 +96,8 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
                 ttl_s=min(ttl_s, self._config.max_reservation_ttl_s),
                 draft=bounded(draft),
                 rescues=request.rescues,
+                audio_seconds_max=request.audio_seconds_max,
+                input_characters_max=request.input_characters_max,
             )
         )
         response = budget_pb2.ReserveResponse(
@@ -151,7 +155,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
             raise errors.invalid("path", "a level's id is not a UUID; the principal must come from the gateway")
         if not request.candidates:
             raise errors.invalid("candidates", "name at least one model")
-        for field in ("input_tokens", "input_tokens_max", "max_output_tokens"):
+        for field in BOUNDED:
             if not 0 <= getattr(request, field) <= MAX_TOKENS:
                 raise errors.invalid(field, f"{getattr(request, field)} is not in 0…{MAX_TOKENS}; 0 = unknown")
         if not 0 <= request.rescues <= MAX_RESCUES:

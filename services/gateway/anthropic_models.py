@@ -5,6 +5,7 @@ from typing import Any
 
 from dac.router.v1.catalog_pb2 import Model
 from mesh.errors import MeshError, Reason, invalid
+from mesh.model_links import never_chats
 
 PAGING = frozenset({"limit", "after_id", "before_id"})
 """What a client may ask of a list, beside DAC's filters."""
@@ -40,7 +41,7 @@ def model_object(model: Model, name: str) -> dict[str, Any]:
 
 def page(named: Sequence[tuple[Model, str]], query: Mapping[str, str]) -> dict[str, Any]:
     """The page that was asked for. Raises INVALID_REQUEST."""
-    rows = [model_object(model, name) for model, name in named if "embeddings" not in model.capabilities]
+    rows = [model_object(model, name) for model, name in named if _offered(model)]
     text = query.get("limit") or str(MOST)
     limit = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
     if not 1 <= limit <= MOST:
@@ -61,8 +62,8 @@ def page(named: Sequence[tuple[Model, str]], query: Mapping[str, str]) -> dict[s
 
 def model_alone(model: Model, name: str) -> dict[str, Any]:
     """One model. Raises MODEL_NOT_FOUND for one that does not chat."""
-    if "embeddings" in model.capabilities:
-        raise MeshError(Reason.MODEL_NOT_FOUND, f'"{name}" makes embeddings and cannot be asked in this form.')
+    if not _offered(model):
+        raise MeshError(Reason.MODEL_NOT_FOUND, f'"{name}" makes no messages and cannot be asked in this form.')
     return model_object(model, name)
 
 
@@ -71,3 +72,7 @@ def _place(rows: Sequence[Mapping[str, Any]], name: str, field: str) -> int:
         if row["id"] == name:
             return number
     raise invalid(field, f'"{field}": there is no model "{name[:100]}" in this list.')
+
+
+def _offered(model: Model) -> bool:
+    return "embeddings" not in model.capabilities and not never_chats(model.capabilities)

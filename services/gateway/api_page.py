@@ -51,6 +51,7 @@ BODIES: Mapping[str, Any] = {
     },
     "gateway.CreateApiKey": {"name": "laptop", "scopes": ["chat", "read"], "models": ["openai/*"]},
     "gateway.embeddings": {"model": "mock/embed", "input": ["first", "second"]},
+    "gateway.speech": {"model": "mock/tts", "voice": "alloy", "input": "Hello!", "response_format": "wav"},
     "gateway.CreateOrganisation": {"name": "research"},
     "budget.SetBudget": {"level": {"kind": "KIND_ORG"}, "window": "WINDOW_MONTH", "limit_nano_usd": "5000000000"},
     "memory.CreateThread": {"thread_id": "support-42", "title": "A question about an invoice"},
@@ -72,6 +73,9 @@ NAMES: Mapping[str, str] = {"thread_id": "support-42", "model_id": "openai/gpt-4
 """Example values of parameters in paths; the others are ids that DAC makes."""
 
 MARKS: Mapping[str, str] = {
+    "gateway.transcriptions": "needs an audio file of yours",
+    "gateway.translations": "needs an audio file of yours",
+    "gateway.speech": "prints sound",
     "provider.AddProvider": "needs a provider's real key",
     "provider.Probe": "needs a real provider, and money",
     "provider.CreateProviderKey.2": "needs a provider's real key",
@@ -90,11 +94,17 @@ NOTES: Mapping[str, str] = {
     "/v1/messages/count_tokens": "Nothing is reserved, charged or recorded.",
     "/v1/embeddings": "The answer's form is OpenAI's. Headers as for chats. The models: "
     "`GET /v1/models?capability=embeddings`.",
-    "/v1/models": "Query: `provider`, `capability` (`tools`, `images`, `json`, `embeddings`), `min_context` (tokens), "
-    "`max_price` (dollars per million output tokens), `include_unavailable` (`1`). Beside OpenAI's fields each "
-    "model has `context_tokens`, `capabilities`, `quality`, `price`, `available` and `class`. Aliases are listed "
-    "as models of their own, with `alias_of`. A client that sends `anthropic-version` gets Anthropic's form, without "
-    "those that embed, and may send `limit`, `after_id` and `before_id`; its key may stand in `x-api-key`.",
+    "/v1/audio/transcriptions": "Headers as for chats; see [audio](audio.md). The models: "
+    "`GET /v1/models?capability=transcription`.",
+    "/v1/audio/translations": "The models are those of transcriptions.",
+    "/v1/audio/speech": "Headers as for chats, without the cost, which is not known when the sound begins. The models: "
+    "`GET /v1/models?capability=speech`.",
+    "/v1/models": "Query: `provider`, `capability` (`tools`, `images`, `json`, `embeddings`, `transcription`, "
+    "`speech`), `min_context` (tokens), `max_price` (dollars per million output tokens), `include_unavailable` (`1`). "
+    "Beside OpenAI's fields each model has `context_tokens`, `capabilities`, `quality`, `price`, `available` and "
+    "`class`. Aliases are listed as models of their own, with `alias_of`. A client that sends `anthropic-version` gets "
+    "Anthropic's form, without those that embed, hear or speak, and may send `limit`, `after_id` and `before_id`; its "
+    "key may stand in `x-api-key`.",
     "/v1/models/{model_id}": "The same fields for one model.",
     "/health": "Always 200. `status` is `healthy` or `degraded`, `down` names the parts that are not up, `parts` has "
     "each part's state and latency.",
@@ -221,8 +231,9 @@ class Page:
         yield self._scope(verb, path, operation) + "\n"
         yield from self._parameters(operation)
         if "requestBody" in operation:
-            schema = self._resolved(operation["requestBody"]["content"]["application/json"]["schema"])
-            yield "Body:\n"
+            ((kind, content),) = operation["requestBody"]["content"].items()
+            schema = self._resolved(content["schema"])
+            yield "Body:\n" if kind == "application/json" else f"Body, as {kind}:\n"
             yield from _fields(schema)
         yield from self._answer(operation)
         yield from self._example(verb, path, operation)
@@ -232,7 +243,7 @@ class Page:
         if binding is None:
             rpc = ""
             needed = "any key" if operation.get("security") else "none, also without a key"
-            if path == "/v1/embeddings":
+            if path == "/v1/embeddings" or path.startswith("/v1/audio/"):
                 needed = "`chat`"
             if path == "/v1/chat/completions":
                 needed, rpc = "`chat`", "; the same by gRPC: `ChatService.Chat`"

@@ -1,16 +1,16 @@
 """One chat on its way through the steps: what it holds, what it tells its caller, what it leaves on the record."""
 
 import asyncio
-import hashlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
-from dac.budget.v1.budget_pb2 import CandidateRates, CommitRequest, ReserveRequest, ReserveResponse
+from dac.budget.v1.budget_pb2 import ReserveResponse
 from dac.memory.v1.cache_pb2 import CachedAnswer
 from dac.provider.v1.provider_pb2 import AttemptStarted, GenerateFinish, GenerateRequest
-from dac.router.v1.router_pb2 import Candidate, RouteRequest
+from dac.router.v1.router_pb2 import RouteRequest
 from dac.type.v1 import record_pb2, usage_pb2
+from dac.type.v1.record_pb2 import AttemptRecord
 from mesh import telemetry
 from mesh.call import Call
 from mesh.errors import MeshError, Reason
@@ -20,9 +20,9 @@ from mesh.transport import reading
 from services.gateway import candidates, openai_wire
 from services.gateway.answer_cache import AnswerCache
 from services.gateway.callers import Caller
-from services.gateway.failures import http_status
 from services.gateway.openai_wire import ChatAsk
-from services.gateway.pipeline import CHAT, Done, Head, Pipeline, ProviderRefusal, persistently
+from services.gateway.pipeline import CHAT, Done, Head, Pipeline
+from services.gateway.reserved_run import ReservedRun, error_reason, usd
 from services.gateway.thread_turn import ThreadTurn
 from services.gateway.wires import wire_of
 
@@ -30,56 +30,36 @@ COUNTED_BYTES_MAX = 8 * 1024 * 1024
 """How much of an answer is kept for counting it when its caller leaves."""
 MOST_OUTPUT_TOKENS = 1_000_000_000
 """What budget takes at most."""
-SETTLING_S = 120.0
-"""How long a reservation outlives its request's deadline: time to store what was used."""
 
 
-class ChatRun:
+class ChatRun(ReservedRun):
     """One chat on its way. `events` yields Head, then bytes, then Done; it raises MeshError on failure."""
 
     def __init__(self, pipeline: Pipeline, ask: ChatAsk, caller: Caller, call: Call, *, client_request_id: str) -> None:
-        self._pipeline, self._stubs = pipeline, pipeline.stubs
-        self.ask, self.caller, self.call = ask, caller, call
-        self._body = ask.body
+        super().__init__(
+            pipeline,
+            caller,
+            call,
+            model=ask.model,
+            operation=CHAT,
+            input_tokens=ask.input_tokens,
+            client_request_id=client_request_id,
+            dialect_in=ask.dialect,
+            dialect_out=ask.dialect,
+            stream=ask.stream,
+            thread_id=ask.thread_id,
+        )
+        self.ask, self._body = ask, ask.body
         self._wire = wire_of(ask)
         self._end_mark = self._wire.end
-        self._started = time.perf_counter()
-        self._mark = self._started
-        self._stages: dict[str, float] = {}
-        self._reservation: ReserveResponse | None = None
-        self._reserving: asyncio.Future[ReserveResponse] | None = None
-        self._candidates: list[Candidate] = []
         self._attempt: AttemptStarted | None = None
         self._attempt_ns = 0
         self._attempt_frame = 0
         self._frames: list[bytes] = []
         self._frames_bytes = 0
-        self._dispatched = False
         self._head_sent = False
         self._cache: AnswerCache | None = None
         self._turn = ThreadTurn(self._stubs.threads, ask, call.request_id) if ask.thread_id else None
-        principal = caller.principal
-        self.record = record_pb2.RequestRecord(
-            request_id=call.request_id,
-            org_id=principal.org_id,
-            path=principal.path,
-            asked_model=ask.model[:200],
-            operation=CHAT,
-            dialect_in=ask.dialect,
-            dialect_out=ask.dialect,
-            client_request_id=client_request_id,
-            stream=ask.stream,
-            thread_id=ask.thread_id,
-            trace_id=call.trace_id,
-            features=record_pb2.Features(input_tokens_estimated=ask.input_tokens),
-            cache=record_pb2.CacheRecord(status=record_pb2.CacheRecord.STATUS_OFF),
-        )
-        self.record.started_at.FromNanoseconds(time.time_ns())
-
-    def _stage(self, name: str) -> None:
-        now = time.perf_counter()
-        self._stages[name] = round((now - self._mark) * 1e3, 3)
-        self._mark = now
 
     async def events(self) -> AsyncGenerator[Head | bytes | Done, None]:
         """The answer, event by event."""
@@ -126,15 +106,12 @@ class ChatRun:
             allowed_models=self.caller.models,
         )
         try:
-            answer = await persistently(lambda: self._stubs.router.Route(request))
+            await self._route_by(request)
         except MeshError as error:
             if error.metadata.get("field") == "profile":
                 # What the caller sent is called otherwise in a chat body.
                 error.metadata["field"] = "routing_profile" if ask.profile else "model"
             raise
-        self._candidates = list(answer.candidates)
-        self.record.route.CopyFrom(answer.route)
-        self._stage("route")
 
     async def _from_cache(self) -> AsyncIterator[Head | bytes | Done]:
         """The stored answer, when there is one; then the run is over and `record.outcome` is set."""
@@ -169,22 +146,13 @@ class ChatRun:
         ask = self.ask
         limits = [candidate.max_output_tokens for candidate in self._candidates if candidate.max_output_tokens]
         wanted = ask.max_output_tokens or (max(limits) if limits else 0)
-        request = ReserveRequest(
-            request_id=self.call.request_id,
-            candidates=candidates.priced(self._candidates),
+        held = await self._hold(
+            self._body,
             input_tokens=ask.input_tokens,
             input_tokens_max=self._input_tokens_max(),
             max_output_tokens=min(wanted * ask.choices, MOST_OUTPUT_TOKENS),
-            ttl_s=max(0.0, (self.call.deadline or 0.0) - time.monotonic()) + SETTLING_S,
-            body_hash=hashlib.sha256(self._body).digest(),
-            draft=self.record,
             rescues=self._pipeline.second_sends.asked(ask),
         )
-        # Shielded: a caller that leaves now must not leave a reservation behind that nobody knows of.
-        self._reserving = asyncio.ensure_future(persistently(lambda: self._stubs.budget.Reserve(request)))
-        self._reservation = held = await asyncio.shield(self._reserving)
-        if held.uncovered:
-            self._candidates = candidates.covered(self._candidates, held.uncovered)
         if 0 < held.output_cap_tokens < ask.choices:
             raise MeshError(
                 Reason.BUDGET_EXHAUSTED,
@@ -236,7 +204,7 @@ class ChatRun:
                     # Read on to the end: a call that is left early counts as cancelled.
                     finish = event
         if finish is not None and finish.HasField("failure"):
-            raise self._failure(finish.failure)
+            raise self._refused(finish.failure)
         if finish is not None:
             async for last in self._finish(finish.finish):
                 yield last
@@ -261,7 +229,7 @@ class ChatRun:
         record.attempts.extend(finish.attempts)
         self._end(record_pb2.OUTCOME_OK, finish.finish_reason)
         self._stage("generate")
-        cost = self._cost(finish)
+        cost = self._cost(finish.attempts)
         if not self._head_sent:
             yield self._head()
         if self.ask.stream and self.ask.include_dac:
@@ -282,48 +250,6 @@ class ChatRun:
         if self.ask.include_usage:
             extra["usage"] = openai_wire.usage_object(finish.usage)
         return openai_wire.chunk(self.call.request_id, model, [], extra)
-
-    def _cost(self, finish: GenerateFinish | record_pb2.RequestRecord) -> int | None:
-        """What the charge will be: budget's rates, its formula, one rounding per attempt."""
-        assert self._reservation is not None
-        rates = {(one.provider, one.model): one for one in self._reservation.rates}
-        total = 0
-        for attempt in finish.attempts:
-            rate = rates.get((attempt.provider, attempt.model))
-            if rate is None:
-                return None
-            answered = not attempt.reason or attempt.usage.output_tokens > 0
-            total += cost_nano_usd(rate, attempt.usage, answered=answered)
-        return total
-
-    def _failure(self, failure: Any) -> MeshError:
-        self.record.attempts.extend(failure.attempts)
-        if failure.provider_error_json and not failure.after_first_token:
-            return ProviderRefusal(failure.message, failure.status_code, failure.provider_error_json)
-        error = MeshError(Reason(failure.reason), failure.message)
-        error.retry_after_s = failure.retry_after_s or None
-        return error
-
-    def _end(self, outcome: Any, finish_reason: str = "") -> None:
-        self.record.outcome = outcome
-        self.record.finish_reason = finish_reason
-
-    def _fail(self, error: MeshError) -> None:
-        refused = not self._dispatched
-        self._end(record_pb2.OUTCOME_REFUSED if refused else record_pb2.OUTCOME_FAILED)
-        self.record.reason = error_reason(error)
-        self.record.message = error.message[:500]
-        if not self.record.http_status:
-            self.record.http_status = http_status(error)
-        if self._dispatched and not self.record.attempts:
-            self._count_open_attempt(error)
-
-    def _leave(self) -> None:
-        """The client went away; its provider was stopped."""
-        if self.record.outcome:
-            return
-        self._end(record_pb2.OUTCOME_CLIENT_GONE)
-        self._count_open_attempt(MeshError(Reason.CANCELLED, "The client went away."))
 
     def _count_open_attempt(self, why: MeshError) -> None:
         """The attempt that was cut off from here: provider's own count is lost, so what was used is counted."""
@@ -350,52 +276,7 @@ class ChatRun:
         attempt.started_at.FromNanoseconds(self._attempt_ns)
         attempt.ended_at.FromNanoseconds(time.time_ns())
 
-    def _failed_in(self) -> str:
-        """Where it ended: before a provider was asked, before the caller had anything, or in the middle of a stream."""
-        if not self._dispatched:
-            return "refused"
-        return "cut" if self.record.http_status == 200 else "failed"
-
-    def _settle(self) -> None:
-        record, held = self.record, self._reservation
-        record.stage_ms.update(self._stages)
-        record.ended_at.FromNanoseconds(time.time_ns())
-        label = record.attempts[-1].model if record.attempts else "none"
-        charge = self._cost(record) if held is not None else None
-        outcome = record_pb2.Outcome.Name(record.outcome)
-        seconds = time.perf_counter() - self._started
-        telemetry.observe_chat(label, outcome, record.attempts, charge, seconds=seconds)
-        telemetry.observe_org(record.org_id, outcome, record.attempts, charge)
-        if record.reason:
-            telemetry.observe_failure(self._failed_in(), record.reason)
-        self._pipeline.report(list(record.attempts))
-        if self._reserving is not None and not self._dispatched:
-            self._pipeline.settlements.release(self._reserving, record, self.caller)
-            return
-        commit = CommitRequest(record=record)
-        if held is not None:
-            commit.reservation_id, commit.reservation_secret = held.reservation_id, held.reservation_secret
-        self._pipeline.settlements.submit(commit, self.caller)
-
-
-def error_reason(error: MeshError) -> Any:
-    """A failure's reason as the proto's enum."""
-    return int(error.reason)
-
-
-def cost_nano_usd(rate: CandidateRates, usage: usage_pb2.Usage, *, answered: bool) -> int:
-    """ceil(Σ tokens·rate / 1e6), and the fee per request when the provider answered."""
-    scaled = (
-        usage.input_tokens * rate.input
-        + usage.input_cached_tokens * rate.input_cached
-        + usage.cache_write_tokens * rate.cache_write
-        + usage.output_tokens * rate.output
-        + usage.reasoning_tokens * rate.reasoning
-    )
-    return -(-scaled // 1_000_000) + (rate.request if answered else 0)
-
-
-def usd(nano: int) -> str:
-    """Nano-USD as dollars in plain decimals, e.g. "0.000012345"."""
-    text = f"{nano // 1_000_000_000}.{nano % 1_000_000_000:09d}".rstrip("0")
-    return text + "0" if text.endswith(".") else text
+    def _observe(
+        self, label: str, outcome: str, attempts: Sequence[AttemptRecord], charge: int | None, seconds: float
+    ) -> None:
+        telemetry.observe_chat(label, outcome, attempts, charge, seconds=seconds)

@@ -4,6 +4,10 @@ import dataclasses
 import pathlib
 
 from mesh.config import Secret
+from mesh.transport import LARGE_MESSAGE_BYTES
+
+MOST_BODY_BYTES = LARGE_MESSAGE_BYTES - 2 * 1024 * 1024
+"""A body with what is said beside it must fit into a message between services."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +43,10 @@ class GatewayConfig:
     """A stream that has shown nothing after this long is asked for at another endpoint or model too, and whoever
     begins first answers; both are charged, where the budget covers it. 0 = never."""
     max_body_bytes: int = 10 * 1024 * 1024
-    """The largest request body."""
+    """The largest request body; at most 30 MiB."""
+    audio_min_bytes_per_s: int = 1000
+    """What a second of uploaded audio is taken to have at least: an upload is held in the budget for as many seconds
+    as its size then allows. 1000 = 8 kbit/s."""
     max_body_depth: int = 64
     """The deepest nesting of a JSON body."""
     commit_timeout_s: float = 15.0
@@ -53,6 +60,12 @@ class GatewayConfig:
             raise ValueError(f"max_rescues is {self.max_rescues}: set it between 0 and 7")
         if not 0 <= self.hedge_after_s < float("inf"):
             raise ValueError(f"hedge_after_s is {self.hedge_after_s}: set seconds, or 0 for never")
+        if self.audio_min_bytes_per_s < 1:
+            raise ValueError(f"audio_min_bytes_per_s is {self.audio_min_bytes_per_s}: set 1 or more")
+        if self.max_body_bytes > MOST_BODY_BYTES:
+            raise ValueError(
+                f"max_body_bytes is {self.max_body_bytes}: services pass on at most {MOST_BODY_BYTES}, set no more"
+            )
         if self.auth not in ("on", "off"):
             raise ValueError(f'auth must be "on" or "off", not "{self.auth}"')
         loopback = self.http_host in ("127.0.0.1", "::1", "localhost") and self.grpc_host in (

@@ -26,6 +26,7 @@ from dac.router.v1.router_pb2 import GetStatusRequest
 from dac.router.v1.router_pb2_grpc import RouterServiceStub
 from dac.type.v1.principal_pb2 import Level
 from mesh.errors import MeshError, Reason, invalid
+from mesh.model_links import never_chats
 from services.gateway import console_admin as admin
 from services.gateway import console_models, console_overview, console_story
 from services.gateway.console_html import Safe, el, text
@@ -269,5 +270,5 @@ class Reading:
 
 
 def _chatting(models: Iterable[Model]) -> list[Model]:
-    """Without those whose only capability is embeddings."""
-    return [one for one in models if list(one.capabilities) != ["embeddings"]]
+    """Without those that only do something else."""
+    return [one for one in models if not never_chats(one.capabilities)]

@@ -17,7 +17,7 @@ OUTCOMES = {
     record_pb2.OUTCOME_FAILED: ("failed", "bad"),
     record_pb2.OUTCOME_INDETERMINATE: ("unclear", "bad"),
 }
-EMBEDDINGS = "embeddings"
+CHAT = "chat"
 STAGES = ("context", "route", "cache", "reserve", "save_question", "first_token", "generate", "embed", "save", "store")
 STAGE_MEANS = {
     "context": "reading the thread",
@@ -87,7 +87,7 @@ def row(record: RequestRecord) -> Safe:
     took, used = elapsed_ms(record.started_at, record.ended_at), total_tokens(record)
     model, link = answered_by(record), f"/console/requests/{record.request_id}"
     asked = el("small", f"asked {record.asked_model}") if record.asked_model != model else None
-    kind = badge(EMBEDDINGS) if record.operation == EMBEDDINGS else None
+    kind = badge(record.operation) if record.operation not in ("", CHAT) else None
     return el(
         "tr",
         cell("When", when(record.started_at), sort=record.started_at.ToNanoseconds(), class_="nowrap"),
@@ -163,8 +163,8 @@ def _fact(name: str, *inside: Any) -> Safe:
 
 def _how(record: RequestRecord) -> str | None:
     """What was asked for when it was not a plain chat."""
-    if record.operation == EMBEDDINGS:
-        return f" {EMBEDDINGS}"
+    if record.operation not in ("", CHAT):
+        return f" {record.operation}"
     return " streamed" if record.stream else None
 
 
@@ -231,6 +231,8 @@ def _used(one: AttemptRecord) -> str:
         ("cache write", one.usage.cache_write_tokens),
         ("output", one.usage.output_tokens),
         ("reasoning", one.usage.reasoning_tokens),
+        ("seconds of audio", one.usage.audio_seconds),
+        ("characters", one.usage.input_characters),
     )
     used = ", ".join(f"{name} {count(value)}" for name, value in buckets if value)
     source = enum_word(usage_pb2.UsageSource.Name(one.usage_source), "USAGE_SOURCE_")
@@ -288,11 +290,11 @@ def _charge(record: RequestRecord) -> Safe:
         el(
             "tr",
             cell("Bucket", line.bucket.replace("_", " ")),
-            cell("Tokens", count(line.tokens), class_="num"),
+            cell("Amount", count(line.tokens), class_="num"),
             cell("Per million", money(line.nano_usd_per_mtok) if line.bucket != "request" else "–", class_="num"),
             cell("Cost", money(line.cost_nano_usd), class_="num"),
         )
         for line in lines
     ]
-    headings = (("Bucket", ""), ("Tokens", "num"), ("Per million", "num"), ("Cost", "num"))
+    headings = (("Bucket", ""), ("Amount", "num"), ("Per million", "num"), ("Cost", "num"))
     return text(head, table("Charge", headings, rows, sortable=False))

@@ -48,7 +48,9 @@ def curl(document: Mapping[str, Any], verb: str, path: str, operation: Mapping[s
     if operation.get("security"):
         parts.append('-H "Authorization: Bearer $DAC_API_KEY"')
     body = operation.get("requestBody")
-    if body:
+    if body and "multipart/form-data" in body["content"]:
+        parts += ["-F model=openai/gpt-4o-mini-transcribe", "-F file=@speech.mp3"]
+    elif body:
         hello = {"model": "auto", "messages": [{"role": "user", "content": "Hello!"}]}
         if path in ("/v1/chat/completions", "/v1/messages/count_tokens"):
             value: Any = hello

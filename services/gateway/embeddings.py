@@ -5,16 +5,16 @@ The caller's bytes go to the provider and the provider's bytes come back; only w
 
 import asyncio
 import dataclasses
-import hashlib
 import time
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
 
-from dac.budget.v1.budget_pb2 import CommitRequest, ReserveRequest, ReserveResponse
-from dac.provider.v1.provider_pb2 import EmbedAnswer, EmbedRequest, GenerateFailure
-from dac.router.v1.router_pb2 import Candidate, RouteRequest
+from dac.provider.v1.provider_pb2 import EmbedAnswer, EmbedRequest
+from dac.router.v1.router_pb2 import RouteRequest
 from dac.type.v1 import record_pb2, usage_pb2
+from dac.type.v1.record_pb2 import AttemptRecord
 from mesh import telemetry
 from mesh.call import Call
 from mesh.errors import MeshError, Reason, invalid
@@ -23,9 +23,8 @@ from mesh.status import from_exception
 from mesh.tokens import estimate_tokens, upper_bound_tokens
 from services.gateway import candidates, openai_wire
 from services.gateway.callers import Caller
-from services.gateway.chat_run import SETTLING_S, cost_nano_usd, error_reason
-from services.gateway.failures import http_status
-from services.gateway.pipeline import Head, Pipeline, ProviderRefusal, persistently
+from services.gateway.pipeline import Head, Pipeline
+from services.gateway.reserved_run import ReservedRun, error_reason
 
 OPERATION = "embeddings"
 """What the record says was asked for."""
@@ -105,43 +104,30 @@ def _input_of(raw: msgspec.Raw) -> Input:
         raise invalid("input", f'"input" is not valid JSON: {error}.') from None
 
 
-class EmbedRun:
+class EmbedRun(ReservedRun):
     """One request. `answer` gives the vectors or raises MeshError; either way one record is handed over."""
 
     def __init__(
         self, pipeline: Pipeline, ask: EmbedAsk, caller: Caller, call: Call, *, client_request_id: str
     ) -> None:
-        self._pipeline, self._stubs = pipeline, pipeline.stubs
-        self.ask, self.caller, self.call = ask, caller, call
-        self._started = self._mark = time.perf_counter()
-        self._candidates: list[Candidate] = []
-        self._reservation: ReserveResponse | None = None
-        self._reserving: asyncio.Future[ReserveResponse] | None = None
-        self._dispatched_ns = 0
-        self.record = record_pb2.RequestRecord(
-            request_id=call.request_id,
-            org_id=caller.principal.org_id,
-            path=caller.principal.path,
-            asked_model=ask.model[:200],
+        super().__init__(
+            pipeline,
+            caller,
+            call,
+            model=ask.model,
             operation=OPERATION,
+            input_tokens=ask.input_tokens,
             client_request_id=client_request_id,
-            trace_id=call.trace_id,
-            features=record_pb2.Features(input_tokens_estimated=ask.input_tokens),
-            cache=record_pb2.CacheRecord(status=record_pb2.CacheRecord.STATUS_OFF),
         )
-        self.record.started_at.FromNanoseconds(time.time_ns())
-
-    def _stage(self, name: str) -> None:
-        now = time.perf_counter()
-        self.record.stage_ms[name] = round((now - self._mark) * 1e3, 3)
-        self._mark = now
+        self.ask = ask
+        self._dispatched_ns = 0
 
     async def answer(self) -> Embedded:
         """The vectors. Raises MeshError."""
         try:
             await self._route()
-            held = await self._reserve()
-            return await self._embed(held)
+            await self._reserve()
+            return await self._embed()
         except MeshError as error:
             self._fail(error)
             raise
@@ -162,31 +148,17 @@ class EmbedRun:
             needs_embeddings=True,
             allowed_models=self.caller.models,
         )
-        answer = await persistently(lambda: self._stubs.router.Route(request))
-        self._candidates = list(answer.candidates)
-        self.record.route.CopyFrom(answer.route)
-        self._stage("route")
+        await self._route_by(request)
 
-    async def _reserve(self) -> ReserveResponse:
-        request = ReserveRequest(
-            request_id=self.call.request_id,
-            candidates=candidates.priced(self._candidates),
-            input_tokens=self.ask.input_tokens,
-            input_tokens_max=self.ask.input_tokens_max,
-            # Nothing is written; 0 would mean the answer length that is usual for chats.
-            max_output_tokens=1,
-            ttl_s=max(0.0, (self.call.deadline or 0.0) - time.monotonic()) + SETTLING_S,
-            body_hash=hashlib.sha256(self.ask.body).digest(),
-            draft=self.record,
+    async def _reserve(self) -> None:
+        ask = self.ask
+        # Nothing is written; 0 would mean the answer length that is usual for chats.
+        await self._hold(
+            ask.body, input_tokens=ask.input_tokens, input_tokens_max=ask.input_tokens_max, max_output_tokens=1
         )
-        # Shielded: a caller that leaves now must not leave a reservation behind that nobody knows of.
-        self._reserving = asyncio.ensure_future(persistently(lambda: self._stubs.budget.Reserve(request)))
-        self._reservation = held = await asyncio.shield(self._reserving)
-        self._candidates = candidates.covered(self._candidates, held.uncovered)
         self._stage("reserve")
-        return held
 
-    async def _embed(self, held: ReserveResponse) -> Embedded:
+    async def _embed(self) -> Embedded:
         request = EmbedRequest(
             request_id=self.call.request_id,
             input=self.ask.body,
@@ -194,7 +166,7 @@ class EmbedRun:
             vectors=self.ask.vectors,
             input_tokens=self.ask.input_tokens,
         )
-        self._dispatched_ns = time.time_ns()
+        self._dispatched, self._dispatched_ns = True, time.time_ns()
         # Never sent again from here: the provider may have been asked already.
         response = await self._stubs.provider.Embed(request)
         self._stage("embed")
@@ -203,50 +175,19 @@ class EmbedRun:
             raise self._refused(response.failure)
         if kind != "answer":
             raise MeshError(Reason.INTERNAL, "The provider service ended without a result. Try again.")
-        return self._answered(response.answer, held)
+        return self._answered(response.answer)
 
-    def _answered(self, answer: EmbedAnswer, held: ReserveResponse) -> Embedded:
+    def _answered(self, answer: EmbedAnswer) -> Embedded:
         record = self.record
         record.attempts.extend(answer.attempts)
         record.outcome, record.http_status = record_pb2.OUTCOME_OK, 200
         by = answer.attempts[-1] if answer.attempts else self._candidates[0]
-        return Embedded(answer.body, Head(by.model, by.provider, record.route.reason), self._cost(held))
+        return Embedded(answer.body, Head(by.model, by.provider, record.route.reason), self._cost(record.attempts))
 
-    def _refused(self, failure: GenerateFailure) -> MeshError:
-        self.record.attempts.extend(failure.attempts)
-        if failure.provider_error_json:
-            return ProviderRefusal(failure.message, failure.status_code, failure.provider_error_json)
-        error = MeshError(Reason(failure.reason), failure.message)
-        error.retry_after_s = failure.retry_after_s or None
-        return error
-
-    def _cost(self, held: ReserveResponse) -> int | None:
-        """What the charge will be: budget's rates, its formula, one rounding per attempt."""
-        rates = {(one.provider, one.model): one for one in held.rates}
-        total = 0
-        for attempt in self.record.attempts:
-            rate = rates.get((attempt.provider, attempt.model))
-            if rate is None:
-                return None
-            total += cost_nano_usd(rate, attempt.usage, answered=not attempt.reason)
-        return total
-
-    def _fail(self, error: MeshError) -> None:
-        record, sent = self.record, self._dispatched_ns > 0
-        record.outcome = record_pb2.OUTCOME_FAILED if sent else record_pb2.OUTCOME_REFUSED
-        record.reason, record.message = error_reason(error), error.message[:500]
-        record.http_status = http_status(error)
-        if sent and not record.attempts and error.reason not in _NOT_SENT:
-            self._count_input(error)
-
-    def _leave(self) -> None:
-        """The client went away; its provider was stopped."""
-        self.record.outcome = record_pb2.OUTCOME_CLIENT_GONE
-        if self._dispatched_ns:
-            self._count_input(MeshError(Reason.CANCELLED, "The client went away."))
-
-    def _count_input(self, why: MeshError) -> None:
+    def _count_open_attempt(self, why: MeshError) -> None:
         """Nobody told what was used: the provider has read the input, as far as anybody knows, so that is counted."""
+        if not self._dispatched or why.reason in _NOT_SENT:
+            return
         attempt = self.record.attempts.add(
             attempt_id=uuid7(),
             provider=self._candidates[0].provider,
@@ -259,23 +200,7 @@ class EmbedRun:
         attempt.started_at.FromNanoseconds(self._dispatched_ns)
         attempt.ended_at.FromNanoseconds(time.time_ns())
 
-    def _settle(self) -> None:
-        record, held = self.record, self._reservation
-        record.ended_at.FromNanoseconds(time.time_ns())
-        charge = self._cost(held) if held is not None else None
-        outcome = record_pb2.Outcome.Name(record.outcome)
-        label = record.attempts[-1].model if record.attempts else "none"
-        telemetry.observe_embeddings(
-            label, outcome, record.attempts, charge, seconds=time.perf_counter() - self._started
-        )
-        telemetry.observe_org(record.org_id, outcome, record.attempts, charge)
-        if record.reason:
-            telemetry.observe_failure("failed" if self._dispatched_ns else "refused", record.reason)
-        self._pipeline.report(list(record.attempts))
-        if self._reserving is not None and not self._dispatched_ns:
-            self._pipeline.settlements.release(self._reserving, record, self.caller)
-            return
-        commit = CommitRequest(record=record)
-        if held is not None:
-            commit.reservation_id, commit.reservation_secret = held.reservation_id, held.reservation_secret
-        self._pipeline.settlements.submit(commit, self.caller)
+    def _observe(
+        self, label: str, outcome: str, attempts: Sequence[AttemptRecord], charge: int | None, seconds: float
+    ) -> None:
+        telemetry.observe_embeddings(label, outcome, attempts, charge, seconds=seconds)

@@ -11,7 +11,7 @@ from typing import Any
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from services.gateway import anthropic_form, responses_form
+from services.gateway import anthropic_form, audio_form, responses_form
 from services.gateway.transcoder import Binding
 
 DESCRIPTORS = pathlib.Path(__file__).resolve().parents[2] / "gen" / "descriptors.binpb"
@@ -263,6 +263,7 @@ def _by_hand() -> dict[str, Any]:
         "/v1/messages/count_tokens": {"post": anthropic_form.count_tokens()},
         "/v1/responses": {"post": responses_form.responses(_ERROR)},
         "/v1/embeddings": {"post": _embeddings()},
+        **audio_form.paths(_ERROR),
         "/v1/models/{model_id}": page(
             "One model, in OpenAI's form; ids may hold slashes", secured=True, parameter="model_id"
         ),

@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import aiohttp
@@ -231,7 +231,7 @@ async def _headers(endpoint: Endpoint, outgoing: Outgoing, limits: Limits, *, st
     timeout = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=limits.connect_s, sock_read=None)
     headers = dict(outgoing.headers)
     framing = outgoing.framing
-    headers["Accept"] = framing.content_type if stream else "application/json"
+    headers["Accept"] = framing.content_type if stream or framing.fits else "application/json"
     wait = min(limits.first_token_s, limits.total_s)
     try:
         async with asyncio.timeout(wait):
@@ -254,18 +254,24 @@ async def _headers(endpoint: Endpoint, outgoing: Outgoing, limits: Limits, *, st
         # Its words may hold the key.
         raise not_configured(provider, "its api_key has a line break or another character no header may have") from None
     try:
-        await _check(endpoint, response, framing.content_type if stream else "")
+        await _check(endpoint, response, framing.content_type if stream else "", framing.fits)
     except BaseException:
         response.close()
         raise
     return response
 
 
-async def _check(endpoint: Endpoint, response: aiohttp.ClientResponse, streamed_as: str) -> None:
+async def _check(
+    endpoint: Endpoint, response: aiohttp.ClientResponse, streamed_as: str, fits: Callable[[str], bool] | None
+) -> None:
     provider = endpoint.provider
     if response.status != 200:
         raise refused_status(provider, response.status, _lower(response), await _error_body(response))
     kind = response.content_type
+    if fits is not None:
+        if not fits(kind):
+            raise garbage(provider, f"its content type is {kind[:60]}, which is no answer to this")
+        return
     if streamed_as and streamed_as.partition("/")[2] not in kind:
         if "json" in kind:
             # Some compatible servers report failures as JSON with status 200.

@@ -74,5 +74,5 @@ class ProviderConfig:
         if not 0 < self.max_answer_bytes <= 11 << 20:
             raise ValueError(
                 f"max_answer_bytes is {self.max_answer_bytes}: set it between 1 and 11534336 (11 MiB), "
-                "because services take no message over 12 MiB"
+                "because gRPC callers take no message over 12 MiB"
             )

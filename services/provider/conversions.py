@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from dac.provider.v1 import provider_pb2
 from dac.type.v1 import record_pb2, usage_pb2
 from services.provider import events
 
@@ -14,7 +15,14 @@ def usage_message(usage: events.Usage) -> usage_pb2.Usage:
         cache_write_tokens=usage.cache_write_tokens,
         output_tokens=usage.output_tokens,
         reasoning_tokens=usage.reasoning_tokens,
+        audio_seconds=usage.audio_seconds,
+        input_characters=usage.input_characters,
     )
+
+
+def usage_of(usage: usage_pb2.Usage) -> events.Usage:
+    """The other way; nothing is below 0."""
+    return events.Usage(**{field.name: max(0, value) for field, value in usage.ListFields()})
 
 
 def source_number(source: events.UsageSource) -> Any:
@@ -41,3 +49,39 @@ def attempt_record(attempt: events.Attempt) -> record_pb2.AttemptRecord:
     made.started_at.FromNanoseconds(int(attempt.started_at_s * 1e9))
     made.ended_at.FromNanoseconds(int(attempt.ended_at_s * 1e9))
     return made
+
+
+def started_message(event: events.Started) -> provider_pb2.AttemptStarted:
+    """An attempt's beginning."""
+    return provider_pb2.AttemptStarted(
+        attempt_id=event.attempt_id,
+        model=event.model,
+        provider=event.provider,
+        before=[attempt_record(one) for one in event.before],
+        rescue=int(event.rescue),  # type: ignore[arg-type]
+    )
+
+
+def finish_message(event: events.Finish) -> provider_pb2.GenerateFinish:
+    """The end of a good answer."""
+    return provider_pb2.GenerateFinish(
+        usage=usage_message(event.usage),
+        usage_source=source_number(event.usage_source),
+        finish_reason=event.finish_reason,
+        text=event.text,
+        tool_calls_json=event.tool_calls_json,
+        attempts=[attempt_record(one) for one in event.attempts],
+    )
+
+
+def failure_message(failure: events.Failure) -> provider_pb2.GenerateFailure:
+    """The end of a failed one."""
+    return provider_pb2.GenerateFailure(
+        reason=int(failure.reason),  # type: ignore[arg-type]
+        message=failure.message,
+        status_code=failure.status_code,
+        retry_after_s=failure.retry_after_s,
+        after_first_token=failure.after_first_token,
+        attempts=[attempt_record(one) for one in failure.attempts],
+        provider_error_json=failure.provider_error_json,
+    )

@@ -227,7 +227,7 @@ class Picks:
         self._balancer, self._candidate, self._full, self._stream = balancer, candidate, full, stream
         self._tried: set[Key] = set()
         self._last: Candidate | Deployment = candidate
-        self._prefix = prefix_of(body) if candidate.sticky and candidate.deployments else None
+        self._prefix = prefix_of(body) if body and candidate.sticky and candidate.deployments else None
 
     @property
     def provider(self) -> str:

@@ -11,6 +11,7 @@ from dac.type.v1 import principal_pb2
 from mesh.call import remaining_s, require_principal, require_scope
 from mesh.catalog import ModelEntry
 from mesh.errors import MeshError, Reason, invalid
+from mesh.model_links import never_chats
 from services.provider.discovery import Discovery, Ran
 from services.provider.events import Candidate
 from services.provider.listing_store import Listing, Probed
@@ -120,8 +121,8 @@ class DiscoveryDesk:
     def _candidate(self, model: str) -> Candidate:
         entry = self._known.entry(model)
         if entry is not None:
-            if set(entry.capabilities) == {"embeddings"}:
-                raise invalid("model", f"{model} embeds and does not chat: there is nothing to ask it.")
+            if never_chats(entry.capabilities):
+                raise invalid("model", f"{model} does not chat: there is nothing to ask it.")
             return Candidate(entry.model, entry.provider, entry.name)
         provider, _, name = model.partition("/")
         listing = self._discovery.listings().get(provider)

@@ -335,6 +335,14 @@ def cannot_embed(model: str, provider: str, kind: str) -> ProviderFault:
     )
 
 
+def no_audio(model: str, provider: str, kind: str, operation: str) -> ProviderFault:
+    """The provider's API has no such path of OpenAI's form."""
+    return not_translatable(
+        f"{model} cannot be asked for a {operation}: {provider} is of kind {kind}, which has none of OpenAI's form. "
+        f"Name a {operation} model of a provider that has it."
+    )
+
+
 def unknown_provider(provider: str) -> MeshError:
     """RemoveProvider on something that is not there."""
     return MeshError(Reason.NOT_FOUND, f'There is no provider "{provider}".', metadata={"provider": provider})

@@ -1,11 +1,12 @@
-"""The words of a generation (or an embedding): what is asked, what is tried, what comes back. Plain data."""
+"""The words of a generation (or of embeddings and audio): what is asked, what is tried, what comes back. Plain data."""
 
 import dataclasses
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from mesh.errors import Reason
+from services.provider.form import FormPart
 
 
 class Dialect(enum.IntEnum):
@@ -31,6 +32,9 @@ class Operation(enum.StrEnum):
 
     CHAT = "chat"
     EMBEDDINGS = "embeddings"
+    TRANSCRIPTION = "transcription"
+    TRANSLATION = "translation"
+    SPEECH = "speech"
 
 
 class UsageSource(enum.IntEnum):
@@ -44,13 +48,15 @@ class UsageSource(enum.IntEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Usage:
-    """Disjoint buckets of tokens."""
+    """Disjoint buckets of tokens, and what audio is measured by beside them."""
 
     input_tokens: int = 0
     input_cached_tokens: int = 0
     cache_write_tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0
+    audio_seconds: int = 0
+    input_characters: int = 0
 
 
 def added(usages: Iterable[Usage]) -> Usage:
@@ -63,6 +69,8 @@ def added(usages: Iterable[Usage]) -> Usage:
             total.cache_write_tokens + one.cache_write_tokens,
             total.output_tokens + one.output_tokens,
             total.reasoning_tokens + one.reasoning_tokens,
+            total.audio_seconds + one.audio_seconds,
+            total.input_characters + one.input_characters,
         )
     return total
 
@@ -103,6 +111,10 @@ class Deadlines:
     total_s: float = 0.0
 
 
+def unheard(content_type: str) -> None:
+    """Nobody wants to know."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ask:
     """What to generate."""
@@ -121,6 +133,12 @@ class Ask:
     """Embeddings only: how many must come; 0 = any number."""
     input_tokens: int = 0
     """Embeddings only: what stands when the provider tells no usage."""
+    bound: Usage = Usage()
+    """Audio only: the most that it can use, for what neither the provider tells nor its answer shows."""
+    form: Sequence[FormPart] = ()
+    """Transcriptions and translations: what is sent in place of `input`."""
+    heard: Callable[[str], None] = unheard
+    """Audio only: is told the content type of an answer before any of it comes."""
     rescues: int = 0
     """How often an answer that breaks after its first token may be taken up by another attempt."""
     hedge_after_s: float = 0.0

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from mesh.catalog import ProviderEntry
 from services.provider.adapters import Exchange
 from services.provider.adapters.anthropic import AnthropicExchange, AnthropicPassExchange
 from services.provider.adapters.bedrock import BedrockExchange
@@ -22,13 +23,14 @@ from services.provider.adapters.openai import OpenAIExchange
 from services.provider.adapters.responses_from_chat import ResponsesExchange
 from services.provider.adapters.responses_pass import ResponsesPassExchange
 from services.provider.adapters.vertex import VertexExchange
+from services.provider.audio import PATHS, AudioExchange
 from services.provider.embedding import EmbeddingExchange
-from services.provider.errors import cannot_embed, not_configured, not_translatable
+from services.provider.errors import cannot_embed, no_audio, not_configured, not_translatable
 from services.provider.events import Ask, Candidate, Dialect, Operation
 from services.provider.google_token import GoogleToken
 from services.provider.local import LocalExchange
 from services.provider.plugin_loading import BrokenPlugIn, Guarded, guarding, load
-from services.provider.stored import check_stored
+from services.provider.stored import check_stored, check_voice
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -88,6 +90,8 @@ class Kind:
     """For callers of Anthropic messages; None = translated over `chat`."""
     embeddings: Make | None = None
     """For callers of OpenAI's embeddings; None = it makes none."""
+    audio: Make | None = None
+    """For callers of OpenAI's transcriptions, translations and speech; None = it has none."""
     responses: Make | None = None
     """For callers of OpenAI's responses; None = translated over `chat`."""
     credentials: Callable[[Account], Credentials] | None = None
@@ -189,6 +193,15 @@ def _vertex_token(account: Account) -> Credentials:
     return GoogleToken(account.provider, account.key, url=account.google_token_address)
 
 
+def _audio(ask: Ask, candidate: Candidate, account: Account, /) -> Exchange:
+    if ask.operation not in account.dialect.audio:
+        kind = f"{account.kind}, dialect {account.dialect.name}"
+        raise no_audio(candidate.model, account.provider, kind, ask.operation)
+    if ask.operation is Operation.SPEECH and not account.shares_store:
+        check_voice(ask, account.provider)
+    return AudioExchange(ask, candidate, account.provider, account.key, dialect=account.dialect)
+
+
 def _embeddings(ask: Ask, candidate: Candidate, account: Account, /) -> Exchange:
     if not account.dialect.embeds:
         raise cannot_embed(candidate.model, account.provider, f"{account.kind}, dialect {account.dialect.name}")
@@ -196,7 +209,7 @@ def _embeddings(ask: Ask, candidate: Candidate, account: Account, /) -> Exchange
 
 
 KINDS: Mapping[str, Kind] = {
-    "openai": Kind(_openai, responses=_responses, embeddings=_embeddings),
+    "openai": Kind(_openai, responses=_responses, embeddings=_embeddings, audio=_audio),
     "anthropic": Kind(_anthropic, messages=_anthropic_pass),
     "gemini": Kind(_gemini),
     "ollama": Kind(_ollama, embeddings=_ollama_embeddings),
@@ -206,6 +219,14 @@ KINDS: Mapping[str, Kind] = {
     "local": Kind(_local),
 }
 """Every kind by its name in `providers:`."""
+
+
+def audio_of(entry: ProviderEntry) -> list[str]:
+    """What a provider has of OpenAI's transcription, translation and speech."""
+    own = KINDS.get(entry.kind)
+    if own is None or own.audio is None:
+        return []
+    return sorted(dialect_of(entry.provider, urlsplit(entry.base_url).hostname or "", entry.dialect).audio)
 
 
 def kind_named(name: str) -> Kind:
@@ -240,6 +261,10 @@ def _exchange_of(kind: Kind, ask: Ask, candidate: Candidate, account: Account) -
         if kind.embeddings is None:
             raise cannot_embed(candidate.model, account.provider, account.kind)
         return kind.embeddings(ask, candidate, account)
+    if ask.operation in PATHS:
+        if kind.audio is None:
+            raise no_audio(candidate.model, account.provider, account.kind, ask.operation)
+        return kind.audio(ask, candidate, account)
     ways = (ask.dialect_in, ask.dialect_out)
     if ways == (Dialect.OPENAI_CHAT, Dialect.OPENAI_CHAT):
         return kind.chat(ask, candidate, account)

@@ -1,7 +1,7 @@
 """The provider service's servicers: proto in, domain, proto out; and `build`."""
 
 import datetime
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -16,13 +16,23 @@ from mesh.errors import invalid
 from mesh.ids import uuid7
 from mesh.service import Context
 from services.provider import events
+from services.provider.audio import Heard, audio
 from services.provider.changes import ChangeTeller
 from services.provider.config import ProviderConfig
-from services.provider.conversions import attempt_record, source_number, usage_message
+from services.provider.conversions import (
+    attempt_record,
+    failure_message,
+    finish_message,
+    source_number,
+    started_message,
+    usage_message,
+    usage_of,
+)
 from services.provider.discovery import Discovery
 from services.provider.discovery_schedule import DiscoverySchedule
 from services.provider.discovery_server import DiscoveryDesk, KnownIds
 from services.provider.embedding import embed
+from services.provider.form import FormPart
 from services.provider.frames import coalesce
 from services.provider.generation import Generator
 from services.provider.key_book import KeyBook
@@ -30,6 +40,7 @@ from services.provider.key_desk import ProviderKeyDesk, visible_to
 from services.provider.key_server import ProviderKeyServicer
 from services.provider.key_store import PostgresKeyStore
 from services.provider.keys import Describe, KeyDesk
+from services.provider.kinds import audio_of
 from services.provider.listing_store import PostgresListingStore
 from services.provider.probing import Prober
 from services.provider.registry import Provider, Registry
@@ -41,6 +52,11 @@ from services.provider.vault import PURPOSE, Vault
 SPLIT_INTERVAL_MS = 5.0
 """How long events are gathered when this process serves others over sockets and the configuration says nothing."""
 PAGE = 100
+AUDIO: Mapping[int, events.Operation] = {
+    provider_pb2.AUDIO_TASK_TRANSCRIPTION: events.Operation.TRANSCRIPTION,
+    provider_pb2.AUDIO_TASK_TRANSLATION: events.Operation.TRANSLATION,
+    provider_pb2.AUDIO_TASK_SPEECH: events.Operation.SPEECH,
+}
 
 
 class ProviderServicer(provider_pb2_grpc.ProviderServiceServicer):
@@ -67,7 +83,7 @@ class ProviderServicer(provider_pb2_grpc.ProviderServiceServicer):
         """See the proto."""
         ended = await embed(self._generator, _embed_ask(request))
         if isinstance(ended, events.Failure):
-            return provider_pb2.EmbedResponse(failure=_failure(ended))
+            return provider_pb2.EmbedResponse(failure=failure_message(ended))
         answer = provider_pb2.EmbedAnswer(
             body=ended.body,
             usage=usage_message(ended.usage),
@@ -75,6 +91,23 @@ class ProviderServicer(provider_pb2_grpc.ProviderServiceServicer):
             attempts=[attempt_record(one) for one in ended.attempts],
         )
         return provider_pb2.EmbedResponse(answer=answer)
+
+    async def Audio(
+        self, request: provider_pb2.AudioRequest, context: Any
+    ) -> AsyncIterator[provider_pb2.AudioResponse]:
+        """See the proto."""
+        kinds: list[str] = []
+        async with aclosing(audio(self._generator, _audio_ask(request, kinds.append), kinds)) as stream:
+            async for event in stream:
+                if isinstance(event, Heard):
+                    piece = provider_pb2.AudioBytes(data=event.data, content_type=event.content_type)
+                    yield provider_pb2.AudioResponse(bytes=piece)
+                elif isinstance(event, events.Started):
+                    yield provider_pb2.AudioResponse(attempt=started_message(event))
+                elif isinstance(event, events.Finish):
+                    yield provider_pb2.AudioResponse(finish=finish_message(event))
+                elif isinstance(event, events.Failure):
+                    yield provider_pb2.AudioResponse(failure=failure_message(event))
 
     async def WatchProviders(
         self, request: provider_pb2.WatchProvidersRequest, context: Any
@@ -305,6 +338,22 @@ def _embed_ask(request: provider_pb2.EmbedRequest) -> events.Ask:
     )
 
 
+def _audio_ask(request: provider_pb2.AudioRequest, heard: Callable[[str], None]) -> events.Ask:
+    operation = AUDIO.get(request.task)
+    if operation is None:
+        raise invalid("task", f"task is {request.task}: say transcription, translation or speech.")
+    return events.Ask(
+        input=request.input,
+        candidates=_candidates(request.candidates),
+        deadlines=_deadlines(request.deadlines),
+        stream=request.stream,
+        operation=operation,
+        bound=usage_of(request.bound),
+        form=[FormPart(one.name, one.data, one.filename, one.content_type) for one in request.form],
+        heard=heard,
+    )
+
+
 def _ask(request: provider_pb2.GenerateRequest) -> events.Ask:
     dialect_in = request.dialect_in or chat_pb2.DIALECT_OPENAI_CHAT
     return events.Ask(
@@ -327,37 +376,10 @@ def _response(event: events.Event) -> provider_pb2.GenerateResponse:
     if isinstance(event, events.Frames):
         return provider_pb2.GenerateResponse(frames=chat_pb2.Frames(data=event.data, events=event.events))
     if isinstance(event, events.Started):
-        started = provider_pb2.AttemptStarted(
-            attempt_id=event.attempt_id,
-            model=event.model,
-            provider=event.provider,
-            before=[attempt_record(one) for one in event.before],
-            rescue=int(event.rescue),  # type: ignore[arg-type]
-        )
-        return provider_pb2.GenerateResponse(attempt=started)
+        return provider_pb2.GenerateResponse(attempt=started_message(event))
     if isinstance(event, events.Finish):
-        finish = provider_pb2.GenerateFinish(
-            usage=usage_message(event.usage),
-            usage_source=source_number(event.usage_source),
-            finish_reason=event.finish_reason,
-            text=event.text,
-            tool_calls_json=event.tool_calls_json,
-            attempts=[attempt_record(one) for one in event.attempts],
-        )
-        return provider_pb2.GenerateResponse(finish=finish)
-    return provider_pb2.GenerateResponse(failure=_failure(event))
-
-
-def _failure(failure: events.Failure) -> provider_pb2.GenerateFailure:
-    return provider_pb2.GenerateFailure(
-        reason=int(failure.reason),  # type: ignore[arg-type]
-        message=failure.message,
-        status_code=failure.status_code,
-        retry_after_s=failure.retry_after_s,
-        after_first_token=failure.after_first_token,
-        attempts=[attempt_record(one) for one in failure.attempts],
-        provider_error_json=failure.provider_error_json,
-    )
+        return provider_pb2.GenerateResponse(finish=finish_message(event))
+    return provider_pb2.GenerateResponse(failure=failure_message(event))
 
 
 def _status(provider: Provider, org_ids: Sequence[str] = ()) -> provider_pb2.ProviderStatus:
@@ -370,6 +392,7 @@ def _status(provider: Provider, org_ids: Sequence[str] = ()) -> provider_pb2.Pro
         model_class=provider.entry.model_class,
         key_hint=provider.key_hint,
         org_ids=org_ids,
+        audio=audio_of(provider.entry),
     )
     made.changed_at.FromDatetime(provider.changed_at)
     return made

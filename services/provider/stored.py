@@ -41,6 +41,18 @@ def check_stored(ask: Ask, provider: str) -> None:
         raise _belongs(found, provider)
 
 
+def check_voice(ask: Ask, provider: str) -> None:
+    """Raises ProviderFault for speech in a voice of the account's own, which is named by an object with its id."""
+    if b'"voice"' not in ask.input:
+        return
+    try:
+        voice = _decode(ask.input).get("voice")
+    except (ValueError, AttributeError, RecursionError):
+        raise not_translatable("The request body is not a JSON object of a speech.") from None
+    if isinstance(voice, dict):
+        raise _belongs("voice.id", provider)
+
+
 def _belongs(field: str, provider: str) -> ProviderFault:
     return not_translatable(
         f"{field}: it names something that {provider} stores, and its account serves several organisations. Send the "

@@ -9,7 +9,8 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 from mesh.catalog import DeploymentEntry, ModelEntry
-from services.router.listed import EMBEDDINGS, LISTED, ListedView, Lists, entries_of, filled
+from mesh.model_links import never_chats
+from services.router.listed import LISTED, ListedView, Lists, entries_of, filled
 from services.router.scoring import PROFILES, Scores, score
 
 AGGREGATORS = frozenset({"openrouter"})
@@ -27,6 +28,8 @@ class ProviderView:
     model_class: str = "standard"
     org_ids: frozenset[str] = frozenset()
     """While it is not enabled: the organisations that have keys of their own for it."""
+    audio: frozenset[str] | None = None
+    """What it has of OpenAI's audio; None = not heard yet."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +41,8 @@ class PriceView:
 
 
 UNKNOWN_PRICE = PriceView(None, None)
+OTHER_MEASURES = frozenset({"audio_second", "input_character"})
+"""Buckets in place of tokens: what a token costs is then not known, and certainly not nothing."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,15 +80,14 @@ class KnownModel:
         """The DAC id."""
         return self.entry.model
 
-    @property
-    def embeds(self) -> bool:
-        """Whether it makes embeddings."""
-        return EMBEDDINGS in self.entry.capabilities
+    def can(self, capability: str) -> bool:
+        """Whether it has the capability."""
+        return capability in self.entry.capabilities
 
     @property
     def chats(self) -> bool:
-        """Whether it chats: a model whose only capability is embeddings does not."""
-        return set(self.entry.capabilities) != {EMBEDDINGS}
+        """Whether it chats: a model that only makes embeddings, or only hears or speaks, does not."""
+        return not never_chats(self.entry.capabilities)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -104,6 +108,8 @@ class CatalogView:
     available_count: int
     unproven: tuple[KnownModel, ...] = ()
     """Available models that chat and that auto leaves out, because only a list knows them."""
+    audio: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
+    """What every provider that was heard of has of OpenAI's audio."""
 
     def holds(self, model: str, provider: str) -> bool:
         """Whether the model is known and stands at that provider."""
@@ -117,7 +123,7 @@ class CatalogView:
 
 def price_of(buckets: Mapping[str, int]) -> PriceView:
     """Input and output prices from buckets. No bucket at all = free; a price per request only = no price per token."""
-    if not buckets or ("request" in buckets and not {"input", "output"} & set(buckets)):
+    if not buckets or ("request" in buckets and not {"input", "output", *OTHER_MEASURES} & set(buckets)):
         return PriceView(0, 0)
     return PriceView(buckets.get("input"), buckets.get("output"))
 
@@ -155,6 +161,7 @@ def build_view(
         configured=frozenset(name for name, provider in providers.items() if provider.enabled),
         available_count=len(usable),
         unproven=tuple(sorted(unproven, key=lambda model: model.id)),
+        audio={name: one.audio for name, one in providers.items() if one.audio is not None},
     )
 
 

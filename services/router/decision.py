@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from services.router import errors
 from services.router.breakers import Breakers, State
 from services.router.catalog import CatalogView, KnownModel
 from services.router.config import RouterConfig
-from services.router.policy import Ask, find_named, is_auto, may_ask, misfit, resolve_profile
+from services.router.policy import AUDIO, Ask, find_named, is_auto, may_ask, misfit, resolve_profile
 
 MAX_RECORDED = 12
 """The most models that a decision's record tells of."""
@@ -47,8 +47,10 @@ class _Sorted:
 def decide(view: CatalogView, ask: Ask, config: RouterConfig, breakers: Breakers) -> Decision:
     """Routes one request. Raises MODEL_NOT_FOUND, NO_MODEL_AVAILABLE, PERMISSION_DENIED, CONTEXT_TOO_LONG or
     INVALID_REQUEST."""
-    if ask.needs_embeddings:
-        return _take_embedding(view, ask, config, breakers)
+    if ask.needs_audio and ask.needs_audio not in AUDIO:
+        raise errors.unknown_need(ask.needs_audio)
+    if ask.special:
+        return _take_alone(view, ask, config, breakers)
     profile = resolve_profile(ask, config.default_profile)
     decision = (
         _choose(view, ask, profile, config, breakers)
@@ -67,20 +69,36 @@ def _begin_trial(model: KnownModel, breakers: Breakers) -> None:
             breakers.begin_trial(model.id, provider)
 
 
-def _take_embedding(view: CatalogView, ask: Ask, config: RouterConfig, breakers: Breakers) -> Decision:
-    """The named model alone: vectors of two models are not comparable, so nothing stands behind it."""
+def _take_alone(view: CatalogView, ask: Ask, config: RouterConfig, breakers: Breakers) -> Decision:
+    """The named model alone: vectors of two models are not comparable, voices differ, so nothing stands behind it."""
     if is_auto(ask.model):
-        raise errors.embedding_not_named(_embedding_models(view, ask.allowed_models))
+        raise errors.special_not_named(ask.special, _able(view, ask))
     model, reason = _named(view, ask)
+    if ask.needs_audio:
+        model = _where_heard(view, model, ask.needs_audio)
     if not breakers.quiet:
         if breakers.of_model(model.id, model.places) is State.OPEN:
             reason += _OPEN_BUT_NAMED
         _begin_trial(model, breakers)
-    return Decision(config.default_profile, [model], f"{reason}; embeddings have no fallback.", basis="named")
+    return Decision(
+        config.default_profile, [model], f"{reason}; {errors.SPECIAL[ask.special].noun} no fallback.", basis="named"
+    )
 
 
-def _embedding_models(view: CatalogView, allowed: tuple[str, ...]) -> list[str]:
-    return sorted(one.id for one in view.by_quality if one.embeds and one.available and may_ask(one, allowed))
+def _where_heard(view: CatalogView, model: KnownModel, operation: str) -> KnownModel:
+    """The model at those places alone that have OpenAI's path for it. Raises INVALID_REQUEST when none has."""
+    left = tuple(one for one in model.deployments if operation in view.audio.get(one.provider, AUDIO))
+    if not left:
+        raise errors.no_audio(model.id, model.places, operation)
+    if len(left) == len(model.deployments):
+        return model
+    return replace(model, deployments=left, places=tuple(dict.fromkeys(one.provider for one in left)))
+
+
+def _able(view: CatalogView, ask: Ask) -> list[str]:
+    return sorted(
+        one.id for one in view.by_quality if one.can(ask.special) and one.available and may_ask(one, ask.allowed_models)
+    )
 
 
 def _named(view: CatalogView, ask: Ask) -> tuple[KnownModel, str]:
@@ -88,10 +106,10 @@ def _named(view: CatalogView, ask: Ask) -> tuple[KnownModel, str]:
     model, note = find_named(view, ask.model)
     if not may_ask(model, ask.allowed_models):
         raise errors.not_allowed(model.id, ask.allowed_models)
-    if ask.needs_embeddings and not model.embeds:
-        raise errors.does_not_embed(model.id, _embedding_models(view, ask.allowed_models))
-    if not ask.needs_embeddings and not model.chats:
-        raise errors.does_not_chat(model.id)
+    if ask.special and not model.can(ask.special):
+        raise errors.cannot(model.id, ask.special, _able(view, ask), chats=model.chats)
+    if not ask.special and not model.chats:
+        raise errors.does_not_chat(model.id, model.entry.capabilities)
     if not model.available:
         provider = model.provider
         raise errors.model_unavailable(

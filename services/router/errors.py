@@ -2,9 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from mesh.errors import MeshError, Reason
+
+
+class Special(NamedTuple):
+    """How something that models do beside chatting is spoken of."""
+
+    do: str
+    does: str
+    noun: str
+    path: str
+    why_named: str
+
+
+SPECIAL: Mapping[str, Special] = {
+    "embeddings": Special(
+        "make embeddings",
+        "makes embeddings",
+        "embeddings have",
+        "/v1/embeddings",
+        "Embeddings of different models cannot be compared",
+    ),
+    "transcription": Special(
+        "transcribe",
+        "transcribes",
+        "transcriptions have",
+        "/v1/audio/transcriptions",
+        "Models that transcribe take different options",
+    ),
+    "speech": Special(
+        "speak", "speaks", "speech has", "/v1/audio/speech", "The voices of different models are not the same"
+    ),
+}
+"""By the capability."""
 
 
 def unknown_profile(profile: str, profiles: Iterable[str]) -> MeshError:
@@ -35,31 +68,52 @@ def ambiguous_model(model: str, ids: Sequence[str]) -> MeshError:
     )
 
 
-def does_not_chat(model: str) -> MeshError:
-    """A chat names a model that only embeds."""
+def does_not_chat(model: str, capabilities: Iterable[str]) -> MeshError:
+    """A chat names a model that does something else."""
+    what = next(SPECIAL[one] for one in SPECIAL if one in capabilities)
     return MeshError(
         Reason.INVALID_REQUEST,
-        f"{model} makes embeddings and does not chat: send it to POST /v1/embeddings, or name a model that chats.",
+        f"{model} {what.does} and does not chat: send it to POST {what.path}, or name a model that chats.",
         metadata={"field": "model", "model": model},
     )
 
 
-def does_not_embed(model: str, embedding: Sequence[str]) -> MeshError:
-    """Embeddings are asked of a model that only chats."""
+def cannot(model: str, capability: str, able: Sequence[str], *, chats: bool) -> MeshError:
+    """Something beside a chat is asked of a model that has no such capability."""
+    what = SPECIAL[capability]
     return MeshError(
         Reason.INVALID_REQUEST,
-        f"{model} chats and does not make embeddings.{_instead(embedding)}",
+        f"{model} {'chats and ' if chats else ''}does not {what.do}.{_instead(able)}",
         metadata={"field": "model", "model": model},
     )
 
 
-def embedding_not_named(embedding: Sequence[str]) -> MeshError:
-    """Embeddings are asked of no model in particular."""
+def special_not_named(capability: str, able: Sequence[str]) -> MeshError:
+    """Something beside a chat is asked of no model in particular."""
     return MeshError(
         Reason.INVALID_REQUEST,
-        "Embeddings of different models cannot be compared, so none is chosen for you: name the model."
-        + _instead(embedding),
+        f"{SPECIAL[capability].why_named}, so none is chosen for you: name the model.{_instead(able)}",
         metadata={"field": "model"},
+    )
+
+
+def no_audio(model: str, places: Sequence[str], operation: str) -> MeshError:
+    """Nobody who serves the model has that path of OpenAI's."""
+    has = "which has" if len(places) == 1 else "which have"
+    return MeshError(
+        Reason.INVALID_REQUEST,
+        f"{model} cannot be asked for a {operation}: it stands at {', '.join(places)}, {has} none of OpenAI's form. "
+        f"Name a model of a provider that has it.",
+        metadata={"field": "model", "model": model},
+    )
+
+
+def unknown_need(capability: str) -> MeshError:
+    """Something that is no capability beside chatting."""
+    return MeshError(
+        Reason.INVALID_REQUEST,
+        f'needs_audio is "{capability[:32]}": say transcription, translation or speech.',
+        metadata={"field": "needs_audio"},
     )
 
 
@@ -102,11 +156,11 @@ def nothing_configured() -> MeshError:
 
 
 def nothing_chats() -> MeshError:
-    """Models are available and all of them only embed."""
+    """Models are available and none of them chats."""
     return MeshError(
         Reason.NO_MODEL_AVAILABLE,
-        "No available model chats: those that are available only make embeddings. Add a provider of chat models with "
-        "`dac provider add <provider>`.",
+        "No available model chats: those that are available only make embeddings, transcribe or speak. Add a "
+        "provider of chat models with `dac provider add <provider>`.",
     )
 
 

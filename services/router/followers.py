@@ -163,6 +163,7 @@ class Followers:
                 tuple(one.upstream_models),
                 one.model_class or "standard",
                 frozenset(one.org_ids),
+                frozenset(one.audio),
             )
             for one in news.providers
         )

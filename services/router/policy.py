@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from services.router import errors
 from services.router.catalog import AGGREGATORS, CatalogView, KnownModel
 from services.router.config import RouterConfig
+from services.router.listed import EMBEDDINGS
 from services.router.scoring import PROFILES
 
 AUTO = "auto"
+AUDIO = {"transcription": "transcription", "translation": "transcription", "speech": "speech"}
+"""The capability by what may be wanted of audio."""
 MAX_COMPARED = 200
 """Ids that a wrong name is compared with, described ones first: each costs some fifty microseconds, and providers
 list thousands."""
@@ -32,7 +35,14 @@ class Ask:
     needs_images: bool = False
     needs_json: bool = False
     needs_embeddings: bool = False
+    needs_audio: str = ""
+    """"transcription", "translation" or "speech"."""
     allowed_models: tuple[str, ...] = ()
+
+    @property
+    def special(self) -> str:
+        """The capability that is wanted instead of a chat's answer; empty = a chat."""
+        return EMBEDDINGS if self.needs_embeddings else AUDIO.get(self.needs_audio, "")
 
 
 def policy_version(config: RouterConfig) -> str:

@@ -59,6 +59,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             needs_images=request.needs_images,
             needs_json=request.needs_json,
             needs_embeddings=request.needs_embeddings,
+            needs_audio=request.needs_audio,
             allowed_models=tuple(request.allowed_models),
         )
         try:

@@ -171,6 +171,8 @@ def scraped(dac, upstream_process):
     assert dac.chat(model="made/up").status_code == 404
     embeddings = {"model": "mock/embed", "input": "hello"}
     assert httpx.post(dac.url + "/v1/embeddings", json=embeddings, headers=dac.headers, timeout=20).status_code == 200
+    speech = {"model": "mock/tts", "voice": "alloy", "input": "hello"}
+    assert httpx.post(dac.url + "/v1/audio/speech", json=speech, headers=dac.headers, timeout=20).status_code == 200
     for may in (True, False):
         upstream_process.script("cut", times=1)
         assert ("[DONE]" in dac.chat(stream=True, enable_rescue=may).text) is may

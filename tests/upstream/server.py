@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.upstream import answers, bedrock, checks, cohere, dialects, embeddings, gemini, ollama, responses
+from tests.upstream import answers, audio, bedrock, checks, cohere, dialects, embeddings, gemini, ollama, responses
 from tests.upstream.behaviour import Behaviour, from_fields, from_model
 
 MODELS = ("gpt-4o-mini", "gpt-4o", "echo-1")
@@ -99,6 +99,7 @@ class Upstream:
         ollama.add_routes(app, self)
         cohere.add_routes(app, self)
         bedrock.add_routes(app, self)
+        audio.add_routes(app, self)
         app.router.add_post("/script", self._script)
         app.router.add_delete("/script", self._clear)
         app.router.add_get("/requests", self._requests)

@@ -26,6 +26,8 @@ HINTS = frozenset(
 """OpenAI's fields that change no meaning: a provider that refuses them is not told of them."""
 NEVER = frozenset({"audio", "functions", "function_call", "logit_bias", "modalities", "web_search_options"})
 """OpenAI's fields that no stricter provider has and that cannot be left out in silence."""
+AUDIO = frozenset({"transcription", "translation", "speech"})
+NO_AUDIO = frozenset[str]()
 _EMPTY = frozenset({b"null", b"false", b"[]", b"{}", b'""', b"0"})
 _DEFAULTS = {
     "n": b"1",
@@ -68,6 +70,10 @@ class ChatDialect:
     """Whether `POST /embeddings` is OpenAI's."""
     embedding_renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
     embedding_dropped: frozenset[str] = frozenset()
+    audio: frozenset[str] = AUDIO
+    """Which of OpenAI's paths of audio it has, by the operation's name."""
+    audio_query: str = ""
+    """What is put behind these paths."""
     models_path: str = "/models"
     """Where its list of models is, behind base_url."""
     prefill: str = ""
@@ -94,6 +100,8 @@ _ALL = (
         (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com"),
         LIMITS[::-1],
         key_header="api-key",
+        # The same, "v1 preview: data plane inference": audio under /openai/v1 is in preview.
+        audio_query="?api-version=preview",
     ),
     # Perplexity, "Sonar API: chat completions": usage in every chunk, the last counts; deep research counts citations
     # and reasoning beside the totals and bills them; tools are left out in silence there, so DAC refuses them by name.
@@ -109,6 +117,7 @@ _ALL = (
         developer=False,
         embeds=False,
         models_path="/v1/models",
+        audio=NO_AUDIO,
     ),
     # Kimi API platform, "Create chat completion" and "Partial Mode"; usage also stood in the last chunk's choice.
     ChatDialect(
@@ -119,6 +128,7 @@ _ALL = (
         developer=False,
         embeds=False,
         prefill="partial",
+        audio=NO_AUDIO,
     ),
     # Mistral, "Chat completion endpoint": fields it does not know are a 422. See also mistral.py.
     ChatDialect(
@@ -133,6 +143,7 @@ _ALL = (
         embedding_renamed={"dimensions": "output_dimension"},
         embedding_dropped=frozenset({"user"}),
         prefill="prefix",
+        audio=frozenset({"transcription"}),
     ),
     # Llama API, "OpenAI compatibility" and the SDK's chat.completions: schemas only, no bare JSON mode.
     ChatDialect(
@@ -142,12 +153,14 @@ _ALL = (
         formats=frozenset({"text", "json_schema"}),
         developer=False,
         embeds=False,
+        audio=NO_AUDIO,
     ),
     # OpenRouter, "API overview" (assistant prefill), "Streaming" (an error chunk has finish_reason "error") and "Usage
-    # accounting": cost, cached and written tokens come by themselves.
-    ChatDialect("openrouter", ("openrouter.ai",), prefill="last_message"),
+    # accounting": cost, cached and written tokens come by themselves. "Text-to-Speech" is OpenAI's, "Speech-to-Text" is
+    # JSON and no form.
+    ChatDialect("openrouter", ("openrouter.ai",), prefill="last_message", audio=frozenset({"speech"})),
     # Hugging Face, "Inference Providers: chat completion".
-    ChatDialect("huggingface", ("router.huggingface.co",), LIMITS[:1], developer=False, embeds=False),
+    ChatDialect("huggingface", ("router.huggingface.co",), LIMITS[:1], developer=False, embeds=False, audio=NO_AUDIO),
     # DeepSeek, "Create chat completion", "JSON output" and "Chat prefix completion (beta)": only under /beta.
     ChatDialect(
         "deepseek",
@@ -159,9 +172,10 @@ _ALL = (
         developer=False,
         embeds=False,
         prefill="prefix",
+        audio=NO_AUDIO,
     ),
     # xAI, "REST API reference: chat completions": the total is prompt + completion + reasoning.
-    ChatDialect("xai", ("api.x.ai", ".api.x.ai"), LIMITS[::-1], adds_reasoning=True, embeds=False),
+    ChatDialect("xai", ("api.x.ai", ".api.x.ai"), LIMITS[::-1], adds_reasoning=True, embeds=False, audio=NO_AUDIO),
     # Groq, "OpenAI compatibility" (what is a 400) and "API reference: chat".
     ChatDialect(
         "groq",
@@ -176,18 +190,19 @@ _ALL = (
     # Together AI, "Create chat completion".
     ChatDialect("together", ("api.together.xyz", "api.together.ai"), LIMITS[:1], developer=False),
     # Fireworks AI, "Create chat completion".
-    ChatDialect("fireworks", ("api.fireworks.ai",), developer=False),
+    ChatDialect("fireworks", ("api.fireworks.ai",), developer=False, audio=NO_AUDIO),
     # vLLM, "OpenAI-compatible server: chat API".
     ChatDialect(
         "vllm",
         developer=False,
         prefill="prefix",
         prefix_says={"continue_final_message": b"true", "add_generation_prompt": b"false"},
+        audio=AUDIO - {"speech"},
     ),
     # LM Studio, "OpenAI compatibility endpoints: chat completions".
-    ChatDialect("lmstudio", limits=LIMITS[:1], developer=False),
+    ChatDialect("lmstudio", limits=LIMITS[:1], developer=False, audio=NO_AUDIO),
     # llama.cpp, the server's README: a last message of the assistant's is gone on with.
-    ChatDialect("llamacpp", developer=False, prefill="last_message"),
+    ChatDialect("llamacpp", developer=False, prefill="last_message", audio=NO_AUDIO),
 )
 TABLE: Mapping[str, ChatDialect] = {one.name: one for one in _ALL}
 """Every dialect by its name; where a known provider has one, it has the provider's name."""

@@ -24,6 +24,9 @@ class Framing:
     """Makes a splitter, given the largest event in bytes."""
     tail: bytes = b""
     """What completes an event that is still open when the stream is over."""
+    fits: Callable[[str], bool] | None = None
+    """Says of the answer's content type whether it will do, streamed or not; None = it must be `content_type`, which
+    is otherwise only what is asked for."""
 
 
 class Lines:

@@ -14,7 +14,7 @@ from services.provider.adapters.responses_tools import Tool, custom_text
 from services.provider.errors import garbage
 
 MOST_BYTES = 2 * 1024 * 1024
-"""The largest translated answer, as JSON: its end repeats it four times, and services take no message over 12 MiB."""
+"""The largest translated answer, as JSON: its end repeats it four times; gRPC callers take no message over 12 MiB."""
 _FIELD = {"output_text": "text", "refusal": "refusal", "summary_text": "text"}
 _EVENT = {"output_text": "output_text", "refusal": "refusal", "summary_text": "reasoning_summary_text"}
 _encode = msgspec.json.encode

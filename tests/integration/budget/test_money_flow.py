@@ -15,7 +15,7 @@ from mesh.call import Call, serving
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from services.budget.server import BudgetService
-from tests.integration.budget.world import CENT, USD, MakeBudget, as_key
+from tests.integration.budget.world import CENT, MODELS, USD, MakeBudget, as_key, model
 
 
 def asking(name: str = "dime", **fields: Any) -> pb.ReserveRequest:
@@ -276,3 +276,34 @@ async def test_one_bad_operation_does_not_take_its_batch_with_it(budget: BudgetS
     assert outcomes[0] == 10 * CENT
     assert isinstance(outcomes[1], MeshError)
     assert not isinstance(outcomes[2], BaseException)
+
+
+async def test_audio_is_held_and_charged_by_seconds_and_characters(make_budget: MakeBudget, org_id: str) -> None:
+    models = (
+        *MODELS,
+        model("whisper", audio_second=100_000 * 10**6),
+        model("tts", input_character=15_000 * 10**6),
+    )
+    budget = await make_budget(models=models)
+    await limit(budget, org_id, 10 * 100_000)
+    ask = asking("whisper", input_tokens_max=4000, audio_seconds_max=8)
+    held = await reserve(budget, org_id, ask)
+    assert held.reserved_nano_usd == 800_000 and held.rates[0].audio_second == 100_000 * 10**6
+    with pytest.raises(MeshError) as caught:
+        await reserve(budget, org_id, asking("whisper", audio_seconds_max=3))
+    assert caught.value.reason is Reason.BUDGET_EXHAUSTED
+    with pytest.raises(MeshError) as caught:
+        await reserve(budget, org_id, asking("tts", input_characters_max=14))
+    assert caught.value.reason is Reason.BUDGET_EXHAUSTED
+    # The provider says more than was held: all of it is charged, and the ledger says so.
+    used = record(org_id, ask.request_id, "whisper", input_tokens=90, audio_seconds=9)
+    assert await commit(budget, held, used) == 900_000
+    ask = asking("tts", input_characters_max=5)
+    spoken = await reserve(budget, org_id, ask)
+    assert await commit(budget, spoken, record(org_id, ask.request_id, "tts", input_characters=5)) == 75_000
+    assert (await only_budget(budget, org_id)).spent_nano_usd == 975_000
+    await in_balance(budget, org_id)
+    for field in ("audio_seconds_max", "input_characters_max"):
+        with pytest.raises(MeshError) as caught:
+            await reserve(budget, org_id, asking("tts", **{field: 2 * 10**9}))
+        assert caught.value.metadata["field"] == field

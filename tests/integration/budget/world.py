@@ -8,9 +8,10 @@ from typing import Any
 
 from dac.type.v1.principal_pb2 import Level, Principal
 from mesh.call import Call, serving
-from mesh.catalog import ModelEntry, PriceEntry
+from mesh.catalog import ModelEntry
 from mesh.ids import uuid7
 from mesh.keyring import Keyring
+from mesh.model_prices import PriceEntry
 from mesh.postgres import Database
 from mesh.service import Context
 from services.budget.config import BudgetConfig

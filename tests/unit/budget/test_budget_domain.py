@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import math
 from fractions import Fraction
@@ -13,6 +14,7 @@ from services.budget.ledger import Book, Counter, Level, Limit, Reserve
 from services.budget.money import (
     BUCKETS,
     SEAM_TOKENS,
+    Input,
     Price,
     Usage,
     affordable_output,
@@ -30,20 +32,20 @@ PRICES = st.dictionaries(st.sampled_from(BUCKETS), RATE).map(lambda buckets: Pri
 MOMENTS = st.datetimes(dt.datetime(1975, 1, 1), dt.datetime(2090, 1, 1), timezones=st.timezones())
 
 
-@given(PRICES, st.tuples(*[TOKENS] * 5))
+@given(PRICES, st.tuples(*[TOKENS] * 7))
 def test_a_charge_is_the_exact_cost_rounded_up_once_and_its_lines_add_up(price: Price, used: tuple[int, ...]) -> None:
     made = charge(price, Usage(*used), answered=True)
-    exact = sum(Fraction(n * rate, 1_000_000) for n, rate in zip(used, price.rates[:5], strict=True))
+    exact = sum(Fraction(n * rate, 1_000_000) for n, rate in zip(used, price.rates[:7], strict=True))
     assert made.cost_nano_usd == math.ceil(exact + price.rates.request)
     assert sum(line.cost_nano_usd for line in made.lines) == made.cost_nano_usd
 
 
-@given(st.lists(PRICES, min_size=1, max_size=4), st.lists(TOKENS, min_size=5, max_size=5), st.integers(0, 3))
+@given(st.lists(PRICES, min_size=1, max_size=4), st.lists(TOKENS, min_size=7, max_size=7), st.integers(0, 3))
 def test_nothing_within_the_bounds_costs_more_than_the_worst_case(
     prices: list[Price], used: list[int], which: int
 ) -> None:
     usage = Usage(*used)
-    bound = worst_case(prices, sum(used[:3]), sum(used[3:]))
+    bound = worst_case(prices, Input(sum(used[:3]), used[5], used[6]), sum(used[3:5]))
     assert charge(prices[which % len(prices)], usage, answered=True).cost_nano_usd <= bound
 
 
@@ -57,7 +59,7 @@ def test_an_answer_in_parts_from_any_candidates_costs_no_more_than_its_bound(
 ) -> None:
     """Every part sends the input and what was shown before it, and adds its own output. Each but the first also says
     what is wished, and is given one token where nothing is left of the limit."""
-    bound = worst_case_rescued(prices, input_tokens, sum(tokens for tokens, _ in parts), len(parts) - 1)
+    bound = worst_case_rescued(prices, Input(input_tokens), sum(tokens for tokens, _ in parts), len(parts) - 1)
     cost = shown = 0
     for number, (tokens, which) in enumerate(parts):
         later = min(number, 1)
@@ -82,23 +84,40 @@ def test_rescues_are_held_when_they_fit_and_never_refuse_what_fits_without_them(
 
 @given(st.lists(PRICES, min_size=1, max_size=4), TOKENS, st.integers(0, 10**13), st.integers(1, 10**6))
 def test_the_cap_is_the_largest_that_is_affordable(prices: list[Price], tokens: int, left: int, wanted: int) -> None:
-    cap = affordable_output(prices, tokens, left, wanted)
+    cap = affordable_output(prices, Input(tokens), left, wanted)
     assert cap <= wanted
     if cap >= 1:
-        assert worst_case(prices, tokens, cap) <= left or not any(any(p.rates) for p in prices)
+        assert worst_case(prices, Input(tokens), cap) <= left or not any(any(p.rates) for p in prices)
     if cap < wanted:
-        assert worst_case(prices, tokens, max(cap, 0) + 1) > left
+        assert worst_case(prices, Input(tokens), max(cap, 0) + 1) > left
 
 
 def test_missing_buckets_fall_back_to_their_direction() -> None:
-    assert rates_of({"input": 10, "output": 30}) == (10, 10, 10, 30, 30, 0)
+    assert rates_of({"input": 10, "output": 30}) == (10, 10, 10, 30, 30, 0, 0, 0)
     assert rates_of({"cache_write": 7, "input_cached": 1}).input == 7
     assert rates_of({"input": 10}).output == 10
-    assert rates_of({}) == (0, 0, 0, 0, 0, 0)
+    assert rates_of({}) == (0,) * 8
+
+
+def test_only_what_a_price_names_is_charged_by_other_measures_than_tokens() -> None:
+    whisper = Price(1, "p", "m", {"audio_second": 10**11}, "config")
+    used = Usage(input=90, output=11, audio_seconds=9)
+    assert charge(whisper, used, answered=True).cost_nano_usd == 900_000
+    assert [line.bucket for line in charge(whisper, used, answered=True).lines if line.cost_nano_usd] == [
+        "audio_second"
+    ]
+    tokens = Price(1, "p", "m", {"input": 10**6, "output": 2 * 10**6}, "config")
+    made = charge(tokens, used, answered=True)
+    assert made.cost_nano_usd == 112 and [line.bucket for line in made.lines] == ["input", "output"]
+    book = Book(PriceBook([whisper]), 8)
+    op = Reserve("r", "o", "q", (), (("p", "m"),), 900, 40, b"", dt.datetime(2026, 1, 1, tzinfo=dt.UTC), 60)
+    assert book.reserve(op).amount_nano_usd == 0
+    again = dataclasses.replace(op, reservation_id="r2", request_id="q2", audio_seconds_max=90)
+    assert book.reserve(again).amount_nano_usd == 9_000_000
 
 
 def test_an_explicit_zero_is_a_price_and_not_a_gap() -> None:
-    assert rates_of({"input": 10, "input_cached": 0, "output": 0}) == (10, 0, 10, 0, 0, 0)
+    assert rates_of({"input": 10, "input_cached": 0, "output": 0}) == (10, 0, 10, 0, 0, 0, 0, 0)
 
 
 @given(st.sampled_from(list(Window)), MOMENTS)

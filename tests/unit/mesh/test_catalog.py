@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.app import SHIPPED_CONFIG
-from mesh.catalog import KNOWN, LOCAL, PriceEntry, nano_usd, parse_catalog, parse_model, parse_price, parse_provider
+from mesh.catalog import KNOWN, LOCAL, parse_catalog, parse_model, parse_provider
 from mesh.config import ConfigError, Secret, read_documents
+from mesh.model_prices import PriceEntry, nano_usd, parse_price
 
 MODEL = {"id": "openai/gpt-4o-mini", "provider": "openai", "context_tokens": 128_000}
 
@@ -55,6 +56,10 @@ def test_prices_say_free_known_or_unknown():
         False, {"input": 150_000_000, "output": 600_000_000, "input_cached": 75_000_000}
     )
     assert parse_price({"request_usd": "0.005"}, "p").nano_usd_per_mtok == {"request": 5_000_000}
+    # whisper-1 at $0.006 a minute; a price that is not whole by the second is rounded up.
+    assert parse_price({"audio_usd_per_hour": "0.36"}, "p").nano_usd_per_mtok == {"audio_second": 100_000_000_000}
+    assert parse_price({"audio_usd_per_hour": "0.04"}, "p").nano_usd_per_mtok == {"audio_second": 11_111_111_112}
+    assert parse_price({"input_usd_per_mchar": "15"}, "p").nano_usd_per_mtok == {"input_character": 15_000_000_000}
 
 
 @pytest.mark.parametrize(
@@ -62,6 +67,8 @@ def test_prices_say_free_known_or_unknown():
     [
         ({"input_usd_per_mtok": 1}, "output_usd_per_mtok"),
         ({}, "say at least"),
+        ({"audio_usd_per_hour": 1, "input_usd_per_mtok": 1}, "not by two of them"),
+        ({"audio_usd_per_hour": 1, "input_usd_per_mchar": 1}, "not by two of them"),
         ({"input_usd_per_mtokk": 1}, 'did you mean "input_usd_per_mtok"'),
         ("gratis", '"free"'),
         (7, '"free"'),

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from mesh.catalog import DeploymentEntry, ModelEntry, PriceEntry, parse_catalog
+from mesh.catalog import DeploymentEntry, ModelEntry, parse_catalog
 from mesh.config import ConfigError
+from mesh.model_prices import PriceEntry
 
 PROVIDERS = {"eu": {"base_url": "http://eu"}, "us": {"base_url": "http://us"}}
 CHEAP, DEAR = ({"input_usd_per_mtok": n, "output_usd_per_mtok": n} for n in (1, 2))

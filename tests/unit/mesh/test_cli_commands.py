@@ -65,7 +65,7 @@ def test_the_story_tells_everything() -> None:
         "breaker open",
         "b/y at b: failed: provider busy, HTTP 503",
         "a/x at a: ok, HTTP 200; first token 120 ms, in all 1.00 s",
-        "tokens: input 10, output 20 (source: provider)",
+        "used: input 10, output 20 (source: provider)",
         "miss",
         "reserved $0.000009 → charged $0.0000015",
         "price version 7",

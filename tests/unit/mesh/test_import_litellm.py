@@ -160,9 +160,9 @@ def test_every_setting_is_carried_over_or_told_with_its_line(name):
             "NOT_SET is not set",
         ),
         (
-            "{model_name: a, litellm_params: {model: whisper-1}, model_info: {mode: audio_speech}}",
+            "{model_name: a, litellm_params: {model: dall-e-3}, model_info: {mode: image_generation}}",
             "model_list[0].model_info.mode",
-            "audio_speech",
+            "image_generation",
         ),
     ],
 )
@@ -355,3 +355,20 @@ def test_files_that_are_there_are_never_overwritten_unasked(tmp_path):
     shown = json.loads(forced.stdout)
     assert shown["models"] == ["gpt-4o", "sonnet", "house", "vectors"] and not shown["applied"]
     assert (output / "models.yaml").read_text() != "mine"
+
+
+def test_models_that_hear_or_speak_come_over_with_their_own_prices():
+    made = said(
+        """model_list:
+  - {model_name: hears, litellm_params: {model: openai/whisper-1, input_cost_per_second: 0.0001},
+     model_info: {mode: audio_transcription, output_cost_per_second: 0.0001}}
+  - {model_name: speaks, litellm_params: {model: openai/tts-9},
+     model_info: {mode: audio_speech, input_cost_per_character: 0.000015}}
+  - {model_name: old, litellm_params: {model: openai/gpt-4o, input_cost_per_character: 0.1}}
+"""
+    )
+    models = {one["id"]: one for one in made.models}
+    assert models["hears"]["capabilities"] == ["transcription"] and models["speaks"]["capabilities"] == ["speech"]
+    assert models["hears"]["price"] == {"audio_usd_per_hour": "0.36"}
+    assert models["speaks"]["price"] == {"input_usd_per_mchar": "15"}
+    assert "input_usd_per_mtok" in models["old"]["price"]

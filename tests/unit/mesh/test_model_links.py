@@ -7,6 +7,7 @@ import pytest
 
 from mesh.catalog import ModelEntry, parse_catalog
 from mesh.config import ConfigError
+from mesh.model_links import never_chats
 
 PROVIDERS = {"a": {"base_url": "http://a"}, "b": {"base_url": "http://b"}}
 
@@ -53,6 +54,17 @@ def test_a_wrong_fallback_is_refused_with_place_and_mend(fallbacks: Any, said: s
 def test_nothing_stands_in_for_an_embedding_model() -> None:
     with pytest.raises(ConfigError, match="vectors of two models cannot be compared"):
         parsed({**EMBED, "fallbacks": ["b/two"]}, model("b/two"))
+
+
+def test_only_chats_fall_back() -> None:
+    voice = model("a/voice", capabilities=["speech", "transcription"])
+    with pytest.raises(ConfigError, match="a/voice does not chat, and only chats fall back"):
+        parsed({**voice, "fallbacks": ["b/two"]}, model("b/two"))
+    with pytest.raises(ConfigError, match="a/voice does not chat: name a model that chats"):
+        parsed(model("b/two", fallbacks=["a/voice"]), voice)
+    both = model("a/both", capabilities=["speech", "json"])
+    assert parsed(model("b/two", fallbacks=["a/both"]), both)
+    assert not never_chats(()) and never_chats(["embeddings", "speech"]) and not never_chats(["speech", "json"])
 
 
 @pytest.mark.parametrize(

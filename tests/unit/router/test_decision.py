@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.catalog import ModelEntry, PriceEntry
+from mesh.catalog import DeploymentEntry, ModelEntry
 from mesh.errors import MeshError, Reason
+from mesh.model_prices import PriceEntry
 from services.router.breakers import Breakers
-from services.router.catalog import CatalogView, PriceView, ProviderView, build_view
+from services.router.catalog import CatalogView, PriceView, ProviderView, build_view, price_of
 from services.router.config import RouterConfig
 from services.router.decision import Decision, decide
 from services.router.policy import Ask, may_use
@@ -151,7 +152,7 @@ def test_provider_lists_decide_and_unknown_models_are_discovered() -> None:
     assert view.by_id["a/1"].available and not view.by_id["a/2"].available
     assert view.by_id["a/new:7b"].entry.quality == 0.1
     embedding = view.by_id["a/nomic-embed-text"]
-    assert embedding.embeds and not embedding.chats
+    assert embedding.can("embeddings") and not embedding.chats
 
 
 def test_a_name_that_could_not_stand_in_a_header_is_not_discovered() -> None:
@@ -232,3 +233,54 @@ def test_no_chat_is_routed_to_a_model_that_only_embeds() -> None:
     alone = view_of(entry("a/embed", **EMBED))
     assert refusal(alone).reason is Reason.NO_MODEL_AVAILABLE and "only make embeddings" in refusal(alone).message
     assert "no provider is configured" in refusal(view_of(entry("z/one"))).message
+
+
+HEARS, SPEAKS = {"capabilities": ("transcription",)}, {"capabilities": ("speech",)}
+
+
+def heard_of(*entries: ModelEntry, **audio: str) -> CatalogView:
+    """A view in which every provider has said what it has of audio."""
+    names = {one.provider for entry in entries for one in entry.endpoints}
+    has = {name: frozenset(audio.get(name, "").split()) for name in names}
+    return build_view(entries, {name: ProviderView(name, True, audio=has[name]) for name in names}, {})
+
+
+def test_audio_goes_to_the_named_model_alone() -> None:
+    view = heard_of(entry("a/ear", **HEARS), entry("a/voice", **SPEAKS), entry("a/one"), a="transcription speech")
+    decision = run(view, RouterConfig(named_fallbacks=True), model="a/ear", needs_audio="transcription")
+    assert ids(decision) == ["a/ear"] and "transcriptions have no fallback" in decision.reason
+    assert ids(run(view, model="a/voice", needs_audio="speech")) == ["a/voice"]
+    assert ids(run(view)) == ["a/one"]
+    for model, needs, said in (
+        ("auto", "speech", "Available: a/voice."),
+        ("a/ear", "speech", "a/ear does not speak. Available: a/voice."),
+        ("a/one", "transcription", "a/one chats and does not transcribe."),
+        ("a/ear", "translation", "a/ear cannot be asked for a translation"),
+        ("a/ear", "singing", "say transcription, translation or speech"),
+        ("a/ear", "", "POST /v1/audio/transcriptions"),
+    ):
+        refused = refusal(view, model=model, needs_audio=needs)
+        assert refused.reason is Reason.INVALID_REQUEST and said in refused.message, refused.message
+    refused = refusal(view, model="a/ear", needs_audio="transcription", allowed_models=("b/*",))
+    assert refused.reason is Reason.PERMISSION_DENIED
+
+
+def test_audio_is_asked_only_where_it_is_to_be_had() -> None:
+    both = (DeploymentEntry("a", "x"), DeploymentEntry("b", "x", priority=1))
+    ear = entry("a/ear", deployments=both, **HEARS)
+    (model,) = run(heard_of(ear, b="transcription"), model="a/ear", needs_audio="transcription").chain
+    assert model.places == ("b",) and [one.provider for one in model.deployments] == ["b"]
+    (model,) = run(
+        heard_of(ear, a="transcription", b="transcription"), model="a/ear", needs_audio="transcription"
+    ).chain
+    assert model.places == ("a", "b")
+    refused = refusal(heard_of(ear), model="a/ear", needs_audio="transcription")
+    assert refused.reason is Reason.INVALID_REQUEST and "it stands at a, b, which have none" in refused.message
+    # Before provider has been heard nobody is held back.
+    assert ids(run(view_of(ear), model="a/ear", needs_audio="transcription")) == ["a/ear"]
+
+
+def test_a_price_by_another_measure_than_tokens_is_not_shown_as_nothing() -> None:
+    assert price_of({}) == price_of({"request": 5}) == PriceView(0, 0)
+    for bucket in ("audio_second", "input_character"):
+        assert price_of({bucket: 5}) == price_of({bucket: 5, "request": 5}) == PriceView(None, None)

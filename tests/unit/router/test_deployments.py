@@ -1,6 +1,7 @@
 """Models that stand at several providers: available where one of them is, and ill only where all are."""
 
-from mesh.catalog import DeploymentEntry, PriceEntry
+from mesh.catalog import DeploymentEntry
+from mesh.model_prices import PriceEntry
 from services.router.breakers import Breakers
 from services.router.catalog import CatalogView, PriceView, ProviderView, build_view
 from services.router.listing import ModelFilter, listed

@@ -34,7 +34,7 @@ def test_a_listed_model_has_cautious_figures() -> None:
     view = view_of(lists={"a": [ListedView("new", seen_at_s=5.0), ListedView("e", chats=False, embeds=True)]})
     new = view.by_id["a/new"]
     assert (new.entry.quality, new.entry.context_tokens, new.entry.source) == (0.1, 8192, "listed")
-    assert new.unproven and new.available and view.by_id["a/e"].embeds and not view.by_id["a/e"].chats
+    assert new.unproven and new.available and view.by_id["a/e"].can("embeddings") and not view.by_id["a/e"].chats
     assert route(view, "a/e", needs_embeddings=True).chain[0].id == "a/e"
     said = ListedView("big", context_tokens=99, max_output_tokens=9, capabilities=("images",), probe=PROBE)
     big = view_of(lists={"a": [said]}).by_id["a/big"].entry

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.catalog import ModelEntry, PriceEntry
+from mesh.catalog import ModelEntry
+from mesh.model_prices import PriceEntry
 from services.router.catalog import ProviderView, build_view
 from services.router.scoring import PROFILES, context_score, cost_score, latency_score
 

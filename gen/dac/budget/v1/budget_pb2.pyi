@@ -33,7 +33,7 @@ class PricedCandidate(_message.Message):
     def __init__(self, provider: _Optional[str] = ..., model: _Optional[str] = ...) -> None: ...
 
 class ReserveRequest(_message.Message):
-    __slots__ = ("request_id", "candidates", "input_tokens", "input_tokens_max", "max_output_tokens", "body_hash", "ttl_s", "draft", "rescues")
+    __slots__ = ("request_id", "candidates", "input_tokens", "input_tokens_max", "max_output_tokens", "body_hash", "ttl_s", "draft", "rescues", "audio_seconds_max", "input_characters_max")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -43,6 +43,8 @@ class ReserveRequest(_message.Message):
     TTL_S_FIELD_NUMBER: _ClassVar[int]
     DRAFT_FIELD_NUMBER: _ClassVar[int]
     RESCUES_FIELD_NUMBER: _ClassVar[int]
+    AUDIO_SECONDS_MAX_FIELD_NUMBER: _ClassVar[int]
+    INPUT_CHARACTERS_MAX_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     candidates: _containers.RepeatedCompositeFieldContainer[PricedCandidate]
     input_tokens: int
@@ -52,7 +54,9 @@ class ReserveRequest(_message.Message):
     ttl_s: float
     draft: _record_pb2.RequestRecord
     rescues: int
-    def __init__(self, request_id: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[PricedCandidate, _Mapping]]] = ..., input_tokens: _Optional[int] = ..., input_tokens_max: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., body_hash: _Optional[bytes] = ..., ttl_s: _Optional[float] = ..., draft: _Optional[_Union[_record_pb2.RequestRecord, _Mapping]] = ..., rescues: _Optional[int] = ...) -> None: ...
+    audio_seconds_max: int
+    input_characters_max: int
+    def __init__(self, request_id: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[PricedCandidate, _Mapping]]] = ..., input_tokens: _Optional[int] = ..., input_tokens_max: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., body_hash: _Optional[bytes] = ..., ttl_s: _Optional[float] = ..., draft: _Optional[_Union[_record_pb2.RequestRecord, _Mapping]] = ..., rescues: _Optional[int] = ..., audio_seconds_max: _Optional[int] = ..., input_characters_max: _Optional[int] = ...) -> None: ...
 
 class ReserveResponse(_message.Message):
     __slots__ = ("reservation_id", "reservation_secret", "reserved_nano_usd", "output_cap_tokens", "price_version", "expires_at", "rates", "uncovered", "rescues")
@@ -77,7 +81,7 @@ class ReserveResponse(_message.Message):
     def __init__(self, reservation_id: _Optional[str] = ..., reservation_secret: _Optional[bytes] = ..., reserved_nano_usd: _Optional[int] = ..., output_cap_tokens: _Optional[int] = ..., price_version: _Optional[int] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rates: _Optional[_Iterable[_Union[CandidateRates, _Mapping]]] = ..., uncovered: _Optional[_Iterable[_Union[PricedCandidate, _Mapping]]] = ..., rescues: _Optional[int] = ...) -> None: ...
 
 class CandidateRates(_message.Message):
-    __slots__ = ("provider", "model", "price_version", "input", "input_cached", "cache_write", "output", "reasoning", "request")
+    __slots__ = ("provider", "model", "price_version", "input", "input_cached", "cache_write", "output", "reasoning", "request", "audio_second", "input_character")
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PRICE_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -87,6 +91,8 @@ class CandidateRates(_message.Message):
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
     REASONING_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
+    AUDIO_SECOND_FIELD_NUMBER: _ClassVar[int]
+    INPUT_CHARACTER_FIELD_NUMBER: _ClassVar[int]
     provider: str
     model: str
     price_version: int
@@ -96,7 +102,9 @@ class CandidateRates(_message.Message):
     output: int
     reasoning: int
     request: int
-    def __init__(self, provider: _Optional[str] = ..., model: _Optional[str] = ..., price_version: _Optional[int] = ..., input: _Optional[int] = ..., input_cached: _Optional[int] = ..., cache_write: _Optional[int] = ..., output: _Optional[int] = ..., reasoning: _Optional[int] = ..., request: _Optional[int] = ...) -> None: ...
+    audio_second: int
+    input_character: int
+    def __init__(self, provider: _Optional[str] = ..., model: _Optional[str] = ..., price_version: _Optional[int] = ..., input: _Optional[int] = ..., input_cached: _Optional[int] = ..., cache_write: _Optional[int] = ..., output: _Optional[int] = ..., reasoning: _Optional[int] = ..., request: _Optional[int] = ..., audio_second: _Optional[int] = ..., input_character: _Optional[int] = ...) -> None: ...
 
 class CommitRequest(_message.Message):
     __slots__ = ("reservation_id", "reservation_secret", "record")

@@ -9,12 +9,24 @@ from dac.type.v1 import usage_pb2 as _usage_pb2
 from google.api import annotations_pb2 as _annotations_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class AudioTask(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    AUDIO_TASK_UNSPECIFIED: _ClassVar[AudioTask]
+    AUDIO_TASK_TRANSCRIPTION: _ClassVar[AudioTask]
+    AUDIO_TASK_TRANSLATION: _ClassVar[AudioTask]
+    AUDIO_TASK_SPEECH: _ClassVar[AudioTask]
+AUDIO_TASK_UNSPECIFIED: AudioTask
+AUDIO_TASK_TRANSCRIPTION: AudioTask
+AUDIO_TASK_TRANSLATION: AudioTask
+AUDIO_TASK_SPEECH: AudioTask
 
 class GenerateCandidate(_message.Message):
     __slots__ = ("model", "provider", "upstream_name", "output_cap_tokens", "deployments", "context_tokens", "sticky")
@@ -172,8 +184,60 @@ class EmbedAnswer(_message.Message):
     attempts: _containers.RepeatedCompositeFieldContainer[_record_pb2.AttemptRecord]
     def __init__(self, body: _Optional[bytes] = ..., usage: _Optional[_Union[_usage_pb2.Usage, _Mapping]] = ..., usage_source: _Optional[_Union[_usage_pb2.UsageSource, str]] = ..., attempts: _Optional[_Iterable[_Union[_record_pb2.AttemptRecord, _Mapping]]] = ...) -> None: ...
 
+class FormPart(_message.Message):
+    __slots__ = ("name", "filename", "content_type", "data")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    FILENAME_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    filename: str
+    content_type: str
+    data: bytes
+    def __init__(self, name: _Optional[str] = ..., filename: _Optional[str] = ..., content_type: _Optional[str] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class AudioRequest(_message.Message):
+    __slots__ = ("request_id", "task", "input", "form", "candidates", "deadlines", "stream", "bound")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    INPUT_FIELD_NUMBER: _ClassVar[int]
+    FORM_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    DEADLINES_FIELD_NUMBER: _ClassVar[int]
+    STREAM_FIELD_NUMBER: _ClassVar[int]
+    BOUND_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    task: AudioTask
+    input: bytes
+    form: _containers.RepeatedCompositeFieldContainer[FormPart]
+    candidates: _containers.RepeatedCompositeFieldContainer[GenerateCandidate]
+    deadlines: Deadlines
+    stream: bool
+    bound: _usage_pb2.Usage
+    def __init__(self, request_id: _Optional[str] = ..., task: _Optional[_Union[AudioTask, str]] = ..., input: _Optional[bytes] = ..., form: _Optional[_Iterable[_Union[FormPart, _Mapping]]] = ..., candidates: _Optional[_Iterable[_Union[GenerateCandidate, _Mapping]]] = ..., deadlines: _Optional[_Union[Deadlines, _Mapping]] = ..., stream: _Optional[bool] = ..., bound: _Optional[_Union[_usage_pb2.Usage, _Mapping]] = ...) -> None: ...
+
+class AudioResponse(_message.Message):
+    __slots__ = ("attempt", "bytes", "finish", "failure")
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    FINISH_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    attempt: AttemptStarted
+    bytes: AudioBytes
+    finish: GenerateFinish
+    failure: GenerateFailure
+    def __init__(self, attempt: _Optional[_Union[AttemptStarted, _Mapping]] = ..., bytes: _Optional[_Union[AudioBytes, _Mapping]] = ..., finish: _Optional[_Union[GenerateFinish, _Mapping]] = ..., failure: _Optional[_Union[GenerateFailure, _Mapping]] = ...) -> None: ...
+
+class AudioBytes(_message.Message):
+    __slots__ = ("data", "content_type")
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    content_type: str
+    def __init__(self, data: _Optional[bytes] = ..., content_type: _Optional[str] = ...) -> None: ...
+
 class ProviderStatus(_message.Message):
-    __slots__ = ("provider", "kind", "enabled", "managed_by", "upstream_models", "model_class", "changed_at", "key_hint", "org_ids")
+    __slots__ = ("provider", "kind", "enabled", "managed_by", "upstream_models", "model_class", "changed_at", "key_hint", "org_ids", "audio")
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     ENABLED_FIELD_NUMBER: _ClassVar[int]
@@ -183,6 +247,7 @@ class ProviderStatus(_message.Message):
     CHANGED_AT_FIELD_NUMBER: _ClassVar[int]
     KEY_HINT_FIELD_NUMBER: _ClassVar[int]
     ORG_IDS_FIELD_NUMBER: _ClassVar[int]
+    AUDIO_FIELD_NUMBER: _ClassVar[int]
     provider: str
     kind: str
     enabled: bool
@@ -192,7 +257,8 @@ class ProviderStatus(_message.Message):
     changed_at: _timestamp_pb2.Timestamp
     key_hint: str
     org_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, provider: _Optional[str] = ..., kind: _Optional[str] = ..., enabled: _Optional[bool] = ..., managed_by: _Optional[str] = ..., upstream_models: _Optional[_Iterable[str]] = ..., model_class: _Optional[str] = ..., changed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., key_hint: _Optional[str] = ..., org_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    audio: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, provider: _Optional[str] = ..., kind: _Optional[str] = ..., enabled: _Optional[bool] = ..., managed_by: _Optional[str] = ..., upstream_models: _Optional[_Iterable[str]] = ..., model_class: _Optional[str] = ..., changed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., key_hint: _Optional[str] = ..., org_ids: _Optional[_Iterable[str]] = ..., audio: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class WatchProvidersRequest(_message.Message):
     __slots__ = ()

@@ -46,6 +46,11 @@ class ProviderServiceStub:
                 request_serializer=dac_dot_provider_dot_v1_dot_provider__pb2.EmbedRequest.SerializeToString,
                 response_deserializer=dac_dot_provider_dot_v1_dot_provider__pb2.EmbedResponse.FromString,
                 _registered_method=True)
+        self.Audio = channel.unary_stream(
+                '/dac.provider.v1.ProviderService/Audio',
+                request_serializer=dac_dot_provider_dot_v1_dot_provider__pb2.AudioRequest.SerializeToString,
+                response_deserializer=dac_dot_provider_dot_v1_dot_provider__pb2.AudioResponse.FromString,
+                _registered_method=True)
         self.WatchProviders = channel.unary_stream(
                 '/dac.provider.v1.ProviderService/WatchProviders',
                 request_serializer=dac_dot_provider_dot_v1_dot_provider__pb2.WatchProvidersRequest.SerializeToString,
@@ -88,6 +93,13 @@ class ProviderServiceServicer:
     def Embed(self, request, context):
         """Tries the candidates in order until one has embedded the whole input; by the rules of Generate.
         A failure of a provider is an answer, so that its attempts reach the record.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Audio(self, request, context):
+        """Tries the candidates in order until one has transcribed, translated or spoken; by the rules of Generate.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -141,6 +153,11 @@ def add_ProviderServiceServicer_to_server(servicer, server):
                     servicer.Embed,
                     request_deserializer=dac_dot_provider_dot_v1_dot_provider__pb2.EmbedRequest.FromString,
                     response_serializer=dac_dot_provider_dot_v1_dot_provider__pb2.EmbedResponse.SerializeToString,
+            ),
+            'Audio': grpc.unary_stream_rpc_method_handler(
+                    servicer.Audio,
+                    request_deserializer=dac_dot_provider_dot_v1_dot_provider__pb2.AudioRequest.FromString,
+                    response_serializer=dac_dot_provider_dot_v1_dot_provider__pb2.AudioResponse.SerializeToString,
             ),
             'WatchProviders': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchProviders,
@@ -223,6 +240,33 @@ class ProviderService:
             '/dac.provider.v1.ProviderService/Embed',
             dac_dot_provider_dot_v1_dot_provider__pb2.EmbedRequest.SerializeToString,
             dac_dot_provider_dot_v1_dot_provider__pb2.EmbedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Audio(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/dac.provider.v1.ProviderService/Audio',
+            dac_dot_provider_dot_v1_dot_provider__pb2.AudioRequest.SerializeToString,
+            dac_dot_provider_dot_v1_dot_provider__pb2.AudioResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,6 +42,8 @@ class ProviderServiceStub:
     """Tries the candidates in order until one has embedded the whole input; by the rules of Generate.
     A failure of a provider is an answer, so that its attempts reach the record.
     """
+    Audio: _grpc.UnaryStreamMultiCallable[_provider_pb2.AudioRequest, _provider_pb2.AudioResponse]
+    """Tries the candidates in order until one has transcribed, translated or spoken; by the rules of Generate."""
     WatchProviders: _grpc.UnaryStreamMultiCallable[_provider_pb2.WatchProvidersRequest, _provider_pb2.WatchProvidersResponse]
     """The configured providers, now and at every change."""
     Discover: _grpc.UnaryUnaryMultiCallable[_discovery_pb2.DiscoverRequest, _discovery_pb2.DiscoverResponse]
@@ -68,6 +70,8 @@ class ProviderServiceAsyncStub(ProviderServiceStub):
     """Tries the candidates in order until one has embedded the whole input; by the rules of Generate.
     A failure of a provider is an answer, so that its attempts reach the record.
     """
+    Audio: _aio.UnaryStreamMultiCallable[_provider_pb2.AudioRequest, _provider_pb2.AudioResponse]  # type: ignore[assignment]
+    """Tries the candidates in order until one has transcribed, translated or spoken; by the rules of Generate."""
     WatchProviders: _aio.UnaryStreamMultiCallable[_provider_pb2.WatchProvidersRequest, _provider_pb2.WatchProvidersResponse]  # type: ignore[assignment]
     """The configured providers, now and at every change."""
     Discover: _aio.UnaryUnaryMultiCallable[_discovery_pb2.DiscoverRequest, _discovery_pb2.DiscoverResponse]  # type: ignore[assignment]
@@ -103,6 +107,14 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
         """Tries the candidates in order until one has embedded the whole input; by the rules of Generate.
         A failure of a provider is an answer, so that its attempts reach the record.
         """
+
+    @_abc_1.abstractmethod
+    def Audio(
+        self,
+        request: _provider_pb2.AudioRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_provider_pb2.AudioResponse], _abc.AsyncIterator[_provider_pb2.AudioResponse]]:
+        """Tries the candidates in order until one has transcribed, translated or spoken; by the rules of Generate."""
 
     @_abc_1.abstractmethod
     def WatchProviders(

@@ -11,7 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class RouteRequest(_message.Message):
-    __slots__ = ("model", "profile", "input_tokens", "max_output_tokens", "needs_tools", "needs_images", "needs_json", "stream", "allowed_models", "needs_embeddings")
+    __slots__ = ("model", "profile", "input_tokens", "max_output_tokens", "needs_tools", "needs_images", "needs_json", "stream", "allowed_models", "needs_embeddings", "needs_audio")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -22,6 +22,7 @@ class RouteRequest(_message.Message):
     STREAM_FIELD_NUMBER: _ClassVar[int]
     ALLOWED_MODELS_FIELD_NUMBER: _ClassVar[int]
     NEEDS_EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
+    NEEDS_AUDIO_FIELD_NUMBER: _ClassVar[int]
     model: str
     profile: str
     input_tokens: int
@@ -32,7 +33,8 @@ class RouteRequest(_message.Message):
     stream: bool
     allowed_models: _containers.RepeatedScalarFieldContainer[str]
     needs_embeddings: bool
-    def __init__(self, model: _Optional[str] = ..., profile: _Optional[str] = ..., input_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., needs_tools: _Optional[bool] = ..., needs_images: _Optional[bool] = ..., needs_json: _Optional[bool] = ..., stream: _Optional[bool] = ..., allowed_models: _Optional[_Iterable[str]] = ..., needs_embeddings: _Optional[bool] = ...) -> None: ...
+    needs_audio: str
+    def __init__(self, model: _Optional[str] = ..., profile: _Optional[str] = ..., input_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., needs_tools: _Optional[bool] = ..., needs_images: _Optional[bool] = ..., needs_json: _Optional[bool] = ..., stream: _Optional[bool] = ..., allowed_models: _Optional[_Iterable[str]] = ..., needs_embeddings: _Optional[bool] = ..., needs_audio: _Optional[str] = ...) -> None: ...
 
 class Candidate(_message.Message):
     __slots__ = ("model", "provider", "upstream_name", "context_tokens", "max_output_tokens", "quality", "deployments", "sticky")

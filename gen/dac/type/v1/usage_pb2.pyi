@@ -17,15 +17,19 @@ USAGE_SOURCE_COUNTED: UsageSource
 USAGE_SOURCE_ESTIMATED: UsageSource
 
 class Usage(_message.Message):
-    __slots__ = ("input_tokens", "input_cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
+    __slots__ = ("input_tokens", "input_cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "audio_seconds", "input_characters")
     INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     INPUT_CACHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
     CACHE_WRITE_TOKENS_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     REASONING_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    AUDIO_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    INPUT_CHARACTERS_FIELD_NUMBER: _ClassVar[int]
     input_tokens: int
     input_cached_tokens: int
     cache_write_tokens: int
     output_tokens: int
     reasoning_tokens: int
-    def __init__(self, input_tokens: _Optional[int] = ..., input_cached_tokens: _Optional[int] = ..., cache_write_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., reasoning_tokens: _Optional[int] = ...) -> None: ...
+    audio_seconds: int
+    input_characters: int
+    def __init__(self, input_tokens: _Optional[int] = ..., input_cached_tokens: _Optional[int] = ..., cache_write_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., reasoning_tokens: _Optional[int] = ..., audio_seconds: _Optional[int] = ..., input_characters: _Optional[int] = ...) -> None: ...
