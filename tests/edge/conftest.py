@@ -44,25 +44,27 @@ models:
   - {{id: mock/embed-unpriced, provider: mock, name: embed-unpriced, context_tokens: 8191, capabilities: [embeddings]}}
   - {{id: claude/embed, provider: claude, name: embed, context_tokens: 8191, capabilities: [embeddings],
      price: {{input_usd_per_mtok: "0.02", output_usd_per_mtok: "0"}}}}
-  - {{id: mock/whisper, provider: mock, name: whisper-1, context_tokens: 448, capabilities: [transcription],
-     price: {{audio_usd_per_hour: "0.36"}}}}
-  - {{id: quick/whisper, provider: quick, name: whisper-1, context_tokens: 448, capabilities: [transcription],
-     price: {{audio_usd_per_hour: "0.36"}}}}
-  - {{id: pair/whisper, name: whisper-1, context_tokens: 448, capabilities: [transcription],
-     deployments: [{{provider: dead}}, {{provider: claude}}, {{provider: mock, priority: 1}}],
-     price: {{audio_usd_per_hour: "0.36"}}}}
-  - {{id: claude/whisper, provider: claude, name: whisper-1, context_tokens: 448, capabilities: [transcription],
-     price: {{audio_usd_per_hour: "0.36"}}}}
-  - {{id: mock/transcribe, provider: mock, name: gpt-4o-transcribe, context_tokens: 16000, max_output_tokens: 2000,
-     capabilities: [transcription], price: {{input_usd_per_mtok: "2.5", output_usd_per_mtok: "10"}}}}
-  - {{id: mock/whisper-unpriced, provider: mock, name: whisper-1, context_tokens: 448, capabilities: [transcription]}}
-  - {{id: mock/tts, provider: mock, name: tts-1, context_tokens: 4096, capabilities: [speech],
-     price: {{input_usd_per_mchar: "15"}}}}
-  - {{id: quick/tts, provider: quick, name: tts-1, context_tokens: 4096, capabilities: [speech],
-     price: {{input_usd_per_mchar: "15"}}}}
-  - {{id: mock/voice, provider: mock, name: gpt-4o-mini-tts, context_tokens: 2000, capabilities: [speech],
-     price: {{input_usd_per_mtok: "0.6", output_usd_per_mtok: "12"}}}}
 {more}
+"""
+AUDIO = """
+  - {id: mock/whisper, provider: mock, name: whisper-1, context_tokens: 448, capabilities: [transcription],
+     price: {audio_usd_per_hour: "0.36"}}
+  - {id: quick/whisper, provider: quick, name: whisper-1, context_tokens: 448, capabilities: [transcription],
+     price: {audio_usd_per_hour: "0.36"}}
+  - {id: pair/whisper, name: whisper-1, context_tokens: 448, capabilities: [transcription],
+     deployments: [{provider: dead}, {provider: claude}, {provider: mock, priority: 1}],
+     price: {audio_usd_per_hour: "0.36"}}
+  - {id: claude/whisper, provider: claude, name: whisper-1, context_tokens: 448, capabilities: [transcription],
+     price: {audio_usd_per_hour: "0.36"}}
+  - {id: mock/transcribe, provider: mock, name: gpt-4o-transcribe, context_tokens: 16000, max_output_tokens: 2000,
+     capabilities: [transcription], price: {input_usd_per_mtok: "2.5", output_usd_per_mtok: "10"}}
+  - {id: mock/whisper-unpriced, provider: mock, name: whisper-1, context_tokens: 448, capabilities: [transcription]}
+  - {id: mock/tts, provider: mock, name: tts-1, context_tokens: 4096, capabilities: [speech],
+     price: {input_usd_per_mchar: "15"}}
+  - {id: quick/tts, provider: quick, name: tts-1, context_tokens: 4096, capabilities: [speech],
+     price: {input_usd_per_mchar: "15"}}
+  - {id: mock/voice, provider: mock, name: gpt-4o-mini-tts, context_tokens: 2000, capabilities: [speech],
+     price: {input_usd_per_mtok: "0.6", output_usd_per_mtok: "12"}}
 """
 
 
@@ -160,8 +162,11 @@ class Dac:
             time.sleep(0.02)
 
 
-def make_dac(folder: pathlib.Path, upstream: Upstream, *arguments: str, local: bool = False, more: str = "") -> Dac:
+def make_dac(
+    folder: pathlib.Path, upstream: Upstream, *arguments: str, local: bool = False, more: str = "", audio: bool = True
+) -> Dac:
     """A `dac up` to be started: own ports, own data."""
+    more = (AUDIO if audio else "") + more
     http_port, grpc_port, key = free_port(), free_port(), new_key()
     config = folder / "dac.yaml"
     config.write_text(

@@ -11,7 +11,7 @@ from tests.upstream.answers import WORDS
 
 PROVIDER = """{kind: bedrock, base_url: "ORIGIN", api_key: {env: AWS_KEY}, allow_private_address: true,
     options: [region=eu-west-1]}"""
-MODEL = '"eu.anthropic.claude-v1:0"'
+MODEL = '"eu.anthropic.claude-sonnet-4-5-v1:0"'
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def test_plain_and_stream_are_the_same_answer(dac, upstream_process):
     assert answer.choices[0].message.content == WORDS and answer.choices[0].finish_reason == "stop"
     assert native.said(ask(dac, stream=True)) == WORDS
     seen = upstream_process.requests()[-1]
-    assert seen["path"] == "/model/eu.anthropic.claude-v1:0/converse-stream"
+    assert seen["path"] == "/model/eu.anthropic.claude-sonnet-4-5-v1:0/converse-stream"
     assert seen["headers"]["accept"] == "application/vnd.amazon.eventstream"
     said = seen["headers"]["authorization"]
     assert "Credential=AKIAIOSFODNN7EXAMPLE/" in said and "/eu-west-1/bedrock/aws4_request" in said

@@ -92,5 +92,6 @@ def test_what_it_does_not_take_is_named(dac, upstream_process, fields, name):
 def test_thinking_has_a_bucket_and_a_price_of_its_own(dac, upstream_process, stream):
     upstream_process.script(times=1, cached_tokens=30, cache_write_tokens=7, reasoning_tokens=20)
     usage, cost = native.counted(dac, "opus", stream=stream)
-    assert usage == {"input": 2, "input_cached": 30, "cache_write": 7, "output": 60, "reasoning": 20}
+    tokens = {name: count for name, count in usage.items() if count}
+    assert tokens == {"input": 2, "input_cached": 30, "cache_write": 7, "output": 60, "reasoning": 20}
     assert cost == 2 * 1250 + 30 * 125 + 7 * 2000 + 60 * 10_000 + 20 * 11_000

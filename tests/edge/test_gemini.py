@@ -95,8 +95,8 @@ def test_usage_and_cost_are_on_the_record(client, dac, upstream_process, stream)
     assert response.status_code == 200, response.text
     record = dac.record(response)
     (attempt,) = record["attempts"]
-    counted = {name.removesuffix("_tokens"): int(count) for name, count in attempt["usage"].items()}
-    assert counted == {"input": 2, "input_cached": 30, "cache_write": 0, "output": 60, "reasoning": 9}
+    counted = {name.removesuffix("_tokens"): int(count) for name, count in attempt["usage"].items() if int(count)}
+    assert counted == {"input": 2, "input_cached": 30, "output": 60, "reasoning": 9}
     assert int(record["cost_nano_usd"]) == sum(counted[name] * NANO_USD[name] for name in NANO_USD)
     assert attempt["usage_source"] == "USAGE_SOURCE_PROVIDER"
 

@@ -63,7 +63,7 @@ def tree_of(tmp_path_factory):
 
 
 def as_older(dac, tree: pathlib.Path):
-    """The same settings for the older program."""
+    """The same settings for the older program, which must know all of them."""
     # Safe path: the folder the tests run in would come before PYTHONPATH.
     dac.database = "empty"
     dac.env |= {"PYTHONPATH": f"{tree}{os.pathsep}{tree / 'gen'}", "PYTHONSAFEPATH": "1"}
@@ -94,7 +94,7 @@ def test_there_is_a_migration_to_look_at():
 
 
 def test_an_older_data_folder_is_upgraded_after_a_backup(older, tmp_path, upstream_process):
-    dac = as_older(make_dac(tmp_path, upstream_process), older)
+    dac = as_older(make_dac(tmp_path, upstream_process, audio=False), older)
     dac.start()
     first = dac.chat()
     dac.record(first)
@@ -110,7 +110,7 @@ def test_an_older_data_folder_is_upgraded_after_a_backup(older, tmp_path, upstre
         assert dac.stop() == 0
     (made,) = (dac.data_dir / "backups").iterdir()
     (tmp_path / "back").mkdir()
-    back = make_dac(tmp_path / "back", upstream_process)
+    back = make_dac(tmp_path / "back", upstream_process, audio=False)
     back.key = back.env["DAC_BOOTSTRAP_API_KEY"] = dac.key
     done = dac_command(back, "restore", made, "--master-key", dac.data_dir / "secrets" / "master.key")
     assert done.returncode == 0, done.stderr
@@ -137,7 +137,7 @@ async def test_the_older_program_runs_on_the_newer_schema(older, own_server, tmp
     await connection.execute("CREATE ROLE operator LOGIN CREATEROLE PASSWORD 'pw'")
     await connection.execute("CREATE DATABASE own OWNER operator")
     await connection.close()
-    dac = make_dac(tmp_path, upstream_process)
+    dac = make_dac(tmp_path, upstream_process, audio=False)
     key_file = tmp_path / "master.key"
     key_file.write_text("5a" * 32)
     dac.env |= {"DATABASE_URL": own_server.dsn("operator", "pw", "own"), "DAC_MASTER_KEY_FILE": str(key_file)}
@@ -173,7 +173,7 @@ def await_ready(dac, process, tries: int = 600):
 
 
 async def test_a_newer_data_folder_is_refused_untouched(tmp_path, upstream_process):
-    dac = make_dac(tmp_path, upstream_process)
+    dac = make_dac(tmp_path, upstream_process, audio=False)
     dac.start()
     assert dac.stop() == 0
     server = EmbeddedPostgres(dac.data_dir / "postgres")
@@ -191,7 +191,7 @@ async def test_a_newer_data_folder_is_refused_untouched(tmp_path, upstream_proce
 
 
 def test_a_folder_of_another_postgresql_is_refused(tmp_path, upstream_process):
-    dac = make_dac(tmp_path, upstream_process)
+    dac = make_dac(tmp_path, upstream_process, audio=False)
     dac.start()
     assert dac.stop() == 0
     (dac.data_dir / "postgres" / "data" / "PG_VERSION").write_text("17\n")
