@@ -61,11 +61,11 @@ def main() -> None:
     params.cache_ram_mib = 64
     params.verbosity = 0
     params.hostnames = [str(arguments.socket)]
-    server = xllamacpp.Server(params)
+    _serving = xllamacpp.Server(params)
     print("ready", flush=True)
     # The parent holds the other end: when it is gone, however it went, this returns.
     sys.stdin.buffer.read()
-    del server
+    # At once: a server that is just beginning to listen would wait for itself for ever where it is asked to stop.
     os._exit(0)
 
 

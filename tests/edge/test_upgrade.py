@@ -78,6 +78,13 @@ def older(request, tree_of):
     return tree
 
 
+@pytest.fixture
+def oldest(tree_of):
+    """The program before all of these migrations."""
+    commits = [before(migration) for migration in later_migrations()]
+    return tree_of(min(commits, key=lambda commit: int(git("rev-list", "--count", "--first-parent", commit))))
+
+
 def dac_command(dac, *arguments, **env):
     return subprocess.run(
         [sys.executable, "-m", "mesh", *map(str, arguments)],
@@ -93,8 +100,8 @@ def test_there_is_a_migration_to_look_at():
     assert later_migrations()
 
 
-def test_an_older_data_folder_is_upgraded_after_a_backup(older, tmp_path, upstream_process):
-    dac = as_older(make_dac(tmp_path, upstream_process, audio=False), older)
+def test_an_older_data_folder_is_upgraded_after_a_backup(oldest, tmp_path, upstream_process):
+    dac = as_older(make_dac(tmp_path, upstream_process, audio=False), oldest)
     dac.start()
     first = dac.chat()
     dac.record(first)
@@ -114,7 +121,7 @@ def test_an_older_data_folder_is_upgraded_after_a_backup(older, tmp_path, upstre
     back.key = back.env["DAC_BOOTSTRAP_API_KEY"] = dac.key
     done = dac_command(back, "restore", made, "--master-key", dac.data_dir / "secrets" / "master.key")
     assert done.returncode == 0, done.stderr
-    as_older(back, older).start()
+    as_older(back, oldest).start()
     try:
         assert back.get(f"/v1/requests/{first.headers['x-dac-request-id']}").status_code == 200
     finally:
