@@ -29,6 +29,11 @@ hypothesis.settings.load_profile("dac")
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than there are cores: the tests wait a fifth of their time for servers and for limits to run out."""
+    return (os.cpu_count() or 1) + 1
+
+
 @dataclasses.dataclass(frozen=True)
 class Migrated:
     """A database with the schemas of `services`, and who may log in to it."""

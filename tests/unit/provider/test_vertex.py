@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -40,26 +41,32 @@ def reply(sent: Sent) -> tuple[str, bytes]:
     return "application/json", ANSWER
 
 
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("case", CASES)
-def test_the_request_is_the_sdks(case: str, stream: bool) -> None:
-    body, contents, config = CASES[case]
+@pytest.fixture(scope="module")
+def sdk() -> Iterator[tuple[genai.Client, list[Sent]]]:
+    """Google's SDK for Vertex in front of a server that only listens, and what it sent."""
     with listening(reply) as (address, sent):
         options = types.HttpOptions(base_url=address, api_version="v1")
         credentials = Credentials("token")  # type: ignore[no-untyped-call]
         with genai.Client(
             vertexai=True, project="p1", location="l1", credentials=credentials, http_options=options
         ) as client:
-            asked = {"model": "gemini-2.5-flash", "contents": contents}
-            asked["config"] = types.GenerateContentConfig(**config)
-            if case == "thinking by level":
-                asked["model"] = "gemini-3.5-flash"
-            if stream:
-                list(client.models.generate_content_stream(**asked))
-            else:
-                client.models.generate_content(**asked)
-        ask = Ask(json.dumps(body).encode(), [], stream=stream)
-        out = VertexExchange(ask, Candidate("m", "v", asked["model"]), "v", "token").outgoing()
+            yield client, sent
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("case", CASES)
+def test_the_request_is_the_sdks(sdk: tuple[genai.Client, list[Sent]], case: str, stream: bool) -> None:
+    body, contents, config = CASES[case]
+    client, sent = sdk
+    asked = {"model": "gemini-2.5-flash", "contents": contents, "config": types.GenerateContentConfig(**config)}
+    if case == "thinking by level":
+        asked["model"] = "gemini-3.5-flash"
+    if stream:
+        list(client.models.generate_content_stream(**asked))
+    else:
+        client.models.generate_content(**asked)
+    ask = Ask(json.dumps(body).encode(), [], stream=stream)
+    out = VertexExchange(ask, Candidate("m", "v", asked["model"]), "v", "token").outgoing()
     wanted = {name: value for name, value in normal(sent[-1].body).items() if value != {}}
     assert normal(json.loads(out.body)) == wanted
     assert "/v1/projects/p1/locations/l1" + out.path == sent[-1].path
