@@ -168,6 +168,8 @@ def start_of(folder: pathlib.Path, origin: str) -> Dac:
         "DAC_BOOTSTRAP_API_KEY": key,
         "FAULT_KEY": KEY,
         "DAC_LOG_FORMAT": "json",
+        # So many faults at once would use up every provider's retries.
+        "DAC_PROVIDER_RETRY_RATIO": "0",
     }
     return Dac(f"http://127.0.0.1:{http_port}", f"127.0.0.1:{grpc_port}", key, folder / "data", config, env, ())
 
