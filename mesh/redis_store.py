@@ -1,4 +1,4 @@
-"""The shared values of `mesh.redis` on a server. Loaded only where one is configured."""
+"""The shared values of `mesh.key_values` on a server. Loaded only where one is configured."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from mesh.redis import MemoryStore, Subscriber
+from mesh.key_values import MemoryStore, Subscriber
 
 CALL_TIMEOUT_S = 0.04
 RECONNECT_S = 0.25

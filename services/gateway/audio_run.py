@@ -1,6 +1,5 @@
 """One audio request on its way: route → reserve → ask → settle, by the rules of a chat."""
 
-import asyncio
 import dataclasses
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -12,14 +11,13 @@ from dac.type.v1.record_pb2 import AttemptRecord
 from mesh import sse, telemetry
 from mesh.call import Call
 from mesh.errors import MeshError, Reason
-from mesh.status import from_exception
 from mesh.tokens import estimate_tokens
 from mesh.transport import reading
 from services.gateway import candidates
 from services.gateway.audio import TASKS, AudioAsk
 from services.gateway.callers import Caller
 from services.gateway.pipeline import Head, Pipeline
-from services.gateway.reserved_run import ReservedRun, error_reason
+from services.gateway.reserved_run import ReservedRun
 
 EVENTS = "text/event-stream"
 COUNTED_BYTES_MAX = 8 * 1024 * 1024
@@ -68,23 +66,11 @@ class AudioRun(ReservedRun):
 
     async def events(self) -> AsyncGenerator[AudioHead | bytes | AudioDone, None]:
         """The answer, piece by piece."""
-        try:
+        with self._accounted("the audio pipeline"):
             await self._route()
             await self._reserve()
             async for event in self._hear():
                 yield event
-        except MeshError as error:
-            self._fail(error)
-            raise
-        except Exception as error:
-            named = from_exception(error, "the audio pipeline")
-            self._fail(named)
-            raise named from None
-        except (asyncio.CancelledError, GeneratorExit):
-            self._leave()
-            raise
-        finally:
-            self._settle()
 
     async def _route(self) -> None:
         ask = self.ask
@@ -179,17 +165,15 @@ class AudioRun(ReservedRun):
         used.CopyFrom(self._bound)
         if self._content_type == EVENTS and self.ask.operation != "speech":
             used.output_tokens = estimate_tokens(_text_bytes(b"".join(self._kept)))
-        attempt = self.record.attempts.add(
+        self._add_open_attempt(
+            self._attempt_ns,
+            why,
             attempt_id=self._attempt.attempt_id,
             provider=self._attempt.provider,
             model=self._attempt.model,
-            reason=error_reason(why),
-            message=why.message[:500],
             usage=used,
             usage_source=usage_pb2.USAGE_SOURCE_ESTIMATED,
         )
-        attempt.started_at.FromNanoseconds(self._attempt_ns)
-        attempt.ended_at.FromNanoseconds(time.time_ns())
 
     def _observe(
         self, label: str, outcome: str, attempts: Sequence[AttemptRecord], charge: int | None, seconds: float

@@ -1,6 +1,5 @@
 """One chat on its way through the steps: what it holds, what it tells its caller, what it leaves on the record."""
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
@@ -14,7 +13,6 @@ from dac.type.v1.record_pb2 import AttemptRecord
 from mesh import telemetry
 from mesh.call import Call
 from mesh.errors import MeshError, Reason
-from mesh.status import from_exception
 from mesh.tokens import estimate_tokens
 from mesh.transport import reading
 from services.gateway import candidates, openai_wire
@@ -22,7 +20,7 @@ from services.gateway.answer_cache import AnswerCache
 from services.gateway.callers import Caller
 from services.gateway.openai_wire import ChatAsk
 from services.gateway.pipeline import CHAT, Done, Head, Pipeline
-from services.gateway.reserved_run import ReservedRun, error_reason, usd
+from services.gateway.reserved_run import ReservedRun, usd
 from services.gateway.thread_turn import ThreadTurn
 from services.gateway.wires import wire_of
 
@@ -63,7 +61,7 @@ class ChatRun(ReservedRun):
 
     async def events(self) -> AsyncGenerator[Head | bytes | Done, None]:
         """The answer, event by event."""
-        try:
+        with self._accounted("the chat pipeline"):
             if self._turn is not None:
                 self._body = await self._turn.body_with_window()
                 self._stage("context")
@@ -79,18 +77,6 @@ class ChatRun(ReservedRun):
                 self._stage("save_question")
             async for event in self._generate():
                 yield event
-        except MeshError as error:
-            self._fail(error)
-            raise
-        except Exception as error:
-            named = from_exception(error, "the chat pipeline")
-            self._fail(named)
-            raise named from None
-        except (asyncio.CancelledError, GeneratorExit):
-            self._leave()
-            raise
-        finally:
-            self._settle()
 
     async def _route(self) -> None:
         ask = self.ask
@@ -261,20 +247,18 @@ class ChatRun(ReservedRun):
         if self.ask.stream:
             shown = self._wire.answer_bytes(self._frames[seam:])
             earlier = self._wire.answer_bytes(self._frames[:seam]) if seam else 0
-        attempt = self.record.attempts.add(
+        self._add_open_attempt(
+            self._attempt_ns,
+            why,
             attempt_id=self._attempt.attempt_id,
             provider=self._attempt.provider,
             model=self._attempt.model,
-            reason=error_reason(why),
-            message=why.message[:500],
             usage=usage_pb2.Usage(
                 input_tokens=self.ask.input_tokens + estimate_tokens(earlier), output_tokens=estimate_tokens(shown)
             ),
             usage_source=usage_pb2.USAGE_SOURCE_COUNTED,
             rescue=self._attempt.rescue,
         )
-        attempt.started_at.FromNanoseconds(self._attempt_ns)
-        attempt.ended_at.FromNanoseconds(time.time_ns())
 
     def _observe(
         self, label: str, outcome: str, attempts: Sequence[AttemptRecord], charge: int | None, seconds: float

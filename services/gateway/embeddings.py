@@ -3,7 +3,6 @@
 The caller's bytes go to the provider and the provider's bytes come back; only what must be priced and checked is read.
 """
 
-import asyncio
 import dataclasses
 import time
 from collections.abc import Sequence
@@ -19,12 +18,11 @@ from mesh import telemetry
 from mesh.call import Call
 from mesh.errors import MeshError, Reason, invalid
 from mesh.ids import uuid7
-from mesh.status import from_exception
 from mesh.tokens import estimate_tokens, upper_bound_tokens
 from services.gateway import candidates, openai_wire
 from services.gateway.callers import Caller
 from services.gateway.pipeline import Head, Pipeline
-from services.gateway.reserved_run import ReservedRun, error_reason
+from services.gateway.reserved_run import ReservedRun
 
 OPERATION = "embeddings"
 """What the record says was asked for."""
@@ -124,22 +122,10 @@ class EmbedRun(ReservedRun):
 
     async def answer(self) -> Embedded:
         """The vectors. Raises MeshError."""
-        try:
+        with self._accounted("the embeddings pipeline"):
             await self._route()
             await self._reserve()
             return await self._embed()
-        except MeshError as error:
-            self._fail(error)
-            raise
-        except Exception as error:
-            named = from_exception(error, "the embeddings pipeline")
-            self._fail(named)
-            raise named from None
-        except asyncio.CancelledError:
-            self._leave()
-            raise
-        finally:
-            self._settle()
 
     async def _route(self) -> None:
         request = RouteRequest(
@@ -188,17 +174,15 @@ class EmbedRun(ReservedRun):
         """Nobody told what was used: the provider has read the input, as far as anybody knows, so that is counted."""
         if not self._dispatched or why.reason in _NOT_SENT:
             return
-        attempt = self.record.attempts.add(
+        self._add_open_attempt(
+            self._dispatched_ns,
+            why,
             attempt_id=uuid7(),
             provider=self._candidates[0].provider,
             model=self._candidates[0].model,
-            reason=error_reason(why),
-            message=why.message[:500],
             usage=usage_pb2.Usage(input_tokens=self.ask.input_tokens),
             usage_source=usage_pb2.USAGE_SOURCE_COUNTED,
         )
-        attempt.started_at.FromNanoseconds(self._dispatched_ns)
-        attempt.ended_at.FromNanoseconds(time.time_ns())
 
     def _observe(
         self, label: str, outcome: str, attempts: Sequence[AttemptRecord], charge: int | None, seconds: float

@@ -5,9 +5,10 @@ given back or its record is handed over, exactly once.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import time
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from typing import Any
 
 from dac.budget.v1.budget_pb2 import CandidateRates, CommitRequest, ReserveRequest, ReserveResponse
@@ -17,6 +18,7 @@ from dac.type.v1 import record_pb2, usage_pb2
 from mesh import telemetry
 from mesh.call import Call
 from mesh.errors import MeshError, Reason
+from mesh.status import from_exception
 from services.gateway import candidates
 from services.gateway.callers import Caller
 from services.gateway.failures import http_status
@@ -147,6 +149,31 @@ class ReservedRun:
             return
         self._end(record_pb2.OUTCOME_CLIENT_GONE)
         self._count_open_attempt(MeshError(Reason.CANCELLED, "The client went away."))
+
+    @contextlib.contextmanager
+    def _accounted(self, what: str) -> Iterator[None]:
+        """Around all of `what`: however it ends, that stands on the record, which is then handed over. Raises
+        MeshError."""
+        try:
+            yield
+        except MeshError as error:
+            self._fail(error)
+            raise
+        except Exception as error:
+            named = from_exception(error, what)
+            self._fail(named)
+            raise named from None
+        except (asyncio.CancelledError, GeneratorExit):
+            self._leave()
+            raise
+        finally:
+            self._settle()
+
+    def _add_open_attempt(self, begun_ns: int, why: MeshError, **fields: Any) -> None:
+        """Writes the account of an attempt that was cut off from here."""
+        attempt = self.record.attempts.add(reason=error_reason(why), message=why.message[:500], **fields)
+        attempt.started_at.FromNanoseconds(begun_ns)
+        attempt.ended_at.FromNanoseconds(time.time_ns())
 
     def _count_open_attempt(self, why: MeshError) -> None:
         """The attempt that was cut off from here: provider's own count is lost, so what was used is counted."""

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from mesh.redis import KeyValueStore
+from mesh.key_values import KeyValueStore
 from services.router import errors
 
 CHANNEL = "dac:breakers"

@@ -10,7 +10,8 @@ import pytest
 
 from mesh.embedded_valkey import EmbeddedValkey
 from mesh.ids import uuid7
-from mesh.redis import KeyValueStore, MemoryStore, connect
+from mesh.key_values import KeyValueStore, MemoryStore
+from mesh.redis import connect
 from mesh.redis_store import RedisStore
 
 

@@ -15,7 +15,7 @@ from services.provider.adapters.aws_events import EVENTSTREAM, read_frame
 from services.provider.adapters.aws_signature import access_key_of, host_of, region_of, signed
 from services.provider.adapters.bedrock_request import to_converse
 from services.provider.adapters.framing import SSE
-from services.provider.adapters.translated import BROKEN, Delta, Translated, count_of
+from services.provider.adapters.translated import BROKEN, Delta, Translated, count_of, text_in
 from services.provider.errors import ProviderFault, not_configured, not_translatable, stream_error
 from services.provider.events import Ask, Candidate, Usage
 
@@ -82,15 +82,15 @@ class BedrockExchange(Translated):
         answer, delta = _decode(raw), Delta()
         for block in answer["output"]["message"]["content"]:
             if "text" in block:
-                self.say(delta, _text(block["text"]))
+                self.say(delta, text_in(block["text"]))
             elif "toolUse" in block:
                 use = block["toolUse"]
                 if not isinstance(use["input"], dict):
                     raise TypeError("input")
                 arguments = _encode(use["input"]).decode()
-                self.open_call(delta, _text(use["name"]), arguments, call_id=_text(use["toolUseId"]))
+                self.open_call(delta, text_in(use["name"]), arguments, call_id=text_in(use["toolUseId"]))
             elif "reasoningContent" in block:
-                self.think(delta, _text((block["reasoningContent"].get("reasoningText") or {}).get("text")))
+                self.think(delta, text_in((block["reasoningContent"].get("reasoningText") or {}).get("text")))
                 self._keep_thinking(block["reasoningContent"])
         self._stop(answer["stopReason"])
         self.count(usage_of(answer.get("usage")))
@@ -107,7 +107,7 @@ class BedrockExchange(Translated):
         if kind == "contentBlockStart":
             if "toolUse" in (data.get("start") or {}):
                 use = data["start"]["toolUse"]
-                number = self.open_call(delta, _text(use["name"]), call_id=_text(use["toolUseId"]))
+                number = self.open_call(delta, text_in(use["name"]), call_id=text_in(use["toolUseId"]))
                 self._numbers[data["contentBlockIndex"]] = number
         elif kind == "contentBlockDelta":
             self._read_delta(delta, data["contentBlockIndex"], data["delta"])
@@ -144,14 +144,14 @@ class BedrockExchange(Translated):
 
     def _read_delta(self, delta: Delta, index: int, given: Any) -> None:
         if "text" in given:
-            self.say(delta, _text(given["text"]))
+            self.say(delta, text_in(given["text"]))
         elif "toolUse" in given:
-            self.more_arguments(delta, self._numbers[index], _text(given["toolUse"].get("input")))
+            self.more_arguments(delta, self._numbers[index], text_in(given["toolUse"].get("input")))
         elif "reasoningContent" in given:
             kept = self._thinking.setdefault(index, {})
             for name, piece in given["reasoningContent"].items():
-                kept[name] = kept.get(name, "") + _text(piece)
-            self.think(delta, _text(given["reasoningContent"].get("text")))
+                kept[name] = kept.get(name, "") + text_in(piece)
+            self.think(delta, text_in(given["reasoningContent"].get("text")))
 
     def _close_block(self, delta: Delta, index: int) -> None:
         kept = self._thinking.pop(index, None)
@@ -173,14 +173,5 @@ class BedrockExchange(Translated):
 
     def _stop(self, reason: Any) -> None:
         if reason not in FINISH:
-            raise stream_error(self._provider, _text(reason))
+            raise stream_error(self._provider, text_in(reason))
         self.finish(FINISH[reason])
-
-
-def _text(value: Any) -> str:
-    """A text or nothing. Raises TypeError for anything else."""
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise TypeError("text")
-    return value

@@ -11,7 +11,7 @@ import msgspec
 from mesh import sse
 from services.provider.adapters import Outgoing
 from services.provider.adapters.cohere_request import to_chat
-from services.provider.adapters.translated import BROKEN, Delta, Translated, count_of
+from services.provider.adapters.translated import BROKEN, Delta, Translated, count_of, text_in
 from services.provider.adapters.translated_embedding import Asked, Told, TranslatedEmbedding
 from services.provider.errors import ProviderFault, garbage, not_translatable, stream_error
 from services.provider.events import Ask, Candidate, Usage
@@ -84,8 +84,8 @@ class CohereExchange(Translated):
         """See Translated."""
         answer = _decode(raw)
         message, delta = answer["message"], Delta()
-        self.name(_text(answer.get("id")), "")
-        self.think(delta, _text(message.get("tool_plan")))
+        self.name(text_in(answer.get("id")), "")
+        self.think(delta, text_in(message.get("tool_plan")))
         for block in message.get("content") or []:
             self._read_content(delta, block)
         for call in message.get("tool_calls") or []:
@@ -106,15 +106,15 @@ class CohereExchange(Translated):
         kind, given = data.get("type"), data.get("delta") or {}
         message, delta = given.get("message") or {}, Delta()
         if kind == "message-start":
-            self.name(_text(data.get("id")), "")
+            self.name(text_in(data.get("id")), "")
         elif kind in ("content-start", "content-delta"):
             self._read_content(delta, message["content"])
         elif kind == "tool-plan-delta":
-            self.think(delta, _text(message.get("tool_plan")))
+            self.think(delta, text_in(message.get("tool_plan")))
         elif kind == "tool-call-start":
             self._numbers[data["index"]] = self._open(delta, message["tool_calls"])
         elif kind == "tool-call-delta":
-            piece = _text(message["tool_calls"]["function"].get("arguments"))
+            piece = text_in(message["tool_calls"]["function"].get("arguments"))
             self.more_arguments(delta, self._numbers[data["index"]], piece)
         elif kind == "citation-start":
             delta["citations"] = [message["citations"]]
@@ -128,31 +128,22 @@ class CohereExchange(Translated):
         return said_in_openai(body)
 
     def _read_content(self, delta: Delta, block: Any) -> None:
-        self.think(delta, _text(block.get("thinking")))
-        self.say(delta, _text(block.get("text")))
+        self.think(delta, text_in(block.get("thinking")))
+        self.say(delta, text_in(block.get("text")))
 
     def _open(self, delta: Delta, call: Any) -> int:
         function = call["function"]
-        arguments = _text(function.get("arguments"))
-        return self.open_call(delta, _text(function.get("name")), arguments, call_id=_text(call.get("id")))
+        arguments = text_in(function.get("arguments"))
+        return self.open_call(delta, text_in(function.get("name")), arguments, call_id=text_in(call.get("id")))
 
     def _read_end(self, given: Any) -> None:
         reason = given.get("finish_reason")
         if given.get("error") or reason not in FINISH:
             if reason is None and not given.get("error"):
                 raise garbage(self._provider, "its end has no finish reason")
-            raise stream_error(self._provider, _text(reason))
+            raise stream_error(self._provider, text_in(reason))
         self.count(usage_of(given.get("usage")))
         self.finish(FINISH[reason])
-
-
-def _text(value: Any) -> str:
-    """A text or nothing. Raises TypeError for anything else."""
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise TypeError("text")
-    return value
 
 
 class _Floats(msgspec.Struct):

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import msgspec
 
 from mesh import sse
-from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, Shown, counted, openai_form
+from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, Shown, counted, larger, openai_form
 from services.provider.adapters.gemini_request import to_contents
 from services.provider.adapters.openai import text_bytes_of
 from services.provider.adapters.usage import is_count
@@ -203,7 +203,7 @@ class GeminiExchange:
         if usage is None or not self.finished:
             # Cut before the final count: what Google said on the way is the least it can be.
             guess, source = counted(text_bytes_of(self._ask.input), self._seen_bytes), UsageSource.COUNTED
-            usage = _larger(usage, guess) if usage is not None else guess
+            usage = larger(usage, guess) if usage is not None else guess
         if not need_text:
             return Result(usage, source, self._finish_reason())
         calls = _encode(self._calls).decode() if self._calls else ""
@@ -296,9 +296,3 @@ class GeminiExchange:
 
     def _openai_usage(self) -> dict[str, Any]:
         return openai_form.usage_object(self.result(need_text=False).usage)
-
-
-def _larger(told: Usage, guess: Usage) -> Usage:
-    """Google's own numbers so far, and no less output than was seen."""
-    output = max(told.output_tokens, guess.output_tokens - told.reasoning_tokens)
-    return Usage(told.input_tokens, told.input_cached_tokens, 0, output, told.reasoning_tokens)

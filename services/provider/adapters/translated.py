@@ -29,6 +29,15 @@ def count_of(raw: Any) -> int | None:
     return raw if is_count(raw) else None
 
 
+def text_in(value: Any) -> str:
+    """A text or nothing. Raises TypeError for anything else."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise TypeError("text")
+    return value
+
+
 class Translated:
     """For callers who speak OpenAI chat completions. A subclass adds outgoing, read_whole, read_event, error_body."""
 

@@ -18,7 +18,7 @@ from mesh.call import Call, serving
 from mesh.catalog import ModelEntry, ProviderEntry
 from mesh.embedded_valkey import EmbeddedValkey
 from mesh.inprocess import LocalChannel, MethodTable
-from mesh.redis import MemoryStore
+from mesh.key_values import MemoryStore
 from mesh.redis_store import RedisStore
 from mesh.service import Context
 from services.router.config import RouterConfig

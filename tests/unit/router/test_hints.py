@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from mesh.errors import MeshError, Reason
-from mesh.redis import MemoryStore, connect
+from mesh.key_values import MemoryStore
+from mesh.redis import connect
 from services.router.breakers import Breakers, State
 from services.router.hints import CHANNEL, MAX_WAITING, BreakerHints, Hint
 
