@@ -83,7 +83,7 @@ def packages(tmp_path_factory):
     for file in RECIPES.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
     npm = [NODE / "bin" / "node", NODE / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"]
-    options = ["--ignore-scripts", "--no-audit", "--no-fund"]
+    options = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", "--fetch-retries=1"]
     try:
         done = subprocess.run([*npm, "ci", *options], cwd=folder, capture_output=True, text=True, timeout=NPM_S)
     except subprocess.TimeoutExpired:
@@ -94,6 +94,7 @@ def packages(tmp_path_factory):
     return folder
 
 
+@pytest.mark.timeout(NPM_S + 2 * RUN_S)
 def test_the_vercel_ai_sdk_asks_streams_calls_tools_and_embeds(dac, packages):
     env = {"DAC_BASE_URL": dac.url, "DAC_API_KEY": dac.key}
     command = [NODE / "bin" / "node", "vercel.mjs"]
