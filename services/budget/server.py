@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import hashlib
 import hmac
@@ -16,6 +17,7 @@ from dac.budget.v1 import budget_pb2, budget_pb2_grpc, price_pb2, price_pb2_grpc
 from dac.type.v1 import principal_pb2
 from dac.type.v1 import record_pb2 as type_pb2
 from mesh import call
+from mesh.carried import Carried
 from mesh.ids import is_uuid, uuid7
 from mesh.postgres import Database
 from mesh.service import Context
@@ -30,6 +32,7 @@ from services.budget.price_book import FETCHED, PriceBook, Proposal
 from services.budget.record_feed import RecordFeed
 from services.budget.record_store import PostgresRecordStore, read_cursor
 from services.budget.request_records import attempts_of, bounded, sealer
+from services.budget.session import Session
 from services.budget.single_trip import SingleTripStore
 from services.budget.store import PostgresLedgerStore
 from services.budget.writer import Writer
@@ -60,8 +63,10 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
         administration: Administration,
         config: BudgetConfig,
         secret_keys: Sequence[bytes],
+        carried: Carried,
     ) -> None:
         """`secret_keys`: the subkey that reservations' secrets are made with, then those of former master keys."""
+        self._carried = carried
         self._writer = writer
         self._prices = prices
         self._administration = administration
@@ -127,6 +132,14 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
             raise errors.invalid("reservation_id", "it is empty; say which reservation to release")
         await self._resolve(request, State.RELEASED)
         return budget_pb2.ReleaseResponse()
+
+    async def Session(  # noqa: D102
+        self, request_iterator: AsyncIterator[budget_pb2.SessionRequest], context: Any
+    ) -> AsyncIterator[budget_pb2.SessionResponse]:
+        call.require_service()
+        async with contextlib.aclosing(Session(self._carried.serve).replies(request_iterator)) as responses:
+            async for response in responses:
+                yield response
 
     async def SetBudget(self, request: budget_pb2.SetBudgetRequest, context: Any) -> budget_pb2.SetBudgetResponse:  # noqa: D102
         return await self._administration.set(request)
@@ -298,7 +311,9 @@ class BudgetService:
         self._untold = asyncio.Event()
         administration = Administration(PostgresBudgetStore(self._database), utc_now, self._untold)
         secret_keys = [one.subkey("reservation") for one in (context.keyring, *context.keyring.former)]
-        self.budget = BudgetServicer(self.writer, self.prices, administration, self._config, secret_keys)
+        self.budget = BudgetServicer(
+            self.writer, self.prices, administration, self._config, secret_keys, context.carried
+        )
         self.price = PriceServicer(self.prices, self._database)
         self.record = RecordServicer(self.feed)
         self.sweeper = Sweeper(self._database, self.writer, self._config.sweep_limit, utc_now)
