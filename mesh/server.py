@@ -68,7 +68,8 @@ class Incoming:
     """A client's messages, until it has sent its last or this server is about to stop."""
 
     def __init__(self, messages: Any) -> None:
-        self._messages = aiter(messages)
+        self._source = messages
+        self._messages: AsyncIterator[Any] | None = None
         self._reader: asyncio.Task[Any] | None = None
         self._ended = False
 
@@ -78,6 +79,8 @@ class Incoming:
     async def __anext__(self) -> Any:
         if self._ended:
             raise StopAsyncIteration
+        if self._messages is None:
+            self._messages = aiter(self._source)
         self._reader = asyncio.current_task()
         try:
             return await anext(self._messages)
