@@ -132,8 +132,10 @@ class LedgerMachine(RuleBasedStateMachine):
         self.now = STARTS[zone]
         for level in (LEVELS[0], *LEVELS[-3:]):
             self.both.put(Limit(f"standing-{level.level_id}", level, window, None, zone, selector=STANDING))
-        for _ in range(dice.randint(0, 4)):
+        for _ in range(dice.randint(0, 3)):
             self._put(a_budget(dice), zone)
+        if dice.random() < 0.8:
+            self._put(a_budget(dice) | {"level": LEVELS[0], "limit_nano_usd": dice.randint(60, 400), "is_hard": True}, zone)
 
     @rule(dice=DICE)
     def set_budget(self, dice: random.Random) -> None:
@@ -251,9 +253,9 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(dice=DICE)
     def tell_a_record_without_the_reservation(self, dice: random.Random) -> None:
-        held = self.asked(dice)
-        if held is not None and dice.random() < 0.5:
-            attempts = self.attempts(held, some_use(dice))
+        held = self.asked(dice, *((State.OPEN,) if dice.random() < 0.7 else ()))
+        if held is not None and dice.random() < 0.7:
+            attempts = self.attempts(held, some_use(dice) if dice.random() < 0.4 else [])
             self.both.run(Resolve(ORG, held.op.request_id, "", State.COMMITTED, self.now, attempts))
 
     @rule(dice=DICE)

@@ -82,6 +82,7 @@ class Server:
         self.held: dict[Key, Session] = {}
         self.waiting: dict[Key, deque[asyncio.Future[None]]] = {}
         self.deadlocks = 0
+        self.after_commit: Callable[[], None] = lambda: None
 
     def table(self, name: str) -> dict[Key, Row]:
         """The committed rows of a table."""
@@ -157,13 +158,14 @@ class Session:
     def commit(self) -> None:
         """Makes it seen."""
         for (table, key), row in self._written.items():
-            if row is None:
-                self.server.tables[table].pop(key, None)
+            if row is None or (table == "counters" and key[:2] not in self.server.tables["budgets"]):
+                self.server.tables[table].pop(key, None)  # ON DELETE CASCADE.
             else:
                 self.server.tables[table][key] = row
             if table == "reservations" and row is not None:
                 self.server.by_request[row["org_id"], row["request_id"]] = key
         self._written.clear()
+        self.server.after_commit()
 
     def end(self) -> None:
         """Lets go of what is locked."""
@@ -223,6 +225,7 @@ class Session:
         for key in zip(*columns, strict=True):
             if key[:2] not in there:
                 continue
+            await self.lock(("budgets", *key[:2]))
             if self.read("counters", key) is None:
                 await self.lock(("counters", *key))
                 if self.read("counters", key) is None and self.read("budgets", key[:2]) is not None:
@@ -322,10 +325,14 @@ class Session:
         return 1
 
     def _change(self, table: str, key: Key, **values: Any) -> None:
-        assert self.server.held.get((table, *key)) is self, f"{table} {key} is written without its lock"
+        self._must_hold(table, key)
         row = self.read(table, key)
         if row is not None:
             self.write(table, key, row | values)
+
+    def _must_hold(self, table: str, key: Key) -> None:
+        if self.server.held.get((table, *key)) is not self:
+            raise Broken(f"{table} {key} is written without its lock")
 
     def _extended(self, row: Key) -> None:
         self._change("reservations", row[:2], amount=row[3], covered_output=row[4], expires_at=row[5])

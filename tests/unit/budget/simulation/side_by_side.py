@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Coroutine
 from typing import Any
 
 from services.budget.money import Price
 from services.budget.operations import Operation, Resolve
 from services.budget.price_book import PriceBook
-from services.budget.row_columns import read_key
-from services.budget.rows import CHARGING, Limit, State
+from services.budget.rows import Limit, State
 from services.budget.store import PostgresLedgerStore
+from tests.unit.budget.simulation.accounts import Accounts, check_rows
 from tests.unit.budget.simulation.plain_model import Asked, Plain, Rates, same
 from tests.unit.budget.simulation.rows_in_memory import Server
 
 ORG = "00000000-0000-7000-8000-000000000001"
 DEFAULT_OUTPUT_TOKENS = 8
-RESOLUTIONS = {1: {"commit"}, 2: {"release"}, 3: {"indeterminate"}}
 
 
 def at_once(work: Coroutine[Any, Any, Any]) -> Any:
@@ -89,32 +88,11 @@ class SideBySide:
 
     def check(self) -> None:
         """Every invariant, on the stored rows."""
-        committed: Counter[Any] = Counter()
-        reserved: Counter[Any] = Counter()
-        beyond: Counter[Any] = Counter()
-        kinds: dict[str, set[str]] = defaultdict(set)
-        for key, row in self.server.table("ledger").items():
-            kinds[key[1]].add(key[3])
-            for place in row["counters"]:
-                committed[place] += row["amount"] * (row["kind"] in CHARGING)
-                beyond[place] += max(0, row["amount"]) * (row["kind"] in ("overrun", "adjust"))
-        for row in self.server.table("reservations").values():
-            for place in row["counters"]:
-                reserved[place] += row["amount"] * (row["state"] == 0)
-        for key, counter in self.server.table("counters").items():
-            self._check_counter(key, counter, committed, reserved, beyond)
-        self._check_plain(committed, reserved)
-        self._check_resolutions(kinds)
+        found = check_rows(self.server, self.highest)
+        self._check_plain(found.committed, found.reserved)
+        self._check_resolutions(found)
         told = {(key[1], key[2], key[3]) for key in self.server.table("alerts")}
         assert told == self.plain.told, f"I10: told {told ^ self.plain.told} wrongly"
-
-    def _check_counter(self, key: Any, counter: Any, committed: Any, reserved: Any, beyond: Any) -> None:
-        place = f"{key[1]}@{int(key[2].timestamp())}"
-        has = (counter["committed"], counter["reserved"])
-        assert has == (committed[place], reserved[place]), f"I2, I3: {place} has {has}, not {committed[place]}, …"
-        assert min(has) >= 0, f"I1: {place}"
-        highest = self.highest[key[1]]
-        assert highest is None or sum(has) <= highest + beyond[place], f"I1: {place} has {has} of {highest}"
 
     def _check_plain(self, committed: Counter[Any], reserved: Counter[Any]) -> None:
         """I11, I12: what was spent stays where it was spent, whatever becomes of limits and keys."""
@@ -130,14 +108,14 @@ class SideBySide:
         known = {f"{budget_id}@{int(start.timestamp())}" for budget_id, start in wanted}
         assert committed.keys() | reserved.keys() <= known, "I8: money where no request was"
 
-    def _check_resolutions(self, kinds: dict[str, set[str]]) -> None:
+    def _check_resolutions(self, found: Accounts) -> None:
         by_id: dict[str, Asked] = {asked.op.reservation_id: asked for asked in self.plain.asked.values()}
         rows = self.server.table("reservations")
         assert {key[1] for key in rows} == by_id.keys()
-        assert kinds.keys() <= by_id.keys(), "I8: a charge without a request"
+        assert found.kinds.keys() <= by_id.keys(), "I8: a charge without a request"
         for key, row in rows.items():
             asked = by_id[key[1]]
             assert row["state"] == asked.state, f"{key[1]}: state {row['state']}, it must be {asked.state}"
-            found = kinds[key[1]] - {"overrun", "adjust"}
-            assert found == RESOLUTIONS.get(row["state"], set()), f"I4: {key[1]} has {found}, state {row['state']}"
+            has, want = (row["amount"], row["expires_at"]), (asked.amount, asked.expires_at)
+            assert has == want, f"{key[1]}: {has}, it must be {want}"
             assert row["cost"] == asked.cost, f"{key[1]} costs {row['cost']}, it must be {asked.cost}"
