@@ -221,7 +221,7 @@ async def test_a_stream_is_extended_over_the_session(world, org_id):
             )
         )
     await session.close()
-    assert held.covered_output_tokens == 100 and extended.covered_output_tokens == 500
+    assert held.covered_output_tokens == 100 and extended.covered_output_tokens >= 500
     assert await totals(replica, org_id) == (0, extended.reserved_nano_usd)
 
 
