@@ -145,8 +145,7 @@ class BudgetSession:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        while self._queue:
-            self._end(self._queue.popleft(), _unreachable())
+        self._refuse_queued()
 
     # ---- one call --------------------------------------------------------------------------------------------
 
@@ -200,7 +199,18 @@ class BudgetSession:
             if self._broken:
                 most_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(self._broken - 1, 10))
                 await asyncio.sleep(self._uniform(most_s / 2, most_s))
-            await self._open().left.wait()
+            try:
+                stream = self._open()
+            except Exception:
+                _log.exception("budget's session could not be opened")
+                self._broken += 1
+                self._refuse_queued()
+            else:
+                await stream.left.wait()
+
+    def _refuse_queued(self) -> None:
+        while self._queue:
+            self._end(self._queue.popleft(), _unreachable())
 
     def _open(self) -> _Stream:
         with acting_as(self._service):

@@ -359,3 +359,14 @@ def test_only_a_budget_elsewhere_is_asked_by_a_session():
     assert Stubs(lambda _: channel, ("gateway", "budget")).session is None
     elsewhere = Stubs(lambda _: channel, ("gateway", "router"))
     assert isinstance(elsewhere.budget, BudgetSession)
+
+
+async def test_a_stream_that_cannot_even_be_opened_fails_what_is_queued(budget, session, monkeypatch):
+    def broken():
+        raise RuntimeError("the channel is closed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session._stub, "Session", broken)
+        results = await asyncio.gather(*(reserve(session, f"r{number}") for number in range(5)), return_exceptions=True)
+    assert {error.reason for error in results} == {Reason.UNAVAILABLE}
+    assert await reserve(session, "again") == "for-again"
