@@ -11,7 +11,7 @@ TAGS_HEADER, TEAM_HEADER, PROJECT_HEADER = b"x-dac-tags", b"x-dac-team", b"x-dac
 BODY_FIELDS = {"team_id": TEAM_HEADER, "project_id": PROJECT_HEADER}
 """The fields of a chat's body that say the same as a header."""
 MOST_TAGS = 8
-_BEGINNING = b"x-dac-"
+_OWN = frozenset({TAGS_HEADER, TEAM_HEADER, PROJECT_HEADER})
 _KEY = re.compile(r"[a-z0-9_.-]{1,40}")
 _VALUE_LENGTH = 80
 _FORM = (
@@ -36,7 +36,7 @@ class Labels:
 
 def read_labels(headers: Iterable[tuple[bytes, bytes]]) -> Labels | None:
     """What a request's headers say; None when they say nothing of this. Raises INVALID_REQUEST."""
-    own = [(name, value) for name, value in headers if name.startswith(_BEGINNING)]
+    own = [header for header in headers if header[0] in _OWN]
     if not own:
         return None
     labels, tags = Labels(), list[bytes]()
@@ -45,7 +45,7 @@ def read_labels(headers: Iterable[tuple[bytes, bytes]]) -> Labels | None:
             tags.append(value)
         elif name == TEAM_HEADER:
             labels.team_id = _same("team_id", labels.team_id, named_id("team_id", _text(value)))
-        elif name == PROJECT_HEADER:
+        else:
             labels.project_id = _same("project_id", labels.project_id, named_id("project_id", _text(value)))
     # Several headers of one name are one list.
     given = b",".join(tags).strip()
