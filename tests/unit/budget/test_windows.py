@@ -116,6 +116,15 @@ def test_a_minute_that_is_shown_twice_is_two_windows() -> None:
     assert start_of(Window.MINUTE, first + HOUR, zone) == first + HOUR
 
 
+def test_hours_stay_hours_where_a_clock_is_set_back_by_many() -> None:
+    """Seven of them, in 1994; and half of one, every year."""
+    zone = "Antarctica/Vostok"
+    starts = [start_of(Window.HOUR, utc(1994, 1, 31, 14) + n * HOUR, zone) for n in range(9)]
+    assert starts == [utc(1994, 1, 31, 14) + n * HOUR for n in range(9)]
+    start = start_of(Window.HOUR, utc(2026, 4, 4, 15), "Australia/Lord_Howe")
+    assert (start, end_of(Window.HOUR, start, "Australia/Lord_Howe")) == (utc(2026, 4, 4, 14), utc(2026, 4, 4, 15, 30))
+
+
 def test_no_window_never_ends_and_begins_with_the_epoch() -> None:
     assert start_of(Window.NONE, utc(2026, 1, 1), "Asia/Tokyo") == EPOCH
     assert end_of(Window.NONE, EPOCH, "Asia/Tokyo") is None

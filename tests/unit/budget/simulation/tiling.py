@@ -15,7 +15,7 @@ ZONES = sorted(zoneinfo.available_timezones() - {"localtime", "posixrules", "Fac
 TINY = dt.timedelta(microseconds=1)
 LONGEST = {
     Window.MINUTE: dt.timedelta(minutes=1),
-    Window.HOUR: dt.timedelta(hours=3),
+    Window.HOUR: dt.timedelta(hours=2),
     Window.DAY: dt.timedelta(hours=49),
     Window.WEEK: dt.timedelta(days=8, hours=1),
     Window.MONTH: dt.timedelta(days=32, hours=1),
@@ -61,23 +61,15 @@ def _check(window: Window, zone: str, start: dt.datetime, end: dt.datetime) -> N
 
 
 def check_zone(zone: str, windows: Iterable[Window]) -> int:
-    """All days, weeks and months of the years, and the minutes and hours around each change; returns how many."""
+    """All windows near every change of the zone's clock; returns how many."""
     count = 0
     for window in windows:
-        if window in (Window.MINUTE, Window.HOUR):
-            for moment in transitions(zone):
-                at = moment - 3 * LONGEST[window]
-                while at < moment + 3 * LONGEST[window]:
-                    start = start_of(window, at, zone)
-                    end = end_of(window, start, zone)
-                    assert end is not None
-                    _check(window, zone, start, end)
-                    at, count = end, count + 1
-            continue
-        start = start_of(window, FIRST, zone)
-        while start < LAST:
-            end = end_of(window, start, zone)
-            assert end is not None
-            _check(window, zone, start, end)
-            start, count = end, count + 1
+        for moment in (FIRST, *transitions(zone)):
+            at = moment - 3 * LONGEST[window] / 2
+            while at < moment + 3 * LONGEST[window] / 2:
+                start = start_of(window, at, zone)
+                end = end_of(window, start, zone)
+                assert end is not None and start <= at < end, f"{window.name} {zone} {at}"
+                _check(window, zone, start, end)
+                at, count = end, count + 1
     return count
