@@ -1,5 +1,7 @@
-"""`python -m tests.integration.budget.load_until_killed DSN ORG KEY SEED`: a budget service and its callers in a process
-that is to be killed. Each line it writes is something that was acknowledged; a pipe keeps lines when the writer dies.
+"""A budget service and its callers in a process that is to be killed.
+
+`python -m tests.integration.budget.load_until_killed DSN ORG KEY SEED`. Each line it writes is something that was
+acknowledged; a pipe keeps lines when their writer dies.
 """
 
 from __future__ import annotations
@@ -53,7 +55,9 @@ class Caller:
     async def request(self) -> None:
         """Reserve, extend, and commit; some are never ended."""
         dice, request_id = self._dice, uuid7()
-        ask = pb.ReserveRequest(request_id=request_id, body_hash=b"h" * 32, input_tokens=10, input_tokens_max=20, stream=True)
+        ask = pb.ReserveRequest(
+            request_id=request_id, body_hash=b"h" * 32, input_tokens=10, input_tokens_max=20, stream=True
+        )
         ask.candidates.add(provider="test", model="test/metered")
         held = await self._ask(self._budget.Reserve, ask)
         if held is None:

@@ -17,7 +17,8 @@ from mesh.ids import uuid7
 from services.budget.server import BudgetService
 from services.budget.single_trip import SingleTripStore
 from services.budget.store import PostgresLedgerStore
-from tests.integration.budget.test_money_flow import asking, commit, in_balance, record
+from tests.integration.budget.test_lost_replies import WAITS_FOR_ME
+from tests.integration.budget.test_money_flow import asking, commit, in_balance, limit, only_budget, record, reserve
 from tests.integration.budget.world import CENT, USD, MakeBudget, as_key
 
 REQUESTS, PLACES = 1000, 50
@@ -120,3 +121,21 @@ async def test_the_race_finds_a_check_without_locks(make_budget: MakeBudget, mon
     with pytest.raises(AssertionError):
         for _ in range(5):
             await race_for_places(replicas, "")
+
+
+async def test_a_limit_that_is_lowered_while_a_charge_waits_tells_its_thresholds(
+    make_budget: MakeBudget, org_id: str
+) -> None:
+    """The charge has read the old limit when it gets the counter's lock; the new one's thresholds count."""
+    replicas = [await make_budget(), await make_budget()]
+    await limit(replicas[0], org_id, 10 * USD)
+    ask = asking()
+    held = await reserve(replicas[0], org_id, ask)
+    async with replicas[0]._database.transaction(org_id) as connection:
+        await connection.execute("UPDATE budgets SET limit_nano_usd = $1", 20 * CENT)
+        await connection.execute("UPDATE counters SET next_alert = 0")
+        charge = asyncio.create_task(commit(replicas[1], held, record(org_id, ask.request_id, "dime")))
+        while not await connection.fetchval(WAITS_FOR_ME):
+            await asyncio.sleep(0.01)
+    assert await charge == 10 * CENT
+    assert list((await only_budget(replicas[0], org_id)).reached_percent) == [50]

@@ -1,4 +1,4 @@
-"""The ledger's invariants (I1–I5, I7, I8, I10–I12 of docs/budget.md) under arbitrary histories, beside a plain model."""
+"""The ledger's invariants, I1–I5, I7, I8 and I10–I12, under arbitrary histories and beside a plain model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import settings
 
 from tests.unit.budget.simulation.ledger_machine import LedgerMachine
 
-EXAMPLES = int(os.environ.get("DAC_LEDGER_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("DAC_LEDGER_EXAMPLES", "300"))
 
 LedgerMachine.TestCase.settings = settings(max_examples=EXAMPLES, stateful_step_count=50, deadline=None)
 TestLedger = LedgerMachine.TestCase

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import itertools
@@ -17,8 +18,9 @@ from services.budget import ledger, money, rows, store
 from services.budget.ledger import Book
 from services.budget.operations import Adjust, Extend, Reserve, Resolve
 from services.budget.rows import LevelKind, Limit, Reservation, State
+from services.budget.writer import Writer
 from tests.unit.budget.simulation.ledger_machine import LedgerMachine
-from tests.unit.budget.simulation.replicas import Replica, play
+from tests.unit.budget.simulation.replicas import play
 from tests.unit.budget.simulation.rows_in_memory import Login, Session
 
 HISTORIES = 400
@@ -190,7 +192,9 @@ def nought_is_no_limit(patch: Patch) -> None:
 
     def lax(self: Book, op: Reserve) -> Reservation:
         for level, limits in self.limits.items():
-            self.limits[level] = [x if x.limit_nano_usd else dataclasses.replace(x, limit_nano_usd=None) for x in limits]
+            self.limits[level] = [
+                x if x.limit_nano_usd else dataclasses.replace(x, limit_nano_usd=None) for x in limits
+            ]
         return real(self, op)
 
     patch.setattr(Book, "reserve", lax)
@@ -198,9 +202,7 @@ def nought_is_no_limit(patch: Patch) -> None:
 
 def soft_is_hard(patch: Patch) -> None:
     real = Book.limits_of
-    patch.setattr(
-        Book, "limits_of", lambda self, op: [dataclasses.replace(x, is_hard=True) for x in real(self, op)]
-    )
+    patch.setattr(Book, "limits_of", lambda self, op: [dataclasses.replace(x, is_hard=True) for x in real(self, op)])
 
 
 def costs_are_rounded_down(patch: Patch) -> None:
@@ -213,9 +215,10 @@ def todays_price_is_charged(patch: Patch) -> None:
 
 
 def a_price_that_was_withdrawn_is_charged(patch: Patch) -> None:
-    patch.setattr("services.budget.price_book.PriceBook.newest_version", lambda self, p, m: (
-        price.version if (price := self.in_force(p, m)) is not None else 0
-    ))
+    patch.setattr(
+        "services.budget.price_book.PriceBook.newest_version",
+        lambda self, p, m: price.version if (price := self.in_force(p, m)) is not None else 0,
+    )
 
 
 def no_threshold_is_told(patch: Patch) -> None:
@@ -278,7 +281,7 @@ def test_histories_find_a_rule_that_is_gone(plant: Callable[[Patch], None], monk
         report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
     )
-    with pytest.raises(Exception):  # noqa: B017, PT011
+    with pytest.raises(Exception):  # noqa: B017
         run_state_machine_as_test(LedgerMachine, settings=quick)
 
 
@@ -330,33 +333,16 @@ def an_id_that_is_taken_is_not_noticed(patch: Patch) -> None:
 
 def acknowledged_writes_are_kept_in_memory(patch: Patch) -> None:
     """A writer that answers at once and writes when it comes to it: what it has not written dies with it."""
-    from services.budget.writer import Writer
-
     real = Writer.submit
 
     async def hasty(self: Writer, op: Any) -> Any:
         if isinstance(op, Resolve) and op.to is State.COMMITTED and op.reservation_id:
-            import asyncio
-
             task = asyncio.ensure_future(real(self, op))
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
             return ledger.Settlement(0, 0, (), State.COMMITTED)
         return await real(self, op)
 
     patch.setattr(Writer, "submit", hasty)
-
-
-def the_sweeper_takes_what_still_lives(patch: Patch) -> None:
-    real = Replica.sweep
-
-    async def eager(self: Replica) -> None:
-        self.skew_s += 3600
-        try:
-            await real(self)
-        finally:
-            self.skew_s -= 3600
-
-    patch.setattr(Replica, "sweep", eager)
 
 
 FOUND_BY_SEEDS: list[Callable[[Patch], None]] = [

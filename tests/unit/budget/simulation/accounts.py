@@ -1,4 +1,4 @@
-"""What the ledger's and the reservations' rows add up to, counter by counter, and what must hold of them at any time."""
+"""What the rows of the ledger and of reservations add up to, by counter, and what must hold of them at any time."""
 
 from __future__ import annotations
 

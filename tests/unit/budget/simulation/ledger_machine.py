@@ -135,7 +135,9 @@ class LedgerMachine(RuleBasedStateMachine):
         for _ in range(dice.randint(0, 3)):
             self._put(a_budget(dice), zone)
         if dice.random() < 0.8:
-            self._put(a_budget(dice) | {"level": LEVELS[0], "limit_nano_usd": dice.randint(60, 400), "is_hard": True}, zone)
+            self._put(
+                a_budget(dice) | {"level": LEVELS[0], "limit_nano_usd": dice.randint(60, 400), "is_hard": True}, zone
+            )
 
     @rule(dice=DICE)
     def set_budget(self, dice: random.Random) -> None:
@@ -163,7 +165,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(dice=DICE)
     def delete_a_budget(self, dice: random.Random) -> None:
         found = self._a_standing_budget(dice)
-        if found is not None and dice.random() < 0.3:
+        if found is not None and dice.random() < 0.5:
             self.both.drop(found.budget_id)
             self.both.check()
 
@@ -237,6 +239,8 @@ class LedgerMachine(RuleBasedStateMachine):
             name, upto = dice.choice(held.op.candidates), held.covered + dice.randint(0, 20)
             ids = (ORG, held.op.request_id, held.op.reservation_id)
             op = Extend(*ids, *name, upto, self.now, dice.choice([0.0, 30.0, 7200.0]))
+            if dice.random() < 0.2:
+                self.stop_or_resume(dice)
             self.both.run(op)
             self.both.run(dataclasses.replace(op))
 

@@ -176,7 +176,12 @@ class Client:
         if ends < 0.1:
             return  # Nobody ever says how it ended.
         attempts = tuple(
-            Attempt("x", *dice.choice(held_candidates(held)), Usage(input=dice.randint(0, 12), output=dice.randint(0, 8)), True)
+            Attempt(
+                "x",
+                *dice.choice(held_candidates(held)),
+                Usage(input=dice.randint(0, 12), output=dice.randint(0, 8)),
+                True,
+            )
             for _ in range(dice.choice([1, 1, 1, 2]))
         )
         to, attempts = (State.RELEASED, ()) if ends < 0.2 else (State.COMMITTED, attempts)
@@ -325,7 +330,9 @@ class World:
         told = {(key[:3], key[3]) for key in self.server.tables["alerts"]}
         for key, counter in self.server.tables["counters"].items():
             limit: Limit = self.server.tables["budgets"][key[:2]]["limit"]
-            amounts = {percent: -(-(limit.limit_nano_usd or 0) * percent // 100) for percent in limit.thresholds_percent}
+            amounts = {
+                percent: -(-(limit.limit_nano_usd or 0) * percent // 100) for percent in limit.thresholds_percent
+            }
             waits_for = counter["next_alert"]
             if waits_for is None:
                 assert not limit.limit_nano_usd or all((key, percent) in told for percent in amounts), f"I10: {key}"

@@ -252,9 +252,11 @@ class Session:
         if name == "limits":
             wanted = [tuple(key) for key in keys]
             return [
-                (2, limit.level.org_id, limit.budget_id, limit.level.level_id, limit.limit_nano_usd, 0)
-                + (limit.level.kind, None, 0, int(limit.window), None, [str(t) for t in limit.thresholds_percent])
-                + (int(limit.is_hard), [limit.selector, limit.zone, limit.note])
+                (
+                    *(2, limit.level.org_id, limit.budget_id, limit.level.level_id, limit.limit_nano_usd, 0),
+                    *(limit.level.kind, None, 0, int(limit.window), None, [str(t) for t in limit.thresholds_percent]),
+                    *(int(limit.is_hard), [limit.selector, limit.zone, limit.note]),
+                )
                 for level in wanted
                 for limit in self._budgets_at(level)
             ]
@@ -307,7 +309,9 @@ class Session:
         return rows
 
     async def _make(self, row: Key) -> int:
-        org_id, reservation_id, request_id, amount, expires_at, version, cap, covered, body_hash, keys, selectors, _ = row
+        org_id, reservation_id, request_id, amount, expires_at, version, cap, covered, body_hash, keys, selectors, _ = (
+            row
+        )
         await self.lock(("request", org_id, request_id))
         mine = [r for (table, _), r in self._written.items() if table == "reservations" and r is not None]
         if (org_id, request_id) in self.server.by_request or any(r["request_id"] == request_id for r in mine):

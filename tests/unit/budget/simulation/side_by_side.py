@@ -1,4 +1,4 @@
-"""The real store on rows in memory beside the plain model: every answer and, after every step, every row is compared."""
+"""The real store on rows in memory beside the plain model: every answer is compared, and after each step every row."""
 
 from __future__ import annotations
 
