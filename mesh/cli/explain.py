@@ -20,6 +20,7 @@ from mesh.cli.output import (
     money,
     print_json,
 )
+from mesh.model_prices import split_bucket
 
 STAGES = ("authenticate", "context", "cache", "route", "reserve", "generate", "embed", "save")
 
@@ -161,9 +162,11 @@ def _charge(record: dict[str, Any]) -> Iterator[str]:
 def _price(line: dict[str, Any]) -> str:
     """As the configuration has it: by the hour, by the million or by the request."""
     nano = int(line.get("nano_usd_per_mtok") or 0)
-    if line.get("bucket") == "audio_second":
+    found = split_bucket(str(line.get("bucket")))
+    bucket = found.bucket if found is not None else ""
+    if bucket == "audio_second":
         return f"{money(nano * 3600 // 1_000_000)} an hour"
-    return money(nano) + ("" if line.get("bucket") == "request" else " per million")
+    return money(nano) + ("" if bucket == "request" else " per million")
 
 
 def _time(record: dict[str, Any]) -> Iterator[str]:

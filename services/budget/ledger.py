@@ -236,7 +236,7 @@ class Book:
         for key in keys:
             self.counters[key].reserved += amount
             self.touched.add(key)
-        is_capped = bool(limits) and any(any(price.rates) for price in prices)
+        is_capped = bool(limits) and not all(price.is_free for price in prices)
         reservation = Reservation(
             reservation_id=op.reservation_id,
             org_id=op.org_id,

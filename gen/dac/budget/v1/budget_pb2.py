@@ -28,7 +28,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x64\x61\x63/budget/v1/budget.proto\x12\rdac.budget.v1\x1a\x1b\x64\x61\x63/type/v1/principal.proto\x1a\x18\x64\x61\x63/type/v1/record.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"2\n\x0fPricedCandidate\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\"\xba\x02\n\x0eReserveRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x32\n\ncandidates\x18\x02 \x03(\x0b\x32\x1e.dac.budget.v1.PricedCandidate\x12\x14\n\x0cinput_tokens\x18\x03 \x01(\x03\x12\x18\n\x10input_tokens_max\x18\x04 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\x05 \x01(\x03\x12\x11\n\tbody_hash\x18\x06 \x01(\x0c\x12\r\n\x05ttl_s\x18\x07 \x01(\x01\x12)\n\x05\x64raft\x18\x08 \x01(\x0b\x32\x1a.dac.type.v1.RequestRecord\x12\x0f\n\x07rescues\x18\t \x01(\x05\x12\x19\n\x11\x61udio_seconds_max\x18\n \x01(\x03\x12\x1c\n\x14input_characters_max\x18\x0b \x01(\x03\"\xb4\x02\n\x0fReserveResponse\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12\x1a\n\x12reservation_secret\x18\x02 \x01(\x0c\x12\x19\n\x11reserved_nano_usd\x18\x03 \x01(\x03\x12\x19\n\x11output_cap_tokens\x18\x04 \x01(\x03\x12\x15\n\rprice_version\x18\x05 \x01(\x03\x12.\n\nexpires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x05rates\x18\x07 \x03(\x0b\x32\x1d.dac.budget.v1.CandidateRates\x12\x31\n\tuncovered\x18\x08 \x03(\x0b\x32\x1e.dac.budget.v1.PricedCandidate\x12\x0f\n\x07rescues\x18\t \x01(\x05\"\xe5\x01\n\x0e\x43\x61ndidateRates\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rprice_version\x18\x03 \x01(\x03\x12\r\n\x05input\x18\x04 \x01(\x03\x12\x14\n\x0cinput_cached\x18\x05 \x01(\x03\x12\x13\n\x0b\x63\x61\x63he_write\x18\x06 \x01(\x03\x12\x0e\n\x06output\x18\x07 \x01(\x03\x12\x11\n\treasoning\x18\x08 \x01(\x03\x12\x0f\n\x07request\x18\t \x01(\x03\x12\x14\n\x0c\x61udio_second\x18\n \x01(\x03\x12\x17\n\x0finput_character\x18\x0b \x01(\x03\"o\n\rCommitRequest\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12\x1a\n\x12reservation_secret\x18\x02 \x01(\x0c\x12*\n\x06record\x18\x03 \x01(\x0b\x32\x1a.dac.type.v1.RequestRecord\"\'\n\x0e\x43ommitResponse\x12\x15\n\rcost_nano_usd\x18\x01 \x01(\x03\"p\n\x0eReleaseRequest\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12\x1a\n\x12reservation_secret\x18\x02 \x01(\x0c\x12*\n\x06record\x18\x03 \x01(\x0b\x32\x1a.dac.type.v1.RequestRecord\"\x11\n\x0fReleaseResponse\"\xdf\x01\n\x06\x42udget\x12\x11\n\tbudget_id\x18\x01 \x01(\t\x12!\n\x05level\x18\x02 \x01(\x0b\x32\x12.dac.type.v1.Level\x12%\n\x06window\x18\x03 \x01(\x0e\x32\x15.dac.budget.v1.Window\x12\x16\n\x0elimit_nano_usd\x18\x04 \x01(\x03\x12\x16\n\x0espent_nano_usd\x18\x05 \x01(\x03\x12\x19\n\x11reserved_nano_usd\x18\x06 \x01(\x03\x12-\n\tresets_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"t\n\x10SetBudgetRequest\x12!\n\x05level\x18\x01 \x01(\x0b\x32\x12.dac.type.v1.Level\x12%\n\x06window\x18\x02 \x01(\x0e\x32\x15.dac.budget.v1.Window\x12\x16\n\x0elimit_nano_usd\x18\x03 \x01(\x03\":\n\x11SetBudgetResponse\x12%\n\x06\x62udget\x18\x01 \x01(\x0b\x32\x15.dac.budget.v1.Budget\";\n\x12ListBudgetsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"V\n\x13ListBudgetsResponse\x12&\n\x07\x62udgets\x18\x01 \x03(\x0b\x32\x15.dac.budget.v1.Budget\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"(\n\x13\x44\x65leteBudgetRequest\x12\x11\n\tbudget_id\x18\x01 \x01(\t\"\x16\n\x14\x44\x65leteBudgetResponse\"\x15\n\x13VerifyLedgerRequest\"[\n\x14VerifyLedgerResponse\x12\x13\n\x0b\x64ifferences\x18\x01 \x03(\t\x12\x13\n\x0bledger_rows\x18\x02 \x01(\x03\x12\x19\n\x11open_reservations\x18\x03 \x01(\x03*S\n\x06Window\x12\x16\n\x12WINDOW_UNSPECIFIED\x10\x00\x12\x0f\n\x0bWINDOW_NONE\x10\x01\x12\x0e\n\nWINDOW_DAY\x10\x02\x12\x10\n\x0cWINDOW_MONTH\x10\x03\x32\xac\x05\n\rBudgetService\x12H\n\x07Reserve\x12\x1d.dac.budget.v1.ReserveRequest\x1a\x1e.dac.budget.v1.ReserveResponse\x12\x45\n\x06\x43ommit\x12\x1c.dac.budget.v1.CommitRequest\x1a\x1d.dac.budget.v1.CommitResponse\x12H\n\x07Release\x12\x1d.dac.budget.v1.ReleaseRequest\x1a\x1e.dac.budget.v1.ReleaseResponse\x12\x66\n\tSetBudget\x12\x1f.dac.budget.v1.SetBudgetRequest\x1a .dac.budget.v1.SetBudgetResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x1a\x0b/v1/budgets:\x01*\x12i\n\x0bListBudgets\x12!.dac.budget.v1.ListBudgetsRequest\x1a\".dac.budget.v1.ListBudgetsResponse\"\x13\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/budgets\x12x\n\x0c\x44\x65leteBudget\x12\".dac.budget.v1.DeleteBudgetRequest\x1a#.dac.budget.v1.DeleteBudgetResponse\"\x1f\x82\xd3\xe4\x93\x02\x19*\x17/v1/budgets/{budget_id}\x12s\n\x0cVerifyLedger\x12\".dac.budget.v1.VerifyLedgerRequest\x1a#.dac.budget.v1.VerifyLedgerResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/budgets:verifyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x64\x61\x63/budget/v1/budget.proto\x12\rdac.budget.v1\x1a\x1b\x64\x61\x63/type/v1/principal.proto\x1a\x18\x64\x61\x63/type/v1/record.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"2\n\x0fPricedCandidate\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\"\xba\x02\n\x0eReserveRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x32\n\ncandidates\x18\x02 \x03(\x0b\x32\x1e.dac.budget.v1.PricedCandidate\x12\x14\n\x0cinput_tokens\x18\x03 \x01(\x03\x12\x18\n\x10input_tokens_max\x18\x04 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\x05 \x01(\x03\x12\x11\n\tbody_hash\x18\x06 \x01(\x0c\x12\r\n\x05ttl_s\x18\x07 \x01(\x01\x12)\n\x05\x64raft\x18\x08 \x01(\x0b\x32\x1a.dac.type.v1.RequestRecord\x12\x0f\n\x07rescues\x18\t \x01(\x05\x12\x19\n\x11\x61udio_seconds_max\x18\n \x01(\x03\x12\x1c\n\x14input_characters_max\x18\x0b \x01(\x03\"\xb4\x02\n\x0fReserveResponse\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12\x1a\n\x12reservation_secret\x18\x02 \x01(\x0c\x12\x19\n\x11reserved_nano_usd\x18\x03 \x01(\x03\x12\x19\n\x11output_cap_tokens\x18\x04 \x01(\x03\x12\x15\n\rprice_version\x18\x05 \x01(\x03\x12.\n\nexpires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x05rates\x18\x07 \x03(\x0b\x32\x1d.dac.budget.v1.CandidateRates\x12\x31\n\tuncovered\x18\x08 \x03(\x0b\x32\x1e.dac.budget.v1.PricedCandidate\x12\x0f\n\x07rescues\x18\t \x01(\x05\"\xcb\x03\n\x0e\x43\x61ndidateRates\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rprice_version\x18\x03 \x01(\x03\x12\r\n\x05input\x18\x04 \x01(\x03\x12\x14\n\x0cinput_cached\x18\x05 \x01(\x03\x12\x13\n\x0b\x63\x61\x63he_write\x18\x06 \x01(\x03\x12\x0e\n\x06output\x18\x07 \x01(\x03\x12\x11\n\treasoning\x18\x08 \x01(\x03\x12\x0f\n\x07request\x18\t \x01(\x03\x12\x14\n\x0c\x61udio_second\x18\n \x01(\x03\x12\x17\n\x0finput_character\x18\x0b \x01(\x03\x12\x16\n\x0e\x63\x61\x63he_write_1h\x18\x0c \x01(\x03\x12\x13\n\x0binput_audio\x18\r \x01(\x03\x12\x1a\n\x12input_audio_cached\x18\x0e \x01(\x03\x12\x13\n\x0binput_image\x18\x0f \x01(\x03\x12\x14\n\x0coutput_audio\x18\x10 \x01(\x03\x12\x14\n\x0coutput_image\x18\x11 \x01(\x03\x12.\n\x07instead\x18\x12 \x03(\x0b\x32\x1d.dac.budget.v1.CandidateRates\x12\x14\n\x0cservice_tier\x18\x13 \x01(\t\x12\x14\n\x0c\x61\x62ove_tokens\x18\x14 \x01(\x03\"o\n\rCommitRequest\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12\x1a\n\x12reservation_secret\x18\x02 \x01(\x0c\x12*\n\x06record\x18\x03 \x01(\x0b\x32\x1a.dac.type.v1.RequestRecord\"\'\n\x0e\x43ommitResponse\x12\x15\n\rcost_nano_usd\x18\x01 \x01(\x03\"p\n\x0eReleaseRequest\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12\x1a\n\x12reservation_secret\x18\x02 \x01(\x0c\x12*\n\x06record\x18\x03 \x01(\x0b\x32\x1a.dac.type.v1.RequestRecord\"\x11\n\x0fReleaseResponse\"\xdf\x01\n\x06\x42udget\x12\x11\n\tbudget_id\x18\x01 \x01(\t\x12!\n\x05level\x18\x02 \x01(\x0b\x32\x12.dac.type.v1.Level\x12%\n\x06window\x18\x03 \x01(\x0e\x32\x15.dac.budget.v1.Window\x12\x16\n\x0elimit_nano_usd\x18\x04 \x01(\x03\x12\x16\n\x0espent_nano_usd\x18\x05 \x01(\x03\x12\x19\n\x11reserved_nano_usd\x18\x06 \x01(\x03\x12-\n\tresets_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"t\n\x10SetBudgetRequest\x12!\n\x05level\x18\x01 \x01(\x0b\x32\x12.dac.type.v1.Level\x12%\n\x06window\x18\x02 \x01(\x0e\x32\x15.dac.budget.v1.Window\x12\x16\n\x0elimit_nano_usd\x18\x03 \x01(\x03\":\n\x11SetBudgetResponse\x12%\n\x06\x62udget\x18\x01 \x01(\x0b\x32\x15.dac.budget.v1.Budget\";\n\x12ListBudgetsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"V\n\x13ListBudgetsResponse\x12&\n\x07\x62udgets\x18\x01 \x03(\x0b\x32\x15.dac.budget.v1.Budget\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"(\n\x13\x44\x65leteBudgetRequest\x12\x11\n\tbudget_id\x18\x01 \x01(\t\"\x16\n\x14\x44\x65leteBudgetResponse\"\x15\n\x13VerifyLedgerRequest\"[\n\x14VerifyLedgerResponse\x12\x13\n\x0b\x64ifferences\x18\x01 \x03(\t\x12\x13\n\x0bledger_rows\x18\x02 \x01(\x03\x12\x19\n\x11open_reservations\x18\x03 \x01(\x03*S\n\x06Window\x12\x16\n\x12WINDOW_UNSPECIFIED\x10\x00\x12\x0f\n\x0bWINDOW_NONE\x10\x01\x12\x0e\n\nWINDOW_DAY\x10\x02\x12\x10\n\x0cWINDOW_MONTH\x10\x03\x32\xac\x05\n\rBudgetService\x12H\n\x07Reserve\x12\x1d.dac.budget.v1.ReserveRequest\x1a\x1e.dac.budget.v1.ReserveResponse\x12\x45\n\x06\x43ommit\x12\x1c.dac.budget.v1.CommitRequest\x1a\x1d.dac.budget.v1.CommitResponse\x12H\n\x07Release\x12\x1d.dac.budget.v1.ReleaseRequest\x1a\x1e.dac.budget.v1.ReleaseResponse\x12\x66\n\tSetBudget\x12\x1f.dac.budget.v1.SetBudgetRequest\x1a .dac.budget.v1.SetBudgetResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x1a\x0b/v1/budgets:\x01*\x12i\n\x0bListBudgets\x12!.dac.budget.v1.ListBudgetsRequest\x1a\".dac.budget.v1.ListBudgetsResponse\"\x13\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/budgets\x12x\n\x0c\x44\x65leteBudget\x12\".dac.budget.v1.DeleteBudgetRequest\x1a#.dac.budget.v1.DeleteBudgetResponse\"\x1f\x82\xd3\xe4\x93\x02\x19*\x17/v1/budgets/{budget_id}\x12s\n\x0cVerifyLedger\x12\".dac.budget.v1.VerifyLedgerRequest\x1a#.dac.budget.v1.VerifyLedgerResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/budgets:verifyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,8 +43,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BUDGETSERVICE'].methods_by_name['DeleteBudget']._serialized_options = b'\202\323\344\223\002\031*\027/v1/budgets/{budget_id}'
   _globals['_BUDGETSERVICE'].methods_by_name['VerifyLedger']._loaded_options = None
   _globals['_BUDGETSERVICE'].methods_by_name['VerifyLedger']._serialized_options = b'\202\323\344\223\002\024\022\022/v1/budgets:verify'
-  _globals['_WINDOW']._serialized_start=2097
-  _globals['_WINDOW']._serialized_end=2180
+  _globals['_WINDOW']._serialized_start=2327
+  _globals['_WINDOW']._serialized_end=2410
   _globals['_PRICEDCANDIDATE']._serialized_start=163
   _globals['_PRICEDCANDIDATE']._serialized_end=213
   _globals['_RESERVEREQUEST']._serialized_start=216
@@ -52,33 +52,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESERVERESPONSE']._serialized_start=533
   _globals['_RESERVERESPONSE']._serialized_end=841
   _globals['_CANDIDATERATES']._serialized_start=844
-  _globals['_CANDIDATERATES']._serialized_end=1073
-  _globals['_COMMITREQUEST']._serialized_start=1075
-  _globals['_COMMITREQUEST']._serialized_end=1186
-  _globals['_COMMITRESPONSE']._serialized_start=1188
-  _globals['_COMMITRESPONSE']._serialized_end=1227
-  _globals['_RELEASEREQUEST']._serialized_start=1229
-  _globals['_RELEASEREQUEST']._serialized_end=1341
-  _globals['_RELEASERESPONSE']._serialized_start=1343
-  _globals['_RELEASERESPONSE']._serialized_end=1360
-  _globals['_BUDGET']._serialized_start=1363
-  _globals['_BUDGET']._serialized_end=1586
-  _globals['_SETBUDGETREQUEST']._serialized_start=1588
-  _globals['_SETBUDGETREQUEST']._serialized_end=1704
-  _globals['_SETBUDGETRESPONSE']._serialized_start=1706
-  _globals['_SETBUDGETRESPONSE']._serialized_end=1764
-  _globals['_LISTBUDGETSREQUEST']._serialized_start=1766
-  _globals['_LISTBUDGETSREQUEST']._serialized_end=1825
-  _globals['_LISTBUDGETSRESPONSE']._serialized_start=1827
-  _globals['_LISTBUDGETSRESPONSE']._serialized_end=1913
-  _globals['_DELETEBUDGETREQUEST']._serialized_start=1915
-  _globals['_DELETEBUDGETREQUEST']._serialized_end=1955
-  _globals['_DELETEBUDGETRESPONSE']._serialized_start=1957
-  _globals['_DELETEBUDGETRESPONSE']._serialized_end=1979
-  _globals['_VERIFYLEDGERREQUEST']._serialized_start=1981
-  _globals['_VERIFYLEDGERREQUEST']._serialized_end=2002
-  _globals['_VERIFYLEDGERRESPONSE']._serialized_start=2004
-  _globals['_VERIFYLEDGERRESPONSE']._serialized_end=2095
-  _globals['_BUDGETSERVICE']._serialized_start=2183
-  _globals['_BUDGETSERVICE']._serialized_end=2867
+  _globals['_CANDIDATERATES']._serialized_end=1303
+  _globals['_COMMITREQUEST']._serialized_start=1305
+  _globals['_COMMITREQUEST']._serialized_end=1416
+  _globals['_COMMITRESPONSE']._serialized_start=1418
+  _globals['_COMMITRESPONSE']._serialized_end=1457
+  _globals['_RELEASEREQUEST']._serialized_start=1459
+  _globals['_RELEASEREQUEST']._serialized_end=1571
+  _globals['_RELEASERESPONSE']._serialized_start=1573
+  _globals['_RELEASERESPONSE']._serialized_end=1590
+  _globals['_BUDGET']._serialized_start=1593
+  _globals['_BUDGET']._serialized_end=1816
+  _globals['_SETBUDGETREQUEST']._serialized_start=1818
+  _globals['_SETBUDGETREQUEST']._serialized_end=1934
+  _globals['_SETBUDGETRESPONSE']._serialized_start=1936
+  _globals['_SETBUDGETRESPONSE']._serialized_end=1994
+  _globals['_LISTBUDGETSREQUEST']._serialized_start=1996
+  _globals['_LISTBUDGETSREQUEST']._serialized_end=2055
+  _globals['_LISTBUDGETSRESPONSE']._serialized_start=2057
+  _globals['_LISTBUDGETSRESPONSE']._serialized_end=2143
+  _globals['_DELETEBUDGETREQUEST']._serialized_start=2145
+  _globals['_DELETEBUDGETREQUEST']._serialized_end=2185
+  _globals['_DELETEBUDGETRESPONSE']._serialized_start=2187
+  _globals['_DELETEBUDGETRESPONSE']._serialized_end=2209
+  _globals['_VERIFYLEDGERREQUEST']._serialized_start=2211
+  _globals['_VERIFYLEDGERREQUEST']._serialized_end=2232
+  _globals['_VERIFYLEDGERRESPONSE']._serialized_start=2234
+  _globals['_VERIFYLEDGERRESPONSE']._serialized_end=2325
+  _globals['_BUDGETSERVICE']._serialized_start=2413
+  _globals['_BUDGETSERVICE']._serialized_end=3097
 # @@protoc_insertion_point(module_scope)
