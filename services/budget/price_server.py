@@ -161,8 +161,8 @@ class PriceServicer(price_pb2_grpc.PriceServiceServicer):
             if not now - LATE <= begins <= now + MAX_AHEAD:
                 raise errors.invalid(
                     "valid_from",
-                    f"{begins:%Y-%m-%dT%H:%M:%SZ} has gone by or is more than a hundred years ahead; what was charged stays "
-                    "as it was, so leave it out to begin now",
+                    f"{begins:%Y-%m-%dT%H:%M:%SZ} has gone by or is more than a hundred years ahead; what was charged "
+                    "stays as it was, so leave it out to begin now",
                 )
         return Proposal(
             self._provider_of(model, request.provider), model, None if request.withdraw else buckets, OPERATOR, begins

@@ -177,7 +177,7 @@ async def test_lengths_and_tiers_are_held_shown_and_charged(budget: BudgetServic
         ({"input_tokens": 100, "output_tokens": 1, "service_tier": "flex"}, 51_000),
         ({"input_audio_tokens": 60, "input_image_tokens": 41, "output_audio_tokens": 1}, 206_000),
     ):
-        assert await cost_of_one(budget, org_id, "shipped", **usage) == cost, usage  # type: ignore[arg-type]
+        assert await cost_of_one(budget, org_id, "shipped", **usage) == cost, usage
     held = await reserve(budget, org_id, asking("shipped", input_tokens_max=101, max_output_tokens=1))
     assert held.reserved_nano_usd == 206_000
     assert [(one.service_tier, one.above_tokens) for one in held.rates[0].instead] == [

@@ -22,7 +22,7 @@ from services.budget.money import (
     worst_case,
     worst_case_rescued,
 )
-from services.budget.price_book import PriceBook, Proposal
+from services.budget.price_book import PriceBook, Proposal, divided
 from services.budget.rates import BUCKETS, INPUT, OUTPUT, rates_of
 from services.budget.windows import Window, end_of, start_of
 
@@ -273,3 +273,58 @@ def test_a_start_keeps_published_prices_and_files_win_over_them() -> None:
     assert book.changes([written]) == [written]
     book.add([Price(2, "p", "m", {"input": 1, "output": 1}, "catalog")])
     assert book.fetched([Proposal("p", "m", {"input": 9, "output": 9}, "fetched")]) == []
+
+
+NOW = dt.datetime(2026, 11, 21, tzinfo=dt.UTC)
+DAY = dt.timedelta(days=1)
+
+
+def proposal(source: str, rate: int | None, valid_from: dt.datetime | None = None, model: str = "m") -> Proposal:
+    return Proposal("p", model, None if rate is None else {"input": rate}, source, valid_from)
+
+
+def test_of_dated_prices_the_last_that_has_begun_counts_and_the_rest_are_to_come() -> None:
+    said = [proposal("config", 1), proposal("config", 2, NOW), proposal("config", 3, NOW + DAY)]
+    assert divided(said, NOW) == ([proposal("config", 2)], [said[2]])
+    assert divided(said, NOW - DAY) == ([proposal("config", 1)], said[1:])
+    assert divided(said, NOW + DAY) == ([proposal("config", 3)], [])
+    assert divided(said[2:], NOW) == ([proposal("config", None)], said[2:]), "nothing has begun: none is known"
+
+
+def test_on_its_day_a_price_counts_in_the_order_of_the_sources() -> None:
+    for now, due, counts in (
+        ("catalog", "operator", True),
+        ("catalog", "config", True),
+        ("catalog", "catalog", True),
+        ("operator", "operator", True),
+        ("operator", "config", True),
+        ("operator", "catalog", False),
+        ("config", "operator", False),
+        ("config", "catalog", False),
+        ("config", "config", True),
+        ("fetched", "catalog", True),
+    ):
+        book = PriceBook([Price(1, "p", "m", {"input": 1}, now)])
+        assert bool(book.begun([proposal(due, 2, NOW)])) == counts, (now, due)
+    empty = PriceBook([])
+    assert empty.begun([proposal("catalog", 2, NOW)]) == [proposal("catalog", 2, NOW)]
+
+
+def test_of_several_that_are_due_the_last_of_the_first_source_counts() -> None:
+    book = PriceBook([Price(1, "p", "m", {"input": 1}, "catalog")])
+    due = [proposal("operator", 4, NOW + DAY), proposal("catalog", 5, NOW + 2 * DAY), proposal("operator", 3, NOW)]
+    assert book.begun(due) == [due[0]]
+    assert book.begun([proposal("catalog", 1, NOW)]) == [], "what counts already is no change"
+
+
+def test_a_file_without_a_price_takes_nothing_from_the_operator() -> None:
+    book = PriceBook([Price(1, "p", "m", {"input": 1}, "operator")])
+    assert book.changes([proposal("config", None)]) == []
+    assert book.changes([proposal("config", 2)]) == [proposal("config", 2)]
+
+
+def test_the_next_change_is_the_first_of_those_to_come() -> None:
+    book = PriceBook()
+    assert book.next_change is None
+    book.scheduled = [proposal("config", 1, NOW + DAY), proposal("operator", 1, NOW)]
+    assert book.next_change == NOW

@@ -56,7 +56,8 @@ def test_no_upload_above_the_lowest_rate_is_longer_than_its_bound(seconds: float
     size = int(seconds * bytes_per_s) + 1
     ask = AudioAsk("transcription", "m", b"", 1, size, False, audio_seconds_max=-(-size // 1000))
     used, most = heard(seconds, None), ask.bound([Candidate(context_tokens=0)])
-    assert used.audio_seconds <= most.audio_seconds and used.input_audio_tokens <= most.input_audio_tokens + TOKENS_PER_SECOND
+    assert used.audio_seconds <= most.audio_seconds
+    assert used.input_audio_tokens <= most.input_audio_tokens + TOKENS_PER_SECOND
 
 
 def test_speech_is_bounded_by_its_text() -> None:
