@@ -125,9 +125,8 @@ def _attempts(record: dict[str, Any]) -> Iterator[str]:
         yield f"{index}. {who}: {ended}{status}; first token {first}, in all {took}"
         if one.get("message"):
             yield f"   {one['message']}"
-        used = [
-            f"{name.removesuffix('_tokens')} {value}" for name, value in (one.get("usage") or {}).items() if int(value)
-        ]
+        counts = (one.get("usage") or {}).items()
+        used = [f"{name.removesuffix('_tokens')} {value}" for name, value in counts if value not in ("0", 0, "")]
         if used:
             source = enum_word(one.get("usage_source"), "USAGE_SOURCE_") or "unknown"
             yield f"   used: {', '.join(used)} (source: {source})"

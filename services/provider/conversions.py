@@ -8,7 +8,7 @@ from services.provider import events
 
 _SELDOM = (
     *("cache_write_1h_tokens", "input_audio_tokens", "input_audio_cached_tokens", "input_image_tokens"),
-    *("output_audio_tokens", "output_image_tokens"),
+    *("output_audio_tokens", "output_image_tokens", "service_tier"),
 )
 
 
@@ -22,7 +22,6 @@ def usage_message(usage: events.Usage) -> usage_pb2.Usage:
         reasoning_tokens=usage.reasoning_tokens,
         audio_seconds=usage.audio_seconds,
         input_characters=usage.input_characters,
-        service_tier=usage.service_tier,
     )
     for name in _SELDOM:
         if count := getattr(usage, name):
