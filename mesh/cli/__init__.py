@@ -17,6 +17,7 @@ from mesh.cli import (
     importing,
     key,
     logs,
+    price,
     provider,
     tree,
 )
@@ -64,7 +65,7 @@ _top.__doc__ = ABOUT
 register(app)
 for _part in (chat, explain, logs, doctor, backup):
     _part.register(app)
-for _part in (key, tree, provider, discover, budget, configuration, envoy, importing):
+for _part in (key, tree, provider, discover, budget, price, configuration, envoy, importing):
     _part.register(app)
 
 
