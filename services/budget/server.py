@@ -12,7 +12,15 @@ from typing import Any
 import grpc.aio
 
 from dac.audit.v1 import audit_pb2, audit_pb2_grpc
-from dac.budget.v1 import budget_pb2, budget_pb2_grpc, price_pb2, price_pb2_grpc, record_pb2, record_pb2_grpc
+from dac.budget.v1 import (
+    budget_pb2,
+    budget_pb2_grpc,
+    price_pb2,
+    price_pb2_grpc,
+    record_pb2,
+    record_pb2_grpc,
+    usage_pb2_grpc,
+)
 from dac.type.v1 import principal_pb2
 from dac.type.v1 import record_pb2 as type_pb2
 from mesh import call
@@ -32,6 +40,8 @@ from services.budget.record_store import PostgresRecordStore, read_cursor
 from services.budget.request_records import attempts_of, bounded, sealer
 from services.budget.single_trip import SingleTripStore
 from services.budget.store import PostgresLedgerStore
+from services.budget.usage_server import UsageServicer
+from services.budget.usage_store import PostgresUsageStore
 from services.budget.writer import Writer
 
 MAX_TOKENS = 1_000_000_000
@@ -301,16 +311,18 @@ class BudgetService:
         self.budget = BudgetServicer(self.writer, self.prices, administration, self._config, secret_keys)
         self.price = PriceServicer(self.prices, self._database)
         self.record = RecordServicer(self.feed)
+        self.usage = UsageServicer(PostgresUsageStore(self._database), utc_now)
         self.sweeper = Sweeper(self._database, self.writer, self._config.sweep_limit, utc_now)
         self.backlog = Backlog(self._database)
         self.teller = ChangeTeller(self._database, self._append)
         self._tasks: list[asyncio.Task[None]] = []
 
     def register(self, server: grpc.aio.Server) -> None:
-        """Adds the three servicers."""
+        """Adds the servicers."""
         budget_pb2_grpc.add_BudgetServiceServicer_to_server(self.budget, server)
         price_pb2_grpc.add_PriceServiceServicer_to_server(self.price, server)
         record_pb2_grpc.add_RecordServiceServicer_to_server(self.record, server)
+        usage_pb2_grpc.add_UsageServiceServicer_to_server(self.usage, server)
 
     async def start(self) -> None:
         """Loads the prices, begins to write and to sweep."""
