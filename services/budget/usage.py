@@ -34,7 +34,7 @@ class Dimension(enum.IntEnum):
     TAG = 8
 
 
-PER_ATTEMPT = frozenset({Dimension.MODEL, Dimension.PROVIDER})
+PER_ATTEMPT = (Dimension.MODEL, Dimension.PROVIDER)
 """In these the attempts of one request may differ; in all others a request is in one group."""
 
 
@@ -71,14 +71,9 @@ class Query:
         return tuple(found)
 
     @property
-    def splits_requests(self) -> bool:
-        """Whether the attempts of one request may fall into several groups, or partly outside."""
-        return bool(PER_ATTEMPT & set(self.dimensions)) or self.filters_attempts
-
-    @property
-    def filters_attempts(self) -> bool:
-        """Whether only some attempts of a request may be asked for."""
-        return bool(self.model or self.provider)
+    def chosen(self) -> tuple[Dimension, ...]:
+        """Dimensions of which one value is asked for, so that only some attempts of a request may count."""
+        return tuple(one for one, value in zip(PER_ATTEMPT, (self.model, self.provider), strict=True) if value)
 
 
 @dataclass(frozen=True, slots=True)

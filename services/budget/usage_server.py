@@ -12,10 +12,12 @@ from google.api import httpbody_pb2
 
 from dac.budget.v1 import usage_pb2, usage_pb2_grpc
 from dac.type.v1 import principal_pb2
-from mesh import call
 from mesh.ids import is_uuid
 from services.budget import errors
-from services.budget.ledger import LevelKind
+from services.budget.administration import organisation_caller
+from services.budget.budget_form import to_message
+from services.budget.budget_store import PostgresBudgetStore, Status
+from services.budget.rows import LevelKind
 from services.budget.usage import STEPS, Dimension, Position, Query, Row, read_token
 from services.budget.usage_file import CONTENT_TYPES, UsageFile
 from services.budget.usage_store import PostgresUsageStore
@@ -26,6 +28,10 @@ MAX_PAGE = 1000
 EXPORT_PAGE = 5000
 """Rows read at once for a file: no connection is held while a slow reader takes them."""
 MAX_DIMENSIONS = 4
+MAX_SHOWN = 200
+"""Budgets at a glance."""
+MAX_READ = 10_000
+"""Budgets among which the fullest are looked for."""
 MAX_TEXT = 300
 FIRST_YEAR, LAST_YEAR = 1970, 9000
 """Times that a database and a calendar can reckon with."""
@@ -43,13 +49,13 @@ class Asked:
 class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
     """See dac.budget.v1.UsageService."""
 
-    def __init__(self, store: PostgresUsageStore, now: Callable[[], dt.datetime]) -> None:
-        self._store, self._now = store, now
+    def __init__(self, store: PostgresUsageStore, budgets: PostgresBudgetStore, now: Callable[[], dt.datetime]) -> None:
+        self._store, self._budgets, self._now = store, budgets, now
 
     async def QueryUsage(  # noqa: D102
         self, request: usage_pb2.QueryUsageRequest, context: Any
     ) -> usage_pb2.QueryUsageResponse:
-        org_id = _organisation(call.require_scope("read"))
+        org_id = organisation_caller("read").org_id
         if request.page_size < 0:
             raise errors.invalid("page_size", f"{request.page_size} is negative; 0 = {DEFAULT_PAGE}")
         size = min(request.page_size, MAX_PAGE) or DEFAULT_PAGE
@@ -58,9 +64,8 @@ class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
             raise errors.invalid("page_token", "it is not one that this method returned; start without it")
         asked = self._asked(org_id, request, position)
         after = Row(step=position.step, group=position.group) if position else None
-        page = await self._store.page(asked.query, asked.steps, after, size, with_total=True)
+        page = await self._store.page(asked.query, asked.steps, after, size)
         response = usage_pb2.QueryUsageResponse(rows=[_row(one, asked.steps) for one in page.rows])
-        assert page.total is not None
         response.total.CopyFrom(_row(page.total, ()))
         if page.has_more:
             response.next_page_token = _behind(page.rows[-1], asked).token()
@@ -69,7 +74,7 @@ class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
     async def ExportUsage(  # noqa: D102
         self, request: usage_pb2.ExportUsageRequest, context: Any
     ) -> AsyncIterator[httpbody_pb2.HttpBody]:
-        org_id = _organisation(call.require_scope("read"))
+        org_id = organisation_caller("read").org_id
         form = request.format or "csv"
         if form not in CONTENT_TYPES:
             raise errors.invalid("format", f"{form[:40]!r} is neither csv nor json")
@@ -78,7 +83,7 @@ class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
         after: Row | None = None
         text = file.head()
         while True:
-            page = await self._store.page(asked.query, asked.steps, after, EXPORT_PAGE, with_total=False)
+            page = await self._store.page(asked.query, asked.steps, after, EXPORT_PAGE)
             text += file.rows(page.rows)
             if not page.has_more:
                 break
@@ -90,17 +95,53 @@ class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
     async def GetMyUsage(  # noqa: D102
         self, request: usage_pb2.GetMyUsageRequest, context: Any
     ) -> usage_pb2.GetMyUsageResponse:
-        principal = call.require_principal()
-        org_id = _organisation(principal)
+        principal = organisation_caller("")
         wanted = usage_pb2.QueryUsageRequest(group_by=[int(Dimension.MODEL)], level=_own_level(principal))  # type: ignore[list-item]
         for field in ("start_at", "end_at"):
             if request.HasField(field):
                 getattr(wanted, field).CopyFrom(getattr(request, field))
-        asked = self._asked(org_id, wanted, None)
-        page = await self._store.page(asked.query, (), None, MAX_PAGE, with_total=True)
+        asked = self._asked(principal.org_id, wanted, None)
+        page = await self._store.page(asked.query, (), None, MAX_PAGE)
         response = usage_pb2.GetMyUsageResponse(rows=[_row(one, ()) for one in page.rows])
-        assert page.total is not None
         response.total.CopyFrom(_row(page.total, ()))
+        return response
+
+    async def GetBudgetStatus(  # noqa: D102
+        self, request: usage_pb2.GetBudgetStatusRequest, context: Any
+    ) -> usage_pb2.GetBudgetStatusResponse:
+        org_id = organisation_caller("read").org_id
+        now = self._now()
+        found = sorted(await self._budgets.page(org_id, "", MAX_READ, now), key=_fullness, reverse=True)
+        shown = await self._budgets.paced(org_id, found[:MAX_SHOWN], now)
+        day, month = (start_of(window, now) for window in (Window.DAY, Window.MONTH))
+        today, this_month = await self._store.charged_since(org_id, day, month)
+        response = usage_pb2.GetBudgetStatusResponse(
+            budgets=[to_message(one, now) for one in shown], today_nano_usd=today, month_nano_usd=this_month
+        )
+        stop = await self._budgets.stopped(org_id, now)
+        if stop is not None:
+            response.stop_reason = stop.limit.note
+            response.stopped_at.FromDatetime(stop.created_at or now)
+        return response
+
+    async def GetMyBalance(  # noqa: D102
+        self, request: usage_pb2.GetMyBalanceRequest, context: Any
+    ) -> usage_pb2.GetMyBalanceResponse:
+        principal = organisation_caller("")
+        now = self._now()
+        path = {(int(level.kind), level.id) for level in principal.path}
+        found = await self._budgets.on_path(principal.org_id, sorted(one for _, one in path if is_uuid(one)), now)
+        found = [one for one in found if (one.limit.level.kind, one.limit.level.level_id) in path]
+        response = usage_pb2.GetMyBalanceResponse(
+            balances=[_balance(one, now) for one in sorted(found, key=_tightness)]
+        )
+        general = [_left(one) for one in found if one.limit.is_hard and not one.limit.selector]
+        stop = await self._budgets.stopped(principal.org_id, now)
+        if stop is not None:
+            response.stopped_at.FromDatetime(stop.created_at or now)
+            general.append(0)
+        if any(left is not None for left in general):
+            response.remaining_nano_usd = min(left for left in general if left is not None)
         return response
 
     def _asked(
@@ -143,10 +184,41 @@ class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
             raise errors.invalid("step", str(error)) from None
 
 
-def _organisation(principal: principal_pb2.Principal) -> str:
-    if not principal.org_id:
-        raise errors.invalid("org_id", "this needs a key of an organisation; the operator's token has none")
-    return principal.org_id
+def _left(status: Status) -> int | None:
+    """What is left under a limit; None = it is unlimited."""
+    limit = status.limit.limit_nano_usd
+    return None if limit is None else max(0, limit - status.spent_nano_usd - status.reserved_nano_usd)
+
+
+def _fullness(status: Status) -> float:
+    limit = status.limit.limit_nano_usd
+    if limit is None:
+        return -1.0
+    return (status.spent_nano_usd + status.reserved_nano_usd) / limit if limit else float("inf")
+
+
+def _tightness(status: Status) -> tuple[bool, int, str]:
+    left = _left(status)
+    return left is None, left or 0, status.limit.budget_id
+
+
+def _balance(status: Status, now: dt.datetime) -> usage_pb2.Balance:
+    shown = to_message(status, now)
+    balance = usage_pb2.Balance(
+        budget_id=shown.budget_id,
+        level=shown.level,
+        model=shown.model,
+        tag=shown.tag,
+        spent_nano_usd=shown.spent_nano_usd,
+        reserved_nano_usd=shown.reserved_nano_usd,
+        enforcement=shown.enforcement,
+    )
+    left = _left(status)
+    if left is not None:
+        balance.limit_nano_usd, balance.remaining_nano_usd = shown.limit_nano_usd, left
+    if shown.HasField("resets_at"):
+        balance.resets_at.CopyFrom(shown.resets_at)
+    return balance
 
 
 def _own_level(principal: principal_pb2.Principal) -> principal_pb2.Level:

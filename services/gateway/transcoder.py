@@ -173,7 +173,7 @@ async def _file(stream: Any) -> Response:
             async for part in parts:
                 yield part.data
 
-    headers = {"content-disposition": "attachment", "cache-control": "no-store", "x-content-type-options": "nosniff"}
+    headers = {"content-disposition": "attachment", "cache-control": "no-store"}
     return StreamingResponse(content(), media_type=first.content_type or "application/octet-stream", headers=headers)
 
 

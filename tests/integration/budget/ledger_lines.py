@@ -14,9 +14,9 @@ INSERT = """INSERT INTO ledger (org_id, reservation_id, attempt_id, kind, amount
   VALUES ($1, $2, $3, $4, $5, 1, $6, $7, $8, $9, $10, $11, $12, $13, $14)"""
 MANY = """INSERT INTO ledger (org_id, reservation_id, attempt_id, kind, amount, price_version, request_id, counters, at,
                               provider, model, operation, path, tags, tokens)
-  SELECT $1, gen_random_uuid(), '0:a' || g, 'commit', g, 1, gen_random_uuid(), ARRAY['b@1', 'c@2'],
+  SELECT $1::uuid, gen_random_uuid(), '0:a' || g, 'commit', g, 1, gen_random_uuid(), ARRAY['b@1', 'c@2'],
          $2::timestamptz + g * $3::interval, 'p' || g % 3, 'p/m' || g % 7, 'chat',
-         ARRAY['org:' || $1::text, 'team:' || g % 5, 'team:' || g % 50, 'project:' || g % 20, 'user:' || g % 200,
+         ARRAY['org:' || $1::uuid::text, 'team:' || g % 5, 'team:' || g % 50, 'project:' || g % 20, 'user:' || g % 200,
                'key:' || g % 500], ARRAY['env=prod', 'app=a' || g % 4], ARRAY[g % 1000, 1, 2, 3, 4]::bigint[]
   FROM generate_series(1, $4::integer) AS g"""
 
