@@ -11,6 +11,7 @@ from dac.budget.v1 import budget_pb2
 from dac.type.v1 import principal_pb2
 from mesh.ids import is_uuid, uuid7
 from services.budget import errors
+from services.budget.alerts import is_address
 from services.budget.budget_store import Status
 from services.budget.forecast import Forecast, forecast
 from services.budget.rows import MODEL, TAG, THRESHOLDS_PERCENT, Level, LevelKind, Limit
@@ -21,7 +22,6 @@ MAX_THRESHOLDS = 10
 MAX_EMAILS = 20
 _MODEL = re.compile(r"[A-Za-z0-9._:/@+-]{1,200}(/\*)?|[A-Za-z0-9._:@+-]{1,100}/\*")
 _TAG = re.compile(r"[a-z0-9_.-]{1,40}=[^,\x00-\x1f\x7f]{1,80}")
-_EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})+")
 
 SetRequest = budget_pb2.SetBudgetRequest | budget_pb2.CreateBudgetRequest
 
@@ -122,7 +122,7 @@ def _emails(addresses: Iterable[str]) -> tuple[str, ...]:
     if len(found) > MAX_EMAILS:
         raise errors.invalid("alert_emails", f"at most {MAX_EMAILS} addresses, not {len(found)}")
     for address in found:
-        if len(address) > 254 or not _EMAIL.fullmatch(address):
+        if not is_address(address):
             raise errors.invalid("alert_emails", f"{address[:80]!r} is not an address such as ops@example.com")
     return found
 

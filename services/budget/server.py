@@ -7,6 +7,7 @@ import datetime as dt
 import hashlib
 import hmac
 import math
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -31,6 +32,8 @@ from mesh.postgres import Database
 from mesh.service import Context
 from services.budget import errors, price_store
 from services.budget.administration import Administration, organisation_caller, seal_change
+from services.budget.alert_channels import channels_of
+from services.budget.alert_delivery import AlertTeller, Patience
 from services.budget.background import Backlog, ChangeTeller, Sweeper, repeat
 from services.budget.budget_store import PostgresBudgetStore
 from services.budget.config import BudgetConfig
@@ -420,6 +423,9 @@ class BudgetService:
         self.sweeper = Sweeper(self._database, self.writer, self._config.sweep_limit, utc_now)
         self.backlog = Backlog(self._database)
         self.teller = ChangeTeller(self._database, self._append)
+        self.alerts = AlertTeller(
+            self._database, channels_of(self._config, time.time), _patience(self._config), utc_now
+        )
         self._tasks: list[asyncio.Task[None]] = []
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -441,6 +447,7 @@ class BudgetService:
             repeat("following prices", config.price_poll_s, self._follow_prices),
             repeat("forgetting read records", config.sweep_interval_s, self._forget),
             repeat("telling audit", config.admin_retry_s, self.teller.tell, self._untold),
+            repeat("telling of thresholds", config.alert_interval_s, self.alerts.tell),
         )
         self._tasks = [asyncio.create_task(job) for job in jobs]
 
@@ -449,6 +456,7 @@ class BudgetService:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.alerts.close()
         await self.writer.close()
 
     async def health(self) -> None:
@@ -477,6 +485,11 @@ class BudgetService:
 
 def _secret_of(key: bytes, reservation_id: str) -> bytes:
     return hmac.digest(key, reservation_id.encode(), hashlib.sha256)
+
+
+def _patience(config: BudgetConfig) -> Patience:
+    pauses = (config.alert_retry_first_s, config.alert_retry_last_s, config.alert_give_up_after_s)
+    return Patience(*(dt.timedelta(seconds=one) for one in pauses))
 
 
 def build(context: Context) -> BudgetService:
