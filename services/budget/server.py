@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import hashlib
 import hmac
@@ -26,7 +27,7 @@ from dac.budget.v1 import (
 from dac.type.v1 import principal_pb2
 from dac.type.v1 import record_pb2 as type_pb2
 from mesh import call
-from mesh.errors import MeshError, Reason
+from mesh.carried import Carried
 from mesh.ids import is_uuid, uuid7
 from mesh.postgres import Database
 from mesh.service import Context
@@ -44,6 +45,7 @@ from services.budget.record_feed import RecordFeed
 from services.budget.record_store import PostgresRecordStore, read_cursor
 from services.budget.request_records import about, attempts_of, bounded, sealer, tags_of
 from services.budget.rows import Level, Reservation, State
+from services.budget.session import Session
 from services.budget.single_trip import SingleTripStore
 from services.budget.store import PostgresLedgerStore
 from services.budget.usage_server import UsageServicer
@@ -79,8 +81,10 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
         administration: Administration,
         config: BudgetConfig,
         secret_keys: Sequence[bytes],
+        carried: Carried,
     ) -> None:
         """`secret_keys`: the subkey that reservations' secrets are made with, then those of former master keys."""
+        self._carried = carried
         self._writer = writer
         self._prices = prices
         self._administration = administration
@@ -162,6 +166,14 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
         await self._resolve(request, State.RELEASED)
         return budget_pb2.ReleaseResponse()
 
+    async def Session(  # noqa: D102
+        self, request_iterator: AsyncIterator[budget_pb2.SessionRequest], context: Any
+    ) -> AsyncIterator[budget_pb2.SessionResponse]:
+        call.require_service()
+        async with contextlib.aclosing(Session(self._carried.serve).replies(request_iterator)) as responses:
+            async for response in responses:
+                yield response
+
     async def Extend(self, request: budget_pb2.ExtendRequest, context: Any) -> budget_pb2.ExtendResponse:  # noqa: D102
         if not is_uuid(request.org_id) or not is_uuid(request.request_id):
             raise errors.invalid("request_id", "say the organisation and the request that were reserved for, as UUIDs")
@@ -170,6 +182,8 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
             raise errors.invalid("output_tokens", f"{request.output_tokens} is not in 0…{MAX_TOKENS}")
         if not 0 <= request.ttl_s < float("inf"):
             raise errors.invalid("ttl_s", f"{request.ttl_s} is not a number of seconds from 0; 0 = as long as it lives")
+        # Whole steps: a caller need not know them, and a second time means the same.
+        step = self._config.extend_output_tokens
         reservation = await self._writer.submit(
             Extend(
                 org_id=request.org_id,
@@ -177,7 +191,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
                 reservation_id=request.reservation_id,
                 provider=request.provider,
                 model=request.model,
-                output_tokens=request.output_tokens,
+                output_tokens=-(-request.output_tokens // step) * step,
                 now=utc_now(),
                 ttl_s=min(request.ttl_s, self._config.max_reservation_ttl_s),
             )
@@ -187,11 +201,6 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
         )
         response.expires_at.FromDatetime(reservation.expires_at)
         return response
-
-    async def Session(self, request_iterator: Any, context: Any) -> AsyncIterator[budget_pb2.SessionResponse]:  # noqa: D102
-        if request_iterator is not None:
-            raise MeshError(Reason.UNIMPLEMENTED, "Session is not served yet.")
-        yield budget_pb2.SessionResponse()
 
     async def Adjust(self, request: budget_pb2.AdjustRequest, context: Any) -> budget_pb2.AdjustResponse:  # noqa: D102
         principal = organisation_caller("admin")
@@ -416,7 +425,9 @@ class BudgetService:
         budgets = PostgresBudgetStore(self._database)
         administration = Administration(budgets, utc_now, self._untold)
         secret_keys = [one.subkey("reservation") for one in (context.keyring, *context.keyring.former)]
-        self.budget = BudgetServicer(self.writer, self.prices, administration, self._config, secret_keys)
+        self.budget = BudgetServicer(
+            self.writer, self.prices, administration, self._config, secret_keys, context.carried
+        )
         self.price = PriceServicer(self.prices, self._database)
         self.record = RecordServicer(self.feed)
         self.usage = UsageServicer(PostgresUsageStore(self._database), budgets, utc_now)
