@@ -10,6 +10,7 @@ from mesh.cli import (
     budget,
     chat,
     configuration,
+    cost,
     discover,
     doctor,
     envoy,
@@ -18,6 +19,7 @@ from mesh.cli import (
     key,
     logs,
     provider,
+    usage,
 )
 from mesh.cli.run import register
 
@@ -63,7 +65,7 @@ _top.__doc__ = ABOUT
 register(app)
 for _part in (chat, explain, logs, doctor, backup):
     _part.register(app)
-for _part in (key, provider, discover, budget, configuration, envoy, importing):
+for _part in (key, provider, discover, budget, usage, cost, configuration, envoy, importing):
     _part.register(app)
 
 
