@@ -128,7 +128,8 @@ def compared(ours: Usage | None, theirs: Usage | None) -> tuple[list[str], Compa
         (used(1), None, ["only here: another account, or their export is late"]),
         (None, used(1), ["only there: it did not go through DAC, or by another key"]),
         (used(0, requests=0, input_tokens=0, output_tokens=0), None, []),
-        (used(1), used(1.5), ["the price differs: $909.0909 per million here, $1363.6364 per million there, for the same tokens"]),
+        (used(1), used(1.5), [
+            "the price differs: $909.0909 per million here, $1363.6364 per million there, for the same tokens"]),
         (used(2), used(1, batch=True), ["batches, which cost less, are among theirs"]),
         (used(1), used(3, requests=3, input_tokens=3000, output_tokens=300), [
             "2 requests more there: not through DAC, or repeated attempts, which count once here",
