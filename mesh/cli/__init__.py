@@ -19,6 +19,7 @@ from mesh.cli import (
     key,
     logs,
     provider,
+    tree,
     usage,
 )
 from mesh.cli.run import register
@@ -65,7 +66,7 @@ _top.__doc__ = ABOUT
 register(app)
 for _part in (chat, explain, logs, doctor, backup):
     _part.register(app)
-for _part in (key, provider, discover, budget, usage, cost, configuration, envoy, importing):
+for _part in (key, tree, provider, discover, budget, usage, cost, configuration, envoy, importing):
     _part.register(app)
 
 
