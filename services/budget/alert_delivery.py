@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mesh import telemetry
 from mesh.errors import MeshError, Reason
 from mesh.postgres import Database
 from services.budget.alert_channels import MAIL, MAIL_TIMEOUT_S, WEBHOOK, WEBHOOK_TIMEOUT_S, Channel, Untold
@@ -134,7 +135,9 @@ class AlertTeller:
         try:
             await channel.tell(alert)
         except Untold as error:
+            telemetry.ALERTS_TOLD.labels(channel.name, "failed").inc()
             return str(error)
+        telemetry.ALERTS_TOLD.labels(channel.name, "told").inc()
         return None
 
     async def _alert(self, org_id: str, row: Any) -> Alert | None:

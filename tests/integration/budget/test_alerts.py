@@ -272,6 +272,28 @@ async def test_a_replica_that_died_while_telling_leaves_a_lease_that_ends(
     assert len(hook.got) == 2, "at least once: nobody knows whether the first was taken"
 
 
+async def test_who_was_too_slow_does_not_shorten_the_lease_of_the_next(
+    make_budget: MakeBudget, hook: Hook, org_id: str
+) -> None:
+    replicas = [await make_budget(**webhook(hook)) for _ in range(2)]
+    await crossed(replicas[0], org_id)
+    hook.plays = ["slow"]
+    first = asyncio.create_task(again(replicas[0], org_id))
+    await asyncio.wait_for(hook.arrived.wait(), 10)
+    hook.arrived.clear()
+    hook.plays = ["slow"]
+    second = asyncio.create_task(again(replicas[1], org_id))  # As if the first lease had ended.
+    await asyncio.wait_for(hook.arrived.wait(), 10)
+    row = await row_of(replicas[0], org_id)
+    key = (org_id, str(row["budget_id"]), row["window_start"], row["threshold_percent"])
+    async with replicas[0]._database.transaction(org_id) as connection:
+        late = dt.timedelta(seconds=1)
+        await connection.execute(alert_delivery.NOTE, *key, False, False, False, 1, late)
+    assert (await row_of(replicas[0], org_id))["pause"] > dt.timedelta(seconds=60), "the second replica holds it"
+    hook.release.set()
+    await asyncio.gather(first, second, return_exceptions=True)
+
+
 async def test_without_a_way_to_tell_it_is_kept_and_said_in_the_log(
     make_budget: MakeBudget, org_id: str, caplog: pytest.LogCaptureFixture
 ) -> None:
