@@ -132,7 +132,7 @@ async def test_a_threshold_is_told_once_and_signed(make_budget: MakeBudget, hook
 
 
 async def test_a_webhook_that_misbehaves_is_told_until_it_takes_it(
-    make_budget: MakeBudget, hook: Hook, org_id: str
+    make_budget: MakeBudget, hook: Hook, org_id: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     budget = await make_budget(**webhook(hook), alert_retry_first_s=10.0, alert_retry_last_s=45.0)
     await crossed(budget, org_id)
@@ -150,6 +150,9 @@ async def test_a_webhook_that_misbehaves_is_told_until_it_takes_it(
     assert len(hook.got) == 5 and len({headers["webhook-id"] for headers, _ in hook.got}) == 1
     assert stranger.got == []
     assert (await row_of(budget, org_id))["told_at"] is not None
+    said = [one.getMessage() for one in caplog.records if one.name == "services.budget.alert_delivery"]
+    assert sum("budget.threshold" in one for one in said) == 1 and sum(", try " in one for one in said) == 4
+    assert SECRET not in caplog.text
     await stranger.stop()
 
 
