@@ -94,6 +94,7 @@ PERMISSIONS: Mapping[str, str | _Anyone] = {
     "/dac.budget.v1.LimitService/DeleteRateLimit": "admin",
     "/dac.budget.v1.LimitService/Admit": "chat",
     "/dac.budget.v1.UsageService/QueryUsage": "read",
+    "/dac.budget.v1.UsageService/ExportUsage": "read",
     "/dac.budget.v1.UsageService/GetBudgetStatus": "read",
     "/dac.budget.v1.UsageService/GetMyUsage": "",
     "/dac.budget.v1.UsageService/GetMyBalance": "",

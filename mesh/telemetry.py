@@ -145,6 +145,9 @@ RESERVED = Gauge("budget_reserved_usd", "What they hold, in US dollars.", regist
 RECORDS_UNREAD = Gauge(
     "budget_records_unread", "Records a consumer has not read yet.", ("consumer",), registry=REGISTRY
 )
+ALERTS_TOLD = Counter(
+    "budget_alerts_total", "Tries to tell of a crossed threshold.", ("channel", "outcome"), registry=REGISTRY
+)
 AUDIT_RECORDS = Counter("audit_records_total", "Request records that audit took over.", ("outcome",), registry=REGISTRY)
 SETTLEMENTS = Counter(
     "settlement_attempts_total", "Tries to store a request's record.", ("outcome",), registry=REGISTRY

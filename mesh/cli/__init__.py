@@ -10,6 +10,7 @@ from mesh.cli import (
     budget,
     chat,
     configuration,
+    cost,
     discover,
     doctor,
     envoy,
@@ -20,6 +21,7 @@ from mesh.cli import (
     price,
     provider,
     tree,
+    usage,
 )
 from mesh.cli.run import register
 
@@ -65,7 +67,7 @@ _top.__doc__ = ABOUT
 register(app)
 for _part in (chat, explain, logs, doctor, backup):
     _part.register(app)
-for _part in (key, tree, provider, discover, budget, price, configuration, envoy, importing):
+for _part in (key, tree, provider, discover, budget, price, usage, cost, configuration, envoy, importing):
     _part.register(app)
 
 

@@ -8,13 +8,14 @@ import datetime as dt
 import hashlib
 import hmac
 import math
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc.aio
 
 from dac.audit.v1 import audit_pb2, audit_pb2_grpc
-from dac.budget.v1 import budget_pb2, budget_pb2_grpc, price_pb2_grpc, record_pb2, record_pb2_grpc
+from dac.budget.v1 import budget_pb2, budget_pb2_grpc, price_pb2_grpc, record_pb2, record_pb2_grpc, usage_pb2_grpc
 from dac.type.v1 import principal_pb2
 from dac.type.v1 import record_pb2 as type_pb2
 from mesh import call
@@ -23,6 +24,8 @@ from mesh.ids import is_uuid, uuid7
 from mesh.service import Context
 from services.budget import errors
 from services.budget.administration import Administration, organisation_caller, seal_change
+from services.budget.alert_channels import channels_of
+from services.budget.alert_delivery import AlertTeller, Patience
 from services.budget.background import Backlog, ChangeTeller, Sweeper, repeat
 from services.budget.budget_store import PostgresBudgetStore
 from services.budget.config import BudgetConfig
@@ -37,6 +40,8 @@ from services.budget.rows import Level, Reservation, State
 from services.budget.session import Session
 from services.budget.single_trip import SingleTripStore
 from services.budget.store import PostgresLedgerStore
+from services.budget.usage_server import UsageServicer
+from services.budget.usage_store import PostgresUsageStore
 from services.budget.writer import Writer
 
 MAX_TOKENS = 1_000_000_000
@@ -357,23 +362,29 @@ class BudgetService:
         store = SingleTripStore(self._database, self.prices, tokens, general)
         self.writer = Writer(store, self._config.max_batch_operations, self.feed.announce)
         self._untold = asyncio.Event()
-        administration = Administration(PostgresBudgetStore(self._database), utc_now, self._untold)
+        budgets = PostgresBudgetStore(self._database)
+        administration = Administration(budgets, utc_now, self._untold)
         secret_keys = [one.subkey("reservation") for one in (context.keyring, *context.keyring.former)]
         self.budget = BudgetServicer(
             self.writer, self.prices, administration, self._config, secret_keys, context.carried
         )
         self.price = PriceServicer(self.prices, self._database, context.models, utc_now, self._untold)
         self.record = RecordServicer(self.feed)
+        self.usage = UsageServicer(PostgresUsageStore(self._database), budgets, utc_now)
         self.sweeper = Sweeper(self._database, self.writer, self._config.sweep_limit, utc_now)
         self.backlog = Backlog(self._database)
         self.teller = ChangeTeller(self._database, self._append)
+        self.alerts = AlertTeller(
+            self._database, channels_of(self._config, time.time), _patience(self._config), utc_now
+        )
         self._tasks: list[asyncio.Task[None]] = []
 
     def register(self, server: grpc.aio.Server) -> None:
-        """Adds the three servicers."""
+        """Adds the servicers."""
         budget_pb2_grpc.add_BudgetServiceServicer_to_server(self.budget, server)
         price_pb2_grpc.add_PriceServiceServicer_to_server(self.price, server)
         record_pb2_grpc.add_RecordServiceServicer_to_server(self.record, server)
+        usage_pb2_grpc.add_UsageServiceServicer_to_server(self.usage, server)
 
     async def start(self) -> None:
         """Loads the prices, begins to write and to sweep."""
@@ -387,6 +398,7 @@ class BudgetService:
             repeat("following prices", config.price_poll_s, lambda: self.price.follow(config.price_poll_s)),
             repeat("forgetting read records", config.sweep_interval_s, self._forget),
             repeat("telling audit", config.admin_retry_s, self.teller.tell, self._untold),
+            repeat("telling of thresholds", config.alert_interval_s, self.alerts.tell),
         )
         self._tasks = [asyncio.create_task(job) for job in jobs]
 
@@ -395,6 +407,7 @@ class BudgetService:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.alerts.close()
         await self.writer.close()
 
     async def health(self) -> None:
@@ -412,6 +425,11 @@ class BudgetService:
 
 def _secret_of(key: bytes, reservation_id: str) -> bytes:
     return hmac.digest(key, reservation_id.encode(), hashlib.sha256)
+
+
+def _patience(config: BudgetConfig) -> Patience:
+    pauses = (config.alert_retry_first_s, config.alert_retry_last_s, config.alert_give_up_after_s)
+    return Patience(*(dt.timedelta(seconds=one) for one in pauses))
 
 
 def build(context: Context) -> BudgetService:
