@@ -5,14 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 DAY_S = 86_400.0
+MODES = ("strict", "balanced")
 
 
 @dataclass(frozen=True)
 class BudgetConfig:
     """Settings of the budget service."""
 
+    reservation_mode: str = "strict"
+    """"strict": the most that a request can cost is held, and the limit of its answer goes to the provider. "balanced":
+    the prompt is held by estimate and a stream's answer in steps, which are extended while it runs; cut when nothing is
+    left."""
     default_output_tokens: int = 4096
-    """Answer tokens to hold when the request names no limit ("balanced")."""
+    """Answer tokens to hold when the request names no limit; "balanced" begins with them."""
+    extend_output_tokens: int = 1024
+    """By how much "balanced" extends a stream's answer."""
     reservation_ttl_s: float = 900.0
     """How long a reservation lives when the caller does not say; longer than the longest request."""
     max_reservation_ttl_s: float = 86_400.0
@@ -49,6 +56,10 @@ class BudgetConfig:
 
     def __post_init__(self) -> None:
         """Refuses what could not work."""
+        if self.reservation_mode not in MODES:
+            raise ValueError(f'reservation_mode must be {" or ".join(MODES)}, not "{self.reservation_mode[:40]}"')
+        if self.default_output_tokens < 1 or self.extend_output_tokens < 1:
+            raise ValueError("default_output_tokens and extend_output_tokens must be at least 1")
         if self.max_reservation_ttl_s < DAY_S:
             raise ValueError(
                 f"max_reservation_ttl_s must be at least a day ({DAY_S:.0f}), not {self.max_reservation_ttl_s}: a "

@@ -188,3 +188,14 @@ def affordable_output(prices: Sequence[Price], given: Input, remaining_nano_usd:
         if rate:
             tokens = min(tokens, left // rate)
     return tokens
+
+
+def output_cost(price: Price, tokens: int) -> int:
+    """The most that so many answer tokens more can cost, in nano-USD."""
+    return _ceil_tokens(tokens * max(price.rates.output, price.rates.reasoning))
+
+
+def output_tokens_for(price: Price, remaining_nano_usd: int, wanted: int) -> int:
+    """How many answer tokens more, up to `wanted`, can be paid with what remains."""
+    rate = max(price.rates.output, price.rates.reasoning)
+    return min(wanted, max(0, remaining_nano_usd) * TOKENS_PER_PRICE // rate) if rate else wanted

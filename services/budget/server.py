@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import hashlib
 import hmac
+import math
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -16,20 +17,22 @@ from dac.budget.v1 import budget_pb2, budget_pb2_grpc, price_pb2, price_pb2_grpc
 from dac.type.v1 import principal_pb2
 from dac.type.v1 import record_pb2 as type_pb2
 from mesh import call
+from mesh.errors import MeshError, Reason
 from mesh.ids import is_uuid, uuid7
 from mesh.postgres import Database
 from mesh.service import Context
 from services.budget import errors, price_store
-from services.budget.administration import Administration
+from services.budget.administration import Administration, organisation_caller, seal_change
 from services.budget.background import Backlog, ChangeTeller, Sweeper, repeat
 from services.budget.budget_store import PostgresBudgetStore
 from services.budget.config import BudgetConfig
-from services.budget.ledger import Level, Reserve, Resolve, Settlement, State
 from services.budget.money import BUCKETS
+from services.budget.operations import Adjust, Extend, Reserve, Resolve, Settlement
 from services.budget.price_book import FETCHED, PriceBook, Proposal
 from services.budget.record_feed import RecordFeed
 from services.budget.record_store import PostgresRecordStore, read_cursor
-from services.budget.request_records import attempts_of, bounded, sealer
+from services.budget.request_records import about, attempts_of, bounded, sealer, tags_of
+from services.budget.rows import Level, Reservation, State
 from services.budget.single_trip import SingleTripStore
 from services.budget.store import PostgresLedgerStore
 from services.budget.writer import Writer
@@ -42,7 +45,10 @@ MAX_FETCH = 1000
 MAX_PROPOSED = 5000
 MAX_PRICE_NANO_USD = 10_000 * 10**9
 MAX_WAIT_S = 60.0
-ENFORCED = (principal_pb2.Level.KIND_ORG, principal_pb2.Level.KIND_KEY)
+MAX_LEVELS = 32
+MAX_ADJUSTMENT_NANO_USD = 2**62
+ESTIMATE_MARGIN = 1.1
+"""By how much "balanced" holds more than the estimate of the prompt."""
 
 
 def utc_now() -> dt.datetime:
@@ -80,16 +86,18 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
         if not draft.HasField("started_at"):
             draft.started_at.FromDatetime(now)
         ttl_s = request.ttl_s or self._config.reservation_ttl_s
+        in_steps = request.stream and self._config.reservation_mode == "balanced"
+        input_tokens_max = max(request.input_tokens_max, request.input_tokens)
+        if in_steps and request.input_tokens:
+            input_tokens_max = min(input_tokens_max, math.ceil(request.input_tokens * ESTIMATE_MARGIN))
         reservation = await self._writer.submit(
             Reserve(
                 reservation_id=reservation_id,
                 org_id=principal.org_id,
                 request_id=request.request_id,
-                levels=tuple(
-                    Level(principal.org_id, level.kind, level.id) for level in principal.path if level.kind in ENFORCED
-                ),
+                levels=tuple(Level(principal.org_id, level.kind, level.id) for level in principal.path),
                 candidates=tuple((candidate.provider, candidate.model) for candidate in request.candidates),
-                input_tokens_max=max(request.input_tokens_max, request.input_tokens),
+                input_tokens_max=input_tokens_max,
                 max_output_tokens=request.max_output_tokens,
                 body_hash=request.body_hash,
                 now=now,
@@ -98,8 +106,13 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
                 rescues=request.rescues,
                 audio_seconds_max=request.audio_seconds_max,
                 input_characters_max=request.input_characters_max,
+                tags=tags_of(draft),
+                covers_in_steps=in_steps,
             )
         )
+        return self._reserved(request, reservation)
+
+    def _reserved(self, request: budget_pb2.ReserveRequest, reservation: Reservation) -> budget_pb2.ReserveResponse:
         response = budget_pb2.ReserveResponse(
             reservation_id=reservation.reservation_id,
             reservation_secret=_secret_of(self._secret_keys[0], reservation.reservation_id),
@@ -107,14 +120,22 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
             output_cap_tokens=reservation.output_cap_tokens,
             price_version=reservation.price_version,
             rescues=reservation.rescues,
+            covered_output_tokens=reservation.covered_output_tokens,
         )
         response.expires_at.FromDatetime(reservation.expires_at)
+        for limit, used in ((excess.limit, excess.used_nano_usd) for excess in reservation.soft_excess):
+            response.soft_excess.add(
+                budget_id=limit.budget_id,
+                level=principal_pb2.Level(kind=limit.level.kind, id=limit.level.level_id),  # type: ignore[arg-type]
+                limit_nano_usd=limit.limit_nano_usd or 0,
+                used_nano_usd=used,
+            )
         for candidate in request.candidates:
             price = self._prices.in_force(candidate.provider, candidate.model, reservation.price_version)
             if price is not None:
                 rates = price.rates._asdict()
                 response.rates.add(provider=price.provider, model=price.model, price_version=price.version, **rates)
-            elif reservation.counters:
+            elif reservation.is_hard and reservation.counters:
                 response.uncovered.add(provider=candidate.provider, model=candidate.model)
         return response
 
@@ -128,8 +149,86 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
         await self._resolve(request, State.RELEASED)
         return budget_pb2.ReleaseResponse()
 
+    async def Extend(self, request: budget_pb2.ExtendRequest, context: Any) -> budget_pb2.ExtendResponse:  # noqa: D102
+        if not is_uuid(request.org_id) or not is_uuid(request.request_id):
+            raise errors.invalid("request_id", "say the organisation and the request that were reserved for, as UUIDs")
+        self._check_secret(request.reservation_id, request.reservation_secret)
+        if not 0 <= request.output_tokens <= MAX_TOKENS:
+            raise errors.invalid("output_tokens", f"{request.output_tokens} is not in 0…{MAX_TOKENS}")
+        if not 0 <= request.ttl_s < float("inf"):
+            raise errors.invalid("ttl_s", f"{request.ttl_s} is not a number of seconds from 0; 0 = as long as it lives")
+        reservation = await self._writer.submit(
+            Extend(
+                org_id=request.org_id,
+                request_id=request.request_id,
+                reservation_id=request.reservation_id,
+                provider=request.provider,
+                model=request.model,
+                output_tokens=request.output_tokens,
+                now=utc_now(),
+                ttl_s=min(request.ttl_s, self._config.max_reservation_ttl_s),
+            )
+        )
+        response = budget_pb2.ExtendResponse(
+            reserved_nano_usd=reservation.amount_nano_usd, covered_output_tokens=reservation.covered_output_tokens
+        )
+        response.expires_at.FromDatetime(reservation.expires_at)
+        return response
+
+    async def Session(self, request_iterator: Any, context: Any) -> AsyncIterator[budget_pb2.SessionResponse]:  # noqa: D102
+        if request_iterator is not None:
+            raise MeshError(Reason.UNIMPLEMENTED, "Session is not served yet.")
+        yield budget_pb2.SessionResponse()
+
+    async def Adjust(self, request: budget_pb2.AdjustRequest, context: Any) -> budget_pb2.AdjustResponse:  # noqa: D102
+        principal = organisation_caller("admin")
+        for field in ("adjustment_id", "request_id"):
+            if not is_uuid(getattr(request, field)):
+                raise errors.invalid(field, f"{getattr(request, field)[:80]!r} is not a UUID")
+        if not 0 < abs(request.amount_nano_usd) <= MAX_ADJUSTMENT_NANO_USD:
+            raise errors.invalid("amount_nano_usd", "say by how much the charge is wrong; negative gives back")
+        if not 1 <= len(request.reason) <= 200 or not request.reason.isprintable():
+            raise errors.invalid("reason", "say why, in 1 to 200 printable characters")
+        after = {"amount_nano_usd": str(request.amount_nano_usd), "reason": request.reason}
+        target = f"request:{request.request_id}"
+        adjusted = await self._writer.submit(
+            Adjust(
+                org_id=principal.org_id,
+                request_id=request.request_id,
+                adjustment_id=request.adjustment_id,
+                amount_nano_usd=request.amount_nano_usd,
+                attempt_id=request.attempt_id,
+                now=utc_now(),
+                admin_record=seal_change(principal, "charge.adjust", target, None, after, utc_now()),
+            )
+        )
+        return budget_pb2.AdjustResponse(cost_nano_usd=adjusted.cost_nano_usd)
+
     async def SetBudget(self, request: budget_pb2.SetBudgetRequest, context: Any) -> budget_pb2.SetBudgetResponse:  # noqa: D102
-        return await self._administration.set(request)
+        return budget_pb2.SetBudgetResponse(budget=await self._administration.set(request))
+
+    async def CreateBudget(  # noqa: D102
+        self, request: budget_pb2.CreateBudgetRequest, context: Any
+    ) -> budget_pb2.CreateBudgetResponse:
+        return budget_pb2.CreateBudgetResponse(budget=await self._administration.set(request, only_new=True))
+
+    async def GetBudget(self, request: budget_pb2.GetBudgetRequest, context: Any) -> budget_pb2.GetBudgetResponse:  # noqa: D102
+        return budget_pb2.GetBudgetResponse(budget=await self._administration.get(request))
+
+    async def UpdateBudget(  # noqa: D102
+        self, request: budget_pb2.UpdateBudgetRequest, context: Any
+    ) -> budget_pb2.UpdateBudgetResponse:
+        return budget_pb2.UpdateBudgetResponse(budget=await self._administration.change(request))
+
+    async def StopSpending(  # noqa: D102
+        self, request: budget_pb2.StopSpendingRequest, context: Any
+    ) -> budget_pb2.StopSpendingResponse:
+        return await self._administration.stop(request)
+
+    async def ResumeSpending(  # noqa: D102
+        self, request: budget_pb2.ResumeSpendingRequest, context: Any
+    ) -> budget_pb2.ResumeSpendingResponse:
+        return await self._administration.resume()
 
     async def ListBudgets(  # noqa: D102
         self, request: budget_pb2.ListBudgetsRequest, context: Any
@@ -151,8 +250,10 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
             raise errors.invalid("org_id", "the principal has no organisation; reserve with an organisation's key")
         if not is_uuid(request.request_id):
             raise errors.invalid("request_id", f"{request.request_id!r} is not a UUID; make a UUIDv7 for each request")
-        if any(level.kind in ENFORCED and not is_uuid(level.id) for level in principal.path):
-            raise errors.invalid("path", "a level's id is not a UUID; the principal must come from the gateway")
+        if len(principal.path) > MAX_LEVELS or any(not is_uuid(level.id) for level in principal.path):
+            raise errors.invalid(
+                "path", f"at most {MAX_LEVELS} levels with UUIDs; the principal must come from the gateway"
+            )
         if not request.candidates:
             raise errors.invalid("candidates", "name at least one model")
         for field in BOUNDED:
@@ -162,6 +263,12 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
             raise errors.invalid("rescues", f"{request.rescues} is not in 0…{MAX_RESCUES}")
         if not (request.ttl_s >= 0 and request.ttl_s < float("inf")):
             raise errors.invalid("ttl_s", f"{request.ttl_s} is not a number of seconds from 0; 0 = the configured life")
+
+    def _check_secret(self, reservation_id: str, secret: bytes) -> None:
+        # Those of a former master key, too: a replica that has only that one may have made the reservation.
+        secrets = (_secret_of(key, reservation_id) for key in self._secret_keys)
+        if not is_uuid(reservation_id) or not any(hmac.compare_digest(one, secret) for one in secrets):
+            raise errors.reservation_invalid(reservation_id, "its secret does not match")
 
     async def _resolve(self, request: budget_pb2.CommitRequest | budget_pb2.ReleaseRequest, to: State) -> Settlement:
         record = request.record
@@ -175,11 +282,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
             )
         reservation_id = request.reservation_id
         if reservation_id:
-            # Those of a former master key, too: a replica that has only that one may have made the reservation.
-            secrets = [_secret_of(key, reservation_id) for key in self._secret_keys]
-            known = any(hmac.compare_digest(one, request.reservation_secret) for one in secrets)
-            if not is_uuid(reservation_id) or not known:
-                raise errors.reservation_invalid(reservation_id, "its secret does not match")
+            self._check_secret(reservation_id, request.reservation_secret)
         else:
             principal = call.require_principal()
             if principal.org_id != record.org_id:
@@ -198,6 +301,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
                 now=utc_now(),
                 attempts=attempts_of(record),
                 seal=sealer(record),
+                about=about(record),
             )
         )
 

@@ -1,13 +1,14 @@
 """The usual batches in one round trip each; whatever is not usual goes the general way.
 
-A reserve is usual when all its prices are known and it fits whole; a resolve when this process made the reservation
-and nobody has touched it since. The two functions in migrations/0002 check that under the same row locks as the
-general path and change nothing when it does not hold, so replicas and both paths may run side by side.
+A reserve is usual when all its prices are known and it fits whole; a resolve when this process made the reservation,
+nobody has touched it since and no threshold is near. The two functions in migrations/0004 check that under the same
+row locks as the general path and change nothing when it does not hold, so replicas and both paths may run side by side.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -16,17 +17,21 @@ import asyncpg
 
 from mesh.errors import MeshError
 from mesh.postgres import Database
-from services.budget.ledger import Book, Counter, Reservation, Reserve, Resolve, State, apply
+from services.budget.ledger import Book, Decision, apply
+from services.budget.operations import Extend, Operation, Reserve, Resolve
 from services.budget.price_book import PriceBook
-from services.budget.store import Decision, Operation, PostgresLedgerStore, columns_of, read_key
-from services.budget.windows import Window, start_of
+from services.budget.row_columns import columns_of, read_key
+from services.budget.rows import Counter, Reservation, State
+from services.budget.store import PostgresLedgerStore
+from services.budget.windows import UTC, Window, start_of
 
 REMEMBERED = 20_000
 """How many open reservations of its own a process remembers; older ones are read back."""
 
-RESERVE = "SELECT reserve_simply($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
-RESOLVE = """SELECT resolve_simply($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
-  $20, $21, $22, $23)"""
+HOLD = "SELECT hold_simply($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
+SETTLE = f"SELECT settle_simply({', '.join(f'${number}' for number in range(1, 30))})"
+HARD = "!"
+"""Stands before the counters of a reservation that a hard limit counts."""
 
 
 class SingleTripStore:
@@ -50,6 +55,9 @@ class SingleTripStore:
             decided.update(await self._reserve(reserves))
         rest = [(at, op) for at, op in enumerate(operations) if at not in decided]
         if rest:
+            for _, op in rest:
+                if isinstance(op, Extend):
+                    self._open.pop(op.reservation_id, None)
             found = await self._general.run([op for _, op in rest])
             for (at, _), decision in zip(rest, found, strict=True):
                 decided[at] = decision
@@ -76,13 +84,29 @@ class SingleTripStore:
         except asyncpg.SerializationError:
             return None
 
+    def _window_starts(self, ops: Sequence[Reserve]) -> tuple[list[str], list[dt.datetime]] | None:
+        """The zones known and six starts for each; None when a window begins within the batch."""
+        zones = [UTC, *self._general.zones]
+
+        def starts(now: dt.datetime) -> list[dt.datetime]:
+            return [start_of(Window(kind), now, zone) for zone in zones for kind in range(1, 7)]
+
+        found = starts(ops[0].now)
+        if len(ops) > 1 and (starts(min(op.now for op in ops)) != found or starts(max(op.now for op in ops)) != found):
+            return None
+        return zones, found
+
     async def _reserve(self, reserves: Sequence[tuple[int, Reserve]]) -> dict[int, Decision]:
         """Decisions by place in the batch, or none of them."""
-        made = [self._wanted(op) for _, op in reserves]
         ops = [op for _, op in reserves]
+        windows = self._window_starts(ops)
+        if windows is None:
+            return {}
+        made = [self._wanted(op) for op in ops]
         levels = [(number, level) for number, op in enumerate(ops, 1) for level in op.levels]
+        selectors = [(number, selector) for number, op in enumerate(ops, 1) for selector in op.selectors]
         held = await self._call(
-            RESERVE,
+            HOLD,
             ",".join(sorted({op.org_id for op in ops})),
             [r.org_id for r in made],
             [r.reservation_id for r in made],
@@ -91,23 +115,27 @@ class SingleTripStore:
             [r.expires_at for r in made],
             [r.price_version for r in made],
             [r.output_cap_tokens for r in made],
+            [r.covered_output_tokens for r in made],
             [r.body_hash for r in made],
             [r.draft for r in made],
-            [start_of(Window.DAY, op.now) for op in ops],
-            [start_of(Window.MONTH, op.now) for op in ops],
+            *windows,
             [number for number, _ in levels],
             [level.kind for _, level in levels],
             [level.level_id for _, level in levels],
+            [number for number, _ in selectors],
+            [selector for _, selector in selectors],
         )
         if held is None:
             return {}
         decided: dict[int, Decision] = {}
         for (at, _), reservation, keys in zip(reserves, made, held, strict=True):
-            reservation.counters = tuple(
-                read_key(reservation.org_id, key) for key in keys.strip("{}").split(",") if key
-            )
-            if not reservation.counters:
-                reservation.output_cap_tokens = 0
+            reservation.is_hard = keys.startswith(HARD)
+            if keys:
+                parts = [key.split("@", 2) for key in keys.lstrip(HARD).split(",")]
+                reservation.counters = tuple(read_key(reservation.org_id, f"{key}@{start}") for key, start, _ in parts)
+                reservation.selectors = tuple(selector for _, _, selector in parts)
+            if not reservation.is_hard:
+                reservation.output_cap_tokens = reservation.covered_output_tokens = 0
             self._remember(reservation)
             decided[at] = reservation
         return decided
@@ -118,8 +146,11 @@ class SingleTripStore:
         reservation = book.reserve(dataclasses.replace(op, levels=()))
         prices = (self._prices.in_force(*candidate) for candidate in op.candidates)
         if any(price is not None and any(price.rates) for price in prices):
-            # Taken back where no budget turns out to hang on the path.
-            reservation.output_cap_tokens = op.max_output_tokens or self._default_output_tokens
+            # Taken back where no hard budget turns out to hang on the path.
+            if op.covers_in_steps and not 0 < op.max_output_tokens <= self._default_output_tokens:
+                reservation.covered_output_tokens = self._default_output_tokens
+            else:
+                reservation.output_cap_tokens = op.max_output_tokens or self._default_output_tokens
         return reservation
 
     async def _resolve(self, resolves: Sequence[tuple[int, Resolve]]) -> dict[int, Decision]:
@@ -132,16 +163,16 @@ class SingleTripStore:
                 return {}  # Twice in one batch.
             book.add(dataclasses.replace(held))
             for key in held.counters:
-                book.counters.setdefault(key, Counter())
+                book.counters.setdefault(key, Counter(next_alert=None))
         decisions = {at: apply(book, op) for at, op in resolves}
         if any(isinstance(decision, MeshError) for decision in decisions.values()):
             return {}
-        amounts = {r.reservation_id: r.amount_nano_usd for r in book.resolved}
         columns = columns_of(book)
         resolved, counted = columns["resolved"], columns["counted"]
+        amounts = {r.reservation_id: r.amount_nano_usd for r in book.resolved.values()}
         # The counters began at nothing: what they hold now is what to add, and the negative of what to free.
         done = await self._call(
-            RESOLVE,
+            SETTLE,
             ",".join(sorted({op.org_id for _, op in resolves})),
             resolved[0],
             resolved[1],

@@ -56,8 +56,8 @@ CREATE TABLE alerts (
   told_at timestamptz,
   tries integer NOT NULL DEFAULT 0,
   next_try_at timestamptz NOT NULL DEFAULT now(),
-  PRIMARY KEY (budget_id, window_start, threshold_percent, org_id),
-  FOREIGN KEY (budget_id, org_id) REFERENCES budgets ON DELETE CASCADE
+  -- No foreign key: its check would wait for a budget that is being deleted, which waits for the counter we hold.
+  PRIMARY KEY (budget_id, window_start, threshold_percent, org_id)
 );
 CREATE INDEX alerts_untold ON alerts (next_try_at) WHERE told_at IS NULL;
 ALTER TABLE alerts ENABLE ROW LEVEL SECURITY; ALTER TABLE alerts FORCE ROW LEVEL SECURITY;
@@ -130,7 +130,7 @@ BEGIN
 END $$;
 
 -- The usual batches in one round trip each, as in 0002. NULL: not simple. Else, by reservation, the counters it holds,
--- each "<budget_id>@<window start>@<selector>". `w_start` has six starts for each zone of `w_zone`, by window kind.
+-- each "<budget_id>@<window start>@<selector>", behind a "!" when a hard limit is among them. `w_start` has six starts for each zone of `w_zone`, by window kind.
 CREATE FUNCTION hold_simply(
   orgs text,
   r_org uuid[], r_id uuid[], r_request uuid[], r_amount bigint[], r_expires timestamptz[], r_version bigint[],
@@ -140,7 +140,7 @@ CREATE FUNCTION hold_simply(
   s_op integer[], s_selector text[]
 ) RETURNS text[] LANGUAGE plpgsql AS $$
 DECLARE
-  n_op integer[]; n_budget uuid[]; n_start timestamptz[]; n_most bigint[]; n_selector text[];
+  n_op integer[]; n_budget uuid[]; n_start timestamptz[]; n_most bigint[]; n_selector text[]; n_hard boolean[];
   held text[]; made bigint; one record;
 BEGIN
   PERFORM set_config('app.org_ids', orgs, true);
@@ -148,10 +148,11 @@ BEGIN
   SELECT array_agg(l.op ORDER BY l.at), array_agg(b.budget_id ORDER BY l.at), array_agg(
       w_start[(CASE WHEN b.zone = 'UTC' THEN 0 ELSE array_position(w_zone, b.zone) - 1 END) * 6 + b.window_kind]
       ORDER BY l.at),
-    array_agg(b.limit_nano_usd ORDER BY l.at), array_agg(b.selector ORDER BY l.at)
-  INTO n_op, n_budget, n_start, n_most, n_selector
+    array_agg(b.limit_nano_usd ORDER BY l.at), array_agg(b.selector ORDER BY l.at),
+    array_agg(b.is_hard AND b.limit_nano_usd IS NOT NULL ORDER BY l.at)
+  INTO n_op, n_budget, n_start, n_most, n_selector, n_hard
   FROM unnest(l_op, l_kind, l_id) WITH ORDINALITY AS l (op, kind, id, at) CROSS JOIN LATERAL (
-    SELECT budget_id, window_kind, zone, limit_nano_usd, selector FROM budgets
+    SELECT budget_id, window_kind, zone, limit_nano_usd, selector, is_hard FROM budgets
     WHERE level_id = l.id AND level_kind = l.kind AND org_id = r_org[l.op] OFFSET 0) b
   WHERE b.selector IN ('', 'stop') OR EXISTS (
     SELECT FROM unnest(s_op, s_selector) AS s (op, selector) WHERE s.op = l.op AND s.selector = b.selector);
@@ -180,19 +181,20 @@ BEGIN
   END IF;
   SELECT array_agg(coalesce(k.keys, '') ORDER BY i.op) INTO held
   FROM generate_subscripts(r_id, 1) AS i (op) LEFT JOIN LATERAL (
-    SELECT string_agg(n.budget || '@' || extract(epoch FROM n.start)::bigint || '@'
-      || CASE WHEN n.selector LIKE 'model:%' THEN n.selector ELSE '' END, ',' ORDER BY n.at) AS keys
-    FROM unnest(n_op, n_budget, n_start, n_selector) WITH ORDINALITY AS n (op, budget, start, selector, at)
+    SELECT CASE WHEN bool_or(n.hard) THEN '!' ELSE '' END || string_agg(n.budget || '@'
+      || extract(epoch FROM n.start)::bigint || '@' || CASE WHEN n.selector LIKE 'model:%' THEN n.selector ELSE '' END,
+      ',' ORDER BY n.at) AS keys
+    FROM unnest(n_op, n_budget, n_start, n_selector, n_hard) WITH ORDINALITY AS n (op, budget, start, selector, hard, at)
     WHERE n.op = i.op) k ON true;
   INSERT INTO reservations (org_id, reservation_id, request_id, amount, expires_at, price_version, output_cap,
                             covered_output, body_hash, draft, counters, selectors)
   SELECT r_org[i], r_id[i], r_request[i], r_amount[i], r_expires[i], r_version[i],
-         CASE WHEN held[i] = '' THEN 0 ELSE r_cap[i] END, CASE WHEN held[i] = '' THEN 0 ELSE r_covered[i] END,
-         r_hash[i], r_draft[i], k.keys, k.selectors
+         CASE WHEN held[i] LIKE '!%' THEN r_cap[i] ELSE 0 END,
+         CASE WHEN held[i] LIKE '!%' THEN r_covered[i] ELSE 0 END, r_hash[i], r_draft[i], k.keys, k.selectors
   FROM generate_subscripts(r_id, 1) AS i CROSS JOIN LATERAL (
     SELECT coalesce(array_agg(split_part(t, '@', 1) || '@' || split_part(t, '@', 2)), '{}') AS keys,
            coalesce(array_agg(substring(t FROM '^[^@]*@[^@]*@(.*)$')), '{}') AS selectors
-    FROM unnest(string_to_array(held[i], ',')) AS t) k
+    FROM unnest(string_to_array(ltrim(held[i], '!'), ',')) AS t) k
   ON CONFLICT (org_id, request_id) DO NOTHING;
   GET DIAGNOSTICS made = ROW_COUNT;
   IF made <> cardinality(r_id) THEN

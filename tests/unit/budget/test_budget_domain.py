@@ -10,7 +10,7 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.budget.ledger import Book, Counter, Level, Limit, Reserve
+from services.budget.ledger import Book
 from services.budget.money import (
     BUCKETS,
     SEAM_TOKENS,
@@ -23,7 +23,9 @@ from services.budget.money import (
     worst_case,
     worst_case_rescued,
 )
+from services.budget.operations import Reserve
 from services.budget.price_book import PriceBook, Proposal
+from services.budget.rows import Counter, Level, Limit
 from services.budget.windows import Window, end_of, start_of
 
 RATE = st.integers(0, 10**12)
