@@ -11,8 +11,8 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-SERVED = ["envoy/extensions/common/ratelimit/v3/ratelimit.proto", "envoy/service/ratelimit/v3/rls.proto"]
-"""Contracts of others that DAC serves."""
+SERVED = ["dac/envoy/v3/ratelimit.proto", "dac/envoy/v3/rls.proto"]
+"""Contracts of others that DAC serves. Below a folder of ours, because Python packages are named by folders."""
 
 
 def _source_of(name: str) -> pathlib.Path:
@@ -44,7 +44,7 @@ def generate(out: pathlib.Path) -> None:
         ],
     ):
         subprocess.run([*protoc, *arguments], cwd=ROOT, check=True)
-    for folder in (*out.glob("dac/*/v1"), *(out.joinpath(name).parent for name in SERVED)):
+    for folder in out.glob("dac/*/v[0-9]"):
         (folder / "py.typed").touch()
 
 

@@ -10,8 +10,7 @@ import asyncio
 import math
 from typing import Any
 
-from envoy.extensions.common.ratelimit.v3 import ratelimit_pb2
-from envoy.service.ratelimit.v3 import rls_pb2, rls_pb2_grpc
+from dac.envoy.v3 import ratelimit_pb2, rls_pb2, rls_pb2_grpc
 from mesh.ids import uuid7
 from services.budget import rate_limit_errors
 from services.budget.admission import Admission
@@ -24,7 +23,7 @@ KEYS = ("key_id", "api_key_id")
 MAX_DESCRIPTORS = 32
 MAX_TEXT = 256
 _UNITS = rls_pb2.RateLimitResponse.RateLimit
-_STEPS = {
+_STEPS: dict[int, tuple[int, int]] = {
     ratelimit_pb2.SECOND: (1, 1),
     ratelimit_pb2.MINUTE: (1, 60),
     ratelimit_pb2.HOUR: (60, 60),
@@ -53,9 +52,7 @@ class EnvoyRateLimitServicer(rls_pb2_grpc.RateLimitServiceServicer):
         response = rls_pb2.RateLimitResponse(
             overall_code=rls_pb2.RateLimitResponse.OK, statuses=[status for status, _ in answers]
         )
-        waits = [
-            wait_s for status, wait_s in answers if status.code == rls_pb2.RateLimitResponse.OVER_LIMIT
-        ]
+        waits = [wait_s for status, wait_s in answers if status.code == rls_pb2.RateLimitResponse.OVER_LIMIT]
         if waits:
             response.overall_code = rls_pb2.RateLimitResponse.OVER_LIMIT
             if (wait_s := max(waits)) != math.inf:

@@ -102,6 +102,9 @@ class MemoryLimiter:
             return ticket.verdict
         if self.replicas > 1:
             asked = [Asked(_part(one.limit, self.replicas), one.models) for one in asked]
+        if now_s >= self._forget_s or len(self._scopes) >= SCOPES_MAX:
+            # Not between the scopes of one request: a new one counts nothing yet.
+            self._forget(now_s)
         scopes = [self._scope(one.limit, now_s) for one in asked]
         readings = [read(one.limit, scope, wish, now_s) for one, scope in zip(asked, scopes, strict=True)]
         verdict = decide(asked, readings, models, wish, now_s)
@@ -110,7 +113,7 @@ class MemoryLimiter:
             for index in verdict.taken:
                 limit, scope = asked[index].limit, scopes[index]
                 step = scope.window.add(limit.step_of(now_s), wish.requests, wish.tokens)
-                if wish.is_held and limit.concurrent_requests is not None:
+                if wish.is_held and ttl_s and limit.concurrent_requests is not None:
                     scope.holders.add(request_id)
                 taken.append((limit, step))
             if not ttl_s:
@@ -126,10 +129,11 @@ class MemoryLimiter:
 
     def finish_now(self, org_id: str, request_id: str, used: Mapping[str, int] | None) -> bool:
         """As `finish`; says whether there was a ticket."""
+        now_s = self._now()
+        self._expire(now_s)
         ticket = self._pop(org_id, request_id)
         if ticket is None or used is None:
             return ticket is not None
-        now_s = self._now()
         for limit, step in ticket.taken:
             scope = self._scope(limit, now_s)
             there = [tokens for model, tokens in used.items() if matches(limit.model, model)]
@@ -150,10 +154,11 @@ class MemoryLimiter:
 
     def withdraw_now(self, org_id: str, request_id: str) -> bool:
         """As `withdraw`; says whether there was a ticket."""
+        now_s = self._now()
+        self._expire(now_s)
         ticket = self._pop(org_id, request_id)
         if ticket is None:
             return False
-        now_s = self._now()
         for limit, step in ticket.taken:
             self._scope(limit, now_s).window.take_back(step, ticket.wish.requests, ticket.wish.tokens)
         return True
@@ -189,8 +194,6 @@ class MemoryLimiter:
     def _scope(self, limit: RateLimit, now_s: float) -> _Scope:
         scope = self._scopes.get(limit.rate_limit_id)
         if scope is None:
-            if now_s >= self._forget_s or len(self._scopes) >= SCOPES_MAX:
-                self._forget(now_s)
             scope = self._scopes[limit.rate_limit_id] = _Scope(limit)
         scope.window.forget(limit.step_of(now_s))
         return scope

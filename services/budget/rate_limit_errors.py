@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mesh.errors import MeshError, Reason
-from services.budget.ledger import LevelKind
 from services.budget.rate_limits import NEVER, LimitState, Measure, Refusal
+from services.budget.rows import LevelKind
 
 _NAMES = {
     Measure.REQUESTS: "requests_per_minute",
@@ -49,7 +49,7 @@ def rate_limited(refusal: Refusal, state: LimitState, tokens: int) -> MeshError:
 
 def state_texts(state: LimitState) -> dict[str, str]:
     """What is left, for the metadata of a refusal: its answer tells it in headers."""
-    texts = {}
+    texts: dict[str, str] = {}
     if state.requests_limit is not None:
         texts |= {
             "requests_limit": str(state.requests_limit),

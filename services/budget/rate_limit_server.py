@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 import base64
 import datetime as dt
-import json
 from collections.abc import Callable
 from typing import Any
 
 from dac.budget.v1 import limit_pb2, limit_pb2_grpc
-from dac.type.v1 import principal_pb2, record_pb2
+from dac.type.v1 import principal_pb2
 from mesh import call
 from mesh.ids import is_uuid, uuid7
 from services.budget import errors, rate_limit_errors
-from services.budget.administration import actor_of
+from services.budget.administration import organisation_caller, seal_change
 from services.budget.admission import Admission, state_message
-from services.budget.ledger import LevelKind
 from services.budget.rate_limit_store import PostgresRateLimitStore, SealChange
 from services.budget.rate_limits import RateLimit
+from services.budget.rows import LevelKind
 
 MAX_PAGE = 200
 DEFAULT_PAGE = 50
@@ -37,12 +36,12 @@ def to_message(limit: RateLimit) -> limit_pb2.RateLimit:
     return message
 
 
-def _public(limit: RateLimit | None) -> str:
+def _public(limit: RateLimit | None) -> dict[str, str] | None:
     if limit is None:
-        return ""
+        return None
     fields = {"level": LevelKind(limit.level_kind).name.lower(), "level_id": limit.level_id, "model": limit.model}
     values = {name: str(value) for name in VALUES if (value := getattr(limit, name)) is not None}
-    return json.dumps({**fields, **values})
+    return {**fields, **values}
 
 
 def check_model(model: str) -> None:
@@ -68,7 +67,7 @@ class LimitServicer(limit_pb2_grpc.LimitServiceServicer):
     async def SetRateLimit(  # noqa: D102
         self, request: limit_pb2.SetRateLimitRequest, context: Any
     ) -> limit_pb2.SetRateLimitResponse:
-        principal = _caller("admin")
+        principal = organisation_caller("admin")
         kind = int(request.level.kind)
         if kind not in tuple(LevelKind):
             raise errors.invalid("level.kind", "say KIND_ORG, KIND_TEAM, KIND_PROJECT, KIND_USER or KIND_KEY")
@@ -92,7 +91,7 @@ class LimitServicer(limit_pb2_grpc.LimitServiceServicer):
     async def ListRateLimits(  # noqa: D102
         self, request: limit_pb2.ListRateLimitsRequest, context: Any
     ) -> limit_pb2.ListRateLimitsResponse:
-        principal = _caller("read")
+        principal = organisation_caller("read")
         if request.page_size < 0:
             raise errors.invalid("page_size", f"{request.page_size} is negative; 0 = {DEFAULT_PAGE}")
         size = min(request.page_size, MAX_PAGE) if request.page_size > 0 else DEFAULT_PAGE
@@ -114,7 +113,7 @@ class LimitServicer(limit_pb2_grpc.LimitServiceServicer):
     async def DeleteRateLimit(  # noqa: D102
         self, request: limit_pb2.DeleteRateLimitRequest, context: Any
     ) -> limit_pb2.DeleteRateLimitResponse:
-        principal = _caller("admin")
+        principal = organisation_caller("admin")
         if not is_uuid(request.rate_limit_id):
             raise rate_limit_errors.rate_limit_not_found(request.rate_limit_id[:60])
         seal = self._sealer(principal, "rate_limit.delete")
@@ -142,29 +141,10 @@ class LimitServicer(limit_pb2_grpc.LimitServiceServicer):
         await self._admission.follow()
 
     def _sealer(self, principal: principal_pb2.Principal, action: str) -> SealChange:
-        request_id = call.current().request_id
-
         def seal(before: RateLimit | None, after: RateLimit | None) -> tuple[str, bytes]:
             about = after or before
             assert about is not None
-            record = record_pb2.AdminRecord(
-                record_id=uuid7(),
-                org_id=principal.org_id,
-                actor=actor_of(principal),
-                action=action,
-                target=f"rate_limit:{about.rate_limit_id}",
-                before_json=_public(before),
-                after_json=_public(after),
-                request_id=request_id,
-            )
-            record.at.FromDatetime(self._now())
-            return record.record_id, record.SerializeToString()
+            target = f"rate_limit:{about.rate_limit_id}"
+            return seal_change(principal, action, target, _public(before), _public(after), self._now())
 
         return seal
-
-
-def _caller(scope: str) -> principal_pb2.Principal:
-    principal = call.require_scope(scope)
-    if not principal.org_id:
-        raise errors.invalid("org_id", "this needs a key of an organisation; the operator's token has none")
-    return principal

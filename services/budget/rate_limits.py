@@ -45,11 +45,9 @@ class RateLimit:
         """This replica's part, where replicas cannot count together: never more in all than the limit."""
         if replicas <= 1:
             return self
-        parts = {
-            name: None if (whole := getattr(self, name)) is None else whole // replicas
-            for name in ("requests_per_minute", "tokens_per_minute", "concurrent_requests")
-        }
-        return replace(self, **parts)
+        parts = (self.requests_per_minute, self.tokens_per_minute, self.concurrent_requests)
+        requests, tokens, at_once = (None if whole is None else whole // replicas for whole in parts)
+        return replace(self, requests_per_minute=requests, tokens_per_minute=tokens, concurrent_requests=at_once)
 
     def step_of(self, now_s: float) -> int:
         """The step that holds this moment."""
@@ -233,7 +231,13 @@ def _state(
         limit, reading = asked[index].limit, readings[index]
         full_s = limit.until(limit.step_of(now_s) + limit.steps + 1, now_s)
         for most, used, more, reset_s, found in (
-            (limit.requests_per_minute, reading.requests, wish.requests if wish else 0, reading.requests_reset_s, requests),
+            (
+                limit.requests_per_minute,
+                reading.requests,
+                wish.requests if wish else 0,
+                reading.requests_reset_s,
+                requests,
+            ),
             (limit.tokens_per_minute, reading.tokens, wish.tokens if wish else 0, reading.tokens_reset_s, tokens),
         ):
             if most is not None:
@@ -251,7 +255,7 @@ def _state(
 class SlidingWindow:
     """What was counted in the last steps: requests and tokens side by side, oldest first."""
 
-    __slots__ = ("requests", "steps", "tokens", "_rows")
+    __slots__ = ("_rows", "requests", "steps", "tokens")
 
     def __init__(self, steps: int = STEPS) -> None:
         self.steps = steps

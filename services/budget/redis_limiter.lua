@@ -65,7 +65,7 @@ local function admit()
   local known = redis.call('GET', KEYS[1])
   if known then
     local ticket = cmsgpack.unpack(known)
-    if ticket[3] > now then return cmsgpack.pack({2, ticket[2], ticket[1]}) end
+    if ticket[3] > now then return cmsgpack.pack({2, ticket[2], ticket[1], ticket[4], ticket[5]}) end
   end
   local rows, limits, barred, left, refused = {}, {}, {}, models, false
   for at = 10, #ARGV, 8 do
@@ -111,7 +111,7 @@ local function admit()
     end
     rows[#rows + 1], limits[#limits + 1] = row, limit
   end
-  if refused or (models > 0 and left == 0) then return cmsgpack.pack({0, now, rows}) end
+  if refused or (models > 0 and left == 0) then return cmsgpack.pack({0, now, rows, tokens, requests}) end
   local taken = {}
   for _, limit in ipairs(limits) do
     local counts = limit.models == ''
@@ -130,7 +130,7 @@ local function admit()
     local ticket = {rows, now, now + ttl_ms * 1000, tokens, requests, taken}
     redis.call('SET', KEYS[1], cmsgpack.pack(ticket), 'PX', ttl_ms)
   end
-  return cmsgpack.pack({1, now, rows})
+  return cmsgpack.pack({1, now, rows, tokens, requests})
 end
 
 local function finish(is_made)

@@ -11,28 +11,24 @@ import logging
 import pathlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
-import redis.asyncio as client
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
 
 from mesh.ids import uuid7
 from services.budget.limiter import PLACE_RETRY_S, MemoryLimiter
 from services.budget.rate_limits import NEVER, Asked, Reading, Verdict, Wish, decide
+from services.budget.redis_line import FAILURES, RedisLine
 
 SCRIPT = (pathlib.Path(__file__).parent / "redis_limiter.lua").read_text()
-CALL_TIMEOUT_S = 0.1
 RECONNECT_S = 0.25
 OWED_MAX = 10_000
 """What is to be told to a server that is away; the oldest is dropped, and ends by its time."""
-FAILURES = (RedisError, OSError, TimeoutError)
 REFUSED, COUNTED, REPEATED = 0, 1, 2
 
 _log = logging.getLogger(__name__)
-_Reply = tuple[int, int, list[list[int]]]
+_Reply = tuple[int, int, list[list[int]], int, int]
 _decoder = msgspec.msgpack.Decoder(_Reply)
 
 
@@ -42,14 +38,7 @@ class RedisLimiter:
     def __init__(self, url: str, memory: MemoryLimiter, now: Callable[[], float] | None = None) -> None:
         """`now`: instead of the server's clock. Raises ValueError for an address that is none."""
         self._memory, self._now = memory, now
-        self._client: Any = client.from_url(
-            url,
-            socket_timeout=CALL_TIMEOUT_S,
-            socket_connect_timeout=CALL_TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),
-            max_connections=256,
-        )
-        self._sha = ""
+        self._line = RedisLine(url, SCRIPT)
         self._owed: deque[tuple[str, str, str, Mapping[str, int] | None]] = deque(maxlen=OWED_MAX)
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closing = False
@@ -98,8 +87,7 @@ class RedisLimiter:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        with contextlib.suppress(*FAILURES):
-            await self._client.aclose()
+        await self._line.close()
 
     async def _tell(self, what: str, org_id: str, request_id: str, used: Mapping[str, int] | None) -> None:
         """Ends a request on the server, or later when it is away."""
@@ -122,15 +110,7 @@ class RedisLimiter:
     async def _run(self, org_id: str, request_id: str, what: str, arguments: Sequence[Any]) -> Any:
         key = f"{prefix_of(org_id)}t:{request_id}"
         now_us = 0 if self._now is None else int(self._now() * 1e6)
-        everything = (1, key, what, now_us, request_id, *arguments)
-        async with asyncio.timeout(CALL_TIMEOUT_S):
-            if self._sha:
-                try:
-                    return await self._client.evalsha(self._sha, *everything)
-                except NoScriptError:
-                    pass
-            self._sha = await self._client.script_load(SCRIPT)
-            return await self._client.evalsha(self._sha, *everything)
+        return await self._line.run(key, what, now_us, request_id, *arguments)
 
     def _soon(self, work: Any) -> None:
         task = asyncio.create_task(work)
@@ -148,9 +128,7 @@ class RedisLimiter:
         while not self.connected:
             await asyncio.sleep(RECONNECT_S)
             with contextlib.suppress(*FAILURES):
-                async with asyncio.timeout(CALL_TIMEOUT_S):
-                    # A server that answers but takes no writes is as good as none.
-                    await self._client.set(f"dac:rl:probe:{uuid7()}", b"", px=1000)
+                await self._line.check(f"dac:rl:probe:{uuid7()}")
                 while self._owed:
                     await self._end(*self._owed[0])
                     self._owed.popleft()
@@ -164,7 +142,8 @@ def prefix_of(org_id: str) -> str:
 
 
 def _verdict(reply: _Reply, asked: Sequence[Asked], models: int, wish: Wish) -> Verdict:
-    outcome, now_us, rows = reply
+    outcome, now_us, rows, tokens, requests = reply
+    wish = replace(wish, tokens=tokens, requests=requests)
     if len(rows) != len(asked):
         # Counted before, under limits that have changed since.
         return Verdict(is_repeat=True)

@@ -13,7 +13,16 @@ from typing import Any
 import grpc.aio
 
 from dac.audit.v1 import audit_pb2, audit_pb2_grpc
-from dac.budget.v1 import budget_pb2, budget_pb2_grpc, price_pb2, price_pb2_grpc, record_pb2, record_pb2_grpc
+from dac.budget.v1 import (
+    budget_pb2,
+    budget_pb2_grpc,
+    limit_pb2_grpc,
+    price_pb2,
+    price_pb2_grpc,
+    record_pb2,
+    record_pb2_grpc,
+)
+from dac.envoy.v3 import rls_pb2_grpc
 from dac.type.v1 import principal_pb2
 from dac.type.v1 import record_pb2 as type_pb2
 from mesh import call
@@ -23,12 +32,16 @@ from mesh.postgres import Database
 from mesh.service import Context
 from services.budget import errors, price_store
 from services.budget.administration import Administration, organisation_caller, seal_change
+from services.budget.admission import Admission
 from services.budget.background import Backlog, ChangeTeller, Sweeper, repeat
 from services.budget.budget_store import PostgresBudgetStore
 from services.budget.config import BudgetConfig
+from services.budget.envoy_rate_limits import EnvoyRateLimitServicer
 from services.budget.money import BUCKETS
 from services.budget.operations import Adjust, Extend, Reserve, Resolve, Settlement
 from services.budget.price_book import FETCHED, PriceBook, Proposal
+from services.budget.rate_limit_server import LimitServicer
+from services.budget.rate_limit_store import PostgresRateLimitStore
 from services.budget.record_feed import RecordFeed
 from services.budget.record_store import PostgresRecordStore, read_cursor
 from services.budget.request_records import about, attempts_of, bounded, sealer, tags_of
@@ -38,7 +51,14 @@ from services.budget.store import PostgresLedgerStore
 from services.budget.writer import Writer
 
 MAX_TOKENS = 1_000_000_000
-BOUNDED = ("input_tokens", "input_tokens_max", "max_output_tokens", "audio_seconds_max", "input_characters_max")
+BOUNDED = (
+    "input_tokens",
+    "input_tokens_max",
+    "max_output_tokens",
+    "audio_seconds_max",
+    "input_characters_max",
+    "asked_output_tokens",
+)
 """What a reservation counts; none of it more than that."""
 MAX_RESCUES = 8
 MAX_FETCH = 1000
@@ -66,6 +86,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
         administration: Administration,
         config: BudgetConfig,
         secret_keys: Sequence[bytes],
+        limits: Admission,
     ) -> None:
         """`secret_keys`: the subkey that reservations' secrets are made with, then those of former master keys."""
         self._writer = writer
@@ -73,6 +94,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
         self._administration = administration
         self._config = config
         self._secret_keys = secret_keys
+        self._limits = limits
 
     async def Reserve(self, request: budget_pb2.ReserveRequest, context: Any) -> budget_pb2.ReserveResponse:  # noqa: D102
         principal = call.require_principal()
@@ -85,32 +107,40 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
         draft.path.extend(principal.path)
         if not draft.HasField("started_at"):
             draft.started_at.FromDatetime(now)
-        ttl_s = request.ttl_s or self._config.reservation_ttl_s
+        ttl_s = min(request.ttl_s or self._config.reservation_ttl_s, self._config.max_reservation_ttl_s)
         in_steps = request.stream and self._config.reservation_mode == "balanced"
         input_tokens_max = max(request.input_tokens_max, request.input_tokens)
         if in_steps and request.input_tokens:
             input_tokens_max = min(input_tokens_max, math.ceil(request.input_tokens * ESTIMATE_MARGIN))
-        reservation = await self._writer.submit(
-            Reserve(
-                reservation_id=reservation_id,
-                org_id=principal.org_id,
-                request_id=request.request_id,
-                levels=tuple(Level(principal.org_id, level.kind, level.id) for level in principal.path),
-                candidates=tuple((candidate.provider, candidate.model) for candidate in request.candidates),
-                input_tokens_max=input_tokens_max,
-                max_output_tokens=request.max_output_tokens,
-                body_hash=request.body_hash,
-                now=now,
-                ttl_s=min(ttl_s, self._config.max_reservation_ttl_s),
-                draft=bounded(draft),
-                rescues=request.rescues,
-                audio_seconds_max=request.audio_seconds_max,
-                input_characters_max=request.input_characters_max,
-                tags=tags_of(draft),
-                covers_in_steps=in_steps,
-            )
+        admitted = await self._limits.admit(principal, request, ttl_s)
+        barred = admitted.barred if admitted is not None else ()
+        reserving = Reserve(
+            reservation_id=reservation_id,
+            org_id=principal.org_id,
+            request_id=request.request_id,
+            levels=tuple(Level(principal.org_id, level.kind, level.id) for level in principal.path),
+            candidates=tuple((one.provider, one.model) for one in request.candidates if one.model not in barred),
+            input_tokens_max=input_tokens_max,
+            max_output_tokens=request.max_output_tokens,
+            body_hash=request.body_hash,
+            now=now,
+            ttl_s=ttl_s,
+            draft=bounded(draft),
+            rescues=request.rescues,
+            audio_seconds_max=request.audio_seconds_max,
+            input_characters_max=request.input_characters_max,
+            tags=tags_of(draft),
+            covers_in_steps=in_steps,
         )
-        return self._reserved(request, reservation)
+        try:
+            reservation = await self._writer.submit(reserving)
+        except BaseException:
+            await self._limits.withdraw(admitted)
+            raise
+        response = self._reserved(request, reservation)
+        if admitted is not None:
+            admitted.tell(request, response)
+        return response
 
     def _reserved(self, request: budget_pb2.ReserveRequest, reservation: Reservation) -> budget_pb2.ReserveResponse:
         response = budget_pb2.ReserveResponse(
@@ -292,6 +322,8 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
                 if not 0 <= tokens <= MAX_TOKENS:
                     raise errors.invalid(f"record.attempts.usage.{field.name}", f"{tokens} is not in 0…{MAX_TOKENS}")
         record.reservation_id = reservation_id
+        # Before it is stored: who has the whole answer may ask again at once.
+        await self._limits.finish(record)
         return await self._writer.submit(
             Resolve(
                 org_id=record.org_id,
@@ -402,7 +434,11 @@ class BudgetService:
         self._untold = asyncio.Event()
         administration = Administration(PostgresBudgetStore(self._database), utc_now, self._untold)
         secret_keys = [one.subkey("reservation") for one in (context.keyring, *context.keyring.former)]
-        self.budget = BudgetServicer(self.writer, self.prices, administration, self._config, secret_keys)
+        limits = PostgresRateLimitStore(self._database)
+        self.limits = Admission(limits, self._config, context.instance or uuid7(), context.redis_url)
+        self.limit = LimitServicer(limits, self.limits, utc_now, self._untold)
+        self.envoy = EnvoyRateLimitServicer(self.limits, self._config)
+        self.budget = BudgetServicer(self.writer, self.prices, administration, self._config, secret_keys, self.limits)
         self.price = PriceServicer(self.prices, self._database)
         self.record = RecordServicer(self.feed)
         self.sweeper = Sweeper(self._database, self.writer, self._config.sweep_limit, utc_now)
@@ -411,7 +447,9 @@ class BudgetService:
         self._tasks: list[asyncio.Task[None]] = []
 
     def register(self, server: grpc.aio.Server) -> None:
-        """Adds the three servicers."""
+        """Adds the servicers."""
+        limit_pb2_grpc.add_LimitServiceServicer_to_server(self.limit, server)
+        rls_pb2_grpc.add_RateLimitServiceServicer_to_server(self.envoy, server)
         budget_pb2_grpc.add_BudgetServiceServicer_to_server(self.budget, server)
         price_pb2_grpc.add_PriceServiceServicer_to_server(self.price, server)
         record_pb2_grpc.add_RecordServiceServicer_to_server(self.record, server)
@@ -420,6 +458,7 @@ class BudgetService:
         """Loads the prices, begins to write and to sweep."""
         await self._records.register(self._config.required_consumers)
         await price_store.propose(self._database, self.prices, self._proposals())
+        await self.limits.start()
         self.writer.start()
         config = self._config
         jobs = (
@@ -437,6 +476,7 @@ class BudgetService:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.writer.close()
+        await self.limits.close()
 
     async def health(self) -> None:
         """Raises MeshError when PostgreSQL does not answer."""

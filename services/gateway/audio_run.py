@@ -92,6 +92,7 @@ class AudioRun(ReservedRun):
             input_tokens=min(ask.input_tokens, most.input_tokens),
             input_tokens_max=most.input_tokens,
             max_output_tokens=most.output_tokens,
+            asked_output_tokens=max(1, most.output_tokens),
             audio_seconds_max=most.audio_seconds,
             input_characters_max=most.input_characters,
         )

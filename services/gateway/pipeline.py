@@ -15,6 +15,7 @@ from dac.budget.v1.budget_pb2 import (
     CommitRequest,
 )
 from dac.budget.v1.budget_pb2_grpc import BudgetServiceStub
+from dac.budget.v1.limit_pb2_grpc import LimitServiceStub
 from dac.memory.v1.cache_pb2_grpc import CacheServiceStub
 from dac.memory.v1.conversation_pb2_grpc import ConversationServiceStub
 from dac.provider.v1.provider_pb2_grpc import ProviderServiceStub
@@ -75,6 +76,7 @@ class Stubs:
         self.router = RouterServiceStub(channel_to("router"))
         self.provider = ProviderServiceStub(channel_to("provider"))
         self.budget = BudgetServiceStub(channel_to("budget"))
+        self.limits = LimitServiceStub(channel_to("budget"))
         self.threads = ConversationServiceStub(channel_to("memory"))
         self.cache = CacheServiceStub(channel_to("memory"))
 

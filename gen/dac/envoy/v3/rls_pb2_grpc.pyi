@@ -6,7 +6,7 @@ From envoyproxy/envoy, Apache License 2.0; what DAC does not answer with is left
 """
 
 from collections import abc as _abc
-from envoy.service.ratelimit.v3 import rls_pb2 as _rls_pb2
+from dac.envoy.v3 import rls_pb2 as _rls_pb2
 from grpc import aio as _aio
 import abc as _abc_1
 import grpc as _grpc

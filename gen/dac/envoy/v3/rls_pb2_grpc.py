@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from envoy.service.ratelimit.v3 import rls_pb2 as envoy_dot_service_dot_ratelimit_dot_v3_dot_rls__pb2
+from dac.envoy.v3 import rls_pb2 as dac_dot_envoy_dot_v3_dot_rls__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -18,7 +18,7 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in envoy/service/ratelimit/v3/rls_pb2_grpc.py depends on'
+        + ' but the generated code in dac/envoy/v3/rls_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
@@ -36,8 +36,8 @@ class RateLimitServiceStub:
         """
         self.ShouldRateLimit = channel.unary_unary(
                 '/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit',
-                request_serializer=envoy_dot_service_dot_ratelimit_dot_v3_dot_rls__pb2.RateLimitRequest.SerializeToString,
-                response_deserializer=envoy_dot_service_dot_ratelimit_dot_v3_dot_rls__pb2.RateLimitResponse.FromString,
+                request_serializer=dac_dot_envoy_dot_v3_dot_rls__pb2.RateLimitRequest.SerializeToString,
+                response_deserializer=dac_dot_envoy_dot_v3_dot_rls__pb2.RateLimitResponse.FromString,
                 _registered_method=True)
 
 
@@ -56,8 +56,8 @@ def add_RateLimitServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'ShouldRateLimit': grpc.unary_unary_rpc_method_handler(
                     servicer.ShouldRateLimit,
-                    request_deserializer=envoy_dot_service_dot_ratelimit_dot_v3_dot_rls__pb2.RateLimitRequest.FromString,
-                    response_serializer=envoy_dot_service_dot_ratelimit_dot_v3_dot_rls__pb2.RateLimitResponse.SerializeToString,
+                    request_deserializer=dac_dot_envoy_dot_v3_dot_rls__pb2.RateLimitRequest.FromString,
+                    response_serializer=dac_dot_envoy_dot_v3_dot_rls__pb2.RateLimitResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -85,8 +85,8 @@ class RateLimitService:
             request,
             target,
             '/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit',
-            envoy_dot_service_dot_ratelimit_dot_v3_dot_rls__pb2.RateLimitRequest.SerializeToString,
-            envoy_dot_service_dot_ratelimit_dot_v3_dot_rls__pb2.RateLimitResponse.FromString,
+            dac_dot_envoy_dot_v3_dot_rls__pb2.RateLimitRequest.SerializeToString,
+            dac_dot_envoy_dot_v3_dot_rls__pb2.RateLimitResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,6 +1,6 @@
 import datetime
 
-from envoy.extensions.common.ratelimit.v3 import ratelimit_pb2 as _ratelimit_pb2
+from dac.envoy.v3 import ratelimit_pb2 as _ratelimit_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
