@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import hashlib
 import hmac
@@ -26,7 +27,7 @@ from dac.envoy.v3 import rls_pb2_grpc
 from dac.type.v1 import principal_pb2
 from dac.type.v1 import record_pb2 as type_pb2
 from mesh import call
-from mesh.errors import MeshError, Reason
+from mesh.carried import Carried
 from mesh.ids import is_uuid, uuid7
 from mesh.postgres import Database
 from mesh.service import Context
@@ -46,6 +47,7 @@ from services.budget.record_feed import RecordFeed
 from services.budget.record_store import PostgresRecordStore, read_cursor
 from services.budget.request_records import about, attempts_of, bounded, sealer, tags_of
 from services.budget.rows import Level, Reservation, State
+from services.budget.session import Session
 from services.budget.single_trip import SingleTripStore
 from services.budget.store import PostgresLedgerStore
 from services.budget.writer import Writer
@@ -86,9 +88,11 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
         administration: Administration,
         config: BudgetConfig,
         secret_keys: Sequence[bytes],
+        carried: Carried,
         limits: Admission,
     ) -> None:
         """`secret_keys`: the subkey that reservations' secrets are made with, then those of former master keys."""
+        self._carried = carried
         self._writer = writer
         self._prices = prices
         self._administration = administration
@@ -114,26 +118,29 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
             input_tokens_max = min(input_tokens_max, math.ceil(request.input_tokens * ESTIMATE_MARGIN))
         admitted = await self._limits.admit(principal, request, ttl_s)
         barred = admitted.barred if admitted is not None else ()
-        reserving = Reserve(
-            reservation_id=reservation_id,
-            org_id=principal.org_id,
-            request_id=request.request_id,
-            levels=tuple(Level(principal.org_id, level.kind, level.id) for level in principal.path),
-            candidates=tuple((one.provider, one.model) for one in request.candidates if one.model not in barred),
-            input_tokens_max=input_tokens_max,
-            max_output_tokens=request.max_output_tokens,
-            body_hash=request.body_hash,
-            now=now,
-            ttl_s=ttl_s,
-            draft=bounded(draft),
-            rescues=request.rescues,
-            audio_seconds_max=request.audio_seconds_max,
-            input_characters_max=request.input_characters_max,
-            tags=tags_of(draft),
-            covers_in_steps=in_steps,
-        )
         try:
-            reservation = await self._writer.submit(reserving)
+            reservation = await self._writer.submit(
+                Reserve(
+                    reservation_id=reservation_id,
+                    org_id=principal.org_id,
+                    request_id=request.request_id,
+                    levels=tuple(Level(principal.org_id, level.kind, level.id) for level in principal.path),
+                    candidates=tuple(
+                        (one.provider, one.model) for one in request.candidates if one.model not in barred
+                    ),
+                    input_tokens_max=input_tokens_max,
+                    max_output_tokens=request.max_output_tokens,
+                    body_hash=request.body_hash,
+                    now=now,
+                    ttl_s=ttl_s,
+                    draft=bounded(draft),
+                    rescues=request.rescues,
+                    audio_seconds_max=request.audio_seconds_max,
+                    input_characters_max=request.input_characters_max,
+                    tags=tags_of(draft),
+                    covers_in_steps=in_steps,
+                )
+            )
         except BaseException:
             await self._limits.withdraw(admitted)
             raise
@@ -179,6 +186,14 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
         await self._resolve(request, State.RELEASED)
         return budget_pb2.ReleaseResponse()
 
+    async def Session(  # noqa: D102
+        self, request_iterator: AsyncIterator[budget_pb2.SessionRequest], context: Any
+    ) -> AsyncIterator[budget_pb2.SessionResponse]:
+        call.require_service()
+        async with contextlib.aclosing(Session(self._carried.serve).replies(request_iterator)) as responses:
+            async for response in responses:
+                yield response
+
     async def Extend(self, request: budget_pb2.ExtendRequest, context: Any) -> budget_pb2.ExtendResponse:  # noqa: D102
         if not is_uuid(request.org_id) or not is_uuid(request.request_id):
             raise errors.invalid("request_id", "say the organisation and the request that were reserved for, as UUIDs")
@@ -187,6 +202,8 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
             raise errors.invalid("output_tokens", f"{request.output_tokens} is not in 0…{MAX_TOKENS}")
         if not 0 <= request.ttl_s < float("inf"):
             raise errors.invalid("ttl_s", f"{request.ttl_s} is not a number of seconds from 0; 0 = as long as it lives")
+        # Whole steps: a caller need not know them, and a second time means the same.
+        step = self._config.extend_output_tokens
         reservation = await self._writer.submit(
             Extend(
                 org_id=request.org_id,
@@ -194,7 +211,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
                 reservation_id=request.reservation_id,
                 provider=request.provider,
                 model=request.model,
-                output_tokens=request.output_tokens,
+                output_tokens=-(-request.output_tokens // step) * step,
                 now=utc_now(),
                 ttl_s=min(request.ttl_s, self._config.max_reservation_ttl_s),
             )
@@ -204,11 +221,6 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
         )
         response.expires_at.FromDatetime(reservation.expires_at)
         return response
-
-    async def Session(self, request_iterator: Any, context: Any) -> AsyncIterator[budget_pb2.SessionResponse]:  # noqa: D102
-        if request_iterator is not None:
-            raise MeshError(Reason.UNIMPLEMENTED, "Session is not served yet.")
-        yield budget_pb2.SessionResponse()
 
     async def Adjust(self, request: budget_pb2.AdjustRequest, context: Any) -> budget_pb2.AdjustResponse:  # noqa: D102
         principal = organisation_caller("admin")
@@ -438,7 +450,9 @@ class BudgetService:
         self.limits = Admission(limits, self._config, context.instance or uuid7(), context.redis_url)
         self.limit = LimitServicer(limits, self.limits, utc_now, self._untold)
         self.envoy = EnvoyRateLimitServicer(self.limits, self._config)
-        self.budget = BudgetServicer(self.writer, self.prices, administration, self._config, secret_keys, self.limits)
+        self.budget = BudgetServicer(
+            self.writer, self.prices, administration, self._config, secret_keys, context.carried, self.limits
+        )
         self.price = PriceServicer(self.prices, self._database)
         self.record = RecordServicer(self.feed)
         self.sweeper = Sweeper(self._database, self.writer, self._config.sweep_limit, utc_now)

@@ -29,7 +29,7 @@ REMEMBERED = 20_000
 """How many open reservations of its own a process remembers; older ones are read back."""
 
 HOLD = "SELECT hold_simply($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
-SETTLE = f"SELECT settle_simply({', '.join(f'${number}' for number in range(1, 30))})"
+SETTLE = "SELECT settle_simply(" + ", ".join(f"${number}" for number in range(1, 30)) + ")"
 HARD = "!"
 """Stands before the counters of a reservation that a hard limit counts."""
 

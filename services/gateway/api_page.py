@@ -125,7 +125,7 @@ PAGING: Mapping[str, str] = {
 }
 """What the fields of every list mean, where the proto does not say."""
 
-_VERBS = ("post", "put", "get", "delete")
+_VERBS = ("post", "put", "patch", "get", "delete")
 
 
 def _cell(text: str) -> str:

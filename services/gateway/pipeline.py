@@ -6,7 +6,7 @@ the request to budget after the last byte.
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import grpc.aio
@@ -25,6 +25,7 @@ from dac.type.v1 import chat_pb2, record_pb2, usage_pb2
 from mesh import telemetry
 from mesh.call import Call, acting_as
 from mesh.errors import MeshError, Reason
+from services.gateway.budget_session import BudgetSession, Ledger
 from services.gateway.callers import Caller
 from services.gateway.second_sends import SecondSends
 from services.gateway.settlement import Settlements
@@ -72,13 +73,21 @@ class ProviderRefusal(MeshError):
 class Stubs:
     """The services a chat needs."""
 
-    def __init__(self, channel_to: Callable[[str], grpc.aio.Channel]) -> None:
+    def __init__(self, channel_to: Callable[[str], grpc.aio.Channel], here: Collection[str] = ()) -> None:
+        """`here`: the services of this process. A budget elsewhere is reached by one session, not by a call each."""
         self.router = RouterServiceStub(channel_to("router"))
         self.provider = ProviderServiceStub(channel_to("provider"))
-        self.budget = BudgetServiceStub(channel_to("budget"))
-        self.limits = LimitServiceStub(channel_to("budget"))
+        budget = channel_to("budget")
+        self.session = None if "budget" in here else BudgetSession(budget)
+        self.budget: Ledger = self.session or BudgetServiceStub(budget)  # type: ignore[assignment]
+        self.limits = LimitServiceStub(budget)
         self.threads = ConversationServiceStub(channel_to("memory"))
         self.cache = CacheServiceStub(channel_to("memory"))
+
+    async def close(self) -> None:
+        """Ends what is open."""
+        if self.session is not None:
+            await self.session.close()
 
 
 class Pipeline:

@@ -87,7 +87,7 @@ class ReservedRun:
         input_tokens_max: int,
         max_output_tokens: int,
         rescues: int = 0,
-        **measured: int,
+        **measured: Any,
     ) -> ReserveResponse:
         """Has budget hold the most that this may cost; candidates that it does not cover are not asked."""
         request = ReserveRequest(

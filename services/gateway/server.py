@@ -127,7 +127,7 @@ class GatewayService:
             append=append_to_audit(context.channel_to),
             secrets_dir=context.data_dir / "secrets",
         )
-        stubs = Stubs(context.channel_to)
+        self._stubs = stubs = Stubs(context.channel_to, context.here)
         self.settlements = Settlements(stubs.budget, timeout_s=config.commit_timeout_s)
         self.pipeline = Pipeline(stubs, self.settlements, SecondSends(config.max_rescues, config.hedge_after_s))
         self._bindings = transcoder.bindings()
@@ -231,6 +231,7 @@ class GatewayService:
         if self._grpc is not None:
             await self._grpc.stop(max(1.0, until - time.monotonic()))
         await self.settlements.drain(max(2.0, until - time.monotonic()))
+        await self._stubs.close()
         await self.identity.close()
         await self.callers.close()
 
