@@ -16,6 +16,7 @@ from mesh.cli import (
     explain,
     importing,
     key,
+    limit,
     logs,
     provider,
 )
@@ -63,7 +64,7 @@ _top.__doc__ = ABOUT
 register(app)
 for _part in (chat, explain, logs, doctor, backup):
     _part.register(app)
-for _part in (key, provider, discover, budget, configuration, envoy, importing):
+for _part in (key, provider, discover, budget, limit, configuration, envoy, importing):
     _part.register(app)
 
 
