@@ -219,7 +219,8 @@ class ChatRun(ReservedRun):
         """What watches an answer that is held in steps; None when all of it is held."""
         if not held.covered_output_tokens:
             return None
-        return StreamCover(held, self.record.org_id, self.call.request_id, self._stubs.budget.Extend)
+        record, extend = self.record, self._stubs.budget.Extend
+        return StreamCover(held, record.org_id, record.request_id, extend, self._wire.answer_bytes)
 
     def _head(self) -> Head:
         self._head_sent = True

@@ -87,7 +87,8 @@ class ReservedRun:
         input_tokens_max: int,
         max_output_tokens: int,
         rescues: int = 0,
-        **measured: Any,
+        stream: bool = False,
+        **measured: int,
     ) -> ReserveResponse:
         """Has budget hold the most that this may cost; candidates that it does not cover are not asked."""
         request = ReserveRequest(
@@ -100,6 +101,7 @@ class ReservedRun:
             body_hash=hashlib.sha256(body).digest(),
             draft=self.record,
             rescues=rescues,
+            stream=stream,
             **measured,
         )
         # Shielded: a caller that leaves now must not leave a reservation behind that nobody knows of.

@@ -54,10 +54,11 @@ def test_a_stream_is_held_in_steps_and_arrives_whole(stepwise: Dac, upstream_pro
 
 def test_a_stream_ends_where_the_budget_does(stepwise: Dac, upstream_process: UpstreamProcess) -> None:
     upstream_process.clear()
+    upstream_process.script("ok", token_delay_s=0.005)
     limit = 40 * INPUT + 25 * OUTPUT
     caller, budget = with_limit(stepwise, limit)
     answer = caller.chat(stream=True, enable_rescue=False)
-    shown = said(chunks_of(answer.text))
+    shown = said([one for one in chunks_of(answer.text) if "choices" in one])
     assert shown and WORDS.startswith(shown) and len(shown) < len(WORDS)
     assert "[DONE]" not in answer.text
     error = json.loads(answer.text.split("\n\n")[-2].removeprefix("data: "))["error"]
