@@ -108,6 +108,12 @@ class MemoryLimiter:
         scopes = [self._scope(one.limit, now_s) for one in asked]
         readings = [read(one.limit, scope, wish, now_s) for one, scope in zip(asked, scopes, strict=True)]
         verdict = decide(asked, readings, models, wish, now_s)
+        if verdict.refusal is not None or not (wish.requests and wish.tokens):
+            readings = [
+                with_resets(reading, one.limit, scope, now_s)
+                for reading, one, scope in zip(readings, asked, scopes, strict=True)
+            ]
+            verdict = decide(asked, readings, models, wish, now_s)
         if verdict.refusal is None and verdict.taken:
             taken = []
             for index in verdict.taken:
@@ -118,7 +124,7 @@ class MemoryLimiter:
                 taken.append((limit, step))
             if not ttl_s:
                 return verdict
-            repeat = Verdict(verdict.state, None, verdict.barred, verdict.taken, is_repeat=True)
+            repeat = verdict._replace(is_repeat=True)
             self._tickets[org_id, request_id] = _Ticket(request_id, now_s + ttl_s, repeat, wish, tuple(taken))
             heapq.heappush(self._ends, (now_s + ttl_s, org_id, request_id))
         return verdict
@@ -213,26 +219,32 @@ class MemoryLimiter:
 
 
 def read(limit: RateLimit, scope: _Scope, wish: Wish, now_s: float) -> Reading:
-    """What a limit says before the request is counted."""
-    window = scope.window
-
-    def free_s(most: int | None, used: int, more: int, column: int) -> float:
-        if most is None or not more or (used + more <= most):
-            return 0.0
-        step = window.free_step(column, used + more - most) if more <= most else None
-        return NEVER if step is None else limit.until(step, now_s)
-
-    def reset_s(column: int) -> float:
-        step = window.empty_step(column)
-        return limit.until(step, now_s) if step else 0.0
-
-    requests_s = free_s(limit.requests_per_minute, window.requests, wish.requests, 1)
-    tokens_s = free_s(limit.tokens_per_minute, window.tokens, wish.tokens, 2)
-    most, place_s = limit.concurrent_requests, 0.0
+    """What a limit says before the request is counted, but for when it will be empty."""
+    window, held = scope.window, len(scope.holders)
+    requests_s = tokens_s = place_s = 0.0
+    most = limit.requests_per_minute
+    if most is not None and wish.requests and window.requests + wish.requests > most:
+        requests_s = _free_s(limit, window, most, window.requests + wish.requests - most, wish.requests, 1, now_s)
+    most = limit.tokens_per_minute
+    if most is not None and wish.tokens and window.tokens + wish.tokens > most:
+        tokens_s = _free_s(limit, window, most, window.tokens + wish.tokens - most, wish.tokens, 2, now_s)
+    most = limit.concurrent_requests
     if most == 0:
         place_s = NEVER
-    elif most is not None and wish.is_held and len(scope.holders) >= most:
+    elif most is not None and wish.is_held and held >= most:
         place_s = PLACE_RETRY_S
-    return Reading(
-        window.requests, window.tokens, len(scope.holders), requests_s, tokens_s, place_s, reset_s(1), reset_s(2)
-    )
+    return Reading(window.requests, window.tokens, held, requests_s, tokens_s, place_s)
+
+
+def _free_s(
+    limit: RateLimit, window: SlidingWindow, most: int, excess: int, more: int, column: int, now_s: float
+) -> float:
+    step = window.free_step(column, excess) if more <= most else None
+    return NEVER if step is None else limit.until(step, now_s)
+
+
+def with_resets(reading: Reading, limit: RateLimit, scope: _Scope, now_s: float) -> Reading:
+    """With when it will be empty: only who is not counted is told by what others have used."""
+    steps = [scope.window.empty_step(column) for column in (1, 2)]
+    requests_s, tokens_s = (limit.until(step, now_s) if step else 0.0 for step in steps)
+    return reading._replace(requests_reset_s=requests_s, tokens_reset_s=tokens_s)

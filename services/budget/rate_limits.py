@@ -9,7 +9,8 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 STEPS = 60
 """How many whole steps what was counted is held, beside the step it was counted in."""
@@ -63,8 +64,7 @@ def matches(pattern: str, model: str) -> bool:
     return not pattern or pattern == model or (pattern.endswith("*") and model.startswith(pattern[:-1]))
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """A limit on a request's path."""
 
     limit: RateLimit
@@ -100,8 +100,7 @@ class LimitBook:
         return tuple(found)
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """What one limit says at one moment, before the request is counted."""
 
     requests: int = 0
@@ -123,8 +122,7 @@ class Reading:
         return max(self.requests_free_s, self.tokens_free_s, self.concurrent_free_s)
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(NamedTuple):
     """What a request asks of every limit on its path."""
 
     tokens: int = 0
@@ -133,8 +131,7 @@ class Wish:
     """Whether it takes a place among the concurrent ones until it ends."""
 
 
-@dataclass(frozen=True, slots=True)
-class LimitState:
+class LimitState(NamedTuple):
     """What is left after a request, of the tightest limit of each kind. A limit of None = there is none."""
 
     requests_limit: int | None = None
@@ -145,8 +142,7 @@ class LimitState:
     tokens_reset_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """Which limit a request does not fit in."""
 
     limit: RateLimit
@@ -165,11 +161,10 @@ class Refusal:
         }[self.measure] or 0
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What becomes of a request."""
 
-    state: LimitState = field(default_factory=LimitState)
+    state: LimitState = LimitState()
     refusal: Refusal | None = None
     barred: frozenset[int] = frozenset()
     """Models whose own limits are used up: the request goes to the others."""
@@ -198,6 +193,9 @@ def decide(asked: Sequence[Asked], readings: Sequence[Reading], models: int, wis
     if worst is not None:
         state = _state(asked, readings, range(len(asked)), None, now_s)
         return Verdict(state, _refusal(asked, readings, worst))
+    if not blocked:
+        taken = tuple(range(len(asked)))
+        return Verdict(_state(asked, readings, taken, wish, now_s), None, frozenset(), taken)
     taken = tuple(
         index
         for index, one in enumerate(asked)
@@ -225,31 +223,27 @@ def _state(
     asked: Sequence[Asked], readings: Sequence[Reading], of: Iterable[int], wish: Wish | None, now_s: float
 ) -> LimitState:
     """The tightest of each kind; `wish` is what was just counted, None = nothing was."""
-    requests: list[tuple[int, int, float]] = []
-    tokens: list[tuple[int, int, float]] = []
+    more, more_tokens = (wish.requests, wish.tokens) if wish is not None else (0, 0)
+    requests: tuple[int, int, float] | None = None
+    tokens: tuple[int, int, float] | None = None
     for index in of:
         limit, reading = asked[index].limit, readings[index]
-        full_s = limit.until(limit.step_of(now_s) + limit.steps + 1, now_s)
-        for most, used, more, reset_s, found in (
-            (
-                limit.requests_per_minute,
-                reading.requests,
-                wish.requests if wish else 0,
-                reading.requests_reset_s,
-                requests,
-            ),
-            (limit.tokens_per_minute, reading.tokens, wish.tokens if wish else 0, reading.tokens_reset_s, tokens),
-        ):
-            if most is not None:
-                found.append((max(0, most - used - more), most, full_s if more else reset_s))
-    said = LimitState()
-    if requests:
-        left, most, reset_s = min(requests)
-        said = replace(said, requests_limit=most, requests_remaining=left, requests_reset_s=reset_s)
-    if tokens:
-        left, most, reset_s = min(tokens)
-        said = replace(said, tokens_limit=most, tokens_remaining=left, tokens_reset_s=reset_s)
-    return said
+        full_s = (int(now_s // limit.step_s) + limit.steps + 1) * limit.step_s - now_s if wish is not None else 0.0
+        if (most := limit.requests_per_minute) is not None:
+            found = (max(0, most - reading.requests - more), most, full_s if more else reading.requests_reset_s)
+            requests = found if requests is None or found < requests else requests
+        if (most := limit.tokens_per_minute) is not None:
+            found = (
+                max(0, most - reading.tokens - more_tokens),
+                most,
+                full_s if more_tokens else reading.tokens_reset_s,
+            )
+            tokens = found if tokens is None or found < tokens else tokens
+    return LimitState(*_turned(requests), *_turned(tokens))
+
+
+def _turned(found: tuple[int, int, float] | None) -> tuple[int | None, int, float]:
+    return (None, 0, 0.0) if found is None else (found[1], found[0], found[2])
 
 
 class SlidingWindow:

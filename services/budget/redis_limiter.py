@@ -11,7 +11,6 @@ import logging
 import pathlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -143,7 +142,7 @@ def prefix_of(org_id: str) -> str:
 
 def _verdict(reply: _Reply, asked: Sequence[Asked], models: int, wish: Wish) -> Verdict:
     outcome, now_us, rows, tokens, requests = reply
-    wish = replace(wish, tokens=tokens, requests=requests)
+    wish = wish._replace(tokens=tokens, requests=requests)
     if len(rows) != len(asked):
         # Counted before, under limits that have changed since.
         return Verdict(is_repeat=True)
