@@ -19,6 +19,7 @@ from mesh.cli import (
     limit,
     logs,
     provider,
+    tree,
 )
 from mesh.cli.run import register
 
@@ -64,7 +65,7 @@ _top.__doc__ = ABOUT
 register(app)
 for _part in (chat, explain, logs, doctor, backup):
     _part.register(app)
-for _part in (key, provider, discover, budget, limit, configuration, envoy, importing):
+for _part in (key, tree, provider, discover, budget, limit, configuration, envoy, importing):
     _part.register(app)
 
 

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.edge.conftest import Dac, UpstreamProcess, make_dac
+from tests.edge.test_failures import until
 from tests.edge.test_rescue import chunks_of, said
 from tests.upstream.answers import WORDS
 
@@ -110,3 +111,33 @@ def test_a_charge_is_corrected_over_http(stepwise: Dac) -> None:
         adjusted = httpx.post(f"{stepwise.url}/v2/budgets:adjust", headers=stepwise.headers, json=body)
         assert int(adjusted.json()["cost_nano_usd"]) == int(record["cost_nano_usd"]) - 1
     assert stepwise.get("/v1/budgets:verify").json()["differences"] == []
+
+
+def test_a_teams_budget_and_a_tags_hold_for_the_keys_below(stepwise: Dac) -> None:
+    def make(path: str, **body: Any) -> Any:
+        answer = httpx.post(f"{stepwise.url}{path}", headers=stepwise.headers, json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    team = make("/v1/teams", name="research")["team"]["team_id"]
+    inner = make("/v1/teams", name="vision", parent_team_id=team)["team"]["team_id"]
+    made = make("/v1/keys", name="in-the-team", team_id=inner)
+    member = dataclasses.replace(stepwise, key=made["token"])
+    make("/v2/budgets", level={"kind": "KIND_TEAM", "id": team}, window="WINDOW_HOUR", limit_nano_usd="0")
+    refused = member.chat()
+    assert refused.status_code == 429 and f"team {team}" in refused.json()["error"]["message"]
+    assert stepwise.chat().status_code == 200
+    make("/v2/budgets", level={"kind": "KIND_ORG"}, window="WINDOW_HOUR", tag="app=search", limit_nano_usd="0")
+    tagged = httpx.post(
+        f"{stepwise.url}/v1/chat/completions",
+        headers={**stepwise.headers, "x-dac-tags": "app=search"},
+        json={"model": "mock/gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]},
+    )
+    assert tagged.status_code == 429 and "for the tag app=search" in tagged.json()["error"]["message"]
+    assert stepwise.chat().status_code == 200
+    moved = httpx.patch(
+        f"{stepwise.url}/v1/keys/{made['key']['key_id']}", headers=stepwise.headers, json={"team_id": ""}
+    )
+    assert moved.status_code == 200
+    # A key that left the team is not held by its budget, within a second.
+    until(lambda: member.chat().status_code == 200)
