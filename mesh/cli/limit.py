@@ -6,6 +6,7 @@ import typer
 
 from mesh.cli.client import USAGE, Client, Failure, segment
 from mesh.cli.output import AsJson, Url, command, confirm, enum_word, note, print_json, table
+from mesh.cli.tree import id_of
 
 LEVELS = ("org", "team", "project", "user", "key")
 app = typer.Typer(help="Rate limits: set, list, delete.", no_args_is_help=True)
@@ -16,11 +17,13 @@ def register(parent: typer.Typer) -> None:
     parent.add_typer(app, name="limit")
 
 
-def level_of(text: str) -> dict[str, str]:
-    """ "key:ID" → the level; "org" alone is the caller's organisation. Raises Failure."""
+def level_of(client: Client, text: str) -> dict[str, str]:
+    """ "key:ID", "team:NAME" → the level; "org" alone is the caller's organisation. Raises Failure."""
     kind, _, level_id = text.partition(":")
     if kind not in LEVELS or (not level_id and kind != "org"):
-        raise Failure(f'--level "{text}" is no level: write org, team:ID, project:ID, user:ID or key:ID', USAGE)
+        raise Failure(f'--level "{text}" is no level: write org, team:NAME, project:NAME, user:NAME or key:ID', USAGE)
+    if kind in ("team", "project", "user"):
+        level_id = id_of(client, kind, level_id)
     return {"kind": f"KIND_{kind.upper()}", **({"id": level_id} if level_id else {})}
 
 
@@ -43,7 +46,8 @@ HEADINGS = ("rate limit id", "level", "id", "model", "requests/min", "tokens/min
 @command(app, "set")
 def set_limit(
     level: Annotated[
-        str, typer.Option("--level", help="What it is for: org, team:ID, project:ID, user:ID or key:ID.")
+        str,
+        typer.Option("--level", help="What it is for: org, team:NAME, project:NAME, user:NAME (or their ids), key:ID."),
     ] = "org",
     model: Annotated[str, typer.Option("--model", help="Only this model, or these: openai/*.")] = "",
     rpm: Annotated[int | None, typer.Option("--rpm", help="Requests within any 60 seconds; 0 = none.")] = None,
@@ -62,8 +66,9 @@ def set_limit(
         raise Failure(
             "say what is limited: --rpm N, --tpm N or --concurrent N (dac limit delete removes a limit)", USAGE
         )
-    body = {"level": level_of(level), **({"model": model} if model else {}), **values}
-    answer = Client(url).call("PUT", "/v1/rate-limits", body)
+    client = Client(url)
+    body = {"level": level_of(client, level), **({"model": model} if model else {}), **values}
+    answer = client.call("PUT", "/v1/rate-limits", body)
     if as_json:
         print_json(answer)
     else:

@@ -21,6 +21,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from dac.gateway.v1 import chat_pb2, chat_pb2_grpc
 from tests.edge.conftest import Dac, UpstreamProcess
+from tests.edge.test_cli import answered, run
 
 MODEL = "mock/gpt-4o-mini"
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
@@ -228,3 +229,48 @@ def test_a_refusal_is_recorded_and_costs_nothing(dac: Dac, limited: Limited) -> 
     assert record["outcome"] == "OUTCOME_REFUSED" and record["reason"] == "ERROR_REASON_RATE_LIMITED"
     metrics = httpx.get(f"{dac.url}/metrics", headers=dac.operator_headers).text
     assert re.search(r'rate_limited_total\{limit="requests"\} [1-9]', metrics)
+
+
+def test_a_team_is_limited_as_one_and_the_one_beside_it_is_not(dac: Dac) -> None:
+    def post(path: str, **body: object) -> Any:
+        answer = httpx.post(dac.url + path, headers=dac.headers, json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    name = f"rates {next(_numbers)} {time.monotonic_ns()}"
+    team = post("/v1/teams", name=name)["team"]["team_id"]
+    inner = post("/v1/teams", name=f"{name} inner", parent_team_id=team)["team"]["team_id"]
+    beside = post("/v1/teams", name=f"{name} beside")["team"]["team_id"]
+    level = {"kind": "KIND_TEAM", "id": team}
+    body = {"level": level, "requests_per_minute": 2}
+    assert httpx.put(f"{dac.url}/v1/rate-limits", headers=dac.headers, json=body).status_code == 200
+    one, two, other = (
+        openai.OpenAI(
+            base_url=f"{dac.url}/v1", api_key=post("/v1/keys", name="k", team_id=where)["token"], max_retries=0
+        )
+        for where in (team, inner, beside)
+    )
+    assert [ask(each).headers["x-ratelimit-remaining-requests"] for each in (one, two)] == ["1", "0"]
+    for each in (one, two):
+        with pytest.raises(openai.RateLimitError) as refused:
+            ask(each)
+        assert f"team {team}" in refused.value.message
+    assert "x-ratelimit-limit-requests" not in ask(other).headers
+
+
+def test_limits_by_command(dac: Dac, limited: Limited) -> None:
+    key_id = httpx.post(f"{dac.url}/v1/keys", headers=dac.headers, json={"name": "cli"}).json()["key"]["key_id"]
+    words = ("--level", f"key:{key_id}", "--model", "mock/*", "--rpm", "7", "--concurrent", "0")
+    made = answered(run(dac, "limit", "set", *words, "--json"))["rate_limit"]
+    assert made["requests_per_minute"] == "7" and made["concurrent_requests"] == "0"  # type: ignore[index]
+    named = answered(run(dac, "team", "create", f"rates {time.monotonic_ns()}", "--json"))["team"]
+    by_name = f"team:{named['name']}"  # type: ignore[index]
+    of_team = answered(run(dac, "limit", "set", "--level", by_name, "--rpm", "9", "--json"))["rate_limit"]
+    assert of_team["level"] == {"kind": "KIND_TEAM", "id": named["team_id"]}  # type: ignore[index]
+    rate_limit_id = str(made["rate_limit_id"])  # type: ignore[index]
+    (line,) = [one for one in run(dac, "limit", "list").stdout.splitlines() if rate_limit_id in one]
+    assert line.split()[1:] == ["key", key_id, "mock/*", "7", "-", "0"]
+    assert run(dac, "limit", "delete", rate_limit_id, "--yes").returncode == 0
+    assert rate_limit_id not in run(dac, "limit", "list").stdout
+    for wrong in (("--level", "key", "--rpm", "1"), ("--level", "planet:x", "--rpm", "1"), ("--level", "org")):
+        assert run(dac, "limit", "set", *wrong).returncode == 2
