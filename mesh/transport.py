@@ -9,9 +9,9 @@ grpc.aio.AioRpcError.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -174,7 +174,9 @@ class RemoteBidi(RemoteStream):
     async def done_writing(self) -> None:
         """Tells the other side that this was all; its answers may go on."""
         self._half_closed = True
-        await self._call.done_writing()
+        # A call that breaks at this moment is over; whoever reads it is told why.
+        with contextlib.suppress(Exception):
+            await self._call.done_writing()
 
 
 class RemoteChannel(grpc.aio.Channel):
@@ -268,7 +270,7 @@ class RemoteChannel(grpc.aio.Channel):
         await self.close()
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def reading(stream: Any) -> AsyncIterator[Any]:
     """Reads a server stream; its server side is stopped however the block is left."""
     try:

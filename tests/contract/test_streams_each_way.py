@@ -237,3 +237,11 @@ async def test_a_server_that_stops_lets_the_handler_answer_what_it_has_and_ends_
         await stopping
     assert got == [[1], [0]] and time.monotonic() - started < 5
     assert not transport.budget_servicer.cancelled.is_set()
+
+
+async def test_a_stream_that_begins_while_the_server_stops_ends_well_too(transport, open_session):
+    if transport.server is None:
+        pytest.skip("in process nobody stops alone")
+    transport.server._endless.end()
+    async with reading(open_session()) as stream:
+        assert [ids_of(answer) async for answer in stream] == [[0]]
