@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -24,9 +25,11 @@ from services.budget.limiter import Limiter, MemoryLimiter
 from services.budget.rate_limit_store import PostgresRateLimitStore
 from services.budget.rate_limits import Asked, LimitBook, LimitState, Verdict, Wish
 
-BEAT_S = 5.0
-ALIVE_S = 15.0
+BEAT_S = 3.0
+ALIVE_S = 10.0
 """How long a replica counts that has not said that it lives."""
+SURE_S = 11.0
+"""For how long there must be several before that is said: one that died just before this one came is no replica."""
 RECHECK_S = 1.0
 PASSED_MAX = 4096
 PASSED_S = 10.0
@@ -80,6 +83,7 @@ class Admission:
         self.limiter: Limiter = self.memory
         self._book, self._epoch = LimitBook(), 0
         self._passed: deque[tuple[float, record_pb2.RequestRecord]] = deque(maxlen=PASSED_MAX)
+        self._crowded_at, self._has_said = math.inf, False
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -125,8 +129,13 @@ class Admission:
 
     async def beat(self) -> None:
         """Counts the replicas. Those without a common Redis let through their part of each limit."""
-        before, self.memory.replicas = self.memory.replicas, await self._store.beat(self._instance, ALIVE_S)
-        if self._redis_url is None and self.memory.replicas > before:
+        self.memory.replicas = await self._store.beat(self._instance, ALIVE_S)
+        if self.memory.replicas == 1 or self._redis_url is not None:
+            self._crowded_at, self._has_said = math.inf, False
+            return
+        self._crowded_at = min(self._crowded_at, self._now())
+        if not self._has_said and self._now() - self._crowded_at >= SURE_S:
+            self._has_said = True
             _log.warning(
                 "%d replicas of budget share no Redis: each lets through its part of every rate limit. "
                 "Set REDIS_URL to count together.",

@@ -21,6 +21,7 @@ from mesh.embedded_valkey import EmbeddedValkey
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from mesh.postgres import Database
+from services.budget.admission import SURE_S
 from services.budget.config import BudgetConfig
 from services.budget.server import BudgetService, build
 from tests.integration.budget.test_money_flow import commit, limit, record, reserve
@@ -257,11 +258,16 @@ async def test_another_replica_follows(make_budget: MakeBudget, org_id: str) -> 
 async def test_replicas_without_redis_share_the_limits(
     make_budget: MakeBudget, org_id: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    here = await make_budget(rate_limit_poll_s=600.0)
+    here, there = await make_budget(rate_limit_poll_s=600.0), await make_budget(rate_limit_poll_s=600.0)
+    clock = [100.0]
+    here.limits._now = lambda: clock[0]
     with caplog.at_level(logging.WARNING):
-        there = await make_budget(rate_limit_poll_s=600.0)
-    assert any("share no Redis" in one.message for one in caplog.records)
-    await here.limits.beat()
+        await here.limits.beat()
+        assert "share no Redis" not in caplog.text, "one that died a moment ago is no replica"
+        clock[0] += SURE_S
+        for _ in range(2):
+            await here.limits.beat()
+    assert len([one for one in caplog.records if "2 replicas of budget share no Redis" in one.message]) == 1
     await set_limit(here, org_id, requests_per_minute=9, concurrent_requests=2)
     await there.limits.follow()
     first = uuid7()
