@@ -140,6 +140,9 @@ BUDGET_OPERATIONS = Counter(
     registry=REGISTRY,
 )
 BUDGET_QUEUE = Sampled("budget_queue_current", "Operations that wait for the ledger's writer.")
+RATE_LIMITED = Counter(
+    "rate_limited_total", "Requests refused by a rate limit, by what it counts.", ("limit",), registry=REGISTRY
+)
 RESERVATIONS_OPEN = Gauge("budget_reservations_open", "Reservations not resolved yet, in all.", registry=REGISTRY)
 RESERVED = Gauge("budget_reserved_usd", "What they hold, in US dollars.", registry=REGISTRY)
 RECORDS_UNREAD = Gauge(

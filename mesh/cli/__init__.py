@@ -17,6 +17,7 @@ from mesh.cli import (
     explain,
     importing,
     key,
+    limit,
     logs,
     price,
     provider,
@@ -67,7 +68,7 @@ _top.__doc__ = ABOUT
 register(app)
 for _part in (chat, explain, logs, doctor, backup):
     _part.register(app)
-for _part in (key, tree, provider, discover, budget, price, usage, cost, configuration, envoy, importing):
+for _part in (key, tree, provider, discover, budget, limit, price, usage, cost, configuration, envoy, importing):
     _part.register(app)
 
 

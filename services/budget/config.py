@@ -49,6 +49,17 @@ class BudgetConfig:
     """How often prices written by other replicas are looked for."""
     admin_retry_s: float = 2.0
     """How long to wait before administrative changes are offered to audit again."""
+    rate_limit_output_tokens: int = 256
+    """Answer tokens that rate limits count at first for a request that names no limit; corrected when it has ended."""
+    rate_limit_poll_s: float = 0.5
+    """How often rate limits changed by other replicas are looked for."""
+    envoy_rate_limits: bool = False
+    """Whether Envoy may ask this service (RLS v3), which needs no proof of who asks: for a port that only Envoy and
+    DAC reach."""
+    envoy_address_requests_per_minute: int = 0
+    """How many requests a minute Envoy lets through for each caller's address; 0 = no limit."""
+    envoy_key_requests_per_minute: int = 0
+    """The same for each API key."""
 
     alert_webhook_url: str = ""
     """Where crossed thresholds of all organisations' budgets are POSTed, signed; https unless

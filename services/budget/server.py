@@ -15,7 +15,16 @@ from typing import Any
 import grpc.aio
 
 from dac.audit.v1 import audit_pb2, audit_pb2_grpc
-from dac.budget.v1 import budget_pb2, budget_pb2_grpc, price_pb2_grpc, record_pb2, record_pb2_grpc, usage_pb2_grpc
+from dac.budget.v1 import (
+    budget_pb2,
+    budget_pb2_grpc,
+    limit_pb2_grpc,
+    price_pb2_grpc,
+    record_pb2,
+    record_pb2_grpc,
+    usage_pb2_grpc,
+)
+from dac.envoy.v3 import rls_pb2_grpc
 from dac.type.v1 import principal_pb2
 from dac.type.v1 import record_pb2 as type_pb2
 from mesh import call
@@ -24,15 +33,19 @@ from mesh.ids import is_uuid, uuid7
 from mesh.service import Context
 from services.budget import errors
 from services.budget.administration import Administration, organisation_caller, seal_change
+from services.budget.admission import Admission
 from services.budget.alert_channels import channels_of
 from services.budget.alert_delivery import AlertTeller, Patience
 from services.budget.background import Backlog, ChangeTeller, Sweeper, repeat
 from services.budget.budget_store import PostgresBudgetStore
 from services.budget.config import BudgetConfig
+from services.budget.envoy_rate_limits import EnvoyRateLimitServicer
 from services.budget.operations import Adjust, Extend, Reserve, Resolve, Settlement
 from services.budget.price_book import PriceBook
 from services.budget.price_messages import RateMessages
 from services.budget.price_server import PriceServicer
+from services.budget.rate_limit_server import LimitServicer
+from services.budget.rate_limit_store import PostgresRateLimitStore
 from services.budget.record_feed import RecordFeed
 from services.budget.record_store import PostgresRecordStore, read_cursor
 from services.budget.request_records import about, attempts_of, bounded, sealer, tags_of
@@ -45,7 +58,14 @@ from services.budget.usage_store import PostgresUsageStore
 from services.budget.writer import Writer
 
 MAX_TOKENS = 1_000_000_000
-BOUNDED = ("input_tokens", "input_tokens_max", "max_output_tokens", "audio_seconds_max", "input_characters_max")
+BOUNDED = (
+    "input_tokens",
+    "input_tokens_max",
+    "max_output_tokens",
+    "audio_seconds_max",
+    "input_characters_max",
+    "asked_output_tokens",
+)
 """What a reservation counts; none of it more than that."""
 MAX_RESCUES = 8
 MAX_FETCH = 1000
@@ -74,6 +94,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
         config: BudgetConfig,
         secret_keys: Sequence[bytes],
         carried: Carried,
+        limits: Admission,
     ) -> None:
         """`secret_keys`: the subkey that reservations' secrets are made with, then those of former master keys."""
         self._carried = carried
@@ -83,6 +104,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
         self._config = config
         self._secret_keys = secret_keys
         self._rates = RateMessages()
+        self._limits = limits
 
     async def Reserve(self, request: budget_pb2.ReserveRequest, context: Any) -> budget_pb2.ReserveResponse:  # noqa: D102
         principal = call.require_principal()
@@ -95,32 +117,43 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
         draft.path.extend(principal.path)
         if not draft.HasField("started_at"):
             draft.started_at.FromDatetime(now)
-        ttl_s = request.ttl_s or self._config.reservation_ttl_s
+        ttl_s = min(request.ttl_s or self._config.reservation_ttl_s, self._config.max_reservation_ttl_s)
         in_steps = request.stream and self._config.reservation_mode == "balanced"
         input_tokens_max = max(request.input_tokens_max, request.input_tokens)
         if in_steps and request.input_tokens:
             input_tokens_max = min(input_tokens_max, math.ceil(request.input_tokens * ESTIMATE_MARGIN))
-        reservation = await self._writer.submit(
-            Reserve(
-                reservation_id=reservation_id,
-                org_id=principal.org_id,
-                request_id=request.request_id,
-                levels=tuple(Level(principal.org_id, level.kind, level.id) for level in principal.path),
-                candidates=tuple((candidate.provider, candidate.model) for candidate in request.candidates),
-                input_tokens_max=input_tokens_max,
-                max_output_tokens=request.max_output_tokens,
-                body_hash=request.body_hash,
-                now=now,
-                ttl_s=min(ttl_s, self._config.max_reservation_ttl_s),
-                draft=bounded(draft),
-                rescues=request.rescues,
-                audio_seconds_max=request.audio_seconds_max,
-                input_characters_max=request.input_characters_max,
-                tags=tags_of(draft),
-                covers_in_steps=in_steps,
+        admitted = await self._limits.admit(principal, request, ttl_s)
+        barred = admitted.barred if admitted is not None else ()
+        try:
+            reservation = await self._writer.submit(
+                Reserve(
+                    reservation_id=reservation_id,
+                    org_id=principal.org_id,
+                    request_id=request.request_id,
+                    levels=tuple(Level(principal.org_id, level.kind, level.id) for level in principal.path),
+                    candidates=tuple(
+                        (one.provider, one.model) for one in request.candidates if one.model not in barred
+                    ),
+                    input_tokens_max=input_tokens_max,
+                    max_output_tokens=request.max_output_tokens,
+                    body_hash=request.body_hash,
+                    now=now,
+                    ttl_s=ttl_s,
+                    draft=bounded(draft),
+                    rescues=request.rescues,
+                    audio_seconds_max=request.audio_seconds_max,
+                    input_characters_max=request.input_characters_max,
+                    tags=tags_of(draft),
+                    covers_in_steps=in_steps,
+                )
             )
-        )
-        return self._reserved(request, reservation)
+        except BaseException:
+            await self._limits.withdraw(admitted)
+            raise
+        response = self._reserved(request, reservation)
+        if admitted is not None:
+            admitted.tell(request, response)
+        return response
 
     def _reserved(self, request: budget_pb2.ReserveRequest, reservation: Reservation) -> budget_pb2.ReserveResponse:
         response = budget_pb2.ReserveResponse(
@@ -306,6 +339,8 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
                 if field.name != SERVICE_TIER and not 0 <= tokens <= MAX_TOKENS:
                     raise errors.invalid(f"record.attempts.usage.{field.name}", f"{tokens} is not in 0…{MAX_TOKENS}")
         record.reservation_id = reservation_id
+        # Before it is stored: who has the whole answer may ask again at once.
+        await self._limits.finish(record)
         return await self._writer.submit(
             Resolve(
                 org_id=record.org_id,
@@ -365,8 +400,12 @@ class BudgetService:
         budgets = PostgresBudgetStore(self._database)
         administration = Administration(budgets, utc_now, self._untold)
         secret_keys = [one.subkey("reservation") for one in (context.keyring, *context.keyring.former)]
+        limits = PostgresRateLimitStore(self._database)
+        self.limits = Admission(limits, self._config, context.instance or uuid7(), context.redis_url)
+        self.limit = LimitServicer(limits, self.limits, utc_now, self._untold)
+        self.envoy = EnvoyRateLimitServicer(self.limits, self._config)
         self.budget = BudgetServicer(
-            self.writer, self.prices, administration, self._config, secret_keys, context.carried
+            self.writer, self.prices, administration, self._config, secret_keys, context.carried, self.limits
         )
         self.price = PriceServicer(self.prices, self._database, context.models, utc_now, self._untold)
         self.record = RecordServicer(self.feed)
@@ -381,6 +420,8 @@ class BudgetService:
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicers."""
+        limit_pb2_grpc.add_LimitServiceServicer_to_server(self.limit, server)
+        rls_pb2_grpc.add_RateLimitServiceServicer_to_server(self.envoy, server)
         budget_pb2_grpc.add_BudgetServiceServicer_to_server(self.budget, server)
         price_pb2_grpc.add_PriceServiceServicer_to_server(self.price, server)
         record_pb2_grpc.add_RecordServiceServicer_to_server(self.record, server)
@@ -390,6 +431,7 @@ class BudgetService:
         """Loads the prices, begins to write and to sweep."""
         await self._records.register(self._config.required_consumers)
         await self.price.load()
+        await self.limits.start()
         self.writer.start()
         config = self._config
         jobs = (
@@ -409,6 +451,7 @@ class BudgetService:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.alerts.close()
         await self.writer.close()
+        await self.limits.close()
 
     async def health(self) -> None:
         """Raises MeshError when PostgreSQL does not answer."""

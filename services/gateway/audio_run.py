@@ -93,6 +93,7 @@ class AudioRun(ReservedRun):
             input_tokens=min(ask.input_tokens, prompt_tokens(most)),
             input_tokens_max=prompt_tokens(most),
             max_output_tokens=most.output_tokens,
+            asked_output_tokens=max(1, most.output_tokens),
             audio_seconds_max=most.audio_seconds,
             input_characters_max=most.input_characters,
         )

@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from typing import Any
 
-from dac.budget.v1.budget_pb2 import CandidateRates, CommitRequest, ReserveRequest, ReserveResponse
+from dac.budget.v1.budget_pb2 import CandidateRates, CommitRequest, RateLimitState, ReserveRequest, ReserveResponse
 from dac.provider.v1.provider_pb2 import GenerateFailure
 from dac.router.v1.router_pb2 import Candidate, RouteRequest
 from dac.type.v1 import record_pb2, usage_pb2
@@ -52,6 +52,8 @@ class ReservedRun:
         self._reservation: ReserveResponse | None = None
         self._reserving: asyncio.Future[ReserveResponse] | None = None
         self._dispatched = False
+        self.rate_limit: RateLimitState | None = None
+        """What is left of the caller's rate limits after this request; None = it has none."""
         self.record = record_pb2.RequestRecord(
             request_id=call.request_id,
             org_id=caller.principal.org_id,
@@ -107,6 +109,8 @@ class ReservedRun:
         asking: Awaitable[ReserveResponse] = persistently(lambda: self._stubs.budget.Reserve(request))
         self._reserving = asyncio.ensure_future(asking)
         self._reservation = held = await asyncio.shield(self._reserving)
+        if held.HasField("rate_limit"):
+            self.rate_limit = held.rate_limit
         if held.uncovered:
             self._candidates = candidates.covered(self._candidates, held.uncovered)
         return held
