@@ -251,6 +251,7 @@ def read_key(org_id: str, text: str) -> CounterKey:
     return CounterKey(org_id, budget_id, dt.datetime.fromtimestamp(int(seconds), dt.UTC))
 
 
+@functools.lru_cache(maxsize=4096)
 def written_keys(keys: tuple[CounterKey, ...]) -> str:
     """An array literal: unnest cannot carry arrays of different lengths."""
     return "{" + ",".join(f"{key.budget_id}@{int(key.window_start.timestamp())}" for key in keys) + "}"
