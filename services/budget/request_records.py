@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Callable
 
 from dac.type.v1 import error_pb2, record_pb2
@@ -22,7 +23,7 @@ OVERRUN, CHARGE = "overrun_nano_usd", "charge"
 OWN_TAGS = frozenset({TRIMMED, OVERRUN, CHARGE})
 """Tags that budget itself puts on a record."""
 MAX_TAGS = 16
-_KINDS = {kind: kind.name.lower() for kind in LevelKind}
+_KINDS = {int(kind): kind.name.lower() for kind in LevelKind}
 
 
 def attempts_of(record: record_pb2.RequestRecord) -> tuple[Attempt, ...]:
@@ -59,8 +60,13 @@ def tags_of(record: record_pb2.RequestRecord) -> tuple[str, ...]:
 
 def about(record: record_pb2.RequestRecord) -> About:
     """What the ledger's lines say of the request."""
-    path = tuple(f"{_KINDS.get(level.kind, 'level')}:{level.id}" for level in record.path)  # type: ignore[call-overload]
+    path = _path(tuple([(int(level.kind), level.id) for level in record.path]))
     return About(record.operation[:MAX_TEXT_CHARS].replace("\x00", "") or "chat", path, tags_of(record))
+
+
+@functools.lru_cache(maxsize=4096)
+def _path(levels: tuple[tuple[int, str], ...]) -> tuple[str, ...]:
+    return tuple(f"{_KINDS.get(kind, 'level')}:{level_id}" for kind, level_id in levels)
 
 
 def bounded(record: record_pb2.RequestRecord) -> bytes:

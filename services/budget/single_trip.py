@@ -12,6 +12,7 @@ import datetime as dt
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import asyncpg
 
@@ -21,7 +22,7 @@ from services.budget.ledger import Book, Decision, apply
 from services.budget.money import Price, worst_case, worst_case_rescued
 from services.budget.operations import Extend, Operation, Reserve, Resolve
 from services.budget.price_book import PriceBook
-from services.budget.row_columns import Columns, columns_of, read_key
+from services.budget.row_columns import number_array, plain_array, read_key, settling_columns, text_array
 from services.budget.rows import Counter, CounterKey, Level, Reservation, State
 from services.budget.store import PostgresLedgerStore
 from services.budget.windows import UTC, Window, start_of
@@ -29,9 +30,33 @@ from services.budget.windows import UTC, Window, start_of
 REMEMBERED = 20_000
 """How many open reservations of its own a process remembers; older ones are read back."""
 
-SETTLING, HOLDING = 28, 20
-"""How many of its parameters are of what ends, and of what begins."""
-RUN = f"SELECT run_simply({', '.join(f'${number}' for number in range(1, 2 + SETTLING + HOLDING))})"
+# Arrays that come as literals are told by their types.
+SETTLING = (
+    *("uuid[]", "uuid[]", "uuid[]", "bigint[]", "smallint[]", "bigint[]", ""),
+    *("uuid[]", "uuid[]", "", "bigint[]", "bigint[]"),
+    *("integer[]", "text[]", "bigint[]", "text[]", "integer[]"),
+    *("text[]", "bigint[]", "", "text[]", "text[]", "text[]", "", ""),
+)
+HOLDING = (
+    *(
+        "uuid[]",
+        "uuid[]",
+        "uuid[]",
+        "bigint[]",
+        "timestamptz[]",
+        "bigint[]",
+        "bigint[]",
+        "bigint[]",
+        "",
+        "",
+        "integer[]",
+    ),
+    *("", "", "uuid[]", "bigint[]", "integer[]", "smallint[]", "uuid[]", "integer[]", "text[]"),
+)
+RUN = "SELECT run_simply($1, {})".format(
+    ", ".join(f"${at}::text::{kind}" if kind else f"${at}" for at, kind in enumerate((*SETTLING, *HOLDING), 2))
+)
+NOTHING = "{}"
 HARD = "!"
 """Stands before the counters of a path that a hard limit counts."""
 KINDS = tuple(Window(kind) for kind in range(1, 7))
@@ -42,7 +67,7 @@ class _Settling:
     """What ends in a batch: the decisions by place in it, if the rows are as this process knows them."""
 
     decisions: dict[int, Decision] = field(default_factory=dict)
-    columns: Columns = field(default_factory=lambda: [[] for _ in range(SETTLING)])
+    columns: list[Any] = field(default_factory=lambda: [NOTHING if kind else [] for kind in SETTLING])
 
 
 @dataclass(slots=True)
@@ -52,7 +77,7 @@ class _Holding:
     made: list[Reservation] = field(default_factory=list)
     paths: list[int] = field(default_factory=list)
     """Beside each reservation the number of its path, from 1."""
-    columns: Columns = field(default_factory=lambda: [[] for _ in range(HOLDING)])
+    columns: list[Any] = field(default_factory=lambda: [NOTHING if kind else [] for kind in HOLDING])
 
 
 class SingleTripStore:
@@ -163,25 +188,25 @@ class SingleTripStore:
             holding.paths.append(path)
         made = holding.made
         holding.columns = [
-            [r.org_id for r in made],
-            [r.reservation_id for r in made],
-            [r.request_id for r in made],
-            [r.amount_nano_usd for r in made],
-            [r.expires_at for r in made],
-            [r.price_version for r in made],
-            [r.output_cap_tokens for r in made],
-            [r.covered_output_tokens for r in made],
+            plain_array([r.org_id for r in made]),
+            plain_array([r.reservation_id for r in made]),
+            plain_array([r.request_id for r in made]),
+            number_array([r.amount_nano_usd for r in made]),
+            plain_array([r.expires_at.isoformat() for r in made]),
+            number_array([r.price_version for r in made]),
+            number_array([r.output_cap_tokens for r in made]),
+            number_array([r.covered_output_tokens for r in made]),
             [r.body_hash for r in made],
             [r.draft for r in made],
-            holding.paths,
+            number_array(holding.paths),
             *windows,
-            org_ids,
-            amounts,
-            [path for path, _ in levels],
-            [level.kind for _, level in levels],
-            [level.level_id for _, level in levels],
-            [path for path, _ in selectors],
-            [selector for _, selector in selectors],
+            plain_array(org_ids),
+            number_array(amounts),
+            number_array([path for path, _ in levels]),
+            number_array([level.kind for _, level in levels]),
+            plain_array([level.level_id for _, level in levels]),
+            number_array([path for path, _ in selectors]),
+            text_array([selector for _, selector in selectors]),
         ]
         return holding
 
@@ -231,22 +256,9 @@ class SingleTripStore:
         decisions = {at: apply(book, op) for at, op in resolves}
         if any(isinstance(decision, MeshError) for decision in decisions.values()):
             return settling
-        columns = columns_of(book)
-        resolved, counted = columns["resolved"], columns["counted"]
         settling.decisions = decisions
         # The counters began at nothing: what they hold now is what to add, and the negative of what to free.
-        settling.columns = [
-            resolved[0],
-            resolved[1],
-            resolved[2],
-            [r.amount_nano_usd for r in book.resolved.values()],
-            resolved[3],
-            resolved[4],
-            *counted[:4],
-            [-reserved for reserved in counted[4]],
-            *columns["charged"],
-            *columns["told"],
-        ]
+        settling.columns = settling_columns(book)
         return settling
 
 

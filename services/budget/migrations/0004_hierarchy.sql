@@ -136,15 +136,15 @@ END $$;
 -- path, the counters that its reservations hold, a line each, "<budget_id>@<window start>@<selector>", behind a "!"
 -- when a hard limit is among them. Reservations of one path come with the number of that path (r_path), so that its
 -- budgets are looked up once; p_amount sums what they hold. `w_start` has six starts for each zone of `w_zone`, by
--- window kind. c_: what is spent and freed, by counter.
+-- window kind. c_: what is spent and freed, by counter. The ledger's lines (e_) are each of one of the resolved (e_of)
+-- and share what they are about (e_about).
 CREATE FUNCTION run_simply(
   orgs text,
-  v_org uuid[], v_id uuid[], v_request uuid[], v_amount bigint[], v_state smallint[], v_cost bigint[],
+  v_org uuid[], v_id uuid[], v_request uuid[], v_amount bigint[], v_state smallint[], v_cost bigint[], v_record bytea[],
   c_org uuid[], c_budget uuid[], c_start timestamptz[], c_spent bigint[], c_freed bigint[],
-  e_org uuid[], e_id uuid[], e_attempt text[], e_kind text[], e_amount bigint[], e_version bigint[], e_request uuid[],
-  e_counters text[], e_provider text[], e_model text[], e_operation text[], e_path text[], e_tags text[],
-  e_tokens text[],
-  t_org uuid[], t_request uuid[], t_record bytea[],
+  e_of integer[], e_attempt text[], e_amount bigint[], e_tokens text[], e_about integer[],
+  a_kind text[], a_version bigint[], a_counters text[], a_provider text[], a_model text[], a_operation text[],
+  a_path text[], a_tags text[],
   r_org uuid[], r_id uuid[], r_request uuid[], r_amount bigint[], r_expires timestamptz[], r_version bigint[],
   r_cap bigint[], r_covered bigint[], r_hash bytea[], r_draft bytea[], r_path integer[],
   w_zone text[], w_start timestamptz[],
@@ -231,14 +231,12 @@ BEGIN
   IF cardinality(v_id) > 0 THEN
     INSERT INTO ledger (org_id, reservation_id, attempt_id, kind, amount, price_version, request_id, counters, provider,
                         model, operation, path, tags, tokens)
-    SELECT org_id, id, attempt_id, kind, amount, price_version, request_id, counters::text[], provider, model, operation,
-           path::text[], tags::text[], tokens::bigint[]
-    FROM unnest(e_org, e_id, e_attempt, e_kind, e_amount, e_version, e_request, e_counters, e_provider, e_model,
-                e_operation, e_path, e_tags, e_tokens)
-      AS u (org_id, id, attempt_id, kind, amount, price_version, request_id, counters, provider, model, operation, path,
-            tags, tokens);
+    SELECT v_org[e.of], v_id[e.of], e.attempt_id, a_kind[e.about], e.amount, a_version[e.about], v_request[e.of],
+           a_counters[e.about]::text[], a_provider[e.about], a_model[e.about], a_operation[e.about],
+           a_path[e.about]::text[], a_tags[e.about]::text[], e.tokens::bigint[]
+    FROM unnest(e_of, e_attempt, e_amount, e_tokens, e_about) AS e (of, attempt_id, amount, tokens, about);
     INSERT INTO record_outbox (org_id, request_id, record)
-    SELECT * FROM unnest(t_org, t_request, t_record) ON CONFLICT (org_id, request_id) DO NOTHING;
+    SELECT * FROM unnest(v_org, v_request, v_record) ON CONFLICT (org_id, request_id) DO NOTHING;
   END IF;
   IF cardinality(told) > 0 THEN
     p_hard := array_fill(false, ARRAY[cardinality(p_org)]);
@@ -272,8 +270,8 @@ END $$;
 
 REVOKE ALL ON FUNCTION reserve_simply(text, uuid[], uuid[], uuid[], bigint[], timestamptz[], bigint[], bigint[], bytea[],
   bytea[], timestamptz[], timestamptz[], integer[], smallint[], uuid[]) FROM PUBLIC;
-REVOKE ALL ON FUNCTION run_simply(text, uuid[], uuid[], uuid[], bigint[], smallint[], bigint[], uuid[], uuid[],
-  timestamptz[], bigint[], bigint[], uuid[], uuid[], text[], text[], bigint[], bigint[], uuid[], text[], text[], text[],
-  text[], text[], text[], text[], uuid[], uuid[], bytea[], uuid[], uuid[], uuid[], bigint[], timestamptz[], bigint[],
-  bigint[], bigint[], bytea[], bytea[], integer[], text[], timestamptz[], uuid[], bigint[], integer[], smallint[],
-  uuid[], integer[], text[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION run_simply(text, uuid[], uuid[], uuid[], bigint[], smallint[], bigint[], bytea[], uuid[], uuid[],
+  timestamptz[], bigint[], bigint[], integer[], text[], bigint[], text[], integer[], text[], bigint[], text[], text[],
+  text[], text[], text[], text[], uuid[], uuid[], uuid[], bigint[], timestamptz[], bigint[], bigint[], bigint[], bytea[],
+  bytea[], integer[], text[], timestamptz[], uuid[], bigint[], integer[], smallint[], uuid[], integer[], text[])
+  FROM PUBLIC;
