@@ -89,6 +89,9 @@ class SingleTripStore:
         self._database, self._prices, self._general = database, prices, general
         self._default_output_tokens = default_output_tokens
         self._open: OrderedDict[str, Reservation] = OrderedDict()
+        self._full: set[str] = set()
+        """Organisations whose last batch had something refused: the next goes the general way at once, and with it
+        nobody else's."""
         self._starts: tuple[tuple[int, int], list[str], list[dt.datetime]] = ((0, 0), [], [])
 
     async def run(self, operations: Sequence[Operation]) -> list[Decision]:
@@ -104,6 +107,7 @@ class SingleTripStore:
                 decided[at] = decision
                 if isinstance(decision, Reservation):
                     self._remember(decision)
+            self._notice([(op, decision) for (_, op), decision in zip(rest, found, strict=True)])
         return [decided[at] for at in range(len(operations))]
 
     async def _run_simply(self, operations: Sequence[Operation]) -> dict[int, Decision]:
@@ -112,6 +116,8 @@ class SingleTripStore:
         reserves: list[tuple[int, Reserve, list[Price]]] = []
         for at, op in enumerate(operations):
             if isinstance(op, Reserve):
+                if op.org_id in self._full:
+                    continue
                 prices = [self._prices.in_force(*candidate) for candidate in op.candidates]
                 known = [price for price in prices if price is not None]
                 if known and len(known) == len(prices):
@@ -139,6 +145,14 @@ class SingleTripStore:
                 self._remember(reservation)
                 settling.decisions[at] = reservation
         return settling.decisions
+
+    def _notice(self, decided: Sequence[tuple[Operation, Decision]]) -> None:
+        """Which organisations have too little left for their requests."""
+        asked = {op.org_id for op, _ in decided if isinstance(op, Reserve)}
+        refused = {op.org_id for op, decision in decided if isinstance(op, Reserve) and isinstance(decision, MeshError)}
+        self._full -= asked - refused
+        if len(self._full) < REMEMBERED:
+            self._full |= refused
 
     def _remember(self, reservation: Reservation) -> None:
         if reservation.state is State.OPEN:
