@@ -22,7 +22,7 @@ NASTY = ('a","b', "back\\slash", "{braces}", "comma, NULL", '"', "new\nline", "Z
 
 @pytest.fixture
 def statements(budget: BudgetService, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, bool]]]:
-    """(organisations, whether it was done) of every statement that is a whole batch."""
+    """(organisations, whether something was held) of every statement that is a whole batch."""
     seen: list[tuple[str, bool]] = []
     call = budget._database.call
 
@@ -31,7 +31,7 @@ def statements(budget: BudgetService, monkeypatch: pytest.MonkeyPatch) -> Iterat
         try:
             told = await call(statement, *values)
         finally:
-            seen.append((values[0], told is not None))
+            seen.append((values[0], bool(told)))
         return told
 
     monkeypatch.setattr(budget._database, "call", counted)
