@@ -28,8 +28,13 @@ $(VENV)/.installed: $(VENV)/.run
 	@$(BIN)/pip install --disable-pip-version-check --progress-bar off -c constraints.txt -e '.[dev]' | $(PIP_PROGRESS)
 	@touch $@
 
+# In the user's cache folder: its OpenAI package does not install beside the one in .venv. Without it the tests try again.
+$(VENV)/.clients: tests/edge/recipes/llamaindex.txt $(VENV)/.installed
+	@echo "adding LlamaIndex for its recipe, in an environment of its own …"
+	@if $(BIN)/python -m tests.edge.llamaindex_venv; then touch $@; fi
+
 .PHONY: setup
-setup: $(VENV)/.installed ## Install everything into .venv, start nothing
+setup: $(VENV)/.installed $(VENV)/.clients ## Install everything into .venv, start nothing
 
 .PHONY: run
 run: $(VENV)/.run ## Set up and start DAC (all services in one process)

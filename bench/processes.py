@@ -132,9 +132,9 @@ def _part_of(process: psutil.Process) -> str:
         if part in name:
             return part
     # Split services are told apart by what `serve` was asked for.
-    for argument in process.cmdline():
-        if argument.startswith("--target="):
-            return argument.removeprefix("--target=")
+    arguments = process.cmdline()
+    if "--target" in arguments[:-1]:
+        return arguments[arguments.index("--target") + 1]
     return "python" if "python" in name else name
 
 

@@ -60,15 +60,36 @@ def _wrap_unary(table: MethodTable, method: str, handler: Any) -> Callable[[Any,
     return unary
 
 
-Endings = set[Callable[[], Any]]
-"""What ends each running stream that has no deadline."""
+class Endless:
+    """The running streams that have no deadline: they are followed for ever, so a stop has to end them."""
+
+    def __init__(self) -> None:
+        self._ends: set[Callable[[], Any]] = set()
+        self._over = False
+
+    def add(self, end: Callable[[], Any]) -> None:
+        """A stream has begun; one that came just before the stop ends as it begins."""
+        self._ends.add(end)
+        if self._over:
+            end()
+
+    def discard(self, end: Callable[[], Any]) -> None:
+        """It has ended."""
+        self._ends.discard(end)
+
+    def end(self) -> None:
+        """Ends all of them, and what may still begin."""
+        self._over = True
+        for end in list(self._ends):
+            end()
 
 
 class Incoming:
     """A client's messages, until it has sent its last or this server is about to stop."""
 
     def __init__(self, messages: Any) -> None:
-        self._messages = aiter(messages)
+        self._source = messages
+        self._messages: AsyncIterator[Any] | None = None
         self._reader: asyncio.Task[Any] | None = None
         self._ended = False
 
@@ -78,6 +99,8 @@ class Incoming:
     async def __anext__(self) -> Any:
         if self._ended:
             raise StopAsyncIteration
+        if self._messages is None:
+            self._messages = aiter(self._source)
         self._reader = asyncio.current_task()
         try:
             return await anext(self._messages)
@@ -100,7 +123,7 @@ class Incoming:
 
 
 def _wrap_stream(
-    table: MethodTable, method: str, handler: Any, endless: Endings
+    table: MethodTable, method: str, handler: Any, endless: Endless
 ) -> Callable[[Any, Any], AsyncIterator[Any]]:
     """A server stream, or a stream each way."""
 
@@ -123,7 +146,8 @@ def _wrap_stream(
         except BaseException as caught:
             error = caught
         finally:
-            endless.discard(end)
+            if end is not None:
+                endless.discard(end)
         if messages is not None and error is not None:
             await stop_generator(messages, error)
         left = isinstance(error, GeneratorExit)
@@ -134,7 +158,7 @@ def _wrap_stream(
     return stream
 
 
-def _handlers_of(table: MethodTable, service: str, endless: Endings) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+def _handlers_of(table: MethodTable, service: str, endless: Endless) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
     wrapped = {}
     for path, handler in table.handlers.items():
         if not path.startswith(f"/{service}/"):
@@ -183,7 +207,7 @@ class Server:
 
     def __init__(self, table: MethodTable, health: LiveHealth) -> None:
         self._table, self.health = table, health
-        self._endless: Endings = set()
+        self._endless = Endless()
         options = [
             ("grpc.max_receive_message_length", LARGE_MESSAGE_BYTES),
             ("grpc.max_send_message_length", LARGE_MESSAGE_BYTES),
@@ -223,9 +247,7 @@ class Server:
         # Clients hear first that nothing more is taken here, so that they come back to another replica.
         stopping = asyncio.ensure_future(self._server.stop(grace_s))
         await asyncio.sleep(0)
-        # Streams without a deadline are followed for ever.
-        for end in list(self._endless):
-            end()
+        self._endless.end()
         await stopping
 
 

@@ -9,9 +9,9 @@ grpc.aio.AioRpcError.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -150,16 +150,18 @@ class RemoteStream:
 class RemoteBidi(RemoteStream):
     """A stream each way with another process: `write`, `done_writing`, and reading as of a server stream."""
 
+    _half_closed = False
+
     async def write(self, message: Any) -> None:
         """Sends a message, when the other side has room for it. Raises RpcFailure when the call is over."""
+        if self._half_closed:
+            raise asyncio.InvalidStateError("RPC is half closed")
         try:
             await self._call.write(message)
         except grpc.aio.AioRpcError as error:
             trailing = error.trailing_metadata()
             raise RpcFailure(from_rpc(error.code(), error.details() or "", trailing, self._service), trailing) from None
         except asyncio.InvalidStateError:
-            if not self._call.done():
-                raise
             raise await self._over() from None
 
     async def _over(self) -> BaseException:
@@ -171,7 +173,10 @@ class RemoteBidi(RemoteStream):
 
     async def done_writing(self) -> None:
         """Tells the other side that this was all; its answers may go on."""
-        await self._call.done_writing()
+        self._half_closed = True
+        # A call that breaks at this moment is over; whoever reads it is told why.
+        with contextlib.suppress(Exception):
+            await self._call.done_writing()
 
 
 class RemoteChannel(grpc.aio.Channel):
@@ -265,7 +270,7 @@ class RemoteChannel(grpc.aio.Channel):
         await self.close()
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def reading(stream: Any) -> AsyncIterator[Any]:
     """Reads a server stream; its server side is stopped however the block is left."""
     try:

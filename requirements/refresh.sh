@@ -1,5 +1,6 @@
 #!/bin/sh
 # Writes the hash-pinned lists anew: pyproject.toml says what, constraints.txt says which version. Needs the network.
+# Beside them the list of LlamaIndex's recipe, without hashes.
 # Run it after either file changed: sh requirements/refresh.sh
 set -eu
 cd "$(dirname "$0")/.."
@@ -22,5 +23,13 @@ pin pyproject.toml run.txt
 pin pyproject.toml dev.txt --extra dev
 pin "$scratch/build.in" build.txt
 pin "$scratch/model.in" model.txt --no-deps
-# All four or none.
+# LlamaIndex, for its recipe: its OpenAI package and constraints.txt exclude each other. Remove the list for newer versions.
+recipe=tests/edge/recipes/llamaindex.txt
+if [ -f "$recipe" ]; then cp "$recipe" "$scratch/llamaindex.txt"; fi
+printf 'llama-index-embeddings-openai-like\nllama-index-llms-openai-like\n' > "$scratch/llamaindex.in"
+"$scratch/bin/uv" pip compile --quiet "$scratch/llamaindex.in" --universal --python-version 3.11 --only-binary :all: \
+  --no-annotate --no-header --no-emit-index-url --output-file "$scratch/llamaindex.txt"
+
+# All or none.
 cp "$scratch/run.txt" "$scratch/dev.txt" "$scratch/build.txt" "$scratch/model.txt" requirements/
+cp "$scratch/llamaindex.txt" "$recipe"

@@ -97,7 +97,7 @@ class Replica:
     async def start(self, *, ready_s: float = 60.0) -> None:
         """Starts the process and returns when it serves. Also after `kill`; ways that were open stay open."""
         read, write = os.pipe()
-        command = [sys.executable, "-m", "mesh", "serve", "--target=budget"]
+        command = [sys.executable, "-m", "mesh", "serve", "--target", "budget"]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: ASYNC220 - quick, and the bench has nothing else to do
                 command,

@@ -18,6 +18,7 @@ from mesh.cli import (
     key,
     logs,
     provider,
+    tree,
 )
 from mesh.cli.run import register
 
@@ -63,7 +64,7 @@ _top.__doc__ = ABOUT
 register(app)
 for _part in (chat, explain, logs, doctor, backup):
     _part.register(app)
-for _part in (key, provider, discover, budget, configuration, envoy, importing):
+for _part in (key, tree, provider, discover, budget, configuration, envoy, importing):
     _part.register(app)
 
 

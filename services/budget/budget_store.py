@@ -13,23 +13,21 @@ from services.budget.row_columns import limit_of
 from services.budget.rows import Limit
 from services.budget.windows import start_of
 
-_SHOWN = """org_id, budget_id, level_kind, level_id, window_kind, limit_nano_usd, thresholds, is_hard, selector, zone,
-  note, alert_emails, created_at"""
-SET = f"""INSERT INTO budgets (org_id, budget_id, level_kind, level_id, window_kind, selector, zone, limit_nano_usd,
-                               is_hard, thresholds, alert_emails, note)
+SHOWN = """SELECT org_id, budget_id, level_kind, level_id, window_kind, limit_nano_usd, thresholds, is_hard, selector,
+  zone, note, alert_emails, created_at FROM budgets WHERE org_id = $1 """
+SET = """INSERT INTO budgets (org_id, budget_id, level_kind, level_id, window_kind, selector, zone, limit_nano_usd,
+                              is_hard, thresholds, alert_emails, note)
   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
   ON CONFLICT (org_id, level_kind, level_id, window_kind, selector) DO UPDATE
     SET limit_nano_usd = EXCLUDED.limit_nano_usd, is_hard = EXCLUDED.is_hard, thresholds = EXCLUDED.thresholds,
         alert_emails = EXCLUDED.alert_emails, note = EXCLUDED.note
-  RETURNING {_SHOWN}"""  # noqa: S608
-FIND = f"""SELECT {_SHOWN} FROM budgets WHERE org_id = $1 AND level_kind = $2 AND level_id = $3 AND window_kind = $4
-  AND selector = $5 FOR UPDATE"""  # noqa: S608
-GET = f"SELECT {_SHOWN} FROM budgets WHERE org_id = $1 AND budget_id = $2 AND selector <> 'stop' FOR UPDATE"  # noqa: S608
-LIST = f"""SELECT {_SHOWN} FROM budgets WHERE org_id = $1 AND budget_id > $2 AND selector <> 'stop'
-  ORDER BY budget_id LIMIT $3"""  # noqa: S608
-ON_PATH = f"""SELECT {_SHOWN} FROM budgets WHERE org_id = $1 AND level_id = ANY ($2::uuid[]) AND selector <> 'stop'
-  ORDER BY budget_id"""  # noqa: S608
-STOPPED = f"SELECT {_SHOWN} FROM budgets WHERE org_id = $1 AND selector = 'stop'"  # noqa: S608
+  RETURNING budget_id"""
+FIND = SHOWN + "AND level_kind = $2 AND level_id = $3 AND window_kind = $4 AND selector = $5 FOR UPDATE"
+ANY = SHOWN + "AND budget_id = $2"
+GET = SHOWN + "AND budget_id = $2 AND selector <> 'stop' FOR UPDATE"
+LIST = SHOWN + "AND budget_id > $2 AND selector <> 'stop' ORDER BY budget_id LIMIT $3"
+ON_PATH = SHOWN + "AND level_id = ANY ($2::uuid[]) AND selector <> 'stop' ORDER BY budget_id"
+STOPPED = SHOWN + "AND selector = 'stop'"
 COUNTERS = """SELECT c.budget_id, c.window_start, c.committed, c.reserved,
     ARRAY(SELECT a.threshold_percent FROM alerts a WHERE a.org_id = $1 AND a.budget_id = c.budget_id
       AND a.window_start = c.window_start ORDER BY 1)
@@ -37,7 +35,7 @@ COUNTERS = """SELECT c.budget_id, c.window_start, c.committed, c.reserved,
   AND (c.budget_id, c.window_start) IN (SELECT * FROM unnest($2::uuid[], $3::timestamptz[]))"""
 ASK_AGAIN = "UPDATE counters SET next_alert = 0 WHERE org_id = $1 AND budget_id = $2"
 """A changed limit moves its thresholds: the next charge finds them out."""
-DELETE = f"DELETE FROM budgets WHERE org_id = $1 AND budget_id = $2 RETURNING {_SHOWN}"  # noqa: S608
+DELETE = "DELETE FROM budgets WHERE org_id = $1 AND budget_id = $2"
 FORGET_ALERTS = "DELETE FROM alerts WHERE org_id = $1 AND budget_id = $2"
 TELL = "INSERT INTO admin_outbox (org_id, record_id, record) VALUES ($1, $2, $3)"
 
@@ -118,8 +116,9 @@ class PostgresBudgetStore:
     async def _write(
         self, connection: Any, wanted: Limit, before: Status | None, now: dt.datetime, seal: SealChange
     ) -> Status:
-        row = await connection.fetchrow(SET, *_values(wanted))
-        await connection.execute(ASK_AGAIN, wanted.level.org_id, row["budget_id"])
+        budget_id = await connection.fetchval(SET, *_values(wanted))
+        await connection.execute(ASK_AGAIN, wanted.level.org_id, budget_id)
+        row = await connection.fetchrow(ANY, wanted.level.org_id, budget_id)
         after = (await self._statuses(connection, [row], now))[0]
         await connection.execute(TELL, wanted.level.org_id, *seal(before, after))
         return after
@@ -151,8 +150,8 @@ class PostgresBudgetStore:
     async def delete(self, org_id: str, budget_id: str, now: dt.datetime, seal: SealChange) -> None:
         """Removes a budget, its counters and warnings. Raises NOT_FOUND."""
         async with self.database.transaction(org_id) as connection:
-            row = await connection.fetchrow(DELETE, org_id, budget_id)
-            if row is None:
+            row = await connection.fetchrow(ANY, org_id, budget_id)
+            if row is None or await connection.execute(DELETE, org_id, budget_id) != "DELETE 1":
                 raise errors.budget_not_found(budget_id)
             await connection.execute(FORGET_ALERTS, org_id, budget_id)
             limit = _limit(row)

@@ -170,6 +170,8 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
             raise errors.invalid("output_tokens", f"{request.output_tokens} is not in 0…{MAX_TOKENS}")
         if not 0 <= request.ttl_s < float("inf"):
             raise errors.invalid("ttl_s", f"{request.ttl_s} is not a number of seconds from 0; 0 = as long as it lives")
+        # Whole steps: a caller need not know them, and a second time means the same.
+        step = self._config.extend_output_tokens
         reservation = await self._writer.submit(
             Extend(
                 org_id=request.org_id,
@@ -177,7 +179,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
                 reservation_id=request.reservation_id,
                 provider=request.provider,
                 model=request.model,
-                output_tokens=request.output_tokens,
+                output_tokens=-(-request.output_tokens // step) * step,
                 now=utc_now(),
                 ttl_s=min(request.ttl_s, self._config.max_reservation_ttl_s),
             )

@@ -54,6 +54,8 @@ class Session:
     ) -> AsyncGenerator[budget_pb2.SessionResponse, None]:
         """Answers until there are no more requests and all of them are answered.
 
+        When the requests end before that, the client is told up to which call they were read, by a reply that says
+        nothing else: a server that is about to stop reads no more, and what is behind that call belongs elsewhere.
         When the client goes away instead, what has not reached the ledger's writer is given up, as with a call alone.
         """
         reading = asyncio.create_task(self._read(requests))
@@ -74,6 +76,7 @@ class Session:
             await asyncio.gather(*left, return_exceptions=True)
 
     async def _read(self, requests: AsyncIterable[budget_pb2.SessionRequest]) -> None:
+        last_read = 0
         try:
             async for request in requests:
                 for call in request.calls:
@@ -82,7 +85,10 @@ class Session:
                         await self._room.wait()
                     task = asyncio.create_task(self._answer(call))
                     self._running.add(task)
+                    last_read = call.call_id
                     task.add_done_callback(self._ended)
+            if self._running:
+                self._replies.append((last_read, "", None))
         finally:
             self._news.set()
 
@@ -115,6 +121,9 @@ class Session:
         response, size = budget_pb2.SessionResponse(), 0
         while self._replies and size < MESSAGE_BYTES:
             call_id, kind, answer = self._replies.popleft()
+            if answer is None:
+                response.replies.add(call_id=call_id)
+                continue
             size += answer.ByteSize() + OVERHEAD_BYTES
             response.replies.add(call_id=call_id, **{kind: answer})
         return response

@@ -8,8 +8,8 @@ a busy one sends batches. There is no timer.
   MeshError that the unary call would have failed with.
 - When the stream breaks, what was sent and not answered fails with UNAVAILABLE at once; nobody knows whether it was
   done, and every one of these calls may be said again. What was not sent yet goes out on the next stream.
-- When the server ends the stream well (it is about to stop), it has answered all that it has read: the rest goes out on
-  the next stream, and no caller notices.
+- A server that is about to stop says up to which call it has read, answers those, and ends the stream well: the rest
+  goes out on the next stream at once, and no caller notices.
 - A stream stays with one replica of budget. So it is renewed every half a minute or so, when the channel picks the
   next one; the old stream is read until its last reply.
 """
@@ -85,8 +85,10 @@ class _Stream:
         self.call, self.renew_at = call, renew_at
         self.sent: dict[int, _Asked] = {}
         self.ids = itertools.count(1)
-        self.ended = asyncio.Event()
-        self.reading: asyncio.Task[None] | None = None
+        self.left = asyncio.Event()
+        """Nothing more is sent on it."""
+        self.ended = False
+        self.tasks: tuple[asyncio.Task[None], ...] = ()
 
 
 class BudgetSession:
@@ -136,15 +138,14 @@ class BudgetSession:
     async def close(self) -> None:
         """Ends the stream. What is not answered by now fails with UNAVAILABLE."""
         self._closed = True
-        tasks = [self._running, *(stream.reading for stream in self._streams)]
-        for stream in list(self._streams):
+        tasks = [] if self._running is None else [self._running]
+        for stream in self._streams:
             stream.call.cancel()
+            tasks += stream.tasks
         for task in tasks:
-            if task is not None:
-                task.cancel()
-        await asyncio.gather(*(task for task in tasks if task is not None), return_exceptions=True)
-        while self._queue:
-            self._end(self._queue.popleft(), _unreachable())
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._refuse_queued()
 
     # ---- one call --------------------------------------------------------------------------------------------
 
@@ -189,7 +190,7 @@ class BudgetSession:
     # ---- sending ---------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        """Sends what is queued, on one stream after the other."""
+        """Opens one stream after the other, when there is something to send."""
         calls.enter(Call())  # Not that of whoever came first.
         while True:
             while not self._queue:
@@ -198,23 +199,39 @@ class BudgetSession:
             if self._broken:
                 most_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(self._broken - 1, 10))
                 await asyncio.sleep(self._uniform(most_s / 2, most_s))
-            await self._send_on(self._open())
+            try:
+                stream = self._open()
+            except Exception:
+                _log.exception("budget's session could not be opened")
+                self._broken += 1
+                self._refuse_queued()
+            else:
+                await stream.left.wait()
+
+    def _refuse_queued(self) -> None:
+        while self._queue:
+            self._end(self._queue.popleft(), _unreachable())
 
     def _open(self) -> _Stream:
         with acting_as(self._service):
             call = self._stub.Session()
-        renew_at = time.monotonic() + self._renew_after_s * self._uniform(0.75, 1.25)
-        stream = _Stream(call, renew_at)
+        stream = _Stream(call, time.monotonic() + self._renew_after_s * self._uniform(0.75, 1.25))
         self._streams.add(stream)
-        stream.reading = asyncio.create_task(self._read(stream), name="budget-session-replies")
+        stream.tasks = (
+            asyncio.create_task(self._send(stream), name="budget-session-calls"),
+            asyncio.create_task(self._read(stream), name="budget-session-replies"),
+        )
         return stream
 
-    async def _send_on(self, stream: _Stream) -> None:
-        """Sends on this stream until it is over or old."""
-        while not stream.ended.is_set() and time.monotonic() < stream.renew_at:
+    async def _send(self, stream: _Stream) -> None:
+        """Sends what is queued on this stream until it is left. Each has a sender of its own: the last message to a
+        server that reads no more may wait until the stream ends."""
+        while not stream.left.is_set():
+            if time.monotonic() >= stream.renew_at:
+                stream.left.set()
+                break
             message = self._gather(stream)
             if message is None:
-                # `_read` says so, too, when the stream is over.
                 self._news.clear()
                 await self._news.wait()
                 continue
@@ -222,9 +239,9 @@ class BudgetSession:
                 await stream.call.write(message)
             except MeshError:
                 # Why, its reader is told, who then ends what was sent.
-                await stream.ended.wait()
+                stream.left.set()
                 return
-        if not stream.ended.is_set():
+        if not stream.ended:
             await stream.call.done_writing()
 
     def _gather(self, stream: _Stream) -> budget_pb2.SessionRequest | None:
@@ -270,17 +287,21 @@ class BudgetSession:
             _log.exception("a reply of budget's session could not be read")
             stream.call.cancel()
         finally:
-            stream.ended.set()
+            stream.ended = True
+            stream.left.set()
             self._streams.discard(stream)
             self._finish(stream, failure, answered)
             self._news.set()
 
     def _take(self, stream: _Stream, reply: budget_pb2.SessionReply) -> None:
+        kind = reply.WhichOneof("reply")
+        if kind is None:
+            self._leave(stream, reply.call_id)
+            return
         asked = stream.sent.pop(reply.call_id, None)
         if asked is None:
             _log.error("budget answered the call %d, which was not asked", reply.call_id)
             return
-        kind = reply.WhichOneof("reply")
         if kind == asked.kind:
             self._end(asked, getattr(reply, kind))
         elif kind == "error":
@@ -288,14 +309,23 @@ class BudgetSession:
         else:
             self._end(asked, MeshError(Reason.INTERNAL, f"Budget answered {kind} to {asked.kind}."))
 
+    def _leave(self, stream: _Stream, last_read: int) -> None:
+        """The server reads nothing behind that call."""
+        self._again([stream.sent.pop(call_id) for call_id in list(stream.sent) if call_id > last_read])
+        stream.left.set()
+        self._news.set()
+
+    def _again(self, unread: list[_Asked]) -> None:
+        """Puts what no server has read before all that is queued."""
+        self._queue.extendleft(reversed(unread))
+
     def _finish(self, stream: _Stream, failure: Exception | None, answered: bool) -> None:
         left = list(stream.sent.values())
         stream.sent.clear()
         if not answered and (failure is not None or left):
             self._broken += 1
         if failure is None and not self._closed:
-            # The server read none of these.
-            self._queue.extendleft(reversed(left))
+            self._again(left)
             return
         if isinstance(failure, MeshError) and failure.reason is Reason.UNIMPLEMENTED:
             self._plain_until, failure = time.monotonic() + PLAIN_FOR_S, _NoSessions()

@@ -118,6 +118,7 @@ class Edge:
             return
         caller, ask = admitted
         run = ChatRun(self._pipeline, ask, caller, request.call, client_request_id=request.client_request_id)
+        request.tag(run.record)
         await self._watched(request, self._stream(request, run) if ask.stream else self._whole(request, run))
 
     async def _embeddings(self, request: Exchange) -> None:
@@ -126,6 +127,7 @@ class Edge:
             return
         caller, ask = admitted
         run = EmbedRun(self._pipeline, ask, caller, request.call, client_request_id=request.client_request_id)
+        request.tag(run.record)
         await self._watched(request, self._embedded(request, run))
 
     async def _audio(self, request: Exchange, operation: str) -> None:
@@ -141,6 +143,7 @@ class Edge:
             return
         caller, ask = admitted
         run = AudioRun(self._pipeline, ask, caller, request.call, client_request_id=request.client_request_id)
+        request.tag(run.record)
         await self._watched(request, self._sounded(request, run))
 
     async def _admit(self, request: Exchange, parse: Callable[..., Ask], operation: str) -> tuple[Caller, Ask] | None:
@@ -162,8 +165,10 @@ class Edge:
                 await self._count(request)
                 return None
             caller.check_chat()
+            request.read_labels()
             body = await request.body(self._config.max_body_bytes)
-            return caller, parse(body, max_depth=self._config.max_body_depth)
+            ask = parse(body, max_depth=self._config.max_body_depth)
+            return await request.place(self._callers, caller, ask), ask
         except MeshError as error:
             await request.fail(error)
             if caller is not None and not request.gone and request.route != COUNT_PATH:
@@ -175,6 +180,7 @@ class Edge:
                     http_status=request.status,
                     operation=operation,
                     dialect=request.wire.dialect,
+                    tags=request.tags,
                 )
             return None
 

@@ -35,6 +35,7 @@ STATUS: Mapping[Reason, int] = {
     Reason.UNIMPLEMENTED: 404,
     Reason.CONTEXT_TOO_LONG: 400,
     Reason.FAILED_PRECONDITION: 409,
+    Reason.SPENDING_STOPPED: 403,
 }
 """The HTTP status of every reason."""
 
@@ -49,6 +50,7 @@ _CODES: Mapping[Reason, str] = {
 _NOT_RETRIED = frozenset(
     {
         Reason.BUDGET_EXHAUSTED,
+        Reason.SPENDING_STOPPED,
         Reason.PRICE_UNKNOWN,
         Reason.NO_MODEL_AVAILABLE,
         Reason.REQUEST_ID_CONFLICT,

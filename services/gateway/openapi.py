@@ -223,6 +223,8 @@ def _by_hand() -> dict[str, Any]:
         "routing_profile": {"enum": ["quality", "balanced", "speed", "budget", "long_context"]},
         "thread_id": {"type": "string", "maxLength": 128, "description": "Continues a conversation kept by DAC."},
         "conversation_id": {"type": "string", "description": "Another name for thread_id."},
+        "team_id": {"type": "string", "description": "The team it is for; the header x-dac-team says the same."},
+        "project_id": {"type": "string", "description": "The project it is for, as x-dac-project."},
         "message": {"type": "string", "description": "A short form of messages: one message of the user."},
         "stream_options": {
             "type": "object",

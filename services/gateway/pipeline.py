@@ -6,7 +6,7 @@ the request to budget after the last byte.
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 import grpc.aio
@@ -112,6 +112,7 @@ class Pipeline:
         asked_model: str = "",
         dialect: chat_pb2.Dialect = chat_pb2.DIALECT_OPENAI_CHAT,
         operation: str = CHAT,
+        tags: Mapping[str, str] | None = None,
     ) -> None:
         """Records a request that was refused after authentication, before any step."""
         record = record_pb2.RequestRecord(
@@ -128,6 +129,7 @@ class Pipeline:
             client_request_id=client_request_id,
             http_status=http_status,
             trace_id=call.trace_id,
+            tags=tags,
         )
         telemetry.observe_org(record.org_id, record_pb2.Outcome.Name(record.outcome))
         telemetry.observe_failure("refused", record.reason)

@@ -85,6 +85,7 @@ class ReservedRun:
         input_tokens_max: int,
         max_output_tokens: int,
         rescues: int = 0,
+        stream: bool = False,
         **measured: int,
     ) -> ReserveResponse:
         """Has budget hold the most that this may cost; candidates that it does not cover are not asked."""
@@ -98,6 +99,7 @@ class ReservedRun:
             body_hash=hashlib.sha256(body).digest(),
             draft=self.record,
             rescues=rescues,
+            stream=stream,
             **measured,
         )
         # Shielded: a caller that leaves now must not leave a reservation behind that nobody knows of.

@@ -54,6 +54,9 @@ class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
         caller = self._callers.of_principal(calls.require_principal(), call.signed_principal)
         try:
             ask = openai_wire.parse_chat(_body_of(request), max_depth=self._config.max_body_depth)
+            if ask.team_id or ask.project_id:
+                caller = await self._callers.acting_for(caller, ask.team_id, ask.project_id)
+                call.principal, call.signed_principal = caller.principal, caller.signed()
         except MeshError as error:
             self._pipeline.refuse(caller, call, error, client_request_id=request.client_request_id[:128], http_status=0)
             raise

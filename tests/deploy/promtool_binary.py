@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 
-from tests.deploy.downloads import cached
+from tests.downloads import cached
 
 
 class NoPromtool(Exception):

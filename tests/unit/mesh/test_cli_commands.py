@@ -111,10 +111,17 @@ def test_wrong_dollars_are_refused(wrong: str) -> None:
 
 
 def test_a_limit_hangs_on_one_thing() -> None:
-    assert budget.level("o", "") == {"kind": "KIND_ORG", "id": "o"}
+    assert budget.level(org="o", key="") == {"kind": "KIND_ORG", "id": "o"}
+    assert budget.level(org="", team="t") == {"kind": "KIND_TEAM", "id": "t"}
     for org, one in (("", ""), ("o", "k")):
         with pytest.raises(Failure):
-            budget.level(org, one)
+            budget.level(org=org, key=one)
+
+
+def test_thresholds_are_percents() -> None:
+    assert budget.percents("50, 80") == [50, 80] and budget.percents("") == []
+    with pytest.raises(Failure):
+        budget.percents("half")
 
 
 def test_open_secrets_are_found(tmp_path: pathlib.Path) -> None:

@@ -77,7 +77,8 @@ static_resources:
                       mutations:
                         - remove_on_match:
                             key_matcher:
-                              prefix: x-dac-
+                              safe_regex:
+                                regex: x-dac-(?:[^pt].*|p(?:[^r].*|r(?:[^o].*|o(?:[^j].*|j(?:[^e].*|e(?:[^c].*|c(?:[^t].*|t(?:.+))?)?)?)?)?)?|t(?:[^ae].*|a(?:[^g].*|g(?:[^s].*|s(?:.+))?)?|e(?:[^a].*|a(?:[^m].*|m(?:.+))?)?)?)?
                         - remove_on_match:
                             key_matcher:
                               prefix: x-envoy-
