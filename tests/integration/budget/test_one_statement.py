@@ -90,6 +90,15 @@ async def test_an_organisation_with_nothing_left_holds_up_nobody_else(
     await in_balance(budget, org_id)
 
 
+@pytest.mark.parametrize(("callers", "batches"), [(64, 1), (100, 2), (300, 4)])
+async def test_a_long_queue_is_taken_in_halves(
+    budget: BudgetService, org_id: str, statements: list[tuple[str, bool]], callers: int, batches: int
+) -> None:
+    await asyncio.gather(*(reserve(budget, org_id, asking()) for _ in range(callers)))
+    assert statements == [(org_id, True)] * batches
+    assert (await in_balance(budget, org_id)).open_reservations == callers
+
+
 async def test_a_taken_request_id_undoes_the_statement_and_what_ended_is_charged_once(
     make_budget: MakeBudget, org_id: str
 ) -> None:
