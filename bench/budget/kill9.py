@@ -121,8 +121,17 @@ def _kill_postgres(stage: Stage) -> None:
     assert stage.postgres.process is not None
     stage.postgres.process.kill()
     stage.postgres.process.wait()
-    # In this thread: the server dies with the one that started it.
-    stage.postgres.revive()
+    end = time.monotonic() + HEAL_S
+    while True:
+        try:
+            # In this thread: the server dies with the one that started it.
+            stage.postgres.revive()
+            return
+        except MeshError:
+            # As `dac up` does: backends of the killed one may still hold its memory.
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
 
 
 async def _until_served(traffic: Traffic, before: int, callers: list[asyncio.Task[None]]) -> None:

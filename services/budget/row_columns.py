@@ -286,7 +286,12 @@ def number_array(numbers: Iterable[int]) -> str:
 
 def settling_columns(book: Book) -> list[Any]:
     """What run_simply is told of what ends, in its order: each reservation resolved, with the one record of it."""
-    resolved = list(book.resolved.values())
+    # In the order in which the general path locks them: two replicas must not wait for each other.
+    both = sorted(
+        zip(book.resolved.values(), book.records, strict=True),
+        key=lambda pair: (pair[0].org_id, pair[0].reservation_id),
+    )
+    resolved = [reservation for reservation, _ in both]
     touched = [(key, book.counters[key]) for key in sorted(book.touched)]
     numbers = {r.reservation_id: number for number, r in enumerate(resolved, 1)}
     about: dict[tuple[Any, ...], int] = {}
@@ -305,7 +310,7 @@ def settling_columns(book: Book) -> list[Any]:
         number_array([r.amount_nano_usd for r in resolved]),
         number_array([int(r.state) for r in resolved]),
         number_array([r.cost_nano_usd for r in resolved]),
-        [record.sealed for record, _ in zip(book.records, resolved, strict=True)],
+        [record.sealed for _, record in both],
         plain_array([key.org_id for key, _ in touched]),
         plain_array([key.budget_id for key, _ in touched]),
         [key.window_start for key, _ in touched],
