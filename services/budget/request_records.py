@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Callable
 
 from dac.type.v1 import error_pb2, record_pb2, usage_pb2
@@ -25,7 +26,7 @@ OVERRUN, CHARGE = "overrun_nano_usd", "charge"
 OWN_TAGS = frozenset({TRIMMED, OVERRUN, CHARGE})
 """Tags that budget itself puts on a record."""
 MAX_TAGS = 16
-_KINDS = {kind: kind.name.lower() for kind in LevelKind}
+_KINDS = {int(kind): kind.name.lower() for kind in LevelKind}
 
 
 def attempts_of(record: record_pb2.RequestRecord) -> tuple[Attempt, ...]:
@@ -53,7 +54,7 @@ def tags_of(record: record_pb2.RequestRecord) -> tuple[str, ...]:
 
 def about(record: record_pb2.RequestRecord) -> About:
     """What the ledger's lines say of the request."""
-    path = tuple(f"{_KINDS.get(level.kind, 'level')}:{level.id}" for level in record.path)  # type: ignore[call-overload]
+    path = _path(tuple([(int(level.kind), level.id) for level in record.path]))
     return About(record.operation[:MAX_TEXT_CHARS].replace("\x00", "") or "chat", path, tags_of(record))
 
 
@@ -77,6 +78,11 @@ def _usage_of(used: usage_pb2.Usage) -> Usage:
     )
     # Names a price's tier: no longer than such a name may be.
     return Usage(*plain, *seldom, used.service_tier[:MAX_TIER_CHARS])
+
+
+@functools.lru_cache(maxsize=4096)
+def _path(levels: tuple[tuple[int, str], ...]) -> tuple[str, ...]:
+    return tuple(f"{_KINDS.get(kind, 'level')}:{level_id}" for kind, level_id in levels)
 
 
 def bounded(record: record_pb2.RequestRecord) -> bytes:

@@ -49,7 +49,8 @@ from services.budget.rate_limit_store import PostgresRateLimitStore
 from services.budget.record_feed import RecordFeed
 from services.budget.record_store import PostgresRecordStore, read_cursor
 from services.budget.request_records import about, attempts_of, bounded, sealer, tags_of
-from services.budget.rows import Level, Reservation, State
+from services.budget.reserve_form import levels_of, set_time
+from services.budget.rows import Reservation, State
 from services.budget.session import Session
 from services.budget.single_trip import SingleTripStore
 from services.budget.store import PostgresLedgerStore
@@ -72,7 +73,6 @@ MAX_FETCH = 1000
 MAX_WAIT_S = 60.0
 SERVICE_TIER = "service_tier"
 """What a usage says beside its counts."""
-MAX_LEVELS = 32
 MAX_ADJUSTMENT_NANO_USD = 2**62
 ESTIMATE_MARGIN = 1.1
 """By how much "balanced" holds more than the estimate of the prompt."""
@@ -109,6 +109,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
     async def Reserve(self, request: budget_pb2.ReserveRequest, context: Any) -> budget_pb2.ReserveResponse:  # noqa: D102
         principal = call.require_principal()
         self._check(principal, request)
+        levels = levels_of(principal.org_id, tuple([(int(level.kind), level.id) for level in principal.path]))
         reservation_id = uuid7()
         now = utc_now()
         draft = request.draft
@@ -116,7 +117,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
         del draft.path[:]
         draft.path.extend(principal.path)
         if not draft.HasField("started_at"):
-            draft.started_at.FromDatetime(now)
+            set_time(draft.started_at, now)
         ttl_s = min(request.ttl_s or self._config.reservation_ttl_s, self._config.max_reservation_ttl_s)
         in_steps = request.stream and self._config.reservation_mode == "balanced"
         input_tokens_max = max(request.input_tokens_max, request.input_tokens)
@@ -130,7 +131,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
                     reservation_id=reservation_id,
                     org_id=principal.org_id,
                     request_id=request.request_id,
-                    levels=tuple(Level(principal.org_id, level.kind, level.id) for level in principal.path),
+                    levels=levels,
                     candidates=tuple(
                         (one.provider, one.model) for one in request.candidates if one.model not in barred
                     ),
@@ -165,7 +166,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
             rescues=reservation.rescues,
             covered_output_tokens=reservation.covered_output_tokens,
         )
-        response.expires_at.FromDatetime(reservation.expires_at)
+        set_time(response.expires_at, reservation.expires_at)
         for limit, used in ((excess.limit, excess.used_nano_usd) for excess in reservation.soft_excess):
             response.soft_excess.add(
                 budget_id=limit.budget_id,
@@ -297,10 +298,6 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
             raise errors.invalid("org_id", "the principal has no organisation; reserve with an organisation's key")
         if not is_uuid(request.request_id):
             raise errors.invalid("request_id", f"{request.request_id!r} is not a UUID; make a UUIDv7 for each request")
-        if len(principal.path) > MAX_LEVELS or any(not is_uuid(level.id) for level in principal.path):
-            raise errors.invalid(
-                "path", f"at most {MAX_LEVELS} levels with UUIDs; the principal must come from the gateway"
-            )
         if not request.candidates:
             raise errors.invalid("candidates", "name at least one model")
         for field in BOUNDED:
