@@ -44,7 +44,7 @@ class Limiter(Protocol):
 
     async def finish(self, org_id: str, request_id: str, used: Mapping[str, int] | None) -> None:
         """A request has ended: its place is free, and what was taken is corrected to the tokens `used` at each model
-        (None = nobody knows). Nothing, when it has no ticket."""
+        (None = nobody knows). Nothing, when it has no ticket or holds no place."""
 
     async def withdraw(self, org_id: str, request_id: str) -> None:
         """A request was not made after all: everything is given back."""
@@ -137,17 +137,21 @@ class MemoryLimiter:
         """As `finish`; says whether there was a ticket."""
         now_s = self._now()
         self._expire(now_s)
+        there = self._tickets.get((org_id, request_id))
+        if there is not None and not there.wish.is_held:
+            # It took what it used: nothing comes back.
+            return True
         ticket = self._pop(org_id, request_id)
         if ticket is None or used is None:
             return ticket is not None
         for limit, step in ticket.taken:
             scope = self._scope(limit, now_s)
-            there = [tokens for model, tokens in used.items() if matches(limit.model, model)]
-            if limit.model and not there:
+            at_these = [tokens for model, tokens in used.items() if matches(limit.model, model)]
+            if limit.model and not at_these:
                 # Another model answered.
                 scope.window.take_back(step, ticket.wish.requests, ticket.wish.tokens)
                 continue
-            beyond = sum(there) - ticket.wish.tokens
+            beyond = sum(at_these) - ticket.wish.tokens
             if beyond > 0:
                 scope.window.add(limit.step_of(now_s), 0, beyond)
             elif beyond < 0:

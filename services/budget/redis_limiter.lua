@@ -127,7 +127,7 @@ local function admit()
     end
   end
   if ttl_ms > 0 and #taken > 0 then
-    local ticket = {rows, now, now + ttl_ms * 1000, tokens, requests, taken}
+    local ticket = {rows, now, now + ttl_ms * 1000, tokens, requests, taken, is_held}
     redis.call('SET', KEYS[1], cmsgpack.pack(ticket), 'PX', ttl_ms)
   end
   return cmsgpack.pack({1, now, rows, tokens, requests})
@@ -136,8 +136,9 @@ end
 local function finish(is_made)
   local now, request_id, prefix, known = clock(ARGV[2]), ARGV[3], ARGV[4], redis.call('GET', KEYS[1])
   if not known then return 0 end
-  redis.call('DEL', KEYS[1])
   local ticket = cmsgpack.unpack(known)
+  if is_made and not ticket[7] then return 1 end
+  redis.call('DEL', KEYS[1])
   if ticket[3] <= now then return 0 end
   for _, limit in ipairs(ticket[6]) do
     local id, model, step_s, steps, step = limit[1], limit[2], limit[3], limit[4], limit[5]

@@ -187,6 +187,9 @@ def scraped(dac, upstream_process):
         upstream_process.script("cut", times=1)
         assert ("[DONE]" in dac.chat(stream=True, enable_rescue=may).text) is may
     asyncio.run(_chat_by_grpc(dac))
+    none = {"level": {"kind": "KIND_ORG"}, "model": "mock/unpriced", "requests_per_minute": 0}
+    assert httpx.put(dac.url + "/v1/rate-limits", json=none, headers=dac.headers).status_code == 200
+    assert dac.chat(model="mock/unpriced").status_code == 429
     upstream_process.clear()
     upstream_process.script("drip", times=1)
     body = {"model": "mock/gpt-4o-mini", "stream": True, "messages": [{"role": "user", "content": "Go on."}]}

@@ -156,7 +156,8 @@ def test_streams_tell_it_before_the_first_token(limited: Limited) -> None:
 
 
 def test_an_answer_from_the_cache_is_a_request_and_no_tokens(limited: Limited) -> None:
-    client, text = limited(requests_per_minute=2, tokens_per_minute=100_000), f"Once {time.monotonic_ns()}"
+    client = limited(requests_per_minute=2, tokens_per_minute=100_000, model="mock/*")
+    text = f"Once {time.monotonic_ns()}"
     fields = {"messages": [{"role": "user", "content": text}], "extra_body": {"enable_cache": True}, "temperature": 0}
     ask(client, **fields)
     hit = ask(client, **fields)

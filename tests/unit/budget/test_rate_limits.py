@@ -236,6 +236,16 @@ def test_a_request_counts_for_the_model_that_answered() -> None:
     assert at_b.refusal is not None and at_b.refusal.limit.model == "b"
 
 
+def test_what_holds_no_place_stays_counted_when_it_has_ended() -> None:
+    """An answer from the cache: no model was asked, and it is a request of that model's all the same."""
+    memory = MemoryLimiter(Clock())
+    asked = LimitBook([limit(requests=2, model="a")]).asked(ORG, [(1, ORG)], ["a"])
+    for _ in range(2):
+        assert run(memory.admit(ORG, asked, 1, "one", Wish(is_held=False), 60)).state.requests_remaining == 1
+        run(memory.finish(ORG, "one", {}))
+    assert run(memory.admit(ORG, asked, 1, "two", Wish(is_held=False), 60)).state.requests_remaining == 0
+
+
 def test_the_tightest_limit_is_told() -> None:
     verdict = admit(MemoryLimiter(Clock()), limit(requests=10, tokens=50), limit(requests=4, tokens=900), tokens=5)
     state = verdict.state
