@@ -100,6 +100,8 @@ PERMISSIONS: Mapping[str, str | _Anyone] = {
     "/dac.budget.v1.UsageService/GetMyBalance": "",
     "/dac.budget.v1.PriceService/WatchPrices": "operator",
     "/dac.budget.v1.PriceService/Propose": "operator",
+    "/dac.budget.v1.PriceService/ListPrices": "read",
+    "/dac.budget.v1.PriceService/SetPrice": "operator",
     "/dac.budget.v1.RecordService/FetchRecords": "operator",
     "/dac.audit.v1.AuditService/Append": "operator",
     "/dac.audit.v1.AuditService/ListRequests": "read",

@@ -252,10 +252,10 @@ def _observe_attempts(attempts: Iterable[AttemptRecord]) -> None:
         if children is None:
             children = _make_attempt_children(attempt.provider, attempt.model, attempt.reason)
         children[0].inc()
-        if usage.input_tokens:
-            children[1].inc(usage.input_tokens)
-        if usage.output_tokens:
-            children[2].inc(usage.output_tokens)
+        if read := usage.input_tokens + usage.input_audio_tokens + usage.input_image_tokens:
+            children[1].inc(read)
+        if written := usage.output_tokens + usage.output_audio_tokens + usage.output_image_tokens:
+            children[2].inc(written)
         taken = ended.seconds - begun.seconds + (ended.nanos - begun.nanos) / 1e9
         if taken >= 0 and ended.seconds:
             children[3].observe(taken)
@@ -285,7 +285,9 @@ def observe_org(
         )
     children[0].inc()
     for attempt in attempts:
-        children[1].inc(attempt.usage.input_tokens + attempt.usage.output_tokens)
+        usage = attempt.usage
+        read = usage.input_tokens + usage.input_audio_tokens + usage.input_image_tokens
+        children[1].inc(read + usage.output_tokens + usage.output_audio_tokens + usage.output_image_tokens)
     if cost_nano_usd:
         children[2].inc(cost_nano_usd / 1e9)
 

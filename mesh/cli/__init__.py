@@ -18,6 +18,7 @@ from mesh.cli import (
     importing,
     key,
     logs,
+    price,
     provider,
     tree,
     usage,
@@ -66,7 +67,7 @@ _top.__doc__ = ABOUT
 register(app)
 for _part in (chat, explain, logs, doctor, backup):
     _part.register(app)
-for _part in (key, tree, provider, discover, budget, usage, cost, configuration, envoy, importing):
+for _part in (key, tree, provider, discover, budget, price, usage, cost, configuration, envoy, importing):
     _part.register(app)
 
 

@@ -15,32 +15,24 @@ from typing import Any
 import grpc.aio
 
 from dac.audit.v1 import audit_pb2, audit_pb2_grpc
-from dac.budget.v1 import (
-    budget_pb2,
-    budget_pb2_grpc,
-    price_pb2,
-    price_pb2_grpc,
-    record_pb2,
-    record_pb2_grpc,
-    usage_pb2_grpc,
-)
+from dac.budget.v1 import budget_pb2, budget_pb2_grpc, price_pb2_grpc, record_pb2, record_pb2_grpc, usage_pb2_grpc
 from dac.type.v1 import principal_pb2
 from dac.type.v1 import record_pb2 as type_pb2
 from mesh import call
 from mesh.carried import Carried
 from mesh.ids import is_uuid, uuid7
-from mesh.postgres import Database
 from mesh.service import Context
-from services.budget import errors, price_store
+from services.budget import errors
 from services.budget.administration import Administration, organisation_caller, seal_change
 from services.budget.alert_channels import channels_of
 from services.budget.alert_delivery import AlertTeller, Patience
 from services.budget.background import Backlog, ChangeTeller, Sweeper, repeat
 from services.budget.budget_store import PostgresBudgetStore
 from services.budget.config import BudgetConfig
-from services.budget.money import BUCKETS
 from services.budget.operations import Adjust, Extend, Reserve, Resolve, Settlement
-from services.budget.price_book import FETCHED, PriceBook, Proposal
+from services.budget.price_book import PriceBook
+from services.budget.price_messages import RateMessages
+from services.budget.price_server import PriceServicer
 from services.budget.record_feed import RecordFeed
 from services.budget.record_store import PostgresRecordStore, read_cursor
 from services.budget.request_records import about, attempts_of, bounded, sealer, tags_of
@@ -57,9 +49,9 @@ BOUNDED = ("input_tokens", "input_tokens_max", "max_output_tokens", "audio_secon
 """What a reservation counts; none of it more than that."""
 MAX_RESCUES = 8
 MAX_FETCH = 1000
-MAX_PROPOSED = 5000
-MAX_PRICE_NANO_USD = 10_000 * 10**9
 MAX_WAIT_S = 60.0
+SERVICE_TIER = "service_tier"
+"""What a usage says beside its counts."""
 MAX_LEVELS = 32
 MAX_ADJUSTMENT_NANO_USD = 2**62
 ESTIMATE_MARGIN = 1.1
@@ -90,6 +82,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
         self._administration = administration
         self._config = config
         self._secret_keys = secret_keys
+        self._rates = RateMessages()
 
     async def Reserve(self, request: budget_pb2.ReserveRequest, context: Any) -> budget_pb2.ReserveResponse:  # noqa: D102
         principal = call.require_principal()
@@ -150,8 +143,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
         for candidate in request.candidates:
             price = self._prices.in_force(candidate.provider, candidate.model, reservation.price_version)
             if price is not None:
-                rates = price.rates._asdict()
-                response.rates.add(provider=price.provider, model=price.model, price_version=price.version, **rates)
+                response.rates.append(self._rates.of(price))
             elif reservation.is_hard and reservation.counters:
                 response.uncovered.add(provider=candidate.provider, model=candidate.model)
         return response
@@ -311,7 +303,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
                 raise errors.invalid("record.org_id", f"it must be the caller's organisation, {principal.org_id!r}")
         for attempt in record.attempts:
             for field, tokens in attempt.usage.ListFields():
-                if not 0 <= tokens <= MAX_TOKENS:
+                if field.name != SERVICE_TIER and not 0 <= tokens <= MAX_TOKENS:
                     raise errors.invalid(f"record.attempts.usage.{field.name}", f"{tokens} is not in 0…{MAX_TOKENS}")
         record.reservation_id = reservation_id
         return await self._writer.submit(
@@ -326,58 +318,6 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
                 about=about(record),
             )
         )
-
-
-class PriceServicer(price_pb2_grpc.PriceServiceServicer):
-    """See dac.budget.v1.PriceService."""
-
-    def __init__(self, book: PriceBook, database: Database) -> None:
-        self._book, self._database = book, database
-        self._news = asyncio.Event()
-
-    def announce(self) -> None:
-        """Prices have changed."""
-        self._news.set()
-        self._news = asyncio.Event()
-
-    async def WatchPrices(  # noqa: D102
-        self, request: price_pb2.WatchPricesRequest, context: Any
-    ) -> AsyncIterator[price_pb2.WatchPricesResponse]:
-        while True:
-            news = self._news
-            yield price_pb2.WatchPricesResponse(
-                prices=[
-                    price_pb2.ModelPrice(
-                        provider=price.provider,
-                        model=price.model,
-                        price_version=price.version,
-                        nano_usd_per_mtok=dict(price.buckets),
-                        source=price.source,
-                    )
-                    for price in self._book.all_in_force()
-                ]
-            )
-            await news.wait()
-
-    async def Propose(  # noqa: D102
-        self, request: price_pb2.ProposeRequest, context: Any
-    ) -> price_pb2.ProposeResponse:
-        call.require_service()
-        proposals = [_published(price) for price in request.prices[:MAX_PROPOSED]]
-        changed = await price_store.propose(self._database, self._book, proposals, fetched=True)
-        if changed:
-            self.announce()
-        return price_pb2.ProposeResponse(changed=changed)
-
-
-def _published(price: price_pb2.ModelPrice) -> Proposal:
-    buckets = dict(price.nano_usd_per_mtok)
-    if not price.provider or not price.model or len(price.provider) + len(price.model) > 400:
-        raise errors.invalid("prices", "each price names its provider and its model, at most 400 characters")
-    for bucket, nano_usd in buckets.items():
-        if bucket not in BUCKETS or not 0 <= nano_usd <= MAX_PRICE_NANO_USD:
-            raise errors.invalid("prices", f"{price.model[:100]!r} has {bucket[:40]!r}: {nano_usd}; use known buckets")
-    return Proposal(price.provider, price.model, buckets, FETCHED)
 
 
 class RecordServicer(record_pb2_grpc.RecordServiceServicer):
@@ -428,7 +368,7 @@ class BudgetService:
         self.budget = BudgetServicer(
             self.writer, self.prices, administration, self._config, secret_keys, context.carried
         )
-        self.price = PriceServicer(self.prices, self._database)
+        self.price = PriceServicer(self.prices, self._database, context.models, utc_now, self._untold)
         self.record = RecordServicer(self.feed)
         self.usage = UsageServicer(PostgresUsageStore(self._database), budgets, utc_now)
         self.sweeper = Sweeper(self._database, self.writer, self._config.sweep_limit, utc_now)
@@ -449,13 +389,13 @@ class BudgetService:
     async def start(self) -> None:
         """Loads the prices, begins to write and to sweep."""
         await self._records.register(self._config.required_consumers)
-        await price_store.propose(self._database, self.prices, self._proposals())
+        await self.price.load()
         self.writer.start()
         config = self._config
         jobs = (
             repeat("sweeping reservations", config.sweep_interval_s, self.sweeper.sweep),
             repeat("counting what is under way", config.sweep_interval_s, self.backlog.count),
-            repeat("following prices", config.price_poll_s, self._follow_prices),
+            repeat("following prices", config.price_poll_s, lambda: self.price.follow(config.price_poll_s)),
             repeat("forgetting read records", config.sweep_interval_s, self._forget),
             repeat("telling audit", config.admin_retry_s, self.teller.tell, self._untold),
             repeat("telling of thresholds", config.alert_interval_s, self.alerts.tell),
@@ -473,17 +413,6 @@ class BudgetService:
     async def health(self) -> None:
         """Raises MeshError when PostgreSQL does not answer."""
         await self._database.check()
-
-    def _proposals(self) -> list[Proposal]:
-        return [
-            Proposal(one.provider, model.model, one.price.buckets if one.price is not None else None, model.source)
-            for model in self._context.models
-            for one in {each.provider: each for each in model.endpoints}.values()
-        ]
-
-    async def _follow_prices(self) -> None:
-        if await price_store.refresh(self._database, self.prices):
-            self.price.announce()
 
     async def _forget(self) -> None:
         await self._records.forget_read(self._config.required_consumers, self._config.consumer_forget_after_s)

@@ -145,7 +145,7 @@ class SingleTripStore:
         book = Book(self._prices, self._default_output_tokens)
         reservation = book.reserve(dataclasses.replace(op, levels=()))
         prices = (self._prices.in_force(*candidate) for candidate in op.candidates)
-        if any(price is not None and any(price.rates) for price in prices):
+        if any(price is not None and not price.is_free for price in prices):
             # Taken back where no hard budget turns out to hang on the path.
             if op.covers_in_steps and not 0 < op.max_output_tokens <= self._default_output_tokens:
                 reservation.covered_output_tokens = self._default_output_tokens

@@ -133,7 +133,7 @@ class ReserveResponse(_message.Message):
     def __init__(self, reservation_id: _Optional[str] = ..., reservation_secret: _Optional[bytes] = ..., reserved_nano_usd: _Optional[int] = ..., output_cap_tokens: _Optional[int] = ..., price_version: _Optional[int] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rates: _Optional[_Iterable[_Union[CandidateRates, _Mapping]]] = ..., uncovered: _Optional[_Iterable[_Union[PricedCandidate, _Mapping]]] = ..., rescues: _Optional[int] = ..., covered_output_tokens: _Optional[int] = ..., soft_excess: _Optional[_Iterable[_Union[SoftExcess, _Mapping]]] = ..., rate_limit: _Optional[_Union[RateLimitState, _Mapping]] = ...) -> None: ...
 
 class CandidateRates(_message.Message):
-    __slots__ = ("provider", "model", "price_version", "input", "input_cached", "cache_write", "output", "reasoning", "request", "audio_second", "input_character")
+    __slots__ = ("provider", "model", "price_version", "input", "input_cached", "cache_write", "output", "reasoning", "request", "audio_second", "input_character", "cache_write_1h", "input_audio", "input_audio_cached", "input_image", "output_audio", "output_image", "instead", "service_tier", "above_tokens")
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PRICE_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -145,6 +145,15 @@ class CandidateRates(_message.Message):
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     AUDIO_SECOND_FIELD_NUMBER: _ClassVar[int]
     INPUT_CHARACTER_FIELD_NUMBER: _ClassVar[int]
+    CACHE_WRITE_1H_FIELD_NUMBER: _ClassVar[int]
+    INPUT_AUDIO_FIELD_NUMBER: _ClassVar[int]
+    INPUT_AUDIO_CACHED_FIELD_NUMBER: _ClassVar[int]
+    INPUT_IMAGE_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_AUDIO_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_IMAGE_FIELD_NUMBER: _ClassVar[int]
+    INSTEAD_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_TIER_FIELD_NUMBER: _ClassVar[int]
+    ABOVE_TOKENS_FIELD_NUMBER: _ClassVar[int]
     provider: str
     model: str
     price_version: int
@@ -156,7 +165,16 @@ class CandidateRates(_message.Message):
     request: int
     audio_second: int
     input_character: int
-    def __init__(self, provider: _Optional[str] = ..., model: _Optional[str] = ..., price_version: _Optional[int] = ..., input: _Optional[int] = ..., input_cached: _Optional[int] = ..., cache_write: _Optional[int] = ..., output: _Optional[int] = ..., reasoning: _Optional[int] = ..., request: _Optional[int] = ..., audio_second: _Optional[int] = ..., input_character: _Optional[int] = ...) -> None: ...
+    cache_write_1h: int
+    input_audio: int
+    input_audio_cached: int
+    input_image: int
+    output_audio: int
+    output_image: int
+    instead: _containers.RepeatedCompositeFieldContainer[CandidateRates]
+    service_tier: str
+    above_tokens: int
+    def __init__(self, provider: _Optional[str] = ..., model: _Optional[str] = ..., price_version: _Optional[int] = ..., input: _Optional[int] = ..., input_cached: _Optional[int] = ..., cache_write: _Optional[int] = ..., output: _Optional[int] = ..., reasoning: _Optional[int] = ..., request: _Optional[int] = ..., audio_second: _Optional[int] = ..., input_character: _Optional[int] = ..., cache_write_1h: _Optional[int] = ..., input_audio: _Optional[int] = ..., input_audio_cached: _Optional[int] = ..., input_image: _Optional[int] = ..., output_audio: _Optional[int] = ..., output_image: _Optional[int] = ..., instead: _Optional[_Iterable[_Union[CandidateRates, _Mapping]]] = ..., service_tier: _Optional[str] = ..., above_tokens: _Optional[int] = ...) -> None: ...
 
 class CommitRequest(_message.Message):
     __slots__ = ("reservation_id", "reservation_secret", "record")
