@@ -129,140 +129,149 @@ BEGIN
     r_day, r_month, l_op, l_kind, l_id);
 END $$;
 
--- The usual batches in one round trip each, as in 0002. NULL: not simple. Else, by reservation, the counters it holds,
--- each "<budget_id>@<window start>@<selector>", behind a "!" when a hard limit is among them. `w_start` has six starts for each zone of `w_zone`, by window kind.
-CREATE FUNCTION hold_simply(
+-- The usual batch in one round trip, what ends before what begins: it only makes room. As in 0002 it does what the
+-- general path does, under the same row locks in the same order, but only where nothing has to be decided.
+--
+-- NULL: nothing was done. Empty: everything was settled and nothing is held, or there was nothing to hold. Else, by
+-- path, the counters that its reservations hold, a line each, "<budget_id>@<window start>@<selector>", behind a "!"
+-- when a hard limit is among them. Reservations of one path come with the number of that path (r_path), so that its
+-- budgets are looked up once; p_amount sums what they hold. `w_start` has six starts for each zone of `w_zone`, by
+-- window kind. c_: what is spent and freed, by counter. The ledger's lines (e_) are each of one of the resolved (e_of)
+-- and share what they are about (e_about).
+CREATE FUNCTION run_simply(
   orgs text,
+  v_org uuid[], v_id uuid[], v_request uuid[], v_amount bigint[], v_state smallint[], v_cost bigint[], v_record bytea[],
+  c_org uuid[], c_budget uuid[], c_start timestamptz[], c_spent bigint[], c_freed bigint[],
+  e_of integer[], e_attempt text[], e_amount bigint[], e_tokens text[], e_about integer[],
+  a_kind text[], a_version bigint[], a_counters text[], a_provider text[], a_model text[], a_operation text[],
+  a_path text[], a_tags text[],
   r_org uuid[], r_id uuid[], r_request uuid[], r_amount bigint[], r_expires timestamptz[], r_version bigint[],
-  r_cap bigint[], r_covered bigint[], r_hash bytea[], r_draft bytea[],
+  r_cap bigint[], r_covered bigint[], r_hash bytea[], r_draft bytea[], r_path integer[],
   w_zone text[], w_start timestamptz[],
-  l_op integer[], l_kind smallint[], l_id uuid[],
-  s_op integer[], s_selector text[]
+  p_org uuid[], p_amount bigint[], l_path integer[], l_kind smallint[], l_id uuid[], s_path integer[], s_selector text[]
 ) RETURNS text[] LANGUAGE plpgsql AS $$
 DECLARE
-  n_op integer[]; n_budget uuid[]; n_start timestamptz[]; n_most bigint[]; n_selector text[]; n_hard boolean[];
-  held text[]; made bigint; one record;
+  n_path integer[]; n_budget uuid[]; n_start timestamptz[]; n_most bigint[]; n_selector text[]; n_hard boolean[];
+  p_hard boolean[]; p_counters text[]; p_selectors text[]; told text[] := '{}';
+  rows bigint; one record;
 BEGIN
   PERFORM set_config('app.org_ids', orgs, true);
-  -- Which counters each reservation hangs on.
-  SELECT array_agg(l.op ORDER BY l.at), array_agg(b.budget_id ORDER BY l.at), array_agg(
-      w_start[(CASE WHEN b.zone = 'UTC' THEN 0 ELSE array_position(w_zone, b.zone) - 1 END) * 6 + b.window_kind]
-      ORDER BY l.at),
-    array_agg(b.limit_nano_usd ORDER BY l.at), array_agg(b.selector ORDER BY l.at),
-    array_agg(b.is_hard AND b.limit_nano_usd IS NOT NULL ORDER BY l.at)
-  INTO n_op, n_budget, n_start, n_most, n_selector, n_hard
-  FROM unnest(l_op, l_kind, l_id) WITH ORDINALITY AS l (op, kind, id, at) CROSS JOIN LATERAL (
-    SELECT budget_id, window_kind, zone, limit_nano_usd, selector, is_hard FROM budgets
-    WHERE level_id = l.id AND level_kind = l.kind AND org_id = r_org[l.op] OFFSET 0) b
-  WHERE b.selector IN ('', 'stop') OR EXISTS (
-    SELECT FROM unnest(s_op, s_selector) AS s (op, selector) WHERE s.op = l.op AND s.selector = b.selector);
-  IF n_op IS NOT NULL THEN
-    IF array_position(n_start, NULL) IS NOT NULL THEN
-      RETURN NULL; -- A zone that the caller does not know yet.
-    END IF;
-    PERFORM 1 FROM (SELECT DISTINCT r_org[n.op] AS org_id, n.budget, n.start
-        FROM unnest(n_op, n_budget, n_start) AS n (op, budget, start) ORDER BY 1, 2, 3) AS u
-      CROSS JOIN LATERAL (SELECT 1 FROM counters WHERE budget_id = u.budget AND window_start = u.start
-        AND org_id = u.org_id FOR NO KEY UPDATE) c;
-    -- A new statement sees what those who held the locks have written.
-    IF EXISTS (SELECT FROM (
-        SELECT r_org[n.op] AS org_id, n.budget, n.start, min(n.most) AS most, sum(r_amount[n.op])::bigint AS amount
-        FROM unnest(n_op, n_budget, n_start, n_most) AS n (op, budget, start, most) GROUP BY 1, 2, 3) AS u
-      LEFT JOIN LATERAL (SELECT committed + reserved AS used FROM counters
-        WHERE budget_id = u.budget AND window_start = u.start AND org_id = u.org_id OFFSET 0) c ON true
-      WHERE c.used IS NULL OR u.most = 0 OR c.used + u.amount > u.most) THEN
-      RETURN NULL;
-    END IF;
-    FOR one IN SELECT r_org[n.op] AS org_id, n.budget, n.start, sum(r_amount[n.op])::bigint AS amount
-        FROM unnest(n_op, n_budget, n_start) AS n (op, budget, start) GROUP BY 1, 2, 3 LOOP
-      UPDATE counters SET reserved = reserved + one.amount
-      WHERE budget_id = one.budget AND window_start = one.start AND org_id = one.org_id;
-    END LOOP;
+  -- Which counters each path hangs on.
+  IF cardinality(p_org) > 0 THEN
+    SELECT array_agg(l.path ORDER BY l.at), array_agg(b.budget_id ORDER BY l.at), array_agg(
+        w_start[(CASE WHEN b.zone = 'UTC' THEN 0 ELSE array_position(w_zone, b.zone) - 1 END) * 6 + b.window_kind]
+        ORDER BY l.at),
+      array_agg(b.limit_nano_usd ORDER BY l.at), array_agg(b.selector ORDER BY l.at),
+      array_agg(b.is_hard AND b.limit_nano_usd IS NOT NULL ORDER BY l.at)
+    INTO n_path, n_budget, n_start, n_most, n_selector, n_hard
+    FROM unnest(l_path, l_kind, l_id) WITH ORDINALITY AS l (path, kind, id, at) CROSS JOIN LATERAL (
+      SELECT budget_id, window_kind, zone, limit_nano_usd, selector, is_hard FROM budgets
+      WHERE level_id = l.id AND level_kind = l.kind AND org_id = p_org[l.path] OFFSET 0) b
+    WHERE b.selector IN ('', 'stop') OR EXISTS (
+      SELECT FROM unnest(s_path, s_selector) AS s (path, selector) WHERE s.path = l.path AND s.selector = b.selector);
   END IF;
-  SELECT array_agg(coalesce(k.keys, '') ORDER BY i.op) INTO held
-  FROM generate_subscripts(r_id, 1) AS i (op) LEFT JOIN LATERAL (
-    SELECT CASE WHEN bool_or(n.hard) THEN '!' ELSE '' END || string_agg(n.budget || '@'
-      || extract(epoch FROM n.start)::bigint || '@' || CASE WHEN n.selector LIKE 'model:%' THEN n.selector ELSE '' END,
-      ',' ORDER BY n.at) AS keys
-    FROM unnest(n_op, n_budget, n_start, n_selector, n_hard) WITH ORDINALITY AS n (op, budget, start, selector, hard, at)
-    WHERE n.op = i.op) k ON true;
-  INSERT INTO reservations (org_id, reservation_id, request_id, amount, expires_at, price_version, output_cap,
-                            covered_output, body_hash, draft, counters, selectors)
-  SELECT r_org[i], r_id[i], r_request[i], r_amount[i], r_expires[i], r_version[i],
-         CASE WHEN held[i] LIKE '!%' THEN r_cap[i] ELSE 0 END,
-         CASE WHEN held[i] LIKE '!%' THEN r_covered[i] ELSE 0 END, r_hash[i], r_draft[i], k.keys, k.selectors
-  FROM generate_subscripts(r_id, 1) AS i CROSS JOIN LATERAL (
-    SELECT coalesce(array_agg(split_part(t, '@', 1) || '@' || split_part(t, '@', 2)), '{}') AS keys,
-           coalesce(array_agg(substring(t FROM '^[^@]*@[^@]*@(.*)$')), '{}') AS selectors
-    FROM unnest(string_to_array(ltrim(held[i], '!'), ',')) AS t) k
-  ON CONFLICT (org_id, request_id) DO NOTHING;
-  GET DIAGNOSTICS made = ROW_COUNT;
-  IF made <> cardinality(r_id) THEN
-    RAISE EXCEPTION 'a request id is taken' USING ERRCODE = 'serialization_failure';
-  END IF;
-  RETURN held;
-END $$;
-
--- false: not simple. The counters come with what is freed and what is spent, in the global order.
-CREATE FUNCTION settle_simply(
-  orgs text,
-  v_org uuid[], v_id uuid[], v_request uuid[], v_amount bigint[], v_state smallint[], v_cost bigint[],
-  c_org uuid[], c_budget uuid[], c_start timestamptz[], c_spent bigint[], c_freed bigint[],
-  e_org uuid[], e_id uuid[], e_attempt text[], e_kind text[], e_amount bigint[], e_version bigint[], e_request uuid[],
-  e_counters text[], e_provider text[], e_model text[], e_operation text[], e_path text[], e_tags text[],
-  e_tokens text[],
-  t_org uuid[], t_request uuid[], t_record bytea[]
-) RETURNS boolean LANGUAGE plpgsql AS $$
-DECLARE
-  open bigint;
-BEGIN
-  PERFORM set_config('app.org_ids', orgs, true);
-  SELECT count(*) INTO open FROM (
-    SELECT 1 FROM unnest(v_org, v_id, v_request, v_amount) AS u (org_id, id, request_id, amount) CROSS JOIN LATERAL (
-      SELECT state, amount, request_id FROM reservations WHERE reservation_id = u.id AND org_id = u.org_id
-      FOR NO KEY UPDATE) r
-    WHERE r.state = 0 AND r.amount = u.amount AND r.request_id = u.request_id) AS found;
-  IF open <> cardinality(v_id) THEN
-    RETURN false;
-  END IF;
-  IF cardinality(c_budget) > 0 THEN
-    PERFORM 1 FROM unnest(c_org, c_budget, c_start) AS u (org_id, budget, start) CROSS JOIN LATERAL (
-      SELECT 1 FROM counters WHERE budget_id = u.budget AND window_start = u.start AND org_id = u.org_id
-      FOR NO KEY UPDATE) c;
-    -- A threshold that may be crossed is the general path's to find.
-    IF EXISTS (SELECT FROM unnest(c_org, c_budget, c_start, c_spent) AS u (org_id, budget, start, spent)
-        CROSS JOIN LATERAL (SELECT committed, next_alert FROM counters
-          WHERE budget_id = u.budget AND window_start = u.start AND org_id = u.org_id OFFSET 0) c
-        WHERE u.spent > 0 AND c.committed + u.spent >= c.next_alert) THEN
-      RETURN false;
-    END IF;
-    -- A budget that was deleted meanwhile has no counter any more.
-    FOR i IN 1 .. cardinality(c_budget) LOOP
-      UPDATE counters SET committed = committed + c_spent[i], reserved = reserved - c_freed[i]
-      WHERE budget_id = c_budget[i] AND window_start = c_start[i] AND org_id = c_org[i];
-    END LOOP;
+  -- A threshold that may be crossed is the general path's to find. Asked once more below, when nobody can change it.
+  IF EXISTS (SELECT FROM unnest(c_org, c_budget, c_start, c_spent) AS u (org_id, budget, start, spent)
+      CROSS JOIN LATERAL (SELECT committed, next_alert FROM counters
+        WHERE budget_id = u.budget AND window_start = u.start AND org_id = u.org_id OFFSET 0) c
+      WHERE u.spent > 0 AND c.committed + u.spent >= c.next_alert) THEN
+    RETURN NULL;
   END IF;
   -- Row by row: it leaves the planner no join to choose, and plans are kept.
   FOR i IN 1 .. cardinality(v_id) LOOP
-    UPDATE reservations SET state = v_state[i], cost = v_cost[i] WHERE reservation_id = v_id[i] AND org_id = v_org[i];
+    UPDATE reservations SET state = v_state[i], cost = v_cost[i]
+    WHERE reservation_id = v_id[i] AND org_id = v_org[i] AND state = 0 AND amount = v_amount[i]
+      AND request_id = v_request[i];
+    IF NOT FOUND THEN
+      RAISE EXCEPTION 'a reservation is not as it was' USING ERRCODE = 'serialization_failure';
+    END IF;
   END LOOP;
-  INSERT INTO ledger (org_id, reservation_id, attempt_id, kind, amount, price_version, request_id, counters, provider,
-                      model, operation, path, tags, tokens)
-  SELECT org_id, id, attempt_id, kind, amount, price_version, request_id, counters::text[], provider, model, operation,
-         path::text[], tags::text[], tokens::bigint[]
-  FROM unnest(e_org, e_id, e_attempt, e_kind, e_amount, e_version, e_request, e_counters, e_provider, e_model,
-              e_operation, e_path, e_tags, e_tokens)
-    AS u (org_id, id, attempt_id, kind, amount, price_version, request_id, counters, provider, model, operation, path,
-          tags, tokens);
-  INSERT INTO record_outbox (org_id, request_id, record)
-  SELECT * FROM unnest(t_org, t_request, t_record) ON CONFLICT (org_id, request_id) DO NOTHING;
-  RETURN true;
+  PERFORM 1 FROM (
+      SELECT DISTINCT a.org_id, a.budget, a.start FROM (
+        SELECT p_org[n.path] AS org_id, n.budget, n.start FROM unnest(n_path, n_budget, n_start) AS n (path, budget, start)
+        UNION ALL
+        SELECT u.org_id, u.budget, u.start FROM unnest(c_org, c_budget, c_start) AS u (org_id, budget, start)) AS a
+      ORDER BY 1, 2, 3) AS u
+    CROSS JOIN LATERAL (SELECT 1 FROM counters WHERE budget_id = u.budget AND window_start = u.start
+      AND org_id = u.org_id FOR NO KEY UPDATE) c;
+  -- New statements see what those who held the locks have written.
+  IF EXISTS (SELECT FROM unnest(c_org, c_budget, c_start, c_spent) AS u (org_id, budget, start, spent)
+      CROSS JOIN LATERAL (SELECT committed, next_alert FROM counters
+        WHERE budget_id = u.budget AND window_start = u.start AND org_id = u.org_id OFFSET 0) c
+      WHERE u.spent > 0 AND c.committed + u.spent >= c.next_alert) THEN
+    RAISE EXCEPTION 'a threshold is near' USING ERRCODE = 'serialization_failure';
+  END IF;
+  -- What does not fit whole is the general path's to decide, as is a window in a zone that the caller does not know.
+  IF cardinality(p_org) > 0 THEN
+    IF array_position(n_start, NULL) IS NOT NULL OR EXISTS (SELECT FROM (
+        SELECT p_org[n.path] AS org_id, n.budget, n.start, min(n.most) AS most, sum(p_amount[n.path])::bigint AS amount
+        FROM unnest(n_path, n_budget, n_start, n_most) AS n (path, budget, start, most) GROUP BY 1, 2, 3) AS u
+      LEFT JOIN LATERAL (SELECT committed + reserved AS used FROM counters
+        WHERE budget_id = u.budget AND window_start = u.start AND org_id = u.org_id OFFSET 0) c ON true
+      LEFT JOIN LATERAL (SELECT sum(f.spent - f.freed)::bigint AS more
+        FROM unnest(c_org, c_budget, c_start, c_spent, c_freed) AS f (org_id, budget, start, spent, freed)
+        WHERE f.budget = u.budget AND f.start = u.start AND f.org_id = u.org_id) s ON true
+      WHERE c.used IS NULL OR u.most = 0 OR c.used + coalesce(s.more, 0) + u.amount > u.most) THEN
+      n_path := NULL; n_budget := NULL; n_start := NULL;
+    ELSE
+      told := array_fill(''::text, ARRAY[cardinality(p_org)]);
+    END IF;
+  END IF;
+  -- A budget that was deleted meanwhile has no counter any more.
+  FOR one IN SELECT a.org_id, a.budget, a.start, sum(a.spent)::bigint AS spent, sum(a.held)::bigint AS held FROM (
+      SELECT p_org[n.path] AS org_id, n.budget, n.start, 0::bigint AS spent, p_amount[n.path] AS held
+      FROM unnest(n_path, n_budget, n_start) AS n (path, budget, start)
+      UNION ALL
+      SELECT u.org_id, u.budget, u.start, u.spent, -u.freed
+      FROM unnest(c_org, c_budget, c_start, c_spent, c_freed) AS u (org_id, budget, start, spent, freed)) AS a
+      GROUP BY 1, 2, 3 LOOP
+    UPDATE counters SET committed = committed + one.spent, reserved = reserved + one.held
+    WHERE budget_id = one.budget AND window_start = one.start AND org_id = one.org_id;
+  END LOOP;
+  IF cardinality(v_id) > 0 THEN
+    INSERT INTO ledger (org_id, reservation_id, attempt_id, kind, amount, price_version, request_id, counters, provider,
+                        model, operation, path, tags, tokens)
+    SELECT v_org[e.of], v_id[e.of], e.attempt_id, a_kind[e.about], e.amount, a_version[e.about], v_request[e.of],
+           a_counters[e.about]::text[], a_provider[e.about], a_model[e.about], a_operation[e.about],
+           a_path[e.about]::text[], a_tags[e.about]::text[], e.tokens::bigint[]
+    FROM unnest(e_of, e_attempt, e_amount, e_tokens, e_about) AS e (of, attempt_id, amount, tokens, about);
+    INSERT INTO record_outbox (org_id, request_id, record)
+    SELECT * FROM unnest(v_org, v_request, v_record) ON CONFLICT (org_id, request_id) DO NOTHING;
+  END IF;
+  IF cardinality(told) > 0 THEN
+    p_hard := array_fill(false, ARRAY[cardinality(p_org)]);
+    p_counters := array_fill('{}'::text, ARRAY[cardinality(p_org)]);
+    p_selectors := p_counters;
+    FOR one IN SELECT n.path, bool_or(n.hard) AS hard, array_agg(n.key ORDER BY n.at)::text AS keys,
+          CASE WHEN bool_or(n.model <> '') THEN array_agg(n.model ORDER BY n.at)::text ELSE '{}' END AS models,
+          string_agg(n.key || '@' || n.model, E'\n' ORDER BY n.at) AS lines
+        FROM (SELECT m.path, m.hard, m.at, m.budget || '@' || extract(epoch FROM m.start)::bigint AS key,
+                CASE WHEN m.selector LIKE 'model:%' THEN m.selector ELSE '' END AS model
+              FROM unnest(n_path, n_budget, n_start, n_selector, n_hard) WITH ORDINALITY
+                AS m (path, budget, start, selector, hard, at)) AS n GROUP BY n.path LOOP
+      p_hard[one.path] := one.hard; p_counters[one.path] := one.keys; p_selectors[one.path] := one.models;
+      told[one.path] := CASE WHEN one.hard THEN '!' ELSE '' END || one.lines;
+    END LOOP;
+    INSERT INTO reservations (org_id, reservation_id, request_id, amount, expires_at, price_version, output_cap,
+                              covered_output, body_hash, draft, counters, selectors)
+    SELECT u.org_id, u.id, u.request_id, u.amount, u.expires_at, u.version, CASE WHEN p_hard[u.path] THEN u.cap ELSE 0 END,
+           CASE WHEN p_hard[u.path] THEN u.covered ELSE 0 END, u.hash, u.draft, p_counters[u.path]::text[],
+           p_selectors[u.path]::text[]
+    FROM unnest(r_org, r_id, r_request, r_amount, r_expires, r_version, r_cap, r_covered, r_hash, r_draft, r_path)
+      AS u (org_id, id, request_id, amount, expires_at, version, cap, covered, hash, draft, path)
+    ON CONFLICT (org_id, request_id) DO NOTHING;
+    GET DIAGNOSTICS rows = ROW_COUNT;
+    IF rows <> cardinality(r_id) THEN
+      RAISE EXCEPTION 'a request id is taken' USING ERRCODE = 'serialization_failure';
+    END IF;
+  END IF;
+  RETURN told;
 END $$;
 
 REVOKE ALL ON FUNCTION reserve_simply(text, uuid[], uuid[], uuid[], bigint[], timestamptz[], bigint[], bigint[], bytea[],
   bytea[], timestamptz[], timestamptz[], integer[], smallint[], uuid[]) FROM PUBLIC;
-REVOKE ALL ON FUNCTION hold_simply(text, uuid[], uuid[], uuid[], bigint[], timestamptz[], bigint[], bigint[], bigint[],
-  bytea[], bytea[], text[], timestamptz[], integer[], smallint[], uuid[], integer[], text[]) FROM PUBLIC;
-REVOKE ALL ON FUNCTION settle_simply(text, uuid[], uuid[], uuid[], bigint[], smallint[], bigint[], uuid[], uuid[],
-  timestamptz[], bigint[], bigint[], uuid[], uuid[], text[], text[], bigint[], bigint[], uuid[], text[], text[], text[],
-  text[], text[], text[], text[], uuid[], uuid[], bytea[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION run_simply(text, uuid[], uuid[], uuid[], bigint[], smallint[], bigint[], bytea[], uuid[], uuid[],
+  timestamptz[], bigint[], bigint[], integer[], text[], bigint[], text[], integer[], text[], bigint[], text[], text[],
+  text[], text[], text[], text[], uuid[], uuid[], uuid[], bigint[], timestamptz[], bigint[], bigint[], bigint[], bytea[],
+  bytea[], integer[], text[], timestamptz[], uuid[], bigint[], integer[], smallint[], uuid[], integer[], text[])
+  FROM PUBLIC;
