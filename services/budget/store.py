@@ -171,7 +171,8 @@ class PostgresLedgerStore:
             for key in r.counters
         }
         if needed or counted:
-            await self._lock(connection, book, needed | counted)
+            charges = any(isinstance(op, Resolve | Adjust) for op in operations)
+            await self._lock(connection, book, needed | counted, charges=charges)
             missing = needed - book.counters.keys()
             if missing - opened:
                 raise _NotOpened(missing)
@@ -192,12 +193,12 @@ class PostgresLedgerStore:
             book.charged.setdefault((entry.org_id, entry.reservation_id), []).append(entry)
 
     @staticmethod
-    async def _lock(connection: asyncpg.Connection, book: Book, keys: set[CounterKey]) -> None:
+    async def _lock(connection: asyncpg.Connection, book: Book, keys: set[CounterKey], *, charges: bool) -> None:
         rows = await connection.fetch(LOCK_COUNTERS, *key_columns(keys))
         locked = {CounterKey(str(row[0]), str(row[1]), row[2]) for row in rows}
-        if any(row[5] == 0 for row in rows):
-            # Thresholds are to be found out, maybe because the limit was changed while this waited for the lock: only
-            # a new statement sees what it is now. Of what is locked already: others would be out of order.
+        if charges and any(row[5] is not None for row in rows):
+            # A threshold may be crossed, and the limit may have been changed while this waited for the lock: only a
+            # new statement sees what it is now. Of what is locked already: others would be out of order.
             rows = await connection.fetch(LOCK_COUNTERS, *key_columns(locked))
         for row in rows:
             limit = None

@@ -30,7 +30,7 @@ from services.budget.windows import EPOCH, Window
 
 NOW = dt.datetime(2026, 11, 21, 12, tzinfo=dt.UTC)
 ORG, KEY = Level("o", LevelKind.ORG, "o"), Level("o", LevelKind.KEY, "k")
-SMALL, LARGE, UNKNOWN = ("a", "a/small"), ("b", "b/large"), ("c", "c/new")
+SMALL, LARGE, UNKNOWN, FREE = ("a", "a/small"), ("b", "b/large"), ("c", "c/new"), ("f", "f/free")
 
 
 def book(*limits: Limit) -> Book:
@@ -150,6 +150,22 @@ def test_an_extension_never_shortens_a_life_and_is_of_no_use_where_all_is_covere
     made = book(Limit("b", ORG, Window.DAY, 1000))
     hold(made, max_output_tokens=0, covers_in_steps=True)
     refused(apply(made, Extend("o", "q", "r", *UNKNOWN, 9, NOW)), Reason.PRICE_UNKNOWN)
+
+
+def test_an_extension_goes_down_to_one_token_and_a_limit_of_nought_stops_even_a_free_one() -> None:
+    free = Price(9, "f", "f/free", {}, "config")
+    for limit, covered in ((22, 8), (23, 9), (24, 9), (25, 10)):
+        made = book(Limit("b", ORG, Window.DAY, limit))
+        made.prices.add([free])
+        held = hold(made, max_output_tokens=0, covers_in_steps=True, input_tokens_max=5, candidates=(SMALL, FREE))
+        answer = apply(made, Extend("o", "q", "r", *SMALL, 10, NOW))
+        assert held.covered_output_tokens == covered, limit
+        if covered == 8:
+            assert refused(answer, Reason.BUDGET_EXHAUSTED).metadata["remaining_nano_usd"] == "1"
+    assert apply(made, Extend("o", "q", "r", *FREE, 100, NOW)) is held and held.covered_output_tokens == 100
+    (counter,) = made.counters.values()
+    counter.limit = Limit("b", ORG, Window.DAY, 0)
+    refused(apply(made, Extend("o", "q", "r", *FREE, 200, NOW)), Reason.BUDGET_EXHAUSTED)
 
 
 def test_a_budget_that_was_deleted_meanwhile_counts_nothing_more() -> None:

@@ -12,7 +12,9 @@ import pytest
 from tests.unit.budget.simulation.replicas import World, play
 
 SEEDS = 5000
-PARTS = 5
+PARTS = 10
+
+pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.mark.parametrize("part", range(PARTS))
@@ -21,7 +23,7 @@ def test_no_seed_breaks_an_invariant(part: int) -> None:
     for seed in range(part, SEEDS, PARTS):
         for key in play(seed).server.table("ledger"):
             seen[key[3]] += 1
-    assert min(seen.values()) > 100, f"the seeds do not reach everything: {seen}"
+    assert min(seen.values()) > 50, f"the seeds do not reach everything: {seen}"
 
 
 @pytest.mark.parametrize("seed", [3, 176, 4711])
