@@ -18,6 +18,7 @@ from dac.budget.v1 import budget_pb2
 from dac.type.v1 import principal_pb2, record_pb2
 from mesh import telemetry
 from mesh.errors import MeshError
+from mesh.usage import answer_tokens, prompt_tokens
 from services.budget import rate_limit_errors
 from services.budget.background import repeat
 from services.budget.config import BudgetConfig
@@ -194,14 +195,8 @@ class Admission:
             return
         used: dict[str, int] = {}
         for attempt in record.attempts:
-            tokens = attempt.usage
-            used[attempt.model] = used.get(attempt.model, 0) + (
-                tokens.input_tokens
-                + tokens.input_cached_tokens
-                + tokens.cache_write_tokens
-                + tokens.output_tokens
-                + tokens.reasoning_tokens
-            )
+            tokens = prompt_tokens(attempt.usage) + answer_tokens(attempt.usage)
+            used[attempt.model] = used.get(attempt.model, 0) + tokens
         await self.limiter.finish(record.org_id, record.request_id, used)
 
     async def withdraw(self, admitted: Admitted | None) -> None:
