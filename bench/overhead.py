@@ -8,9 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import pathlib
-import platform
 import shutil
 import signal
 import statistics
@@ -27,7 +25,7 @@ from rich.table import Table
 from bench import governance
 from bench.load import Result, Spec
 from bench.load_process import LoadProcess, load_process
-from bench.processes import fsync_ms
+from bench.processes import machine
 from bench.systems import RECIPES, SWITCHED_ON, StartFailure, System, running, version_of
 
 _PROGRESS = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -244,27 +242,6 @@ def detail(one: Measured) -> dict[str, Any]:
     }
 
 
-def machine(scratch: pathlib.Path, plan: Plan) -> dict[str, Any]:
-    """What the figures depend on besides the program."""
-    model = next((line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")), "unknown")
-    return {
-        "cores": len(os.sched_getaffinity(0)),
-        "cpu": model,
-        "load_average_1min": round(os.getloadavg()[0], 2),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "fsync_ms": fsync_ms(scratch),
-        "plan": dataclasses.asdict(plan),
-    }
-
-
-def _cpuinfo() -> list[str]:
-    try:
-        return pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return []
-
-
 def show(report: dict[str, Any]) -> None:
     """The tables."""
     console = Console(width=None if sys.stdout.isatty() else 150)
@@ -330,7 +307,7 @@ def main() -> None:
     results: dict[str, Measured] = {}
     left_out: dict[str, str] = {}
     try:
-        facts = machine(scratch, plan)
+        facts = machine(scratch) | {"plan": dataclasses.asdict(plan)}
         with load_process() as load:
             for name in wanted:
                 if version_of(name) is None:

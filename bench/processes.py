@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import platform
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import psutil
 
@@ -130,9 +132,9 @@ def _part_of(process: psutil.Process) -> str:
         if part in name:
             return part
     # Split services are told apart by what `serve` was asked for.
-    for argument in process.cmdline():
-        if argument.startswith("--target="):
-            return argument.removeprefix("--target=")
+    arguments = process.cmdline()
+    if "--target" in arguments[:-1]:
+        return arguments[arguments.index("--target") + 1]
     return "python" if "python" in name else name
 
 
@@ -151,3 +153,23 @@ def fsync_ms(folder: pathlib.Path, rounds: int = 200) -> dict[str, float]:
             times_ms.append((time.perf_counter() - started) * 1000)
     path.unlink()
     return {"p50": round(percentile(times_ms, 0.5), 3), "p99": round(percentile(times_ms, 0.99), 3)}
+
+
+def machine(folder: pathlib.Path) -> dict[str, Any]:
+    """What figures depend on besides the program; `folder` is on the disk that they were measured on."""
+    model = next((line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")), "unknown")
+    return {
+        "cores": len(os.sched_getaffinity(0)),
+        "cpu": model,
+        "load_average_1min": round(os.getloadavg()[0], 2),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "fsync_ms": fsync_ms(folder),
+    }
+
+
+def _cpuinfo() -> list[str]:
+    try:
+        return pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return []

@@ -27,7 +27,7 @@ from bench import peers
 from bench.processes import MARKER, ProcessTree
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-_PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
+PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
 
 
 class StartFailure(Exception):
@@ -250,7 +250,7 @@ def running(
     folder = scratch / run_id
     folder.mkdir(parents=True)
     recipe = (recipe_for or RECIPES[name])(Place(folder, upstream, gap_ms))
-    environment = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
+    environment = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
     environment |= recipe.environment | {MARKER: run_id}
     log = folder / "log.txt"
     with log.open("wb") as output:

@@ -36,6 +36,7 @@ class Reason(enum.IntEnum):
     UNIMPLEMENTED = 26
     CONTEXT_TOO_LONG = 27
     FAILED_PRECONDITION = 28
+    SPENDING_STOPPED = 29
 
     @classmethod
     def _missing_(cls, value: object) -> "Reason | None":
@@ -73,6 +74,7 @@ CODES: Mapping[Reason, str] = {
     Reason.UNIMPLEMENTED: "UNIMPLEMENTED",
     Reason.CONTEXT_TOO_LONG: "INVALID_ARGUMENT",
     Reason.FAILED_PRECONDITION: "FAILED_PRECONDITION",
+    Reason.SPENDING_STOPPED: "PERMISSION_DENIED",
 }
 """The gRPC status name of every reason."""
 

@@ -70,6 +70,12 @@ class LocalContext:
         """Keeps it for the caller."""
         self.trailing = tuple(metadata)
 
+    def set_code(self, code: grpc.StatusCode) -> None:
+        """Generated servicers call it before they raise; what they raise says it too."""
+
+    def set_details(self, details: str) -> None:
+        """See set_code."""
+
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> None:
         """Ends the call with a status."""
         from mesh.status import from_rpc
@@ -86,8 +92,8 @@ async def stop_generator(messages: Any, error: BaseException) -> None:
     await messages.aclose()
 
 
-class _LocalCall:
-    """What both kinds of call share: the face of grpc.aio.Call."""
+class LocalCall:
+    """What all kinds of call share: the face of grpc.aio.Call."""
 
     def __init__(
         self, table: MethodTable, method: str, serialise: Any, parse: Any, request: Any, call: Call, metadata: Any
@@ -176,7 +182,7 @@ class _LocalCall:
         return "" if self._failure is None else self._failure.message
 
 
-class LocalUnary(_LocalCall):
+class LocalUnary(LocalCall):
     """One unary call in process. It runs when awaited, in the awaiting task."""
 
     def __await__(self) -> Any:
@@ -209,7 +215,7 @@ class LocalUnary(_LocalCall):
         return self._parse(answer) if self._parse else answer
 
 
-class LocalStream(_LocalCall):
+class LocalStream(LocalCall):
     """One server stream in process, pulled by its reader; leaving it early cancels the handler."""
 
     _messages: AsyncIterator[Any] | None = None
@@ -330,9 +336,21 @@ class LocalChannel(grpc.aio.Channel):
         """See grpc.aio.Channel. DAC's contracts have no client streams yet."""
         raise MeshError(Reason.UNIMPLEMENTED, f"{method}: client streams are not carried in process yet.")
 
-    def stream_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """See grpc.aio.Channel. DAC's contracts have no client streams yet."""
-        raise MeshError(Reason.UNIMPLEMENTED, f"{method}: client streams are not carried in process yet.")
+    def stream_stream(
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        _registered_method: bool | None = None,
+    ) -> Any:
+        """See grpc.aio.Channel."""
+        from mesh.inprocess_bidi import LocalBidi  # It builds on what is above.
+
+        def start(requests: Any = None, *, timeout: float | None = None, metadata: Any = None, **_: Any) -> LocalBidi:
+            call = next_call(timeout, streaming=True)
+            return LocalBidi(self._table, method, request_serializer, response_deserializer, requests, call, metadata)
+
+        return start
 
     async def close(self, grace: float | None = None) -> None:
         """Nothing is open."""

@@ -16,6 +16,7 @@ from dac.type.v1.principal_pb2 import Principal
 from mesh import tracing
 from mesh.app import TARGETS, Settings, start_order
 from mesh.call import install_service_principals
+from mesh.carried import Carried
 from mesh.config import ConfigError
 from mesh.embedded import PG_PORT
 from mesh.errors import MeshError, Reason
@@ -129,6 +130,7 @@ class Process:
                 drain_s=settings.mesh.drain_s,
                 leaving=self.leaving,
                 here=tuple(self.order),
+                carried=Carried(self.table),
             )
             self.services[name] = TARGETS[name].build(context)
             self.services[name].register(self.table)  # type: ignore[arg-type]

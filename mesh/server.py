@@ -60,25 +60,94 @@ def _wrap_unary(table: MethodTable, method: str, handler: Any) -> Callable[[Any,
     return unary
 
 
+class Endless:
+    """The running streams that have no deadline: they are followed for ever, so a stop has to end them."""
+
+    def __init__(self) -> None:
+        self._ends: set[Callable[[], Any]] = set()
+        self._over = False
+
+    def add(self, end: Callable[[], Any]) -> None:
+        """A stream has begun; one that came just before the stop ends as it begins."""
+        self._ends.add(end)
+        if self._over:
+            end()
+
+    def discard(self, end: Callable[[], Any]) -> None:
+        """It has ended."""
+        self._ends.discard(end)
+
+    def end(self) -> None:
+        """Ends all of them, and what may still begin."""
+        self._over = True
+        for end in list(self._ends):
+            end()
+
+
+class Incoming:
+    """A client's messages, until it has sent its last or this server is about to stop."""
+
+    def __init__(self, messages: Any) -> None:
+        self._source = messages
+        self._messages: AsyncIterator[Any] | None = None
+        self._reader: asyncio.Task[Any] | None = None
+        self._ended = False
+
+    def __aiter__(self) -> Incoming:
+        return self
+
+    async def __anext__(self) -> Any:
+        if self._ended:
+            raise StopAsyncIteration
+        if self._messages is None:
+            self._messages = aiter(self._source)
+        self._reader = asyncio.current_task()
+        try:
+            return await anext(self._messages)
+        except asyncio.CancelledError:
+            # Only the cancellation that `end` asked for is over with this (see asyncio.Timeout).
+            if self._is_ours():
+                raise StopAsyncIteration from None
+            raise
+        finally:
+            self._reader = None
+
+    def _is_ours(self) -> bool:
+        return self._ended and self._reader is not None and self._reader.uncancel() <= 0
+
+    def end(self) -> None:
+        """Nothing more is read: the handler sees the end, answers what it has and ends the stream well."""
+        self._ended = True
+        if self._reader is not None:
+            self._reader.cancel()
+
+
 def _wrap_stream(
-    table: MethodTable, method: str, handler: Any, endless: set[asyncio.Task[Any]]
+    table: MethodTable, method: str, handler: Any, endless: Endless
 ) -> Callable[[Any, Any], AsyncIterator[Any]]:
+    """A server stream, or a stream each way."""
+
     async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
         served = _served(method, context, True)
-        task = asyncio.current_task()
-        if served.call.deadline is None and task is not None:
-            endless.add(task)
-            task.add_done_callback(endless.discard)
+        behaviour, end = handler.unary_stream, getattr(asyncio.current_task(), "cancel", None)
+        if handler.request_streaming:
+            behaviour, request = handler.stream_stream, Incoming(request)
+            end = request.end
+        if served.call.deadline is None and end is not None:
+            endless.add(end)
         error: BaseException | None = None
         calls.enter(served.call)
         messages = None
         try:
             await begin_all(table.interceptors, served)
-            messages = handler.unary_stream(request, context)
+            messages = behaviour(request, context)
             async for message in messages:
                 yield message
         except BaseException as caught:
             error = caught
+        finally:
+            if end is not None:
+                endless.discard(end)
         if messages is not None and error is not None:
             await stop_generator(messages, error)
         left = isinstance(error, GeneratorExit)
@@ -89,18 +158,17 @@ def _wrap_stream(
     return stream
 
 
-def _handlers_of(
-    table: MethodTable, service: str, endless: set[asyncio.Task[Any]]
-) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+def _handlers_of(table: MethodTable, service: str, endless: Endless) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
     wrapped = {}
     for path, handler in table.handlers.items():
         if not path.startswith(f"/{service}/"):
             continue
-        make = (
-            grpc.unary_stream_rpc_method_handler if handler.response_streaming else grpc.unary_unary_rpc_method_handler
-        )
+        make: Any = grpc.unary_unary_rpc_method_handler
         behaviour: Any = _wrap_unary(table, path, handler)
         if handler.response_streaming:
+            make = grpc.unary_stream_rpc_method_handler
+            if handler.request_streaming:
+                make = grpc.stream_stream_rpc_method_handler
             behaviour = _wrap_stream(table, path, handler, endless)
         wrapped[path.rsplit("/", 1)[1]] = make(behaviour, handler.request_deserializer, handler.response_serializer)
     return wrapped
@@ -139,7 +207,7 @@ class Server:
 
     def __init__(self, table: MethodTable, health: LiveHealth) -> None:
         self._table, self.health = table, health
-        self._endless: set[asyncio.Task[Any]] = set()
+        self._endless = Endless()
         options = [
             ("grpc.max_receive_message_length", LARGE_MESSAGE_BYTES),
             ("grpc.max_send_message_length", LARGE_MESSAGE_BYTES),
@@ -176,10 +244,11 @@ class Server:
     async def stop(self, grace_s: float) -> None:
         """Refuses new calls at once and gives running ones `grace_s` seconds."""
         await self.health.enter_graceful_shutdown()
-        # Streams without a deadline are followed for ever: their readers come back to another replica.
-        for task in list(self._endless):
-            task.cancel()
-        await self._server.stop(grace_s)
+        # Clients hear first that nothing more is taken here, so that they come back to another replica.
+        stopping = asyncio.ensure_future(self._server.stop(grace_s))
+        await asyncio.sleep(0)
+        self._endless.end()
+        await stopping
 
 
 async def wait_healthy(channel: grpc.aio.Channel, timeout_s: float, service: str = "") -> bool:

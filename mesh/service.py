@@ -8,7 +8,9 @@ from typing import Any, Protocol
 
 import grpc.aio
 
+from mesh.carried import Carried
 from mesh.catalog import ModelEntry, ProviderEntry
+from mesh.inprocess import MethodTable
 from mesh.keyring import Keyring
 from mesh.postgres import Database
 from mesh.principals import Signer
@@ -48,6 +50,8 @@ class Context:
     """Set when the process is about to stop: it still serves, but callers should go elsewhere."""
     here: tuple[str, ...] = ()
     """The services of this process."""
+    carried: Carried = dataclasses.field(default_factory=lambda: Carried(MethodTable()))
+    """Serves calls that came inside another call's messages."""
 
 
 class Service(Protocol):

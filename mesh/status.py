@@ -14,7 +14,10 @@ DOMAIN = "dac"
 
 STATUS_KEY = "grpc-status-details-bin"
 _log = logging.getLogger("dac.status")
+_GENERATED = "Method not implemented!"
+"""What generated servicers say of a method that nobody wrote."""
 _BY_NAME = {code.name: code for code in grpc.StatusCode}
+_BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 _REASON_OF_CODE = {
     grpc.StatusCode.CANCELLED: Reason.CANCELLED,
     grpc.StatusCode.DEADLINE_EXCEEDED: Reason.DEADLINE_EXCEEDED,
@@ -34,7 +37,13 @@ def code_of(error: MeshError) -> grpc.StatusCode:
 
 
 def details_of(error: MeshError) -> bytes:
-    """A serialised google.rpc.Status with ErrorInfo and, where there is one, RetryInfo."""
+    """`to_status`, serialised."""
+    told: bytes = to_status(error).SerializeToString()
+    return told
+
+
+def to_status(error: MeshError) -> status_pb2.Status:
+    """A google.rpc.Status with ErrorInfo and, where there is one, RetryInfo."""
     info = error_details_pb2.ErrorInfo(reason=error.reason.name, domain=DOMAIN, metadata=error.metadata)
     packed = [any_pb2.Any()]
     packed[0].Pack(info)
@@ -47,14 +56,31 @@ def details_of(error: MeshError) -> bytes:
         packed.append(any_pb2.Any())
         packed[-1].Pack(retry)
     code: int = code_of(error).value[0]
-    told: bytes = status_pb2.Status(code=code, message=error.message, details=packed).SerializeToString()
-    return told
+    return status_pb2.Status(code=code, message=error.message, details=packed)
+
+
+def from_status(status: status_pb2.Status) -> MeshError:
+    """The failure that a google.rpc.Status tells."""
+    return _told_by(_BY_NUMBER.get(status.code, grpc.StatusCode.UNKNOWN), status.message, status)
+
+
+def _told_by(code: grpc.StatusCode, message: str, status: status_pb2.Status) -> MeshError:
+    reason, metadata, retry_after_s = _REASON_OF_CODE.get(code, Reason.INTERNAL), {}, None
+    for detail in status.details:
+        info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+        if detail.Unpack(info) and info.domain == DOMAIN:
+            reason, metadata = Reason.__members__.get(info.reason, reason), dict(info.metadata)
+        elif detail.Unpack(retry):
+            retry_after_s = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+    return MeshError(reason, message, metadata=metadata, retry_after_s=retry_after_s)
 
 
 def from_exception(error: BaseException, where: str) -> MeshError:
     """The failure to tell a caller. What is not a MeshError is logged and told as a fixed sentence."""
     if isinstance(error, MeshError):
         return error
+    if isinstance(error, NotImplementedError) and str(error) == _GENERATED:
+        return MeshError(Reason.UNIMPLEMENTED, f"{where} is not served here yet.")
     _log.error("unexpected error in %s", where, exc_info=error)
     return MeshError(
         Reason.INTERNAL, "DAC failed inside on this request. The operator finds it in the log under its request id."
@@ -64,14 +90,7 @@ def from_exception(error: BaseException, where: str) -> MeshError:
 def from_rpc(code: grpc.StatusCode, message: str, trailing: Any, service: str = "") -> MeshError:
     """Rebuilds the failure that a status and its trailing metadata carry."""
     raw = next((value for key, value in trailing or () if key == STATUS_KEY), None)
-    reason, metadata, retry_after_s = _REASON_OF_CODE.get(code, Reason.INTERNAL), {}, None
-    if isinstance(raw, bytes):
-        for detail in status_pb2.Status.FromString(raw).details:
-            info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
-            if detail.Unpack(info) and info.domain == DOMAIN:
-                reason, metadata = Reason.__members__.get(info.reason, reason), dict(info.metadata)
-            elif detail.Unpack(retry):
-                retry_after_s = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
-    if reason is Reason.UNAVAILABLE and raw is None:
+    told = status_pb2.Status.FromString(raw) if isinstance(raw, bytes) else status_pb2.Status()
+    if code is grpc.StatusCode.UNAVAILABLE and raw is None:
         message = f"DAC's {service or 'called'} service is not reachable right now. Try again shortly."
-    return MeshError(reason, message, metadata=metadata, retry_after_s=retry_after_s)
+    return _told_by(code, message, told)

@@ -8,9 +8,10 @@ grpc.aio.AioRpcError.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -146,6 +147,38 @@ class RemoteStream:
         return getattr(self._call, name)
 
 
+class RemoteBidi(RemoteStream):
+    """A stream each way with another process: `write`, `done_writing`, and reading as of a server stream."""
+
+    _half_closed = False
+
+    async def write(self, message: Any) -> None:
+        """Sends a message, when the other side has room for it. Raises RpcFailure when the call is over."""
+        if self._half_closed:
+            raise asyncio.InvalidStateError("RPC is half closed")
+        try:
+            await self._call.write(message)
+        except grpc.aio.AioRpcError as error:
+            trailing = error.trailing_metadata()
+            raise RpcFailure(from_rpc(error.code(), error.details() or "", trailing, self._service), trailing) from None
+        except asyncio.InvalidStateError:
+            raise await self._over() from None
+
+    async def _over(self) -> BaseException:
+        """Why nothing can be written any more."""
+        code, trailing = await self._call.code(), await self._call.trailing_metadata()
+        if code is grpc.StatusCode.OK:
+            return RpcFailure(stream_ended())
+        return RpcFailure(from_rpc(code, await self._call.details() or "", trailing, self._service), trailing or ())
+
+    async def done_writing(self) -> None:
+        """Tells the other side that this was all; its answers may go on."""
+        self._half_closed = True
+        # A call that breaks at this moment is over; whoever reads it is told why.
+        with contextlib.suppress(Exception):
+            await self._call.done_writing()
+
+
 class RemoteChannel(grpc.aio.Channel):
     """A grpc.aio channel to another process that carries the current call along."""
 
@@ -200,8 +233,19 @@ class RemoteChannel(grpc.aio.Channel):
         return self._channel.stream_unary(method, *args, **kwargs)
 
     def stream_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """See grpc.aio.Channel. DAC's contracts have no client streams yet."""
-        return self._channel.stream_stream(method, *args, **kwargs)
+        """See grpc.aio.Channel."""
+        multi = self._channel.stream_stream(method, *args, **kwargs)
+
+        def start(
+            requests: Any = None, *, timeout: float | None = None, metadata: Any = None, **rest: Any
+        ) -> RemoteBidi:
+            call = next_call(timeout, streaming=True)
+            left = None if call.deadline is None else max(0.0, call.deadline - time.monotonic())
+            return RemoteBidi(
+                multi(requests, timeout=left, metadata=metadata_of(call, metadata), **rest), self._service
+            )
+
+        return start
 
     async def close(self, grace: float | None = None) -> None:
         """See grpc.aio.Channel."""
@@ -226,7 +270,7 @@ class RemoteChannel(grpc.aio.Channel):
         await self.close()
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def reading(stream: Any) -> AsyncIterator[Any]:
     """Reads a server stream; its server side is stopped however the block is left."""
     try:
@@ -243,3 +287,8 @@ def trailing_of(error: MeshError, extra: Any = ()) -> tuple[tuple[str, str | byt
 def unimplemented(method: str) -> MeshError:
     """The failure of a call to a method that nobody registered."""
     return MeshError(Reason.UNIMPLEMENTED, f"There is no method {method} here.")
+
+
+def stream_ended() -> MeshError:
+    """The failure of writing to a stream that the other side has ended."""
+    return MeshError(Reason.UNAVAILABLE, "The other side has ended the stream: nothing more can be written to it.")

@@ -1,6 +1,8 @@
 """The edge: Envoy in front of the gateway, for callers from outside."""
 
 import dataclasses
+import re
+from collections.abc import Sequence
 
 from mesh.config import ConfigError
 from mesh.envoy import filters, observing
@@ -19,6 +21,8 @@ CONNECTION_BUFFER_BYTES = 1024 * 1024
 """How much of an answer waits for a slow reader before the gateway is slowed down; bodies have a limit of their own."""
 INTERNAL_HEADERS = ("x-dac-", "x-envoy-")
 """Beginnings of headers that only DAC and Envoy may set."""
+CALLERS_HEADERS = ("x-dac-project", "x-dac-tags", "x-dac-team")
+"""Those of them that are for callers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,12 +116,26 @@ def listener(options: EdgeOptions) -> Document:
     return made
 
 
+def taken_away(prefix: str) -> Document:
+    """Matches the headers that begin with `prefix`, but for those of callers."""
+    kept = [name.removeprefix(prefix) for name in CALLERS_HEADERS if name.startswith(prefix)]
+    return {"safe_regex": {"regex": prefix + all_but(kept)}} if kept else {"prefix": prefix}
+
+
+def all_but(words: Sequence[str]) -> str:
+    """A regular expression for every text but these words; RE2 has no way to say "not"."""
+    firsts = sorted({word[0] for word in words if word})
+    other = f"[^{''.join(map(re.escape, firsts))}].*" if firsts else ".+"
+    ways = [other, *(first + all_but([word[1:] for word in words if word[:1] == first]) for first in firsts)]
+    return f"(?:{'|'.join(ways)}){'' if '' in words else '?'}"
+
+
 def manager(options: EdgeOptions) -> Document:
     """HTTP as callers meet it, hardened."""
     early = extension(
         "envoy.http.early_header_mutation.header_mutation",
         "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
-        mutations=[{"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in INTERNAL_HEADERS],
+        mutations=[{"remove_on_match": {"key_matcher": taken_away(prefix)}} for prefix in INTERNAL_HEADERS],
     )
     return typed(
         HCM,

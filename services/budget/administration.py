@@ -7,19 +7,21 @@ import base64
 import datetime as dt
 import json
 from collections.abc import Callable
+from typing import Any
 
 from dac.budget.v1 import budget_pb2
 from dac.type.v1 import principal_pb2, record_pb2
 from mesh import call
 from mesh.ids import is_uuid, uuid7
-from services.budget import errors
+from services.budget import budget_form, errors
 from services.budget.budget_store import PostgresBudgetStore, SealChange, Status
-from services.budget.ledger import Level, LevelKind, Limit
-from services.budget.windows import Window, end_of
+from services.budget.rows import STOP, Level, LevelKind, Limit
+from services.budget.verification import verify
+from services.budget.windows import Window
 
 MAX_PAGE = 200
 DEFAULT_PAGE = 50
-MAX_LIMIT_NANO_USD = 2**62
+MAX_NOTE_CHARS = 200
 
 
 def actor_of(principal: principal_pb2.Principal) -> str:
@@ -31,67 +33,74 @@ def actor_of(principal: principal_pb2.Principal) -> str:
     return f"key:{principal.key_id}" if principal.key_id else f"user:{principal.user_id}"
 
 
-def to_message(status: Status) -> budget_pb2.Budget:
-    """The public form of a budget."""
-    limit = status.limit
-    message = budget_pb2.Budget(
-        budget_id=limit.budget_id,
-        level=principal_pb2.Level(kind=principal_pb2.Level.Kind.Name(limit.level.kind), id=limit.level.level_id),
-        window=budget_pb2.Window.Name(int(limit.window)),
-        limit_nano_usd=limit.limit_nano_usd,
-        spent_nano_usd=status.spent_nano_usd,
-        reserved_nano_usd=status.reserved_nano_usd,
+def seal_change(
+    principal: principal_pb2.Principal, action: str, target: str, before: Any, after: Any, at: dt.datetime
+) -> tuple[str, bytes]:
+    """Record id and serialised AdminRecord of a change; `before` and `after` are put down as JSON, None as nothing."""
+    record = record_pb2.AdminRecord(
+        record_id=uuid7(),
+        org_id=principal.org_id,
+        actor=actor_of(principal),
+        action=action,
+        target=target,
+        before_json="" if before is None else json.dumps(before),
+        after_json="" if after is None else json.dumps(after),
+        request_id=call.current().request_id,
     )
-    end = end_of(limit.window, status.window_start)
-    if end is not None:
-        message.resets_at.FromDatetime(end)
-    return message
+    record.at.FromDatetime(at)
+    return record.record_id, record.SerializeToString()
 
 
-def _public(status: Status | None) -> str:
-    if status is None:
-        return ""
-    limit = status.limit
-    fields = {
-        "level": LevelKind(limit.level.kind).name.lower(),
-        "level_id": limit.level.level_id,
-        "window": limit.window.name.lower(),
-        "limit_nano_usd": str(limit.limit_nano_usd),
-    }
-    return json.dumps(fields)
+def organisation_caller(scope: str) -> principal_pb2.Principal:
+    """The caller, who acts for an organisation. Raises PERMISSION_DENIED or INVALID_REQUEST."""
+    principal = call.require_scope(scope) if scope else call.require_principal()
+    if not principal.org_id:
+        raise errors.invalid("org_id", "this needs a key of an organisation; the operator's token has none")
+    return principal
 
 
 class Administration:
-    """Sets, lists, deletes and verifies budgets of the caller's organisation."""
+    """Sets, lists, deletes, stops and verifies budgets of the caller's organisation."""
 
     def __init__(self, store: PostgresBudgetStore, now: Callable[[], dt.datetime], told: asyncio.Event) -> None:
         self._store = store
         self._now = now
         self._told = told
 
-    async def set(self, request: budget_pb2.SetBudgetRequest) -> budget_pb2.SetBudgetResponse:
-        """See BudgetService.SetBudget. A level may have one budget for each window."""
-        principal = self._caller("admin")
-        level, kind, window = request.level, int(request.level.kind), int(request.window)
-        if kind not in (LevelKind.ORG, LevelKind.KEY):
-            raise errors.invalid("level.kind", "budgets are enforced on KIND_ORG and KIND_KEY; use one of them")
-        level_id = level.id or (principal.org_id if kind == LevelKind.ORG else "")
-        if not is_uuid(level_id):
-            raise errors.invalid("level.id", f"{level_id!r} is not a UUID; GET /v1/keys lists the ids of your keys")
-        if kind == LevelKind.ORG and level_id != principal.org_id:
-            raise errors.invalid("level.id", f"it must be your own organisation, {principal.org_id}")
-        if window not in tuple(Window):
-            raise errors.invalid("window", "say WINDOW_NONE, WINDOW_DAY or WINDOW_MONTH")
-        if not 0 <= request.limit_nano_usd <= MAX_LIMIT_NANO_USD:
-            raise errors.invalid("limit_nano_usd", f"{request.limit_nano_usd} is not in 0…{MAX_LIMIT_NANO_USD}")
-        wanted = Limit(uuid7(), Level(principal.org_id, kind, level_id), Window(window), request.limit_nano_usd)
-        status = await self._store.set(wanted, self._now(), self._sealer(principal, "budget.set"))
+    async def set(
+        self, request: budget_pb2.SetBudgetRequest | budget_pb2.CreateBudgetRequest, *, only_new: bool = False
+    ) -> budget_pb2.Budget:
+        """See BudgetService.SetBudget and CreateBudget. A level may have one budget for each window and selector."""
+        principal = organisation_caller("admin")
+        limit = budget_form.limit_of(request, principal.org_id)
+        seal = self._sealer(principal, "budget.set")
+        status = await self._store.set(limit, self._now(), seal, only_new=only_new)
         self._told.set()
-        return budget_pb2.SetBudgetResponse(budget=to_message(status))
+        return budget_form.to_message(status, self._now())
+
+    async def change(self, request: budget_pb2.UpdateBudgetRequest) -> budget_pb2.Budget:
+        """See BudgetService.UpdateBudget."""
+        principal = organisation_caller("admin")
+        budget_id = _known_form(request.budget_id)
+
+        def changed(limit: Limit) -> Limit:
+            return budget_form.changed(limit, request)
+
+        seal = self._sealer(principal, "budget.set")
+        status = await self._store.change(principal.org_id, budget_id, changed, self._now(), seal)
+        self._told.set()
+        return budget_form.to_message(status, self._now())
+
+    async def get(self, request: budget_pb2.GetBudgetRequest) -> budget_pb2.Budget:
+        """See BudgetService.GetBudget."""
+        principal = organisation_caller("read")
+        now = self._now()
+        found = await self._store.get(principal.org_id, _known_form(request.budget_id), now)
+        return budget_form.to_message((await self._store.paced(principal.org_id, [found], now))[0], now)
 
     async def list(self, request: budget_pb2.ListBudgetsRequest) -> budget_pb2.ListBudgetsResponse:
         """See BudgetService.ListBudgets."""
-        principal = self._caller("read")
+        principal = organisation_caller("read")
         size = min(request.page_size, MAX_PAGE) if request.page_size > 0 else DEFAULT_PAGE
         if request.page_size < 0:
             raise errors.invalid("page_size", f"{request.page_size} is negative; 0 = {DEFAULT_PAGE}")
@@ -103,51 +112,65 @@ class Administration:
                 after_id = "?"
             if not is_uuid(after_id):
                 raise errors.invalid("page_token", "it is not one that this method returned; start without it")
-        found = await self._store.page(principal.org_id, after_id, size + 1, self._now())
+        now = self._now()
+        found = await self._store.page(principal.org_id, after_id, size + 1, now)
         token = base64.urlsafe_b64encode(found[size - 1].limit.budget_id.encode()).decode() if len(found) > size else ""
-        return budget_pb2.ListBudgetsResponse(budgets=[to_message(s) for s in found[:size]], next_page_token=token)
+        shown = await self._store.paced(principal.org_id, found[:size], now)
+        budgets = [budget_form.to_message(status, now) for status in shown]
+        return budget_pb2.ListBudgetsResponse(budgets=budgets, next_page_token=token)
 
     async def delete(self, request: budget_pb2.DeleteBudgetRequest) -> budget_pb2.DeleteBudgetResponse:
         """See BudgetService.DeleteBudget."""
-        principal = self._caller("admin")
-        if not is_uuid(request.budget_id):
-            raise errors.budget_not_found(request.budget_id)
+        principal = organisation_caller("admin")
         seal = self._sealer(principal, "budget.delete")
-        await self._store.delete(principal.org_id, request.budget_id, self._now(), seal)
+        await self._store.delete(principal.org_id, _known_form(request.budget_id), self._now(), seal)
         self._told.set()
         return budget_pb2.DeleteBudgetResponse()
 
+    async def stop(self, request: budget_pb2.StopSpendingRequest) -> budget_pb2.StopSpendingResponse:
+        """See BudgetService.StopSpending. A second time it only changes the reason."""
+        principal = organisation_caller("admin")
+        if len(request.reason) > MAX_NOTE_CHARS or not request.reason.isprintable():
+            raise errors.invalid("reason", f"it has at most {MAX_NOTE_CHARS} printable characters")
+        level = Level(principal.org_id, LevelKind.ORG, principal.org_id)
+        wanted = Limit(uuid7(), level, Window.NONE, 0, selector=STOP, thresholds_percent=(), note=request.reason)
+        status = await self._store.set(wanted, self._now(), self._sealer(principal, "spending.stop"))
+        self._told.set()
+        response = budget_pb2.StopSpendingResponse()
+        if status.created_at is not None:
+            response.stopped_at.FromDatetime(status.created_at)
+        return response
+
+    async def resume(self) -> budget_pb2.ResumeSpendingResponse:
+        """See BudgetService.ResumeSpending."""
+        principal = organisation_caller("admin")
+        standing = await self._store.stopped(principal.org_id, self._now())
+        if standing is not None:
+            seal = self._sealer(principal, "spending.resume")
+            await self._store.delete(principal.org_id, standing.limit.budget_id, self._now(), seal)
+            self._told.set()
+        return budget_pb2.ResumeSpendingResponse(was_stopped=standing is not None)
+
     async def verify(self) -> budget_pb2.VerifyLedgerResponse:
         """See BudgetService.VerifyLedger."""
-        found = await self._store.verify(self._caller("admin").org_id)
+        found = await verify(self._store.database, organisation_caller("admin").org_id)
         return budget_pb2.VerifyLedgerResponse(
             differences=found.differences, ledger_rows=found.ledger_rows, open_reservations=found.open_reservations
         )
 
-    @staticmethod
-    def _caller(scope: str) -> principal_pb2.Principal:
-        principal = call.require_scope(scope)
-        if not principal.org_id:
-            raise errors.invalid("org_id", "this needs a key of an organisation; the operator's token has none")
-        return principal
-
     def _sealer(self, principal: principal_pb2.Principal, action: str) -> SealChange:
-        request_id = call.current().request_id
-
         def seal(before: Status | None, after: Status | None) -> tuple[str, bytes]:
             about = after or before
             assert about is not None
-            record = record_pb2.AdminRecord(
-                record_id=uuid7(),
-                org_id=principal.org_id,
-                actor=actor_of(principal),
-                action=action,
-                target=f"budget:{about.limit.budget_id}",
-                before_json=_public(before),
-                after_json=_public(after),
-                request_id=request_id,
-            )
-            record.at.FromDatetime(self._now())
-            return record.record_id, record.SerializeToString()
+            target = f"budget:{about.limit.budget_id}"
+            was = None if before is None else budget_form.public(before.limit)
+            now = None if after is None else budget_form.public(after.limit)
+            return seal_change(principal, action, target, was, now, self._now())
 
         return seal
+
+
+def _known_form(budget_id: str) -> str:
+    if not is_uuid(budget_id):
+        raise errors.budget_not_found(budget_id[:80])
+    return budget_id

@@ -8,11 +8,13 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from dac.type.v1 import record_pb2
 from mesh import telemetry
 from mesh.errors import MeshError, Reason
 from mesh.postgres import Database
-from services.budget.ledger import Resolve, State
-from services.budget.request_records import bound_sealer
+from services.budget.operations import Resolve
+from services.budget.request_records import about, bound_sealer
+from services.budget.rows import State
 from services.budget.writer import Writer
 
 _log = logging.getLogger(__name__)
@@ -69,7 +71,8 @@ class Sweeper:
     @staticmethod
     def _resolution(org_id: str, reservation_id: str, request_id: str, draft: bytes, now: dt.datetime) -> Resolve:
         seal = bound_sealer(draft, org_id=org_id, request_id=request_id, reservation_id=reservation_id, ended_at=now)
-        return Resolve(org_id, request_id, reservation_id, State.INDETERMINATE, now, seal=seal)
+        told = about(record_pb2.RequestRecord.FromString(draft))
+        return Resolve(org_id, request_id, reservation_id, State.INDETERMINATE, now, seal=seal, about=told)
 
 
 @dataclass(frozen=True)

@@ -25,12 +25,14 @@ def budget_exhausted(
     *,
     level: str,
     level_id: str,
+    selector: str,
     limit_nano_usd: int,
     left_nano_usd: int,
     resets_at: dt.datetime | None,
     now: dt.datetime,
 ) -> MeshError:
     """A level has too little left even for one answer token."""
+    kind, _, narrowed = selector.partition(":")
     resets = f"resets at {resets_at:%Y-%m-%dT%H:%M:%SZ}" if resets_at else "never resets"
     metadata = {
         "level": level,
@@ -38,12 +40,15 @@ def budget_exhausted(
         "limit_nano_usd": str(limit_nano_usd),
         "remaining_nano_usd": str(left_nano_usd),
     }
+    if narrowed:
+        metadata[kind] = narrowed
     if resets_at:
         metadata["resets_at"] = f"{resets_at:%Y-%m-%dT%H:%M:%SZ}"
     return MeshError(
         Reason.BUDGET_EXHAUSTED,
-        f"The budget of {level} {level_id} has {usd(left_nano_usd)} of {usd(limit_nano_usd)} left, too little for this "
-        f"request; it {resets}. Raise it with PUT /v1/budgets, or ask for fewer tokens or a cheaper model.",
+        f"The budget of {level} {level_id}{f' for the {kind} {narrowed}' if narrowed else ''} has "
+        f"{usd(left_nano_usd)} of {usd(limit_nano_usd)} left, too little for this request; it {resets}. Raise it with "
+        "PUT /v1/budgets, or ask for fewer tokens or a cheaper model.",
         metadata=metadata,
         retry_after_s=max(1.0, (resets_at - now).total_seconds()) if resets_at else None,
     )
@@ -54,8 +59,18 @@ def price_unknown(provider: str, model: str) -> MeshError:
     return MeshError(
         Reason.PRICE_UNKNOWN,
         f"A budget applies to this request and the price of {model} at {provider} is unknown. Set it in the "
-        f"configuration file ({model} under models: its price with input_usd_per_mtok and output_usd_per_mtok), or "
-        "say `price: free` if it costs nothing.",
+        f"configuration file ({model} under models: its price with input_usd_per_mtok and output_usd_per_mtok, or "
+        "`price: free` if it costs nothing), or as the operator with `dac price set` or PUT /v1/prices.",
+        metadata={"provider": provider, "model": model},
+    )
+
+
+def price_in_file(provider: str, model: str) -> MeshError:
+    """The configuration file counts over what the operator sets."""
+    return MeshError(
+        Reason.MANAGED_BY_FILE,
+        f"The configuration file says what {model} at {provider} costs, and counts over what is set here: change its "
+        "price there, or take it out and set it here.",
         metadata={"provider": provider, "model": model},
     )
 
@@ -85,6 +100,54 @@ def release_of_used(reservation_id: str, cost_nano_usd: int) -> MeshError:
         Reason.FAILED_PRECONDITION,
         f"reservation {reservation_id}: its attempts cost {usd(cost_nano_usd)}, so it cannot be released; call Commit.",
         metadata={"reservation_id": reservation_id},
+    )
+
+
+def spending_stopped(org_id: str, note: str) -> MeshError:
+    """The organisation's emergency stop holds."""
+    why = f" ({note})" if note else ""
+    return MeshError(
+        Reason.SPENDING_STOPPED,
+        f"Spending of organisation {org_id} is stopped{why}. An administrator resumes it with `dac budget resume` or "
+        "POST /v2/budgets:resume.",
+        metadata={"org_id": org_id},
+    )
+
+
+def not_charged(request_id: str) -> MeshError:
+    """There is no charge to correct."""
+    return MeshError(
+        Reason.NOT_FOUND,
+        f"request {request_id} was not charged in this organisation, or still runs; GET /v1/requests lists requests.",
+        metadata={"request_id": request_id},
+    )
+
+
+def more_than_charged(request_id: str, charged_nano_usd: int, amount_nano_usd: int) -> MeshError:
+    """A correction would leave less than nothing."""
+    return MeshError(
+        Reason.INVALID_REQUEST,
+        f"amount_nano_usd: request {request_id} was charged {usd(charged_nano_usd)}: at most that can be given back, "
+        f"not {usd(-amount_nano_usd)}.",
+        metadata={"field": "amount_nano_usd"},
+    )
+
+
+def budget_exists(budget_id: str) -> MeshError:
+    """The place is taken."""
+    return MeshError(
+        Reason.ALREADY_EXISTS,
+        f"Budget {budget_id} has this level, window and selector: change it with PATCH /v2/budgets/{budget_id}.",
+        metadata={"budget_id": budget_id},
+    )
+
+
+def zone_fixed(budget_id: str, zone: str) -> MeshError:
+    """The zone of a budget does not change."""
+    return MeshError(
+        Reason.FAILED_PRECONDITION,
+        f"Budget {budget_id} counts in {zone}: another zone would count its window anew. Delete it and make a new one.",
+        metadata={"budget_id": budget_id},
     )
 
 

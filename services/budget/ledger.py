@@ -1,195 +1,51 @@
 """Decides a batch in memory: locked counters and operations in order of arrival in, decisions and row changes out.
 
-The store fills a `Book` from locked rows, calls `Book.reserve` and `Book.resolve` for each operation in order, and
-writes what changed in the same transaction. Nothing here knows a database, so the invariants are tested directly.
+The store fills a `Book` from locked rows, calls `apply` for each operation in order, and writes what changed in the
+same transaction. Nothing here knows a database, so the invariants are tested directly.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import enum
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 from mesh.errors import MeshError
 from services.budget import errors
-from services.budget.money import Charge, Input, Price, Usage, affordable_output, charge, worst_case, worst_case_rescued
+from services.budget.money import (
+    Charge,
+    Price,
+    affordable_output,
+    charge,
+    output_cost,
+    output_tokens_for,
+    tokens_of,
+    worst_case,
+    worst_case_rescued,
+)
+from services.budget.operations import Adjust, Adjusted, Attempt, Extend, Operation, Reserve, Resolve, Settlement
 from services.budget.price_book import PriceBook
-from services.budget.windows import Window, end_of, start_of
+from services.budget.rows import (
+    CHARGING,
+    STOP,
+    Alert,
+    Counter,
+    CounterKey,
+    Entry,
+    Excess,
+    Level,
+    LevelKind,
+    Limit,
+    Record,
+    Reservation,
+    State,
+    thresholds_crossed,
+)
+from services.budget.windows import end_of
 
+NO_TOKENS = (0, 0, 0, 0, 0)
 
-class LevelKind(enum.IntEnum):
-    """What a level of the path is; numbers as in dac.type.v1.Level.Kind."""
-
-    ORG = 1
-    TEAM = 2
-    PROJECT = 3
-    USER = 4
-    KEY = 5
-
-
-class Level(NamedTuple):
-    """One level of one organisation."""
-
-    org_id: str
-    kind: int
-    level_id: str
-
-
-class CounterKey(NamedTuple):
-    """One window instance of one budget."""
-
-    org_id: str
-    budget_id: str
-    window_start: dt.datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """A hard limit on one level."""
-
-    budget_id: str
-    level: Level
-    window: Window
-    limit_nano_usd: int
-
-    def key_at(self, now: dt.datetime) -> CounterKey:
-        """The counter of the window that holds `now`."""
-        return CounterKey(self.level.org_id, self.budget_id, start_of(self.window, now))
-
-
-@dataclass(slots=True)
-class Counter:
-    """What one window of one budget has spent and holds."""
-
-    committed: int = 0
-    reserved: int = 0
-
-
-class State(enum.IntEnum):
-    """What became of a reservation."""
-
-    OPEN = 0
-    COMMITTED = 1
-    RELEASED = 2
-    INDETERMINATE = 3
-
-
-@dataclass(slots=True)
-class Reservation:
-    """The worst case of one request, held until it is resolved."""
-
-    reservation_id: str
-    org_id: str
-    request_id: str
-    amount_nano_usd: int
-    state: State
-    expires_at: dt.datetime
-    body_hash: bytes
-    price_version: int
-    output_cap_tokens: int
-    counters: tuple[CounterKey, ...]
-    cost_nano_usd: int = 0
-    draft: bytes = b""
-    rescues: int = 0
-    """How often the answer may be taken up again; not stored: who asks a second time gets none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reserve:
-    """Hold the worst case of a request."""
-
-    reservation_id: str
-    org_id: str
-    request_id: str
-    levels: tuple[Level, ...]
-    candidates: tuple[tuple[str, str], ...]
-    input_tokens_max: int
-    max_output_tokens: int
-    body_hash: bytes
-    now: dt.datetime
-    ttl_s: float
-    draft: bytes = b""
-    rescues: int = 0
-    """How often a broken answer may be taken up again, if that fits too."""
-    audio_seconds_max: int = 0
-    input_characters_max: int = 0
-
-    @property
-    def given(self) -> Input:
-        """The most that goes to a provider."""
-        return Input(self.input_tokens_max, self.audio_seconds_max, self.input_characters_max)
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """What one call to one provider used."""
-
-    attempt_id: str
-    provider: str
-    model: str
-    usage: Usage
-    answered: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """How a resolution came out: what the record's costs are filled from."""
-
-    cost_nano_usd: int
-    reserved_nano_usd: int
-    charges: tuple[Charge, ...]
-    state: State
-    is_repeat: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Resolve:
-    """End a reservation: charge, free, or (the sweeper) charge its bound.
-
-    Without an id: store the record, and free a reservation of this request whose answer never reached the caller.
-    """
-
-    org_id: str
-    request_id: str
-    reservation_id: str
-    to: State
-    now: dt.datetime
-    attempts: tuple[Attempt, ...] = ()
-    seal: Callable[[Settlement], bytes] = lambda settlement: b""
-    """Writes the costs into the record and serialises it."""
-
-    @property
-    def may_free_unanswered(self) -> bool:
-        """Whether there can be a reservation that the caller never learnt of: nothing was sent to a provider."""
-        return not self.reservation_id and not self.attempts
-
-
-class Entry(NamedTuple):
-    """One line of the ledger. Kinds: commit, overrun (the part of it above the reservation; a note), release,
-    indeterminate."""
-
-    org_id: str
-    reservation_id: str
-    attempt_id: str
-    kind: str
-    amount_nano_usd: int
-    price_version: int
-    request_id: str
-    counters: tuple[CounterKey, ...]
-
-
-CHARGING = ("commit", "indeterminate")
-"""Ledger kinds whose amounts make up `committed`."""
-
-
-class Record(NamedTuple):
-    """A sealed record on its way to the outbox."""
-
-    org_id: str
-    request_id: str
-    sealed: bytes
+Decision = Reservation | Settlement | Adjusted | MeshError
 
 
 @dataclass
@@ -204,10 +60,17 @@ class Book:
     """By organisation and reservation id."""
     by_request: dict[tuple[str, str], Reservation] = field(default_factory=dict)
     """By organisation and request id."""
+    charged: dict[tuple[str, str], list[Entry]] = field(default_factory=dict)
+    """By organisation and reservation id: the ledger's lines of reservations that are to be corrected."""
     made: list[Reservation] = field(default_factory=list)
-    resolved: list[Reservation] = field(default_factory=list)
+    extended: dict[str, Reservation] = field(default_factory=dict)
+    """By reservation id."""
+    resolved: dict[str, Reservation] = field(default_factory=dict)
+    """By reservation id: resolved or corrected."""
     entries: list[Entry] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
+    alerts: list[Alert] = field(default_factory=list)
+    admin_records: list[Record] = field(default_factory=list)
     touched: set[CounterKey] = field(default_factory=set)
 
     def add(self, reservation: Reservation) -> None:
@@ -215,9 +78,13 @@ class Book:
         self.reservations[reservation.org_id, reservation.reservation_id] = reservation
         self.by_request[reservation.org_id, reservation.request_id] = reservation
 
-    def limits_of(self, levels: Iterable[Level]) -> list[Limit]:
-        """Every limit on a path, organisation first."""
-        return [limit for level in levels for limit in self.limits.get(level, ())]
+    def limits_of(self, op: Reserve) -> list[Limit]:
+        """Every limit that counts a request, organisation first."""
+        found = [limit for level in op.levels for limit in self.limits.get(level, ())]
+        if any(limit.selector for limit in found):
+            matching = {"", STOP, *op.selectors}
+            found = [limit for limit in found if limit.selector in matching]
+        return found
 
     def reserve(self, op: Reserve) -> Reservation:
         """Holds the worst case at every level, or nowhere. Raises MeshError when it must not be held."""
@@ -226,17 +93,23 @@ class Book:
             if known.body_hash != op.body_hash:
                 raise errors.request_id_conflict(op.request_id)
             return known
-        limits = self.limits_of(op.levels)
-        prices = self._prices_of(op, must_know=bool(limits))
-        tokens = op.max_output_tokens or self.default_output_tokens
-        for limit in limits:
+        limits = self.limits_of(op)
+        _refuse_when_stopped(limits)
+        hard = [limit for limit in limits if limit.is_hard and limit.limit_nano_usd is not None]
+        prices = self._prices_of(op, must_know=bool(hard))
+        in_steps = op.covers_in_steps and not 0 < op.max_output_tokens <= self.default_output_tokens
+        wanted = self.default_output_tokens if in_steps else op.max_output_tokens or self.default_output_tokens
+        tokens = wanted
+        for limit in hard:
             tokens = min(tokens, self._affordable(op, limit, prices, tokens))
-        rescues, amount = self._with_rescues(op, limits, prices, tokens)
+        rescues, amount = self._with_rescues(op, hard, prices, tokens)
+        excess = tuple(self._excess(op, limits, amount))
         keys = tuple(limit.key_at(op.now) for limit in limits)
         for key in keys:
             self.counters[key].reserved += amount
             self.touched.add(key)
-        is_capped = bool(limits) and any(any(price.rates) for price in prices)
+        is_capped = bool(hard) and not all(price.is_free for price in prices)
+        is_whole = in_steps and tokens == wanted
         reservation = Reservation(
             reservation_id=op.reservation_id,
             org_id=op.org_id,
@@ -246,14 +119,46 @@ class Book:
             expires_at=op.now + dt.timedelta(seconds=op.ttl_s),
             body_hash=op.body_hash,
             price_version=max((price.version for price in prices), default=0),
-            output_cap_tokens=tokens if is_capped else 0,
+            output_cap_tokens=tokens if is_capped and not is_whole else 0,
+            covered_output_tokens=tokens if is_capped and is_whole else 0,
             counters=keys,
+            selectors=tuple(limit.charged_with for limit in limits),
             draft=op.draft,
             rescues=rescues,
+            soft_excess=excess,
+            is_hard=bool(hard),
         )
         self.add(reservation)
         self.made.append(reservation)
         return reservation
+
+    def extend(self, op: Extend) -> Reservation:
+        """Covers more of an answer at every level, as far as it can be paid. Raises MeshError when nothing can."""
+        held = self._held(op.org_id, op.reservation_id, op.request_id)
+        if held.state is not State.OPEN:
+            raise errors.reservation_invalid(op.reservation_id, "it is resolved")
+        _refuse_when_stopped(self.limits.get(Level(op.org_id, LevelKind.ORG, op.org_id), ()))
+        if op.ttl_s:
+            held.expires_at = max(held.expires_at, op.now + dt.timedelta(seconds=op.ttl_s))
+            self.extended[held.reservation_id] = held
+        more = op.output_tokens - held.covered_output_tokens
+        if held.covered_output_tokens == 0 or more <= 0:
+            return held
+        price = self.prices.in_force(op.provider, op.model, held.price_version)
+        if price is None:
+            raise errors.price_unknown(op.provider, op.model)
+        for key in held.counters:
+            more = min(more, self._affordable_more(key, price, more, op.now))
+        amount = output_cost(price, more)
+        for key in held.counters:
+            counter = self.counters.get(key)
+            if counter is not None:
+                counter.reserved += amount
+                self.touched.add(key)
+        held.amount_nano_usd += amount
+        held.covered_output_tokens += more
+        self.extended[held.reservation_id] = held
+        return held
 
     def resolve(self, op: Resolve) -> Settlement:
         """Ends a reservation once; a second time the first outcome is returned and nothing changes."""
@@ -264,11 +169,7 @@ class Book:
             settlement = Settlement(0, 0, tuple(self._charge(a, 0) for a in op.attempts), State.COMMITTED)
             self.records.append(Record(op.org_id, op.request_id, op.seal(settlement)))
             return settlement
-        held = self.reservations.get((op.org_id, op.reservation_id))
-        if held is None:
-            raise errors.reservation_invalid(op.reservation_id, "it does not exist in this organisation")
-        if held.request_id != op.request_id:
-            raise errors.reservation_invalid(op.reservation_id, f"it belongs to request {held.request_id}")
+        held = self._held(op.org_id, op.reservation_id, op.request_id)
         if held.state is not State.OPEN:
             return Settlement(held.cost_nano_usd, held.amount_nano_usd, (), held.state, is_repeat=True)
         charges = tuple(self._charge(attempt, held.price_version) for attempt in op.attempts)
@@ -280,20 +181,69 @@ class Book:
         settlement = Settlement(cost, held.amount_nano_usd, charges, op.to)
         # Sealing may fail on a broken record: nothing has changed yet.
         sealed = op.seal(settlement)
+        held.state, held.cost_nano_usd = op.to, cost
+        self.resolved[held.reservation_id] = held
+        entries = list(_entries(op, held, charges))
+        self._free(held)
+        self._charge_counters(entries)
+        self.entries.extend(entries)
+        self.records.append(Record(op.org_id, op.request_id, sealed))
+        return settlement
+
+    def adjust(self, op: Adjust) -> Adjusted:
+        """Corrects a charge once. Raises MeshError for a request that was not charged, or for giving back too much."""
+        held = self.by_request.get((op.org_id, op.request_id))
+        if held is None or held.state in (State.OPEN, State.RELEASED):
+            raise errors.not_charged(op.request_id)
+        lines = self.charged.setdefault((op.org_id, held.reservation_id), [])
+        for line in lines:
+            if line.kind == "adjust" and line.attempt_id == op.adjustment_id:
+                if line.amount_nano_usd != op.amount_nano_usd:
+                    raise errors.request_id_conflict(op.adjustment_id)
+                return Adjusted(held.cost_nano_usd, is_repeat=True)
+        line = _line_to_adjust(lines, op)
+        same = [x.amount_nano_usd for x in lines if x.kind in CHARGING and _charged_alike(x, line)]
+        if sum(same) + op.amount_nano_usd < 0:
+            raise errors.more_than_charged(op.request_id, sum(same), op.amount_nano_usd)
+        made = line._replace(
+            attempt_id=op.adjustment_id, kind="adjust", amount_nano_usd=op.amount_nano_usd, tokens=NO_TOKENS
+        )
+        held.cost_nano_usd += op.amount_nano_usd
+        self.resolved[held.reservation_id] = held
+        self._charge_counters([made])
+        lines.append(made)
+        self.entries.append(made)
+        self.admin_records.append(Record(op.org_id, *op.admin_record))
+        return Adjusted(held.cost_nano_usd)
+
+    def _held(self, org_id: str, reservation_id: str, request_id: str) -> Reservation:
+        held = self.reservations.get((org_id, reservation_id))
+        if held is None:
+            raise errors.reservation_invalid(reservation_id, "it does not exist in this organisation")
+        if held.request_id != request_id:
+            raise errors.reservation_invalid(reservation_id, f"it belongs to request {held.request_id}")
+        return held
+
+    def _free(self, held: Reservation) -> None:
         for key in held.counters:
             counter = self.counters.get(key)
             if counter is not None:  # Else the budget was deleted meanwhile.
                 counter.reserved -= held.amount_nano_usd
-                counter.committed += cost
                 self.touched.add(key)
-        held.state, held.cost_nano_usd = op.to, cost
-        self.resolved.append(held)
-        self.entries.extend(self._entries(op, held, charges))
-        self.records.append(Record(op.org_id, op.request_id, sealed))
-        return settlement
+
+    def _charge_counters(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if entry.kind not in CHARGING or not entry.amount_nano_usd:
+                continue
+            for key in entry.counters:
+                counter = self.counters.get(key)
+                if counter is not None:
+                    counter.committed += entry.amount_nano_usd
+                    self.touched.add(key)
+                    self.alerts.extend(thresholds_crossed(key, counter))
 
     def _prices_of(self, op: Reserve, *, must_know: bool) -> list[Price]:
-        """The known prices. Under a budget candidates without one are left out; with none left it raises."""
+        """The known prices. Under a hard budget candidates without one are left out; with none left it raises."""
         prices = (self.prices.in_force(provider, model) for provider, model in op.candidates)
         found = [price for price in prices if price is not None]
         if must_know and not found:
@@ -302,57 +252,126 @@ class Book:
 
     def _affordable(self, op: Reserve, limit: Limit, prices: list[Price], wanted: int) -> int:
         """How many answer tokens fit under one limit. Raises BUDGET_EXHAUSTED when not even one does."""
+        assert limit.limit_nano_usd is not None
         key = limit.key_at(op.now)
         counter = self.counters[key]
         left = limit.limit_nano_usd - counter.committed - counter.reserved
         tokens = affordable_output(prices, op.given, left, wanted)
         if tokens < 1 or limit.limit_nano_usd == 0:
-            raise errors.budget_exhausted(
-                level=LevelKind(limit.level.kind).name.lower(),
-                level_id=limit.level.level_id,
-                limit_nano_usd=limit.limit_nano_usd,
-                left_nano_usd=max(0, left),
-                resets_at=end_of(limit.window, key.window_start),
-                now=op.now,
-            )
+            raise _exhausted(limit, key, left, op.now)
         return tokens
 
-    def _with_rescues(self, op: Reserve, limits: list[Limit], prices: list[Price], tokens: int) -> tuple[int, int]:
+    def _affordable_more(self, key: CounterKey, price: Price, wanted: int, now: dt.datetime) -> int:
+        """How many answer tokens more fit into one counter. Raises BUDGET_EXHAUSTED when not even one does."""
+        counter = self.counters.get(key)
+        limit = counter.limit if counter is not None else None
+        if counter is None or limit is None or not limit.is_hard or limit.limit_nano_usd is None:
+            return wanted
+        left = limit.limit_nano_usd - counter.committed - counter.reserved
+        tokens = output_tokens_for(price, left, wanted)
+        if tokens < 1 or limit.limit_nano_usd == 0:
+            raise _exhausted(limit, key, left, now)
+        return tokens
+
+    def _with_rescues(self, op: Reserve, hard: list[Limit], prices: list[Price], tokens: int) -> tuple[int, int]:
         """(rescues, amount): all that were asked for when they fit under every limit, else none."""
         plain = worst_case(prices, op.given, tokens)
         if not op.rescues:
             return 0, plain
         with_rescues = worst_case_rescued(prices, op.given, tokens, op.rescues)
-        for limit in limits:
+        for limit in hard:
             counter = self.counters[limit.key_at(op.now)]
-            if counter.committed + counter.reserved + with_rescues > limit.limit_nano_usd:
+            if counter.committed + counter.reserved + with_rescues > (limit.limit_nano_usd or 0):
                 return 0, plain
         return op.rescues, with_rescues
+
+    def _excess(self, op: Reserve, limits: list[Limit], amount: int) -> Iterable[Excess]:
+        """The soft limits that the request goes beyond."""
+        for limit in limits:
+            if not limit.is_hard and limit.limit_nano_usd is not None:
+                counter = self.counters[limit.key_at(op.now)]
+                used = counter.committed + counter.reserved + amount
+                if used > limit.limit_nano_usd:
+                    yield Excess(limit, used)
 
     def _charge(self, attempt: Attempt, price_version: int) -> Charge:
         price = self.prices.in_force(attempt.provider, attempt.model, price_version)
         return charge(price, attempt.usage, answered=attempt.answered)
 
-    def _entries(self, op: Resolve, held: Reservation, charges: tuple[Charge, ...]) -> Iterable[Entry]:
-        def entry(attempt_id: str, kind: str, amount: int, version: int) -> Entry:
-            return Entry(
-                held.org_id, held.reservation_id, attempt_id, kind, amount, version, held.request_id, held.counters
-            )
 
-        if op.to is State.COMMITTED and charges:
-            for number, (attempt, made) in enumerate(zip(op.attempts, charges, strict=True)):
-                # The number keeps two attempts apart whose caller gave them one id.
-                yield entry(f"{number}:{attempt.attempt_id}", "commit", made.cost_nano_usd, made.price_version)
-        else:
-            kind = {State.COMMITTED: "commit", State.RELEASED: "release"}.get(op.to, "indeterminate")
-            yield entry("", kind, held.cost_nano_usd, held.price_version)
-        if held.cost_nano_usd > held.amount_nano_usd:
-            yield entry("", "overrun", held.cost_nano_usd - held.amount_nano_usd, held.price_version)
+def _refuse_when_stopped(limits: Iterable[Limit]) -> None:
+    for limit in limits:
+        if limit.selector == STOP:
+            raise errors.spending_stopped(limit.level.org_id, limit.note)
 
 
-def apply(book: Book, op: Reserve | Resolve) -> Reservation | Settlement | MeshError:
+def _exhausted(limit: Limit, key: CounterKey, left_nano_usd: int, now: dt.datetime) -> MeshError:
+    return errors.budget_exhausted(
+        level=LevelKind(limit.level.kind).name.lower(),
+        level_id=limit.level.level_id,
+        selector=limit.selector,
+        limit_nano_usd=limit.limit_nano_usd or 0,
+        left_nano_usd=max(0, left_nano_usd),
+        resets_at=end_of(limit.window, key.window_start, limit.zone),
+        now=now,
+    )
+
+
+def _entries(op: Resolve, held: Reservation, charges: tuple[Charge, ...]) -> Iterable[Entry]:
+    """The ledger's lines of a resolution."""
+    about = op.about
+
+    def entry(attempt_id: str, kind: str, amount: int, version: int, attempt: Attempt | None = None) -> Entry:
+        return Entry(
+            held.org_id,
+            held.reservation_id,
+            attempt_id,
+            kind,
+            amount,
+            version,
+            held.request_id,
+            held.counters_of(attempt.model) if attempt is not None else held.counters,
+            attempt.provider if attempt is not None else "",
+            attempt.model if attempt is not None else "",
+            about.operation,
+            about.path,
+            about.tags,
+            tokens_of(attempt.usage) if attempt is not None else NO_TOKENS,
+        )
+
+    if op.to is State.COMMITTED and charges:
+        for number, (attempt, made) in enumerate(zip(op.attempts, charges, strict=True)):
+            # The number keeps two attempts apart whose caller gave them one id.
+            yield entry(f"{number}:{attempt.attempt_id}", "commit", made.cost_nano_usd, made.price_version, attempt)
+    else:
+        kind = {State.COMMITTED: "commit", State.RELEASED: "release"}.get(op.to, "indeterminate")
+        yield entry("", kind, held.cost_nano_usd, held.price_version)
+    if held.cost_nano_usd > held.amount_nano_usd:
+        yield entry("", "overrun", held.cost_nano_usd - held.amount_nano_usd, held.price_version)
+
+
+def _charged_alike(one: Entry, other: Entry) -> bool:
+    return (one.provider, one.model, one.counters) == (other.provider, other.model, other.counters)
+
+
+def _line_to_adjust(lines: Sequence[Entry], op: Adjust) -> Entry:
+    """The line that a correction is about. Raises INVALID_REQUEST when that is not clear."""
+    found = [line for line in lines if line.kind in ("commit", "indeterminate")]
+    if op.attempt_id:
+        found = [line for line in found if op.attempt_id in (line.attempt_id, line.attempt_id.partition(":")[2])]
+    if len(found) != 1:
+        attempts = ", ".join(line.attempt_id.partition(":")[2] for line in lines if line.kind == "commit")
+        raise errors.invalid("attempt_id", f"say which of the request's attempts is meant: {attempts or 'it has none'}")
+    return found[0]
+
+
+def apply(book: Book, op: Operation) -> Decision:
     """Decides one operation; a refusal is a decision too, and changes nothing."""
     try:
-        return book.reserve(op) if isinstance(op, Reserve) else book.resolve(op)
+        if isinstance(op, Reserve):
+            return book.reserve(op)
+        if isinstance(op, Extend):
+            return book.extend(op)
+        return book.adjust(op) if isinstance(op, Adjust) else book.resolve(op)
     except MeshError as refusal:
         return refusal

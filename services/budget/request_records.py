@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Callable
 
-from dac.type.v1 import error_pb2, record_pb2
-from services.budget.ledger import Attempt, Settlement, State
-from services.budget.money import BUCKETS, Usage
+from dac.type.v1 import error_pb2, record_pb2, usage_pb2
+from mesh.usage import answer_tokens
+from services.budget.money import Usage
+from services.budget.operations import About, Attempt, Settlement
+from services.budget.rates import BUCKETS
+from services.budget.rows import LevelKind, State
 
 BOUND_MESSAGE = "Its end was never reported, so the reserved amount, the most it can have cost, was charged."
 MAX_RECORD_BYTES = 256 * 1024
 """A record is told to others with at most this many bytes; what it says of money is never cut."""
 MAX_TEXT_CHARS = 256
 MAX_ATTEMPT_ID_CHARS = 128
+MAX_TIER_CHARS = 32
 MAX_PRICE_LINES = len(BUCKETS)
 TRIMMED = "trimmed"
 """The tag that says what was cut: "messages", "details" or "attempts"."""
+OVERRUN, CHARGE = "overrun_nano_usd", "charge"
+OWN_TAGS = frozenset({TRIMMED, OVERRUN, CHARGE})
+"""Tags that budget itself puts on a record."""
+MAX_TAGS = 16
+_KINDS = {int(kind): kind.name.lower() for kind in LevelKind}
 
 
 def attempts_of(record: record_pb2.RequestRecord) -> tuple[Attempt, ...]:
@@ -25,22 +35,54 @@ def attempts_of(record: record_pb2.RequestRecord) -> tuple[Attempt, ...]:
         Attempt(
             # It becomes text and part of a key: PostgreSQL takes neither a NUL nor any length there.
             attempt.attempt_id[:MAX_ATTEMPT_ID_CHARS].replace("\x00", "\ufffd"),
-            attempt.provider,
-            attempt.model,
-            Usage(
-                attempt.usage.input_tokens,
-                attempt.usage.input_cached_tokens,
-                attempt.usage.cache_write_tokens,
-                attempt.usage.output_tokens,
-                attempt.usage.reasoning_tokens,
-                attempt.usage.audio_seconds,
-                attempt.usage.input_characters,
-            ),
-            answered=attempt.reason == error_pb2.ERROR_REASON_UNSPECIFIED
-            or attempt.usage.output_tokens + attempt.usage.reasoning_tokens > 0,
+            attempt.provider.replace("\x00", "\ufffd"),
+            attempt.model.replace("\x00", "\ufffd"),
+            _usage_of(attempt.usage),
+            answered=attempt.reason == error_pb2.ERROR_REASON_UNSPECIFIED or answer_tokens(attempt.usage) > 0,
         )
         for attempt in record.attempts
     )
+
+
+def tags_of(record: record_pb2.RequestRecord) -> tuple[str, ...]:
+    """What the caller marked the request with, each "key=value"."""
+    if not record.tags:
+        return ()
+    told = sorted(f"{key}={value}"[:MAX_TEXT_CHARS] for key, value in record.tags.items() if key not in OWN_TAGS)
+    return tuple(tag for tag in told[:MAX_TAGS] if "\x00" not in tag)
+
+
+def about(record: record_pb2.RequestRecord) -> About:
+    """What the ledger's lines say of the request."""
+    path = _path(tuple([(int(level.kind), level.id) for level in record.path]))
+    return About(record.operation[:MAX_TEXT_CHARS].replace("\x00", "") or "chat", path, tags_of(record))
+
+
+def _usage_of(used: usage_pb2.Usage) -> Usage:
+    plain = (
+        used.input_tokens,
+        used.input_cached_tokens,
+        used.cache_write_tokens,
+        used.output_tokens,
+        used.reasoning_tokens,
+        used.audio_seconds,
+        used.input_characters,
+    )
+    seldom = (
+        used.cache_write_1h_tokens,
+        used.input_audio_tokens,
+        used.input_audio_cached_tokens,
+        used.input_image_tokens,
+        used.output_audio_tokens,
+        used.output_image_tokens,
+    )
+    # Names a price's tier: no longer than such a name may be.
+    return Usage(*plain, *seldom, used.service_tier[:MAX_TIER_CHARS])
+
+
+@functools.lru_cache(maxsize=4096)
+def _path(levels: tuple[tuple[int, str], ...]) -> tuple[str, ...]:
+    return tuple(f"{_KINDS.get(kind, 'level')}:{level_id}" for kind, level_id in levels)
 
 
 def bounded(record: record_pb2.RequestRecord) -> bytes:
@@ -62,12 +104,12 @@ def bounded(record: record_pb2.RequestRecord) -> bytes:
 
 def _cut_details(record: record_pb2.RequestRecord) -> None:
     """Cuts texts short and takes out what explains the request but is no part of its account."""
-    overrun = record.tags.get("overrun_nano_usd", "")
+    overrun = record.tags.get(OVERRUN, "")
     for field in ("route", "features", "validation", "stage_ms", "tags"):
         record.ClearField(field)
     record.tags[TRIMMED] = "details"
     if overrun:
-        record.tags["overrun_nano_usd"] = overrun
+        record.tags[OVERRUN] = overrun
     _shorten(record)
     for attempt in record.attempts:
         _shorten(attempt)
@@ -110,7 +152,7 @@ def sealer(record: record_pb2.RequestRecord) -> Callable[[Settlement], bytes]:
             for bucket, tokens, rate, cost in charge.lines:
                 attempt.price_lines.add(bucket=bucket, tokens=tokens, nano_usd_per_mtok=rate, cost_nano_usd=cost)
         if settlement.cost_nano_usd > settlement.reserved_nano_usd and record.reservation_id:
-            record.tags["overrun_nano_usd"] = str(settlement.cost_nano_usd - settlement.reserved_nano_usd)
+            record.tags[OVERRUN] = str(settlement.cost_nano_usd - settlement.reserved_nano_usd)
         return bounded(record)
 
     return seal
@@ -128,7 +170,7 @@ def bound_sealer(
         record.cost_nano_usd = settlement.cost_nano_usd
         record.reserved_nano_usd = settlement.reserved_nano_usd
         record.message = BOUND_MESSAGE
-        record.tags["charge"] = "bound"
+        record.tags[CHARGE] = "bound"
         record.ended_at.FromDatetime(ended_at)
         assert settlement.state is State.INDETERMINATE
         return bounded(record)

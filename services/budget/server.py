@@ -3,46 +3,79 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import hashlib
 import hmac
+import math
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc.aio
 
 from dac.audit.v1 import audit_pb2, audit_pb2_grpc
-from dac.budget.v1 import budget_pb2, budget_pb2_grpc, price_pb2, price_pb2_grpc, record_pb2, record_pb2_grpc
+from dac.budget.v1 import (
+    budget_pb2,
+    budget_pb2_grpc,
+    limit_pb2_grpc,
+    price_pb2_grpc,
+    record_pb2,
+    record_pb2_grpc,
+    usage_pb2_grpc,
+)
+from dac.envoy.v3 import rls_pb2_grpc
 from dac.type.v1 import principal_pb2
 from dac.type.v1 import record_pb2 as type_pb2
 from mesh import call
+from mesh.carried import Carried
 from mesh.ids import is_uuid, uuid7
-from mesh.postgres import Database
 from mesh.service import Context
-from services.budget import errors, price_store
-from services.budget.administration import Administration
+from services.budget import errors
+from services.budget.administration import Administration, organisation_caller, seal_change
+from services.budget.admission import Admission
+from services.budget.alert_channels import channels_of
+from services.budget.alert_delivery import AlertTeller, Patience
 from services.budget.background import Backlog, ChangeTeller, Sweeper, repeat
 from services.budget.budget_store import PostgresBudgetStore
 from services.budget.config import BudgetConfig
-from services.budget.ledger import Level, Reserve, Resolve, Settlement, State
-from services.budget.money import BUCKETS
-from services.budget.price_book import FETCHED, PriceBook, Proposal
+from services.budget.envoy_rate_limits import EnvoyRateLimitServicer
+from services.budget.operations import Adjust, Extend, Reserve, Resolve, Settlement
+from services.budget.price_book import PriceBook
+from services.budget.price_messages import RateMessages
+from services.budget.price_server import PriceServicer
+from services.budget.rate_limit_server import LimitServicer
+from services.budget.rate_limit_store import PostgresRateLimitStore
 from services.budget.record_feed import RecordFeed
 from services.budget.record_store import PostgresRecordStore, read_cursor
-from services.budget.request_records import attempts_of, bounded, sealer
+from services.budget.request_records import about, attempts_of, bounded, sealer, tags_of
+from services.budget.reserve_form import levels_of, set_time
+from services.budget.rows import Reservation, State
+from services.budget.session import Session
 from services.budget.single_trip import SingleTripStore
 from services.budget.store import PostgresLedgerStore
+from services.budget.usage_server import UsageServicer
+from services.budget.usage_store import PostgresUsageStore
 from services.budget.writer import Writer
 
 MAX_TOKENS = 1_000_000_000
-BOUNDED = ("input_tokens", "input_tokens_max", "max_output_tokens", "audio_seconds_max", "input_characters_max")
+BOUNDED = (
+    "input_tokens",
+    "input_tokens_max",
+    "max_output_tokens",
+    "audio_seconds_max",
+    "input_characters_max",
+    "asked_output_tokens",
+)
 """What a reservation counts; none of it more than that."""
 MAX_RESCUES = 8
 MAX_FETCH = 1000
-MAX_PROPOSED = 5000
-MAX_PRICE_NANO_USD = 10_000 * 10**9
 MAX_WAIT_S = 60.0
-ENFORCED = (principal_pb2.Level.KIND_ORG, principal_pb2.Level.KIND_KEY)
+SERVICE_TIER = "service_tier"
+"""What a usage says beside its counts."""
+MAX_ADJUSTMENT_NANO_USD = 2**62
+ESTIMATE_MARGIN = 1.1
+"""By how much "balanced" holds more than the estimate of the prompt."""
 
 
 def utc_now() -> dt.datetime:
@@ -60,17 +93,23 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
         administration: Administration,
         config: BudgetConfig,
         secret_keys: Sequence[bytes],
+        carried: Carried,
+        limits: Admission,
     ) -> None:
         """`secret_keys`: the subkey that reservations' secrets are made with, then those of former master keys."""
+        self._carried = carried
         self._writer = writer
         self._prices = prices
         self._administration = administration
         self._config = config
         self._secret_keys = secret_keys
+        self._rates = RateMessages()
+        self._limits = limits
 
     async def Reserve(self, request: budget_pb2.ReserveRequest, context: Any) -> budget_pb2.ReserveResponse:  # noqa: D102
         principal = call.require_principal()
         self._check(principal, request)
+        levels = levels_of(principal.org_id, tuple([(int(level.kind), level.id) for level in principal.path]))
         reservation_id = uuid7()
         now = utc_now()
         draft = request.draft
@@ -78,28 +117,46 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
         del draft.path[:]
         draft.path.extend(principal.path)
         if not draft.HasField("started_at"):
-            draft.started_at.FromDatetime(now)
-        ttl_s = request.ttl_s or self._config.reservation_ttl_s
-        reservation = await self._writer.submit(
-            Reserve(
-                reservation_id=reservation_id,
-                org_id=principal.org_id,
-                request_id=request.request_id,
-                levels=tuple(
-                    Level(principal.org_id, level.kind, level.id) for level in principal.path if level.kind in ENFORCED
-                ),
-                candidates=tuple((candidate.provider, candidate.model) for candidate in request.candidates),
-                input_tokens_max=max(request.input_tokens_max, request.input_tokens),
-                max_output_tokens=request.max_output_tokens,
-                body_hash=request.body_hash,
-                now=now,
-                ttl_s=min(ttl_s, self._config.max_reservation_ttl_s),
-                draft=bounded(draft),
-                rescues=request.rescues,
-                audio_seconds_max=request.audio_seconds_max,
-                input_characters_max=request.input_characters_max,
+            set_time(draft.started_at, now)
+        ttl_s = min(request.ttl_s or self._config.reservation_ttl_s, self._config.max_reservation_ttl_s)
+        in_steps = request.stream and self._config.reservation_mode == "balanced"
+        input_tokens_max = max(request.input_tokens_max, request.input_tokens)
+        if in_steps and request.input_tokens:
+            input_tokens_max = min(input_tokens_max, math.ceil(request.input_tokens * ESTIMATE_MARGIN))
+        admitted = await self._limits.admit(principal, request, ttl_s)
+        barred = admitted.barred if admitted is not None else ()
+        try:
+            reservation = await self._writer.submit(
+                Reserve(
+                    reservation_id=reservation_id,
+                    org_id=principal.org_id,
+                    request_id=request.request_id,
+                    levels=levels,
+                    candidates=tuple(
+                        (one.provider, one.model) for one in request.candidates if one.model not in barred
+                    ),
+                    input_tokens_max=input_tokens_max,
+                    max_output_tokens=request.max_output_tokens,
+                    body_hash=request.body_hash,
+                    now=now,
+                    ttl_s=ttl_s,
+                    draft=bounded(draft),
+                    rescues=request.rescues,
+                    audio_seconds_max=request.audio_seconds_max,
+                    input_characters_max=request.input_characters_max,
+                    tags=tags_of(draft),
+                    covers_in_steps=in_steps,
+                )
             )
-        )
+        except BaseException:
+            await self._limits.withdraw(admitted)
+            raise
+        response = self._reserved(request, reservation)
+        if admitted is not None:
+            admitted.tell(request, response)
+        return response
+
+    def _reserved(self, request: budget_pb2.ReserveRequest, reservation: Reservation) -> budget_pb2.ReserveResponse:
         response = budget_pb2.ReserveResponse(
             reservation_id=reservation.reservation_id,
             reservation_secret=_secret_of(self._secret_keys[0], reservation.reservation_id),
@@ -107,14 +164,21 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
             output_cap_tokens=reservation.output_cap_tokens,
             price_version=reservation.price_version,
             rescues=reservation.rescues,
+            covered_output_tokens=reservation.covered_output_tokens,
         )
-        response.expires_at.FromDatetime(reservation.expires_at)
+        set_time(response.expires_at, reservation.expires_at)
+        for limit, used in ((excess.limit, excess.used_nano_usd) for excess in reservation.soft_excess):
+            response.soft_excess.add(
+                budget_id=limit.budget_id,
+                level=principal_pb2.Level(kind=limit.level.kind, id=limit.level.level_id),  # type: ignore[arg-type]
+                limit_nano_usd=limit.limit_nano_usd or 0,
+                used_nano_usd=used,
+            )
         for candidate in request.candidates:
             price = self._prices.in_force(candidate.provider, candidate.model, reservation.price_version)
             if price is not None:
-                rates = price.rates._asdict()
-                response.rates.add(provider=price.provider, model=price.model, price_version=price.version, **rates)
-            elif reservation.counters:
+                response.rates.append(self._rates.of(price))
+            elif reservation.is_hard and reservation.counters:
                 response.uncovered.add(provider=candidate.provider, model=candidate.model)
         return response
 
@@ -128,8 +192,91 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
         await self._resolve(request, State.RELEASED)
         return budget_pb2.ReleaseResponse()
 
+    async def Session(  # noqa: D102
+        self, request_iterator: AsyncIterator[budget_pb2.SessionRequest], context: Any
+    ) -> AsyncIterator[budget_pb2.SessionResponse]:
+        call.require_service()
+        async with contextlib.aclosing(Session(self._carried.serve).replies(request_iterator)) as responses:
+            async for response in responses:
+                yield response
+
+    async def Extend(self, request: budget_pb2.ExtendRequest, context: Any) -> budget_pb2.ExtendResponse:  # noqa: D102
+        if not is_uuid(request.org_id) or not is_uuid(request.request_id):
+            raise errors.invalid("request_id", "say the organisation and the request that were reserved for, as UUIDs")
+        self._check_secret(request.reservation_id, request.reservation_secret)
+        if not 0 <= request.output_tokens <= MAX_TOKENS:
+            raise errors.invalid("output_tokens", f"{request.output_tokens} is not in 0…{MAX_TOKENS}")
+        if not 0 <= request.ttl_s < float("inf"):
+            raise errors.invalid("ttl_s", f"{request.ttl_s} is not a number of seconds from 0; 0 = as long as it lives")
+        # Whole steps: a caller need not know them, and a second time means the same.
+        step = self._config.extend_output_tokens
+        reservation = await self._writer.submit(
+            Extend(
+                org_id=request.org_id,
+                request_id=request.request_id,
+                reservation_id=request.reservation_id,
+                provider=request.provider,
+                model=request.model,
+                output_tokens=-(-request.output_tokens // step) * step,
+                now=utc_now(),
+                ttl_s=min(request.ttl_s, self._config.max_reservation_ttl_s),
+            )
+        )
+        response = budget_pb2.ExtendResponse(
+            reserved_nano_usd=reservation.amount_nano_usd, covered_output_tokens=reservation.covered_output_tokens
+        )
+        response.expires_at.FromDatetime(reservation.expires_at)
+        return response
+
+    async def Adjust(self, request: budget_pb2.AdjustRequest, context: Any) -> budget_pb2.AdjustResponse:  # noqa: D102
+        principal = organisation_caller("admin")
+        for field in ("adjustment_id", "request_id"):
+            if not is_uuid(getattr(request, field)):
+                raise errors.invalid(field, f"{getattr(request, field)[:80]!r} is not a UUID")
+        if not 0 < abs(request.amount_nano_usd) <= MAX_ADJUSTMENT_NANO_USD:
+            raise errors.invalid("amount_nano_usd", "say by how much the charge is wrong; negative gives back")
+        if not 1 <= len(request.reason) <= 200 or not request.reason.isprintable():
+            raise errors.invalid("reason", "say why, in 1 to 200 printable characters")
+        after = {"amount_nano_usd": str(request.amount_nano_usd), "reason": request.reason}
+        target = f"request:{request.request_id}"
+        adjusted = await self._writer.submit(
+            Adjust(
+                org_id=principal.org_id,
+                request_id=request.request_id,
+                adjustment_id=request.adjustment_id,
+                amount_nano_usd=request.amount_nano_usd,
+                attempt_id=request.attempt_id,
+                now=utc_now(),
+                admin_record=seal_change(principal, "charge.adjust", target, None, after, utc_now()),
+            )
+        )
+        return budget_pb2.AdjustResponse(cost_nano_usd=adjusted.cost_nano_usd)
+
     async def SetBudget(self, request: budget_pb2.SetBudgetRequest, context: Any) -> budget_pb2.SetBudgetResponse:  # noqa: D102
-        return await self._administration.set(request)
+        return budget_pb2.SetBudgetResponse(budget=await self._administration.set(request))
+
+    async def CreateBudget(  # noqa: D102
+        self, request: budget_pb2.CreateBudgetRequest, context: Any
+    ) -> budget_pb2.CreateBudgetResponse:
+        return budget_pb2.CreateBudgetResponse(budget=await self._administration.set(request, only_new=True))
+
+    async def GetBudget(self, request: budget_pb2.GetBudgetRequest, context: Any) -> budget_pb2.GetBudgetResponse:  # noqa: D102
+        return budget_pb2.GetBudgetResponse(budget=await self._administration.get(request))
+
+    async def UpdateBudget(  # noqa: D102
+        self, request: budget_pb2.UpdateBudgetRequest, context: Any
+    ) -> budget_pb2.UpdateBudgetResponse:
+        return budget_pb2.UpdateBudgetResponse(budget=await self._administration.change(request))
+
+    async def StopSpending(  # noqa: D102
+        self, request: budget_pb2.StopSpendingRequest, context: Any
+    ) -> budget_pb2.StopSpendingResponse:
+        return await self._administration.stop(request)
+
+    async def ResumeSpending(  # noqa: D102
+        self, request: budget_pb2.ResumeSpendingRequest, context: Any
+    ) -> budget_pb2.ResumeSpendingResponse:
+        return await self._administration.resume()
 
     async def ListBudgets(  # noqa: D102
         self, request: budget_pb2.ListBudgetsRequest, context: Any
@@ -151,8 +298,6 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
             raise errors.invalid("org_id", "the principal has no organisation; reserve with an organisation's key")
         if not is_uuid(request.request_id):
             raise errors.invalid("request_id", f"{request.request_id!r} is not a UUID; make a UUIDv7 for each request")
-        if any(level.kind in ENFORCED and not is_uuid(level.id) for level in principal.path):
-            raise errors.invalid("path", "a level's id is not a UUID; the principal must come from the gateway")
         if not request.candidates:
             raise errors.invalid("candidates", "name at least one model")
         for field in BOUNDED:
@@ -162,6 +307,12 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
             raise errors.invalid("rescues", f"{request.rescues} is not in 0…{MAX_RESCUES}")
         if not (request.ttl_s >= 0 and request.ttl_s < float("inf")):
             raise errors.invalid("ttl_s", f"{request.ttl_s} is not a number of seconds from 0; 0 = the configured life")
+
+    def _check_secret(self, reservation_id: str, secret: bytes) -> None:
+        # Those of a former master key, too: a replica that has only that one may have made the reservation.
+        secrets = (_secret_of(key, reservation_id) for key in self._secret_keys)
+        if not is_uuid(reservation_id) or not any(hmac.compare_digest(one, secret) for one in secrets):
+            raise errors.reservation_invalid(reservation_id, "its secret does not match")
 
     async def _resolve(self, request: budget_pb2.CommitRequest | budget_pb2.ReleaseRequest, to: State) -> Settlement:
         record = request.record
@@ -175,20 +326,18 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
             )
         reservation_id = request.reservation_id
         if reservation_id:
-            # Those of a former master key, too: a replica that has only that one may have made the reservation.
-            secrets = [_secret_of(key, reservation_id) for key in self._secret_keys]
-            known = any(hmac.compare_digest(one, request.reservation_secret) for one in secrets)
-            if not is_uuid(reservation_id) or not known:
-                raise errors.reservation_invalid(reservation_id, "its secret does not match")
+            self._check_secret(reservation_id, request.reservation_secret)
         else:
             principal = call.require_principal()
             if principal.org_id != record.org_id:
                 raise errors.invalid("record.org_id", f"it must be the caller's organisation, {principal.org_id!r}")
         for attempt in record.attempts:
             for field, tokens in attempt.usage.ListFields():
-                if not 0 <= tokens <= MAX_TOKENS:
+                if field.name != SERVICE_TIER and not 0 <= tokens <= MAX_TOKENS:
                     raise errors.invalid(f"record.attempts.usage.{field.name}", f"{tokens} is not in 0…{MAX_TOKENS}")
         record.reservation_id = reservation_id
+        # Before it is stored: who has the whole answer may ask again at once.
+        await self._limits.finish(record)
         return await self._writer.submit(
             Resolve(
                 org_id=record.org_id,
@@ -198,60 +347,9 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
                 now=utc_now(),
                 attempts=attempts_of(record),
                 seal=sealer(record),
+                about=about(record),
             )
         )
-
-
-class PriceServicer(price_pb2_grpc.PriceServiceServicer):
-    """See dac.budget.v1.PriceService."""
-
-    def __init__(self, book: PriceBook, database: Database) -> None:
-        self._book, self._database = book, database
-        self._news = asyncio.Event()
-
-    def announce(self) -> None:
-        """Prices have changed."""
-        self._news.set()
-        self._news = asyncio.Event()
-
-    async def WatchPrices(  # noqa: D102
-        self, request: price_pb2.WatchPricesRequest, context: Any
-    ) -> AsyncIterator[price_pb2.WatchPricesResponse]:
-        while True:
-            news = self._news
-            yield price_pb2.WatchPricesResponse(
-                prices=[
-                    price_pb2.ModelPrice(
-                        provider=price.provider,
-                        model=price.model,
-                        price_version=price.version,
-                        nano_usd_per_mtok=dict(price.buckets),
-                        source=price.source,
-                    )
-                    for price in self._book.all_in_force()
-                ]
-            )
-            await news.wait()
-
-    async def Propose(  # noqa: D102
-        self, request: price_pb2.ProposeRequest, context: Any
-    ) -> price_pb2.ProposeResponse:
-        call.require_service()
-        proposals = [_published(price) for price in request.prices[:MAX_PROPOSED]]
-        changed = await price_store.propose(self._database, self._book, proposals, fetched=True)
-        if changed:
-            self.announce()
-        return price_pb2.ProposeResponse(changed=changed)
-
-
-def _published(price: price_pb2.ModelPrice) -> Proposal:
-    buckets = dict(price.nano_usd_per_mtok)
-    if not price.provider or not price.model or len(price.provider) + len(price.model) > 400:
-        raise errors.invalid("prices", "each price names its provider and its model, at most 400 characters")
-    for bucket, nano_usd in buckets.items():
-        if bucket not in BUCKETS or not 0 <= nano_usd <= MAX_PRICE_NANO_USD:
-            raise errors.invalid("prices", f"{price.model[:100]!r} has {bucket[:40]!r}: {nano_usd}; use known buckets")
-    return Proposal(price.provider, price.model, buckets, FETCHED)
 
 
 class RecordServicer(record_pb2_grpc.RecordServiceServicer):
@@ -296,34 +394,50 @@ class BudgetService:
         store = SingleTripStore(self._database, self.prices, tokens, general)
         self.writer = Writer(store, self._config.max_batch_operations, self.feed.announce)
         self._untold = asyncio.Event()
-        administration = Administration(PostgresBudgetStore(self._database), utc_now, self._untold)
+        budgets = PostgresBudgetStore(self._database)
+        administration = Administration(budgets, utc_now, self._untold)
         secret_keys = [one.subkey("reservation") for one in (context.keyring, *context.keyring.former)]
-        self.budget = BudgetServicer(self.writer, self.prices, administration, self._config, secret_keys)
-        self.price = PriceServicer(self.prices, self._database)
+        limits = PostgresRateLimitStore(self._database)
+        self.limits = Admission(limits, self._config, context.instance or uuid7(), context.redis_url)
+        self.limit = LimitServicer(limits, self.limits, utc_now, self._untold)
+        self.envoy = EnvoyRateLimitServicer(self.limits, self._config)
+        self.budget = BudgetServicer(
+            self.writer, self.prices, administration, self._config, secret_keys, context.carried, self.limits
+        )
+        self.price = PriceServicer(self.prices, self._database, context.models, utc_now, self._untold)
         self.record = RecordServicer(self.feed)
+        self.usage = UsageServicer(PostgresUsageStore(self._database), budgets, utc_now)
         self.sweeper = Sweeper(self._database, self.writer, self._config.sweep_limit, utc_now)
         self.backlog = Backlog(self._database)
         self.teller = ChangeTeller(self._database, self._append)
+        self.alerts = AlertTeller(
+            self._database, channels_of(self._config, time.time), _patience(self._config), utc_now
+        )
         self._tasks: list[asyncio.Task[None]] = []
 
     def register(self, server: grpc.aio.Server) -> None:
-        """Adds the three servicers."""
+        """Adds the servicers."""
+        limit_pb2_grpc.add_LimitServiceServicer_to_server(self.limit, server)
+        rls_pb2_grpc.add_RateLimitServiceServicer_to_server(self.envoy, server)
         budget_pb2_grpc.add_BudgetServiceServicer_to_server(self.budget, server)
         price_pb2_grpc.add_PriceServiceServicer_to_server(self.price, server)
         record_pb2_grpc.add_RecordServiceServicer_to_server(self.record, server)
+        usage_pb2_grpc.add_UsageServiceServicer_to_server(self.usage, server)
 
     async def start(self) -> None:
         """Loads the prices, begins to write and to sweep."""
         await self._records.register(self._config.required_consumers)
-        await price_store.propose(self._database, self.prices, self._proposals())
+        await self.price.load()
+        await self.limits.start()
         self.writer.start()
         config = self._config
         jobs = (
             repeat("sweeping reservations", config.sweep_interval_s, self.sweeper.sweep),
             repeat("counting what is under way", config.sweep_interval_s, self.backlog.count),
-            repeat("following prices", config.price_poll_s, self._follow_prices),
+            repeat("following prices", config.price_poll_s, lambda: self.price.follow(config.price_poll_s)),
             repeat("forgetting read records", config.sweep_interval_s, self._forget),
             repeat("telling audit", config.admin_retry_s, self.teller.tell, self._untold),
+            repeat("telling of thresholds", config.alert_interval_s, self.alerts.tell),
         )
         self._tasks = [asyncio.create_task(job) for job in jobs]
 
@@ -332,22 +446,13 @@ class BudgetService:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.alerts.close()
         await self.writer.close()
+        await self.limits.close()
 
     async def health(self) -> None:
         """Raises MeshError when PostgreSQL does not answer."""
         await self._database.check()
-
-    def _proposals(self) -> list[Proposal]:
-        return [
-            Proposal(one.provider, model.model, one.price.buckets if one.price is not None else None, model.source)
-            for model in self._context.models
-            for one in {each.provider: each for each in model.endpoints}.values()
-        ]
-
-    async def _follow_prices(self) -> None:
-        if await price_store.refresh(self._database, self.prices):
-            self.price.announce()
 
     async def _forget(self) -> None:
         await self._records.forget_read(self._config.required_consumers, self._config.consumer_forget_after_s)
@@ -360,6 +465,11 @@ class BudgetService:
 
 def _secret_of(key: bytes, reservation_id: str) -> bytes:
     return hmac.digest(key, reservation_id.encode(), hashlib.sha256)
+
+
+def _patience(config: BudgetConfig) -> Patience:
+    pauses = (config.alert_retry_first_s, config.alert_retry_last_s, config.alert_give_up_after_s)
+    return Patience(*(dt.timedelta(seconds=one) for one in pauses))
 
 
 def build(context: Context) -> BudgetService:

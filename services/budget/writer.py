@@ -1,7 +1,8 @@
 """The single writer of a process: takes everything that is queued, commits it as one batch, replies, repeats.
 
 There is no timer: while a batch is being written the next one gathers by itself, so an idle writer answers at once
-and a busy one grows its batches.
+and a busy one grows its batches. A long queue is taken in halves: callers who were answered together come again
+together, and then everybody waits for one after the other, the database for this process and this for the database.
 """
 
 from __future__ import annotations
@@ -15,13 +16,18 @@ from typing import overload
 from mesh import telemetry
 from mesh.errors import MeshError, Reason
 from services.budget import errors
-from services.budget.ledger import Reservation, Reserve, Resolve, Settlement, State
-from services.budget.store import Decision, LedgerStore, Operation
+from services.budget.ledger import Decision
+from services.budget.operations import Adjust, Adjusted, Extend, Operation, Reserve, Resolve, Settlement
+from services.budget.rows import Reservation, State
+from services.budget.store import LedgerStore
 
 _log = logging.getLogger(__name__)
 
 # There from the start: a growth from nothing to one is seen only when nothing was told before.
 telemetry.BUDGET_OPERATIONS.labels("expire", "ok")
+
+WHOLE_UP_TO = 64
+"""A queue up to this long is one batch; halves of a longer one cost little more for each operation."""
 
 Waiting = tuple[Operation, "asyncio.Future[Decision]"]
 _ENDINGS = {State.COMMITTED: "commit", State.RELEASED: "release", State.INDETERMINATE: "expire"}
@@ -29,9 +35,18 @@ _ENDINGS = {State.COMMITTED: "commit", State.RELEASED: "release", State.INDETERM
 
 def operation_of(op: Operation) -> str:
     """What an operation is called where operations are counted."""
-    if isinstance(op, Reserve):
-        return "reserve"
+    if not isinstance(op, Resolve):
+        return "reserve" if isinstance(op, Reserve) else "extend" if isinstance(op, Extend) else "adjust"
     return _ENDINGS[op.to] if op.reservation_id else "record"
+
+
+def _must_wait_for(op: Operation, earlier: Operation | None) -> bool:
+    """Whether an operation needs what an earlier one of its request stores: one statement writes a row once."""
+    if earlier is None or (isinstance(op, Reserve) and isinstance(earlier, Reserve)):
+        return False
+    if isinstance(op, Resolve) and isinstance(earlier, Reserve):
+        return op.may_free_unanswered
+    return not (isinstance(op, Resolve | Reserve) and isinstance(earlier, Resolve))
 
 
 class Writer:
@@ -61,8 +76,12 @@ class Writer:
     @overload
     async def submit(self, op: Reserve) -> Reservation: ...
     @overload
+    async def submit(self, op: Extend) -> Reservation: ...
+    @overload
+    async def submit(self, op: Adjust) -> Adjusted: ...
+    @overload
     async def submit(self, op: Resolve) -> Settlement: ...
-    async def submit(self, op: Operation) -> Reservation | Settlement:
+    async def submit(self, op: Operation) -> Reservation | Adjusted | Settlement:
         """Returns when the operation is durable. Raises MeshError when it is refused or could not be stored."""
         if self._is_closing or self._task is None:
             raise errors.writer_closed()
@@ -87,19 +106,19 @@ class Writer:
                 await self._write(batch)
 
     def _take(self) -> list[Waiting]:
-        """Everything queued. A reserve whose caller has gone is dropped; what was used is charged in any case."""
+        """What is queued. A reserve whose caller has gone is dropped; what was used is charged in any case."""
+        queued = len(self._queue)
+        most = min(self._max_batch, queued if queued <= WHOLE_UP_TO else -(-queued // 2))
         batch: list[Waiting] = []
-        reserving: set[str] = set()
-        while self._queue and len(batch) < self._max_batch:
+        taken: dict[str, Operation] = {}
+        while self._queue and len(batch) < most:
             op, future = self._queue[0]
-            if isinstance(op, Reserve):
-                if future.cancelled():
-                    self._queue.popleft()
-                    continue
-                reserving.add(op.request_id)
-            elif op.may_free_unanswered and op.request_id in reserving:
-                # What it may have to free is stored by the batch before.
+            if isinstance(op, Reserve) and future.cancelled():
+                self._queue.popleft()
+                continue
+            if _must_wait_for(op, taken.get(op.request_id)):
                 break
+            taken[op.request_id] = op
             self._queue.popleft()
             batch.append((op, future))
         return batch

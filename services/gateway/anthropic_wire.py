@@ -14,6 +14,7 @@ from mesh.errors import MeshError, invalid
 from mesh.sse import Splitter, data_of, read_json
 from mesh.tokens import estimate_tokens, upper_bound_tokens
 from services.gateway.failures import http_status
+from services.gateway.labels import BODY_FIELDS, only_a_header
 from services.gateway.openai_wire import (
     DAC_FIELDS,
     IMAGE_TOKENS,
@@ -69,6 +70,8 @@ def parse_messages(body: bytes, *, max_depth: int = 64, counting: bool = False) 
     fields = top_level(body, max_depth, MESSAGES_EXAMPLE)
     ask = ChatAsk(model_of(fields, MODEL_MISSING), [], fields, body, dialect=chat_pb2.DIALECT_ANTHROPIC_MESSAGES)
     for name in fields:
+        if name in BODY_FIELDS:
+            raise only_a_header(name)
         if name in DAC_FIELDS or name in LATER_FIELDS:
             raise invalid(
                 name,

@@ -27,7 +27,7 @@ this page. A running DAC shows the same at `/docs`, and for programs at `/openap
 
 GROUPS: Mapping[str, tuple[str, str]] = {
     "chat": ("Chat", "gateway.md#chat"),
-    "gateway": ("Keys and organisations", "gateway.md"),
+    "gateway": ("Keys, organisations, teams, projects and users", "gateway.md"),
     "budget": ("Budgets", "budget.md"),
     "memory": ("Threads", "memory.md"),
     "audit": ("Records", "audit.md"),
@@ -50,6 +50,13 @@ BODIES: Mapping[str, Any] = {
         ],
     },
     "gateway.CreateApiKey": {"name": "laptop", "scopes": ["chat", "read"], "models": ["openai/*"]},
+    "gateway.UpdateApiKey": {"name": "laptop of Bob", "user_id": ""},
+    "gateway.CreateTeam": {"name": "sales"},
+    "gateway.UpdateTeam": {"name": "sales-emea"},
+    "gateway.CreateProject": {"name": "website"},
+    "gateway.UpdateProject": {"team_id": ""},
+    "gateway.CreateUser": {"name": "Bob", "email": "bob@example.com"},
+    "gateway.UpdateUser": {"email": ""},
     "gateway.embeddings": {"model": "mock/embed", "input": ["first", "second"]},
     "gateway.speech": {"model": "mock/tts", "voice": "alloy", "input": "Hello!", "response_format": "wav"},
     "gateway.CreateOrganisation": {"name": "research"},
@@ -86,7 +93,9 @@ MARKS: Mapping[str, str] = {
 
 NOTES: Mapping[str, str] = {
     "/v1/chat/completions": "The answer's form is OpenAI's. Headers `x-dac-model`, `x-dac-route`, `x-dac-cost-usd`, "
-    "`x-request-id` and `x-dac-request-id` tell what answered, why, and for how much.",
+    "`x-request-id` and `x-dac-request-id` tell what answered, why, and for how much. The request may say in headers "
+    "whom it is for and what its record is marked with: `x-dac-team`, `x-dac-project`, `x-dac-tags` "
+    "([teams](teams.md)).",
     "/v1/messages": "The answer's form is Anthropic's, also of failures. The key may stand in `x-api-key` instead. "
     "Headers as for a chat, and `request-id`.",
     "/v1/responses": "The answer's form is that of OpenAI's responses API. Headers as for a chat. DAC stores none: "
@@ -125,7 +134,7 @@ PAGING: Mapping[str, str] = {
 }
 """What the fields of every list mean, where the proto does not say."""
 
-_VERBS = ("post", "put", "get", "delete")
+_VERBS = ("post", "put", "patch", "get", "delete")
 
 
 def _cell(text: str) -> str:

@@ -16,18 +16,21 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
-from dac.type.v1.principal_pb2 import Level, Principal
+from dac.type.v1.principal_pb2 import Principal
 from mesh.errors import MeshError, Reason
 from mesh.keyring import Keyring
 from mesh.principals import Signer
-from services.gateway import errors, key_tokens, peppers
-from services.gateway.store import KeyRow, Store
+from services.gateway import acting, errors, key_tokens, peppers
+from services.gateway.places import NOWHERE
+from services.gateway.store import Store
+from services.gateway.store_rows import KeyRow
 
 POLL_S = 0.5
 FRESH_S = 1.0
 SIGN_AGAIN_S = 60.0
 CAPACITY = 10_000
 REFUSED_CAPACITY = 1_000
+ACTING_CAPACITY = 10_000
 KNOWN_SCOPES = ("chat", "read", "admin", "operator")
 _log = logging.getLogger("dac.gateway.callers")
 
@@ -104,6 +107,7 @@ class Callers:
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._refused: OrderedDict[bytes, _Known] = OrderedDict()
         self._by_key: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+        self._acting: OrderedDict[tuple[object, ...], tuple[int, Caller]] = OrderedDict()
         self._epoch, self._confirmed = 0, -FRESH_S
         self._changed = asyncio.Event()
         self._follower: asyncio.Task[None] | None = None
@@ -131,19 +135,11 @@ class Callers:
     def set_operator(self, token: str, org_id: str) -> None:
         """The operator's token and the organisation it chats in."""
         self._operator = (token, org_id)
-        principal = Principal(
-            kind=Principal.KIND_OPERATOR,
-            org_id=org_id,
-            scopes=["operator"],
-            path=[Level(kind=Level.KIND_ORG, id=org_id)],
-        )
+        principal = Principal(kind=Principal.KIND_OPERATOR, org_id=org_id, scopes=["operator"])
+        acting.stand(principal, NOWHERE)
         self._operator_caller = Caller(principal, (), self._signer)
-        guest = Principal(
-            kind=Principal.KIND_USER_KEY,
-            org_id=org_id,
-            scopes=["chat", "read"],
-            path=[Level(kind=Level.KIND_ORG, id=org_id)],
-        )
+        guest = Principal(kind=Principal.KIND_USER_KEY, org_id=org_id, scopes=["chat", "read"])
+        acting.stand(guest, NOWHERE)
         self._anonymous_caller = Caller(guest, (), self._signer)
 
     def fresh(self) -> bool:
@@ -240,13 +236,44 @@ class Callers:
             org_id=row.org_id,
             key_id=row.key_id,
             scopes=[scope for scope in row.scopes if scope in KNOWN_SCOPES],
-            path=[Level(kind=Level.KIND_ORG, id=row.org_id), Level(kind=Level.KIND_KEY, id=row.key_id)],
         )
+        acting.stand(principal, row.place)
         self._by_key[row.key_id] = row.models
         self._by_key.move_to_end(row.key_id)
         if len(self._by_key) > CAPACITY:
             self._by_key.popitem(last=False)
         return Caller(principal, row.models, self._signer)
+
+    async def acting_for(self, caller: Caller, team_id: str, project_id: str) -> Caller:
+        """The caller where it acts for a team or a project ("" = none named); remembered as keys are.
+
+        Raises PERMISSION_DENIED, INVALID_REQUEST for a team and another team's project, or UNAVAILABLE.
+        """
+        own = caller.principal
+        if acting.stays(own, team_id, project_id):
+            return caller
+        acting.check_at_all(own, team_id, project_id)
+        # All that the answer depends on, but for the tree, whose changes raise the epoch.
+        stands = own.org_id, own.key_id, own.team_id, own.project_id, own.user_id, tuple(own.scopes), caller.models
+        place = (*stands, team_id, project_id)
+        known = self._acting.get(place)
+        if known is not None and known[0] == self._epoch and self.fresh():
+            return known[1]
+        try:
+            async with asyncio.timeout(FRESH_S):
+                await self._confirm()
+                epoch = self._epoch
+                found = await self._store.find_place(own.org_id, team_id, project_id)
+        except (MeshError, TimeoutError) as error:
+            _log.debug("a place could not be looked up: %s", error)
+            raise errors.keys_unreachable() from None
+        principal = acting.principal_at(own, acting.place_for(own, team_id, project_id, found))
+        acts = Caller(principal, caller.models, self._signer)
+        self._acting.pop(place, None)
+        self._acting[place] = epoch, acts
+        if len(self._acting) > ACTING_CAPACITY:
+            self._acting.popitem(last=False)
+        return acts
 
     def of_principal(self, principal: Principal, signed: bytes) -> Caller:
         """The caller behind a principal that was proven already (gRPC callers, whose key was checked at the door).

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
 from dac.budget.v1.budget_pb2 import ReserveResponse
+from dac.budget.v1.limit_pb2 import AdmitRequest
 from dac.memory.v1.cache_pb2 import CachedAnswer
 from dac.provider.v1.provider_pb2 import AttemptStarted, GenerateFinish, GenerateRequest
 from dac.router.v1.router_pb2 import RouteRequest
@@ -19,8 +20,9 @@ from services.gateway import candidates, openai_wire
 from services.gateway.answer_cache import AnswerCache
 from services.gateway.callers import Caller
 from services.gateway.openai_wire import ChatAsk
-from services.gateway.pipeline import CHAT, Done, Head, Pipeline
+from services.gateway.pipeline import CHAT, Done, Head, Pipeline, persistently
 from services.gateway.reserved_run import ReservedRun, usd
+from services.gateway.stream_cover import StreamCover
 from services.gateway.thread_turn import ThreadTurn
 from services.gateway.wires import wire_of
 
@@ -57,6 +59,7 @@ class ChatRun(ReservedRun):
         self._frames_bytes = 0
         self._head_sent = False
         self._cache: AnswerCache | None = None
+        self._watch: StreamCover | None = None
         self._turn = ThreadTurn(self._stubs.threads, ask, call.request_id) if ask.thread_id else None
 
     async def events(self) -> AsyncGenerator[Head | bytes | Done, None]:
@@ -75,8 +78,12 @@ class ChatRun(ReservedRun):
             if self._turn is not None:
                 await self._turn.save_question()
                 self._stage("save_question")
-            async for event in self._generate():
-                yield event
+            try:
+                async for event in self._generate():
+                    yield event
+            finally:
+                if self._watch is not None:
+                    await self._watch.close()
 
     async def _route(self) -> None:
         ask = self.ask
@@ -108,6 +115,9 @@ class ChatRun(ReservedRun):
         self._stage("cache")
         if hit is None:
             return
+        # It costs nothing, but it is a request.
+        admitted = await persistently(lambda: self._stubs.limits.Admit(self._admission(hit.model)))
+        self.rate_limit = admitted.rate_limit if admitted.HasField("rate_limit") else None
         if self._turn is not None:
             await self._turn.save_question()
             text, calls_json = openai_wire.answer_of(hit.openai_json)
@@ -117,6 +127,9 @@ class ChatRun(ReservedRun):
         yield Head(hit.model, hit.provider, "cache: exact hit")
         yield self._replayed(hit)
         yield Done(hit.finish_reason, hit.usage, usage_pb2.USAGE_SOURCE_PROVIDER, 0)
+
+    def _admission(self, model: str) -> AdmitRequest:
+        return AdmitRequest(request_id=self.call.request_id, models=[model])
 
     def _replayed(self, hit: CachedAnswer) -> bytes:
         if not self.ask.stream:
@@ -137,7 +150,9 @@ class ChatRun(ReservedRun):
             input_tokens=ask.input_tokens,
             input_tokens_max=self._input_tokens_max(),
             max_output_tokens=min(wanted * ask.choices, MOST_OUTPUT_TOKENS),
+            asked_output_tokens=min(ask.max_output_tokens * ask.choices, MOST_OUTPUT_TOKENS),
             rescues=self._pipeline.second_sends.asked(ask),
+            stream=ask.stream,
         )
         if 0 < held.output_cap_tokens < ask.choices:
             raise MeshError(
@@ -170,11 +185,14 @@ class ChatRun(ReservedRun):
     async def _generate(self) -> AsyncIterator[Head | bytes | Done]:
         assert self._reservation is not None
         self._dispatched, finish = True, None
+        self._watch = cover = self._cover(self._reservation)
         async with reading(self._stubs.provider.Generate(self._generate_request(self._reservation))) as events:
             async for event in events:
                 kind = event.WhichOneof("event")
                 if kind == "frames":
                     data = event.frames.data
+                    if cover is not None:
+                        await cover.show(event.frames, self._attempt)
                     if not self._head_sent:
                         yield self._head()
                     if self.ask.stream:
@@ -196,6 +214,13 @@ class ChatRun(ReservedRun):
                 yield last
             return
         raise MeshError(Reason.INTERNAL, "The provider service ended without a result. Try again.")
+
+    def _cover(self, held: ReserveResponse) -> StreamCover | None:
+        """What watches an answer that is held in steps; None when all of it is held."""
+        if not held.covered_output_tokens:
+            return None
+        record, extend = self.record, self._stubs.budget.Extend
+        return StreamCover(held, record.org_id, record.request_id, extend, self._wire.answer_bytes)
 
     def _head(self) -> Head:
         self._head_sent = True

@@ -321,7 +321,10 @@ class Console:
         """Sets a limit."""
 
         async def change(reader: Reader, form: dict[str, str]) -> Response:
-            on = form.get("level", "")
+            budget_id, on = form.get("budget_id", ""), form.get("level", "")
+            if budget_id:
+                await self._reading.change_budget(budget_id, nano_usd(form.get("limit", "")))
+                return RedirectResponse("/console/budgets?done=set", 303)
             level = Level(kind=Level.KIND_ORG) if on == "org" else Level(kind=Level.KIND_KEY, id=on)
             await self._reading.set_budget(level, form.get("window", ""), nano_usd(form.get("limit", "")))
             return RedirectResponse("/console/budgets?done=set", 303)

@@ -1,15 +1,12 @@
-"""What admins manage in the console: keys and budgets."""
+"""What admins manage in the console: keys."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
 
-from dac.budget.v1 import budget_pb2
-from dac.budget.v1.budget_pb2 import Budget
 from dac.gateway.v1.identity_pb2 import ApiKey
-from dac.type.v1.principal_pb2 import Level
-from services.gateway.console_html import Safe, bar, el, money, when
+from services.gateway.console_html import Safe, el, when
 from services.gateway.console_view import (
     Reader,
     badge,
@@ -27,7 +24,6 @@ from services.gateway.console_view import (
 )
 
 EXPIRIES = {"": "never", "1": "in a day", "7": "in a week", "30": "in 30 days", "90": "in 90 days", "365": "in a year"}
-WINDOWS = {"WINDOW_MONTH": "per month", "WINDOW_DAY": "per day", "WINDOW_NONE": "in all"}
 SCOPES = {
     "chat": "ask models, write threads",
     "read": "read requests, budgets, threads",
@@ -125,109 +121,3 @@ def key_list(reader: Reader, keys: Sequence[ApiKey], now: dt.datetime, older: st
     if not rows:
         return card("Keys", empty("There is no key yet. Make one above, or:", "dac key create NAME", "key-line"))
     return card("Keys", table("Keys", (*(h for h in headings), ("", "-")), rows), more)
-
-
-def level_name(level: Level, names: Mapping[str, str]) -> str:
-    """What a budget hangs on."""
-    if level.kind == Level.KIND_ORG:
-        return "Organisation"
-    return f"Key {names.get(level.id, level.id)}"
-
-
-def budget_bar(budget: Budget) -> Safe:
-    """Spent and held of the limit."""
-    limit = budget.limit_nano_usd
-    if not limit:
-        return bar([("over", 1.0)], "nothing may be spent")
-    spent, held = budget.spent_nano_usd / limit, budget.reserved_nano_usd / limit
-    kind = "over" if spent >= 0.95 else "near" if spent >= 0.8 else "fill"
-    label = f"{spent:.0%} of {money(limit)} spent, {held:.0%} held for running requests"
-    return bar([(kind, max(spent, 0.006 if spent else 0)), ("held", held)], label)
-
-
-def left_of(budget: Budget) -> str:
-    """What may still be spent."""
-    return money(max(0, budget.limit_nano_usd - budget.spent_nano_usd - budget.reserved_nano_usd))
-
-
-def budget_row(reader: Reader, one: Budget, names: Mapping[str, str]) -> Safe:
-    """A budget in the list."""
-    name = level_name(one.level, names)
-    question = f"Delete this budget of {name}? It may then spend without this limit."
-    doing = el(
-        "div",
-        el("a", "Change", href=f"/console/budgets?change={one.budget_id}", class_="button quiet"),
-        confirm(reader, question, "/console/budgets/delete", {"budget_id": one.budget_id}, "Delete", name=name),
-        class_="row",
-    )
-    window = budget_pb2.Window.Name(one.window)
-    return el(
-        "tr",
-        cell("For", el("b", name), el("small", WINDOWS.get(window, window)), sort=name),
-        cell("Used", budget_bar(one), class_="wide", sort=one.spent_nano_usd / max(1, one.limit_nano_usd)),
-        cell("Limit", money(one.limit_nano_usd), sort=one.limit_nano_usd, class_="num"),
-        cell("Spent", money(one.spent_nano_usd), sort=one.spent_nano_usd, class_="num"),
-        cell("Held", money(one.reserved_nano_usd), sort=one.reserved_nano_usd, class_="num"),
-        cell("Left", left_of(one), class_="num"),
-        cell("Resets", when(one.resets_at, relative=True) if one.HasField("resets_at") else "never"),
-        cell("", doing if reader.may("admin") else None, class_="act"),
-    )
-
-
-def budget_list(reader: Reader, budgets: Sequence[Budget], names: Mapping[str, str]) -> Safe:
-    """All budgets."""
-    if not budgets:
-        line = f"dac budget set --org {reader.org_id or 'ID'} --limit-usd 5 --window month"
-        return card("Budgets", empty("Nothing is limited. Set a limit here, or:", line, "budget-line"))
-    headings = (("For", ""), ("Used", ""), ("Limit", "num"), ("Spent", "num"), ("Held", "num"), ("Left", "num"))
-    rows = [budget_row(reader, one, names) for one in budgets]
-    return card("Budgets", table("Budgets", (*headings, ("Resets", "-"), ("", "-")), rows))
-
-
-def budget_form(reader: Reader, keys: Sequence[ApiKey], values: Mapping[str, str]) -> Safe:
-    """Sets a limit. The same level and window once more replaces it."""
-    live = [key for key in keys if not key.HasField("revoked_at")]
-    level = el(
-        "select",
-        option("org", "The whole organisation", values.get("level", "")),
-        *(option(key.key_id, f"Key {key.name} ({key.prefix})", values.get("level", "")) for key in live),
-        id="level",
-        name="level",
-    )
-    window = el(
-        "select",
-        *(option(one, word, values.get("window", "")) for one, word in WINDOWS.items()),
-        id="window",
-        name="window",
-    )
-    limit = el(
-        "input",
-        id="limit",
-        name="limit",
-        inputmode="decimal",
-        required=True,
-        placeholder="5.00",
-        value=values.get("limit"),
-        aria_describedby="limit-hint",
-    )
-    form = el(
-        "form",
-        csrf_field(reader),
-        field("For", level, for_="level"),
-        field("Limit in dollars", limit, "0 blocks everything.", for_="limit"),
-        field("Window", window, for_="window"),
-        el("button", "Set budget", class_="primary"),
-        method="post",
-        action="/console/budgets",
-        class_="grid",
-    )
-    return card("Change a budget" if values.get("limit") else "New budget", form)
-
-
-def budget_values(one: Budget) -> dict[str, str]:
-    """A budget as its form shows it."""
-    return {
-        "level": "org" if one.level.kind == Level.KIND_ORG else one.level.id,
-        "window": budget_pb2.Window.Name(one.window),
-        "limit": money(one.limit_nano_usd).lstrip("$").replace(",", ""),
-    }

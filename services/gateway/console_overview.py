@@ -12,7 +12,7 @@ from dac.budget.v1.budget_pb2 import Budget
 from dac.router.v1.catalog_pb2 import Model
 from dac.type.v1 import record_pb2
 from dac.type.v1.record_pb2 import RequestRecord
-from services.gateway.console_admin import budget_bar, left_of, level_name
+from services.gateway.console_budgets import budget_bar, left_of, level_name
 from services.gateway.console_html import Safe, count, el, milliseconds, money, when
 from services.gateway.console_story import answered_by, outcome_badge, why
 from services.gateway.console_view import Reader, badge, chat_curl, empty, field, option, paste
@@ -199,7 +199,9 @@ def budget_lines(budgets: Sequence[Budget], names: Mapping[str, str]) -> Safe:
         *(
             el(
                 "li",
-                el("p", el("b", level_name(one.level, names)), f" {left_of(one)} left of {money(one.limit_nano_usd)}"),
+                el("p", el("b", level_name(one.level, names)), f" {left_of(one)} left of {money(one.limit_nano_usd)}")
+                if not one.unlimited
+                else el("p", el("b", level_name(one.level, names)), " unlimited"),
                 budget_bar(one),
             )
             for one in budgets

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from dac.audit.v1.audit_pb2 import GetRequestRequest, ListRequestsRequest
 from dac.audit.v1.audit_pb2_grpc import AuditServiceStub
 from dac.budget.v1 import budget_pb2
-from dac.budget.v1.budget_pb2 import DeleteBudgetRequest, ListBudgetsRequest, SetBudgetRequest
+from dac.budget.v1.budget_pb2 import DeleteBudgetRequest, ListBudgetsRequest, SetBudgetRequest, UpdateBudgetRequest
 from dac.budget.v1.budget_pb2_grpc import BudgetServiceStub
 from dac.gateway.v1.identity_pb2 import CreateApiKeyResponse, ListApiKeysRequest
 from dac.gateway.v1.identity_pb2_grpc import IdentityServiceStub
@@ -28,6 +28,7 @@ from dac.type.v1.principal_pb2 import Level
 from mesh.errors import MeshError, Reason, invalid
 from mesh.model_links import never_chats
 from services.gateway import console_admin as admin
+from services.gateway import console_budgets as budgets
 from services.gateway import console_models, console_overview, console_story
 from services.gateway.console_html import Safe, el, text
 from services.gateway.console_view import Reader, card, chat_curl, paste, trouble
@@ -222,9 +223,11 @@ class Reading:
         names = {key.key_id: key.name for key in keys}
         change = request.query_params.get("change", "")
         if change and not values:
-            values = next((admin.budget_values(one) for one in found.budgets if one.budget_id == change), {})
-        form = admin.budget_form(reader, keys, values) if may else None
-        return text(form if change else None, admin.budget_list(reader, found.budgets, names), None if change else form)
+            values = next((budgets.budget_values(one, names) for one in found.budgets if one.budget_id == change), {})
+        form = budgets.budget_form(reader, keys, values) if may else None
+        return text(
+            form if change else None, budgets.budget_list(reader, found.budgets, names), None if change else form
+        )
 
     async def set_budget(self, level: Level, window: str, limit_nano_usd: int) -> None:
         """Sets a limit. Raises what BudgetService.SetBudget does."""
@@ -233,6 +236,11 @@ class Reading:
             raise invalid("window", f'"{window[:40]}" is no window: use {", ".join(list(numbers)[1:])}.')
         wanted = SetBudgetRequest(level=level, window=numbers[window], limit_nano_usd=limit_nano_usd)  # type: ignore[arg-type]
         await self._budget.SetBudget(wanted, timeout=READ_S * 2)
+
+    async def change_budget(self, budget_id: str, limit_nano_usd: int) -> None:
+        """Changes a limit, and nothing else of it. Raises what BudgetService.UpdateBudget does."""
+        wanted = UpdateBudgetRequest(budget_id=budget_id, limit_nano_usd=limit_nano_usd)
+        await self._budget.UpdateBudget(wanted, timeout=READ_S * 2)
 
     async def delete_budget(self, budget_id: str) -> None:
         """Deletes a limit. Raises what BudgetService.DeleteBudget does."""

@@ -29,11 +29,17 @@ from services.gateway.exchange import (
     Send,
 )
 from services.gateway.pipeline import CHAT, Done, Head, Pipeline
-from services.gateway.reserved_run import usd
+from services.gateway.rate_limit_headers import headers_of
+from services.gateway.reserved_run import ReservedRun, usd
 
 EMBEDDINGS_PATH = "/v1/embeddings"
 EXPOSED = (
-    b"x-request-id, request-id, x-dac-request-id, x-dac-model, x-dac-route, x-dac-cost-usd, retry-after, x-should-retry"
+    b"x-request-id, request-id, x-dac-request-id, x-dac-model, x-dac-route, x-dac-cost-usd, retry-after, "
+    b"x-should-retry, retry-after-ms, "
+    b"x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
+    b"x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, "
+    b"anthropic-ratelimit-requests-limit, anthropic-ratelimit-requests-remaining, anthropic-ratelimit-requests-reset, "
+    b"anthropic-ratelimit-tokens-limit, anthropic-ratelimit-tokens-remaining, anthropic-ratelimit-tokens-reset"
 )
 UNBUFFERED = (b"x-accel-buffering", b"no")
 EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
@@ -118,6 +124,7 @@ class Edge:
             return
         caller, ask = admitted
         run = ChatRun(self._pipeline, ask, caller, request.call, client_request_id=request.client_request_id)
+        request.tag(run.record)
         await self._watched(request, self._stream(request, run) if ask.stream else self._whole(request, run))
 
     async def _embeddings(self, request: Exchange) -> None:
@@ -126,6 +133,7 @@ class Edge:
             return
         caller, ask = admitted
         run = EmbedRun(self._pipeline, ask, caller, request.call, client_request_id=request.client_request_id)
+        request.tag(run.record)
         await self._watched(request, self._embedded(request, run))
 
     async def _audio(self, request: Exchange, operation: str) -> None:
@@ -141,6 +149,7 @@ class Edge:
             return
         caller, ask = admitted
         run = AudioRun(self._pipeline, ask, caller, request.call, client_request_id=request.client_request_id)
+        request.tag(run.record)
         await self._watched(request, self._sounded(request, run))
 
     async def _admit(self, request: Exchange, parse: Callable[..., Ask], operation: str) -> tuple[Caller, Ask] | None:
@@ -162,8 +171,10 @@ class Edge:
                 await self._count(request)
                 return None
             caller.check_chat()
+            request.read_labels()
             body = await request.body(self._config.max_body_bytes)
-            return caller, parse(body, max_depth=self._config.max_body_depth)
+            ask = parse(body, max_depth=self._config.max_body_depth)
+            return await request.place(self._callers, caller, ask), ask
         except MeshError as error:
             await request.fail(error)
             if caller is not None and not request.gone and request.route != COUNT_PATH:
@@ -175,6 +186,7 @@ class Edge:
                     http_status=request.status,
                     operation=operation,
                     dialect=request.wire.dialect,
+                    tags=request.tags,
                 )
             return None
 
@@ -205,7 +217,7 @@ class Edge:
             await request.fail(error)
             return
         request.done = True
-        await request.answer(200, [*_head_headers(made.head, made.cost_nano_usd), JSON], made.body)
+        await request.answer(200, [*_head_headers(request, run, made.head, made.cost_nano_usd), JSON], made.body)
 
     async def _sounded(self, request: Exchange, run: AudioRun) -> None:
         events, parts = run.events(), list[bytes]()
@@ -220,13 +232,13 @@ class Edge:
                     headers = [(b"content-type", kind.encode())]
                     if streamed:
                         run.record.http_status = 200
-                        await request.start(200, [*_head_headers(event.head), *headers, UNBUFFERED])
+                        await request.start(200, [*_head_headers(request, run, event.head), *headers, UNBUFFERED])
                 elif isinstance(event, AudioDone):
                     ended, request.done = True, True
                     if streamed:
                         await request.send_body(b"", more=False)
                     elif head is not None:
-                        headers = [*_head_headers(head.head, event.cost_nano_usd), *headers]
+                        headers = [*_head_headers(request, run, head.head, event.cost_nano_usd), *headers]
                         await request.answer(200, headers, b"".join(parts))
                 elif streamed:
                     await request.send_body(event, more=True)
@@ -265,7 +277,7 @@ class Edge:
             await events.aclose()
         assert head is not None and done is not None
         request.done = True
-        await request.answer(200, [*_head_headers(head, done.cost_nano_usd), JSON], b"".join(parts))
+        await request.answer(200, [*_head_headers(request, run, head, done.cost_nano_usd), JSON], b"".join(parts))
 
     async def _stream(self, request: Exchange, run: ChatRun) -> None:
         events, sent = run.events(), b""
@@ -277,7 +289,7 @@ class Edge:
                     await request.send_body(event, more=True)
                 elif isinstance(event, Head):
                     run.record.http_status = 200
-                    await request.start(200, [*_head_headers(event), EVENTS, UNBUFFERED])
+                    await request.start(200, [*_head_headers(request, run, event), EVENTS, UNBUFFERED])
                 else:
                     assert isinstance(event, Done)
                     request.done = True
@@ -294,7 +306,10 @@ class Edge:
             await events.aclose()
 
 
-def _head_headers(head: Head, cost_nano_usd: int | None = None) -> list[tuple[bytes, bytes]]:
+def _head_headers(
+    request: Exchange, run: ReservedRun, head: Head, cost_nano_usd: int | None = None
+) -> list[tuple[bytes, bytes]]:
     route = " ".join(head.route.split())[:300].encode("ascii", "replace")
     cost = [] if cost_nano_usd is None else [(b"x-dac-cost-usd", usd(cost_nano_usd).encode())]
-    return [(b"x-dac-model", head.model.encode("ascii", "replace")), (b"x-dac-route", route), *cost]
+    limits = headers_of(run.rate_limit, request.wire.dialect)
+    return [(b"x-dac-model", head.model.encode("ascii", "replace")), (b"x-dac-route", route), *cost, *limits]

@@ -1,6 +1,6 @@
 """The gateway's named failures."""
 
-from mesh.errors import MeshError, Reason
+from mesh.errors import MeshError, Reason, invalid
 
 HOW_TO_SEND = 'Send a key as "Authorization: Bearer dac_…". Make one with `dac key create NAME`.'
 
@@ -89,3 +89,61 @@ def other_master_key() -> MeshError:
 def not_found(what: str, which: str) -> MeshError:
     """The named thing does not exist for this caller."""
     return MeshError(Reason.NOT_FOUND, f'There is no {what} "{which}" in your organisation.')
+
+
+def team_circle(team_id: str, parent_team_id: str) -> MeshError:
+    """A team would lie in itself."""
+    return invalid(
+        "parent_team_id",
+        f'The team "{team_id}" cannot lie in "{parent_team_id}", because that is the same team or lies in it: choose '
+        "another, or none.",
+    )
+
+
+def too_deep(most: int) -> MeshError:
+    """Too many teams within each other."""
+    return invalid("parent_team_id", f"At most {most} teams lie within each other: choose a team nearer to the root.")
+
+
+def name_taken(kind: str, name: str) -> MeshError:
+    """Another one of the organisation has this name."""
+    return MeshError(
+        Reason.ALREADY_EXISTS,
+        f'There is a {kind} "{name}" in your organisation already: choose another name.',
+        metadata={"field": "name"},
+    )
+
+
+def in_use(kind: str, name: str, hanging: str) -> MeshError:
+    """Something hangs on what is to be deleted."""
+    return MeshError(
+        Reason.FAILED_PRECONDITION,
+        f'The {kind} "{name}" is not deleted, because this hangs on it: {hanging}. Move, revoke or delete that first.',
+    )
+
+
+def project_elsewhere(project_id: str, team_id: str) -> MeshError:
+    """A team and a project of another team were named together."""
+    return invalid(
+        "project_id",
+        f'The project "{project_id}" belongs to the team "{team_id}": name that team, or the project alone.',
+    )
+
+
+def keys_of_another_team(key_name: str, team_id: str) -> MeshError:
+    """A project is to go to a team, and one of its keys names another."""
+    return MeshError(
+        Reason.FAILED_PRECONDITION,
+        f'The key "{key_name}" of this project names the team "{team_id}": move the key out of that team first.',
+        metadata={"field": "team_id"},
+    )
+
+
+def may_not_act(kind: str, which: str) -> MeshError:
+    """The caller named a team or project that it may not act for, or that is none of its organisation."""
+    return MeshError(
+        Reason.PERMISSION_DENIED,
+        f'This key may not act for the {kind} "{which}": a key may act for where it stands, one that stands in a team '
+        "also for what lies in that team, and one with scope admin for any of its organisation.",
+        metadata={"field": f"{kind}_id"},
+    )

@@ -6,14 +6,17 @@ import time
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 
+from dac.type.v1.record_pb2 import RequestRecord
 from mesh import telemetry, tracing
 from mesh.call import Call, enter
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from services.gateway import anthropic_wire, openai_wire
-from services.gateway.callers import Caller
+from services.gateway.callers import Caller, Callers
 from services.gateway.failures import error_headers, http_status
+from services.gateway.labels import Labels, read_labels
 from services.gateway.pipeline import ProviderRefusal
+from services.gateway.rate_limit_headers import headers_of_refusal
 from services.gateway.wires import ANTHROPIC, OPENAI, RESPONSES
 
 Scope = MutableMapping[str, Any]
@@ -61,6 +64,7 @@ class Exchange:
         self._body_read = scope["method"] in ("GET", "HEAD", "DELETE", "OPTIONS")
         self._until = math.inf
         self._timer: asyncio.TimerHandle | None = None
+        self.labels: Labels | None = None
         self.call = Call(request_id=uuid7())
         given = self.text_header(b"x-request-id")
         self.client_request_id = given if given and len(given) <= 128 and given.isprintable() else ""
@@ -94,6 +98,31 @@ class Exchange:
         self.call.principal, self.call.signed_principal = caller.principal, caller.signed()
         self.call.deadline = time.monotonic() + timeout_s
         enter(self.call)
+
+    def read_labels(self) -> None:
+        """Tags, and whom the request is for. Raises INVALID_REQUEST."""
+        self.labels = read_labels(self.scope["headers"])
+
+    @property
+    def tags(self) -> dict[str, str] | None:
+        """The request's tags, when it has any."""
+        return self.labels.tags if self.labels is not None else None
+
+    def tag(self, record: RequestRecord) -> None:
+        """Writes the request's tags on its record."""
+        if self.tags:
+            record.tags.update(self.tags)
+
+    async def place(self, callers: Callers, caller: Caller, ask: object) -> Caller:
+        """The caller where the request stands. Raises PERMISSION_DENIED, INVALID_REQUEST or UNAVAILABLE."""
+        team_id, project_id = (ask.team_id, ask.project_id) if isinstance(ask, openai_wire.ChatAsk) else ("", "")
+        if self.labels is not None:
+            team_id, project_id = self.labels.place(team_id, project_id)
+        if not team_id and not project_id:
+            return caller
+        acts = await callers.acting_for(caller, team_id, project_id)
+        self.call.principal, self.call.signed_principal = acts.principal, acts.signed()
+        return acts
 
     async def body(self, limit: int) -> bytes:
         """The whole body. Raises TOO_LARGE, INVALID_REQUEST, or CANCELLED when the client left."""
@@ -213,7 +242,8 @@ class Exchange:
             await self.answer(status, [JSON, (b"x-should-retry", b"false")], error.body)
             return
         body = self.wire.error_body(error, self.call.request_id)
-        await self.answer(http_status(error), [*error_headers(error), JSON], body)
+        limits = headers_of_refusal(error, self.wire.dialect)
+        await self.answer(http_status(error), [*error_headers(error), *limits, JSON], body)
 
     async def send_wrapped(self, message: MutableMapping[str, Any]) -> None:
         """`send` for Starlette: adds DAC's headers."""

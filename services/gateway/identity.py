@@ -19,7 +19,10 @@ from mesh.ids import is_uuid, uuid7
 from mesh.keyring import Keyring
 from services.gateway import errors, key_tokens, peppers
 from services.gateway.callers import KNOWN_SCOPES, foreign_place, hash_token
-from services.gateway.store import Change, KeyInfo, NewKey, OrganisationRow, Store
+from services.gateway.places import named_id
+from services.gateway.store import Store
+from services.gateway.store_rows import Change, KeyInfo, KeyPlace, NewKey, OrganisationRow
+from services.gateway.tree import Tree
 
 DEFAULT = "default"
 """The first organisation's name."""
@@ -72,6 +75,7 @@ class Identity:
         self._teller: asyncio.Task[None] | None = None
         self.default_org_id = ""
         self.operator_token = ""
+        self.tree = Tree(store, self._change, self._news.set, clock)
 
     async def bootstrap(self, wanted: Secret | None, operator: Secret | None = None) -> str | None:
         """Makes sure of the organisation `default`, the operator's token and a first key.
@@ -198,8 +202,12 @@ class Identity:
         held: Sequence[str],
         held_models: Sequence[str] = (),
         actor: str,
+        team_id: str = "",
+        project_id: str = "",
+        user_id: str = "",
     ) -> tuple[KeyInfo, str]:
-        """A new key and its token. Raises INVALID_REQUEST, or PERMISSION_DENIED for what the caller itself lacks."""
+        """A new key and its token. Raises INVALID_REQUEST, NOT_FOUND for a place that there is not, or
+        PERMISSION_DENIED for what the caller itself lacks."""
         wanted = tuple(dict.fromkeys(scopes)) or DEFAULT_SCOPES
         for scope in wanted:
             if scope not in KNOWN_SCOPES:
@@ -220,8 +228,11 @@ class Identity:
         if expires_at is not None and expires_at <= self._clock():
             raise invalid("expires_at", f"{expires_at.isoformat()} has passed already.")
         token = key_tokens.new_token(secrets.choice)
-        key, change = self._new_key(token, org_id, name, wanted, tuple(models), expires_at, actor)
-        await self._store.add_key(key, key_tokens.parse(token).lookup_id, hash_token(self._pepper, token), change)
+        place = {"team_id": team_id, "project_id": project_id, "user_id": user_id}
+        place = {field: named_id(field, given) for field, given in place.items()}
+        key, change = self._new_key(token, org_id, name, wanted, tuple(models), expires_at, actor, **place)
+        lookup_id, hashed = key_tokens.parse(token).lookup_id, hash_token(self._pepper, token)
+        key = await self._store.add_key(key, lookup_id, hashed, change)
         self._news.set()
         return key, token
 
@@ -234,10 +245,12 @@ class Identity:
         models: tuple[str, ...],
         expires_at: dt.datetime | None,
         actor: str,
+        **place: str,
     ) -> tuple[KeyInfo, Change]:
         parsed = key_tokens.parse(token)
-        key = KeyInfo(org_id, uuid7(), name, parsed.prefix, scopes, models, self._clock(), expires_at, None)
+        key = KeyInfo(org_id, uuid7(), name, parsed.prefix, scopes, models, self._clock(), expires_at, None, **place)
         after = {"name": name, "scopes": scopes, "models": models, "prefix": parsed.prefix}
+        after |= {field: given for field, given in place.items() if given}
         return key, self._change(org_id, actor, "key.create", f"key:{key.key_id}", None, after)
 
     async def import_keys(
@@ -301,6 +314,40 @@ class Identity:
         page = found[:size]
         token = f"{page[-1].created_at.isoformat()} {page[-1].key_id}".encode().hex() if found[size:] else ""
         return page, token
+
+    async def update_key(
+        self,
+        org_id: str,
+        key_id: str,
+        actor: str,
+        *,
+        name: str | None = None,
+        team_id: str | None = None,
+        project_id: str | None = None,
+        user_id: str | None = None,
+    ) -> KeyInfo:
+        """Renames or moves a key; None = as it is, "" = out of there. What was spent stays where it was spent.
+
+        Raises NOT_FOUND, or INVALID_REQUEST for a name or a place that is none.
+        """
+        named = {"team_id": team_id, "project_id": project_id, "user_id": user_id}
+        wanted = {field: named_id(field, given) for field, given in named.items() if given is not None}
+        if name is not None:
+            _check_shown(name, ())
+            wanted["name"] = name
+
+        def edit(before: KeyPlace) -> tuple[KeyPlace, Change | None]:
+            after = dataclasses.replace(before, **wanted)
+            if after == before:
+                return before, None
+            told = dataclasses.asdict(before), dataclasses.asdict(after)
+            return after, self._change(org_id, actor, "key.update", f"key:{key_id}", *told)
+
+        key = await self._store.edit_key(org_id, key_id, edit, teamless=team_id == "") if is_uuid(key_id) else None
+        if key is None:
+            raise errors.not_found("key", key_id[:80])
+        self._news.set()
+        return key
 
     async def revoke(self, org_id: str, key_id: str, actor: str) -> KeyInfo:
         """Revokes a key of the organisation. Raises NOT_FOUND."""

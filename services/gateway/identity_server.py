@@ -10,7 +10,7 @@ import grpc.aio
 
 from dac.audit.v1.audit_pb2 import AppendRequest
 from dac.audit.v1.audit_pb2_grpc import AuditServiceStub
-from dac.gateway.v1 import identity_pb2, identity_pb2_grpc
+from dac.gateway.v1 import identity_pb2
 from dac.type.v1.principal_pb2 import Principal
 from dac.type.v1.record_pb2 import AdminRecord
 from mesh import call as calls
@@ -18,7 +18,8 @@ from mesh.call import acting_as
 from mesh.errors import MeshError, Reason, invalid
 from mesh.ids import is_uuid
 from services.gateway.identity import ForeignKey, Identity, public_json
-from services.gateway.store import KeyInfo, OrganisationRow
+from services.gateway.identity_tree import TreeServicer, actor_of
+from services.gateway.store_rows import KeyInfo, OrganisationRow
 
 
 def describe(record_id: str, org_id: str, actor: str, what: str, before: object, after: object) -> bytes:
@@ -49,10 +50,6 @@ def append_to_audit(channel_to: Callable[[str], grpc.aio.Channel]) -> Callable[[
     return append
 
 
-def _actor(principal: Principal) -> str:
-    return f"key:{principal.key_id}" if principal.key_id else "operator"
-
-
 def _key(key: KeyInfo) -> identity_pb2.ApiKey:
     shown = identity_pb2.ApiKey(
         key_id=key.key_id,
@@ -61,6 +58,9 @@ def _key(key: KeyInfo) -> identity_pb2.ApiKey:
         prefix=key.prefix,
         scopes=key.scopes,
         models=key.models,
+        team_id=key.team_id,
+        project_id=key.project_id,
+        user_id=key.user_id,
     )
     shown.created_at.FromDatetime(key.created_at)
     if key.expires_at is not None:
@@ -83,15 +83,16 @@ def _organisation(row: OrganisationRow) -> identity_pb2.Organisation:
     return shown
 
 
-class IdentityServicer(identity_pb2_grpc.IdentityServiceServicer):
+class IdentityServicer(TreeServicer):
     """See dac.gateway.v1.IdentityService."""
 
     def __init__(self, identity: Identity, models_of: Callable[[Principal], Sequence[str]] = lambda _: ()) -> None:
+        super().__init__(identity.tree)
         self._identity, self._models_of = identity, models_of
 
     async def CreateOrganisation(self, request: identity_pb2.CreateOrganisationRequest, context: Any) -> Any:  # noqa: D102
         principal = calls.require_scope("operator")
-        row = await self._identity.create_organisation(request.name, _actor(principal))
+        row = await self._identity.create_organisation(request.name, actor_of(principal))
         return identity_pb2.CreateOrganisationResponse(organisation=_organisation(row))
 
     async def ListOrganisations(self, request: identity_pb2.ListOrganisationsRequest, context: Any) -> Any:  # noqa: D102
@@ -115,7 +116,10 @@ class IdentityServicer(identity_pb2_grpc.IdentityServiceServicer):
             _time(request, "expires_at"),
             held=principal.scopes,
             held_models=self._models_of(principal),
-            actor=_actor(principal),
+            actor=actor_of(principal),
+            team_id=request.team_id,
+            project_id=request.project_id,
+            user_id=request.user_id,
         )
         return identity_pb2.CreateApiKeyResponse(key=_key(key), token=token)
 
@@ -130,13 +134,20 @@ class IdentityServicer(identity_pb2_grpc.IdentityServiceServicer):
         keys, token = await self._identity.keys(principal.org_id, request.page_size, request.page_token)
         return identity_pb2.ListApiKeysResponse(keys=[_key(key) for key in keys], next_page_token=token)
 
+    async def UpdateApiKey(self, request: identity_pb2.UpdateApiKeyRequest, context: Any) -> Any:  # noqa: D102
+        principal = calls.require_scope("admin")
+        fields = ("name", "team_id", "project_id", "user_id")
+        named = {field: getattr(request, field) for field in fields if request.HasField(field)}
+        key = await self._identity.update_key(principal.org_id, request.key_id, actor_of(principal), **named)
+        return identity_pb2.UpdateApiKeyResponse(key=_key(key))
+
     async def RevokeApiKey(self, request: identity_pb2.RevokeApiKeyRequest, context: Any) -> Any:  # noqa: D102
         principal = calls.require_scope("admin")
-        key = await self._identity.revoke(principal.org_id, request.key_id, _actor(principal))
+        key = await self._identity.revoke(principal.org_id, request.key_id, actor_of(principal))
         return identity_pb2.RevokeApiKeyResponse(key=_key(key))
 
     async def RotateMasterKey(self, request: identity_pb2.RotateMasterKeyRequest, context: Any) -> Any:  # noqa: D102
-        actor = _actor(calls.require_scope("operator"))
+        actor = actor_of(calls.require_scope("operator"))
         bound_to, present = await self._identity.rotate_master_key(actor, check_only=request.check_only)
         return identity_pb2.RotateMasterKeyResponse(bound_to=bound_to, master_key_id=present)
 
@@ -153,11 +164,13 @@ class IdentityServicer(identity_pb2_grpc.IdentityServiceServicer):
             )
             for index, one in enumerate(request.keys)
         ]
-        done = await self._identity.import_keys(principal.org_id, keys, request.source, _actor(principal))
+        done = await self._identity.import_keys(principal.org_id, keys, request.source, actor_of(principal))
         return identity_pb2.ImportKeysResponse(
             keys=[identity_pb2.ImportedKey(key=_key(key), added=added) for key, added in done]
         )
 
     async def GetCaller(self, request: identity_pb2.GetCallerRequest, context: Any) -> Any:  # noqa: D102
         principal = calls.require_principal()
-        return identity_pb2.GetCallerResponse(org_id=principal.org_id, key_id=principal.key_id, scopes=principal.scopes)
+        return identity_pb2.GetCallerResponse(
+            org_id=principal.org_id, key_id=principal.key_id, scopes=principal.scopes, path=principal.path
+        )

@@ -17,6 +17,8 @@ from dac.type.v1 import chat_pb2
 from dac.type.v1.usage_pb2 import Usage
 from mesh.errors import MeshError, Reason, invalid
 from mesh.tokens import estimate_tokens, upper_bound_tokens
+from mesh.usage import answer_tokens, cached_tokens, prompt_tokens
+from services.gateway.places import named_id
 
 DAC_FIELDS = frozenset(
     {
@@ -26,10 +28,12 @@ DAC_FIELDS = frozenset(
         "message",
         "enable_cache",
         "enable_rescue",
+        "team_id",
+        "project_id",
     }
 )
 """DAC's own fields: read here, never sent to a provider."""
-LATER_FIELDS = frozenset({"parent_message_id", "task_type", "team_id", "project_id", "enable_validation"})
+LATER_FIELDS = frozenset({"parent_message_id", "task_type", "enable_validation"})
 """DAC's fields that other parts will read; taken out as well."""
 IMAGE_TOKENS = 1_100
 """What one image is estimated at (OpenAI's high-detail 1024×1024 tile count is 765; others ask for more)."""
@@ -84,6 +88,9 @@ class ChatAsk:
     thread_id: str = ""
     enable_cache: bool = False
     enable_rescue: bool = True
+    team_id: str = ""
+    """Whom it is for, when the body says so."""
+    project_id: str = ""
     input_tokens: int = 0
     input_tokens_max: int = 0
     unseen_input: bool = False
@@ -254,6 +261,9 @@ def _read_options(ask: ChatAsk) -> None:
     ask.thread_id = thread
     ask.enable_cache = read_field(fields, "enable_cache", bool, False)
     ask.enable_rescue = read_field(fields, "enable_rescue", bool, True)
+    if "team_id" in fields or "project_id" in fields:
+        ask.team_id = named_id("team_id", read_field(fields, "team_id", str, ""))
+        ask.project_id = named_id("project_id", read_field(fields, "project_id", str, ""))
 
 
 def join_fields(fields: Mapping[str, msgspec.Raw | bytes]) -> bytes:
@@ -303,16 +313,15 @@ def text_of(message: ChatMessage) -> str:
 
 def usage_object(usage: Usage) -> dict[str, Any]:
     """OpenAI's usage from the disjoint buckets."""
-    prompt = usage.input_tokens + usage.input_cached_tokens + usage.cache_write_tokens
-    completion = usage.output_tokens + usage.reasoning_tokens
+    prompt, completion = prompt_tokens(usage), answer_tokens(usage)
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": usage.input_cached_tokens, "audio_tokens": 0},
+        "prompt_tokens_details": {"cached_tokens": cached_tokens(usage), "audio_tokens": usage.input_audio_tokens},
         "completion_tokens_details": {
             "reasoning_tokens": usage.reasoning_tokens,
-            "audio_tokens": 0,
+            "audio_tokens": usage.output_audio_tokens,
             "accepted_prediction_tokens": 0,
             "rejected_prediction_tokens": 0,
         },

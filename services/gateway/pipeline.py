@@ -6,7 +6,7 @@ the request to budget after the last byte.
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 import grpc.aio
@@ -15,6 +15,7 @@ from dac.budget.v1.budget_pb2 import (
     CommitRequest,
 )
 from dac.budget.v1.budget_pb2_grpc import BudgetServiceStub
+from dac.budget.v1.limit_pb2_grpc import LimitServiceStub
 from dac.memory.v1.cache_pb2_grpc import CacheServiceStub
 from dac.memory.v1.conversation_pb2_grpc import ConversationServiceStub
 from dac.provider.v1.provider_pb2_grpc import ProviderServiceStub
@@ -24,6 +25,7 @@ from dac.type.v1 import chat_pb2, record_pb2, usage_pb2
 from mesh import telemetry
 from mesh.call import Call, acting_as
 from mesh.errors import MeshError, Reason
+from services.gateway.budget_session import BudgetSession, Ledger
 from services.gateway.callers import Caller
 from services.gateway.second_sends import SecondSends
 from services.gateway.settlement import Settlements
@@ -71,12 +73,21 @@ class ProviderRefusal(MeshError):
 class Stubs:
     """The services a chat needs."""
 
-    def __init__(self, channel_to: Callable[[str], grpc.aio.Channel]) -> None:
+    def __init__(self, channel_to: Callable[[str], grpc.aio.Channel], here: Collection[str] = ()) -> None:
+        """`here`: the services of this process. A budget elsewhere is reached by one session, not by a call each."""
         self.router = RouterServiceStub(channel_to("router"))
         self.provider = ProviderServiceStub(channel_to("provider"))
-        self.budget = BudgetServiceStub(channel_to("budget"))
+        budget = channel_to("budget")
+        self.session = None if "budget" in here else BudgetSession(budget)
+        self.budget: Ledger = self.session or BudgetServiceStub(budget)  # type: ignore[assignment]
+        self.limits = LimitServiceStub(budget)
         self.threads = ConversationServiceStub(channel_to("memory"))
         self.cache = CacheServiceStub(channel_to("memory"))
+
+    async def close(self) -> None:
+        """Ends what is open."""
+        if self.session is not None:
+            await self.session.close()
 
 
 class Pipeline:
@@ -103,6 +114,7 @@ class Pipeline:
         asked_model: str = "",
         dialect: chat_pb2.Dialect = chat_pb2.DIALECT_OPENAI_CHAT,
         operation: str = CHAT,
+        tags: Mapping[str, str] | None = None,
     ) -> None:
         """Records a request that was refused after authentication, before any step."""
         record = record_pb2.RequestRecord(
@@ -119,6 +131,7 @@ class Pipeline:
             client_request_id=client_request_id,
             http_status=http_status,
             trace_id=call.trace_id,
+            tags=tags,
         )
         telemetry.observe_org(record.org_id, record_pb2.Outcome.Name(record.outcome))
         telemetry.observe_failure("refused", record.reason)

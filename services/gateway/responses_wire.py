@@ -13,6 +13,7 @@ from mesh.errors import MeshError, invalid
 from mesh.sse import Splitter, data_of, read_json
 from mesh.tokens import estimate_tokens, upper_bound_tokens
 from services.gateway import failures
+from services.gateway.labels import BODY_FIELDS, only_a_header
 from services.gateway.openai_wire import (
     DAC_FIELDS,
     IMAGE_TOKENS,
@@ -43,6 +44,8 @@ def parse_responses(body: bytes, *, max_depth: int = 64) -> ChatAsk:
     fields = top_level(body, max_depth, RESPONSES_EXAMPLE)
     ask = ChatAsk(model_of(fields, MODEL_MISSING), [], fields, body, dialect=chat_pb2.DIALECT_OPENAI_RESPONSES)
     for name in fields:
+        if name in BODY_FIELDS:
+            raise only_a_header(name)
         if name in DAC_FIELDS or name in LATER_FIELDS:
             raise invalid(
                 name,

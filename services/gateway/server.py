@@ -54,6 +54,9 @@ class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
         caller = self._callers.of_principal(calls.require_principal(), call.signed_principal)
         try:
             ask = openai_wire.parse_chat(_body_of(request), max_depth=self._config.max_body_depth)
+            if ask.team_id or ask.project_id:
+                caller = await self._callers.acting_for(caller, ask.team_id, ask.project_id)
+                call.principal, call.signed_principal = caller.principal, caller.signed()
         except MeshError as error:
             self._pipeline.refuse(caller, call, error, client_request_id=request.client_request_id[:128], http_status=0)
             raise
@@ -127,7 +130,7 @@ class GatewayService:
             append=append_to_audit(context.channel_to),
             secrets_dir=context.data_dir / "secrets",
         )
-        stubs = Stubs(context.channel_to)
+        self._stubs = stubs = Stubs(context.channel_to, context.here)
         self.settlements = Settlements(stubs.budget, timeout_s=config.commit_timeout_s)
         self.pipeline = Pipeline(stubs, self.settlements, SecondSends(config.max_rescues, config.hedge_after_s))
         self._bindings = transcoder.bindings()
@@ -231,6 +234,7 @@ class GatewayService:
         if self._grpc is not None:
             await self._grpc.stop(max(1.0, until - time.monotonic()))
         await self.settlements.drain(max(2.0, until - time.monotonic()))
+        await self._stubs.close()
         await self.identity.close()
         await self.callers.close()
 

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING
 
 from dac.budget.v1.budget_pb2 import CommitRequest, ReleaseRequest, ReserveResponse
 from dac.type.v1.record_pb2 import RequestRecord
@@ -11,10 +10,8 @@ from mesh import call as calls
 from mesh import telemetry
 from mesh.call import Call
 from mesh.errors import MeshError, Reason
+from services.gateway.budget_session import Ledger
 from services.gateway.callers import Caller
-
-if TYPE_CHECKING:
-    from dac.budget.v1.budget_pb2_grpc import BudgetServiceAsyncStub
 
 _log = logging.getLogger("dac.gateway.settlement")
 FIRST_WAIT_S = 0.1
@@ -36,7 +33,7 @@ _FINAL = frozenset(
 class Settlements:
     """Stores request records with budget. `drain` waits for all that were handed in."""
 
-    def __init__(self, budget: "BudgetServiceAsyncStub", *, timeout_s: float) -> None:
+    def __init__(self, budget: Ledger, *, timeout_s: float) -> None:
         self._budget, self._timeout_s = budget, timeout_s
         self._running: set[asyncio.Task[None]] = set()
         telemetry.SETTLEMENTS_PENDING.watch("gateway", lambda: [((), len(self._running))])

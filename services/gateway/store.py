@@ -1,71 +1,20 @@
 """Identity's rows: organisations, keys, the epoch, and changes waiting for audit."""
 
-import dataclasses
 import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from mesh.postgres import Conflict, Database
+from mesh.postgres import Conflict
 from services.gateway import errors
+from services.gateway.places import Place
+from services.gateway.store_rows import Change, FoundPlace, KeyInfo, KeyPlace, KeyRow, NewKey, OrganisationRow
+from services.gateway.store_tree import PostgresTree, TreeStore, check_place, lock_tree
+
+KeyEdit = Callable[[KeyPlace], tuple[KeyPlace, Change | None]]
+"""A key as it stands → as it is to be, and what audit is told (None when nothing changed)."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class KeyRow:
-    """A key as it is checked."""
-
-    org_id: str
-    key_id: str
-    hash: bytes
-    scopes: tuple[str, ...]
-    models: tuple[str, ...]
-    expires_at: dt.datetime | None
-    revoked_at: dt.datetime | None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class KeyInfo:
-    """A key as it is shown."""
-
-    org_id: str
-    key_id: str
-    name: str
-    prefix: str
-    scopes: tuple[str, ...]
-    models: tuple[str, ...]
-    created_at: dt.datetime
-    expires_at: dt.datetime | None
-    revoked_at: dt.datetime | None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class OrganisationRow:
-    """An organisation."""
-
-    org_id: str
-    name: str
-    created_at: dt.datetime
-    has_changes: bool = False
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Change:
-    """An administrative change on its way to audit."""
-
-    record_id: str
-    record: bytes
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class NewKey:
-    """A key to be added."""
-
-    key: KeyInfo
-    lookup_id: str
-    hash: bytes
-    change: Change
-
-
-class Store(Protocol):
+class Store(TreeStore, Protocol):
     """What identity keeps."""
 
     async def epoch(self) -> int:
@@ -73,6 +22,9 @@ class Store(Protocol):
 
     async def find_key(self, lookup_id: str) -> Sequence[KeyRow]:
         """The keys of a lookup id (one, but for a collision)."""
+
+    async def find_place(self, org_id: str, team_id: str, project_id: str) -> FoundPlace:
+        """A team ("" = none) or a project ("" = none) of the organisation, with the teams above."""
 
     async def listen(self, changed: Callable[[], None]) -> None:
         """Calls `changed` when keys change or may have changed unheard."""
@@ -92,8 +44,12 @@ class Store(Protocol):
     async def add_organisation(self, row: OrganisationRow, change: Change) -> bool:
         """Adds one; False when the name is taken."""
 
-    async def add_key(self, key: KeyInfo, lookup_id: str, hashed: bytes, change: Change) -> None:
-        """Adds a key."""
+    async def add_key(self, key: KeyInfo, lookup_id: str, hashed: bytes, change: Change) -> KeyInfo:
+        """Adds a key. Raises NOT_FOUND or INVALID_REQUEST for a place that is none."""
+
+    async def edit_key(self, org_id: str, key_id: str, edit: KeyEdit, *, teamless: bool) -> KeyInfo | None:
+        """Changes a key's name and place; None when there is none. Raises as `add_key` does, and INVALID_REQUEST when
+        the key is to be `teamless` and its project has a team."""
 
     async def add_bootstrap_key(
         self, key: KeyInfo, lookup_id: str, hashed: bytes, change: Change, *, only_first: bool
@@ -119,25 +75,39 @@ class Store(Protocol):
         """Audit has these."""
 
 
-_SHOWN = "org_id::text, key_id::text, name, prefix, scopes, models, created_at, expires_at, revoked_at"
+_SHOWN = """org_id::text, key_id::text, name, prefix, scopes, models, created_at, expires_at, revoked_at,
+  coalesce((SELECT p.team_id FROM projects p WHERE p.org_id = api_keys.org_id AND p.project_id = api_keys.project_id),
+    team_id)::text AS team_id, project_id::text, user_id::text"""
 _KEYS = f"""SELECT {_SHOWN} FROM api_keys WHERE org_id = $1
   AND ($3::timestamptz IS NULL OR (created_at, key_id) < ($3, $4::uuid))
   ORDER BY created_at DESC, key_id DESC LIMIT $2"""  # noqa: S608
 _KEY = f"""SELECT {_SHOWN} FROM api_keys WHERE org_id = $1 AND key_id = $2"""  # noqa: S608
 _REVOKE = f"""UPDATE api_keys SET revoked_at = coalesce(revoked_at, $3) WHERE org_id = $1 AND key_id = $2
   RETURNING {_SHOWN}"""  # noqa: S608
+_KEY_PLACE = """SELECT name, coalesce(team_id::text, '') AS team_id, coalesce(project_id::text, '') AS project_id,
+  coalesce(user_id::text, '') AS user_id FROM api_keys WHERE org_id = $1 AND key_id = $2 FOR UPDATE"""
+_MOVE_KEY = """UPDATE api_keys SET name = $3, team_id = nullif($4::text, '')::uuid,
+  project_id = nullif($5::text, '')::uuid, user_id = nullif($6::text, '')::uuid WHERE org_id = $1 AND key_id = $2"""
+_FIND_KEY = """SELECT org_id::text, key_id::text, hash, scopes, models, expires_at, revoked_at, team_ids::text[],
+  coalesce(project_id::text, ''), coalesce(user_id::text, '') FROM find_placed_key($1)"""
+_FIND_PLACE = """SELECT team_path($1, coalesce(p.team_id, nullif($2::text, '')::uuid))::text[],
+  p.project_id IS NOT NULL, coalesce(p.team_id::text, '')
+  FROM (SELECT nullif($3::text, '')::uuid AS wanted) AS named
+  LEFT JOIN projects p ON p.org_id = $1 AND p.project_id = named.wanted"""
 _OUTBOX = "INSERT INTO admin_outbox (org_id, record_id, record) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
 
 
 def _info(row: Any) -> KeyInfo:
     values = dict(row)
-    return KeyInfo(**{**values, "scopes": tuple(values["scopes"]), "models": tuple(values["models"])})
+    place = {name: values[name] or "" for name in ("team_id", "project_id", "user_id")}
+    return KeyInfo(**{**values, **place, "scopes": tuple(values["scopes"]), "models": tuple(values["models"])})
 
 
 async def _insert_key(connection: Any, key: KeyInfo, lookup_id: str, hashed: bytes, change: Change) -> None:
     await connection.execute(
         "INSERT INTO api_keys (org_id, key_id, lookup_id, name, prefix, hash, scopes, models, created_at, "
-        "expires_at, revoked_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        "expires_at, revoked_at, team_id, project_id, user_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, "
+        "nullif($12::text, '')::uuid, nullif($13::text, '')::uuid, nullif($14::text, '')::uuid)",
         key.org_id,
         key.key_id,
         lookup_id,
@@ -149,15 +119,15 @@ async def _insert_key(connection: Any, key: KeyInfo, lookup_id: str, hashed: byt
         key.created_at,
         key.expires_at,
         key.revoked_at,
+        key.team_id,
+        key.project_id,
+        key.user_id,
     )
     await connection.execute(_OUTBOX, key.org_id, change.record_id, change.record)
 
 
-class PostgresStore:
+class PostgresStore(PostgresTree):
     """Store in PostgreSQL."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     async def epoch(self) -> int:
         """See Store."""
@@ -167,11 +137,17 @@ class PostgresStore:
     async def find_key(self, lookup_id: str) -> Sequence[KeyRow]:
         """See Store."""
         async with self._database.transaction() as connection:
-            rows = await connection.fetch(
-                "SELECT org_id::text, key_id::text, hash, scopes, models, expires_at, revoked_at FROM find_key($1)",
-                lookup_id,
-            )
-        return [KeyRow(r[0], r[1], bytes(r[2]), tuple(r[3]), tuple(r[4]), r[5], r[6]) for r in rows]
+            rows = await connection.fetch(_FIND_KEY, lookup_id)
+        return [
+            KeyRow(r[0], r[1], bytes(r[2]), tuple(r[3]), tuple(r[4]), r[5], r[6], Place(tuple(r[7]), r[8], r[9]))
+            for r in rows
+        ]
+
+    async def find_place(self, org_id: str, team_id: str, project_id: str) -> FoundPlace:
+        """See Store."""
+        async with self._database.transaction(org_id) as connection:
+            row = await connection.fetchrow(_FIND_PLACE, org_id, team_id, project_id)
+        return FoundPlace(tuple(row[0]), row[1], row[2])
 
     async def listen(self, changed: Callable[[], None]) -> None:
         """See Store."""
@@ -223,10 +199,33 @@ class PostgresStore:
             return False
         return True
 
-    async def add_key(self, key: KeyInfo, lookup_id: str, hashed: bytes, change: Change) -> None:
+    async def add_key(self, key: KeyInfo, lookup_id: str, hashed: bytes, change: Change) -> KeyInfo:
         """See Store."""
         async with self._database.transaction(key.org_id) as connection:
+            if not (key.team_id or key.project_id or key.user_id):
+                await _insert_key(connection, key, lookup_id, hashed, change)
+                return key
+            await lock_tree(connection, key.org_id)
+            await check_place(connection, key.org_id, KeyPlace(key.name, key.team_id, key.project_id, key.user_id))
             await _insert_key(connection, key, lookup_id, hashed, change)
+            return _info(await connection.fetchrow(_KEY, key.org_id, key.key_id))
+
+    async def edit_key(self, org_id: str, key_id: str, edit: KeyEdit, *, teamless: bool) -> KeyInfo | None:
+        """See Store."""
+        async with self._database.transaction(org_id) as connection:
+            await lock_tree(connection, org_id)
+            row = await connection.fetchrow(_KEY_PLACE, org_id, key_id)
+            if row is None:
+                return None
+            wanted, change = edit(KeyPlace(**dict(row)))
+            project_team_id = await check_place(connection, org_id, wanted)
+            if teamless and project_team_id:
+                raise errors.project_elsewhere(wanted.project_id, project_team_id)
+            if change is not None:
+                place = wanted.team_id, wanted.project_id, wanted.user_id
+                await connection.execute(_MOVE_KEY, org_id, key_id, wanted.name, *place)
+                await connection.execute(_OUTBOX, org_id, change.record_id, change.record)
+            return _info(await connection.fetchrow(_KEY, org_id, key_id))
 
     async def add_bootstrap_key(
         self, key: KeyInfo, lookup_id: str, hashed: bytes, change: Change, *, only_first: bool

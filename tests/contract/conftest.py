@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import grpc.aio
 import pytest
 
+from dac.budget.v1 import budget_pb2, budget_pb2_grpc
 from dac.provider.v1 import provider_pb2, provider_pb2_grpc
 from dac.router.v1 import router_pb2, router_pb2_grpc
 from dac.type.v1.chat_pb2 import Frames
@@ -68,11 +69,59 @@ class Provider(provider_pb2_grpc.ProviderServiceServicer):
             raise
 
 
-class Transport:
-    """A pair of servicers and a channel to them."""
+class Budget(budget_pb2_grpc.BudgetServiceServicer):
+    """Answers each message with its call ids, one answer a message, or does what it says."""
 
-    def __init__(self, channel: grpc.aio.Channel, router: Router, provider: Provider) -> None:
-        self.router_servicer, self.provider_servicer = router, provider
+    def __init__(self) -> None:
+        self.cancelled, self.begun, self.may_read = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.may_read.set()
+        self.seen: list[object] = []
+        self.requests: list[object] = []
+        self.wrote = 0
+
+    async def Session(self, request_iterator, context):
+        self.seen.append((current(), dict(context.invocation_metadata()), context.time_remaining()))
+        self.begun.set()
+        try:
+            await self.may_read.wait()
+            async for request in request_iterator:
+                self.requests.append(request)
+                word = request.calls[0].reserve.request_id
+                if word == "named":
+                    raise MeshError(Reason.BUDGET_EXHAUSTED, "spent", metadata={"left": "0"}, retry_after_s=1.5)
+                if word == "driver":
+                    raise RuntimeError("password=hunter2")
+                if word == "end":
+                    return
+                while True:
+                    yield answer_to(*(call.call_id for call in request.calls))
+                    self.wrote += 1
+                    if word != "flood":
+                        break
+            yield answer_to(0)
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+
+
+def answer_to(*call_ids: int) -> budget_pb2.SessionResponse:
+    return budget_pb2.SessionResponse(replies=[budget_pb2.SessionReply(call_id=one) for one in call_ids])
+
+
+class Transport:
+    """Servicers and a channel to them."""
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        router: Router,
+        provider: Provider,
+        budget: Budget,
+        server: Server | None = None,
+    ) -> None:
+        self.router_servicer, self.provider_servicer, self.budget_servicer = router, provider, budget
+        self.budget = budget_pb2_grpc.BudgetServiceStub(channel)
+        self.server = server
         self.router = router_pb2_grpc.RouterServiceStub(channel)
         self.provider = provider_pb2_grpc.ProviderServiceStub(channel)
         self.channel = channel
@@ -89,17 +138,24 @@ def caller(signer: Signer) -> tuple[Principal, bytes]:
     return principal, signer.sign(principal)
 
 
+@pytest.fixture
+def service(signer: Signer) -> tuple[Principal, bytes]:
+    principal = Principal(kind=Principal.KIND_SERVICE, service="gateway")
+    return principal, signer.sign(principal)
+
+
 @pytest.fixture(params=["in-process", "unix", "tcp"])
 async def transport(request: pytest.FixtureRequest, signer: Signer) -> AsyncIterator[Transport]:
     async def look_up(key_id: str) -> tuple[str, bytes] | None:
         return ("gateway", signer.public_key) if key_id == signer.signing_key_id else None
 
-    table, router, provider = MethodTable(), Router(), Provider()
+    table, router, provider, budget = MethodTable(), Router(), Provider(), Budget()
     table.interceptors = server_interceptors(Verifier(look_up))
     router_pb2_grpc.add_RouterServiceServicer_to_server(router, table)
     provider_pb2_grpc.add_ProviderServiceServicer_to_server(provider, table)
+    budget_pb2_grpc.add_BudgetServiceServicer_to_server(budget, table)
     if request.param == "in-process":
-        yield Transport(LocalChannel(table), router, provider)
+        yield Transport(LocalChannel(table), router, provider, budget)
         return
     server = Server(table, LiveHealth())
     with tempfile.TemporaryDirectory(prefix="dac-") as folder:
@@ -110,5 +166,5 @@ async def transport(request: pytest.FixtureRequest, signer: Signer) -> AsyncIter
             address = f"127.0.0.1:{server.listen('127.0.0.1:0')}"
         await server.start()
         async with RemoteChannel(address, "provider") as channel:
-            yield Transport(channel, router, provider)
+            yield Transport(channel, router, provider, budget, server)
         await server.stop(0.1)

@@ -381,12 +381,16 @@ def test_a_budget_is_set_shown_changed_and_deleted(inside: Tab, console: Dac) ->
     expect(row).to_contain_text("$2.50")
     label = row.locator("svg.bar").get_attribute("aria-label") or ""
     assert "of $2.50 spent" in label
+    (made,) = console.get("/v1/budgets").json()["budgets"]
+    url = f"{console.url}/v2/budgets/{made['budget_id']}"
+    assert httpx.patch(url, headers=console.headers, json={"thresholds": {"percent": [70]}}).status_code == 200
     row.get_by_role("link", name="Change").click()
     expect(inside.page.get_by_label("Limit in dollars")).to_have_value("2.50")
     inside.page.get_by_label("Limit in dollars").fill("0.000001")
     inside.page.get_by_role("button", name="Set budget").click()
     expect(row).to_have_count(1)
     expect(row).to_contain_text("$0.000001")
+    assert console.get("/v1/budgets").json()["budgets"][0]["thresholds_percent"] == [70], "the rest stays"
     assert inside.violations() == []
     inside.expected.append("429")
     inside.goes("/console/playground")

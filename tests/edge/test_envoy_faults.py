@@ -203,16 +203,23 @@ def test_only_dac_and_envoy_set_their_own_headers(in_front_of):
         "x-dac-principal": "operator",
         "x-dac-principal-bin": "b3BlcmF0b3I=",
         "x-dac-request-id": "1",
+        "x-dac-": "1",
+        "x-dac-tag": "1",
+        "x-dac-tagss": "1",
+        "x-dac-teams": "1",
         "x-envoy-retry-on": "5xx",
         "x-envoy-upstream-rq-timeout-ms": "1",
         "x-forwarded-for": "9.9.9.9",
         "authorization": "Bearer x",
         "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
     }
+    callers = {"x-dac-tags": "a=1", "X-DAC-Team": "t", "x-dac-project": "p"}
     with StandIn() as gateway:
         _, client = in_front_of(gateway)
-        assert client.get("/v1/a//b/../models?q=1", headers=forged).status_code == 200
+        assert client.get("/v1/a//b/../models?q=1", headers={**forged, **callers}).status_code == 200
         (seen,) = gateway.requests
+        for name, value in callers.items():
+            assert seen.headers.pop(name.lower()) == value, "a header of callers"
         assert [name for name in seen.headers if name.startswith(("x-dac", "x-envoy-re", "x-envoy-up"))] == []
         assert seen.headers["authorization"] == "Bearer x" and seen.headers["traceparent"] == forged["traceparent"]
         assert seen.path == "/v1/a/models?q=1"

@@ -143,6 +143,22 @@ def services_of(dac):
     return json.loads(subprocess.run(command, capture_output=True, text=True).stdout)["services"]
 
 
+def check_rate_limits(dac):
+    """Budget in another process counts, tells and frees as it does in the gateway's own."""
+    level, model = {"kind": "KIND_ORG"}, "second/small"
+    body = {"level": level, "model": model, "requests_per_minute": 4, "concurrent_requests": 1}
+    made = httpx.put(f"{dac.url}/v1/rate-limits", headers=dac.headers, json=body).json()["rate_limit"]
+    left = [
+        dac.chat(model=model, stream=stream).headers["x-ratelimit-remaining-requests"] for stream in (True, False) * 2
+    ]
+    assert left == ["3", "2", "1", "0"]
+    refused = dac.chat(model=model)
+    assert refused.status_code == 429 and int(refused.headers["retry-after-ms"]) > 0
+    assert refused.headers["x-ratelimit-remaining-requests"] == "0"
+    gone = httpx.delete(f"{dac.url}/v1/rate-limits/{made['rate_limit_id']}", headers=dac.headers)
+    assert gone.status_code == 200 and dac.chat(model=model).status_code == 200
+
+
 def test_split_runs_six_processes_and_heals(tmp_path, upstream_process):
     split = make_dac(tmp_path, upstream_process, "--split")
     split.start()
@@ -153,6 +169,7 @@ def test_split_runs_six_processes_and_heals(tmp_path, upstream_process):
         streamed = split.chat(stream=True, thread_id="t")
         assert streamed.text.endswith("data: [DONE]\n\n")
         assert split.record(streamed)["outcome"] == "OUTCOME_OK"
+        check_rate_limits(split)
         pids = {row["name"]: row["pid"] for row in rows}
         os.kill(pids["audit"], signal.SIGKILL)
         while_down = split.chat()
@@ -170,6 +187,78 @@ def test_split_runs_six_processes_and_heals(tmp_path, upstream_process):
     for row in rows:
         with pytest.raises(ProcessLookupError):
             os.kill(row["pid"], 0)
+
+
+def records_of(dac):
+    """Every stored record, by its request id."""
+    found, token = {}, ""
+    with httpx.Client(base_url=dac.url, headers=dac.headers, timeout=30) as client:
+        while True:
+            page = client.get("/v1/requests", params={"page_size": 100, "page_token": token}).json()
+            found |= {record["request_id"]: record for record in page["requests"]}
+            token = page.get("next_page_token", "")
+            if not token:
+                return found
+
+
+@pytest.mark.timeout(150)
+def test_a_split_budget_killed_under_load_loses_nothing_acknowledged_and_charges_nothing_twice(
+    tmp_path, upstream_process
+):
+    split = make_dac(tmp_path, upstream_process, "--split")
+    split.start()
+    acknowledged, wrong, stop = [], [], threading.Event()
+
+    def load():
+        body = {"model": "mock/gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello."}]}
+        with httpx.Client(headers=split.headers, timeout=30) as client:
+            while not stop.wait(0.02):
+                answer = client.post(f"{split.url}/v1/chat/completions", json=body)
+                if answer.status_code == 200:
+                    acknowledged.append(answer.headers["x-dac-request-id"])
+                elif answer.status_code != 503:
+                    wrong.append(answer.text)
+
+    def budget_pid():
+        return next(row["pid"] for row in services_of(split) if row["name"] == "budget")
+
+    def until(is_so):
+        end = time.monotonic() + 30
+        while not is_so():
+            assert time.monotonic() < end, split.log()
+            time.sleep(0.02)
+
+    try:
+        org_id = split.get("/v1/caller").json()["org_id"]
+        limit = {"level": {"kind": "KIND_ORG", "id": org_id}, "window": "WINDOW_NONE", "limit_nano_usd": str(10**12)}
+        made = httpx.put(f"{split.url}/v1/budgets", headers=split.headers, json=limit, timeout=20)
+        assert made.status_code == 200, made.text
+        workers = [threading.Thread(target=load) for _ in range(6)]
+        for worker in workers:
+            worker.start()
+        for _ in range(2):
+            before, killed = len(acknowledged), budget_pid()
+            until(lambda: len(acknowledged) >= before + 30)  # noqa: B023
+            os.kill(killed, signal.SIGKILL)
+            until(lambda: budget_pid() != killed)  # noqa: B023
+        before = len(acknowledged)
+        until(lambda: len(acknowledged) >= before + 30)
+        stop.set()
+        for worker in workers:
+            worker.join()
+        # What the gateway holds is stored, whatever budget was doing when it died.
+        until(lambda: split.get("/v1/budgets:verify").json()["open_reservations"] == "0")
+        assert split.get("/v1/budgets:verify").json()["differences"] == []
+        until(lambda: set(acknowledged) <= set(records_of(split)))
+        records = [record for request_id, record in records_of(split).items() if request_id in set(acknowledged)]
+        costs = {attempt["cost_nano_usd"] for record in records for attempt in record["attempts"]}
+        assert {record["outcome"] for record in records} == {"OUTCOME_OK"} and len(costs) == 1 and wrong == []
+        (budget,) = split.get("/v1/budgets").json()["budgets"]
+        assert int(budget["spent_nano_usd"]) == len(upstream_process.requests()) * int(costs.pop())
+        assert int(budget["reserved_nano_usd"]) == 0 and len(upstream_process.requests()) >= len(acknowledged)
+    finally:
+        stop.set()
+        assert split.stop() == 0
 
 
 def test_workers_share_one_port(tmp_path, upstream_process):

@@ -11,22 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
 from mesh.errors import MeshError, Reason
-from services.budget.ledger import (
-    CHARGING,
-    Attempt,
-    Book,
-    Counter,
-    Level,
-    Limit,
-    Reservation,
-    Reserve,
-    Resolve,
-    Settlement,
-    State,
-    apply,
-)
+from services.budget.ledger import Book, apply
 from services.budget.money import Price, Usage
+from services.budget.operations import Attempt, Reserve, Resolve, Settlement
 from services.budget.price_book import PriceBook
+from services.budget.rows import CHARGING, Counter, Level, Limit, Reservation, State
 from services.budget.windows import Window
 
 ORG, KEYS = "org", ("key-1", "key-2")
@@ -54,11 +43,11 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def _reserve(self, request_id: str, key: str, tokens: int, output: int, body: bytes) -> object:
         levels = (ORG_LEVEL, Level(ORG, 5, key))
-        for limit in self.book.limits_of(levels):
-            self.book.counters.setdefault(limit.key_at(self.now), Counter())
         op = Reserve(
             f"r-{next(self.numbers)}", ORG, request_id, levels, (("p", "m"),), tokens, output, body, self.now, 60
         )
+        for limit in self.book.limits_of(op):
+            self.book.counters.setdefault(limit.key_at(self.now), Counter())
         return apply(self.book, op)
 
     @rule(target=requests, key=st.sampled_from(KEYS), tokens=st.integers(0, 60), output=st.integers(0, 40))
@@ -147,7 +136,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def each_reservation_resolves_once(self) -> None:
         if not hasattr(self, "book"):
             return
-        resolved = [held.reservation_id for held in self.book.resolved]
+        resolved = list(self.book.resolved)
         assert len(resolved) == len(set(resolved)) == len(self.book.records) - self.only_records, "I4"
         known = {held.reservation_id for held in self.book.reservations.values()}
         assert all(entry.reservation_id in known for entry in self.book.entries), "I8"

@@ -50,10 +50,40 @@ class BudgetServiceStub:
                 request_serializer=dac_dot_budget_dot_v1_dot_budget__pb2.ReleaseRequest.SerializeToString,
                 response_deserializer=dac_dot_budget_dot_v1_dot_budget__pb2.ReleaseResponse.FromString,
                 _registered_method=True)
+        self.Extend = channel.unary_unary(
+                '/dac.budget.v1.BudgetService/Extend',
+                request_serializer=dac_dot_budget_dot_v1_dot_budget__pb2.ExtendRequest.SerializeToString,
+                response_deserializer=dac_dot_budget_dot_v1_dot_budget__pb2.ExtendResponse.FromString,
+                _registered_method=True)
+        self.Adjust = channel.unary_unary(
+                '/dac.budget.v1.BudgetService/Adjust',
+                request_serializer=dac_dot_budget_dot_v1_dot_budget__pb2.AdjustRequest.SerializeToString,
+                response_deserializer=dac_dot_budget_dot_v1_dot_budget__pb2.AdjustResponse.FromString,
+                _registered_method=True)
+        self.Session = channel.stream_stream(
+                '/dac.budget.v1.BudgetService/Session',
+                request_serializer=dac_dot_budget_dot_v1_dot_budget__pb2.SessionRequest.SerializeToString,
+                response_deserializer=dac_dot_budget_dot_v1_dot_budget__pb2.SessionResponse.FromString,
+                _registered_method=True)
         self.SetBudget = channel.unary_unary(
                 '/dac.budget.v1.BudgetService/SetBudget',
                 request_serializer=dac_dot_budget_dot_v1_dot_budget__pb2.SetBudgetRequest.SerializeToString,
                 response_deserializer=dac_dot_budget_dot_v1_dot_budget__pb2.SetBudgetResponse.FromString,
+                _registered_method=True)
+        self.CreateBudget = channel.unary_unary(
+                '/dac.budget.v1.BudgetService/CreateBudget',
+                request_serializer=dac_dot_budget_dot_v1_dot_budget__pb2.CreateBudgetRequest.SerializeToString,
+                response_deserializer=dac_dot_budget_dot_v1_dot_budget__pb2.CreateBudgetResponse.FromString,
+                _registered_method=True)
+        self.GetBudget = channel.unary_unary(
+                '/dac.budget.v1.BudgetService/GetBudget',
+                request_serializer=dac_dot_budget_dot_v1_dot_budget__pb2.GetBudgetRequest.SerializeToString,
+                response_deserializer=dac_dot_budget_dot_v1_dot_budget__pb2.GetBudgetResponse.FromString,
+                _registered_method=True)
+        self.UpdateBudget = channel.unary_unary(
+                '/dac.budget.v1.BudgetService/UpdateBudget',
+                request_serializer=dac_dot_budget_dot_v1_dot_budget__pb2.UpdateBudgetRequest.SerializeToString,
+                response_deserializer=dac_dot_budget_dot_v1_dot_budget__pb2.UpdateBudgetResponse.FromString,
                 _registered_method=True)
         self.ListBudgets = channel.unary_unary(
                 '/dac.budget.v1.BudgetService/ListBudgets',
@@ -64,6 +94,16 @@ class BudgetServiceStub:
                 '/dac.budget.v1.BudgetService/DeleteBudget',
                 request_serializer=dac_dot_budget_dot_v1_dot_budget__pb2.DeleteBudgetRequest.SerializeToString,
                 response_deserializer=dac_dot_budget_dot_v1_dot_budget__pb2.DeleteBudgetResponse.FromString,
+                _registered_method=True)
+        self.StopSpending = channel.unary_unary(
+                '/dac.budget.v1.BudgetService/StopSpending',
+                request_serializer=dac_dot_budget_dot_v1_dot_budget__pb2.StopSpendingRequest.SerializeToString,
+                response_deserializer=dac_dot_budget_dot_v1_dot_budget__pb2.StopSpendingResponse.FromString,
+                _registered_method=True)
+        self.ResumeSpending = channel.unary_unary(
+                '/dac.budget.v1.BudgetService/ResumeSpending',
+                request_serializer=dac_dot_budget_dot_v1_dot_budget__pb2.ResumeSpendingRequest.SerializeToString,
+                response_deserializer=dac_dot_budget_dot_v1_dot_budget__pb2.ResumeSpendingResponse.FromString,
                 _registered_method=True)
         self.VerifyLedger = channel.unary_unary(
                 '/dac.budget.v1.BudgetService/VerifyLedger',
@@ -100,8 +140,52 @@ class BudgetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Extend(self, request, context):
+        """Holds more for an answer that grows beyond what is covered. Says how much shall be covered in all, so that it may
+        be said twice; refused when a level has too little left, and what was held stays held.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Adjust(self, request, context):
+        """Corrects the charge of a resolved reservation, for example by a provider's invoice. Idempotent by adjustment_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Session(self, request_iterator, context):
+        """Reserve, Commit, Release and Extend of many callers over one stream, gathered by both sides. Only for services.
+        Replies come in any order and name their call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SetBudget(self, request, context):
-        """Sets the limit of one level. Needs scope "admin".
+        """Makes a budget, or changes the one of the same level, window and selector. Needs scope "admin".
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateBudget(self, request, context):
+        """Makes a budget. Refused when one of the same level, window and selector stands. Needs scope "admin".
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetBudget(self, request, context):
+        """One budget.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateBudget(self, request, context):
+        """Changes what is named of a budget; what is spent stays. Needs scope "admin".
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -116,6 +200,20 @@ class BudgetServiceServicer:
 
     def DeleteBudget(self, request, context):
         """Deletes a budget.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StopSpending(self, request, context):
+        """The emergency stop: refuses every new request of the organisation, whatever it costs, until it is resumed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeSpending(self, request, context):
+        """Ends the emergency stop.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -146,10 +244,40 @@ def add_BudgetServiceServicer_to_server(servicer, server):
                     request_deserializer=dac_dot_budget_dot_v1_dot_budget__pb2.ReleaseRequest.FromString,
                     response_serializer=dac_dot_budget_dot_v1_dot_budget__pb2.ReleaseResponse.SerializeToString,
             ),
+            'Extend': grpc.unary_unary_rpc_method_handler(
+                    servicer.Extend,
+                    request_deserializer=dac_dot_budget_dot_v1_dot_budget__pb2.ExtendRequest.FromString,
+                    response_serializer=dac_dot_budget_dot_v1_dot_budget__pb2.ExtendResponse.SerializeToString,
+            ),
+            'Adjust': grpc.unary_unary_rpc_method_handler(
+                    servicer.Adjust,
+                    request_deserializer=dac_dot_budget_dot_v1_dot_budget__pb2.AdjustRequest.FromString,
+                    response_serializer=dac_dot_budget_dot_v1_dot_budget__pb2.AdjustResponse.SerializeToString,
+            ),
+            'Session': grpc.stream_stream_rpc_method_handler(
+                    servicer.Session,
+                    request_deserializer=dac_dot_budget_dot_v1_dot_budget__pb2.SessionRequest.FromString,
+                    response_serializer=dac_dot_budget_dot_v1_dot_budget__pb2.SessionResponse.SerializeToString,
+            ),
             'SetBudget': grpc.unary_unary_rpc_method_handler(
                     servicer.SetBudget,
                     request_deserializer=dac_dot_budget_dot_v1_dot_budget__pb2.SetBudgetRequest.FromString,
                     response_serializer=dac_dot_budget_dot_v1_dot_budget__pb2.SetBudgetResponse.SerializeToString,
+            ),
+            'CreateBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateBudget,
+                    request_deserializer=dac_dot_budget_dot_v1_dot_budget__pb2.CreateBudgetRequest.FromString,
+                    response_serializer=dac_dot_budget_dot_v1_dot_budget__pb2.CreateBudgetResponse.SerializeToString,
+            ),
+            'GetBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBudget,
+                    request_deserializer=dac_dot_budget_dot_v1_dot_budget__pb2.GetBudgetRequest.FromString,
+                    response_serializer=dac_dot_budget_dot_v1_dot_budget__pb2.GetBudgetResponse.SerializeToString,
+            ),
+            'UpdateBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateBudget,
+                    request_deserializer=dac_dot_budget_dot_v1_dot_budget__pb2.UpdateBudgetRequest.FromString,
+                    response_serializer=dac_dot_budget_dot_v1_dot_budget__pb2.UpdateBudgetResponse.SerializeToString,
             ),
             'ListBudgets': grpc.unary_unary_rpc_method_handler(
                     servicer.ListBudgets,
@@ -160,6 +288,16 @@ def add_BudgetServiceServicer_to_server(servicer, server):
                     servicer.DeleteBudget,
                     request_deserializer=dac_dot_budget_dot_v1_dot_budget__pb2.DeleteBudgetRequest.FromString,
                     response_serializer=dac_dot_budget_dot_v1_dot_budget__pb2.DeleteBudgetResponse.SerializeToString,
+            ),
+            'StopSpending': grpc.unary_unary_rpc_method_handler(
+                    servicer.StopSpending,
+                    request_deserializer=dac_dot_budget_dot_v1_dot_budget__pb2.StopSpendingRequest.FromString,
+                    response_serializer=dac_dot_budget_dot_v1_dot_budget__pb2.StopSpendingResponse.SerializeToString,
+            ),
+            'ResumeSpending': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeSpending,
+                    request_deserializer=dac_dot_budget_dot_v1_dot_budget__pb2.ResumeSpendingRequest.FromString,
+                    response_serializer=dac_dot_budget_dot_v1_dot_budget__pb2.ResumeSpendingResponse.SerializeToString,
             ),
             'VerifyLedger': grpc.unary_unary_rpc_method_handler(
                     servicer.VerifyLedger,
@@ -260,6 +398,87 @@ class BudgetService:
             _registered_method=True)
 
     @staticmethod
+    def Extend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.budget.v1.BudgetService/Extend',
+            dac_dot_budget_dot_v1_dot_budget__pb2.ExtendRequest.SerializeToString,
+            dac_dot_budget_dot_v1_dot_budget__pb2.ExtendResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Adjust(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.budget.v1.BudgetService/Adjust',
+            dac_dot_budget_dot_v1_dot_budget__pb2.AdjustRequest.SerializeToString,
+            dac_dot_budget_dot_v1_dot_budget__pb2.AdjustResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Session(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/dac.budget.v1.BudgetService/Session',
+            dac_dot_budget_dot_v1_dot_budget__pb2.SessionRequest.SerializeToString,
+            dac_dot_budget_dot_v1_dot_budget__pb2.SessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def SetBudget(request,
             target,
             options=(),
@@ -276,6 +495,87 @@ class BudgetService:
             '/dac.budget.v1.BudgetService/SetBudget',
             dac_dot_budget_dot_v1_dot_budget__pb2.SetBudgetRequest.SerializeToString,
             dac_dot_budget_dot_v1_dot_budget__pb2.SetBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.budget.v1.BudgetService/CreateBudget',
+            dac_dot_budget_dot_v1_dot_budget__pb2.CreateBudgetRequest.SerializeToString,
+            dac_dot_budget_dot_v1_dot_budget__pb2.CreateBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.budget.v1.BudgetService/GetBudget',
+            dac_dot_budget_dot_v1_dot_budget__pb2.GetBudgetRequest.SerializeToString,
+            dac_dot_budget_dot_v1_dot_budget__pb2.GetBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.budget.v1.BudgetService/UpdateBudget',
+            dac_dot_budget_dot_v1_dot_budget__pb2.UpdateBudgetRequest.SerializeToString,
+            dac_dot_budget_dot_v1_dot_budget__pb2.UpdateBudgetResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -330,6 +630,60 @@ class BudgetService:
             '/dac.budget.v1.BudgetService/DeleteBudget',
             dac_dot_budget_dot_v1_dot_budget__pb2.DeleteBudgetRequest.SerializeToString,
             dac_dot_budget_dot_v1_dot_budget__pb2.DeleteBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StopSpending(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.budget.v1.BudgetService/StopSpending',
+            dac_dot_budget_dot_v1_dot_budget__pb2.StopSpendingRequest.SerializeToString,
+            dac_dot_budget_dot_v1_dot_budget__pb2.StopSpendingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeSpending(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.budget.v1.BudgetService/ResumeSpending',
+            dac_dot_budget_dot_v1_dot_budget__pb2.ResumeSpendingRequest.SerializeToString,
+            dac_dot_budget_dot_v1_dot_budget__pb2.ResumeSpendingResponse.FromString,
             options,
             channel_credentials,
             insecure,

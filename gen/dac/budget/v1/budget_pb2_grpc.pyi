@@ -44,12 +44,32 @@ class BudgetServiceStub:
     """
     Release: _grpc.UnaryUnaryMultiCallable[_budget_pb2.ReleaseRequest, _budget_pb2.ReleaseResponse]
     """Frees a reservation of which nothing was dispatched, and stores the record."""
+    Extend: _grpc.UnaryUnaryMultiCallable[_budget_pb2.ExtendRequest, _budget_pb2.ExtendResponse]
+    """Holds more for an answer that grows beyond what is covered. Says how much shall be covered in all, so that it may
+    be said twice; refused when a level has too little left, and what was held stays held.
+    """
+    Adjust: _grpc.UnaryUnaryMultiCallable[_budget_pb2.AdjustRequest, _budget_pb2.AdjustResponse]
+    """Corrects the charge of a resolved reservation, for example by a provider's invoice. Idempotent by adjustment_id."""
+    Session: _grpc.StreamStreamMultiCallable[_budget_pb2.SessionRequest, _budget_pb2.SessionResponse]
+    """Reserve, Commit, Release and Extend of many callers over one stream, gathered by both sides. Only for services.
+    Replies come in any order and name their call.
+    """
     SetBudget: _grpc.UnaryUnaryMultiCallable[_budget_pb2.SetBudgetRequest, _budget_pb2.SetBudgetResponse]
-    """Sets the limit of one level. Needs scope "admin"."""
+    """Makes a budget, or changes the one of the same level, window and selector. Needs scope "admin"."""
+    CreateBudget: _grpc.UnaryUnaryMultiCallable[_budget_pb2.CreateBudgetRequest, _budget_pb2.CreateBudgetResponse]
+    """Makes a budget. Refused when one of the same level, window and selector stands. Needs scope "admin"."""
+    GetBudget: _grpc.UnaryUnaryMultiCallable[_budget_pb2.GetBudgetRequest, _budget_pb2.GetBudgetResponse]
+    """One budget."""
+    UpdateBudget: _grpc.UnaryUnaryMultiCallable[_budget_pb2.UpdateBudgetRequest, _budget_pb2.UpdateBudgetResponse]
+    """Changes what is named of a budget; what is spent stays. Needs scope "admin"."""
     ListBudgets: _grpc.UnaryUnaryMultiCallable[_budget_pb2.ListBudgetsRequest, _budget_pb2.ListBudgetsResponse]
     """Lists the organisation's budgets with what is spent and held."""
     DeleteBudget: _grpc.UnaryUnaryMultiCallable[_budget_pb2.DeleteBudgetRequest, _budget_pb2.DeleteBudgetResponse]
     """Deletes a budget."""
+    StopSpending: _grpc.UnaryUnaryMultiCallable[_budget_pb2.StopSpendingRequest, _budget_pb2.StopSpendingResponse]
+    """The emergency stop: refuses every new request of the organisation, whatever it costs, until it is resumed."""
+    ResumeSpending: _grpc.UnaryUnaryMultiCallable[_budget_pb2.ResumeSpendingRequest, _budget_pb2.ResumeSpendingResponse]
+    """Ends the emergency stop."""
     VerifyLedger: _grpc.UnaryUnaryMultiCallable[_budget_pb2.VerifyLedgerRequest, _budget_pb2.VerifyLedgerResponse]
     """Recomputes the counters from the ledger and the open reservations, and says what differs."""
 
@@ -69,12 +89,32 @@ class BudgetServiceAsyncStub(BudgetServiceStub):
     """
     Release: _aio.UnaryUnaryMultiCallable[_budget_pb2.ReleaseRequest, _budget_pb2.ReleaseResponse]  # type: ignore[assignment]
     """Frees a reservation of which nothing was dispatched, and stores the record."""
+    Extend: _aio.UnaryUnaryMultiCallable[_budget_pb2.ExtendRequest, _budget_pb2.ExtendResponse]  # type: ignore[assignment]
+    """Holds more for an answer that grows beyond what is covered. Says how much shall be covered in all, so that it may
+    be said twice; refused when a level has too little left, and what was held stays held.
+    """
+    Adjust: _aio.UnaryUnaryMultiCallable[_budget_pb2.AdjustRequest, _budget_pb2.AdjustResponse]  # type: ignore[assignment]
+    """Corrects the charge of a resolved reservation, for example by a provider's invoice. Idempotent by adjustment_id."""
+    Session: _aio.StreamStreamMultiCallable[_budget_pb2.SessionRequest, _budget_pb2.SessionResponse]  # type: ignore[assignment]
+    """Reserve, Commit, Release and Extend of many callers over one stream, gathered by both sides. Only for services.
+    Replies come in any order and name their call.
+    """
     SetBudget: _aio.UnaryUnaryMultiCallable[_budget_pb2.SetBudgetRequest, _budget_pb2.SetBudgetResponse]  # type: ignore[assignment]
-    """Sets the limit of one level. Needs scope "admin"."""
+    """Makes a budget, or changes the one of the same level, window and selector. Needs scope "admin"."""
+    CreateBudget: _aio.UnaryUnaryMultiCallable[_budget_pb2.CreateBudgetRequest, _budget_pb2.CreateBudgetResponse]  # type: ignore[assignment]
+    """Makes a budget. Refused when one of the same level, window and selector stands. Needs scope "admin"."""
+    GetBudget: _aio.UnaryUnaryMultiCallable[_budget_pb2.GetBudgetRequest, _budget_pb2.GetBudgetResponse]  # type: ignore[assignment]
+    """One budget."""
+    UpdateBudget: _aio.UnaryUnaryMultiCallable[_budget_pb2.UpdateBudgetRequest, _budget_pb2.UpdateBudgetResponse]  # type: ignore[assignment]
+    """Changes what is named of a budget; what is spent stays. Needs scope "admin"."""
     ListBudgets: _aio.UnaryUnaryMultiCallable[_budget_pb2.ListBudgetsRequest, _budget_pb2.ListBudgetsResponse]  # type: ignore[assignment]
     """Lists the organisation's budgets with what is spent and held."""
     DeleteBudget: _aio.UnaryUnaryMultiCallable[_budget_pb2.DeleteBudgetRequest, _budget_pb2.DeleteBudgetResponse]  # type: ignore[assignment]
     """Deletes a budget."""
+    StopSpending: _aio.UnaryUnaryMultiCallable[_budget_pb2.StopSpendingRequest, _budget_pb2.StopSpendingResponse]  # type: ignore[assignment]
+    """The emergency stop: refuses every new request of the organisation, whatever it costs, until it is resumed."""
+    ResumeSpending: _aio.UnaryUnaryMultiCallable[_budget_pb2.ResumeSpendingRequest, _budget_pb2.ResumeSpendingResponse]  # type: ignore[assignment]
+    """Ends the emergency stop."""
     VerifyLedger: _aio.UnaryUnaryMultiCallable[_budget_pb2.VerifyLedgerRequest, _budget_pb2.VerifyLedgerResponse]  # type: ignore[assignment]
     """Recomputes the counters from the ledger and the open reservations, and says what differs."""
 
@@ -111,12 +151,64 @@ class BudgetServiceServicer(metaclass=_abc_1.ABCMeta):
         """Frees a reservation of which nothing was dispatched, and stores the record."""
 
     @_abc_1.abstractmethod
+    def Extend(
+        self,
+        request: _budget_pb2.ExtendRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_budget_pb2.ExtendResponse, _abc.Awaitable[_budget_pb2.ExtendResponse]]:
+        """Holds more for an answer that grows beyond what is covered. Says how much shall be covered in all, so that it may
+        be said twice; refused when a level has too little left, and what was held stays held.
+        """
+
+    @_abc_1.abstractmethod
+    def Adjust(
+        self,
+        request: _budget_pb2.AdjustRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_budget_pb2.AdjustResponse, _abc.Awaitable[_budget_pb2.AdjustResponse]]:
+        """Corrects the charge of a resolved reservation, for example by a provider's invoice. Idempotent by adjustment_id."""
+
+    @_abc_1.abstractmethod
+    def Session(
+        self,
+        request_iterator: _MaybeAsyncIterator[_budget_pb2.SessionRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_budget_pb2.SessionResponse], _abc.AsyncIterator[_budget_pb2.SessionResponse]]:
+        """Reserve, Commit, Release and Extend of many callers over one stream, gathered by both sides. Only for services.
+        Replies come in any order and name their call.
+        """
+
+    @_abc_1.abstractmethod
     def SetBudget(
         self,
         request: _budget_pb2.SetBudgetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_budget_pb2.SetBudgetResponse, _abc.Awaitable[_budget_pb2.SetBudgetResponse]]:
-        """Sets the limit of one level. Needs scope "admin"."""
+        """Makes a budget, or changes the one of the same level, window and selector. Needs scope "admin"."""
+
+    @_abc_1.abstractmethod
+    def CreateBudget(
+        self,
+        request: _budget_pb2.CreateBudgetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_budget_pb2.CreateBudgetResponse, _abc.Awaitable[_budget_pb2.CreateBudgetResponse]]:
+        """Makes a budget. Refused when one of the same level, window and selector stands. Needs scope "admin"."""
+
+    @_abc_1.abstractmethod
+    def GetBudget(
+        self,
+        request: _budget_pb2.GetBudgetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_budget_pb2.GetBudgetResponse, _abc.Awaitable[_budget_pb2.GetBudgetResponse]]:
+        """One budget."""
+
+    @_abc_1.abstractmethod
+    def UpdateBudget(
+        self,
+        request: _budget_pb2.UpdateBudgetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_budget_pb2.UpdateBudgetResponse, _abc.Awaitable[_budget_pb2.UpdateBudgetResponse]]:
+        """Changes what is named of a budget; what is spent stays. Needs scope "admin"."""
 
     @_abc_1.abstractmethod
     def ListBudgets(
@@ -133,6 +225,22 @@ class BudgetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_budget_pb2.DeleteBudgetResponse, _abc.Awaitable[_budget_pb2.DeleteBudgetResponse]]:
         """Deletes a budget."""
+
+    @_abc_1.abstractmethod
+    def StopSpending(
+        self,
+        request: _budget_pb2.StopSpendingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_budget_pb2.StopSpendingResponse, _abc.Awaitable[_budget_pb2.StopSpendingResponse]]:
+        """The emergency stop: refuses every new request of the organisation, whatever it costs, until it is resumed."""
+
+    @_abc_1.abstractmethod
+    def ResumeSpending(
+        self,
+        request: _budget_pb2.ResumeSpendingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_budget_pb2.ResumeSpendingResponse, _abc.Awaitable[_budget_pb2.ResumeSpendingResponse]]:
+        """Ends the emergency stop."""
 
     @_abc_1.abstractmethod
     def VerifyLedger(

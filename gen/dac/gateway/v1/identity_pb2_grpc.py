@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class IdentityServiceStub:
-    """Organisations and their API keys.
+    """Organisations, the tree of teams, projects and users below them, and API keys.
     """
 
     def __init__(self, channel):
@@ -55,6 +55,11 @@ class IdentityServiceStub:
                 request_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.ListApiKeysRequest.SerializeToString,
                 response_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.ListApiKeysResponse.FromString,
                 _registered_method=True)
+        self.UpdateApiKey = channel.unary_unary(
+                '/dac.gateway.v1.IdentityService/UpdateApiKey',
+                request_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.UpdateApiKeyRequest.SerializeToString,
+                response_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.UpdateApiKeyResponse.FromString,
+                _registered_method=True)
         self.RevokeApiKey = channel.unary_unary(
                 '/dac.gateway.v1.IdentityService/RevokeApiKey',
                 request_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.RevokeApiKeyRequest.SerializeToString,
@@ -75,10 +80,70 @@ class IdentityServiceStub:
                 request_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.RotateMasterKeyRequest.SerializeToString,
                 response_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.RotateMasterKeyResponse.FromString,
                 _registered_method=True)
+        self.CreateTeam = channel.unary_unary(
+                '/dac.gateway.v1.IdentityService/CreateTeam',
+                request_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.CreateTeamRequest.SerializeToString,
+                response_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.CreateTeamResponse.FromString,
+                _registered_method=True)
+        self.ListTeams = channel.unary_unary(
+                '/dac.gateway.v1.IdentityService/ListTeams',
+                request_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.ListTeamsRequest.SerializeToString,
+                response_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.ListTeamsResponse.FromString,
+                _registered_method=True)
+        self.UpdateTeam = channel.unary_unary(
+                '/dac.gateway.v1.IdentityService/UpdateTeam',
+                request_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.UpdateTeamRequest.SerializeToString,
+                response_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.UpdateTeamResponse.FromString,
+                _registered_method=True)
+        self.DeleteTeam = channel.unary_unary(
+                '/dac.gateway.v1.IdentityService/DeleteTeam',
+                request_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.DeleteTeamRequest.SerializeToString,
+                response_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.DeleteTeamResponse.FromString,
+                _registered_method=True)
+        self.CreateProject = channel.unary_unary(
+                '/dac.gateway.v1.IdentityService/CreateProject',
+                request_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.CreateProjectRequest.SerializeToString,
+                response_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.CreateProjectResponse.FromString,
+                _registered_method=True)
+        self.ListProjects = channel.unary_unary(
+                '/dac.gateway.v1.IdentityService/ListProjects',
+                request_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.ListProjectsRequest.SerializeToString,
+                response_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.ListProjectsResponse.FromString,
+                _registered_method=True)
+        self.UpdateProject = channel.unary_unary(
+                '/dac.gateway.v1.IdentityService/UpdateProject',
+                request_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.UpdateProjectRequest.SerializeToString,
+                response_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.UpdateProjectResponse.FromString,
+                _registered_method=True)
+        self.DeleteProject = channel.unary_unary(
+                '/dac.gateway.v1.IdentityService/DeleteProject',
+                request_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.DeleteProjectRequest.SerializeToString,
+                response_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.DeleteProjectResponse.FromString,
+                _registered_method=True)
+        self.CreateUser = channel.unary_unary(
+                '/dac.gateway.v1.IdentityService/CreateUser',
+                request_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.CreateUserRequest.SerializeToString,
+                response_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.CreateUserResponse.FromString,
+                _registered_method=True)
+        self.ListUsers = channel.unary_unary(
+                '/dac.gateway.v1.IdentityService/ListUsers',
+                request_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.ListUsersRequest.SerializeToString,
+                response_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.ListUsersResponse.FromString,
+                _registered_method=True)
+        self.UpdateUser = channel.unary_unary(
+                '/dac.gateway.v1.IdentityService/UpdateUser',
+                request_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.UpdateUserRequest.SerializeToString,
+                response_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.UpdateUserResponse.FromString,
+                _registered_method=True)
+        self.DeleteUser = channel.unary_unary(
+                '/dac.gateway.v1.IdentityService/DeleteUser',
+                request_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.DeleteUserRequest.SerializeToString,
+                response_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.DeleteUserResponse.FromString,
+                _registered_method=True)
 
 
 class IdentityServiceServicer:
-    """Organisations and their API keys.
+    """Organisations, the tree of teams, projects and users below them, and API keys.
     """
 
     def CreateOrganisation(self, request, context):
@@ -104,6 +169,14 @@ class IdentityServiceServicer:
 
     def ListApiKeys(self, request, context):
         """Lists the organisation's keys, newest first, without secrets.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateApiKey(self, request, context):
+        """Renames a key, or moves it to another team, project or user. What it spent stays where it was spent; from within
+        a second on it spends at its new place.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -139,6 +212,90 @@ class IdentityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateTeam(self, request, context):
+        """Makes a team, directly in the organisation or within another team.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTeams(self, request, context):
+        """Lists the organisation's teams, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateTeam(self, request, context):
+        """Renames a team, or moves it with all that hangs on it. At most 8 teams lie within each other.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteTeam(self, request, context):
+        """Deletes a team. Refused while a team, a project or a key that works hangs on it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateProject(self, request, context):
+        """Makes a project, of a team or directly in the organisation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListProjects(self, request, context):
+        """Lists the organisation's projects, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateProject(self, request, context):
+        """Renames a project, or moves it with its keys to another team.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteProject(self, request, context):
+        """Deletes a project. Refused while a key that works hangs on it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateUser(self, request, context):
+        """Makes a user: a person or a program that keys are given to.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListUsers(self, request, context):
+        """Lists the organisation's users, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateUser(self, request, context):
+        """Changes a user's name or e-mail.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteUser(self, request, context):
+        """Deletes a user. Refused while a key that works hangs on it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IdentityServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -162,6 +319,11 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     request_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.ListApiKeysRequest.FromString,
                     response_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.ListApiKeysResponse.SerializeToString,
             ),
+            'UpdateApiKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateApiKey,
+                    request_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.UpdateApiKeyRequest.FromString,
+                    response_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.UpdateApiKeyResponse.SerializeToString,
+            ),
             'RevokeApiKey': grpc.unary_unary_rpc_method_handler(
                     servicer.RevokeApiKey,
                     request_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.RevokeApiKeyRequest.FromString,
@@ -182,6 +344,66 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     request_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.RotateMasterKeyRequest.FromString,
                     response_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.RotateMasterKeyResponse.SerializeToString,
             ),
+            'CreateTeam': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateTeam,
+                    request_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.CreateTeamRequest.FromString,
+                    response_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.CreateTeamResponse.SerializeToString,
+            ),
+            'ListTeams': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTeams,
+                    request_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.ListTeamsRequest.FromString,
+                    response_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.ListTeamsResponse.SerializeToString,
+            ),
+            'UpdateTeam': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateTeam,
+                    request_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.UpdateTeamRequest.FromString,
+                    response_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.UpdateTeamResponse.SerializeToString,
+            ),
+            'DeleteTeam': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteTeam,
+                    request_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.DeleteTeamRequest.FromString,
+                    response_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.DeleteTeamResponse.SerializeToString,
+            ),
+            'CreateProject': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateProject,
+                    request_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.CreateProjectRequest.FromString,
+                    response_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.CreateProjectResponse.SerializeToString,
+            ),
+            'ListProjects': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProjects,
+                    request_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.ListProjectsRequest.FromString,
+                    response_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.ListProjectsResponse.SerializeToString,
+            ),
+            'UpdateProject': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateProject,
+                    request_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.UpdateProjectRequest.FromString,
+                    response_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.UpdateProjectResponse.SerializeToString,
+            ),
+            'DeleteProject': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteProject,
+                    request_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.DeleteProjectRequest.FromString,
+                    response_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.DeleteProjectResponse.SerializeToString,
+            ),
+            'CreateUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateUser,
+                    request_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.CreateUserRequest.FromString,
+                    response_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.CreateUserResponse.SerializeToString,
+            ),
+            'ListUsers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUsers,
+                    request_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.ListUsersRequest.FromString,
+                    response_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.ListUsersResponse.SerializeToString,
+            ),
+            'UpdateUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateUser,
+                    request_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.UpdateUserRequest.FromString,
+                    response_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.UpdateUserResponse.SerializeToString,
+            ),
+            'DeleteUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteUser,
+                    request_deserializer=dac_dot_gateway_dot_v1_dot_identity__pb2.DeleteUserRequest.FromString,
+                    response_serializer=dac_dot_gateway_dot_v1_dot_identity__pb2.DeleteUserResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'dac.gateway.v1.IdentityService', rpc_method_handlers)
@@ -191,7 +413,7 @@ def add_IdentityServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class IdentityService:
-    """Organisations and their API keys.
+    """Organisations, the tree of teams, projects and users below them, and API keys.
     """
 
     @staticmethod
@@ -303,6 +525,33 @@ class IdentityService:
             _registered_method=True)
 
     @staticmethod
+    def UpdateApiKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.gateway.v1.IdentityService/UpdateApiKey',
+            dac_dot_gateway_dot_v1_dot_identity__pb2.UpdateApiKeyRequest.SerializeToString,
+            dac_dot_gateway_dot_v1_dot_identity__pb2.UpdateApiKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def RevokeApiKey(request,
             target,
             options=(),
@@ -400,6 +649,330 @@ class IdentityService:
             '/dac.gateway.v1.IdentityService/RotateMasterKey',
             dac_dot_gateway_dot_v1_dot_identity__pb2.RotateMasterKeyRequest.SerializeToString,
             dac_dot_gateway_dot_v1_dot_identity__pb2.RotateMasterKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateTeam(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.gateway.v1.IdentityService/CreateTeam',
+            dac_dot_gateway_dot_v1_dot_identity__pb2.CreateTeamRequest.SerializeToString,
+            dac_dot_gateway_dot_v1_dot_identity__pb2.CreateTeamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTeams(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.gateway.v1.IdentityService/ListTeams',
+            dac_dot_gateway_dot_v1_dot_identity__pb2.ListTeamsRequest.SerializeToString,
+            dac_dot_gateway_dot_v1_dot_identity__pb2.ListTeamsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateTeam(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.gateway.v1.IdentityService/UpdateTeam',
+            dac_dot_gateway_dot_v1_dot_identity__pb2.UpdateTeamRequest.SerializeToString,
+            dac_dot_gateway_dot_v1_dot_identity__pb2.UpdateTeamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteTeam(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.gateway.v1.IdentityService/DeleteTeam',
+            dac_dot_gateway_dot_v1_dot_identity__pb2.DeleteTeamRequest.SerializeToString,
+            dac_dot_gateway_dot_v1_dot_identity__pb2.DeleteTeamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateProject(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.gateway.v1.IdentityService/CreateProject',
+            dac_dot_gateway_dot_v1_dot_identity__pb2.CreateProjectRequest.SerializeToString,
+            dac_dot_gateway_dot_v1_dot_identity__pb2.CreateProjectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProjects(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.gateway.v1.IdentityService/ListProjects',
+            dac_dot_gateway_dot_v1_dot_identity__pb2.ListProjectsRequest.SerializeToString,
+            dac_dot_gateway_dot_v1_dot_identity__pb2.ListProjectsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateProject(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.gateway.v1.IdentityService/UpdateProject',
+            dac_dot_gateway_dot_v1_dot_identity__pb2.UpdateProjectRequest.SerializeToString,
+            dac_dot_gateway_dot_v1_dot_identity__pb2.UpdateProjectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteProject(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.gateway.v1.IdentityService/DeleteProject',
+            dac_dot_gateway_dot_v1_dot_identity__pb2.DeleteProjectRequest.SerializeToString,
+            dac_dot_gateway_dot_v1_dot_identity__pb2.DeleteProjectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.gateway.v1.IdentityService/CreateUser',
+            dac_dot_gateway_dot_v1_dot_identity__pb2.CreateUserRequest.SerializeToString,
+            dac_dot_gateway_dot_v1_dot_identity__pb2.CreateUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUsers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.gateway.v1.IdentityService/ListUsers',
+            dac_dot_gateway_dot_v1_dot_identity__pb2.ListUsersRequest.SerializeToString,
+            dac_dot_gateway_dot_v1_dot_identity__pb2.ListUsersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.gateway.v1.IdentityService/UpdateUser',
+            dac_dot_gateway_dot_v1_dot_identity__pb2.UpdateUserRequest.SerializeToString,
+            dac_dot_gateway_dot_v1_dot_identity__pb2.UpdateUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.gateway.v1.IdentityService/DeleteUser',
+            dac_dot_gateway_dot_v1_dot_identity__pb2.DeleteUserRequest.SerializeToString,
+            dac_dot_gateway_dot_v1_dot_identity__pb2.DeleteUserResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class IdentityServiceStub:
-    """Organisations and their API keys."""
+    """Organisations, the tree of teams, projects and users below them, and API keys."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -41,6 +41,10 @@ class IdentityServiceStub:
     """Makes an API key in the caller's organisation. Its secret is in this answer and never again."""
     ListApiKeys: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ListApiKeysRequest, _identity_pb2.ListApiKeysResponse]
     """Lists the organisation's keys, newest first, without secrets."""
+    UpdateApiKey: _grpc.UnaryUnaryMultiCallable[_identity_pb2.UpdateApiKeyRequest, _identity_pb2.UpdateApiKeyResponse]
+    """Renames a key, or moves it to another team, project or user. What it spent stays where it was spent; from within
+    a second on it spends at its new place.
+    """
     RevokeApiKey: _grpc.UnaryUnaryMultiCallable[_identity_pb2.RevokeApiKeyRequest, _identity_pb2.RevokeApiKeyResponse]
     """Revokes a key: refused everywhere within a second."""
     ImportKeys: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ImportKeysRequest, _identity_pb2.ImportKeysResponse]
@@ -53,10 +57,34 @@ class IdentityServiceStub:
     """Seals what API keys are hashed with by the present master key; the keys themselves stay as they are. Needs scope
     "operator". The second time it changes nothing.
     """
+    CreateTeam: _grpc.UnaryUnaryMultiCallable[_identity_pb2.CreateTeamRequest, _identity_pb2.CreateTeamResponse]
+    """Makes a team, directly in the organisation or within another team."""
+    ListTeams: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ListTeamsRequest, _identity_pb2.ListTeamsResponse]
+    """Lists the organisation's teams, oldest first."""
+    UpdateTeam: _grpc.UnaryUnaryMultiCallable[_identity_pb2.UpdateTeamRequest, _identity_pb2.UpdateTeamResponse]
+    """Renames a team, or moves it with all that hangs on it. At most 8 teams lie within each other."""
+    DeleteTeam: _grpc.UnaryUnaryMultiCallable[_identity_pb2.DeleteTeamRequest, _identity_pb2.DeleteTeamResponse]
+    """Deletes a team. Refused while a team, a project or a key that works hangs on it."""
+    CreateProject: _grpc.UnaryUnaryMultiCallable[_identity_pb2.CreateProjectRequest, _identity_pb2.CreateProjectResponse]
+    """Makes a project, of a team or directly in the organisation."""
+    ListProjects: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ListProjectsRequest, _identity_pb2.ListProjectsResponse]
+    """Lists the organisation's projects, oldest first."""
+    UpdateProject: _grpc.UnaryUnaryMultiCallable[_identity_pb2.UpdateProjectRequest, _identity_pb2.UpdateProjectResponse]
+    """Renames a project, or moves it with its keys to another team."""
+    DeleteProject: _grpc.UnaryUnaryMultiCallable[_identity_pb2.DeleteProjectRequest, _identity_pb2.DeleteProjectResponse]
+    """Deletes a project. Refused while a key that works hangs on it."""
+    CreateUser: _grpc.UnaryUnaryMultiCallable[_identity_pb2.CreateUserRequest, _identity_pb2.CreateUserResponse]
+    """Makes a user: a person or a program that keys are given to."""
+    ListUsers: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ListUsersRequest, _identity_pb2.ListUsersResponse]
+    """Lists the organisation's users, oldest first."""
+    UpdateUser: _grpc.UnaryUnaryMultiCallable[_identity_pb2.UpdateUserRequest, _identity_pb2.UpdateUserResponse]
+    """Changes a user's name or e-mail."""
+    DeleteUser: _grpc.UnaryUnaryMultiCallable[_identity_pb2.DeleteUserRequest, _identity_pb2.DeleteUserResponse]
+    """Deletes a user. Refused while a key that works hangs on it."""
 
 @_typing.type_check_only
 class IdentityServiceAsyncStub(IdentityServiceStub):
-    """Organisations and their API keys."""
+    """Organisations, the tree of teams, projects and users below them, and API keys."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateOrganisation: _aio.UnaryUnaryMultiCallable[_identity_pb2.CreateOrganisationRequest, _identity_pb2.CreateOrganisationResponse]  # type: ignore[assignment]
@@ -67,6 +95,10 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """Makes an API key in the caller's organisation. Its secret is in this answer and never again."""
     ListApiKeys: _aio.UnaryUnaryMultiCallable[_identity_pb2.ListApiKeysRequest, _identity_pb2.ListApiKeysResponse]  # type: ignore[assignment]
     """Lists the organisation's keys, newest first, without secrets."""
+    UpdateApiKey: _aio.UnaryUnaryMultiCallable[_identity_pb2.UpdateApiKeyRequest, _identity_pb2.UpdateApiKeyResponse]  # type: ignore[assignment]
+    """Renames a key, or moves it to another team, project or user. What it spent stays where it was spent; from within
+    a second on it spends at its new place.
+    """
     RevokeApiKey: _aio.UnaryUnaryMultiCallable[_identity_pb2.RevokeApiKeyRequest, _identity_pb2.RevokeApiKeyResponse]  # type: ignore[assignment]
     """Revokes a key: refused everywhere within a second."""
     ImportKeys: _aio.UnaryUnaryMultiCallable[_identity_pb2.ImportKeysRequest, _identity_pb2.ImportKeysResponse]  # type: ignore[assignment]
@@ -79,9 +111,33 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """Seals what API keys are hashed with by the present master key; the keys themselves stay as they are. Needs scope
     "operator". The second time it changes nothing.
     """
+    CreateTeam: _aio.UnaryUnaryMultiCallable[_identity_pb2.CreateTeamRequest, _identity_pb2.CreateTeamResponse]  # type: ignore[assignment]
+    """Makes a team, directly in the organisation or within another team."""
+    ListTeams: _aio.UnaryUnaryMultiCallable[_identity_pb2.ListTeamsRequest, _identity_pb2.ListTeamsResponse]  # type: ignore[assignment]
+    """Lists the organisation's teams, oldest first."""
+    UpdateTeam: _aio.UnaryUnaryMultiCallable[_identity_pb2.UpdateTeamRequest, _identity_pb2.UpdateTeamResponse]  # type: ignore[assignment]
+    """Renames a team, or moves it with all that hangs on it. At most 8 teams lie within each other."""
+    DeleteTeam: _aio.UnaryUnaryMultiCallable[_identity_pb2.DeleteTeamRequest, _identity_pb2.DeleteTeamResponse]  # type: ignore[assignment]
+    """Deletes a team. Refused while a team, a project or a key that works hangs on it."""
+    CreateProject: _aio.UnaryUnaryMultiCallable[_identity_pb2.CreateProjectRequest, _identity_pb2.CreateProjectResponse]  # type: ignore[assignment]
+    """Makes a project, of a team or directly in the organisation."""
+    ListProjects: _aio.UnaryUnaryMultiCallable[_identity_pb2.ListProjectsRequest, _identity_pb2.ListProjectsResponse]  # type: ignore[assignment]
+    """Lists the organisation's projects, oldest first."""
+    UpdateProject: _aio.UnaryUnaryMultiCallable[_identity_pb2.UpdateProjectRequest, _identity_pb2.UpdateProjectResponse]  # type: ignore[assignment]
+    """Renames a project, or moves it with its keys to another team."""
+    DeleteProject: _aio.UnaryUnaryMultiCallable[_identity_pb2.DeleteProjectRequest, _identity_pb2.DeleteProjectResponse]  # type: ignore[assignment]
+    """Deletes a project. Refused while a key that works hangs on it."""
+    CreateUser: _aio.UnaryUnaryMultiCallable[_identity_pb2.CreateUserRequest, _identity_pb2.CreateUserResponse]  # type: ignore[assignment]
+    """Makes a user: a person or a program that keys are given to."""
+    ListUsers: _aio.UnaryUnaryMultiCallable[_identity_pb2.ListUsersRequest, _identity_pb2.ListUsersResponse]  # type: ignore[assignment]
+    """Lists the organisation's users, oldest first."""
+    UpdateUser: _aio.UnaryUnaryMultiCallable[_identity_pb2.UpdateUserRequest, _identity_pb2.UpdateUserResponse]  # type: ignore[assignment]
+    """Changes a user's name or e-mail."""
+    DeleteUser: _aio.UnaryUnaryMultiCallable[_identity_pb2.DeleteUserRequest, _identity_pb2.DeleteUserResponse]  # type: ignore[assignment]
+    """Deletes a user. Refused while a key that works hangs on it."""
 
 class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Organisations and their API keys."""
+    """Organisations, the tree of teams, projects and users below them, and API keys."""
 
     @_abc_1.abstractmethod
     def CreateOrganisation(
@@ -114,6 +170,16 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_identity_pb2.ListApiKeysResponse, _abc.Awaitable[_identity_pb2.ListApiKeysResponse]]:
         """Lists the organisation's keys, newest first, without secrets."""
+
+    @_abc_1.abstractmethod
+    def UpdateApiKey(
+        self,
+        request: _identity_pb2.UpdateApiKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.UpdateApiKeyResponse, _abc.Awaitable[_identity_pb2.UpdateApiKeyResponse]]:
+        """Renames a key, or moves it to another team, project or user. What it spent stays where it was spent; from within
+        a second on it spends at its new place.
+        """
 
     @_abc_1.abstractmethod
     def RevokeApiKey(
@@ -150,5 +216,101 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         """Seals what API keys are hashed with by the present master key; the keys themselves stay as they are. Needs scope
         "operator". The second time it changes nothing.
         """
+
+    @_abc_1.abstractmethod
+    def CreateTeam(
+        self,
+        request: _identity_pb2.CreateTeamRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.CreateTeamResponse, _abc.Awaitable[_identity_pb2.CreateTeamResponse]]:
+        """Makes a team, directly in the organisation or within another team."""
+
+    @_abc_1.abstractmethod
+    def ListTeams(
+        self,
+        request: _identity_pb2.ListTeamsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.ListTeamsResponse, _abc.Awaitable[_identity_pb2.ListTeamsResponse]]:
+        """Lists the organisation's teams, oldest first."""
+
+    @_abc_1.abstractmethod
+    def UpdateTeam(
+        self,
+        request: _identity_pb2.UpdateTeamRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.UpdateTeamResponse, _abc.Awaitable[_identity_pb2.UpdateTeamResponse]]:
+        """Renames a team, or moves it with all that hangs on it. At most 8 teams lie within each other."""
+
+    @_abc_1.abstractmethod
+    def DeleteTeam(
+        self,
+        request: _identity_pb2.DeleteTeamRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.DeleteTeamResponse, _abc.Awaitable[_identity_pb2.DeleteTeamResponse]]:
+        """Deletes a team. Refused while a team, a project or a key that works hangs on it."""
+
+    @_abc_1.abstractmethod
+    def CreateProject(
+        self,
+        request: _identity_pb2.CreateProjectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.CreateProjectResponse, _abc.Awaitable[_identity_pb2.CreateProjectResponse]]:
+        """Makes a project, of a team or directly in the organisation."""
+
+    @_abc_1.abstractmethod
+    def ListProjects(
+        self,
+        request: _identity_pb2.ListProjectsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.ListProjectsResponse, _abc.Awaitable[_identity_pb2.ListProjectsResponse]]:
+        """Lists the organisation's projects, oldest first."""
+
+    @_abc_1.abstractmethod
+    def UpdateProject(
+        self,
+        request: _identity_pb2.UpdateProjectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.UpdateProjectResponse, _abc.Awaitable[_identity_pb2.UpdateProjectResponse]]:
+        """Renames a project, or moves it with its keys to another team."""
+
+    @_abc_1.abstractmethod
+    def DeleteProject(
+        self,
+        request: _identity_pb2.DeleteProjectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.DeleteProjectResponse, _abc.Awaitable[_identity_pb2.DeleteProjectResponse]]:
+        """Deletes a project. Refused while a key that works hangs on it."""
+
+    @_abc_1.abstractmethod
+    def CreateUser(
+        self,
+        request: _identity_pb2.CreateUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.CreateUserResponse, _abc.Awaitable[_identity_pb2.CreateUserResponse]]:
+        """Makes a user: a person or a program that keys are given to."""
+
+    @_abc_1.abstractmethod
+    def ListUsers(
+        self,
+        request: _identity_pb2.ListUsersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.ListUsersResponse, _abc.Awaitable[_identity_pb2.ListUsersResponse]]:
+        """Lists the organisation's users, oldest first."""
+
+    @_abc_1.abstractmethod
+    def UpdateUser(
+        self,
+        request: _identity_pb2.UpdateUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.UpdateUserResponse, _abc.Awaitable[_identity_pb2.UpdateUserResponse]]:
+        """Changes a user's name or e-mail."""
+
+    @_abc_1.abstractmethod
+    def DeleteUser(
+        self,
+        request: _identity_pb2.DeleteUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.DeleteUserResponse, _abc.Awaitable[_identity_pb2.DeleteUserResponse]]:
+        """Deletes a user. Refused while a key that works hangs on it."""
 
 def add_IdentityServiceServicer_to_server(servicer: IdentityServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
