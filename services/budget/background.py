@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from dac.type.v1 import record_pb2
@@ -17,6 +17,7 @@ from services.budget.request_records import about, bound_sealer
 from services.budget.rows import State
 from services.budget.writer import Writer
 
+STOP_AGAIN_S = 0.5
 _log = logging.getLogger(__name__)
 
 WORK = "SELECT org_id::text FROM organisations_with_work() WHERE work = $1"
@@ -141,3 +142,12 @@ async def repeat(
                 await asyncio.wait_for(wake.wait(), every_s)
             except TimeoutError:
                 pass
+
+
+async def stop(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Ends tasks that repeat. A cancellation that meets the answer it interrupts can be lost, so it is said again."""
+    running = {task for task in tasks if not task.done()}
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=STOP_AGAIN_S)
