@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from dac.type.v1 import record_pb2
@@ -18,6 +18,7 @@ from services.budget.request_records import about, bound_sealer
 from services.budget.rows import State
 from services.budget.writer import Writer
 
+STOP_AGAIN_S = 0.5
 _log = logging.getLogger(__name__)
 
 WORK = "SELECT org_id::text FROM organisations_with_work() WHERE work = $1"
@@ -142,3 +143,12 @@ async def repeat(
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(every_s):
                     await wake.wait()
+
+
+async def stop(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Ends tasks that repeat. A cancellation that meets the answer it interrupts can be lost, so it is said again."""
+    running = {task for task in tasks if not task.done()}
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=STOP_AGAIN_S)

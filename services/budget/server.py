@@ -36,7 +36,7 @@ from services.budget.administration import Administration, organisation_caller, 
 from services.budget.admission import Admission
 from services.budget.alert_channels import channels_of
 from services.budget.alert_delivery import AlertTeller, Patience
-from services.budget.background import Backlog, ChangeTeller, Sweeper, repeat
+from services.budget.background import Backlog, ChangeTeller, Sweeper, repeat, stop
 from services.budget.budget_store import PostgresBudgetStore
 from services.budget.config import BudgetConfig
 from services.budget.envoy_rate_limits import EnvoyRateLimitServicer
@@ -443,9 +443,7 @@ class BudgetService:
 
     async def close(self) -> None:
         """Writes what is queued, then stops."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await stop(self._tasks)
         await self.alerts.close()
         await self.writer.close()
         await self.limits.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import pathlib
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from mesh.embedded_valkey import EmbeddedValkey
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from mesh.postgres import Database
-from mesh.usage import answer_tokens, prompt_tokens
+from services.budget import background
 from services.budget.admission import SURE_S
 from services.budget.config import BudgetConfig
 from services.budget.server import BudgetService, build
@@ -381,9 +382,25 @@ async def test_envoy_is_refused_unless_it_was_let_in(budget: BudgetService) -> N
     assert error.value.reason is Reason.FAILED_PRECONDITION and "DAC_BUDGET_ENVOY_RATE_LIMITS" in error.value.message
 
 
-def test_usage_counts_every_token() -> None:
-    """A new kind of token in the vector is counted, too."""
-    for name in Usage.DESCRIPTOR.fields_by_name:
-        if name.endswith("_tokens"):
-            used = Usage(**{name: 7})
-            assert prompt_tokens(used) + answer_tokens(used) == 7, name
+async def test_every_kind_of_token_counts(budget: BudgetService, org_id: str) -> None:
+    kinds = [name for name in Usage.DESCRIPTOR.fields_by_name if name.endswith("_tokens")]
+    await set_limit(budget, org_id, tokens_per_minute=1000)
+    held = await reserve(budget, org_id, ask(request_id=(request_id := uuid7())))
+    await commit(budget, held, record(org_id, request_id, "free", **dict.fromkeys(kinds, 10)))
+    after = await reserve(budget, org_id, ask(asked_output_tokens=1))
+    assert after.rate_limit.tokens_remaining == 1000 - 10 * len(kinds) - 1
+
+
+async def test_a_job_that_loses_a_cancellation_ends_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "STOP_AGAIN_S", 0.01)
+
+    async def deaf() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        await asyncio.sleep(60)
+
+    job = asyncio.create_task(deaf())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await background.stop([job])
+    assert job.cancelled()
