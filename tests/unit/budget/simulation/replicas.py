@@ -292,7 +292,8 @@ class World:
         self.faults = 0.0
         self.began_s -= 7200
         # What callers gave up may still be queued: it is written before the last sweep.
-        await asyncio.gather(*(replica.writer.close() for replica in self.replicas[1:]))
+        await asyncio.gather(*(replica.writer.close() for replica in self.replicas))
+        self.replicas[0].start()
         for _ in range(3):
             await self.replicas[0].sweep()
         await self.replicas[0].writer.close()
