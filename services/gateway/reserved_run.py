@@ -98,6 +98,7 @@ class ReservedRun:
         max_output_tokens: int,
         rescues: int = 0,
         stream: bool = False,
+        names_service_tier: bool = False,
         **measured: int,
     ) -> ReserveResponse:
         """Has budget hold the most that this may cost; candidates that it does not cover are not asked."""
@@ -112,6 +113,7 @@ class ReservedRun:
             draft=self.record,
             rescues=rescues,
             stream=stream,
+            names_service_tier=names_service_tier,
             **measured,
         )
         # Shielded: a caller that leaves now must not leave a reservation behind that nobody knows of.
