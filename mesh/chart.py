@@ -172,10 +172,9 @@ def config_schema() -> dict[str, Any]:
     for key in ("id", "provider", "name", "class"):
         model[key]["type"] = "string"
     model["sticky"]["type"] = "boolean"
-    amount = {"type": ["string", "number"]}
-    model["price"]["anyOf"] = [{"const": "free"}, _closed("Dollars.", {key: dict(amount) for key in PRICE_KEYS})]
+    model["price"]["$ref"] = "#/definitions/price"
     deployment = {key: {"description": text, **DEPLOYMENT_TYPES[key]} for key, text in DEPLOYMENT_FIELDS.items()}
-    deployment["price"]["anyOf"] = model["price"]["anyOf"]
+    deployment["price"]["$ref"] = "#/definitions/price"
     model["deployments"]["items"] = {**_closed("An endpoint.", deployment), "required": ["provider"]}
     properties = {name: section_schema(name, cls) for name, cls in sections().items()}
     properties["providers"] = {
@@ -198,6 +197,23 @@ def config_schema() -> dict[str, Any]:
         "additionalProperties": {"type": "string"},
     }
     return _closed("DAC's own configuration file (docs/configuration.md).", properties)
+
+
+def price_definitions() -> dict[str, Any]:
+    """What `price:` may be, in parts that refer to each other."""
+    amounts: dict[str, Any] = {key: {"type": ["string", "number"]} for key in PRICE_KEYS}
+    above = {
+        "type": "object",
+        "description": "By the length of the prompt in tokens.",
+        "patternProperties": {"^[1-9][0-9]*$": {"$ref": "#/definitions/amounts"}},
+        "additionalProperties": False,
+    }
+    tier = [{"type": ["number", "string"]}, _closed("Dollars.", {**amounts, "above": above})]
+    tiers = {"type": "object", "description": "By a provider's word.", "additionalProperties": {"anyOf": tier}}
+    whole = {**amounts, "above": above, "service_tiers": tiers, "free": {"const": True}}
+    dated = {"type": "array", "minItems": 1, "items": _closed("Dollars.", {**whole, "from": {"type": "string"}})}
+    price = {"anyOf": [{"const": "free"}, _closed("Dollars.", whole), dated]}
+    return {"amounts": _closed("Dollars.", amounts), "price": price}
 
 
 def _closed(description: str, properties: Mapping[str, Any]) -> dict[str, Any]:
@@ -236,6 +252,7 @@ def values_schema(chart: pathlib.Path) -> dict[str, Any]:
     # By way of JSON, so that what YAML anchors share becomes separate.
     schema: dict[str, Any] = json.loads(json.dumps(yaml.safe_load((chart / "values.schema.yaml").read_text())))
     schema["properties"]["config"] = config_schema()
+    schema["definitions"] |= price_definitions()
     for name in TARGETS:
         schema["properties"]["groups"]["properties"][name] = {"$ref": "#/definitions/group"}
     for path, text in value_comments((chart / "values.yaml").read_text()).items():

@@ -7,6 +7,7 @@ generated from them.
 
 import ast
 import dataclasses
+import datetime as dt
 import difflib
 import inspect
 import itertools
@@ -259,11 +260,13 @@ def field_docs(cls: type[Any]) -> dict[str, str]:
 
 
 def shown(value: object) -> Any:
-    """A value as `dac config show` prints it: secrets hidden, paths as text."""
+    """A value as `dac config show` prints it: secrets hidden, paths and moments as text."""
     if isinstance(value, Secret):
         return "***"
     if isinstance(value, pathlib.Path):
         return str(value)
+    if isinstance(value, dt.datetime):
+        return value.isoformat()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: shown(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):

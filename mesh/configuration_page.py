@@ -81,11 +81,43 @@ MODEL_FIELDS = {
     "sticky": ("sticky", "Whether requests that begin alike go to the same deployment, for its prompt cache."),
 }
 PRICE_UNITS = {
+    "input_usd_per_mtok": "per million tokens; of the prompt all that none of the others is for",
+    "cache_write_usd_per_mtok": "per million tokens; written to the provider's cache (Anthropic: for five minutes)",
+    "cache_write_1h_usd_per_mtok": "per million tokens; written to the cache for an hour or longer",
+    "reasoning_usd_per_mtok": "per million tokens",
+    "input_audio_usd_per_mtok": "per million tokens of sound, in a prompt or a transcription",
+    "input_audio_cached_usd_per_mtok": "per million tokens of sound that were read from the cache",
+    "input_image_usd_per_mtok": "per million tokens of pictures",
+    "output_audio_usd_per_mtok": "per million tokens of sound",
+    "output_image_usd_per_mtok": "per million tokens of pictures",
     "audio_usd_per_hour": "per hour of the audio that is transcribed or translated, to the second",
     "input_usd_per_mchar": "per million characters of the text that is spoken",
     "request_usd": "per request",
 }
-"""What a price counts that counts no tokens."""
+"""What a price counts."""
+PRICE_MORE = """
+- `above`: what longer prompts cost: `{200000: {input_usd_per_mtok: "2.50"}}`. A request whose prompt is of more tokens
+  than that, with what was read from the cache and written to it, is charged at these prices as a whole; what they do
+  not name costs what it does for shorter ones.
+- `service_tiers`: what providers' tiers cost, by their own words: a factor on everything but the fee per request
+  (`{batch: 0.5, flex: 0.5, priority: 2}`), or prices of their own, with an `above` of their own.
+- `free: true`: it costs nothing; the same as `price: free`, and needed in a list.
+
+What is not named costs what stands nearest: everything of the prompt what input costs, everything of the answer what
+output costs. A list says prices that change on a day (midnight UTC, or a moment with its zone): they begin by
+themselves.
+
+```yaml
+models:
+  - id: google/gemini-3.7-flash
+    provider: google
+    context_tokens: 1048576
+    price:
+      - {input_usd_per_mtok: "0.75", output_usd_per_mtok: "3.75"}
+      - {from: 2027-01-01, input_usd_per_mtok: "1.50", output_usd_per_mtok: "7.50"}
+```
+
+More about prices: [budget](budget.md#prices)."""
 
 DEPLOYMENT_FIELDS = {
     "provider": "One of `providers:`.",
@@ -182,7 +214,7 @@ def _models() -> Iterator[str]:
         if field.name in ("source", "aliases"):
             continue
         key, meaning = MODEL_FIELDS[field.name]
-        kind = {"price": 'mapping or "free"', "deployments": "list of mappings"}.get(key) or type_word(
+        kind = {"price": 'mapping, list or "free"', "deployments": "list of mappings"}.get(key) or type_word(
             hints[field.name]
         )
         default = "" if key == "name" else default_word(field)
@@ -190,11 +222,12 @@ def _models() -> Iterator[str]:
     yield "\n`price` is a mapping of dollars, written as text so that they stay exact:\n"
     for key in PRICE_KEYS:
         yield f"- `{key}`: {PRICE_UNITS.get(key, 'per million tokens')}"
+    yield PRICE_MORE.removeprefix("\n")
     yield "\n`deployments` is a list of mappings:\n"
     yield _row("field", "type", "default", "meaning")
     yield _row("---", "---", "---", "---")
     hints = typing.get_type_hints(DeploymentEntry)
     for field in dataclasses.fields(DeploymentEntry):
-        kind = 'mapping or "free"' if field.name == "price" else type_word(hints[field.name])
+        kind = 'mapping, list or "free"' if field.name == "price" else type_word(hints[field.name])
         yield _row(f"`{field.name}`", kind, default_word(field), DEPLOYMENT_FIELDS[field.name])
     yield "\n## `aliases`\n\nA mapping from another name to the id of a model, e.g. `{gpt-4: openai/gpt-4o}`."

@@ -11,12 +11,20 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+SERVED = ["dac/envoy/v3/ratelimit.proto", "dac/envoy/v3/rls.proto"]
+"""Contracts of others that DAC serves. Below a folder of ours, because Python packages are named by folders."""
+
+
+def _source_of(name: str) -> pathlib.Path:
+    own = ROOT / "protos" / name
+    return own if own.exists() else ROOT / "protos/vendor" / name
 
 
 def generate(out: pathlib.Path) -> None:
     """Writes everything below `out`, which must be empty."""
     protos = sorted(str(path.relative_to(ROOT / "protos")) for path in (ROOT / "protos/dac").rglob("*.proto"))
-    services = [name for name in protos if "\nservice " in (ROOT / "protos" / name).read_text()]
+    protos += SERVED
+    services = [name for name in protos if "\nservice " in _source_of(name).read_text()]
     plugin = pathlib.Path(sys.executable).parent / "protoc-gen-mypy_grpc"
     protoc = [sys.executable, "-m", "grpc_tools.protoc", "-Iprotos", "-Iprotos/vendor"]
     for arguments in (
@@ -36,7 +44,7 @@ def generate(out: pathlib.Path) -> None:
         ],
     ):
         subprocess.run([*protoc, *arguments], cwd=ROOT, check=True)
-    for folder in out.glob("dac/*/v1"):
+    for folder in out.glob("dac/*/v[0-9]"):
         (folder / "py.typed").touch()
 
 

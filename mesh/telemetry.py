@@ -140,10 +140,16 @@ BUDGET_OPERATIONS = Counter(
     registry=REGISTRY,
 )
 BUDGET_QUEUE = Sampled("budget_queue_current", "Operations that wait for the ledger's writer.")
+RATE_LIMITED = Counter(
+    "rate_limited_total", "Requests refused by a rate limit, by what it counts.", ("limit",), registry=REGISTRY
+)
 RESERVATIONS_OPEN = Gauge("budget_reservations_open", "Reservations not resolved yet, in all.", registry=REGISTRY)
 RESERVED = Gauge("budget_reserved_usd", "What they hold, in US dollars.", registry=REGISTRY)
 RECORDS_UNREAD = Gauge(
     "budget_records_unread", "Records a consumer has not read yet.", ("consumer",), registry=REGISTRY
+)
+ALERTS_TOLD = Counter(
+    "budget_alerts_total", "Tries to tell of a crossed threshold.", ("channel", "outcome"), registry=REGISTRY
 )
 AUDIT_RECORDS = Counter("audit_records_total", "Request records that audit took over.", ("outcome",), registry=REGISTRY)
 SETTLEMENTS = Counter(
@@ -249,10 +255,10 @@ def _observe_attempts(attempts: Iterable[AttemptRecord]) -> None:
         if children is None:
             children = _make_attempt_children(attempt.provider, attempt.model, attempt.reason)
         children[0].inc()
-        if usage.input_tokens:
-            children[1].inc(usage.input_tokens)
-        if usage.output_tokens:
-            children[2].inc(usage.output_tokens)
+        if read := usage.input_tokens + usage.input_audio_tokens + usage.input_image_tokens:
+            children[1].inc(read)
+        if written := usage.output_tokens + usage.output_audio_tokens + usage.output_image_tokens:
+            children[2].inc(written)
         taken = ended.seconds - begun.seconds + (ended.nanos - begun.nanos) / 1e9
         if taken >= 0 and ended.seconds:
             children[3].observe(taken)
@@ -282,7 +288,9 @@ def observe_org(
         )
     children[0].inc()
     for attempt in attempts:
-        children[1].inc(attempt.usage.input_tokens + attempt.usage.output_tokens)
+        usage = attempt.usage
+        read = usage.input_tokens + usage.input_audio_tokens + usage.input_image_tokens
+        children[1].inc(read + usage.output_tokens + usage.output_audio_tokens + usage.output_image_tokens)
     if cost_nano_usd:
         children[2].inc(cost_nano_usd / 1e9)
 

@@ -17,6 +17,7 @@ from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, S
 
 from mesh.call import Call
 from mesh.errors import Reason
+from mesh.usage import Tokens, answer_tokens, cached_tokens, prompt_tokens
 
 GENAI_SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 GENAI_TOKENS = tuple(4**power for power in range(14))
@@ -213,19 +214,6 @@ def end_rpc(span: Span, call: Call, status: str) -> None:
     end_span(span, status if status in _SERVER_FAULTS else "")
 
 
-class _Usage(Protocol):
-    @property
-    def input_tokens(self) -> int: ...
-    @property
-    def input_cached_tokens(self) -> int: ...
-    @property
-    def cache_write_tokens(self) -> int: ...
-    @property
-    def output_tokens(self) -> int: ...
-    @property
-    def reasoning_tokens(self) -> int: ...
-
-
 class _Attempt(Protocol):
     attempt_id: str
     provider: str
@@ -234,7 +222,7 @@ class _Attempt(Protocol):
     finish_reason: str
 
     @property
-    def usage(self) -> _Usage: ...
+    def usage(self) -> Tokens: ...
     @property
     def usage_source(self) -> int: ...
 
@@ -273,12 +261,11 @@ class attempting:
         }
         if self._response_model:
             labels[ATTR_RESPONSE_MODEL] = self._response_model
-        read = usage.input_tokens + usage.input_cached_tokens + usage.cache_write_tokens
-        written = usage.output_tokens + usage.reasoning_tokens
+        read, written, cached = prompt_tokens(usage), answer_tokens(usage), cached_tokens(usage)
         self._span.set_attributes(
             {**labels, ATTR_DAC_MODEL: attempt.model, ATTR_ATTEMPT_ID: attempt.attempt_id}
             | ({ATTR_INPUT_TOKENS: read, ATTR_OUTPUT_TOKENS: written} if read or written else {})
-            | ({ATTR_CACHED_TOKENS: usage.input_cached_tokens} if usage.input_cached_tokens else {})
+            | ({ATTR_CACHED_TOKENS: cached} if cached else {})
             | ({ATTR_FINISH_REASONS: [attempt.finish_reason]} if attempt.finish_reason else {})
         )
         end_span(self._span, failure)

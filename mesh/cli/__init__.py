@@ -10,15 +10,19 @@ from mesh.cli import (
     budget,
     chat,
     configuration,
+    cost,
     discover,
     doctor,
     envoy,
     explain,
     importing,
     key,
+    limit,
     logs,
+    price,
     provider,
     tree,
+    usage,
 )
 from mesh.cli.run import register
 
@@ -64,7 +68,7 @@ _top.__doc__ = ABOUT
 register(app)
 for _part in (chat, explain, logs, doctor, backup):
     _part.register(app)
-for _part in (key, tree, provider, discover, budget, configuration, envoy, importing):
+for _part in (key, tree, provider, discover, budget, limit, price, usage, cost, configuration, envoy, importing):
     _part.register(app)
 
 

@@ -9,7 +9,7 @@ import os
 import pathlib
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -17,6 +17,10 @@ CONNECT_TIMEOUT_S = 5.0
 CALL_TIMEOUT_S = 60.0
 STREAM_TIMEOUT_S = 600.0
 REFUSED, USAGE, UNREACHABLE, NO_KEY, INTERRUPTED = 1, 2, 3, 4, 130
+
+
+Query = Mapping[str, object] | Sequence[tuple[str, object]]
+"""What a query says; as pairs where a field is said more than once."""
 
 
 class Failure(Exception):
@@ -109,7 +113,7 @@ class Client:
         self.url = base_url(url, env)
         self.key = find_key(self.url, env)
 
-    def call(self, method: str, path: str, body: object = None, query: Mapping[str, object] | None = None) -> Any:
+    def call(self, method: str, path: str, body: object = None, query: Query | None = None) -> Any:
         """The JSON of an answer. Raises Failure for an error."""
         connection, response = self._send(method, path, body, query, CALL_TIMEOUT_S)
         try:
@@ -124,6 +128,21 @@ class Client:
             return json.loads(raw) if raw else {}
         except ValueError:
             raise Failure(f"{self.url}{path} did not answer with JSON: is it a DAC? (--url, DAC_BASE_URL)") from None
+
+    def download(self, path: str, query: Query | None = None) -> Iterator[bytes]:
+        """The parts of a file. Raises Failure for an error, also for one that breaks off."""
+        connection, response = self._send("GET", path, None, query, STREAM_TIMEOUT_S, accept="*/*")
+        try:
+            if response.status >= 400:
+                raise self._refused(response.status, response.read())
+            while part := response.read1(65_536):
+                yield part
+            if response.length:
+                raise http.client.IncompleteRead(b"", response.length)
+        except (OSError, http.client.HTTPException) as error:
+            raise Failure(f"the file was cut off: {error or type(error).__name__}", UNREACHABLE) from None
+        finally:
+            connection.close()
 
     @contextlib.contextmanager
     def stream(
@@ -158,7 +177,7 @@ class Client:
         method: str,
         path: str,
         body: object,
-        query: Mapping[str, object] | None,
+        query: Query | None,
         timeout_s: float,
         accept: str = "application/json",
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:

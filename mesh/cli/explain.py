@@ -20,6 +20,7 @@ from mesh.cli.output import (
     money,
     print_json,
 )
+from mesh.model_prices import split_bucket
 
 STAGES = ("authenticate", "context", "cache", "route", "reserve", "generate", "embed", "save")
 
@@ -124,9 +125,8 @@ def _attempts(record: dict[str, Any]) -> Iterator[str]:
         yield f"{index}. {who}: {ended}{status}; first token {first}, in all {took}"
         if one.get("message"):
             yield f"   {one['message']}"
-        used = [
-            f"{name.removesuffix('_tokens')} {value}" for name, value in (one.get("usage") or {}).items() if int(value)
-        ]
+        counts = (one.get("usage") or {}).items()
+        used = [f"{name.removesuffix('_tokens')} {value}" for name, value in counts if value not in ("0", 0, "")]
         if used:
             source = enum_word(one.get("usage_source"), "USAGE_SOURCE_") or "unknown"
             yield f"   used: {', '.join(used)} (source: {source})"
@@ -161,9 +161,11 @@ def _charge(record: dict[str, Any]) -> Iterator[str]:
 def _price(line: dict[str, Any]) -> str:
     """As the configuration has it: by the hour, by the million or by the request."""
     nano = int(line.get("nano_usd_per_mtok") or 0)
-    if line.get("bucket") == "audio_second":
+    found = split_bucket(str(line.get("bucket")))
+    bucket = found.bucket if found is not None else ""
+    if bucket == "audio_second":
         return f"{money(nano * 3600 // 1_000_000)} an hour"
-    return money(nano) + ("" if line.get("bucket") == "request" else " per million")
+    return money(nano) + ("" if bucket == "request" else " per million")
 
 
 def _time(record: dict[str, Any]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 import datetime
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mesh.imports.litellm import Conversion
     from mesh.imports.litellm_keys import Budget, Key
     from mesh.imports.notes import Note
+    from mesh.imports.rate_limits import RateLimit
 
 NOTES = "import-notes.txt"
 AT_ONCE = 200
@@ -63,11 +64,27 @@ def set_budget(client: Client, level: dict[str, str], budget: "Budget") -> None:
     client.call("PUT", "/v1/budgets", {"level": level, "window": budget.window, "limit_nano_usd": limit})
 
 
-def apply(client: Client, keys: Sequence["Key"], of_all: "Budget | None") -> dict[str, int]:
-    """Takes over the keys, and sets their budgets and the organisation's where none stands. Can be done again."""
+def is_of_org(one: Mapping[str, Any]) -> bool:
+    """Whether a limit is the organisation's."""
+    return (one.get("level") or {}).get("kind") == "KIND_ORG"
+
+
+def set_rate_limit(client: Client, level: dict[str, str], model: str, limit: "RateLimit") -> None:
+    """Sets one rate limit."""
+    client.call("PUT", "/v1/rate-limits", {"level": level, "model": model, **limit.values()})
+
+
+def apply(
+    client: Client, keys: Sequence["Key"], of_all: "Budget | None", of_models: "Mapping[str, RateLimit]"
+) -> dict[str, int]:
+    """Takes over the keys, and sets their budgets and rate limits and the organisation's where none stands. Can be
+    done again."""
+    rate_limits = client.pages("/v1/rate-limits", "rate_limits")
     levels = [one.get("level") or {} for one in client.pages("/v1/budgets", "budgets")]
     limited = {str(level.get("id")) for level in levels}
-    counts = {"added": 0, "there": 0, "budgets": 0}
+    rated = {(str((one.get("level") or {}).get("id")), str(one.get("model") or "")) for one in rate_limits}
+    rated_models = {str(one.get("model") or "") for one in rate_limits if is_of_org(one)}
+    counts = {"added": 0, "there": 0, "budgets": 0, "rate_limits": 0}
     for start in range(0, len(keys), AT_ONCE):
         part = keys[start : start + AT_ONCE]
         answer = client.call("POST", "/v1/keys:import", {"source": "litellm", "keys": [key.wanted() for key in part]})
@@ -77,6 +94,13 @@ def apply(client: Client, keys: Sequence["Key"], of_all: "Budget | None") -> dic
             if key.budget is not None and key_id not in limited:
                 set_budget(client, {"kind": "KIND_KEY", "id": key_id}, key.budget)
                 counts["budgets"] += 1
+            if key.rate_limit and (key_id, "") not in rated:
+                set_rate_limit(client, {"kind": "KIND_KEY", "id": key_id}, "", key.rate_limit)
+                counts["rate_limits"] += 1
+    for model, limit in of_models.items():
+        if model not in rated_models:
+            set_rate_limit(client, {"kind": "KIND_ORG"}, model, limit)
+            counts["rate_limits"] += 1
     if of_all is not None and not any(level.get("kind") == "KIND_ORG" for level in levels):
         set_budget(client, {"kind": "KIND_ORG"}, of_all)
         counts["budgets"] += 1
@@ -97,10 +121,13 @@ def tell(
     else:
         note(f"\n{output} is there already and stays as it is (--force overwrites it)")
     limits = sum(key.budget is not None for key in keys) + (made.budget is not None)
+    rates = sum(bool(key.rate_limit) for key in keys) + len(made.limits)
     if counts:
-        note(f"keys: {counts['added']} taken over, {counts['there']} were there; {counts['budgets']} budgets set")
-    elif keys or limits:
-        note(f"nothing was sent: {len(keys)} keys and {limits} budgets come with --apply, when DAC runs with {output}")
+        sent = f"{counts['budgets']} budgets and {counts['rate_limits']} rate limits set"
+        note(f"keys: {counts['added']} taken over, {counts['there']} were there; {sent}")
+    elif keys or limits or rates:
+        what = f"{len(keys)} keys, {limits} budgets and {rates} rate limits"
+        note(f"nothing was sent: {what} come with --apply, when DAC runs with {output}")
 
 
 @command(app, "litellm")
@@ -112,7 +139,7 @@ def litellm(
     output: Annotated[pathlib.Path, typer.Option("--output", help="The folder to write.")] = pathlib.Path("dac-config"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
     apply_them: Annotated[
-        bool, typer.Option("--apply", help="Take the keys over into the running DAC, and set budgets.")
+        bool, typer.Option("--apply", help="Take the keys over into the running DAC, and set budgets and rate limits.")
     ] = False,
     url: Url = None,
     as_json: AsJson = False,
@@ -140,7 +167,7 @@ def litellm(
     told: list[tuple[str, Note]] = [(str(config), one) for one in made.notes] + [("", one) for one in reader.notes]
     lines = [line(file, one) for file, one in told]
     wrote = write(output, {**made.files(), NOTES: "\n".join(lines) + "\n"}, force=force, keep=apply_them)
-    counts = apply(Client(url), found, made.budget) if apply_them else {}
+    counts = apply(Client(url), found, made.budget, made.limits) if apply_them else {}
     if as_json:
         shown: dict[str, Any] = {
             "output": str(output),

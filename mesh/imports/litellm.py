@@ -12,6 +12,7 @@ from mesh.imports.litellm_models import Models
 from mesh.imports.litellm_providers import Providers
 from mesh.imports.litellm_settings import Settings
 from mesh.imports.notes import CHANGED, DO, Note, Source
+from mesh.imports.rate_limits import RateLimit
 
 HEAD = "# From a LiteLLM configuration by `dac import litellm`; what was not carried over is in import-notes.txt.\n"
 
@@ -29,6 +30,8 @@ class Conversion:
     """Access group → model names."""
     budget: Budget | None
     """For the whole organisation."""
+    limits: Mapping[str, RateLimit]
+    """Of the organisation, by model name."""
     notes: Sequence[Note]
 
     def files(self) -> dict[str, str]:
@@ -85,4 +88,6 @@ def _converted(source: Source, env: Mapping[str, str], shipped: Sequence[Mapping
         sections["gateway"] = {"request_timeout_s": settings.request_timeout_s}
     notes = sorted(source.notes, key=lambda note: note.line)
     models = list(converted.models.values())
-    return Conversion(providers.entries, models, settings.aliases, sections, converted.groups, budget, notes)
+    return Conversion(
+        providers.entries, models, settings.aliases, sections, converted.groups, budget, converted.limits, notes
+    )

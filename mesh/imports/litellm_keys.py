@@ -12,6 +12,7 @@ from typing import Any
 
 from mesh.config import ConfigError
 from mesh.imports.notes import CHANGED, DO, NONE, Note
+from mesh.imports.rate_limits import RateLimit, whole
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "mo": 2_592_000, "y": 31_536_000}
 NAMED_S = {"hourly": 3600, "daily": 86_400, "weekly": 604_800, "monthly": 2_592_000, "yearly": 31_536_000}
@@ -22,10 +23,8 @@ MOST_DIGITS = 15
 """A limit of more dollars is none."""
 PAGES_TEAM = "litellm-dashboard"
 """LiteLLM's pages make keys for their own sign-ins under this team."""
+RATES = ("rpm_limit", "tpm_limit", "max_parallel_requests")
 NOT_ENFORCED = {
-    "rpm_limit": "DAC does not limit requests a minute",
-    "tpm_limit": "DAC does not limit tokens a minute",
-    "max_parallel_requests": "DAC does not limit what a key asks at once",
     "model_max_budget": "DAC has no budget for one model of a key",
     "soft_budget": "DAC has no warning before the limit",
     "aliases": "write aliases for all into aliases:",
@@ -57,6 +56,7 @@ class Key:
     """RFC 3339; empty = never."""
     blocked: bool
     budget: Budget | None
+    rate_limit: RateLimit = dataclasses.field(default_factory=RateLimit)
 
     def wanted(self) -> dict[str, Any]:
         """As IdentityService.ImportKeys takes it."""
@@ -165,6 +165,9 @@ class Keys:
                 return None
             if said:
                 self._note(where, CHANGED, f"max_budget: {said}")
+        rates = self._rates(row, where)
+        if rates is None:
+            return None
         for field, why in NOT_ENFORCED.items():
             if row.get(field):
                 self._note(where, NONE, f"{field} is not carried over: {why}")
@@ -174,7 +177,19 @@ class Keys:
             )
         self._kept.add(token)
         last = re.fullmatch(r"sk-\.\.\.(\S{1,8})", str(row.get("key_name") or ""))
-        return Key(token, name, f"sk-…{last[1]}" if last else "", models, expires_at, bool(row.get("blocked")), budget)
+        return Key(
+            token, name, f"sk-…{last[1]}" if last else "", models, expires_at, bool(row.get("blocked")), budget, rates
+        )
+
+    def _rates(self, row: Mapping[str, Any], where: str) -> RateLimit | None:
+        """What the key may ask; None = it cannot be read."""
+        found: list[int | None] = []
+        for field in RATES:
+            found.append(None if row.get(field) is None else whole(row[field]))
+            if row.get(field) is not None and found[-1] is None:
+                self._note(where, NONE, f"left out: {field} {str(row[field])[:40]!r} is no limit")
+                return None
+        return RateLimit(*found)
 
     def _models_of(self, listed: Sequence[Any], where: str) -> tuple[str, ...] | None:
         """The key's models; empty = all, None = it cannot be said."""

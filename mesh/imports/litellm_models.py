@@ -9,6 +9,7 @@ from typing import Any
 from mesh.config import ConfigError
 from mesh.imports.litellm_providers import Providers, split
 from mesh.imports.notes import CHANGED, DO, NONE, Place, Source
+from mesh.imports.rate_limits import RateLimit, summed
 
 PRICES = {
     "input_cost_per_token": "input_usd_per_mtok",
@@ -27,7 +28,6 @@ MOST_DOLLARS = 10**15
 """A higher price per million tokens is none."""
 UNKNOWN_CONTEXT = 128_000
 MOST_WEIGHT, MOST_PRIORITY = 1000, 100
-NO_RATES = "rpm and tpm: DAC does not limit requests or tokens a minute"
 SERVED_MODES = ("chat", "embedding", "responses", *AUDIO, None)
 CAPABILITIES = {
     "supports_function_calling": "tools",
@@ -73,6 +73,8 @@ class Converted:
     models: dict[str, dict[str, Any]]
     groups: dict[str, list[str]]
     """Access group → model names."""
+    limits: dict[str, RateLimit]
+    """What the organisation may ask of a model, by its name."""
 
 
 def cost(value: object, units: int = 1_000_000) -> Decimal | None:
@@ -126,7 +128,24 @@ class Models:
                 "beside these, DAC serves what its own catalog knows of the same providers (`dac model list`): give "
                 "keys a list of models where that matters",
             )
-        return Converted({name: self._model(name, parts) for name, parts in found.items()}, groups)
+        limits = {name: limit for name, parts in found.items() if (limit := self._limit(name, parts))}
+        return Converted({name: self._model(name, parts) for name, parts in found.items()}, groups, limits)
+
+    def _limit(self, name: str, parts: Sequence[Mapping[str, Any]]) -> RateLimit:
+        """What all deployments of a name may take together."""
+        limit = RateLimit(*(summed(part[key] for part in parts) for key in ("rpm", "tpm")))
+        together = " together" if len(parts) > 1 else ""
+        for part in parts:
+            if part["rpm"] is None and part["tpm"] is None:
+                continue
+            place = (*part["place"], "litellm_params")
+            if limit:
+                told = f"rpm and tpm: a rate limit of the organisation for {name}, {limit}{together}: set with --apply"
+                self._source.note(place, CHANGED, told)
+            else:
+                told = f"rpm and tpm: not all deployments of {name} say a number, so together they have no limit"
+                self._source.note(place, NONE, told)
+        return limit
 
     def _deployment(
         self, name: str, params: Mapping[str, Any], info: Mapping[str, Any], place: Place
@@ -164,6 +183,8 @@ class Models:
                 "max_tokens",
                 "max_input_tokens",
                 "max_output_tokens",
+                "rpm",
+                "tpm",
             }:
                 self._source.note((*place, "model_info", key), NONE, "DAC keeps no such fact about a model")
         base_model = str(info.get("base_model") or "").rsplit("/", 1)[-1]
@@ -173,6 +194,8 @@ class Models:
             "weight": params.get("weight"),
             "order": params.get("order"),
             "rate": params.get("rpm") or params.get("tpm"),
+            "rpm": params.get("rpm", info.get("rpm")),
+            "tpm": params.get("tpm", info.get("tpm")),
             "price": self._price({**info, **params}, inner),
             "shipped": self._shipped_entry(provider[1], upstream, base_model),
             "info": info,
@@ -238,8 +261,6 @@ class Models:
         made = self._deployments(parts, prices)
         if len(made) > 1:
             entry["deployments"] = made
-        elif first["rate"] is not None:
-            self._source.note((*place, "litellm_params"), NONE, NO_RATES)
         return entry
 
     def _capabilities(self, name: str, info: Mapping[str, Any], facts: Mapping[str, Any], place: Place) -> list[str]:
@@ -270,9 +291,9 @@ class Models:
                 one["priority"] = max(0, min(part["order"], MOST_PRIORITY))
             if price is not None and price != prices[0]:
                 one["price"] = price
-            if part["rate"] is not None:
-                told = f"{NO_RATES}; what they say became the deployments' weights" if rated else NO_RATES
-                self._source.note((*part["place"], "litellm_params"), CHANGED if rated else NONE, told)
+            if rated:
+                told = "rpm and tpm: what they say became the deployments' weights"
+                self._source.note((*part["place"], "litellm_params"), CHANGED, told)
             if (part["provider"], part["name"]) in made:
                 self._source.note(part["place"], CHANGED, "the same deployment stands here twice: it is written once")
                 continue

@@ -95,7 +95,8 @@ class Administration:
         """See BudgetService.GetBudget."""
         principal = organisation_caller("read")
         now = self._now()
-        return budget_form.to_message(await self._store.get(principal.org_id, _known_form(request.budget_id), now), now)
+        found = await self._store.get(principal.org_id, _known_form(request.budget_id), now)
+        return budget_form.to_message((await self._store.paced(principal.org_id, [found], now))[0], now)
 
     async def list(self, request: budget_pb2.ListBudgetsRequest) -> budget_pb2.ListBudgetsResponse:
         """See BudgetService.ListBudgets."""
@@ -114,7 +115,8 @@ class Administration:
         now = self._now()
         found = await self._store.page(principal.org_id, after_id, size + 1, now)
         token = base64.urlsafe_b64encode(found[size - 1].limit.budget_id.encode()).decode() if len(found) > size else ""
-        budgets = [budget_form.to_message(status, now) for status in found[:size]]
+        shown = await self._store.paced(principal.org_id, found[:size], now)
+        budgets = [budget_form.to_message(status, now) for status in shown]
         return budget_pb2.ListBudgetsResponse(budgets=budgets, next_page_token=token)
 
     async def delete(self, request: budget_pb2.DeleteBudgetRequest) -> budget_pb2.DeleteBudgetResponse:

@@ -11,7 +11,9 @@ from dac.budget.v1 import budget_pb2
 from dac.type.v1 import principal_pb2
 from mesh.ids import is_uuid, uuid7
 from services.budget import errors
+from services.budget.alerts import is_address
 from services.budget.budget_store import Status
+from services.budget.forecast import Forecast, forecast
 from services.budget.rows import MODEL, TAG, THRESHOLDS_PERCENT, Level, LevelKind, Limit
 from services.budget.windows import UTC, Window, end_of, zone_of
 
@@ -20,7 +22,6 @@ MAX_THRESHOLDS = 10
 MAX_EMAILS = 20
 _MODEL = re.compile(r"[A-Za-z0-9._:/@+-]{1,200}(/\*)?|[A-Za-z0-9._:@+-]{1,100}/\*")
 _TAG = re.compile(r"[a-z0-9_.-]{1,40}=[^,\x00-\x1f\x7f]{1,80}")
-_EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})+")
 
 SetRequest = budget_pb2.SetBudgetRequest | budget_pb2.CreateBudgetRequest
 
@@ -121,13 +122,13 @@ def _emails(addresses: Iterable[str]) -> tuple[str, ...]:
     if len(found) > MAX_EMAILS:
         raise errors.invalid("alert_emails", f"at most {MAX_EMAILS} addresses, not {len(found)}")
     for address in found:
-        if len(address) > 254 or not _EMAIL.fullmatch(address):
+        if not is_address(address):
             raise errors.invalid("alert_emails", f"{address[:80]!r} is not an address such as ops@example.com")
     return found
 
 
 def to_message(status: Status, now: dt.datetime) -> budget_pb2.Budget:
-    """The public form of a budget."""
+    """The public form of a budget. The forecast is said where the status knows what was spent recently."""
     limit = status.limit
     kind, _, narrowed = limit.selector.partition(":")
     message = budget_pb2.Budget(
@@ -151,7 +152,28 @@ def to_message(status: Status, now: dt.datetime) -> budget_pb2.Budget:
     end = end_of(limit.window, status.window_start, limit.zone)
     if end is not None:
         message.resets_at.FromDatetime(end)
+    found = forecast_of(status, now)
+    if found is not None:
+        message.forecast.spent_nano_usd = found.spent_nano_usd
+        if found.exhausted_at is not None:
+            message.forecast.exhausted_at.FromDatetime(found.exhausted_at)
     return message
+
+
+def forecast_of(status: Status, now: dt.datetime) -> Forecast | None:
+    """Where a budget's pace leads; None while too little is known."""
+    if status.recent_nano_usd is None or status.created_at is None:
+        return None
+    limit = status.limit
+    return forecast(
+        start=status.window_start,
+        end=end_of(limit.window, status.window_start, limit.zone),
+        counted_since=status.created_at,
+        now=now,
+        spent_nano_usd=status.spent_nano_usd,
+        recent_nano_usd=status.recent_nano_usd,
+        limit_nano_usd=limit.limit_nano_usd,
+    )
 
 
 def public(limit: Limit) -> dict[str, object]:

@@ -9,8 +9,10 @@ from typing import Any
 
 from mesh.postgres import Database
 from services.budget import errors
+from services.budget.forecast import DAY, needs_recent
 from services.budget.row_columns import limit_of
 from services.budget.rows import Limit
+from services.budget.usage_store import PostgresUsageStore
 from services.budget.windows import start_of
 
 SHOWN = """SELECT org_id, budget_id, level_kind, level_id, window_kind, limit_nano_usd, thresholds, is_hard, selector,
@@ -52,6 +54,13 @@ class Status:
     reserved_nano_usd: int = 0
     reached_percent: tuple[int, ...] = ()
     created_at: dt.datetime | None = None
+    recent_nano_usd: int | None = None
+    """What was spent in the last 24 hours of the window; None = not asked for."""
+
+    @property
+    def counted_since(self) -> dt.datetime:
+        """When counting began: with the window, or with a younger budget."""
+        return max(self.window_start, self.created_at or self.window_start)
 
 
 SealChange = Callable[[Status | None, Status | None], tuple[str, bytes]]
@@ -140,6 +149,17 @@ class PostgresBudgetStore:
         """The budgets of some levels."""
         async with self.database.transaction(org_id) as connection:
             return await self._statuses(connection, await connection.fetch(ON_PATH, org_id, list(level_ids)), now)
+
+    async def paced(self, org_id: str, statuses: Sequence[Status], now: dt.datetime) -> list[Status]:
+        """The statuses with what was spent in the last 24 hours, for the forecast."""
+        older = [one for one in statuses if needs_recent(one.counted_since, now)]
+        counters = [(one.limit.budget_id, one.window_start) for one in older]
+        recent = await PostgresUsageStore(self.database).spent_recently(org_id, counters, now - DAY)
+        young = {one.limit.budget_id: one.spent_nano_usd for one in statuses if one not in older}
+        return [
+            replace(one, recent_nano_usd=young.get(one.limit.budget_id, recent.get(one.limit.budget_id, 0)))
+            for one in statuses
+        ]
 
     async def stopped(self, org_id: str, now: dt.datetime) -> Status | None:
         """The emergency stop; None when there is none."""

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from mesh.config import Secret
+from mesh.public_addresses import is_private_literal
+from services.budget.alerts import is_address, signing_key
 
 DAY_S = 86_400.0
+TLS = ("starttls", "implicit", "none")
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 MODES = ("strict", "balanced")
 
 
@@ -42,6 +49,45 @@ class BudgetConfig:
     """How often prices written by other replicas are looked for."""
     admin_retry_s: float = 2.0
     """How long to wait before administrative changes are offered to audit again."""
+    rate_limit_output_tokens: int = 256
+    """Answer tokens that rate limits count at first for a request that names no limit; corrected when it has ended."""
+    rate_limit_poll_s: float = 0.5
+    """How often rate limits changed by other replicas are looked for."""
+    envoy_rate_limits: bool = False
+    """Whether Envoy may ask this service (RLS v3), which needs no proof of who asks: for a port that only Envoy and
+    DAC reach."""
+    envoy_address_requests_per_minute: int = 0
+    """How many requests a minute Envoy lets through for each caller's address; 0 = no limit."""
+    envoy_key_requests_per_minute: int = 0
+    """The same for each API key."""
+
+    alert_webhook_url: str = ""
+    """Where crossed thresholds of all organisations' budgets are POSTed, signed; https unless
+    alert_webhook_allow_private_address. Empty = nowhere."""
+    alert_webhook_secret: Secret | None = None
+    """What its events are signed with: "whsec_" and Base64 of at least 24 random bytes, or a text of as many."""
+    alert_webhook_allow_private_address: bool = False
+    """Let alert_webhook_url lead to a private or local address, also over http."""
+    smtp_host: str = ""
+    """The mail server that takes warnings to the alert_emails of a budget. Empty = no mail."""
+    smtp_port: int = 587
+    """Its port."""
+    smtp_tls: str = "starttls"
+    """"starttls"; "implicit" (usually port 465); or "none", which sends no password except to this machine."""
+    smtp_username: str = ""
+    """Whom to log in as. Empty = nobody."""
+    smtp_password: Secret | None = None
+    """With which password."""
+    smtp_from: str = ""
+    """The sender's address."""
+    alert_interval_s: float = 5.0
+    """How often crossed thresholds are looked for that nobody was told of."""
+    alert_retry_first_s: float = 10.0
+    """How long to wait before a warning that did not arrive is sent again; it doubles."""
+    alert_retry_last_s: float = 3600.0
+    """The longest such wait."""
+    alert_give_up_after_s: float = 259_200.0
+    """A warning that did not arrive for so long is given up."""
 
     def __post_init__(self) -> None:
         """Refuses what could not work."""
@@ -58,3 +104,39 @@ class BudgetConfig:
             raise ValueError(
                 f"reservation_ttl_s must be above 0 and at most max_reservation_ttl_s, not {self.reservation_ttl_s}"
             )
+        self._check_webhook()
+        self._check_mail()
+
+    def _check_webhook(self) -> None:
+        if not self.alert_webhook_url:
+            return
+        parts = urlsplit(self.alert_webhook_url)
+        allow = self.alert_webhook_allow_private_address
+        if parts.scheme not in (("https", "http") if allow else ("https",)) or not parts.hostname:
+            raise ValueError(
+                "alert_webhook_url must be an https address such as https://alerts.example.com/dac; http only with "
+                "alert_webhook_allow_private_address"
+            )
+        if "@" in parts.netloc or parts.fragment:
+            raise ValueError("alert_webhook_url must hold no user name, no password and no fragment")
+        if not allow and is_private_literal(parts.hostname):
+            raise ValueError(
+                "alert_webhook_url leads to a private, local or reserved address; set "
+                "alert_webhook_allow_private_address if it is meant"
+            )
+        if self.alert_webhook_secret is None:
+            raise ValueError("alert_webhook_url needs alert_webhook_secret, by which receivers know DAC's events")
+        try:
+            signing_key(self.alert_webhook_secret.reveal())
+        except ValueError as error:
+            raise ValueError(f"alert_webhook_secret: {error}") from None
+
+    def _check_mail(self) -> None:
+        if not self.smtp_host:
+            return
+        if self.smtp_tls not in TLS:
+            raise ValueError(f'smtp_tls must be one of {", ".join(TLS)}, not "{self.smtp_tls[:40]}"')
+        if not is_address(self.smtp_from):
+            raise ValueError(f'smtp_from must be an address such as dac@example.com, not "{self.smtp_from[:80]}"')
+        if self.smtp_tls == "none" and self.smtp_username and self.smtp_host not in LOCAL_HOSTS:
+            raise ValueError('smtp_tls "none" would send smtp_password in the clear; use "starttls" or "implicit"')

@@ -59,8 +59,18 @@ def price_unknown(provider: str, model: str) -> MeshError:
     return MeshError(
         Reason.PRICE_UNKNOWN,
         f"A budget applies to this request and the price of {model} at {provider} is unknown. Set it in the "
-        f"configuration file ({model} under models: its price with input_usd_per_mtok and output_usd_per_mtok), or "
-        "say `price: free` if it costs nothing.",
+        f"configuration file ({model} under models: its price with input_usd_per_mtok and output_usd_per_mtok, or "
+        "`price: free` if it costs nothing), or as the operator with `dac price set` or PUT /v1/prices.",
+        metadata={"provider": provider, "model": model},
+    )
+
+
+def price_in_file(provider: str, model: str) -> MeshError:
+    """The configuration file counts over what the operator sets."""
+    return MeshError(
+        Reason.MANAGED_BY_FILE,
+        f"The configuration file says what {model} at {provider} costs, and counts over what is set here: change its "
+        "price there, or take it out and set it here.",
         metadata={"provider": provider, "model": model},
     )
 

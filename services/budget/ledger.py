@@ -19,6 +19,7 @@ from services.budget.money import (
     charge,
     output_cost,
     output_tokens_for,
+    tokens_of,
     worst_case,
     worst_case_rescued,
 )
@@ -41,6 +42,8 @@ from services.budget.rows import (
     thresholds_crossed,
 )
 from services.budget.windows import end_of
+
+NO_TOKENS = (0, 0, 0, 0, 0)
 
 Decision = Reservation | Settlement | Adjusted | MeshError
 
@@ -105,7 +108,7 @@ class Book:
         for key in keys:
             self.counters[key].reserved += amount
             self.touched.add(key)
-        is_capped = bool(hard) and any(any(price.rates) for price in prices)
+        is_capped = bool(hard) and not all(price.is_free for price in prices)
         is_whole = in_steps and tokens == wanted
         reservation = Reservation(
             reservation_id=op.reservation_id,
@@ -203,7 +206,7 @@ class Book:
         if sum(same) + op.amount_nano_usd < 0:
             raise errors.more_than_charged(op.request_id, sum(same), op.amount_nano_usd)
         made = line._replace(
-            attempt_id=op.adjustment_id, kind="adjust", amount_nano_usd=op.amount_nano_usd, tokens=(0, 0, 0, 0, 0)
+            attempt_id=op.adjustment_id, kind="adjust", amount_nano_usd=op.amount_nano_usd, tokens=NO_TOKENS
         )
         held.cost_nano_usd += op.amount_nano_usd
         self.resolved[held.reservation_id] = held
@@ -333,7 +336,7 @@ def _entries(op: Resolve, held: Reservation, charges: tuple[Charge, ...]) -> Ite
             about.operation,
             about.path,
             about.tags,
-            attempt.usage[:5] if attempt is not None else (0, 0, 0, 0, 0),
+            tokens_of(attempt.usage) if attempt is not None else NO_TOKENS,
         )
 
     if op.to is State.COMMITTED and charges:

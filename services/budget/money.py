@@ -2,42 +2,26 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from services.budget.rates import Bound, Rates, Tariff, bounds_of, tariffs_of
+
 TOKENS_PER_PRICE = 1_000_000
 """Prices are nano-USD per this many tokens, because the price of one token can be below one nano-USD."""
-
-BUCKETS = (
-    *("input", "input_cached", "cache_write", "output", "reasoning", "audio_second", "input_character"),
-    "request",
-)
-"""The names a price may have; `request` is nano-USD per request, all others per million of what they count."""
-MEASURES = ("audio_second", "input_character", "request")
-"""Buckets that count no tokens, and that no other stands in for: most prices have none of them."""
-
 
 SEAM_TOKENS = 200
 """More than what provider puts between the shown part of an answer and its continuation: the wish to go on, and the
 last words once more."""
 
 
-class Rates(NamedTuple):
-    """The price of every bucket after the fallbacks of `rates_of`."""
-
-    input: int
-    input_cached: int
-    cache_write: int
-    output: int
-    reasoning: int
-    audio_second: int
-    input_character: int
-    request: int
-
-
 class Usage(NamedTuple):
-    """What one attempt used; the buckets of tokens are disjoint, and a price has either them or another measure."""
+    """What one attempt used; the buckets of tokens are disjoint, and a price has either them or another measure.
+
+    In the order of BUCKETS.
+    """
 
     input: int = 0
     input_cached: int = 0
@@ -46,6 +30,27 @@ class Usage(NamedTuple):
     reasoning: int = 0
     audio_seconds: int = 0
     input_characters: int = 0
+    cache_write_1h: int = 0
+    input_audio: int = 0
+    input_audio_cached: int = 0
+    input_image: int = 0
+    output_audio: int = 0
+    output_image: int = 0
+    service_tier: str = ""
+    """The provider's word for how it was served, e.g. "flex"; "" = as usual."""
+
+    @property
+    def prompt_tokens(self) -> int:
+        """All of the prompt: what decides which price counts."""
+        read = self.input + self.input_cached + self.cache_write + self.cache_write_1h
+        return read + self.input_audio + self.input_audio_cached + self.input_image
+
+
+def tokens_of(used: Usage) -> tuple[int, int, int, int, int]:
+    """input, input_cached, cache_write, output and reasoning, whatever they carry: text, sound or pictures."""
+    read = used.input + used.input_audio + used.input_image
+    cached, written = used.input_cached + used.input_audio_cached, used.cache_write + used.cache_write_1h
+    return read, cached, written, used.output + used.output_audio + used.output_image, used.reasoning
 
 
 class Input(NamedTuple):
@@ -76,10 +81,36 @@ class Price:
     source: str
     known: bool = True
     """False = the price was withdrawn: from this version on it is unknown."""
+    valid_from: dt.datetime | None = None
     rates: Rates = field(init=False)
+    """Those of the plain tariff."""
+    tariffs: tuple[Tariff, ...] = field(init=False)
+    """The plain one first."""
+    by_tier: Mapping[str, tuple[Tariff, ...]] = field(init=False)
+    """The same by service tier, each by the length of the prompt."""
+    bounds: tuple[Bound, ...] = field(init=False)
+    is_free: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rates", rates_of(self.buckets))
+        tariffs = tariffs_of(self.buckets)
+        object.__setattr__(self, "tariffs", tariffs)
+        tiers = dict.fromkeys(one.service_tier for one in tariffs)
+        by_tier = {tier: tuple(one for one in tariffs if one.service_tier == tier) for tier in tiers}
+        object.__setattr__(self, "by_tier", by_tier)
+        object.__setattr__(self, "rates", tariffs[0].rates)
+        object.__setattr__(self, "bounds", bounds_of(tariffs))
+        object.__setattr__(self, "is_free", not any(any(one.rates) for one in tariffs))
+
+    def tariff_for(self, usage: Usage) -> Tariff:
+        """The tariff that counts: of the usage's service tier if the price has it, by the length of the prompt."""
+        own = self.by_tier.get(usage.service_tier) or self.by_tier[""]
+        found = own[0]
+        if len(own) > 1:
+            prompt = usage.prompt_tokens
+            for one in own[1:]:
+                if prompt > one.above_tokens:
+                    found = one
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,68 +122,41 @@ class Charge:
     lines: tuple[Line, ...]
 
 
-def rates_of(buckets: Mapping[str, int]) -> Rates:
-    """Fills the buckets a price does not name, never with less than a bucket of the same direction.
-
-    input_cached and cache_write fall back to input, reasoning to output. A price without input takes its dearest
-    input-side bucket; one without output takes reasoning, then input. An empty price (free) is 0 everywhere.
-    """
-    dearest_input = max(buckets.get("input_cached", 0), buckets.get("cache_write", 0))
-    input_rate = buckets.get("input", dearest_input)
-    output = buckets.get("output", buckets.get("reasoning", input_rate))
-    return Rates(
-        input=input_rate,
-        input_cached=buckets.get("input_cached", input_rate),
-        cache_write=buckets.get("cache_write", input_rate),
-        output=output,
-        reasoning=buckets.get("reasoning", output),
-        audio_second=buckets.get("audio_second", 0),
-        input_character=buckets.get("input_character", 0),
-        request=buckets.get("request", 0),
-    )
-
-
-def _ceil_tokens(scaled: int) -> int:
-    return -(-scaled // TOKENS_PER_PRICE)
-
-
 def charge(price: Price | None, usage: Usage, *, answered: bool) -> Charge:
     """Prices one attempt: ceil(Σ tokens·price / 1e6). The per-request fee counts only if the provider answered."""
     if price is None or not price.known:
         return Charge(0, 0, ())
-    rates = price.rates
+    _, _, rates, names, request_line = price.tariffs[0] if len(price.tariffs) == 1 else price.tariff_for(usage)
     lines: list[Line] = []
-    scaled = 0
-    for bucket, tokens, rate in zip(BUCKETS, (*usage, 1 if answered else 0), rates, strict=True):
-        if tokens <= 0:
-            continue
-        before = _ceil_tokens(scaled)
-        scaled += tokens * (rate * TOKENS_PER_PRICE if bucket == "request" else rate)
-        if bucket not in MEASURES or rate:
-            lines.append(Line(bucket, tokens, rate, _ceil_tokens(scaled) - before))
-    return Charge(_ceil_tokens(scaled), price.version, tuple(lines))
-
-
-def _dearest_input(rates: Rates) -> int:
-    return max(rates.input, rates.input_cached, rates.cache_write)
-
-
-def _scaled_floor(rates: Rates, given: Input) -> int:
-    """What a request costs before its first answer token, times 1e6: the dearest input bucket for all of the input."""
-    measured = given.audio_seconds * rates.audio_second + given.characters * rates.input_character
-    return given.tokens * _dearest_input(rates) + measured + rates.request * TOKENS_PER_PRICE
+    scaled = total = 0
+    # `names` is the shortest of the three: the fee and the service tier stand behind it.
+    for name, tokens, rate in zip(names, usage, rates, strict=False):
+        if name and tokens > 0:  # type: ignore[operator]
+            scaled += tokens * rate  # type: ignore[operator]
+            before, total = total, -(-scaled // TOKENS_PER_PRICE)
+            lines.append(Line(name, tokens, rate, total - before))  # type: ignore[arg-type]
+    if answered and rates.request:
+        total += rates.request
+        lines.append(Line(request_line, 1, rates.request, rates.request))
+    return Charge(total, price.version, tuple(lines))
 
 
 def worst_case(prices: Iterable[Price], given: Input, output_tokens: int) -> int:
-    """The most that a request can cost at any of the candidates, in nano-USD."""
-    return max(
-        (
-            _ceil_tokens(_scaled_floor(p.rates, given) + output_tokens * max(p.rates.output, p.rates.reasoning))
-            for p in prices
-            if p.known
-        ),
-        default=0,
-    )
+    """The most that a request can cost at any of the candidates, in nano-USD, however long its prompt turns out to be
+    and in whatever service tier it is served."""
+    tokens, seconds, characters = given
+    most = 0
+    for price in prices:
+        if not price.known:
+            continue
+        for above, read, written, second, character, request in price.bounds:
+            if tokens > above or not above:
+                scaled = tokens * read + output_tokens * written + request * TOKENS_PER_PRICE
+                if second or character:
+                    scaled += seconds * second + characters * character
+                if scaled > most:
+                    most = scaled
+    return -(-most // TOKENS_PER_PRICE)
 
 
 def worst_case_rescued(prices: Iterable[Price], given: Input, output_tokens: int, rescues: int) -> int:
@@ -162,40 +166,47 @@ def worst_case_rescued(prices: Iterable[Price], given: Input, output_tokens: int
     where nothing of the limit is left, and is rounded up on its own. The parts may come from different candidates: so
     the dearest input meets the dearest output, though no single one may have both.
     """
-    known = [price.rates for price in prices if price.known]
-    if not any(any(rates) for rates in known):
+    longest = given.tokens + (output_tokens + SEAM_TOKENS if rescues else 0)
+    read = written = second = character = request = 0
+    for price in prices:
+        if price.known:
+            for bound in price.bounds:
+                if longest > bound.above_tokens or not bound.above_tokens:
+                    read, written = max(read, bound.input), max(written, bound.output)
+                    second, character = max(second, bound.audio_second), max(character, bound.input_character)
+                    request = max(request, bound.request)
+    if not (read or written or second or character or request):
         return 0
     parts = 1 + rescues
-    input_rate = max(map(_dearest_input, known))
-    output_rate = max(max(rates.output, rates.reasoning) for rates in known)
-    measured = given.audio_seconds * max(rates.audio_second for rates in known)
-    measured += given.characters * max(rates.input_character for rates in known)
-    read = given.tokens * parts + (output_tokens + SEAM_TOKENS) * rescues
-    scaled = read * input_rate + (output_tokens + rescues) * output_rate + measured * parts
-    return _ceil_tokens(scaled) + parts * max(rates.request for rates in known) + rescues
+    scaled = (given.tokens * parts + (output_tokens + SEAM_TOKENS) * rescues) * read
+    scaled += (output_tokens + rescues) * written
+    scaled += (given.audio_seconds * second + given.characters * character) * parts
+    return -(-scaled // TOKENS_PER_PRICE) + parts * request + rescues
 
 
 def affordable_output(prices: Sequence[Price], given: Input, remaining_nano_usd: int, wanted: int) -> int:
     """How many answer tokens, up to `wanted`, fit into what remains at every candidate; below 1 = nothing fits."""
-    tokens = wanted
+    most = wanted
     for price in prices:
-        if not any(price.rates):
+        if price.is_free:
             continue  # A free model fits also where nothing is left.
-        left = remaining_nano_usd * TOKENS_PER_PRICE - _scaled_floor(price.rates, given)
-        if left < 0:
-            return 0
-        rate = max(price.rates.output, price.rates.reasoning)
-        if rate:
-            tokens = min(tokens, left // rate)
-    return tokens
+        for above, read, written, second, character, request in price.bounds:
+            if given.tokens > above or not above:
+                left = (remaining_nano_usd - request) * TOKENS_PER_PRICE - given.tokens * read
+                left -= given.audio_seconds * second + given.characters * character
+                if left < 0:
+                    return 0
+                if written:
+                    most = min(most, left // written)
+    return most
 
 
 def output_cost(price: Price, tokens: int) -> int:
     """The most that so many answer tokens more can cost, in nano-USD."""
-    return _ceil_tokens(tokens * max(price.rates.output, price.rates.reasoning))
+    return -(-tokens * max(bound.output for bound in price.bounds) // TOKENS_PER_PRICE)
 
 
 def output_tokens_for(price: Price, remaining_nano_usd: int, wanted: int) -> int:
     """How many answer tokens more, up to `wanted`, can be paid with what remains."""
-    rate = max(price.rates.output, price.rates.reasoning)
+    rate = max(bound.output for bound in price.bounds)
     return min(wanted, max(0, remaining_nano_usd) * TOKENS_PER_PRICE // rate) if rate else wanted

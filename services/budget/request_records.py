@@ -6,9 +6,11 @@ import datetime as dt
 import functools
 from collections.abc import Callable
 
-from dac.type.v1 import error_pb2, record_pb2
-from services.budget.money import BUCKETS, Usage
+from dac.type.v1 import error_pb2, record_pb2, usage_pb2
+from mesh.usage import answer_tokens
+from services.budget.money import Usage
 from services.budget.operations import About, Attempt, Settlement
+from services.budget.rates import BUCKETS
 from services.budget.rows import LevelKind, State
 
 BOUND_MESSAGE = "Its end was never reported, so the reserved amount, the most it can have cost, was charged."
@@ -16,6 +18,7 @@ MAX_RECORD_BYTES = 256 * 1024
 """A record is told to others with at most this many bytes; what it says of money is never cut."""
 MAX_TEXT_CHARS = 256
 MAX_ATTEMPT_ID_CHARS = 128
+MAX_TIER_CHARS = 32
 MAX_PRICE_LINES = len(BUCKETS)
 TRIMMED = "trimmed"
 """The tag that says what was cut: "messages", "details" or "attempts"."""
@@ -34,17 +37,8 @@ def attempts_of(record: record_pb2.RequestRecord) -> tuple[Attempt, ...]:
             attempt.attempt_id[:MAX_ATTEMPT_ID_CHARS].replace("\x00", "\ufffd"),
             attempt.provider.replace("\x00", "\ufffd"),
             attempt.model.replace("\x00", "\ufffd"),
-            Usage(
-                attempt.usage.input_tokens,
-                attempt.usage.input_cached_tokens,
-                attempt.usage.cache_write_tokens,
-                attempt.usage.output_tokens,
-                attempt.usage.reasoning_tokens,
-                attempt.usage.audio_seconds,
-                attempt.usage.input_characters,
-            ),
-            answered=attempt.reason == error_pb2.ERROR_REASON_UNSPECIFIED
-            or attempt.usage.output_tokens + attempt.usage.reasoning_tokens > 0,
+            _usage_of(attempt.usage),
+            answered=attempt.reason == error_pb2.ERROR_REASON_UNSPECIFIED or answer_tokens(attempt.usage) > 0,
         )
         for attempt in record.attempts
     )
@@ -62,6 +56,28 @@ def about(record: record_pb2.RequestRecord) -> About:
     """What the ledger's lines say of the request."""
     path = _path(tuple([(int(level.kind), level.id) for level in record.path]))
     return About(record.operation[:MAX_TEXT_CHARS].replace("\x00", "") or "chat", path, tags_of(record))
+
+
+def _usage_of(used: usage_pb2.Usage) -> Usage:
+    plain = (
+        used.input_tokens,
+        used.input_cached_tokens,
+        used.cache_write_tokens,
+        used.output_tokens,
+        used.reasoning_tokens,
+        used.audio_seconds,
+        used.input_characters,
+    )
+    seldom = (
+        used.cache_write_1h_tokens,
+        used.input_audio_tokens,
+        used.input_audio_cached_tokens,
+        used.input_image_tokens,
+        used.output_audio_tokens,
+        used.output_image_tokens,
+    )
+    # Names a price's tier: no longer than such a name may be.
+    return Usage(*plain, *seldom, used.service_tier[:MAX_TIER_CHARS])
 
 
 @functools.lru_cache(maxsize=4096)

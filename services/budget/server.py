@@ -8,46 +8,71 @@ import datetime as dt
 import hashlib
 import hmac
 import math
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc.aio
 
 from dac.audit.v1 import audit_pb2, audit_pb2_grpc
-from dac.budget.v1 import budget_pb2, budget_pb2_grpc, price_pb2, price_pb2_grpc, record_pb2, record_pb2_grpc
+from dac.budget.v1 import (
+    budget_pb2,
+    budget_pb2_grpc,
+    limit_pb2_grpc,
+    price_pb2_grpc,
+    record_pb2,
+    record_pb2_grpc,
+    usage_pb2_grpc,
+)
+from dac.envoy.v3 import rls_pb2_grpc
 from dac.type.v1 import principal_pb2
 from dac.type.v1 import record_pb2 as type_pb2
 from mesh import call
 from mesh.carried import Carried
 from mesh.ids import is_uuid, uuid7
-from mesh.postgres import Database
 from mesh.service import Context
-from services.budget import errors, price_store
+from services.budget import errors
 from services.budget.administration import Administration, organisation_caller, seal_change
+from services.budget.admission import Admission
+from services.budget.alert_channels import channels_of
+from services.budget.alert_delivery import AlertTeller, Patience
 from services.budget.background import Backlog, ChangeTeller, Sweeper, repeat
 from services.budget.budget_store import PostgresBudgetStore
 from services.budget.config import BudgetConfig
-from services.budget.money import BUCKETS
+from services.budget.envoy_rate_limits import EnvoyRateLimitServicer
 from services.budget.operations import Adjust, Extend, Reserve, Resolve, Settlement
-from services.budget.price_book import FETCHED, PriceBook, Proposal
+from services.budget.price_book import PriceBook
+from services.budget.price_messages import RateMessages
+from services.budget.price_server import PriceServicer
+from services.budget.rate_limit_server import LimitServicer
+from services.budget.rate_limit_store import PostgresRateLimitStore
 from services.budget.record_feed import RecordFeed
 from services.budget.record_store import PostgresRecordStore, read_cursor
 from services.budget.request_records import about, attempts_of, bounded, sealer, tags_of
-from services.budget.reserve_form import RateMessages, levels_of, set_time
+from services.budget.reserve_form import levels_of, set_time
 from services.budget.rows import Reservation, State
 from services.budget.session import Session
 from services.budget.single_trip import SingleTripStore
 from services.budget.store import PostgresLedgerStore
+from services.budget.usage_server import UsageServicer
+from services.budget.usage_store import PostgresUsageStore
 from services.budget.writer import Writer
 
 MAX_TOKENS = 1_000_000_000
-BOUNDED = ("input_tokens", "input_tokens_max", "max_output_tokens", "audio_seconds_max", "input_characters_max")
+BOUNDED = (
+    "input_tokens",
+    "input_tokens_max",
+    "max_output_tokens",
+    "audio_seconds_max",
+    "input_characters_max",
+    "asked_output_tokens",
+)
 """What a reservation counts; none of it more than that."""
 MAX_RESCUES = 8
 MAX_FETCH = 1000
-MAX_PROPOSED = 5000
-MAX_PRICE_NANO_USD = 10_000 * 10**9
 MAX_WAIT_S = 60.0
+SERVICE_TIER = "service_tier"
+"""What a usage says beside its counts."""
 MAX_ADJUSTMENT_NANO_USD = 2**62
 ESTIMATE_MARGIN = 1.1
 """By how much "balanced" holds more than the estimate of the prompt."""
@@ -69,6 +94,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
         config: BudgetConfig,
         secret_keys: Sequence[bytes],
         carried: Carried,
+        limits: Admission,
     ) -> None:
         """`secret_keys`: the subkey that reservations' secrets are made with, then those of former master keys."""
         self._carried = carried
@@ -78,6 +104,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
         self._config = config
         self._secret_keys = secret_keys
         self._rates = RateMessages()
+        self._limits = limits
 
     async def Reserve(self, request: budget_pb2.ReserveRequest, context: Any) -> budget_pb2.ReserveResponse:  # noqa: D102
         principal = call.require_principal()
@@ -91,32 +118,43 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
         draft.path.extend(principal.path)
         if not draft.HasField("started_at"):
             set_time(draft.started_at, now)
-        ttl_s = request.ttl_s or self._config.reservation_ttl_s
+        ttl_s = min(request.ttl_s or self._config.reservation_ttl_s, self._config.max_reservation_ttl_s)
         in_steps = request.stream and self._config.reservation_mode == "balanced"
         input_tokens_max = max(request.input_tokens_max, request.input_tokens)
         if in_steps and request.input_tokens:
             input_tokens_max = min(input_tokens_max, math.ceil(request.input_tokens * ESTIMATE_MARGIN))
-        reservation = await self._writer.submit(
-            Reserve(
-                reservation_id=reservation_id,
-                org_id=principal.org_id,
-                request_id=request.request_id,
-                levels=levels,
-                candidates=tuple((candidate.provider, candidate.model) for candidate in request.candidates),
-                input_tokens_max=input_tokens_max,
-                max_output_tokens=request.max_output_tokens,
-                body_hash=request.body_hash,
-                now=now,
-                ttl_s=min(ttl_s, self._config.max_reservation_ttl_s),
-                draft=bounded(draft),
-                rescues=request.rescues,
-                audio_seconds_max=request.audio_seconds_max,
-                input_characters_max=request.input_characters_max,
-                tags=tags_of(draft),
-                covers_in_steps=in_steps,
+        admitted = await self._limits.admit(principal, request, ttl_s)
+        barred = admitted.barred if admitted is not None else ()
+        try:
+            reservation = await self._writer.submit(
+                Reserve(
+                    reservation_id=reservation_id,
+                    org_id=principal.org_id,
+                    request_id=request.request_id,
+                    levels=levels,
+                    candidates=tuple(
+                        (one.provider, one.model) for one in request.candidates if one.model not in barred
+                    ),
+                    input_tokens_max=input_tokens_max,
+                    max_output_tokens=request.max_output_tokens,
+                    body_hash=request.body_hash,
+                    now=now,
+                    ttl_s=ttl_s,
+                    draft=bounded(draft),
+                    rescues=request.rescues,
+                    audio_seconds_max=request.audio_seconds_max,
+                    input_characters_max=request.input_characters_max,
+                    tags=tags_of(draft),
+                    covers_in_steps=in_steps,
+                )
             )
-        )
-        return self._reserved(request, reservation)
+        except BaseException:
+            await self._limits.withdraw(admitted)
+            raise
+        response = self._reserved(request, reservation)
+        if admitted is not None:
+            admitted.tell(request, response)
+        return response
 
     def _reserved(self, request: budget_pb2.ReserveRequest, reservation: Reservation) -> budget_pb2.ReserveResponse:
         response = budget_pb2.ReserveResponse(
@@ -295,9 +333,11 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
                 raise errors.invalid("record.org_id", f"it must be the caller's organisation, {principal.org_id!r}")
         for attempt in record.attempts:
             for field, tokens in attempt.usage.ListFields():
-                if not 0 <= tokens <= MAX_TOKENS:
+                if field.name != SERVICE_TIER and not 0 <= tokens <= MAX_TOKENS:
                     raise errors.invalid(f"record.attempts.usage.{field.name}", f"{tokens} is not in 0…{MAX_TOKENS}")
         record.reservation_id = reservation_id
+        # Before it is stored: who has the whole answer may ask again at once.
+        await self._limits.finish(record)
         return await self._writer.submit(
             Resolve(
                 org_id=record.org_id,
@@ -310,58 +350,6 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
                 about=about(record),
             )
         )
-
-
-class PriceServicer(price_pb2_grpc.PriceServiceServicer):
-    """See dac.budget.v1.PriceService."""
-
-    def __init__(self, book: PriceBook, database: Database) -> None:
-        self._book, self._database = book, database
-        self._news = asyncio.Event()
-
-    def announce(self) -> None:
-        """Prices have changed."""
-        self._news.set()
-        self._news = asyncio.Event()
-
-    async def WatchPrices(  # noqa: D102
-        self, request: price_pb2.WatchPricesRequest, context: Any
-    ) -> AsyncIterator[price_pb2.WatchPricesResponse]:
-        while True:
-            news = self._news
-            yield price_pb2.WatchPricesResponse(
-                prices=[
-                    price_pb2.ModelPrice(
-                        provider=price.provider,
-                        model=price.model,
-                        price_version=price.version,
-                        nano_usd_per_mtok=dict(price.buckets),
-                        source=price.source,
-                    )
-                    for price in self._book.all_in_force()
-                ]
-            )
-            await news.wait()
-
-    async def Propose(  # noqa: D102
-        self, request: price_pb2.ProposeRequest, context: Any
-    ) -> price_pb2.ProposeResponse:
-        call.require_service()
-        proposals = [_published(price) for price in request.prices[:MAX_PROPOSED]]
-        changed = await price_store.propose(self._database, self._book, proposals, fetched=True)
-        if changed:
-            self.announce()
-        return price_pb2.ProposeResponse(changed=changed)
-
-
-def _published(price: price_pb2.ModelPrice) -> Proposal:
-    buckets = dict(price.nano_usd_per_mtok)
-    if not price.provider or not price.model or len(price.provider) + len(price.model) > 400:
-        raise errors.invalid("prices", "each price names its provider and its model, at most 400 characters")
-    for bucket, nano_usd in buckets.items():
-        if bucket not in BUCKETS or not 0 <= nano_usd <= MAX_PRICE_NANO_USD:
-            raise errors.invalid("prices", f"{price.model[:100]!r} has {bucket[:40]!r}: {nano_usd}; use known buckets")
-    return Proposal(price.provider, price.model, buckets, FETCHED)
 
 
 class RecordServicer(record_pb2_grpc.RecordServiceServicer):
@@ -406,36 +394,50 @@ class BudgetService:
         store = SingleTripStore(self._database, self.prices, tokens, general)
         self.writer = Writer(store, self._config.max_batch_operations, self.feed.announce)
         self._untold = asyncio.Event()
-        administration = Administration(PostgresBudgetStore(self._database), utc_now, self._untold)
+        budgets = PostgresBudgetStore(self._database)
+        administration = Administration(budgets, utc_now, self._untold)
         secret_keys = [one.subkey("reservation") for one in (context.keyring, *context.keyring.former)]
+        limits = PostgresRateLimitStore(self._database)
+        self.limits = Admission(limits, self._config, context.instance or uuid7(), context.redis_url)
+        self.limit = LimitServicer(limits, self.limits, utc_now, self._untold)
+        self.envoy = EnvoyRateLimitServicer(self.limits, self._config)
         self.budget = BudgetServicer(
-            self.writer, self.prices, administration, self._config, secret_keys, context.carried
+            self.writer, self.prices, administration, self._config, secret_keys, context.carried, self.limits
         )
-        self.price = PriceServicer(self.prices, self._database)
+        self.price = PriceServicer(self.prices, self._database, context.models, utc_now, self._untold)
         self.record = RecordServicer(self.feed)
+        self.usage = UsageServicer(PostgresUsageStore(self._database), budgets, utc_now)
         self.sweeper = Sweeper(self._database, self.writer, self._config.sweep_limit, utc_now)
         self.backlog = Backlog(self._database)
         self.teller = ChangeTeller(self._database, self._append)
+        self.alerts = AlertTeller(
+            self._database, channels_of(self._config, time.time), _patience(self._config), utc_now
+        )
         self._tasks: list[asyncio.Task[None]] = []
 
     def register(self, server: grpc.aio.Server) -> None:
-        """Adds the three servicers."""
+        """Adds the servicers."""
+        limit_pb2_grpc.add_LimitServiceServicer_to_server(self.limit, server)
+        rls_pb2_grpc.add_RateLimitServiceServicer_to_server(self.envoy, server)
         budget_pb2_grpc.add_BudgetServiceServicer_to_server(self.budget, server)
         price_pb2_grpc.add_PriceServiceServicer_to_server(self.price, server)
         record_pb2_grpc.add_RecordServiceServicer_to_server(self.record, server)
+        usage_pb2_grpc.add_UsageServiceServicer_to_server(self.usage, server)
 
     async def start(self) -> None:
         """Loads the prices, begins to write and to sweep."""
         await self._records.register(self._config.required_consumers)
-        await price_store.propose(self._database, self.prices, self._proposals())
+        await self.price.load()
+        await self.limits.start()
         self.writer.start()
         config = self._config
         jobs = (
             repeat("sweeping reservations", config.sweep_interval_s, self.sweeper.sweep),
             repeat("counting what is under way", config.sweep_interval_s, self.backlog.count),
-            repeat("following prices", config.price_poll_s, self._follow_prices),
+            repeat("following prices", config.price_poll_s, lambda: self.price.follow(config.price_poll_s)),
             repeat("forgetting read records", config.sweep_interval_s, self._forget),
             repeat("telling audit", config.admin_retry_s, self.teller.tell, self._untold),
+            repeat("telling of thresholds", config.alert_interval_s, self.alerts.tell),
         )
         self._tasks = [asyncio.create_task(job) for job in jobs]
 
@@ -444,22 +446,13 @@ class BudgetService:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.alerts.close()
         await self.writer.close()
+        await self.limits.close()
 
     async def health(self) -> None:
         """Raises MeshError when PostgreSQL does not answer."""
         await self._database.check()
-
-    def _proposals(self) -> list[Proposal]:
-        return [
-            Proposal(one.provider, model.model, one.price.buckets if one.price is not None else None, model.source)
-            for model in self._context.models
-            for one in {each.provider: each for each in model.endpoints}.values()
-        ]
-
-    async def _follow_prices(self) -> None:
-        if await price_store.refresh(self._database, self.prices):
-            self.price.announce()
 
     async def _forget(self) -> None:
         await self._records.forget_read(self._config.required_consumers, self._config.consumer_forget_after_s)
@@ -472,6 +465,11 @@ class BudgetService:
 
 def _secret_of(key: bytes, reservation_id: str) -> bytes:
     return hmac.digest(key, reservation_id.encode(), hashlib.sha256)
+
+
+def _patience(config: BudgetConfig) -> Patience:
+    pauses = (config.alert_retry_first_s, config.alert_retry_last_s, config.alert_give_up_after_s)
+    return Patience(*(dt.timedelta(seconds=one) for one in pauses))
 
 
 def build(context: Context) -> BudgetService:

@@ -232,7 +232,7 @@ class SingleTripStore:
         amount = worst_case(prices, op.given, tokens)
         if op.rescues:
             amount = worst_case_rescued(prices, op.given, tokens, op.rescues)
-        capped = tokens if any(any(price.rates) for price in prices) else 0
+        capped = 0 if all(price.is_free for price in prices) else tokens
         return Reservation(
             op.reservation_id,
             op.org_id,

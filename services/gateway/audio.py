@@ -68,7 +68,8 @@ class AudioAsk:
         contexts = [one.context_tokens for one in candidates]
         # A byte of audio is hardly ever a token, and no model reads more than its context.
         most = min(self.input_tokens_max, max(contexts)) if contexts and all(contexts) else self.input_tokens_max
-        return Usage(input_tokens=most, output_tokens=longest or WRITTEN_TOKENS, audio_seconds=self.audio_seconds_max)
+        longest = longest or WRITTEN_TOKENS
+        return Usage(input_audio_tokens=most, output_tokens=longest, audio_seconds=self.audio_seconds_max)
 
 
 def parse_speech(body: bytes, *, max_depth: int = 64) -> AudioAsk:

@@ -13,6 +13,7 @@ from mesh.call import Call
 from mesh.errors import MeshError, Reason
 from mesh.tokens import estimate_tokens
 from mesh.transport import reading
+from mesh.usage import prompt_tokens
 from services.gateway import candidates
 from services.gateway.audio import TASKS, AudioAsk
 from services.gateway.callers import Caller
@@ -89,9 +90,10 @@ class AudioRun(ReservedRun):
         self._bound = most = ask.bound(self._candidates)
         held = await self._hold(
             ask.body,
-            input_tokens=min(ask.input_tokens, most.input_tokens),
-            input_tokens_max=most.input_tokens,
+            input_tokens=min(ask.input_tokens, prompt_tokens(most)),
+            input_tokens_max=prompt_tokens(most),
             max_output_tokens=most.output_tokens,
+            asked_output_tokens=max(1, most.output_tokens),
             audio_seconds_max=most.audio_seconds,
             input_characters_max=most.input_characters,
         )

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
 from dac.budget.v1.budget_pb2 import ReserveResponse
+from dac.budget.v1.limit_pb2 import AdmitRequest
 from dac.memory.v1.cache_pb2 import CachedAnswer
 from dac.provider.v1.provider_pb2 import AttemptStarted, GenerateFinish, GenerateRequest
 from dac.router.v1.router_pb2 import RouteRequest
@@ -19,7 +20,7 @@ from services.gateway import candidates, openai_wire
 from services.gateway.answer_cache import AnswerCache
 from services.gateway.callers import Caller
 from services.gateway.openai_wire import ChatAsk
-from services.gateway.pipeline import CHAT, Done, Head, Pipeline
+from services.gateway.pipeline import CHAT, Done, Head, Pipeline, persistently
 from services.gateway.reserved_run import ReservedRun, usd
 from services.gateway.stream_cover import StreamCover
 from services.gateway.thread_turn import ThreadTurn
@@ -114,6 +115,9 @@ class ChatRun(ReservedRun):
         self._stage("cache")
         if hit is None:
             return
+        # It costs nothing, but it is a request.
+        admitted = await persistently(lambda: self._stubs.limits.Admit(self._admission(hit.model)))
+        self.rate_limit = admitted.rate_limit if admitted.HasField("rate_limit") else None
         if self._turn is not None:
             await self._turn.save_question()
             text, calls_json = openai_wire.answer_of(hit.openai_json)
@@ -123,6 +127,9 @@ class ChatRun(ReservedRun):
         yield Head(hit.model, hit.provider, "cache: exact hit")
         yield self._replayed(hit)
         yield Done(hit.finish_reason, hit.usage, usage_pb2.USAGE_SOURCE_PROVIDER, 0)
+
+    def _admission(self, model: str) -> AdmitRequest:
+        return AdmitRequest(request_id=self.call.request_id, models=[model])
 
     def _replayed(self, hit: CachedAnswer) -> bytes:
         if not self.ask.stream:
@@ -143,6 +150,7 @@ class ChatRun(ReservedRun):
             input_tokens=ask.input_tokens,
             input_tokens_max=self._input_tokens_max(),
             max_output_tokens=min(wanted * ask.choices, MOST_OUTPUT_TOKENS),
+            asked_output_tokens=min(ask.max_output_tokens * ask.choices, MOST_OUTPUT_TOKENS),
             rescues=self._pipeline.second_sends.asked(ask),
             stream=ask.stream,
         )

@@ -7,6 +7,8 @@ from typing import Any
 
 from dac.type.v1 import error_pb2, record_pb2, usage_pb2
 from dac.type.v1.record_pb2 import AttemptRecord, RequestRecord
+from mesh.model_prices import split_bucket
+from mesh.usage import answer_tokens, prompt_tokens
 from services.gateway.console_html import Safe, bar, count, el, elapsed_ms, enum_word, milliseconds, money, text, when
 from services.gateway.console_view import badge, card, cell, chat_curl, empty, option, table
 
@@ -60,14 +62,7 @@ def why(record: RequestRecord) -> str:
 
 def total_tokens(record: RequestRecord) -> int:
     """Every token of every attempt."""
-    return sum(
-        one.usage.input_tokens
-        + one.usage.input_cached_tokens
-        + one.usage.cache_write_tokens
-        + one.usage.output_tokens
-        + one.usage.reasoning_tokens
-        for one in record.attempts
-    )
+    return sum(prompt_tokens(one.usage) + answer_tokens(one.usage) for one in record.attempts)
 
 
 HEADINGS = (
@@ -229,12 +224,20 @@ def _used(one: AttemptRecord) -> str:
         ("input", one.usage.input_tokens),
         ("cached", one.usage.input_cached_tokens),
         ("cache write", one.usage.cache_write_tokens),
+        ("cache write for an hour", one.usage.cache_write_1h_tokens),
+        ("sound read", one.usage.input_audio_tokens),
+        ("sound cached", one.usage.input_audio_cached_tokens),
+        ("pictures read", one.usage.input_image_tokens),
         ("output", one.usage.output_tokens),
         ("reasoning", one.usage.reasoning_tokens),
+        ("sound made", one.usage.output_audio_tokens),
+        ("pictures made", one.usage.output_image_tokens),
         ("seconds of audio", one.usage.audio_seconds),
         ("characters", one.usage.input_characters),
     )
     used = ", ".join(f"{name} {count(value)}" for name, value in buckets if value)
+    if one.usage.service_tier:
+        used += f", tier {one.usage.service_tier}"
     source = enum_word(usage_pb2.UsageSource.Name(one.usage_source), "USAGE_SOURCE_")
     return f"{used} ({source})" if used and source != "unspecified" else used
 
@@ -281,6 +284,11 @@ def _time(record: RequestRecord) -> Safe:
     return el("table", el("caption", "Time by stage", class_="unseen"), el("tbody", *rows), class_="stages")
 
 
+def _is_fee(name: str) -> bool:
+    found = split_bucket(name)
+    return found is not None and found.bucket == "request"
+
+
 def _charge(record: RequestRecord) -> Safe:
     head = el("p", f"Reserved {money(record.reserved_nano_usd)}, charged ", el("b", money(record.cost_nano_usd)), ".")
     lines = [line for one in record.attempts for line in one.price_lines]
@@ -291,7 +299,7 @@ def _charge(record: RequestRecord) -> Safe:
             "tr",
             cell("Bucket", line.bucket.replace("_", " ")),
             cell("Amount", count(line.tokens), class_="num"),
-            cell("Per million", money(line.nano_usd_per_mtok) if line.bucket != "request" else "–", class_="num"),
+            cell("Per million", "–" if _is_fee(line.bucket) else money(line.nano_usd_per_mtok), class_="num"),
             cell("Cost", money(line.cost_nano_usd), class_="num"),
         )
         for line in lines

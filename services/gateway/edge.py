@@ -29,11 +29,17 @@ from services.gateway.exchange import (
     Send,
 )
 from services.gateway.pipeline import CHAT, Done, Head, Pipeline
-from services.gateway.reserved_run import usd
+from services.gateway.rate_limit_headers import headers_of
+from services.gateway.reserved_run import ReservedRun, usd
 
 EMBEDDINGS_PATH = "/v1/embeddings"
 EXPOSED = (
-    b"x-request-id, request-id, x-dac-request-id, x-dac-model, x-dac-route, x-dac-cost-usd, retry-after, x-should-retry"
+    b"x-request-id, request-id, x-dac-request-id, x-dac-model, x-dac-route, x-dac-cost-usd, retry-after, "
+    b"x-should-retry, retry-after-ms, "
+    b"x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
+    b"x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, "
+    b"anthropic-ratelimit-requests-limit, anthropic-ratelimit-requests-remaining, anthropic-ratelimit-requests-reset, "
+    b"anthropic-ratelimit-tokens-limit, anthropic-ratelimit-tokens-remaining, anthropic-ratelimit-tokens-reset"
 )
 UNBUFFERED = (b"x-accel-buffering", b"no")
 EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
@@ -211,7 +217,7 @@ class Edge:
             await request.fail(error)
             return
         request.done = True
-        await request.answer(200, [*_head_headers(made.head, made.cost_nano_usd), JSON], made.body)
+        await request.answer(200, [*_head_headers(request, run, made.head, made.cost_nano_usd), JSON], made.body)
 
     async def _sounded(self, request: Exchange, run: AudioRun) -> None:
         events, parts = run.events(), list[bytes]()
@@ -226,13 +232,13 @@ class Edge:
                     headers = [(b"content-type", kind.encode())]
                     if streamed:
                         run.record.http_status = 200
-                        await request.start(200, [*_head_headers(event.head), *headers, UNBUFFERED])
+                        await request.start(200, [*_head_headers(request, run, event.head), *headers, UNBUFFERED])
                 elif isinstance(event, AudioDone):
                     ended, request.done = True, True
                     if streamed:
                         await request.send_body(b"", more=False)
                     elif head is not None:
-                        headers = [*_head_headers(head.head, event.cost_nano_usd), *headers]
+                        headers = [*_head_headers(request, run, head.head, event.cost_nano_usd), *headers]
                         await request.answer(200, headers, b"".join(parts))
                 elif streamed:
                     await request.send_body(event, more=True)
@@ -271,7 +277,7 @@ class Edge:
             await events.aclose()
         assert head is not None and done is not None
         request.done = True
-        await request.answer(200, [*_head_headers(head, done.cost_nano_usd), JSON], b"".join(parts))
+        await request.answer(200, [*_head_headers(request, run, head, done.cost_nano_usd), JSON], b"".join(parts))
 
     async def _stream(self, request: Exchange, run: ChatRun) -> None:
         events, sent = run.events(), b""
@@ -283,7 +289,7 @@ class Edge:
                     await request.send_body(event, more=True)
                 elif isinstance(event, Head):
                     run.record.http_status = 200
-                    await request.start(200, [*_head_headers(event), EVENTS, UNBUFFERED])
+                    await request.start(200, [*_head_headers(request, run, event), EVENTS, UNBUFFERED])
                 else:
                     assert isinstance(event, Done)
                     request.done = True
@@ -300,7 +306,10 @@ class Edge:
             await events.aclose()
 
 
-def _head_headers(head: Head, cost_nano_usd: int | None = None) -> list[tuple[bytes, bytes]]:
+def _head_headers(
+    request: Exchange, run: ReservedRun, head: Head, cost_nano_usd: int | None = None
+) -> list[tuple[bytes, bytes]]:
     route = " ".join(head.route.split())[:300].encode("ascii", "replace")
     cost = [] if cost_nano_usd is None else [(b"x-dac-cost-usd", usd(cost_nano_usd).encode())]
-    return [(b"x-dac-model", head.model.encode("ascii", "replace")), (b"x-dac-route", route), *cost]
+    limits = headers_of(run.rate_limit, request.wire.dialect)
+    return [(b"x-dac-model", head.model.encode("ascii", "replace")), (b"x-dac-route", route), *cost, *limits]

@@ -140,7 +140,11 @@ class EmbedRun(ReservedRun):
         ask = self.ask
         # Nothing is written; 0 would mean the answer length that is usual for chats.
         await self._hold(
-            ask.body, input_tokens=ask.input_tokens, input_tokens_max=ask.input_tokens_max, max_output_tokens=1
+            ask.body,
+            input_tokens=ask.input_tokens,
+            input_tokens_max=ask.input_tokens_max,
+            max_output_tokens=1,
+            asked_output_tokens=1,
         )
         self._stage("reserve")
 

@@ -16,6 +16,7 @@ from services.gateway.callers import Caller, Callers
 from services.gateway.failures import error_headers, http_status
 from services.gateway.labels import Labels, read_labels
 from services.gateway.pipeline import ProviderRefusal
+from services.gateway.rate_limit_headers import headers_of_refusal
 from services.gateway.wires import ANTHROPIC, OPENAI, RESPONSES
 
 Scope = MutableMapping[str, Any]
@@ -241,7 +242,8 @@ class Exchange:
             await self.answer(status, [JSON, (b"x-should-retry", b"false")], error.body)
             return
         body = self.wire.error_body(error, self.call.request_id)
-        await self.answer(http_status(error), [*error_headers(error), JSON], body)
+        limits = headers_of_refusal(error, self.wire.dialect)
+        await self.answer(http_status(error), [*error_headers(error), *limits, JSON], body)
 
     async def send_wrapped(self, message: MutableMapping[str, Any]) -> None:
         """`send` for Starlette: adds DAC's headers."""

@@ -1,5 +1,6 @@
 """Failures as HTTP callers see them: OpenAI's error body, the right status, headers that tell what to do."""
 
+import math
 from collections.abc import Mapping
 
 import msgspec
@@ -103,10 +104,10 @@ def error_event(error: MeshError) -> bytes:
 def error_headers(error: MeshError) -> list[tuple[bytes, bytes]]:
     """Headers that tell a client whether and when to try again."""
     headers = []
-    if error.reason in _NOT_RETRIED:
+    if error.reason in _NOT_RETRIED or (error.reason is Reason.RATE_LIMITED and error.retry_after_s is None):
         headers.append((b"x-should-retry", b"false"))
     if error.retry_after_s is not None:
-        headers.append((b"retry-after", str(max(1, round(error.retry_after_s))).encode()))
+        headers.append((b"retry-after", str(max(1, math.ceil(round(error.retry_after_s, 3)))).encode()))
     if http_status(error) == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     return headers

@@ -17,6 +17,7 @@ from dac.type.v1 import chat_pb2
 from dac.type.v1.usage_pb2 import Usage
 from mesh.errors import MeshError, Reason, invalid
 from mesh.tokens import estimate_tokens, upper_bound_tokens
+from mesh.usage import answer_tokens, cached_tokens, prompt_tokens
 from services.gateway.places import named_id
 
 DAC_FIELDS = frozenset(
@@ -312,16 +313,15 @@ def text_of(message: ChatMessage) -> str:
 
 def usage_object(usage: Usage) -> dict[str, Any]:
     """OpenAI's usage from the disjoint buckets."""
-    prompt = usage.input_tokens + usage.input_cached_tokens + usage.cache_write_tokens
-    completion = usage.output_tokens + usage.reasoning_tokens
+    prompt, completion = prompt_tokens(usage), answer_tokens(usage)
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": usage.input_cached_tokens, "audio_tokens": 0},
+        "prompt_tokens_details": {"cached_tokens": cached_tokens(usage), "audio_tokens": usage.input_audio_tokens},
         "completion_tokens_details": {
             "reasoning_tokens": usage.reasoning_tokens,
-            "audio_tokens": 0,
+            "audio_tokens": usage.output_audio_tokens,
             "accepted_prediction_tokens": 0,
             "rejected_prediction_tokens": 0,
         },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib import metadata
 from typing import Any
@@ -40,6 +40,8 @@ _ERROR = {
         }
     },
 }
+
+_FILE = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 
 
 @cache
@@ -116,17 +118,27 @@ class _Schemas:
         return {**schema, "description": text} if text and not text.startswith("See ") else schema
 
 
+def _query_fields(message: Descriptor, prefix: str = "") -> Iterator[tuple[str, FieldDescriptor]]:
+    """What a query may say: plain fields and times, and those of messages one step down, as `level.id`."""
+    for field in message.fields:
+        kind = field.message_type
+        if kind is None or kind.full_name == "google.protobuf.Timestamp":
+            yield f"{prefix}{field.name}", field
+        elif not prefix and not field.is_repeated:
+            yield from _query_fields(kind, f"{field.name}.")
+
+
 def _operation(binding: Binding, schemas: _Schemas) -> dict[str, Any]:
     text = comments().get(binding.method.full_name, "")
     parameters = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in binding.parameters
     ]
     if not binding.has_body:
-        for field in binding.method.input_type.fields:
-            stamp = field.message_type is not None and field.message_type.full_name == "google.protobuf.Timestamp"
-            if field.name not in binding.parameters and (field.message_type is None or stamp):
-                parameters.append({"name": field.name, "in": "query", "schema": schemas.field(field)})
+        for name, field in _query_fields(binding.method.input_type):
+            if name not in binding.parameters:
+                parameters.append({"name": name, "in": "query", "schema": schemas.field(field)})
     kind = "text/event-stream" if binding.method.server_streaming else "application/json"
+    content = {kind: {"schema": schemas.reference(binding.method.output_type)}} if not binding.is_file else _FILE
     operation: dict[str, Any] = {
         "operationId": f"{binding.service}.{binding.method.name}{f'.{binding.form + 1}' if binding.form else ''}",
         "summary": text.split(". ")[0].rstrip("."),
@@ -134,10 +146,7 @@ def _operation(binding: Binding, schemas: _Schemas) -> dict[str, Any]:
         "tags": [binding.service],
         "security": [{"key": []}],
         "responses": {
-            "200": {
-                "description": "Done.",
-                "content": {kind: {"schema": schemas.reference(binding.method.output_type)}},
-            },
+            "200": {"description": "Done.", "content": content},
             "default": {"description": "Failed.", "content": {"application/json": {"schema": _ERROR}}},
         },
     }

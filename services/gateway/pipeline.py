@@ -15,6 +15,7 @@ from dac.budget.v1.budget_pb2 import (
     CommitRequest,
 )
 from dac.budget.v1.budget_pb2_grpc import BudgetServiceStub
+from dac.budget.v1.limit_pb2_grpc import LimitServiceStub
 from dac.memory.v1.cache_pb2_grpc import CacheServiceStub
 from dac.memory.v1.conversation_pb2_grpc import ConversationServiceStub
 from dac.provider.v1.provider_pb2_grpc import ProviderServiceStub
@@ -79,6 +80,7 @@ class Stubs:
         budget = channel_to("budget")
         self.session = None if "budget" in here else BudgetSession(budget)
         self.budget: Ledger = self.session or BudgetServiceStub(budget)  # type: ignore[assignment]
+        self.limits = LimitServiceStub(budget)
         self.threads = ConversationServiceStub(channel_to("memory"))
         self.cache = CacheServiceStub(channel_to("memory"))
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from typing import Any
 
-from dac.budget.v1.budget_pb2 import CandidateRates, CommitRequest, ReserveRequest, ReserveResponse
+from dac.budget.v1.budget_pb2 import CandidateRates, CommitRequest, RateLimitState, ReserveRequest, ReserveResponse
 from dac.provider.v1.provider_pb2 import GenerateFailure
 from dac.router.v1.router_pb2 import Candidate, RouteRequest
 from dac.type.v1 import record_pb2, usage_pb2
@@ -19,6 +19,7 @@ from mesh import telemetry
 from mesh.call import Call
 from mesh.errors import MeshError, Reason
 from mesh.status import from_exception
+from mesh.usage import answer_tokens, prompt_tokens
 from services.gateway import candidates
 from services.gateway.callers import Caller
 from services.gateway.failures import http_status
@@ -51,6 +52,8 @@ class ReservedRun:
         self._reservation: ReserveResponse | None = None
         self._reserving: asyncio.Future[ReserveResponse] | None = None
         self._dispatched = False
+        self.rate_limit: RateLimitState | None = None
+        """What is left of the caller's rate limits after this request; None = it has none."""
         self.record = record_pb2.RequestRecord(
             request_id=call.request_id,
             org_id=caller.principal.org_id,
@@ -106,6 +109,8 @@ class ReservedRun:
         asking: Awaitable[ReserveResponse] = persistently(lambda: self._stubs.budget.Reserve(request))
         self._reserving = asyncio.ensure_future(asking)
         self._reservation = held = await asyncio.shield(self._reserving)
+        if held.HasField("rate_limit"):
+            self.rate_limit = held.rate_limit
         if held.uncovered:
             self._candidates = candidates.covered(self._candidates, held.uncovered)
         return held
@@ -128,7 +133,7 @@ class ReservedRun:
             rate = rates.get((attempt.provider, attempt.model))
             if rate is None:
                 return None
-            answered = not attempt.reason or attempt.usage.output_tokens > 0
+            answered = not attempt.reason or answer_tokens(attempt.usage) > 0
             total += cost_nano_usd(rate, attempt.usage, answered=answered)
         return total
 
@@ -222,16 +227,40 @@ def error_reason(error: MeshError) -> Any:
 
 def cost_nano_usd(rate: CandidateRates, usage: usage_pb2.Usage, *, answered: bool) -> int:
     """ceil(Σ amount·rate / 1e6), and the fee per request when the provider answered."""
+    if rate.instead:
+        rate = _rates_for(rate, usage)
     scaled = (
         usage.input_tokens * rate.input
         + usage.input_cached_tokens * rate.input_cached
-        + usage.cache_write_tokens * rate.cache_write
         + usage.output_tokens * rate.output
         + usage.reasoning_tokens * rate.reasoning
-        + usage.audio_seconds * rate.audio_second
-        + usage.input_characters * rate.input_character
     )
+    # Most usages have none of these: a field is read faster than it is multiplied.
+    if usage.cache_write_tokens:
+        scaled += usage.cache_write_tokens * rate.cache_write
+    if usage.cache_write_1h_tokens:
+        scaled += usage.cache_write_1h_tokens * rate.cache_write_1h
+    if usage.audio_seconds:
+        scaled += usage.audio_seconds * rate.audio_second
+    if usage.input_characters:
+        scaled += usage.input_characters * rate.input_character
+    if usage.input_audio_tokens or usage.input_audio_cached_tokens or usage.output_audio_tokens:
+        scaled += usage.input_audio_tokens * rate.input_audio + usage.output_audio_tokens * rate.output_audio
+        scaled += usage.input_audio_cached_tokens * rate.input_audio_cached
+    if usage.input_image_tokens or usage.output_image_tokens:
+        scaled += usage.input_image_tokens * rate.input_image + usage.output_image_tokens * rate.output_image
     return -(-scaled // 1_000_000) + (rate.request if answered else 0)
+
+
+def _rates_for(rate: CandidateRates, usage: usage_pb2.Usage) -> CandidateRates:
+    """Those that count for the usage's service tier and the length of its prompt: see CandidateRates.instead."""
+    prompt, tier, found = prompt_tokens(usage), usage.service_tier, rate
+    if tier and not any(one.service_tier == tier for one in rate.instead):
+        tier = ""
+    for one in rate.instead:
+        if one.service_tier == tier and (prompt > one.above_tokens or not one.above_tokens):
+            found = one
+    return found
 
 
 def usd(nano: int) -> str:

@@ -1,24 +1,25 @@
 """HTTP/JSON ↔ gRPC for every annotated RPC, generically from the descriptors: a new RPC needs no handler of its own.
 
 JSON follows protobuf's mapping with the proto's own field names (snake_case; camelCase is also read), 64-bit
-integers as strings, enums by name. Server streams become server-sent events.
+integers as strings, enums by name. Server streams become server-sent events, streams of google.api.HttpBody files.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import difflib
 import importlib
 import pathlib
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 import grpc.aio
 import msgspec
-from google.api import annotations_pb2
+from google.api import annotations_pb2, httpbody_pb2
 from google.protobuf import json_format, message_factory
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
@@ -65,6 +66,11 @@ class Binding:
     def service(self) -> str:
         """The DAC service's name, e.g. "budget"."""
         return str(self.method.containing_service.full_name.split(".")[1])
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it answers with bytes of its own instead of a message."""
+        return self.response is httpbody_pb2.HttpBody
 
     @property
     def parameters(self) -> list[str]:
@@ -143,12 +149,38 @@ def _endpoint(binding: Binding, channel: grpc.aio.Channel, callers: Callers, sto
         if binding.method.server_streaming:
             _require(binding, caller)
             exchange.call.deadline = None
+            if binding.is_file:
+                return await _file(call(message))
             events = _events(call(message), lambda: callers.authenticate_header(authorization), stopping)
             return StreamingResponse(events, media_type="text/event-stream")
         answer = await call(message, timeout=max(0.1, exchange.call.deadline - time.monotonic()))
         return Response(to_json(answer), media_type="application/json")
 
     return endpoint
+
+
+async def _file(stream: Any) -> Response:
+    """The parts of a google.api.HttpBody as they are; a failure before the first one is an answer of its own.
+
+    One behind it cannot be told: the bytes break off, and no end is sent that would call them whole.
+    """
+    parts = _parts(stream)
+    first = await anext(parts, httpbody_pb2.HttpBody())
+
+    async def content() -> AsyncIterator[bytes]:
+        async with contextlib.aclosing(parts):
+            yield first.data
+            async for part in parts:
+                yield part.data
+
+    headers = {"content-disposition": "attachment", "cache-control": "no-store"}
+    return StreamingResponse(content(), media_type=first.content_type or "application/octet-stream", headers=headers)
+
+
+async def _parts(stream: Any) -> AsyncGenerator[httpbody_pb2.HttpBody, None]:
+    async with reading(stream) as messages:
+        async for message in messages:
+            yield message
 
 
 def _require(binding: Binding, caller: Caller) -> None:

@@ -224,13 +224,17 @@ def tokens_of(raw: Any) -> Usage | None:
     if "prompt_audio_seconds" in raw and is_count(total):
         # Mistral counts the audio's tokens in the total alone.
         read = max(read, total - wrote)
-    return Usage(input_tokens=read, output_tokens=wrote)
+    details = raw.get("input_token_details")
+    sound = details.get("audio_tokens") if isinstance(details, dict) else 0
+    heard = min(read, sound) if is_count(sound) else 0
+    return Usage(input_tokens=read - heard, output_tokens=wrote, input_audio_tokens=heard)
 
 
 def heard(seconds: float | None, tokens: Usage | None) -> Usage:
     """Both measures of what was heard; the one that is not told follows from the other."""
-    usage = tokens or Usage(input_tokens=math.ceil(seconds or 0) * TOKENS_PER_SECOND)
-    length = usage.input_tokens / TOKENS_PER_SECOND if seconds is None else seconds
+    usage = tokens or Usage(input_audio_tokens=math.ceil(seconds or 0) * TOKENS_PER_SECOND)
+    sound = usage.input_audio_tokens or usage.input_tokens
+    length = sound / TOKENS_PER_SECOND if seconds is None else seconds
     return dataclasses.replace(usage, audio_seconds=math.ceil(length))
 
 

@@ -6,10 +6,15 @@ from dac.provider.v1 import provider_pb2
 from dac.type.v1 import record_pb2, usage_pb2
 from services.provider import events
 
+_SELDOM = (
+    *("cache_write_1h_tokens", "input_audio_tokens", "input_audio_cached_tokens", "input_image_tokens"),
+    *("output_audio_tokens", "output_image_tokens", "service_tier"),
+)
+
 
 def usage_message(usage: events.Usage) -> usage_pb2.Usage:
     """Its proto."""
-    return usage_pb2.Usage(
+    made = usage_pb2.Usage(
         input_tokens=usage.input_tokens,
         input_cached_tokens=usage.input_cached_tokens,
         cache_write_tokens=usage.cache_write_tokens,
@@ -18,11 +23,18 @@ def usage_message(usage: events.Usage) -> usage_pb2.Usage:
         audio_seconds=usage.audio_seconds,
         input_characters=usage.input_characters,
     )
+    for name in _SELDOM:
+        if count := getattr(usage, name):
+            setattr(made, name, count)
+    return made
 
 
 def usage_of(usage: usage_pb2.Usage) -> events.Usage:
     """The other way; nothing is below 0."""
-    return events.Usage(**{field.name: max(0, value) for field, value in usage.ListFields()})
+    told: dict[str, Any] = {
+        field.name: value if isinstance(value, str) else max(0, value) for field, value in usage.ListFields()
+    }
+    return events.Usage(**told)
 
 
 def source_number(source: events.UsageSource) -> Any:

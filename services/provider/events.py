@@ -48,7 +48,7 @@ class UsageSource(enum.IntEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Usage:
-    """Disjoint buckets of tokens, and what audio is measured by beside them."""
+    """Disjoint buckets of tokens, and what audio is measured by beside them; the fields of dac.type.v1.Usage."""
 
     input_tokens: int = 0
     input_cached_tokens: int = 0
@@ -57,21 +57,24 @@ class Usage:
     reasoning_tokens: int = 0
     audio_seconds: int = 0
     input_characters: int = 0
+    cache_write_1h_tokens: int = 0
+    input_audio_tokens: int = 0
+    input_audio_cached_tokens: int = 0
+    input_image_tokens: int = 0
+    output_audio_tokens: int = 0
+    output_image_tokens: int = 0
+    service_tier: str = ""
+
+
+_COUNTS = tuple(field.name for field in dataclasses.fields(Usage) if field.name != "service_tier")
 
 
 def added(usages: Iterable[Usage]) -> Usage:
     """The sum of several usages."""
     total = Usage()
     for one in usages:
-        total = Usage(
-            total.input_tokens + one.input_tokens,
-            total.input_cached_tokens + one.input_cached_tokens,
-            total.cache_write_tokens + one.cache_write_tokens,
-            total.output_tokens + one.output_tokens,
-            total.reasoning_tokens + one.reasoning_tokens,
-            total.audio_seconds + one.audio_seconds,
-            total.input_characters + one.input_characters,
-        )
+        sums = {name: getattr(total, name) + getattr(one, name) for name in _COUNTS}
+        total = Usage(**sums, service_tier=one.service_tier or total.service_tier)
     return total
 
 

@@ -16,9 +16,10 @@ from mesh.catalog import ProviderEntry, address_of, kind_of
 from mesh.config import Secret
 from mesh.errors import MeshError, Reason, invalid
 from mesh.plugins import PROVIDERS, named
+from mesh.public_addresses import PublicResolver
 from services.provider.adapters.anthropic import VERSION
 from services.provider.adapters.dialects import dialect_of, key_headers
-from services.provider.addresses import PublicResolver, check_base_url
+from services.provider.addresses import check_base_url
 from services.provider.errors import key_refused, managed_by_file, unknown_provider
 from services.provider.registry import API, Provider, Registry, hint_of, root_of
 from services.provider.store import Change, ProviderStore, Row

@@ -8,9 +8,9 @@ from urllib.parse import quote, urlsplit
 import aiohttp
 
 from mesh.catalog import ProviderEntry
+from mesh.public_addresses import PublicResolver
 from services.provider.adapters.anthropic import VERSION
 from services.provider.adapters.dialects import dialect_of, key_headers
-from services.provider.addresses import PublicResolver
 from services.provider.listings import MAX_MODELS, Listed, NotAList, read_page
 from services.provider.registry import API, root_of
 

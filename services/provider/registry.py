@@ -15,8 +15,9 @@ from mesh.call import current
 from mesh.catalog import KNOWN, ProviderEntry
 from mesh.config import Secret
 from mesh.errors import MeshError
+from mesh.public_addresses import PublicResolver
 from services.provider.adapters import Exchange
-from services.provider.addresses import PublicResolver, check_base_url
+from services.provider.addresses import check_base_url
 from services.provider.bulkhead import Bulkhead
 from services.provider.calls import Endpoint, Limits
 from services.provider.config import ProviderConfig

@@ -154,6 +154,13 @@ upstream_process = conftest.upstream_process
 @pytest.fixture(scope="module")
 def dac(tmp_path_factory, upstream_process):
     running = conftest.make_dac(tmp_path_factory.mktemp("boards"), upstream_process)
+    # Nobody listens there: each threshold is one try that failed.
+    running.env |= {
+        "DAC_BUDGET_ALERT_WEBHOOK_URL": "http://127.0.0.1:9/",
+        "DAC_BUDGET_ALERT_WEBHOOK_SECRET": "x" * 32,
+        "DAC_BUDGET_ALERT_WEBHOOK_ALLOW_PRIVATE_ADDRESS": "true",
+        "DAC_BUDGET_ALERT_INTERVAL_S": "0.2",
+    }
     running.start()
     try:
         yield running
@@ -165,6 +172,9 @@ def dac(tmp_path_factory, upstream_process):
 @pytest.fixture(scope="module")
 def scraped(dac, upstream_process):
     """The series of a DAC after chats of every kind: good ones, refused ones, failing ones, by HTTP and gRPC."""
+    soft = {"level": {"kind": "KIND_ORG"}, "window": "WINDOW_DAY", "limit_nano_usd": "1000",
+            "enforcement": "ENFORCEMENT_SOFT"}  # fmt: skip
+    assert httpx.put(dac.url + "/v1/budgets", json=soft, headers=dac.headers, timeout=20).status_code == 200
     assert dac.chat(enable_cache=True, thread_id="boards").status_code == 200
     assert dac.chat(enable_cache=True, thread_id="boards-2").status_code == 200
     assert dac.chat(stream=True, model="auto:quality").status_code == 200
@@ -177,6 +187,9 @@ def scraped(dac, upstream_process):
         upstream_process.script("cut", times=1)
         assert ("[DONE]" in dac.chat(stream=True, enable_rescue=may).text) is may
     asyncio.run(_chat_by_grpc(dac))
+    none = {"level": {"kind": "KIND_ORG"}, "model": "mock/unpriced", "requests_per_minute": 0}
+    assert httpx.put(dac.url + "/v1/rate-limits", json=none, headers=dac.headers).status_code == 200
+    assert dac.chat(model="mock/unpriced").status_code == 429
     upstream_process.clear()
     upstream_process.script("drip", times=1)
     body = {"model": "mock/gpt-4o-mini", "stream": True, "messages": [{"role": "user", "content": "Go on."}]}
@@ -195,7 +208,8 @@ def scraped(dac, upstream_process):
         found = _scrape(dac)
         # What is counted in the background comes a moment later.
         names, outcomes = {name for name, _ in found}, {labels.get("outcome") for _, labels in found}
-        if {"budget_records_unread", "router_breaker_open"} <= names and "client_gone" in outcomes:
+        late = {"budget_records_unread", "budget_alerts_total", "router_breaker_open"}
+        if late <= names and "client_gone" in outcomes:
             return found
         assert time.monotonic() < end, "the background's figures never came"
         time.sleep(0.1)

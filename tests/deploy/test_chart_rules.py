@@ -79,6 +79,24 @@ def test_the_metadata_service_is_out_of_reach(helm: Helm) -> None:
     assert {"169.254.0.0/16", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"} <= set(v4["except"])
 
 
+def test_budget_reaches_whom_it_tells_of_thresholds_and_only_where_it_is_told_to(helm: Helm) -> None:
+    def outside(budget: dict[str, Any], topology: str = "services") -> dict[int, Any]:
+        values, group_of = TOPOLOGIES[topology]
+        policy = helm.template(MINIMAL, values, {"config": {"budget": budget}}).named(
+            "NetworkPolicy", f"dac-{group_of['budget']}"
+        )
+        return {one["ports"][0]["port"]: one.get("to", "anywhere") for one in policy["spec"]["egress"]}
+
+    secret = {"alert_webhook_secret": {"env": "HOOK"}}
+    assert {443, 8443, 587, 2525}.isdisjoint(outside({}))
+    public = outside({"alert_webhook_url": "https://alerts.example.com/x", **secret})[443]
+    assert "10.0.0.0/8" in public[0]["ipBlock"]["except"]
+    private = {"alert_webhook_url": "http://hook.tools:8443/x", "alert_webhook_allow_private_address": True, **secret}
+    assert outside(private)[8443] == "anywhere"
+    assert outside({"smtp_host": "mail", "smtp_from": "a@b.example"})[587] == "anywhere"
+    assert outside({"smtp_host": "mail", "smtp_from": "a@b.example", "smtp_port": 2525})[2525] == "anywhere"
+
+
 def test_peers_of_values_reach_the_policies(helm: Helm) -> None:
     policy = helm.file(CHART / "ci" / "everything-values.yaml").named("NetworkPolicy", "coordinator-edge")["spec"]
     egress = {one["ports"][0]["port"]: one.get("to") for one in policy["egress"]}

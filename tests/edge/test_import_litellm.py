@@ -51,7 +51,7 @@ def dump() -> str:
         "spent": {"max_budget": 5, "spend": 5.01},
         "blocked": {"blocked": True},
         "expired": {"expires": "2025-01-01T00:00:00"},
-        "limited": {"max_budget": 2.5, "budget_duration": "1d", "rpm_limit": 10},
+        "limited": {"max_budget": 2.5, "budget_duration": "1d", "rpm_limit": 1000},
     }
     rows = [
         {"token": hashlib.sha256(key.encode()).hexdigest(), "key_alias": name, "models": [], **fields.get(name, {})}
@@ -95,7 +95,7 @@ def applied(moved):
     with pytest.raises(openai.AuthenticationError):
         client.models.list()
     done = convert("--apply")
-    assert done["files"] == [] and done["keys"] == {"found": 7, "added": 7, "there": 0, "budgets": 3}
+    assert done["files"] == [] and done["keys"] == {"found": 7, "added": 7, "there": 0, "budgets": 3, "rate_limits": 2}
     return dac
 
 
@@ -159,8 +159,17 @@ def test_a_key_keeps_its_budget(applied):
     }
 
 
+def test_rate_limits_come_over_and_hold(applied):
+    found = httpx.get(f"{applied.url}/v1/rate-limits", headers=applied.operator_headers).json()["rate_limits"]
+    told = {(one["level"]["kind"], one.get("model", ""), one["requests_per_minute"]) for one in found}
+    assert told == {("KIND_ORG", "twice", "400"), ("KIND_KEY", "", "1000")}
+    create = client_of(applied, "limited").chat.completions.with_raw_response.create
+    raw = create(model="gpt-4o", messages=[{"role": "user", "content": "Hello"}])
+    assert raw.headers["x-ratelimit-limit-requests"] == "1000"
+
+
 def test_a_second_import_changes_nothing(applied, moved):
-    assert moved[1]("--apply")["keys"] == {"found": 7, "added": 0, "there": 7, "budgets": 0}
+    assert moved[1]("--apply")["keys"] == {"found": 7, "added": 0, "there": 7, "budgets": 0, "rate_limits": 0}
 
 
 def test_another_key_of_the_same_form_is_refused(applied):

@@ -143,6 +143,22 @@ def services_of(dac):
     return json.loads(subprocess.run(command, capture_output=True, text=True).stdout)["services"]
 
 
+def check_rate_limits(dac):
+    """Budget in another process counts, tells and frees as it does in the gateway's own."""
+    level, model = {"kind": "KIND_ORG"}, "second/small"
+    body = {"level": level, "model": model, "requests_per_minute": 4, "concurrent_requests": 1}
+    made = httpx.put(f"{dac.url}/v1/rate-limits", headers=dac.headers, json=body).json()["rate_limit"]
+    left = [
+        dac.chat(model=model, stream=stream).headers["x-ratelimit-remaining-requests"] for stream in (True, False) * 2
+    ]
+    assert left == ["3", "2", "1", "0"]
+    refused = dac.chat(model=model)
+    assert refused.status_code == 429 and int(refused.headers["retry-after-ms"]) > 0
+    assert refused.headers["x-ratelimit-remaining-requests"] == "0"
+    gone = httpx.delete(f"{dac.url}/v1/rate-limits/{made['rate_limit_id']}", headers=dac.headers)
+    assert gone.status_code == 200 and dac.chat(model=model).status_code == 200
+
+
 def test_split_runs_six_processes_and_heals(tmp_path, upstream_process):
     split = make_dac(tmp_path, upstream_process, "--split")
     split.start()
@@ -153,6 +169,7 @@ def test_split_runs_six_processes_and_heals(tmp_path, upstream_process):
         streamed = split.chat(stream=True, thread_id="t")
         assert streamed.text.endswith("data: [DONE]\n\n")
         assert split.record(streamed)["outcome"] == "OUTCOME_OK"
+        check_rate_limits(split)
         pids = {row["name"]: row["pid"] for row in rows}
         os.kill(pids["audit"], signal.SIGKILL)
         while_down = split.chat()

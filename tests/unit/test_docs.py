@@ -170,7 +170,7 @@ def test_variables_exist(page: pathlib.Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=id_of)
 def test_yaml_loads(page: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = tmp_path / "secret"
-    secret.write_text("a-secret")
+    secret.write_text("a-secret-of-24-bytes-or-more")
     text = page.read_text()
     # What a page shows as a package with plug-ins counts as installed.
     (tmp_path / "x-1.dist-info").mkdir()

@@ -88,4 +88,4 @@ def counted(input_text_bytes: int, output_text_bytes: int) -> Usage:
 def larger(told: Usage, guess: Usage) -> Usage:
     """The provider's own numbers so far, and no less output than was seen."""
     output = max(told.output_tokens, guess.output_tokens - told.reasoning_tokens)
-    return Usage(told.input_tokens, told.input_cached_tokens, told.cache_write_tokens, output, told.reasoning_tokens)
+    return dataclasses.replace(told, output_tokens=output)

@@ -10,12 +10,14 @@ from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, Shown, 
 from services.provider.adapters.anthropic_request import to_messages
 from services.provider.adapters.anthropic_thinking import KINDS, Thoughts
 from services.provider.adapters.openai import text_bytes_of
-from services.provider.adapters.usage import is_count
+from services.provider.adapters.usage import is_count, tier_of
 from services.provider.errors import ProviderFault, cut, garbage, not_translatable, stream_error
 from services.provider.events import Ask, Candidate, Usage, UsageSource
 from services.provider.splice import fields_of, replace_model, splice
 
 VERSION = "2023-06-01"
+FAST = "fast"
+"""A speed that has its own price: for DAC a service tier like others."""
 FINISH = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -35,7 +37,7 @@ class _Anthropic:
     def __init__(self, ask: Ask, candidate: Candidate, provider: str, key: str, *, now_s: int = 0) -> None:
         self._ask, self._candidate, self._provider, self._key, self._now_s = ask, candidate, provider, key, now_s
         self._numbers: dict[str, int] = {}
-        self._stop_reason = self._refusal = ""
+        self._stop_reason = self._refusal = self._tier = ""
         self._text: list[str] = []
         self._calls: dict[int, dict[str, Any]] = {}
         self._kept_bytes = self._thinking_bytes = 0
@@ -49,9 +51,12 @@ class _Anthropic:
 
     def _note_usage(self, raw: Any) -> None:
         if isinstance(raw, dict):
-            told = raw.get("output_tokens_details")
-            parts = {**raw, **told} if isinstance(told, dict) else raw
+            parts = raw
+            for group in ("output_tokens_details", "cache_creation"):
+                if isinstance(told := raw.get(group), dict):
+                    parts = {**parts, **told}
             self._numbers.update({name: value for name, value in parts.items() if is_count(value)})
+            self._tier = (FAST if raw.get("speed") == FAST else tier_of(raw.get("service_tier"))) or self._tier
 
     def _note_stop(self, said: dict[str, Any]) -> None:
         self._stop_reason = str(said.get("stop_reason") or self._stop_reason)
@@ -65,12 +70,16 @@ class _Anthropic:
             return None
         # A part of output_tokens, which holds all that is billed.
         thought = min(numbers["output_tokens"], numbers.get("thinking_tokens", 0))
+        stored = numbers.get("cache_creation_input_tokens", 0)
+        kept = min(stored, numbers.get("ephemeral_1h_input_tokens", 0))
         return Usage(
             numbers["input_tokens"],
             numbers.get("cache_read_input_tokens", 0),
-            numbers.get("cache_creation_input_tokens", 0),
+            stored - kept,
             numbers["output_tokens"] - thought,
             thought,
+            cache_write_1h_tokens=kept,
+            service_tier=self._tier,
         )
 
     def _read_whole(self, raw: bytes) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from services.provider.adapters.aws_signature import access_key_of, host_of, reg
 from services.provider.adapters.bedrock_request import to_converse
 from services.provider.adapters.framing import SSE
 from services.provider.adapters.translated import BROKEN, Delta, Translated, count_of, text_in
+from services.provider.adapters.usage import tier_of
 from services.provider.errors import ProviderFault, not_configured, not_translatable, stream_error
 from services.provider.events import Ask, Candidate, Usage
 
@@ -33,15 +34,24 @@ SERVICE = "bedrock"
 _encode, _decode = msgspec.json.encode, msgspec.json.decode
 
 
-def usage_of(raw: Any) -> Usage | None:
+def usage_of(raw: Any, service_tier: Any = None) -> Usage | None:
     """Disjoint buckets; None when the input's or the output's count is missing or absurd."""
     if not isinstance(raw, dict):
         return None
     read, wrote = count_of(raw.get("inputTokens")), count_of(raw.get("outputTokens"))
     if read is None or wrote is None:
         return None
+    stored = count_of(raw.get("cacheWriteInputTokens")) or 0
+    details = raw.get("cacheDetails")
+    parts = [one for one in details if isinstance(one, dict)] if isinstance(details, list) else []
+    kept = min(stored, sum(count_of(one.get("inputTokens")) or 0 for one in parts if one.get("ttl") == "1h"))
     return Usage(
-        read, count_of(raw.get("cacheReadInputTokens")) or 0, count_of(raw.get("cacheWriteInputTokens")) or 0, wrote
+        read,
+        count_of(raw.get("cacheReadInputTokens")) or 0,
+        stored - kept,
+        wrote,
+        cache_write_1h_tokens=kept,
+        service_tier=tier_of(service_tier.get("type")) if isinstance(service_tier, dict) else "",
     )
 
 
@@ -93,7 +103,7 @@ class BedrockExchange(Translated):
                 self.think(delta, text_in((block["reasoningContent"].get("reasoningText") or {}).get("text")))
                 self._keep_thinking(block["reasoningContent"])
         self._stop(answer["stopReason"])
-        self.count(usage_of(answer.get("usage")))
+        self.count(usage_of(answer.get("usage"), answer.get("serviceTier")))
         return delta
 
     def read_event(self, event: bytes) -> Delta | None:
@@ -116,7 +126,7 @@ class BedrockExchange(Translated):
         elif kind == "messageStop":
             self._stop(data["stopReason"])
         elif kind == "metadata":
-            self.count(usage_of(data.get("usage")))
+            self.count(usage_of(data.get("usage"), data.get("serviceTier")))
             self.done = self.finished
         return delta
 

@@ -16,7 +16,7 @@ from mesh import sse
 from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, Shown, counted, larger, openai_form
 from services.provider.adapters.gemini_request import to_contents
 from services.provider.adapters.openai import text_bytes_of
-from services.provider.adapters.usage import is_count
+from services.provider.adapters.usage import is_count, tier_of
 from services.provider.errors import ProviderFault, cut, garbage, google_error, not_translatable, stream_error
 from services.provider.events import Ask, Candidate, Usage, UsageSource
 
@@ -89,7 +89,42 @@ def usage_of(raw: Any) -> Usage | None:
         return None
     prompt, cached, tools, output, thoughts = numbers
     cached = min(prompt, cached)
-    return Usage(prompt - cached + tools, cached, 0, output, thoughts)
+    cached_heard = min(cached, _of(raw, "cacheTokensDetails", "AUDIO"))
+    # The prompt's details count what was cached, too.
+    rest = prompt - cached
+    heard = min(rest, max(0, _of(raw, "promptTokensDetails", "AUDIO") - cached_heard))
+    cached_seen = _of(raw, "cacheTokensDetails", "IMAGE")
+    seen = min(rest - heard, max(0, _of(raw, "promptTokensDetails", "IMAGE") - cached_seen))
+    spoken = min(output, _of(raw, "candidatesTokensDetails", "AUDIO"))
+    drawn = min(output - spoken, _of(raw, "candidatesTokensDetails", "IMAGE"))
+    return Usage(
+        rest - heard - seen + tools,
+        cached - cached_heard,
+        0,
+        output - spoken - drawn,
+        thoughts,
+        input_audio_tokens=heard,
+        input_audio_cached_tokens=cached_heard,
+        input_image_tokens=seen,
+        output_audio_tokens=spoken,
+        output_image_tokens=drawn,
+        service_tier=_tier(raw),
+    )
+
+
+def _of(raw: dict[str, Any], group: str, modality: str) -> int:
+    """How many of a group's tokens are of one modality."""
+    details = raw.get(group)
+    found = 0
+    for one in details if isinstance(details, list) else ():
+        if isinstance(one, dict) and one.get("modality") == modality and is_count(count := one.get("tokenCount")):
+            found += count
+    return found
+
+
+def _tier(raw: dict[str, Any]) -> str:
+    """Vertex AI's ON_DEMAND_FLEX is the tier flex."""
+    return tier_of(str(raw.get("trafficType") or raw.get("serviceTier") or "").lower().removeprefix("on_demand_"))
 
 
 class GeminiExchange:

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from mesh.usage import answer_tokens, cached_tokens, prompt_tokens
 from services.provider.adapters import Exchange, Outgoing, Result, Shown, Shows
 from services.provider.adapters.chat_deltas import CallOrder, chunks_in, text_of
 from services.provider.adapters.messages_to_openai import to_chat
@@ -244,11 +245,12 @@ class _Blocks:
 
 def usage_object(usage: Usage) -> dict[str, Any]:
     """Anthropic's usage: its buckets are disjoint too, and what was thought counts as output."""
+    stored = usage.cache_write_tokens + usage.cache_write_1h_tokens
     return {
-        "input_tokens": usage.input_tokens,
-        "cache_creation_input_tokens": usage.cache_write_tokens,
-        "cache_read_input_tokens": usage.input_cached_tokens,
-        "output_tokens": usage.output_tokens + usage.reasoning_tokens,
+        "input_tokens": prompt_tokens(usage) - cached_tokens(usage) - stored,
+        "cache_creation_input_tokens": stored,
+        "cache_read_input_tokens": cached_tokens(usage),
+        "output_tokens": answer_tokens(usage),
         "output_tokens_details": {"thinking_tokens": usage.reasoning_tokens},
         "server_tool_use": None,
     }

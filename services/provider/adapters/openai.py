@@ -180,7 +180,8 @@ class OpenAIExchange:
 
     def _usage_of(self, said: dict[str, Any]) -> Usage | None:
         """The usage of a chunk or a whole answer."""
-        return usage_of(self._dialect.usage_at(said), added=self._dialect.adds_reasoning)
+        usage, tier = self._dialect.usage_at(said), said.get("service_tier")
+        return usage_of(usage, added=self._dialect.adds_reasoning, service_tier=tier)
 
     def end(self) -> bytes:
         """DAC ends every good stream itself."""

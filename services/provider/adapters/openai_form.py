@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from mesh.usage import answer_tokens, cached_tokens, prompt_tokens
 from services.provider.events import Usage
 
 
@@ -25,16 +26,15 @@ def chunk(
 
 def usage_object(usage: Usage) -> dict[str, Any]:
     """OpenAI's totals of the disjoint buckets."""
-    prompt = usage.input_tokens + usage.input_cached_tokens + usage.cache_write_tokens
-    completion = usage.output_tokens + usage.reasoning_tokens
+    prompt, completion = prompt_tokens(usage), answer_tokens(usage)
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": usage.input_cached_tokens, "audio_tokens": 0},
+        "prompt_tokens_details": {"cached_tokens": cached_tokens(usage), "audio_tokens": usage.input_audio_tokens},
         "completion_tokens_details": {
             "reasoning_tokens": usage.reasoning_tokens,
-            "audio_tokens": 0,
+            "audio_tokens": usage.output_audio_tokens,
             "accepted_prediction_tokens": 0,
             "rejected_prediction_tokens": 0,
         },

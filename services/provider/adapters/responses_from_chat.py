@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from mesh.usage import answer_tokens, cached_tokens, prompt_tokens
 from services.provider.adapters import Exchange, Outgoing, Result
 from services.provider.adapters.chat_deltas import chunks_in, text_of
 from services.provider.adapters.responses_output import MOST_BYTES, Output
@@ -195,9 +196,9 @@ def frame_of(body: dict[str, Any]) -> dict[str, Any]:
 
 def usage_object(usage: Usage) -> dict[str, Any]:
     """A response's usage: totals that include their details."""
-    read = usage.input_tokens + usage.input_cached_tokens + usage.cache_write_tokens
-    written = usage.output_tokens + usage.reasoning_tokens
-    cache = {"cached_tokens": usage.input_cached_tokens, "cache_write_tokens": usage.cache_write_tokens}
+    read, written = prompt_tokens(usage), answer_tokens(usage)
+    stored = usage.cache_write_tokens + usage.cache_write_1h_tokens
+    cache = {"cached_tokens": cached_tokens(usage), "cache_write_tokens": stored}
     return {
         "input_tokens": read,
         "input_tokens_details": cache,

@@ -7,7 +7,7 @@ import msgspec
 
 from mesh import sse
 from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, counted
-from services.provider.adapters.usage import is_count
+from services.provider.adapters.usage import is_count, kept_long, tier_of
 from services.provider.errors import cut, garbage, not_translatable, stream_error
 from services.provider.events import Ask, Candidate, Usage, UsageSource
 from services.provider.splice import fields_of, splice
@@ -20,7 +20,7 @@ _DATA = frozenset({"image_url", "file_data"})
 _encode, _decode = msgspec.json.encode, msgspec.json.decode
 
 
-def usage_of(raw: Any) -> Usage | None:
+def usage_of(raw: Any, service_tier: Any = None) -> Usage | None:
     """A response's totals as disjoint buckets; a missing, negative or absurd number is no usage."""
     if not isinstance(raw, dict):
         return None
@@ -29,7 +29,18 @@ def usage_of(raw: Any) -> Usage | None:
         return None
     cached = min(read, _detail(raw, "input_tokens_details", "cached_tokens"))
     thought = min(written, _detail(raw, "output_tokens_details", "reasoning_tokens"))
-    return Usage(read - cached, cached, 0, written - thought, thought)
+    details = raw.get("input_tokens_details")
+    stored = min(read - cached, _detail(raw, "input_tokens_details", "cache_write_tokens"))
+    kept = min(stored, kept_long(details) if isinstance(details, dict) else 0)
+    return Usage(
+        read - cached - stored,
+        cached,
+        stored - kept,
+        written - thought,
+        thought,
+        cache_write_1h_tokens=kept,
+        service_tier=tier_of(service_tier),
+    )
 
 
 def _detail(raw: dict[str, Any], group: str, name: str) -> int:
@@ -148,7 +159,7 @@ class ResponsesPassExchange:
         items = response["output"]
         whole = [self._texts(item) for item in items]
         self._calls = [_call(item) for item in items if item["type"] == "function_call"]
-        self._usage = usage_of(response.get("usage"))
+        self._usage = usage_of(response.get("usage"), response.get("service_tier"))
         why = str((response.get("incomplete_details") or {}).get("reason") or "")
         self._finish = FINISH.get(why, why) or ("tool_calls" if self._calls else "stop")
         if not self._text and not self._seen_bytes:

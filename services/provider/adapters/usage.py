@@ -1,19 +1,23 @@
 """What providers of OpenAI's form tell of tokens: the same totals under different names, read into disjoint buckets."""
 
+import re
 from typing import Any, TypeGuard
 
+from mesh.model_prices import STANDARD
 from services.provider.events import Usage
 
 MAX_TOKENS = 1_000_000_000
 """More than any answer has, and the most that budget takes down: a provider that says more is not believed."""
+_TIER = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "num_cached_tokens")
 """Beside OpenAI's own place: Moonshot and Together, DeepSeek, Mistral."""
 
 
-def usage_of(raw: Any, *, added: bool = False) -> Usage | None:
+def usage_of(raw: Any, *, added: bool = False, service_tier: Any = None) -> Usage | None:
     """Totals as disjoint buckets; an explicit 0 is 0, a missing or absurd number is no usage.
 
     `added`: reasoning is counted beside completion_tokens (xAI, Perplexity), not in it, unless the total tells better.
+    `service_tier`: what the answer says beside its usage.
     """
     if not isinstance(raw, dict):
         return None
@@ -30,8 +34,39 @@ def usage_of(raw: Any, *, added: bool = False) -> Usage | None:
         return None
     cached = min(prompt, cached)
     written = min(prompt - cached, _count(told, "cache_write_tokens"))
+    rest, kept = prompt - cached - written, min(written, kept_long(told))
+    heard = min(rest, _count(told, "audio_tokens"))
+    seen = min(rest - heard, _count(told, "image_tokens"))
     reasoning = min(completion, reasoning)
-    return Usage(prompt - cached - written, cached, written, completion - reasoning, reasoning)
+    shown = completion - reasoning
+    spoken = min(shown, _count(said, "audio_tokens"))
+    drawn = min(shown - spoken, _count(said, "image_tokens"))
+    return Usage(
+        rest - heard - seen,
+        cached,
+        written - kept,
+        shown - spoken - drawn,
+        reasoning,
+        cache_write_1h_tokens=kept,
+        input_audio_tokens=heard,
+        input_image_tokens=seen,
+        output_audio_tokens=spoken,
+        output_image_tokens=drawn,
+        service_tier=tier_of(service_tier),
+    )
+
+
+def tier_of(said: Any) -> str:
+    """A service tier by the provider's own word; "" for being served as usual, and for what is no word."""
+    if not isinstance(said, str):
+        return ""
+    word = said.lower().replace("-", "_")
+    return word if _TIER.fullmatch(word) and word not in STANDARD else ""
+
+
+def kept_long(details: dict[str, Any]) -> int:
+    """How many of the tokens written to OpenAI's cache stay there for longer than is usual."""
+    return _count(_group(details, "cache_write_tokens_details"), "ttl_12h_tokens")
 
 
 def is_count(value: Any) -> TypeGuard[int]:

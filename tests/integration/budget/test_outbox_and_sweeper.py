@@ -242,7 +242,7 @@ async def test_a_price_change_is_a_new_version_and_old_reservations_keep_theirs(
         assert await commit(new, held, what) == 1000
         async with reading(old.price.WatchPrices(price_pb2.WatchPricesRequest(), None)) as watch:
             await anext(watch)
-            await old._follow_prices()
+            await old.price.follow(0.0)
             changed = {price.model: price for price in (await anext(watch)).prices}
         assert changed["test/metered"].nano_usd_per_mtok["input"] == 5_000_000_000
         assert "test/dime" not in changed, "a model that no file prices any more is unknown"

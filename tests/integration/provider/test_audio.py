@@ -80,7 +80,7 @@ async def test_only_the_models_name_is_changed(bench: Bench) -> None:
 
 async def test_usage_is_told_shown_or_the_bound(bench: Bench) -> None:
     _, told = await good(bench, hears("whisper-1"))
-    assert (told.usage, told.usage_source) == (Usage(90, audio_seconds=9), UsageSource.PROVIDER)
+    assert (told.usage, told.usage_source) == (Usage(input_audio_tokens=90, audio_seconds=9), UsageSource.PROVIDER)
     _, shown = await good(bench, hears("whisper-1", response_format="vtt"))
     assert (shown.usage.audio_seconds, shown.usage_source) == (5, UsageSource.COUNTED)
     for ask in (hears("whisper-1", response_format="text"), hears("gpt-4o-transcribefault:usage_missing")):

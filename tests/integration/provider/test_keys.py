@@ -17,10 +17,10 @@ from mesh.errors import MeshError, Reason
 from mesh.inprocess import LocalChannel, MethodTable
 from mesh.keyring import Keyring
 from mesh.postgres import Database
+from mesh.public_addresses import PublicResolver
 from mesh.server import LiveHealth, Server
 from mesh.service import Context
 from mesh.transport import RemoteChannel, reading
-from services.provider.addresses import PublicResolver
 from services.provider.changes import ChangeTeller
 from services.provider.config import ProviderConfig
 from services.provider.keys import Trial, list_models

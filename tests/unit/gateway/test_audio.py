@@ -7,13 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dac.budget.v1.budget_pb2 import CandidateRates
 from dac.router.v1.router_pb2 import Candidate
 from dac.type.v1.usage_pb2 import Usage
 from mesh.errors import MeshError, Reason
+from mesh.model_prices import bucket_name
 from mesh.transport import message_limit
 from services.budget.money import Price, charge
 from services.budget.money import Usage as Used
+from services.budget.price_messages import rates_message
+from services.budget.rates import BUCKETS
 from services.gateway.audio import AudioAsk, parse_speech, parse_upload
 from services.gateway.config import MOST_BODY_BYTES, GatewayConfig
 from services.gateway.reserved_run import cost_nano_usd
@@ -36,10 +38,10 @@ def test_an_upload_is_as_long_as_its_size_allows() -> None:
     assert ask.audio_seconds_max == 3 and ask.operation == "transcription" and not ask.stream
     assert uploaded(min_bytes_per_s=1).audio_seconds_max == 2500
     whisper = Candidate(context_tokens=448)
-    assert ask.bound([whisper]) == Usage(input_tokens=448, output_tokens=4096, audio_seconds=3)
+    assert ask.bound([whisper]) == Usage(input_audio_tokens=448, output_tokens=4096, audio_seconds=3)
     long = Candidate(context_tokens=16000, max_output_tokens=2000)
-    assert ask.bound([whisper, long]) == Usage(input_tokens=2504, output_tokens=2000, audio_seconds=3)
-    assert ask.bound([Candidate()]).input_tokens == 2504
+    assert ask.bound([whisper, long]) == Usage(input_audio_tokens=2504, output_tokens=2000, audio_seconds=3)
+    assert ask.bound([Candidate()]).input_audio_tokens == 2504
     assert [uploaded(stream=one).stream for one in ("true", "True", "1", "false", "")] == [
         True,
         True,
@@ -54,7 +56,8 @@ def test_no_upload_above_the_lowest_rate_is_longer_than_its_bound(seconds: float
     size = int(seconds * bytes_per_s) + 1
     ask = AudioAsk("transcription", "m", b"", 1, size, False, audio_seconds_max=-(-size // 1000))
     used, most = heard(seconds, None), ask.bound([Candidate(context_tokens=0)])
-    assert used.audio_seconds <= most.audio_seconds and used.input_tokens <= most.input_tokens + TOKENS_PER_SECOND
+    assert used.audio_seconds <= most.audio_seconds
+    assert used.input_audio_tokens <= most.input_audio_tokens + TOKENS_PER_SECOND
 
 
 def test_speech_is_bounded_by_its_text() -> None:
@@ -104,12 +107,29 @@ def test_limits_that_cannot_work_are_refused() -> None:
         GatewayConfig(audio_min_bytes_per_s=0)
 
 
-@given(st.tuples(*[st.integers(0, 10**6)] * 7), st.booleans())
-def test_the_cost_in_the_header_is_budgets(used: tuple[int, ...], answered: bool) -> None:
-    price = Price(
-        1, "p", "m", {"input": 3, "output": 7, "audio_second": 11, "input_character": 13, "request": 5}, "config"
-    )
-    rates = CandidateRates(**price.rates._asdict())
-    names = ("input_tokens", "input_cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
-    usage = Usage(**dict(zip((*names, "audio_seconds", "input_characters"), used, strict=True)))
-    assert cost_nano_usd(rates, usage, answered=answered) == charge(price, Used(*used), answered=answered).cost_nano_usd
+COUNTS = (
+    *("input_tokens", "input_cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens"),
+    *("audio_seconds", "input_characters", "cache_write_1h_tokens", "input_audio_tokens"),
+    *("input_audio_cached_tokens", "input_image_tokens", "output_audio_tokens", "output_image_tokens"),
+)
+NAMES = st.builds(
+    lambda tier, bucket, above: bucket_name(tier, bucket, above),
+    st.sampled_from(["", "", "flex", "priority"]),
+    st.sampled_from(BUCKETS),
+    st.sampled_from([0, 0, 1000, 200_000]),
+)
+
+
+@given(
+    st.dictionaries(NAMES, st.integers(0, 10**12), max_size=20),
+    st.tuples(*[st.integers(0, 10**5)] * len(COUNTS)),
+    st.sampled_from(["", "flex", "priority", "batch"]),
+    st.booleans(),
+)
+def test_the_cost_in_the_header_is_budgets(
+    buckets: dict[str, int], used: tuple[int, ...], tier: str, answered: bool
+) -> None:
+    price = Price(1, "p", "m", buckets, "config")
+    usage = Usage(**dict(zip(COUNTS, used, strict=True)), service_tier=tier)
+    shown = cost_nano_usd(rates_message(price), usage, answered=answered)
+    assert shown == charge(price, Used(*used, service_tier=tier), answered=answered).cost_nano_usd

@@ -9,13 +9,14 @@ import re
 
 import httpx
 import pytest
+from google.api import httpbody_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.routing import Match
 
 from dac.audit.v1 import audit_pb2, audit_pb2_grpc
-from dac.budget.v1 import budget_pb2, budget_pb2_grpc
+from dac.budget.v1 import budget_pb2, budget_pb2_grpc, usage_pb2_grpc
 from dac.gateway.v1 import identity_pb2
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
@@ -67,6 +68,20 @@ class Audit(audit_pb2_grpc.AuditServiceServicer):
         raise MeshError(Reason.UNAVAILABLE, "audit stopped")
 
 
+class Usage(usage_pb2_grpc.UsageServiceServicer):
+    """Answers with a file in two parts; breaks off where it is told to."""
+
+    async def ExportUsage(self, request, context):
+        if request.format == "xlsx":
+            raise MeshError(Reason.INVALID_REQUEST, "neither csv nor json")
+        if request.format == "empty":
+            return
+        yield httpbody_pb2.HttpBody(content_type="text/csv; charset=utf-8", data=b"a,b\r\n")
+        if request.format == "broken":
+            raise MeshError(Reason.UNAVAILABLE, "the database is away")
+        yield httpbody_pb2.HttpBody(content_type="text/csv; charset=utf-8", data=request.model.encode())
+
+
 @pytest.fixture
 async def edge():
     async def nobody(_):
@@ -75,6 +90,7 @@ async def edge():
     table, budgets = MethodTable(), Budgets()
     budget_pb2_grpc.add_BudgetServiceServicer_to_server(budgets, table)
     audit_pb2_grpc.add_AuditServiceServicer_to_server(Audit(), table)
+    usage_pb2_grpc.add_UsageServiceServicer_to_server(Usage(), table)
     table.interceptors = server_interceptors(Verifier(nobody))
     callers = Callers(None, Signer("gateway", bytes(range(32))), Keyring(bytes(32)))
     callers.set_operator(TOKEN, uuid7())
@@ -250,3 +266,27 @@ async def test_a_server_stream_becomes_events_and_ends_with_its_error(edge):
     events = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: ")]
     assert [json.loads(one)["request"]["request_id"] for one in events[:2]] == ["1", "2"]
     assert json.loads(events[2])["error"]["code"] == "unavailable" and len(events) == 3
+
+
+async def test_a_file_comes_as_it_is(edge):
+    answer = await edge.get("/v2/usage/export?model=1,2&group_by=DIMENSION_TEAM&level.kind=KIND_TEAM")
+    assert answer.status_code == 200 and answer.text == "a,b\r\n1,2"
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert answer.headers["content-disposition"] == "attachment"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    empty = await edge.get("/v2/usage/export?format=empty")
+    assert (empty.status_code, empty.content) == (200, b"")
+
+
+async def test_a_file_that_cannot_be_made_is_an_error_with_its_status(edge):
+    answer = await edge.get("/v2/usage/export?format=xlsx")
+    assert answer.status_code == 400 and "neither csv" in answer.json()["error"]["message"]
+    assert "content-disposition" not in answer.headers
+    denied = await edge.get("/v2/usage/export", headers={"Authorization": "Bearer wrong"})
+    assert denied.status_code == 401
+
+
+async def test_a_file_that_breaks_is_not_called_whole(edge):
+    # httpx insists that an application ends its answer: this one must not.
+    with pytest.raises(AssertionError):
+        await edge.get("/v2/usage/export?format=broken")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from decimal import Decimal
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from mesh.app import SHIPPED_CONFIG
 from mesh.catalog import KNOWN, LOCAL, parse_catalog, parse_model, parse_provider
 from mesh.config import ConfigError, Secret, read_documents
-from mesh.model_prices import PriceEntry, nano_usd, parse_price
+from mesh.model_prices import PRICE_KEYS, PriceEntry, bucket_name, nano_usd, parse_price, split_bucket
 
 MODEL = {"id": "openai/gpt-4o-mini", "provider": "openai", "context_tokens": 128_000}
 
@@ -62,10 +63,79 @@ def test_prices_say_free_known_or_unknown():
     assert parse_price({"input_usd_per_mchar": "15"}, "p").nano_usd_per_mtok == {"input_character": 15_000_000_000}
 
 
+PLAIN = {"input_usd_per_mtok": "1.25", "output_usd_per_mtok": "10"}
+BUCKETS = {"input": 1_250_000_000, "output": 10_000_000_000}
+
+
+def test_a_price_says_what_long_prompts_and_service_tiers_cost():
+    above = {**PLAIN, "above": {200000: {"input_usd_per_mtok": "2.5"}, "300000": {"output_usd_per_mtok": "15"}}}
+    long = {**BUCKETS, "input>200000": 2_500_000_000, "output>300000": 15_000_000_000}
+    assert parse_price(above, "p").nano_usd_per_mtok == long
+    tiers = {**PLAIN, "service_tiers": {"flex": 0.5, "priority": {**PLAIN, "input_usd_per_mtok": "9"}}}
+    assert parse_price(tiers, "p").nano_usd_per_mtok == {
+        **BUCKETS,
+        **{"flex:input": 625_000_000, "flex:output": 5_000_000_000},
+        **{"priority:input": 9_000_000_000, "priority:output": 10_000_000_000},
+    }
+    # A factor is for everything that a tier's prompts of that length cost, but not for the fee.
+    both = parse_price({**above, "request_usd": "1", "service_tiers": {"batch": "0.333"}}, "p").nano_usd_per_mtok
+    assert both["batch:input>300000"] == 832_500_000 and both["batch:output>200000"] == 3_330_000_000
+    assert not [name for name in both if name.startswith("batch:request")]
+    assert (
+        parse_price({**PLAIN, "input_usd_per_mtok": "0.000000001", "service_tiers": {"flex": 0.1}}, "p").buckets[
+            "flex:input"
+        ]
+        == 1
+    ), "rounded up"
+    every = {key: "1" for key in PRICE_KEYS if key not in ("audio_usd_per_hour", "input_usd_per_mchar")}
+    assert len(parse_price(every, "p").buckets) == len(every)
+
+
+def test_a_price_says_when_it_begins():
+    begun = parse_price([PLAIN, {"from": dt.date(2027, 1, 1), "free": True}], "p")
+    assert begun.buckets == BUCKETS and begun.valid_from is None
+    assert [(one.valid_from, one.free) for one in begun.later] == [(dt.datetime(2027, 1, 1, tzinfo=dt.UTC), True)]
+    moments = ["2027-01-01", "2027-01-01T00:00:00Z", "2027-01-01T01:00:00+01:00", dt.datetime(2027, 1, 1)]
+    for moment in moments:
+        one = parse_price([{"from": moment, **PLAIN}], "p")
+        assert one.valid_from == dt.datetime(2027, 1, 1, tzinfo=dt.UTC)
+    loaded = yaml.safe_load("[{free: true}, {from: 2027-01-01T08:00:00+02:00, free: true}]")
+    assert parse_price(loaded, "p").later[0].valid_from == dt.datetime(2027, 1, 1, 6, tzinfo=dt.UTC)
+    assert parse_price({"free": True}, "p") == parse_price("free", "p")
+
+
+@given(st.sampled_from(["", "flex", "a_b2"]), st.sampled_from(sorted(PRICE_KEYS.values())), st.integers(0, 10**10 - 1))
+def test_a_stored_name_is_taken_apart_as_it_was_made(tier, bucket, above):
+    assert split_bucket(bucket_name(tier, bucket, above)) == (tier, bucket, above)
+
+
 @pytest.mark.parametrize(
     ("raw", "said"),
     [
         ({"input_usd_per_mtok": 1}, "output_usd_per_mtok"),
+        ({**PLAIN, "above": {"many": PLAIN}}, "above.many"),
+        ({**PLAIN, "above": {0: PLAIN}}, "above.0"),
+        ({**PLAIN, "above": {200: {}}}, "above.200"),
+        ({**PLAIN, "above": {200: {"inputs": 1}}}, "above.200: unknown key"),
+        ({**PLAIN, "above": {200: {"above": {}}}}, "unknown key"),
+        ({**PLAIN, "above": [200]}, "a mapping is needed"),
+        ({**PLAIN, "above": dict.fromkeys(range(1, 12), PLAIN)}, "at most"),
+        ({**PLAIN, "service_tiers": {"Flex!": 0.5}}, "named as providers do"),
+        ({**PLAIN, "service_tiers": {"standard": 0.5}}, "named as providers do"),
+        ({**PLAIN, "service_tiers": {"flex": 0}}, "a factor is above 0"),
+        ({**PLAIN, "service_tiers": {"flex": "half"}}, "service_tiers.flex"),
+        ({**PLAIN, "service_tiers": {"flex": {}}}, "it is empty"),
+        ({**PLAIN, "service_tiers": {"flex": {"service_tiers": {}}}}, "no tiers of its own"),
+        ({**PLAIN, "service_tiers": {f"t{n}": 2 for n in range(9)}}, "at most"),
+        ({**PLAIN, "input_usd_per_mtok": 10_001}, "10,000 dollars"),
+        ({**PLAIN, "free": True}, "stands alone"),
+        ({"free": False}, "true is all"),
+        ([], "the list is empty"),
+        (["free", PLAIN], "[0]"),
+        ([PLAIN, PLAIN], "the day it begins"),
+        ([PLAIN, {"from": "soon", **PLAIN}], "no day like"),
+        ([PLAIN, {"from": 7, **PLAIN}], "no day like"),
+        ([{"from": "2027-01-02", **PLAIN}, {"from": "2027-01-02", **PLAIN}], "later than the one before"),
         ({}, "say at least"),
         ({"audio_usd_per_hour": 1, "input_usd_per_mtok": 1}, "not by two of them"),
         ({"audio_usd_per_hour": 1, "input_usd_per_mchar": 1}, "not by two of them"),

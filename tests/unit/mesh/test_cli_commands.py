@@ -9,8 +9,9 @@ import pytest
 import typer.main
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
-from mesh.cli import app, budget, doctor, key
+from mesh.cli import app, budget, doctor, key, price
 from mesh.cli.client import Failure
 from mesh.cli.explain import story
 from mesh.cli.logs import line
@@ -108,6 +109,39 @@ def test_dollars_are_exact(nano: int) -> None:
 def test_wrong_dollars_are_refused(wrong: str) -> None:
     with pytest.raises(Failure):
         budget.nano(wrong)
+
+
+def test_a_price_is_read_as_in_the_configuration() -> None:
+    assert price.body_of("m", {"input": "0.15", "output": "0.6"}, "") == {
+        "nano_usd_per_mtok": {"input": "150000000", "output": "600000000"}
+    }
+    said = "{input_usd_per_mtok: '1', output_usd_per_mtok: '2', above: {9: {input_usd_per_mtok: '3'}}}"
+    assert price.body_of("m", {}, said)["nano_usd_per_mtok"]["input>9"] == "3000000000"
+    assert price.body_of("m", {}, "free") == {"free": True}
+    for flags, said in (({"input": "1"}, ""), ({"input": "1"}, "free"), ({}, "{"), ({}, "[free]"), ({}, "gratis")):
+        with pytest.raises(Failure):
+            price.body_of("m", flags, said)
+
+
+def test_a_price_is_listed_by_bucket() -> None:
+    one = {"model": "a/x", "provider": "a", "source": "operator", "price_version": "7"}
+    buckets = {"flex:input": "150000000", "audio_second": "100000000000", "request": "5000000"}
+    shown = [row[2:6] for row in price.rows({**one, "nano_usd_per_mtok": buckets})]
+    assert shown == [
+        ("flex:input", "$0.15 per million", "operator", "7"),
+        ("audio_second", "$0.36 an hour", "operator", "7"),
+        ("request", "$0.005 a request", "operator", "7"),
+    ]
+    assert price.rows({**one, "price_version": "0"})[0][3:6] == ("free", "operator", "to come")
+    assert price.rows({**one, "withdrawn": True})[0][3] == "unknown"
+
+
+@pytest.mark.parametrize(
+    "wrong", [[], ["--free", "--withdraw"], ["--free", "--input", "1"], ["--free", "--from", "soon"]]
+)
+def test_a_price_is_set_in_one_way(wrong: list[str]) -> None:
+    done = CliRunner().invoke(app, ["price", "set", "a/x", *wrong])
+    assert done.exit_code == 2 and not done.stdout
 
 
 def test_a_limit_hangs_on_one_thing() -> None:

@@ -19,6 +19,7 @@ from mesh.imports.litellm_keys import Budget, Key, Keys, budget_of, read_dump, w
 from mesh.imports.litellm_models import cost, plain
 from mesh.imports.litellm_providers import is_private
 from mesh.imports.litellm_settings import SECTIONS
+from mesh.imports.rate_limits import RateLimit
 
 FOLDER = pathlib.Path(__file__).parent / "litellm"
 SHIPPED = read_documents(SHIPPED_CONFIG)["models"]
@@ -291,9 +292,32 @@ def test_a_key_comes_over_with_its_models_end_and_budget():
     assert key.budget == Budget("WINDOW_MONTH", 12_500_000_000) and not notes
 
 
+def test_a_key_comes_over_with_its_rate_limits():
+    (key,), notes = read(row(rpm_limit=10, tpm_limit=1000, max_parallel_requests=0))
+    assert key.rate_limit == RateLimit(10, 1000, 0) and not notes
+    assert key.rate_limit.values()["concurrent_requests"] == "0"
+    (free,), _ = read(row())
+    assert not free.rate_limit
+
+
+def test_deployments_of_a_name_are_limited_together():
+    limits = said(
+        """model_list:
+  - {model_name: two, litellm_params: {model: openai/a, api_key: x, rpm: 100, tpm: 5000}}
+  - {model_name: two, litellm_params: {model: openai/b, api_key: x, rpm: 300}, model_info: {tpm: 7000}}
+  - {model_name: half, litellm_params: {model: openai/a, api_key: x, rpm: 100}}
+  - {model_name: half, litellm_params: {model: openai/b, api_key: x}}
+  - {model_name: free, litellm_params: {model: openai/c, api_key: x}}
+"""
+    )
+    assert limits.limits == {"two": RateLimit(400, 12_000)}
+    assert "400 requests a minute, 12000 tokens a minute together" in told(limits, "model_list[0].litellm_params")
+    assert "no limit" in told(limits, "model_list[2].litellm_params")
+
+
 def test_what_a_key_loses_is_told():
-    (key,), notes = read(row(rpm_limit=10, tpm_limit=1000, team_id="t1", models=["elsewhere"], expires="2020-01-01"))
-    for part in ("rpm_limit is not carried over", "tpm_limit", "its team (t1)", '"elsewhere"', "it has expired"):
+    (key,), notes = read(row(soft_budget=10, team_id="t1", models=["elsewhere"], expires="2020-01-01"))
+    for part in ("soft_budget is not carried over", "its team (t1)", '"elsewhere"', "it has expired"):
         assert part in notes
     assert key.models == ("elsewhere",)
 
@@ -308,6 +332,8 @@ def test_what_a_key_loses_is_told():
         ({"models": "openai/*"}, "no list"),
         ({"models": 5}, "no list"),
         ({"max_budget": "lots"}, "max_budget"),
+        ({"rpm_limit": "many"}, "rpm_limit"),
+        ({"max_parallel_requests": -1}, "max_parallel_requests"),
         ({"expires": "soon"}, "no time"),
         ({"expires": "0001-01-01T00:00:00+14:00"}, "no time"),
         ({"max_budget": "1e999999"}, "max_budget"),

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from mesh.errors import MeshError
-from services.provider.addresses import PublicResolver, allowed, check_base_url
+from mesh.public_addresses import PublicResolver, allowed
+from services.provider.addresses import check_base_url
 from tests.hostile_urls import DECEIVING_URLS, EMBEDDED, HOSTILE_ADDRESSES, HOSTILE_URLS
 
 PUBLIC = ["8.8.8.8", "1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "2a00:1450::1", "64:ff9b::808:808"]

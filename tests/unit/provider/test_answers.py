@@ -149,7 +149,91 @@ def test_the_largest_answer_fits_one_message() -> None:
             {"prompt_tokens": 9, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 20}},
             Usage(0, 9, 0, 5),
         ),
+        # OpenAI's audio models, and OpenRouter's of pictures: what is in a total is taken out of it.
+        (
+            {
+                "prompt_tokens": 100,
+                "completion_tokens": 50,
+                "prompt_tokens_details": {"cached_tokens": 10, "audio_tokens": 40, "image_tokens": 30},
+                "completion_tokens_details": {"reasoning_tokens": 5, "audio_tokens": 20, "image_tokens": 15},
+            },
+            Usage(
+                *(20, 10, 0, 10, 5),
+                input_audio_tokens=40,
+                input_image_tokens=30,
+                output_audio_tokens=20,
+                output_image_tokens=15,
+            ),
+        ),
+        # More parts than the total has: none is counted twice.
+        (
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": 5,
+                "prompt_tokens_details": {"cached_tokens": 4, "audio_tokens": 7, "image_tokens": 7},
+                "completion_tokens_details": {"reasoning_tokens": 4, "audio_tokens": 7, "image_tokens": 7},
+            },
+            Usage(0, 4, 0, 0, 4, input_audio_tokens=5, output_audio_tokens=1),
+        ),
+        # OpenAI's cache of GPT-5.6: what stays for long has its own price.
+        (
+            {
+                "prompt_tokens": 90,
+                "completion_tokens": 5,
+                "prompt_tokens_details": {
+                    "cache_write_tokens": 70,
+                    "cache_write_tokens_details": {"ttl_12h_tokens": 50, "ttl_30m_tokens": 20},
+                },
+            },
+            Usage(20, 0, 20, 5, cache_write_1h_tokens=50),
+        ),
     ],
 )
 def test_openai_usage(raw: Any, usage: Usage | None) -> None:
     assert usage_of(raw) == usage
+
+
+@pytest.mark.parametrize(
+    ("said", "tier"),
+    [
+        *(("flex", "flex"), ("Priority", "priority"), ("fast", "fast"), ("scale", "scale"), ("batch", "batch")),
+        *(("default", ""), ("standard", ""), ("auto", ""), ("on_demand", ""), ("", ""), (None, ""), (7, "")),
+        *(("a b", ""), ("x" * 33, ""), ("flex:input", ""), (["flex"], "")),
+    ],
+)
+def test_the_tier_that_served_it_is_noted(said: Any, tier: str) -> None:
+    answer = {
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 1},
+        "service_tier": said,
+    }
+    made = exchange_of(
+        Ask(b'{"model":"m","messages":[]}', []),
+        Candidate("m", "openai", "m"),
+        Account("openai", "openai", "key", "https://openai.example"),
+    )
+    made.outgoing()
+    made.plain(json.dumps(answer).encode())
+    assert made.result(need_text=False).usage == Usage(3, 0, 0, 1, service_tier=tier)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_anthropics_hour_long_writes_and_fast_mode_are_told_apart(stream: bool) -> None:
+    usage = {
+        **{"input_tokens": 5, "cache_read_input_tokens": 7, "cache_creation_input_tokens": 11, "output_tokens": 3},
+        "cache_creation": {"ephemeral_5m_input_tokens": 2, "ephemeral_1h_input_tokens": 9},
+        **{"service_tier": "standard", "speed": "fast"},
+    }
+    made = AnthropicPassExchange(Ask(b"{}", [], stream=stream), Candidate("m", "a", "m"), "a", "key")
+    message = {"type": "message", "role": "assistant", "content": [{"type": "text", "text": "Hi"}], "usage": usage}
+    if stream:
+        for event in (
+            {"type": "message_start", "message": {**message, "content": []}},
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 4}},
+            {"type": "message_stop"},
+        ):
+            made.event(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode())
+    else:
+        made.plain(json.dumps({**message, "stop_reason": "end_turn"}).encode())
+    wrote = 4 if stream else 3
+    assert made.result(need_text=False).usage == Usage(5, 7, 2, wrote, cache_write_1h_tokens=9, service_tier="fast")

@@ -70,10 +70,21 @@ def test_nonsense_is_no_usage_and_breaks_nothing(value: Any) -> None:
 
 
 def test_one_measure_follows_from_the_other() -> None:
-    assert heard(8.2, None) == Usage(input_tokens=90, audio_seconds=9)
+    assert heard(8.2, None) == Usage(input_audio_tokens=90, audio_seconds=9)
     assert heard(None, Usage(input_tokens=14, output_tokens=3)) == Usage(14, output_tokens=3, audio_seconds=2)
     assert heard(203, Usage(input_tokens=2629)) == Usage(2629, audio_seconds=203)
+    assert heard(None, Usage(4, input_audio_tokens=80)) == Usage(4, input_audio_tokens=80, audio_seconds=8)
     assert heard(0, None) == Usage()
+
+
+def test_the_tokens_of_sound_are_told_apart_from_those_of_a_prompt() -> None:
+    told = {"input_tokens": 94, "output_tokens": 3, "input_token_details": {"text_tokens": 14, "audio_tokens": 80}}
+    assert tokens_of(told) == Usage(14, output_tokens=3, input_audio_tokens=80)
+    for odd in ({"audio_tokens": -1}, {"audio_tokens": "9"}, [80], None):
+        assert tokens_of({**told, "input_token_details": odd}) == Usage(94, output_tokens=3)
+    assert tokens_of({**told, "input_token_details": {"audio_tokens": 200}}) == Usage(
+        0, output_tokens=3, input_audio_tokens=94
+    )
 
 
 @pytest.mark.parametrize(

@@ -204,10 +204,25 @@ def test_whatever_is_asked_is_said_or_refused(body: dict[str, Any]) -> None:
             {"inputTokens": 9, "outputTokens": 1, "cacheReadInputTokens": 2, "cacheWriteInputTokens": 3},
             Usage(9, 2, 3, 1),
         ),
+        (
+            {
+                **{"inputTokens": 9, "outputTokens": 1, "cacheWriteInputTokens": 8},
+                "cacheDetails": [{"ttl": "1h", "inputTokens": 5}, {"ttl": "5m", "inputTokens": 3}, "odd"],
+            },
+            Usage(9, 0, 3, 1, cache_write_1h_tokens=5),
+        ),
+        ({"inputTokens": 9, "outputTokens": 1, "cacheDetails": [{"ttl": "1h", "inputTokens": 5}]}, Usage(9, 0, 0, 1)),
+        ({"inputTokens": 9, "outputTokens": 1, "cacheWriteInputTokens": 2, "cacheDetails": 7}, Usage(9, 0, 2, 1)),
     ],
 )
 def test_usage(raw: Any, usage: Usage | None) -> None:
     assert usage_of(raw) == usage
+
+
+def test_the_tier_that_served_it_is_noted() -> None:
+    raw = {"inputTokens": 1, "outputTokens": 1}
+    for said, tier in (({"type": "priority"}, "priority"), ({"type": "default"}, ""), (None, ""), ("flex", "")):
+        assert usage_of(raw, said) == Usage(1, 0, 0, 1, service_tier=tier)
 
 
 @pytest.mark.parametrize(("wanted", "cap", "sent"), [(None, 7, 7), (5, 7, 5), (50, 7, 7), (50, 0, 50), (None, 0, None)])

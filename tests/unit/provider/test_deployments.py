@@ -68,7 +68,9 @@ def test_only_the_lowest_priority_that_can_be_asked_is_asked(among: list[Deploym
 @given(deployments, st.data())
 def test_when_all_cool_the_one_that_is_free_first_is_asked(among: list[Deployment], data: st.DataObject) -> None:
     world = World()
-    waits = data.draw(st.lists(st.floats(1, 59), min_size=len(among), max_size=len(among), unique=True))
+    # In milliseconds: what is closer is the same moment to a clock that has run for long.
+    waits_ms = st.lists(st.integers(1_000, 59_000), min_size=len(among), max_size=len(among), unique=True)
+    waits = [wait_ms / 1000 for wait_ms in data.draw(waits_ms)]
     for one, wait in zip(among, waits, strict=True):
         world.fails(one, wait)
     assert world.balancer.cooling(among)

@@ -304,6 +304,36 @@ def test_no_bytes_raise_anything_else(raw: bytes) -> None:
             {"promptTokenCount": 9, "toolUsePromptTokenCount": 3, "candidatesTokenCount": 4, "thoughtsTokenCount": 5},
             Usage(12, 0, 0, 4, 5),
         ),
+        (
+            {
+                **{"promptTokenCount": 100, "cachedContentTokenCount": 40, "candidatesTokenCount": 30},
+                "promptTokensDetails": [
+                    {"modality": "TEXT", "tokenCount": 30},
+                    {"modality": "AUDIO", "tokenCount": 50},
+                    {"modality": "IMAGE", "tokenCount": 20},
+                ],
+                "cacheTokensDetails": [
+                    {"modality": "AUDIO", "tokenCount": 25},
+                    {"modality": "IMAGE", "tokenCount": 15},
+                ],
+                "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 28}],
+                "trafficType": "ON_DEMAND_FLEX",
+            },
+            Usage(
+                *(30, 15, 0, 2, 0),
+                input_audio_tokens=25,
+                input_audio_cached_tokens=25,
+                input_image_tokens=5,
+                output_image_tokens=28,
+                service_tier="flex",
+            ),
+        ),
+        (
+            {"promptTokenCount": 9, "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 99}, 7]},
+            Usage(0, input_audio_tokens=9),
+        ),
+        ({"promptTokenCount": 9, "promptTokensDetails": "odd", "trafficType": "ON_DEMAND"}, Usage(9)),
+        ({"promptTokenCount": 9, "serviceTier": "priority"}, Usage(9, service_tier="priority")),
     ],
 )
 def test_usage(raw: Any, usage: Usage | None) -> None:

@@ -8,9 +8,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.provider.adapters.responses_from_chat import ResponsesExchange
-from services.provider.adapters.responses_pass import ResponsesPassExchange, text_bytes_of
+from services.provider.adapters.responses_pass import ResponsesPassExchange, text_bytes_of, usage_of
 from services.provider.errors import ProviderFault, reading
-from services.provider.events import Ask, Candidate, Dialect, UsageSource
+from services.provider.events import Ask, Candidate, Dialect, Usage, UsageSource
 from services.provider.kinds import Account, exchange_of
 
 BODY = b'{"model":"m","input":"hello there","stream":true}'
@@ -198,3 +198,18 @@ def test_odd_answers_are_named_faults(body: Any):
     except ProviderFault:
         pass
     made.result(need_text=True)
+
+
+def test_writes_to_the_cache_and_the_tier_are_told_apart() -> None:
+    told = {
+        **{"input_tokens": 100, "output_tokens": 9},
+        "input_tokens_details": {
+            **{"cached_tokens": 10, "cache_write_tokens": 60},
+            "cache_write_tokens_details": {"ttl_12h_tokens": 45, "ttl_30m_tokens": 15},
+        },
+    }
+    assert usage_of(told, "flex") == Usage(30, 10, 15, 9, cache_write_1h_tokens=45, service_tier="flex")
+    for odd in ({"cache_write_tokens": -1}, {"cache_write_tokens": 60, "cache_write_tokens_details": [45]}, [1]):
+        used = usage_of({**told, "input_tokens_details": odd}, {"tier": "flex"})
+        assert used is not None and used.cache_write_1h_tokens == 0 and used.service_tier == ""
+        assert used.input_tokens + used.cache_write_tokens == 100

@@ -49,7 +49,7 @@ class PricedCandidate(_message.Message):
     def __init__(self, provider: _Optional[str] = ..., model: _Optional[str] = ...) -> None: ...
 
 class ReserveRequest(_message.Message):
-    __slots__ = ("request_id", "candidates", "input_tokens", "input_tokens_max", "max_output_tokens", "body_hash", "ttl_s", "draft", "rescues", "audio_seconds_max", "input_characters_max", "stream")
+    __slots__ = ("request_id", "candidates", "input_tokens", "input_tokens_max", "max_output_tokens", "body_hash", "ttl_s", "draft", "rescues", "audio_seconds_max", "input_characters_max", "stream", "asked_output_tokens")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -62,6 +62,7 @@ class ReserveRequest(_message.Message):
     AUDIO_SECONDS_MAX_FIELD_NUMBER: _ClassVar[int]
     INPUT_CHARACTERS_MAX_FIELD_NUMBER: _ClassVar[int]
     STREAM_FIELD_NUMBER: _ClassVar[int]
+    ASKED_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     candidates: _containers.RepeatedCompositeFieldContainer[PricedCandidate]
     input_tokens: int
@@ -74,7 +75,8 @@ class ReserveRequest(_message.Message):
     audio_seconds_max: int
     input_characters_max: int
     stream: bool
-    def __init__(self, request_id: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[PricedCandidate, _Mapping]]] = ..., input_tokens: _Optional[int] = ..., input_tokens_max: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., body_hash: _Optional[bytes] = ..., ttl_s: _Optional[float] = ..., draft: _Optional[_Union[_record_pb2.RequestRecord, _Mapping]] = ..., rescues: _Optional[int] = ..., audio_seconds_max: _Optional[int] = ..., input_characters_max: _Optional[int] = ..., stream: _Optional[bool] = ...) -> None: ...
+    asked_output_tokens: int
+    def __init__(self, request_id: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[PricedCandidate, _Mapping]]] = ..., input_tokens: _Optional[int] = ..., input_tokens_max: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., body_hash: _Optional[bytes] = ..., ttl_s: _Optional[float] = ..., draft: _Optional[_Union[_record_pb2.RequestRecord, _Mapping]] = ..., rescues: _Optional[int] = ..., audio_seconds_max: _Optional[int] = ..., input_characters_max: _Optional[int] = ..., stream: _Optional[bool] = ..., asked_output_tokens: _Optional[int] = ...) -> None: ...
 
 class RateLimitState(_message.Message):
     __slots__ = ("requests_limit", "requests_remaining", "requests_reset_s", "tokens_limit", "tokens_remaining", "tokens_reset_s")
@@ -133,7 +135,7 @@ class ReserveResponse(_message.Message):
     def __init__(self, reservation_id: _Optional[str] = ..., reservation_secret: _Optional[bytes] = ..., reserved_nano_usd: _Optional[int] = ..., output_cap_tokens: _Optional[int] = ..., price_version: _Optional[int] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rates: _Optional[_Iterable[_Union[CandidateRates, _Mapping]]] = ..., uncovered: _Optional[_Iterable[_Union[PricedCandidate, _Mapping]]] = ..., rescues: _Optional[int] = ..., covered_output_tokens: _Optional[int] = ..., soft_excess: _Optional[_Iterable[_Union[SoftExcess, _Mapping]]] = ..., rate_limit: _Optional[_Union[RateLimitState, _Mapping]] = ...) -> None: ...
 
 class CandidateRates(_message.Message):
-    __slots__ = ("provider", "model", "price_version", "input", "input_cached", "cache_write", "output", "reasoning", "request", "audio_second", "input_character")
+    __slots__ = ("provider", "model", "price_version", "input", "input_cached", "cache_write", "output", "reasoning", "request", "audio_second", "input_character", "cache_write_1h", "input_audio", "input_audio_cached", "input_image", "output_audio", "output_image", "instead", "service_tier", "above_tokens")
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PRICE_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -145,6 +147,15 @@ class CandidateRates(_message.Message):
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     AUDIO_SECOND_FIELD_NUMBER: _ClassVar[int]
     INPUT_CHARACTER_FIELD_NUMBER: _ClassVar[int]
+    CACHE_WRITE_1H_FIELD_NUMBER: _ClassVar[int]
+    INPUT_AUDIO_FIELD_NUMBER: _ClassVar[int]
+    INPUT_AUDIO_CACHED_FIELD_NUMBER: _ClassVar[int]
+    INPUT_IMAGE_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_AUDIO_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_IMAGE_FIELD_NUMBER: _ClassVar[int]
+    INSTEAD_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_TIER_FIELD_NUMBER: _ClassVar[int]
+    ABOVE_TOKENS_FIELD_NUMBER: _ClassVar[int]
     provider: str
     model: str
     price_version: int
@@ -156,7 +167,16 @@ class CandidateRates(_message.Message):
     request: int
     audio_second: int
     input_character: int
-    def __init__(self, provider: _Optional[str] = ..., model: _Optional[str] = ..., price_version: _Optional[int] = ..., input: _Optional[int] = ..., input_cached: _Optional[int] = ..., cache_write: _Optional[int] = ..., output: _Optional[int] = ..., reasoning: _Optional[int] = ..., request: _Optional[int] = ..., audio_second: _Optional[int] = ..., input_character: _Optional[int] = ...) -> None: ...
+    cache_write_1h: int
+    input_audio: int
+    input_audio_cached: int
+    input_image: int
+    output_audio: int
+    output_image: int
+    instead: _containers.RepeatedCompositeFieldContainer[CandidateRates]
+    service_tier: str
+    above_tokens: int
+    def __init__(self, provider: _Optional[str] = ..., model: _Optional[str] = ..., price_version: _Optional[int] = ..., input: _Optional[int] = ..., input_cached: _Optional[int] = ..., cache_write: _Optional[int] = ..., output: _Optional[int] = ..., reasoning: _Optional[int] = ..., request: _Optional[int] = ..., audio_second: _Optional[int] = ..., input_character: _Optional[int] = ..., cache_write_1h: _Optional[int] = ..., input_audio: _Optional[int] = ..., input_audio_cached: _Optional[int] = ..., input_image: _Optional[int] = ..., output_audio: _Optional[int] = ..., output_image: _Optional[int] = ..., instead: _Optional[_Iterable[_Union[CandidateRates, _Mapping]]] = ..., service_tier: _Optional[str] = ..., above_tokens: _Optional[int] = ...) -> None: ...
 
 class CommitRequest(_message.Message):
     __slots__ = ("reservation_id", "reservation_secret", "record")

@@ -83,8 +83,9 @@ class LimitServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Admit(self, request, context):
-        """Counts a request that costs nothing and holds nothing, such as an answer from the cache. Requests that are
-        reserved are counted by Reserve. Refused over the limit; idempotent by request_id for a minute.
+        """Counts a request that costs nothing and holds nothing, such as an answer from the cache: no tokens, no place among
+        the concurrent ones. Requests that are reserved are counted by Reserve. Refused over the limit with RATE_LIMITED;
+        idempotent by request_id for a minute.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,8 +40,9 @@ class LimitServiceStub:
     DeleteRateLimit: _grpc.UnaryUnaryMultiCallable[_limit_pb2.DeleteRateLimitRequest, _limit_pb2.DeleteRateLimitResponse]
     """Deletes a rate limit."""
     Admit: _grpc.UnaryUnaryMultiCallable[_limit_pb2.AdmitRequest, _limit_pb2.AdmitResponse]
-    """Counts a request that costs nothing and holds nothing, such as an answer from the cache. Requests that are
-    reserved are counted by Reserve. Refused over the limit; idempotent by request_id for a minute.
+    """Counts a request that costs nothing and holds nothing, such as an answer from the cache: no tokens, no place among
+    the concurrent ones. Requests that are reserved are counted by Reserve. Refused over the limit with RATE_LIMITED;
+    idempotent by request_id for a minute.
     """
 
 @_typing.type_check_only
@@ -56,8 +57,9 @@ class LimitServiceAsyncStub(LimitServiceStub):
     DeleteRateLimit: _aio.UnaryUnaryMultiCallable[_limit_pb2.DeleteRateLimitRequest, _limit_pb2.DeleteRateLimitResponse]  # type: ignore[assignment]
     """Deletes a rate limit."""
     Admit: _aio.UnaryUnaryMultiCallable[_limit_pb2.AdmitRequest, _limit_pb2.AdmitResponse]  # type: ignore[assignment]
-    """Counts a request that costs nothing and holds nothing, such as an answer from the cache. Requests that are
-    reserved are counted by Reserve. Refused over the limit; idempotent by request_id for a minute.
+    """Counts a request that costs nothing and holds nothing, such as an answer from the cache: no tokens, no place among
+    the concurrent ones. Requests that are reserved are counted by Reserve. Refused over the limit with RATE_LIMITED;
+    idempotent by request_id for a minute.
     """
 
 class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -93,8 +95,9 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _limit_pb2.AdmitRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_limit_pb2.AdmitResponse, _abc.Awaitable[_limit_pb2.AdmitResponse]]:
-        """Counts a request that costs nothing and holds nothing, such as an answer from the cache. Requests that are
-        reserved are counted by Reserve. Refused over the limit; idempotent by request_id for a minute.
+        """Counts a request that costs nothing and holds nothing, such as an answer from the cache: no tokens, no place among
+        the concurrent ones. Requests that are reserved are counted by Reserve. Refused over the limit with RATE_LIMITED;
+        idempotent by request_id for a minute.
         """
 
 def add_LimitServiceServicer_to_server(servicer: LimitServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -22,9 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x64\x61\x63/budget/v1/price.proto\x12\rdac.budget.v1\"\xd5\x01\n\nModelPrice\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rprice_version\x18\x03 \x01(\x03\x12H\n\x11nano_usd_per_mtok\x18\x04 \x03(\x0b\x32-.dac.budget.v1.ModelPrice.NanoUsdPerMtokEntry\x12\x0e\n\x06source\x18\x05 \x01(\t\x1a\x35\n\x13NanoUsdPerMtokEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x14\n\x12WatchPricesRequest\"@\n\x13WatchPricesResponse\x12)\n\x06prices\x18\x01 \x03(\x0b\x32\x19.dac.budget.v1.ModelPrice\";\n\x0eProposeRequest\x12)\n\x06prices\x18\x01 \x03(\x0b\x32\x19.dac.budget.v1.ModelPrice\"\"\n\x0fProposeResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x05\x32\xb0\x01\n\x0cPriceService\x12V\n\x0bWatchPrices\x12!.dac.budget.v1.WatchPricesRequest\x1a\".dac.budget.v1.WatchPricesResponse0\x01\x12H\n\x07Propose\x12\x1d.dac.budget.v1.ProposeRequest\x1a\x1e.dac.budget.v1.ProposeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x64\x61\x63/budget/v1/price.proto\x12\rdac.budget.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc9\x02\n\nModelPrice\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rprice_version\x18\x03 \x01(\x03\x12H\n\x11nano_usd_per_mtok\x18\x04 \x03(\x0b\x32-.dac.budget.v1.ModelPrice.NanoUsdPerMtokEntry\x12\x0e\n\x06source\x18\x05 \x01(\t\x12.\n\nvalid_from\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bvalid_until\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\twithdrawn\x18\x08 \x01(\x08\x1a\x35\n\x13NanoUsdPerMtokEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x14\n\x12WatchPricesRequest\"@\n\x13WatchPricesResponse\x12)\n\x06prices\x18\x01 \x03(\x0b\x32\x19.dac.budget.v1.ModelPrice\";\n\x0eProposeRequest\x12)\n\x06prices\x18\x01 \x03(\x0b\x32\x19.dac.budget.v1.ModelPrice\"\"\n\x0fProposeResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x05\"l\n\x11ListPricesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x0f\n\x07history\x18\x05 \x01(\x08\"X\n\x12ListPricesResponse\x12)\n\x06prices\x18\x01 \x03(\x0b\x32\x19.dac.budget.v1.ModelPrice\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x88\x02\n\x0fSetPriceRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12M\n\x11nano_usd_per_mtok\x18\x03 \x03(\x0b\x32\x32.dac.budget.v1.SetPriceRequest.NanoUsdPerMtokEntry\x12\x0c\n\x04\x66ree\x18\x04 \x01(\x08\x12\x10\n\x08withdraw\x18\x05 \x01(\x08\x12.\n\nvalid_from\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\x35\n\x13NanoUsdPerMtokEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"<\n\x10SetPriceResponse\x12(\n\x05price\x18\x01 \x01(\x0b\x32\x19.dac.budget.v1.ModelPrice2\xfb\x02\n\x0cPriceService\x12V\n\x0bWatchPrices\x12!.dac.budget.v1.WatchPricesRequest\x1a\".dac.budget.v1.WatchPricesResponse0\x01\x12H\n\x07Propose\x12\x1d.dac.budget.v1.ProposeRequest\x1a\x1e.dac.budget.v1.ProposeResponse\x12\x65\n\nListPrices\x12 .dac.budget.v1.ListPricesRequest\x1a!.dac.budget.v1.ListPricesResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/prices\x12\x62\n\x08SetPrice\x12\x1e.dac.budget.v1.SetPriceRequest\x1a\x1f.dac.budget.v1.SetPriceResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x1a\n/v1/prices:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,18 +35,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MODELPRICE_NANOUSDPERMTOKENTRY']._loaded_options = None
   _globals['_MODELPRICE_NANOUSDPERMTOKENTRY']._serialized_options = b'8\001'
-  _globals['_MODELPRICE']._serialized_start=45
-  _globals['_MODELPRICE']._serialized_end=258
-  _globals['_MODELPRICE_NANOUSDPERMTOKENTRY']._serialized_start=205
-  _globals['_MODELPRICE_NANOUSDPERMTOKENTRY']._serialized_end=258
-  _globals['_WATCHPRICESREQUEST']._serialized_start=260
-  _globals['_WATCHPRICESREQUEST']._serialized_end=280
-  _globals['_WATCHPRICESRESPONSE']._serialized_start=282
-  _globals['_WATCHPRICESRESPONSE']._serialized_end=346
-  _globals['_PROPOSEREQUEST']._serialized_start=348
-  _globals['_PROPOSEREQUEST']._serialized_end=407
-  _globals['_PROPOSERESPONSE']._serialized_start=409
-  _globals['_PROPOSERESPONSE']._serialized_end=443
-  _globals['_PRICESERVICE']._serialized_start=446
-  _globals['_PRICESERVICE']._serialized_end=622
+  _globals['_SETPRICEREQUEST_NANOUSDPERMTOKENTRY']._loaded_options = None
+  _globals['_SETPRICEREQUEST_NANOUSDPERMTOKENTRY']._serialized_options = b'8\001'
+  _globals['_PRICESERVICE'].methods_by_name['ListPrices']._loaded_options = None
+  _globals['_PRICESERVICE'].methods_by_name['ListPrices']._serialized_options = b'\202\323\344\223\002\014\022\n/v1/prices'
+  _globals['_PRICESERVICE'].methods_by_name['SetPrice']._loaded_options = None
+  _globals['_PRICESERVICE'].methods_by_name['SetPrice']._serialized_options = b'\202\323\344\223\002\017\032\n/v1/prices:\001*'
+  _globals['_MODELPRICE']._serialized_start=108
+  _globals['_MODELPRICE']._serialized_end=437
+  _globals['_MODELPRICE_NANOUSDPERMTOKENTRY']._serialized_start=384
+  _globals['_MODELPRICE_NANOUSDPERMTOKENTRY']._serialized_end=437
+  _globals['_WATCHPRICESREQUEST']._serialized_start=439
+  _globals['_WATCHPRICESREQUEST']._serialized_end=459
+  _globals['_WATCHPRICESRESPONSE']._serialized_start=461
+  _globals['_WATCHPRICESRESPONSE']._serialized_end=525
+  _globals['_PROPOSEREQUEST']._serialized_start=527
+  _globals['_PROPOSEREQUEST']._serialized_end=586
+  _globals['_PROPOSERESPONSE']._serialized_start=588
+  _globals['_PROPOSERESPONSE']._serialized_end=622
+  _globals['_LISTPRICESREQUEST']._serialized_start=624
+  _globals['_LISTPRICESREQUEST']._serialized_end=732
+  _globals['_LISTPRICESRESPONSE']._serialized_start=734
+  _globals['_LISTPRICESRESPONSE']._serialized_end=822
+  _globals['_SETPRICEREQUEST']._serialized_start=825
+  _globals['_SETPRICEREQUEST']._serialized_end=1089
+  _globals['_SETPRICEREQUEST_NANOUSDPERMTOKENTRY']._serialized_start=384
+  _globals['_SETPRICEREQUEST_NANOUSDPERMTOKENTRY']._serialized_end=437
+  _globals['_SETPRICERESPONSE']._serialized_start=1091
+  _globals['_SETPRICERESPONSE']._serialized_end=1151
+  _globals['_PRICESERVICE']._serialized_start=1154
+  _globals['_PRICESERVICE']._serialized_end=1533
 # @@protoc_insertion_point(module_scope)

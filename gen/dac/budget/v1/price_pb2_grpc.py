@@ -45,6 +45,16 @@ class PriceServiceStub:
                 request_serializer=dac_dot_budget_dot_v1_dot_price__pb2.ProposeRequest.SerializeToString,
                 response_deserializer=dac_dot_budget_dot_v1_dot_price__pb2.ProposeResponse.FromString,
                 _registered_method=True)
+        self.ListPrices = channel.unary_unary(
+                '/dac.budget.v1.PriceService/ListPrices',
+                request_serializer=dac_dot_budget_dot_v1_dot_price__pb2.ListPricesRequest.SerializeToString,
+                response_deserializer=dac_dot_budget_dot_v1_dot_price__pb2.ListPricesResponse.FromString,
+                _registered_method=True)
+        self.SetPrice = channel.unary_unary(
+                '/dac.budget.v1.PriceService/SetPrice',
+                request_serializer=dac_dot_budget_dot_v1_dot_price__pb2.SetPriceRequest.SerializeToString,
+                response_deserializer=dac_dot_budget_dot_v1_dot_price__pb2.SetPriceResponse.FromString,
+                _registered_method=True)
 
 
 class PriceServiceServicer:
@@ -66,6 +76,21 @@ class PriceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListPrices(self, request, context):
+        """Lists the prices in force and those to come; or every version that ever counted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetPrice(self, request, context):
+        """Sets the operator's own price of a model, now or from a day to come. It counts over the shipped catalog and over
+        what providers publish, and under the configuration file. Needs scope "operator".
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PriceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -78,6 +103,16 @@ def add_PriceServiceServicer_to_server(servicer, server):
                     servicer.Propose,
                     request_deserializer=dac_dot_budget_dot_v1_dot_price__pb2.ProposeRequest.FromString,
                     response_serializer=dac_dot_budget_dot_v1_dot_price__pb2.ProposeResponse.SerializeToString,
+            ),
+            'ListPrices': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPrices,
+                    request_deserializer=dac_dot_budget_dot_v1_dot_price__pb2.ListPricesRequest.FromString,
+                    response_serializer=dac_dot_budget_dot_v1_dot_price__pb2.ListPricesResponse.SerializeToString,
+            ),
+            'SetPrice': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetPrice,
+                    request_deserializer=dac_dot_budget_dot_v1_dot_price__pb2.SetPriceRequest.FromString,
+                    response_serializer=dac_dot_budget_dot_v1_dot_price__pb2.SetPriceResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -135,6 +170,60 @@ class PriceService:
             '/dac.budget.v1.PriceService/Propose',
             dac_dot_budget_dot_v1_dot_price__pb2.ProposeRequest.SerializeToString,
             dac_dot_budget_dot_v1_dot_price__pb2.ProposeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPrices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.budget.v1.PriceService/ListPrices',
+            dac_dot_budget_dot_v1_dot_price__pb2.ListPricesRequest.SerializeToString,
+            dac_dot_budget_dot_v1_dot_price__pb2.ListPricesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetPrice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.budget.v1.PriceService/SetPrice',
+            dac_dot_budget_dot_v1_dot_price__pb2.SetPriceRequest.SerializeToString,
+            dac_dot_budget_dot_v1_dot_price__pb2.SetPriceResponse.FromString,
             options,
             channel_credentials,
             insecure,

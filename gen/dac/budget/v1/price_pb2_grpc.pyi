@@ -39,6 +39,12 @@ class PriceServiceStub:
     """Prices that providers publish beside their models. They count only where no file, operator or catalog says a
     price. Only for DAC's own services.
     """
+    ListPrices: _grpc.UnaryUnaryMultiCallable[_price_pb2.ListPricesRequest, _price_pb2.ListPricesResponse]
+    """Lists the prices in force and those to come; or every version that ever counted."""
+    SetPrice: _grpc.UnaryUnaryMultiCallable[_price_pb2.SetPriceRequest, _price_pb2.SetPriceResponse]
+    """Sets the operator's own price of a model, now or from a day to come. It counts over the shipped catalog and over
+    what providers publish, and under the configuration file. Needs scope "operator".
+    """
 
 @_typing.type_check_only
 class PriceServiceAsyncStub(PriceServiceStub):
@@ -50,6 +56,12 @@ class PriceServiceAsyncStub(PriceServiceStub):
     Propose: _aio.UnaryUnaryMultiCallable[_price_pb2.ProposeRequest, _price_pb2.ProposeResponse]  # type: ignore[assignment]
     """Prices that providers publish beside their models. They count only where no file, operator or catalog says a
     price. Only for DAC's own services.
+    """
+    ListPrices: _aio.UnaryUnaryMultiCallable[_price_pb2.ListPricesRequest, _price_pb2.ListPricesResponse]  # type: ignore[assignment]
+    """Lists the prices in force and those to come; or every version that ever counted."""
+    SetPrice: _aio.UnaryUnaryMultiCallable[_price_pb2.SetPriceRequest, _price_pb2.SetPriceResponse]  # type: ignore[assignment]
+    """Sets the operator's own price of a model, now or from a day to come. It counts over the shipped catalog and over
+    what providers publish, and under the configuration file. Needs scope "operator".
     """
 
 class PriceServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -71,6 +83,24 @@ class PriceServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_price_pb2.ProposeResponse, _abc.Awaitable[_price_pb2.ProposeResponse]]:
         """Prices that providers publish beside their models. They count only where no file, operator or catalog says a
         price. Only for DAC's own services.
+        """
+
+    @_abc_1.abstractmethod
+    def ListPrices(
+        self,
+        request: _price_pb2.ListPricesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_price_pb2.ListPricesResponse, _abc.Awaitable[_price_pb2.ListPricesResponse]]:
+        """Lists the prices in force and those to come; or every version that ever counted."""
+
+    @_abc_1.abstractmethod
+    def SetPrice(
+        self,
+        request: _price_pb2.SetPriceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_price_pb2.SetPriceResponse, _abc.Awaitable[_price_pb2.SetPriceResponse]]:
+        """Sets the operator's own price of a model, now or from a day to come. It counts over the shipped catalog and over
+        what providers publish, and under the configuration file. Needs scope "operator".
         """
 
 def add_PriceServiceServicer_to_server(servicer: PriceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

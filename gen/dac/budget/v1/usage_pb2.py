@@ -25,10 +25,11 @@ _sym_db = _symbol_database.Default()
 from dac.budget.v1 import budget_pb2 as dac_dot_budget_dot_v1_dot_budget__pb2
 from dac.type.v1 import principal_pb2 as dac_dot_type_dot_v1_dot_principal__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x64\x61\x63/budget/v1/usage.proto\x12\rdac.budget.v1\x1a\x1a\x64\x61\x63/budget/v1/budget.proto\x1a\x1b\x64\x61\x63/type/v1/principal.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xed\x01\n\x08UsageRow\x12)\n\x05start\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05group\x18\x02 \x03(\t\x12\x10\n\x08requests\x18\x03 \x01(\x03\x12\x14\n\x0cinput_tokens\x18\x04 \x01(\x03\x12\x1b\n\x13input_cached_tokens\x18\x05 \x01(\x03\x12\x1a\n\x12\x63\x61\x63he_write_tokens\x18\x06 \x01(\x03\x12\x15\n\routput_tokens\x18\x07 \x01(\x03\x12\x18\n\x10reasoning_tokens\x18\x08 \x01(\x03\x12\x15\n\rcost_nano_usd\x18\t \x01(\x03\"\xbb\x02\n\x11QueryUsageRequest\x12,\n\x08start_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06\x65nd_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x08group_by\x18\x03 \x03(\x0e\x32\x18.dac.budget.v1.Dimension\x12#\n\x04step\x18\x04 \x01(\x0e\x32\x15.dac.budget.v1.Window\x12\x11\n\ttime_zone\x18\x05 \x01(\t\x12!\n\x05level\x18\x06 \x01(\x0b\x32\x12.dac.type.v1.Level\x12\r\n\x05model\x18\x07 \x01(\t\x12\x0f\n\x07tag_key\x18\x08 \x01(\t\x12\x11\n\tpage_size\x18\t \x01(\x05\x12\x12\n\npage_token\x18\n \x01(\t\"|\n\x12QueryUsageResponse\x12%\n\x04rows\x18\x01 \x03(\x0b\x32\x17.dac.budget.v1.UsageRow\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12&\n\x05total\x18\x03 \x01(\x0b\x32\x17.dac.budget.v1.UsageRow\"\x18\n\x16GetBudgetStatusRequest\"\xb6\x01\n\x17GetBudgetStatusResponse\x12&\n\x07\x62udgets\x18\x01 \x03(\x0b\x32\x15.dac.budget.v1.Budget\x12.\n\nstopped_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bstop_reason\x18\x03 \x01(\t\x12\x16\n\x0etoday_nano_usd\x18\x04 \x01(\x03\x12\x16\n\x0emonth_nano_usd\x18\x05 \x01(\x03\"m\n\x11GetMyUsageRequest\x12,\n\x08start_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06\x65nd_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"c\n\x12GetMyUsageResponse\x12%\n\x04rows\x18\x01 \x03(\x0b\x32\x17.dac.budget.v1.UsageRow\x12&\n\x05total\x18\x02 \x01(\x0b\x32\x17.dac.budget.v1.UsageRow\"\x15\n\x13GetMyBalanceRequest\"\xa5\x02\n\x07\x42\x61lance\x12\x11\n\tbudget_id\x18\x01 \x01(\t\x12!\n\x05level\x18\x02 \x01(\x0b\x32\x12.dac.type.v1.Level\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0b\n\x03tag\x18\x04 \x01(\t\x12\x1b\n\x0elimit_nano_usd\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x16\n\x0espent_nano_usd\x18\x06 \x01(\x03\x12\x19\n\x11reserved_nano_usd\x18\x07 \x01(\x03\x12\x1f\n\x12remaining_nano_usd\x18\x08 \x01(\x03H\x01\x88\x01\x01\x12-\n\tresets_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x11\n\x0f_limit_nano_usdB\x15\n\x13_remaining_nano_usd\"x\n\x14GetMyBalanceResponse\x12(\n\x08\x62\x61lances\x18\x01 \x03(\x0b\x32\x16.dac.budget.v1.Balance\x12\x1f\n\x12remaining_nano_usd\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x15\n\x13_remaining_nano_usd*\xd1\x01\n\tDimension\x12\x19\n\x15\x44IMENSION_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x44IMENSION_TEAM\x10\x01\x12\x15\n\x11\x44IMENSION_PROJECT\x10\x02\x12\x12\n\x0e\x44IMENSION_USER\x10\x03\x12\x11\n\rDIMENSION_KEY\x10\x04\x12\x13\n\x0f\x44IMENSION_MODEL\x10\x05\x12\x16\n\x12\x44IMENSION_PROVIDER\x10\x06\x12\x17\n\x13\x44IMENSION_OPERATION\x10\x07\x12\x11\n\rDIMENSION_TAG\x10\x08\x32\xd7\x03\n\x0cUsageService\x12\x64\n\nQueryUsage\x12 .dac.budget.v1.QueryUsageRequest\x1a!.dac.budget.v1.QueryUsageResponse\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/v2/usage\x12{\n\x0fGetBudgetStatus\x12%.dac.budget.v1.GetBudgetStatusRequest\x1a&.dac.budget.v1.GetBudgetStatusResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v2/budget/status\x12m\n\nGetMyUsage\x12 .dac.budget.v1.GetMyUsageRequest\x1a!.dac.budget.v1.GetMyUsageResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/users/me/usage\x12u\n\x0cGetMyBalance\x12\".dac.budget.v1.GetMyBalanceRequest\x1a#.dac.budget.v1.GetMyBalanceResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/users/me/balanceb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x64\x61\x63/budget/v1/usage.proto\x12\rdac.budget.v1\x1a\x1a\x64\x61\x63/budget/v1/budget.proto\x1a\x1b\x64\x61\x63/type/v1/principal.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xed\x01\n\x08UsageRow\x12)\n\x05start\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05group\x18\x02 \x03(\t\x12\x10\n\x08requests\x18\x03 \x01(\x03\x12\x14\n\x0cinput_tokens\x18\x04 \x01(\x03\x12\x1b\n\x13input_cached_tokens\x18\x05 \x01(\x03\x12\x1a\n\x12\x63\x61\x63he_write_tokens\x18\x06 \x01(\x03\x12\x15\n\routput_tokens\x18\x07 \x01(\x03\x12\x18\n\x10reasoning_tokens\x18\x08 \x01(\x03\x12\x15\n\rcost_nano_usd\x18\t \x01(\x03\"\xda\x02\n\x11QueryUsageRequest\x12,\n\x08start_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06\x65nd_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x08group_by\x18\x03 \x03(\x0e\x32\x18.dac.budget.v1.Dimension\x12#\n\x04step\x18\x04 \x01(\x0e\x32\x15.dac.budget.v1.Window\x12\x11\n\ttime_zone\x18\x05 \x01(\t\x12!\n\x05level\x18\x06 \x01(\x0b\x32\x12.dac.type.v1.Level\x12\r\n\x05model\x18\x07 \x01(\t\x12\x0f\n\x07tag_key\x18\x08 \x01(\t\x12\x11\n\tpage_size\x18\t \x01(\x05\x12\x12\n\npage_token\x18\n \x01(\t\x12\x10\n\x08provider\x18\x0b \x01(\t\x12\x0b\n\x03tag\x18\x0c \x01(\t\"|\n\x12QueryUsageResponse\x12%\n\x04rows\x18\x01 \x03(\x0b\x32\x17.dac.budget.v1.UsageRow\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12&\n\x05total\x18\x03 \x01(\x0b\x32\x17.dac.budget.v1.UsageRow\"\xc4\x02\n\x12\x45xportUsageRequest\x12,\n\x08start_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06\x65nd_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x08group_by\x18\x03 \x03(\x0e\x32\x18.dac.budget.v1.Dimension\x12#\n\x04step\x18\x04 \x01(\x0e\x32\x15.dac.budget.v1.Window\x12\x11\n\ttime_zone\x18\x05 \x01(\t\x12!\n\x05level\x18\x06 \x01(\x0b\x32\x12.dac.type.v1.Level\x12\r\n\x05model\x18\x07 \x01(\t\x12\x0f\n\x07tag_key\x18\x08 \x01(\t\x12\x0e\n\x06\x66ormat\x18\t \x01(\t\x12\x10\n\x08provider\x18\x0b \x01(\t\x12\x0b\n\x03tag\x18\x0c \x01(\t\"\x18\n\x16GetBudgetStatusRequest\"\xb6\x01\n\x17GetBudgetStatusResponse\x12&\n\x07\x62udgets\x18\x01 \x03(\x0b\x32\x15.dac.budget.v1.Budget\x12.\n\nstopped_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bstop_reason\x18\x03 \x01(\t\x12\x16\n\x0etoday_nano_usd\x18\x04 \x01(\x03\x12\x16\n\x0emonth_nano_usd\x18\x05 \x01(\x03\"m\n\x11GetMyUsageRequest\x12,\n\x08start_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06\x65nd_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"c\n\x12GetMyUsageResponse\x12%\n\x04rows\x18\x01 \x03(\x0b\x32\x17.dac.budget.v1.UsageRow\x12&\n\x05total\x18\x02 \x01(\x0b\x32\x17.dac.budget.v1.UsageRow\"\x15\n\x13GetMyBalanceRequest\"\xd6\x02\n\x07\x42\x61lance\x12\x11\n\tbudget_id\x18\x01 \x01(\t\x12!\n\x05level\x18\x02 \x01(\x0b\x32\x12.dac.type.v1.Level\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0b\n\x03tag\x18\x04 \x01(\t\x12\x1b\n\x0elimit_nano_usd\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x16\n\x0espent_nano_usd\x18\x06 \x01(\x03\x12\x19\n\x11reserved_nano_usd\x18\x07 \x01(\x03\x12\x1f\n\x12remaining_nano_usd\x18\x08 \x01(\x03H\x01\x88\x01\x01\x12-\n\tresets_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65nforcement\x18\n \x01(\x0e\x32\x1a.dac.budget.v1.EnforcementB\x11\n\x0f_limit_nano_usdB\x15\n\x13_remaining_nano_usd\"\xa8\x01\n\x14GetMyBalanceResponse\x12(\n\x08\x62\x61lances\x18\x01 \x03(\x0b\x32\x16.dac.budget.v1.Balance\x12\x1f\n\x12remaining_nano_usd\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12.\n\nstopped_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x15\n\x13_remaining_nano_usd*\xd1\x01\n\tDimension\x12\x19\n\x15\x44IMENSION_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x44IMENSION_TEAM\x10\x01\x12\x15\n\x11\x44IMENSION_PROJECT\x10\x02\x12\x12\n\x0e\x44IMENSION_USER\x10\x03\x12\x11\n\rDIMENSION_KEY\x10\x04\x12\x13\n\x0f\x44IMENSION_MODEL\x10\x05\x12\x16\n\x12\x44IMENSION_PROVIDER\x10\x06\x12\x17\n\x13\x44IMENSION_OPERATION\x10\x07\x12\x11\n\rDIMENSION_TAG\x10\x08\x32\xbb\x04\n\x0cUsageService\x12\x64\n\nQueryUsage\x12 .dac.budget.v1.QueryUsageRequest\x1a!.dac.budget.v1.QueryUsageResponse\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/v2/usage\x12\x62\n\x0b\x45xportUsage\x12!.dac.budget.v1.ExportUsageRequest\x1a\x14.google.api.HttpBody\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/v2/usage/export0\x01\x12{\n\x0fGetBudgetStatus\x12%.dac.budget.v1.GetBudgetStatusRequest\x1a&.dac.budget.v1.GetBudgetStatusResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v2/budget/status\x12m\n\nGetMyUsage\x12 .dac.budget.v1.GetMyUsageRequest\x1a!.dac.budget.v1.GetMyUsageResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/users/me/usage\x12u\n\x0cGetMyBalance\x12\".dac.budget.v1.GetMyBalanceRequest\x1a#.dac.budget.v1.GetMyBalanceResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/users/me/balanceb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,34 +38,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_USAGESERVICE'].methods_by_name['QueryUsage']._loaded_options = None
   _globals['_USAGESERVICE'].methods_by_name['QueryUsage']._serialized_options = b'\202\323\344\223\002\013\022\t/v2/usage'
+  _globals['_USAGESERVICE'].methods_by_name['ExportUsage']._loaded_options = None
+  _globals['_USAGESERVICE'].methods_by_name['ExportUsage']._serialized_options = b'\202\323\344\223\002\022\022\020/v2/usage/export'
   _globals['_USAGESERVICE'].methods_by_name['GetBudgetStatus']._loaded_options = None
   _globals['_USAGESERVICE'].methods_by_name['GetBudgetStatus']._serialized_options = b'\202\323\344\223\002\023\022\021/v2/budget/status'
   _globals['_USAGESERVICE'].methods_by_name['GetMyUsage']._loaded_options = None
   _globals['_USAGESERVICE'].methods_by_name['GetMyUsage']._serialized_options = b'\202\323\344\223\002\024\022\022/v1/users/me/usage'
   _globals['_USAGESERVICE'].methods_by_name['GetMyBalance']._loaded_options = None
   _globals['_USAGESERVICE'].methods_by_name['GetMyBalance']._serialized_options = b'\202\323\344\223\002\026\022\024/v1/users/me/balance'
-  _globals['_DIMENSION']._serialized_start=1713
-  _globals['_DIMENSION']._serialized_end=1922
-  _globals['_USAGEROW']._serialized_start=165
-  _globals['_USAGEROW']._serialized_end=402
-  _globals['_QUERYUSAGEREQUEST']._serialized_start=405
-  _globals['_QUERYUSAGEREQUEST']._serialized_end=720
-  _globals['_QUERYUSAGERESPONSE']._serialized_start=722
-  _globals['_QUERYUSAGERESPONSE']._serialized_end=846
-  _globals['_GETBUDGETSTATUSREQUEST']._serialized_start=848
-  _globals['_GETBUDGETSTATUSREQUEST']._serialized_end=872
-  _globals['_GETBUDGETSTATUSRESPONSE']._serialized_start=875
-  _globals['_GETBUDGETSTATUSRESPONSE']._serialized_end=1057
-  _globals['_GETMYUSAGEREQUEST']._serialized_start=1059
-  _globals['_GETMYUSAGEREQUEST']._serialized_end=1168
-  _globals['_GETMYUSAGERESPONSE']._serialized_start=1170
-  _globals['_GETMYUSAGERESPONSE']._serialized_end=1269
-  _globals['_GETMYBALANCEREQUEST']._serialized_start=1271
-  _globals['_GETMYBALANCEREQUEST']._serialized_end=1292
-  _globals['_BALANCE']._serialized_start=1295
-  _globals['_BALANCE']._serialized_end=1588
-  _globals['_GETMYBALANCERESPONSE']._serialized_start=1590
-  _globals['_GETMYBALANCERESPONSE']._serialized_end=1710
-  _globals['_USAGESERVICE']._serialized_start=1925
-  _globals['_USAGESERVICE']._serialized_end=2396
+  _globals['_DIMENSION']._serialized_start=2196
+  _globals['_DIMENSION']._serialized_end=2405
+  _globals['_USAGEROW']._serialized_start=192
+  _globals['_USAGEROW']._serialized_end=429
+  _globals['_QUERYUSAGEREQUEST']._serialized_start=432
+  _globals['_QUERYUSAGEREQUEST']._serialized_end=778
+  _globals['_QUERYUSAGERESPONSE']._serialized_start=780
+  _globals['_QUERYUSAGERESPONSE']._serialized_end=904
+  _globals['_EXPORTUSAGEREQUEST']._serialized_start=907
+  _globals['_EXPORTUSAGEREQUEST']._serialized_end=1231
+  _globals['_GETBUDGETSTATUSREQUEST']._serialized_start=1233
+  _globals['_GETBUDGETSTATUSREQUEST']._serialized_end=1257
+  _globals['_GETBUDGETSTATUSRESPONSE']._serialized_start=1260
+  _globals['_GETBUDGETSTATUSRESPONSE']._serialized_end=1442
+  _globals['_GETMYUSAGEREQUEST']._serialized_start=1444
+  _globals['_GETMYUSAGEREQUEST']._serialized_end=1553
+  _globals['_GETMYUSAGERESPONSE']._serialized_start=1555
+  _globals['_GETMYUSAGERESPONSE']._serialized_end=1654
+  _globals['_GETMYBALANCEREQUEST']._serialized_start=1656
+  _globals['_GETMYBALANCEREQUEST']._serialized_end=1677
+  _globals['_BALANCE']._serialized_start=1680
+  _globals['_BALANCE']._serialized_end=2022
+  _globals['_GETMYBALANCERESPONSE']._serialized_start=2025
+  _globals['_GETMYBALANCERESPONSE']._serialized_end=2193
+  _globals['_USAGESERVICE']._serialized_start=2408
+  _globals['_USAGESERVICE']._serialized_end=2979
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@ import datetime
 from dac.budget.v1 import budget_pb2 as _budget_pb2
 from dac.type.v1 import principal_pb2 as _principal_pb2
 from google.api import annotations_pb2 as _annotations_pb2
+from google.api import httpbody_pb2 as _httpbody_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -57,7 +58,7 @@ class UsageRow(_message.Message):
     def __init__(self, start: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., group: _Optional[_Iterable[str]] = ..., requests: _Optional[int] = ..., input_tokens: _Optional[int] = ..., input_cached_tokens: _Optional[int] = ..., cache_write_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., reasoning_tokens: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ...) -> None: ...
 
 class QueryUsageRequest(_message.Message):
-    __slots__ = ("start_at", "end_at", "group_by", "step", "time_zone", "level", "model", "tag_key", "page_size", "page_token")
+    __slots__ = ("start_at", "end_at", "group_by", "step", "time_zone", "level", "model", "tag_key", "page_size", "page_token", "provider", "tag")
     START_AT_FIELD_NUMBER: _ClassVar[int]
     END_AT_FIELD_NUMBER: _ClassVar[int]
     GROUP_BY_FIELD_NUMBER: _ClassVar[int]
@@ -68,6 +69,8 @@ class QueryUsageRequest(_message.Message):
     TAG_KEY_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    TAG_FIELD_NUMBER: _ClassVar[int]
     start_at: _timestamp_pb2.Timestamp
     end_at: _timestamp_pb2.Timestamp
     group_by: _containers.RepeatedScalarFieldContainer[Dimension]
@@ -78,7 +81,9 @@ class QueryUsageRequest(_message.Message):
     tag_key: str
     page_size: int
     page_token: str
-    def __init__(self, start_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., group_by: _Optional[_Iterable[_Union[Dimension, str]]] = ..., step: _Optional[_Union[_budget_pb2.Window, str]] = ..., time_zone: _Optional[str] = ..., level: _Optional[_Union[_principal_pb2.Level, _Mapping]] = ..., model: _Optional[str] = ..., tag_key: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    provider: str
+    tag: str
+    def __init__(self, start_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., group_by: _Optional[_Iterable[_Union[Dimension, str]]] = ..., step: _Optional[_Union[_budget_pb2.Window, str]] = ..., time_zone: _Optional[str] = ..., level: _Optional[_Union[_principal_pb2.Level, _Mapping]] = ..., model: _Optional[str] = ..., tag_key: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., provider: _Optional[str] = ..., tag: _Optional[str] = ...) -> None: ...
 
 class QueryUsageResponse(_message.Message):
     __slots__ = ("rows", "next_page_token", "total")
@@ -89,6 +94,32 @@ class QueryUsageResponse(_message.Message):
     next_page_token: str
     total: UsageRow
     def __init__(self, rows: _Optional[_Iterable[_Union[UsageRow, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., total: _Optional[_Union[UsageRow, _Mapping]] = ...) -> None: ...
+
+class ExportUsageRequest(_message.Message):
+    __slots__ = ("start_at", "end_at", "group_by", "step", "time_zone", "level", "model", "tag_key", "format", "provider", "tag")
+    START_AT_FIELD_NUMBER: _ClassVar[int]
+    END_AT_FIELD_NUMBER: _ClassVar[int]
+    GROUP_BY_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    TIME_ZONE_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    TAG_KEY_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    TAG_FIELD_NUMBER: _ClassVar[int]
+    start_at: _timestamp_pb2.Timestamp
+    end_at: _timestamp_pb2.Timestamp
+    group_by: _containers.RepeatedScalarFieldContainer[Dimension]
+    step: _budget_pb2.Window
+    time_zone: str
+    level: _principal_pb2.Level
+    model: str
+    tag_key: str
+    format: str
+    provider: str
+    tag: str
+    def __init__(self, start_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., group_by: _Optional[_Iterable[_Union[Dimension, str]]] = ..., step: _Optional[_Union[_budget_pb2.Window, str]] = ..., time_zone: _Optional[str] = ..., level: _Optional[_Union[_principal_pb2.Level, _Mapping]] = ..., model: _Optional[str] = ..., tag_key: _Optional[str] = ..., format: _Optional[str] = ..., provider: _Optional[str] = ..., tag: _Optional[str] = ...) -> None: ...
 
 class GetBudgetStatusRequest(_message.Message):
     __slots__ = ()
@@ -129,7 +160,7 @@ class GetMyBalanceRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Balance(_message.Message):
-    __slots__ = ("budget_id", "level", "model", "tag", "limit_nano_usd", "spent_nano_usd", "reserved_nano_usd", "remaining_nano_usd", "resets_at")
+    __slots__ = ("budget_id", "level", "model", "tag", "limit_nano_usd", "spent_nano_usd", "reserved_nano_usd", "remaining_nano_usd", "resets_at", "enforcement")
     BUDGET_ID_FIELD_NUMBER: _ClassVar[int]
     LEVEL_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -139,6 +170,7 @@ class Balance(_message.Message):
     RESERVED_NANO_USD_FIELD_NUMBER: _ClassVar[int]
     REMAINING_NANO_USD_FIELD_NUMBER: _ClassVar[int]
     RESETS_AT_FIELD_NUMBER: _ClassVar[int]
+    ENFORCEMENT_FIELD_NUMBER: _ClassVar[int]
     budget_id: str
     level: _principal_pb2.Level
     model: str
@@ -148,12 +180,15 @@ class Balance(_message.Message):
     reserved_nano_usd: int
     remaining_nano_usd: int
     resets_at: _timestamp_pb2.Timestamp
-    def __init__(self, budget_id: _Optional[str] = ..., level: _Optional[_Union[_principal_pb2.Level, _Mapping]] = ..., model: _Optional[str] = ..., tag: _Optional[str] = ..., limit_nano_usd: _Optional[int] = ..., spent_nano_usd: _Optional[int] = ..., reserved_nano_usd: _Optional[int] = ..., remaining_nano_usd: _Optional[int] = ..., resets_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    enforcement: _budget_pb2.Enforcement
+    def __init__(self, budget_id: _Optional[str] = ..., level: _Optional[_Union[_principal_pb2.Level, _Mapping]] = ..., model: _Optional[str] = ..., tag: _Optional[str] = ..., limit_nano_usd: _Optional[int] = ..., spent_nano_usd: _Optional[int] = ..., reserved_nano_usd: _Optional[int] = ..., remaining_nano_usd: _Optional[int] = ..., resets_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., enforcement: _Optional[_Union[_budget_pb2.Enforcement, str]] = ...) -> None: ...
 
 class GetMyBalanceResponse(_message.Message):
-    __slots__ = ("balances", "remaining_nano_usd")
+    __slots__ = ("balances", "remaining_nano_usd", "stopped_at")
     BALANCES_FIELD_NUMBER: _ClassVar[int]
     REMAINING_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    STOPPED_AT_FIELD_NUMBER: _ClassVar[int]
     balances: _containers.RepeatedCompositeFieldContainer[Balance]
     remaining_nano_usd: int
-    def __init__(self, balances: _Optional[_Iterable[_Union[Balance, _Mapping]]] = ..., remaining_nano_usd: _Optional[int] = ...) -> None: ...
+    stopped_at: _timestamp_pb2.Timestamp
+    def __init__(self, balances: _Optional[_Iterable[_Union[Balance, _Mapping]]] = ..., remaining_nano_usd: _Optional[int] = ..., stopped_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...

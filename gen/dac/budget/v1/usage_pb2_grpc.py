@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from dac.budget.v1 import usage_pb2 as dac_dot_budget_dot_v1_dot_usage__pb2
+from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -40,6 +41,11 @@ class UsageServiceStub:
                 request_serializer=dac_dot_budget_dot_v1_dot_usage__pb2.QueryUsageRequest.SerializeToString,
                 response_deserializer=dac_dot_budget_dot_v1_dot_usage__pb2.QueryUsageResponse.FromString,
                 _registered_method=True)
+        self.ExportUsage = channel.unary_stream(
+                '/dac.budget.v1.UsageService/ExportUsage',
+                request_serializer=dac_dot_budget_dot_v1_dot_usage__pb2.ExportUsageRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
         self.GetBudgetStatus = channel.unary_unary(
                 '/dac.budget.v1.UsageService/GetBudgetStatus',
                 request_serializer=dac_dot_budget_dot_v1_dot_usage__pb2.GetBudgetStatusRequest.SerializeToString,
@@ -63,6 +69,13 @@ class UsageServiceServicer:
 
     def QueryUsage(self, request, context):
         """Sums by any dimensions and time steps. Needs scope "read".
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportUsage(self, request, context):
+        """The same as a file: CSV (RFC 4180) or JSON, whole. Needs scope "read".
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -96,6 +109,11 @@ def add_UsageServiceServicer_to_server(servicer, server):
                     servicer.QueryUsage,
                     request_deserializer=dac_dot_budget_dot_v1_dot_usage__pb2.QueryUsageRequest.FromString,
                     response_serializer=dac_dot_budget_dot_v1_dot_usage__pb2.QueryUsageResponse.SerializeToString,
+            ),
+            'ExportUsage': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportUsage,
+                    request_deserializer=dac_dot_budget_dot_v1_dot_usage__pb2.ExportUsageRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
             'GetBudgetStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.GetBudgetStatus,
@@ -141,6 +159,33 @@ class UsageService:
             '/dac.budget.v1.UsageService/QueryUsage',
             dac_dot_budget_dot_v1_dot_usage__pb2.QueryUsageRequest.SerializeToString,
             dac_dot_budget_dot_v1_dot_usage__pb2.QueryUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/dac.budget.v1.UsageService/ExportUsage',
+            dac_dot_budget_dot_v1_dot_usage__pb2.ExportUsageRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,
             insecure,

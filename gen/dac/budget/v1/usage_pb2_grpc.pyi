@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from dac.budget.v1 import usage_pb2 as _usage_pb2
+from google.api import httpbody_pb2 as _httpbody_pb2
 from grpc import aio as _aio
 import abc as _abc_1
 import grpc as _grpc
@@ -35,6 +36,8 @@ class UsageServiceStub:
     def __new__(cls, channel: _aio.Channel) -> UsageServiceAsyncStub: ...
     QueryUsage: _grpc.UnaryUnaryMultiCallable[_usage_pb2.QueryUsageRequest, _usage_pb2.QueryUsageResponse]
     """Sums by any dimensions and time steps. Needs scope "read"."""
+    ExportUsage: _grpc.UnaryStreamMultiCallable[_usage_pb2.ExportUsageRequest, _httpbody_pb2.HttpBody]
+    """The same as a file: CSV (RFC 4180) or JSON, whole. Needs scope "read"."""
     GetBudgetStatus: _grpc.UnaryUnaryMultiCallable[_usage_pb2.GetBudgetStatusRequest, _usage_pb2.GetBudgetStatusResponse]
     """The organisation's budgets at a glance: used, left, reached thresholds, where the pace leads."""
     GetMyUsage: _grpc.UnaryUnaryMultiCallable[_usage_pb2.GetMyUsageRequest, _usage_pb2.GetMyUsageResponse]
@@ -49,6 +52,8 @@ class UsageServiceAsyncStub(UsageServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     QueryUsage: _aio.UnaryUnaryMultiCallable[_usage_pb2.QueryUsageRequest, _usage_pb2.QueryUsageResponse]  # type: ignore[assignment]
     """Sums by any dimensions and time steps. Needs scope "read"."""
+    ExportUsage: _aio.UnaryStreamMultiCallable[_usage_pb2.ExportUsageRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """The same as a file: CSV (RFC 4180) or JSON, whole. Needs scope "read"."""
     GetBudgetStatus: _aio.UnaryUnaryMultiCallable[_usage_pb2.GetBudgetStatusRequest, _usage_pb2.GetBudgetStatusResponse]  # type: ignore[assignment]
     """The organisation's budgets at a glance: used, left, reached thresholds, where the pace leads."""
     GetMyUsage: _aio.UnaryUnaryMultiCallable[_usage_pb2.GetMyUsageRequest, _usage_pb2.GetMyUsageResponse]  # type: ignore[assignment]
@@ -66,6 +71,14 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_usage_pb2.QueryUsageResponse, _abc.Awaitable[_usage_pb2.QueryUsageResponse]]:
         """Sums by any dimensions and time steps. Needs scope "read"."""
+
+    @_abc_1.abstractmethod
+    def ExportUsage(
+        self,
+        request: _usage_pb2.ExportUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
+        """The same as a file: CSV (RFC 4180) or JSON, whole. Needs scope "read"."""
 
     @_abc_1.abstractmethod
     def GetBudgetStatus(

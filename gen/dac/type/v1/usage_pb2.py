@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x64\x61\x63/type/v1/usage.proto\x12\x0b\x64\x61\x63.type.v1\"\xb8\x01\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x1b\n\x13input_cached_tokens\x18\x02 \x01(\x03\x12\x1a\n\x12\x63\x61\x63he_write_tokens\x18\x03 \x01(\x03\x12\x15\n\routput_tokens\x18\x04 \x01(\x03\x12\x18\n\x10reasoning_tokens\x18\x05 \x01(\x03\x12\x15\n\raudio_seconds\x18\x06 \x01(\x03\x12\x18\n\x10input_characters\x18\x07 \x01(\x03*|\n\x0bUsageSource\x12\x1c\n\x18USAGE_SOURCE_UNSPECIFIED\x10\x00\x12\x19\n\x15USAGE_SOURCE_PROVIDER\x10\x01\x12\x18\n\x14USAGE_SOURCE_COUNTED\x10\x02\x12\x1a\n\x16USAGE_SOURCE_ESTIMATED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x64\x61\x63/type/v1/usage.proto\x12\x0b\x64\x61\x63.type.v1\"\x98\x03\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x1b\n\x13input_cached_tokens\x18\x02 \x01(\x03\x12\x1a\n\x12\x63\x61\x63he_write_tokens\x18\x03 \x01(\x03\x12\x15\n\routput_tokens\x18\x04 \x01(\x03\x12\x18\n\x10reasoning_tokens\x18\x05 \x01(\x03\x12\x15\n\raudio_seconds\x18\x06 \x01(\x03\x12\x18\n\x10input_characters\x18\x07 \x01(\x03\x12\x1d\n\x15\x63\x61\x63he_write_1h_tokens\x18\x08 \x01(\x03\x12\x1a\n\x12input_audio_tokens\x18\t \x01(\x03\x12!\n\x19input_audio_cached_tokens\x18\n \x01(\x03\x12\x1a\n\x12input_image_tokens\x18\x0b \x01(\x03\x12\x1b\n\x13output_audio_tokens\x18\x0c \x01(\x03\x12\x1b\n\x13output_image_tokens\x18\r \x01(\x03\x12\x19\n\x0cservice_tier\x18\x0e \x01(\tH\x00\x88\x01\x01\x42\x0f\n\r_service_tier*|\n\x0bUsageSource\x12\x1c\n\x18USAGE_SOURCE_UNSPECIFIED\x10\x00\x12\x19\n\x15USAGE_SOURCE_PROVIDER\x10\x01\x12\x18\n\x14USAGE_SOURCE_COUNTED\x10\x02\x12\x1a\n\x16USAGE_SOURCE_ESTIMATED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dac.type.v1.usage_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_USAGESOURCE']._serialized_start=227
-  _globals['_USAGESOURCE']._serialized_end=351
+  _globals['_USAGESOURCE']._serialized_start=451
+  _globals['_USAGESOURCE']._serialized_end=575
   _globals['_USAGE']._serialized_start=41
-  _globals['_USAGE']._serialized_end=225
+  _globals['_USAGE']._serialized_end=449
 # @@protoc_insertion_point(module_scope)

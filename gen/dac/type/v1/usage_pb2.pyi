@@ -17,7 +17,7 @@ USAGE_SOURCE_COUNTED: UsageSource
 USAGE_SOURCE_ESTIMATED: UsageSource
 
 class Usage(_message.Message):
-    __slots__ = ("input_tokens", "input_cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "audio_seconds", "input_characters")
+    __slots__ = ("input_tokens", "input_cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "audio_seconds", "input_characters", "cache_write_1h_tokens", "input_audio_tokens", "input_audio_cached_tokens", "input_image_tokens", "output_audio_tokens", "output_image_tokens", "service_tier")
     INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     INPUT_CACHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
     CACHE_WRITE_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -25,6 +25,13 @@ class Usage(_message.Message):
     REASONING_TOKENS_FIELD_NUMBER: _ClassVar[int]
     AUDIO_SECONDS_FIELD_NUMBER: _ClassVar[int]
     INPUT_CHARACTERS_FIELD_NUMBER: _ClassVar[int]
+    CACHE_WRITE_1H_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    INPUT_AUDIO_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    INPUT_AUDIO_CACHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    INPUT_IMAGE_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_AUDIO_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_IMAGE_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_TIER_FIELD_NUMBER: _ClassVar[int]
     input_tokens: int
     input_cached_tokens: int
     cache_write_tokens: int
@@ -32,4 +39,11 @@ class Usage(_message.Message):
     reasoning_tokens: int
     audio_seconds: int
     input_characters: int
-    def __init__(self, input_tokens: _Optional[int] = ..., input_cached_tokens: _Optional[int] = ..., cache_write_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., reasoning_tokens: _Optional[int] = ..., audio_seconds: _Optional[int] = ..., input_characters: _Optional[int] = ...) -> None: ...
+    cache_write_1h_tokens: int
+    input_audio_tokens: int
+    input_audio_cached_tokens: int
+    input_image_tokens: int
+    output_audio_tokens: int
+    output_image_tokens: int
+    service_tier: str
+    def __init__(self, input_tokens: _Optional[int] = ..., input_cached_tokens: _Optional[int] = ..., cache_write_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., reasoning_tokens: _Optional[int] = ..., audio_seconds: _Optional[int] = ..., input_characters: _Optional[int] = ..., cache_write_1h_tokens: _Optional[int] = ..., input_audio_tokens: _Optional[int] = ..., input_audio_cached_tokens: _Optional[int] = ..., input_image_tokens: _Optional[int] = ..., output_audio_tokens: _Optional[int] = ..., output_image_tokens: _Optional[int] = ..., service_tier: _Optional[str] = ...) -> None: ...

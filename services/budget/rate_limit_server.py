@@ -1,0 +1,150 @@
+"""The servicer of rate limits: proto in, store, proto out; every change leaves an AdminRecord."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import datetime as dt
+from collections.abc import Callable
+from typing import Any
+
+from dac.budget.v1 import limit_pb2, limit_pb2_grpc
+from dac.type.v1 import principal_pb2
+from mesh import call
+from mesh.ids import is_uuid, uuid7
+from services.budget import errors, rate_limit_errors
+from services.budget.administration import organisation_caller, seal_change
+from services.budget.admission import Admission, state_message
+from services.budget.rate_limit_store import PostgresRateLimitStore, SealChange
+from services.budget.rate_limits import RateLimit
+from services.budget.rows import LevelKind
+
+MAX_PAGE = 200
+DEFAULT_PAGE = 50
+MAX_LIMIT = 10**12
+MAX_MODELS = 200
+VALUES = ("requests_per_minute", "tokens_per_minute", "concurrent_requests")
+
+
+def to_message(limit: RateLimit) -> limit_pb2.RateLimit:
+    """The public form of a rate limit."""
+    level = principal_pb2.Level(kind=principal_pb2.Level.Kind.Name(limit.level_kind), id=limit.level_id)
+    message = limit_pb2.RateLimit(rate_limit_id=limit.rate_limit_id, level=level, model=limit.model)
+    for name in VALUES:
+        if (value := getattr(limit, name)) is not None:
+            setattr(message, name, value)
+    return message
+
+
+def _public(limit: RateLimit | None) -> dict[str, str] | None:
+    if limit is None:
+        return None
+    fields = {"level": LevelKind(limit.level_kind).name.lower(), "level_id": limit.level_id, "model": limit.model}
+    values = {name: str(value) for name in VALUES if (value := getattr(limit, name)) is not None}
+    return {**fields, **values}
+
+
+def check_model(model: str) -> None:
+    """Raises INVALID_REQUEST unless it is an id, or the beginning of ids before a star."""
+    if len(model) > 200 or not model.isprintable() or "*" in model[:-1] or model == "*":
+        raise errors.invalid(
+            "model", f'{model[:60]!r} is neither a model\'s id nor the beginning of ids like "openai/*"; empty = all'
+        )
+
+
+class LimitServicer(limit_pb2_grpc.LimitServiceServicer):
+    """See dac.budget.v1.LimitService."""
+
+    def __init__(
+        self,
+        store: PostgresRateLimitStore,
+        admission: Admission,
+        now: Callable[[], dt.datetime],
+        told: asyncio.Event,
+    ) -> None:
+        self._store, self._admission, self._now, self._told = store, admission, now, told
+
+    async def SetRateLimit(  # noqa: D102
+        self, request: limit_pb2.SetRateLimitRequest, context: Any
+    ) -> limit_pb2.SetRateLimitResponse:
+        principal = organisation_caller("admin")
+        kind = int(request.level.kind)
+        if kind not in tuple(LevelKind):
+            raise errors.invalid("level.kind", "say KIND_ORG, KIND_TEAM, KIND_PROJECT, KIND_USER or KIND_KEY")
+        level_id = request.level.id or (principal.org_id if kind == LevelKind.ORG else "")
+        if not is_uuid(level_id):
+            raise errors.invalid("level.id", f"{level_id!r} is not a UUID; GET /v1/keys lists the ids of your keys")
+        if kind == LevelKind.ORG and level_id != principal.org_id:
+            raise errors.invalid("level.id", f"it must be your own organisation, {principal.org_id}")
+        check_model(request.model)
+        values = {name: getattr(request, name) for name in VALUES if request.HasField(name)}
+        if not values:
+            raise errors.invalid(VALUES[0], f"nothing is limited; say one of {', '.join(VALUES)}, or delete the limit")
+        for name, value in values.items():
+            if not 0 <= value <= MAX_LIMIT:
+                raise errors.invalid(name, f"{value} is not in 0…{MAX_LIMIT}; 0 = none")
+        wanted = RateLimit(uuid7(), principal.org_id, kind, level_id.lower(), request.model, **values)
+        limit = await self._store.set(wanted, self._sealer(principal, "rate_limit.set"))
+        await self._changed()
+        return limit_pb2.SetRateLimitResponse(rate_limit=to_message(limit))
+
+    async def ListRateLimits(  # noqa: D102
+        self, request: limit_pb2.ListRateLimitsRequest, context: Any
+    ) -> limit_pb2.ListRateLimitsResponse:
+        principal = organisation_caller("read")
+        if request.page_size < 0:
+            raise errors.invalid("page_size", f"{request.page_size} is negative; 0 = {DEFAULT_PAGE}")
+        size = min(request.page_size, MAX_PAGE) if request.page_size > 0 else DEFAULT_PAGE
+        after_id = ""
+        if request.page_token:
+            try:
+                after_id = base64.urlsafe_b64decode(request.page_token).decode()
+            except ValueError:
+                after_id = "?"
+            if not is_uuid(after_id):
+                raise errors.invalid("page_token", "it is not one that this method returned; start without it")
+        found = await self._store.page(principal.org_id, after_id, size + 1)
+        more = len(found) > size
+        token = base64.urlsafe_b64encode(found[size - 1].rate_limit_id.encode()).decode() if more else ""
+        return limit_pb2.ListRateLimitsResponse(
+            rate_limits=[to_message(one) for one in found[:size]], next_page_token=token
+        )
+
+    async def DeleteRateLimit(  # noqa: D102
+        self, request: limit_pb2.DeleteRateLimitRequest, context: Any
+    ) -> limit_pb2.DeleteRateLimitResponse:
+        principal = organisation_caller("admin")
+        if not is_uuid(request.rate_limit_id):
+            raise rate_limit_errors.rate_limit_not_found(request.rate_limit_id[:60])
+        seal = self._sealer(principal, "rate_limit.delete")
+        await self._store.delete(principal.org_id, request.rate_limit_id, seal)
+        await self._changed()
+        return limit_pb2.DeleteRateLimitResponse()
+
+    async def Admit(self, request: limit_pb2.AdmitRequest, context: Any) -> limit_pb2.AdmitResponse:  # noqa: D102
+        principal = call.require_principal()
+        if not is_uuid(principal.org_id):
+            raise errors.invalid("org_id", "the principal has no organisation; ask with an organisation's key")
+        if not is_uuid(request.request_id):
+            raise errors.invalid("request_id", f"{request.request_id[:60]!r} is not a UUID; make one for each request")
+        if len(request.models) > MAX_MODELS:
+            raise errors.invalid("models", f"{len(request.models)} are more than {MAX_MODELS}")
+        admitted = await self._admission.admit_unheld(principal, list(request.models), request.request_id)
+        response = limit_pb2.AdmitResponse()
+        if admitted is not None:
+            response.rate_limit.CopyFrom(state_message(admitted.verdict.state))
+        return response
+
+    async def _changed(self) -> None:
+        self._told.set()
+        # What was set counts from the answer on, here; the other replicas follow.
+        await self._admission.follow()
+
+    def _sealer(self, principal: principal_pb2.Principal, action: str) -> SealChange:
+        def seal(before: RateLimit | None, after: RateLimit | None) -> tuple[str, bytes]:
+            about = after or before
+            assert about is not None
+            target = f"rate_limit:{about.rate_limit_id}"
+            return seal_change(principal, action, target, _public(before), _public(after), self._now())
+
+        return seal
