@@ -249,6 +249,8 @@ class Book:
         """The known prices. Under a hard budget candidates without one are left out; with none left it raises."""
         prices = (self.prices.in_force(provider, model) for provider, model in op.candidates)
         found = [price for price in prices if price is not None]
+        if op.names_service_tier:
+            found = [price.in_any_tier for price in found]
         if must_know and not found:
             raise errors.price_unknown(*op.candidates[0])
         return found

@@ -145,6 +145,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
                     audio_seconds_max=request.audio_seconds_max,
                     input_characters_max=request.input_characters_max,
                     tags=tags_of(draft),
+                    names_service_tier=request.names_service_tier,
                     covers_in_steps=in_steps,
                 )
             )

@@ -120,6 +120,8 @@ class SingleTripStore:
                     continue
                 prices = [self._prices.in_force(*candidate) for candidate in op.candidates]
                 known = [price for price in prices if price is not None]
+                if op.names_service_tier:
+                    known = [price.in_any_tier for price in known]
                 if known and len(known) == len(prices):
                     reserves.append((at, op, known))
             elif isinstance(op, Resolve) and self._knows(op):
