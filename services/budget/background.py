@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import logging
 from collections.abc import Awaitable, Callable, Iterable
@@ -138,10 +139,10 @@ async def repeat(
         if wake is None:
             await asyncio.sleep(every_s)
         else:
-            try:
-                await asyncio.wait_for(wake.wait(), every_s)
-            except TimeoutError:
-                pass
+            # Not wait_for: it forgets that it was cancelled when it is woken at the same moment.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(every_s):
+                    await wake.wait()
 
 
 async def stop(tasks: Iterable[asyncio.Task[None]]) -> None:
