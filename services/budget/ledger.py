@@ -175,6 +175,9 @@ class Book:
         held = self._held(op.org_id, op.reservation_id, op.request_id)
         if held.state is not State.OPEN:
             return Settlement(held.cost_nano_usd, held.amount_nano_usd, (), held.state, is_repeat=True)
+        if op.to is State.INDETERMINATE and held.expires_at > op.now:
+            # Extended since it was looked for: it lives on.
+            return Settlement(0, held.amount_nano_usd, (), held.state, is_repeat=True)
         charges = tuple(self._charge(attempt, held.price_version) for attempt in op.attempts)
         cost = sum(charge.cost_nano_usd for charge in charges)
         if op.to is State.INDETERMINATE:

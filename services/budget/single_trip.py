@@ -163,6 +163,8 @@ class SingleTripStore:
                 self._open.popitem(last=False)
 
     def _knows(self, op: Resolve) -> bool:
+        if op.to is State.INDETERMINATE:
+            return False  # Another replica may have extended it.
         held = self._open.get(op.reservation_id)
         return held is not None and held.org_id == op.org_id and held.request_id == op.request_id
 

@@ -325,3 +325,14 @@ def test_a_model_is_matched_by_itself_and_by_every_beginning_that_ends_with_a_sl
     assert held.counters_of("a/b") == held.counters, "a counter without a selector counts everything"
     assert held.counters_of("b/a") == held.counters[1:]
     assert dataclasses.replace(held, selectors=()).counters_of("b/a") == held.counters
+
+
+def test_a_price_that_was_withdrawn_charges_nothing_beside_one_that_counts() -> None:
+    """The version of a reservation is not older than the withdrawal: as of an older one the candidate had a price."""
+    made = book()
+    made.prices.add([Price(5, *LARGE, {}, "config", known=False)])
+    held = hold(made, candidates=(SMALL, LARGE))
+    assert held.price_version == 5
+    used = Attempt("a", *LARGE, Usage(input=10, output=5), answered=True)
+    ended = apply(made, resolving(State.COMMITTED, used))
+    assert isinstance(ended, Settlement) and ended.cost_nano_usd == 0

@@ -209,13 +209,6 @@ def todays_price_is_charged(patch: Patch) -> None:
     patch.setattr(Book, "_charge", lambda self, attempt, version: real(self, attempt, 10**9))
 
 
-def a_price_that_was_withdrawn_is_charged(patch: Patch) -> None:
-    patch.setattr(
-        "services.budget.price_book.PriceBook.newest_version",
-        lambda self, p, m: price.version if (price := self.in_force(p, m)) is not None else 0,
-    )
-
-
 def no_threshold_is_told(patch: Patch) -> None:
     patch.setattr(ledger, "thresholds_crossed", lambda key, counter: [])
 
@@ -261,7 +254,7 @@ FOUND_BY_HISTORIES: list[Callable[[Patch], None]] = [
     ),
     *(every_attempt_counts_for_every_model, a_selector_takes_everything, prefixes_do_not_match, the_stop_is_not_seen),
     *(nought_is_no_limit, soft_is_hard, charges_are_one_short, todays_price_is_charged),
-    *(a_price_that_was_withdrawn_is_charged, no_threshold_is_told, a_threshold_is_told_before_it_is_reached),
+    *(no_threshold_is_told, a_threshold_is_told_before_it_is_reached),
     *(a_lost_reservation_stays, a_refused_extension_lives_longer),
 ]
 

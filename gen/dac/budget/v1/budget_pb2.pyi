@@ -261,20 +261,22 @@ class AdjustResponse(_message.Message):
     def __init__(self, cost_nano_usd: _Optional[int] = ...) -> None: ...
 
 class SessionCall(_message.Message):
-    __slots__ = ("call_id", "signed_principal", "reserve", "commit", "release", "extend")
+    __slots__ = ("call_id", "signed_principal", "reserve", "commit", "release", "extend", "traceparent")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     SIGNED_PRINCIPAL_FIELD_NUMBER: _ClassVar[int]
     RESERVE_FIELD_NUMBER: _ClassVar[int]
     COMMIT_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
     EXTEND_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     call_id: int
     signed_principal: bytes
     reserve: ReserveRequest
     commit: CommitRequest
     release: ReleaseRequest
     extend: ExtendRequest
-    def __init__(self, call_id: _Optional[int] = ..., signed_principal: _Optional[bytes] = ..., reserve: _Optional[_Union[ReserveRequest, _Mapping]] = ..., commit: _Optional[_Union[CommitRequest, _Mapping]] = ..., release: _Optional[_Union[ReleaseRequest, _Mapping]] = ..., extend: _Optional[_Union[ExtendRequest, _Mapping]] = ...) -> None: ...
+    traceparent: str
+    def __init__(self, call_id: _Optional[int] = ..., signed_principal: _Optional[bytes] = ..., reserve: _Optional[_Union[ReserveRequest, _Mapping]] = ..., commit: _Optional[_Union[CommitRequest, _Mapping]] = ..., release: _Optional[_Union[ReleaseRequest, _Mapping]] = ..., extend: _Optional[_Union[ExtendRequest, _Mapping]] = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class SessionRequest(_message.Message):
     __slots__ = ("calls",)
