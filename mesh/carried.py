@@ -23,7 +23,7 @@ class Carried:
         self._table = table
 
     async def serve(
-        self, method: str, request: Any, *, signed_principal: bytes, request_id: str, trace_id: str = ""
+        self, method: str, request: Any, *, signed_principal: bytes, request_id: str, traceparent: str = ""
     ) -> Any:
         """The answer of a unary method ("/package.Service/Method"). Raises MeshError as a call of its own would.
 
@@ -35,7 +35,9 @@ class Carried:
         metadata: dict[str, str | bytes] = {"x-request-id": request_id}
         if signed_principal:
             metadata["x-dac-principal-bin"] = signed_principal
-        call = Call(deadline=time.monotonic() + UNARY_TIMEOUT_S, trace_id=trace_id)
+        if traceparent:
+            metadata["traceparent"] = traceparent
+        call = Call(deadline=time.monotonic() + UNARY_TIMEOUT_S)
         served = Served(method, call, metadata, False, False)
         interceptors = self._table.interceptors
         error: BaseException | None = None

@@ -81,13 +81,18 @@ def next_call(timeout: float | None, *, streaming: bool) -> Call:
     )
 
 
+def traceparent_of(call: Call) -> str:
+    """A call's place in its trace, as W3C Trace Context writes it; empty without one."""
+    return f"00-{call.trace_id}-{call.span_id or '0' * 15 + '1'}-01" if call.trace_id else ""
+
+
 def metadata_of(call: Call, extra: Any) -> list[tuple[str, str | bytes]]:
     """What a call carries between processes."""
     metadata: list[tuple[str, str | bytes]] = [("x-request-id", call.request_id)] if call.request_id else []
     if call.signed_principal:
         metadata.append(("x-dac-principal-bin", call.signed_principal))
     if call.trace_id:
-        metadata.append(("traceparent", f"00-{call.trace_id}-{call.span_id or '0' * 15 + '1'}-01"))
+        metadata.append(("traceparent", traceparent_of(call)))
     metadata.extend(extra or ())
     return metadata
 

@@ -31,6 +31,8 @@ class Traffic:
     """Request → the cost that Commit answered."""
     asked_again: int = 0
     stopped: bool = False
+    going: asyncio.Event = field(default_factory=asyncio.Event)
+    """Cleared while accounts are read: they would take ever longer while rows come."""
 
     async def again(self, ask: Callable[[], Awaitable[object]]) -> object:
         """The answer, however often the other side dies meanwhile."""
@@ -62,6 +64,7 @@ class Traffic:
     async def caller(self) -> None:
         """Cycles until it is told to stop; the last one is brought to its end."""
         while not self.stopped:
+            await self.going.wait()
             with self.organisation.calling():
                 await self.cycle()
 
@@ -88,6 +91,7 @@ async def run(stage: Stage, kills: int, seed: int, said: Callable[[str], None]) 
     callers = [asyncio.create_task(traffic.caller()) for _ in range(CALLERS)]
     try:
         for number in range(kills):
+            traffic.going.set()
             await asyncio.sleep(dice.uniform(0.15, 0.6))
             traffic.organisation = stage.renewed(traffic.organisation)
             began, before = time.monotonic(), len(traffic.acknowledged)
@@ -98,8 +102,9 @@ async def run(stage: Stage, kills: int, seed: int, said: Callable[[str], None]) 
                 _kill_postgres(stage)
             await _until_served(traffic, before, callers)
             back_s.append(time.monotonic() - began)
+            traffic.going.clear()
             acknowledged = dict(traffic.acknowledged)
-            # More may be acknowledged while it is read; what was acknowledged before must be there.
+            # Calls under way end meanwhile; what was acknowledged before must be there.
             found.append(compare(acknowledged, await _account(stage, traffic), final=False))
             if (number + 1) % 6 == 0 or number + 1 == kills:
                 said(
@@ -108,6 +113,7 @@ async def run(stage: Stage, kills: int, seed: int, said: Callable[[str], None]) 
                     f"double"
                 )
         traffic.stopped = True
+        traffic.going.set()
         await asyncio.gather(*callers)
     finally:
         for caller in callers:

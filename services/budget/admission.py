@@ -20,7 +20,7 @@ from mesh import telemetry
 from mesh.errors import MeshError
 from mesh.usage import answer_tokens, prompt_tokens
 from services.budget import rate_limit_errors
-from services.budget.background import repeat
+from services.budget.background import repeat, stop
 from services.budget.config import BudgetConfig
 from services.budget.limiter import Limiter, MemoryLimiter
 from services.budget.rate_limit_store import PostgresRateLimitStore
@@ -108,9 +108,7 @@ class Admission:
 
     async def close(self) -> None:
         """Stops; the other replicas share the limits among themselves."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await stop(self._tasks)
         await self.limiter.close()
         with contextlib.suppress(MeshError):
             await self._store.leave(self._instance)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from dac.type.v1 import record_pb2
@@ -17,6 +18,7 @@ from services.budget.request_records import about, bound_sealer
 from services.budget.rows import State
 from services.budget.writer import Writer
 
+STOP_AGAIN_S = 0.5
 _log = logging.getLogger(__name__)
 
 WORK = "SELECT org_id::text FROM organisations_with_work() WHERE work = $1"
@@ -137,7 +139,16 @@ async def repeat(
         if wake is None:
             await asyncio.sleep(every_s)
         else:
-            try:
-                await asyncio.wait_for(wake.wait(), every_s)
-            except TimeoutError:
-                pass
+            # Not wait_for: it forgets that it was cancelled when it is woken at the same moment.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(every_s):
+                    await wake.wait()
+
+
+async def stop(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Ends tasks that repeat. A cancellation that meets the answer it interrupts can be lost, so it is said again."""
+    running = {task for task in tasks if not task.done()}
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=STOP_AGAIN_S)

@@ -118,7 +118,8 @@ class Book:
             state=State.OPEN,
             expires_at=op.now + dt.timedelta(seconds=op.ttl_s),
             body_hash=op.body_hash,
-            price_version=max((price.version for price in prices), default=0),
+            # A price that was withdrawn counts, too: as of an older version its candidate would have one.
+            price_version=max(self.prices.newest_version(*one) for one in op.candidates) if prices else 0,
             output_cap_tokens=tokens if is_capped and not is_whole else 0,
             covered_output_tokens=tokens if is_capped and is_whole else 0,
             counters=keys,
@@ -138,12 +139,15 @@ class Book:
         if held.state is not State.OPEN:
             raise errors.reservation_invalid(op.reservation_id, "it is resolved")
         _refuse_when_stopped(self.limits.get(Level(op.org_id, LevelKind.ORG, op.org_id), ()))
+        more = op.output_tokens - held.covered_output_tokens if held.covered_output_tokens else 0
+        if more > 0:
+            self._hold_more(op, held, more)
         if op.ttl_s:
             held.expires_at = max(held.expires_at, op.now + dt.timedelta(seconds=op.ttl_s))
             self.extended[held.reservation_id] = held
-        more = op.output_tokens - held.covered_output_tokens
-        if held.covered_output_tokens == 0 or more <= 0:
-            return held
+        return held
+
+    def _hold_more(self, op: Extend, held: Reservation, more: int) -> None:
         price = self.prices.in_force(op.provider, op.model, held.price_version)
         if price is None:
             raise errors.price_unknown(op.provider, op.model)
@@ -158,7 +162,6 @@ class Book:
         held.amount_nano_usd += amount
         held.covered_output_tokens += more
         self.extended[held.reservation_id] = held
-        return held
 
     def resolve(self, op: Resolve) -> Settlement:
         """Ends a reservation once; a second time the first outcome is returned and nothing changes."""
@@ -172,6 +175,9 @@ class Book:
         held = self._held(op.org_id, op.reservation_id, op.request_id)
         if held.state is not State.OPEN:
             return Settlement(held.cost_nano_usd, held.amount_nano_usd, (), held.state, is_repeat=True)
+        if op.to is State.INDETERMINATE and held.expires_at > op.now:
+            # Extended since it was looked for: it lives on.
+            return Settlement(0, held.amount_nano_usd, (), held.state, is_repeat=True)
         charges = tuple(self._charge(attempt, held.price_version) for attempt in op.attempts)
         cost = sum(charge.cost_nano_usd for charge in charges)
         if op.to is State.INDETERMINATE:
@@ -246,6 +252,8 @@ class Book:
         """The known prices. Under a hard budget candidates without one are left out; with none left it raises."""
         prices = (self.prices.in_force(provider, model) for provider, model in op.candidates)
         found = [price for price in prices if price is not None]
+        if op.names_service_tier:
+            found = [price.in_any_tier for price in found]
         if must_know and not found:
             raise errors.price_unknown(*op.candidates[0])
         return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -70,7 +72,7 @@ class Line(NamedTuple):
     cost_nano_usd: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Price:
     """One version of a model's price."""
 
@@ -89,6 +91,7 @@ class Price:
     by_tier: Mapping[str, tuple[Tariff, ...]] = field(init=False)
     """The same by service tier, each by the length of the prompt."""
     bounds: tuple[Bound, ...] = field(init=False)
+    """What a request can cost at most that names no service tier."""
     is_free: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -98,8 +101,17 @@ class Price:
         by_tier = {tier: tuple(one for one in tariffs if one.service_tier == tier) for tier in tiers}
         object.__setattr__(self, "by_tier", by_tier)
         object.__setattr__(self, "rates", tariffs[0].rates)
-        object.__setattr__(self, "bounds", bounds_of(tariffs))
+        object.__setattr__(self, "bounds", bounds_of(by_tier[""]))
         object.__setattr__(self, "is_free", not any(any(one.rates) for one in tariffs))
+
+    @functools.cached_property
+    def in_any_tier(self) -> Price:
+        """The same price, bounded by its dearest service tier: for a request that names one."""
+        if len(self.by_tier) == 1:
+            return self
+        made = dataclasses.replace(self)
+        object.__setattr__(made, "bounds", bounds_of(self.tariffs))
+        return made
 
     def tariff_for(self, usage: Usage) -> Tariff:
         """The tariff that counts: of the usage's service tier if the price has it, by the length of the prompt."""

@@ -31,6 +31,8 @@ class Reserve:
     input_characters_max: int = 0
     tags: tuple[str, ...] = ()
     """Each "key=value"."""
+    names_service_tier: bool = False
+    """It may be served in a tier that costs more."""
     covers_in_steps: bool = False
     """Balanced: the answer is covered up to the default and extended while it runs."""
 

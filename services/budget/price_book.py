@@ -79,6 +79,11 @@ class PriceBook:
                 return price if price.known else None
         return None
 
+    def newest_version(self, provider: str, model: str) -> int:
+        """The version that last said something of a model's price, be it that there is none any more; 0 = none did."""
+        rows = self._versions.get((provider, model))
+        return rows[-1].version if rows else 0
+
     def all_in_force(self) -> list[Price]:
         """Every known price, ordered by provider and model."""
         found = (rows[-1] for _, rows in sorted(self._versions.items()))

@@ -36,7 +36,7 @@ from services.budget.administration import Administration, organisation_caller, 
 from services.budget.admission import Admission
 from services.budget.alert_channels import channels_of
 from services.budget.alert_delivery import AlertTeller, Patience
-from services.budget.background import Backlog, ChangeTeller, Sweeper, repeat
+from services.budget.background import Backlog, ChangeTeller, Sweeper, repeat, stop
 from services.budget.budget_store import PostgresBudgetStore
 from services.budget.config import BudgetConfig
 from services.budget.envoy_rate_limits import EnvoyRateLimitServicer
@@ -145,6 +145,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
                     audio_seconds_max=request.audio_seconds_max,
                     input_characters_max=request.input_characters_max,
                     tags=tags_of(draft),
+                    names_service_tier=request.names_service_tier,
                     covers_in_steps=in_steps,
                 )
             )
@@ -443,9 +444,7 @@ class BudgetService:
 
     async def close(self) -> None:
         """Writes what is queued, then stops."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await stop(self._tasks)
         await self.alerts.close()
         await self.writer.close()
         await self.limits.close()

@@ -35,7 +35,7 @@ class Serve(Protocol):
     """See mesh.carried.Carried.serve."""
 
     async def __call__(
-        self, method: str, request: Request, *, signed_principal: bytes, request_id: str, trace_id: str
+        self, method: str, request: Request, *, signed_principal: bytes, request_id: str, traceparent: str
     ) -> Answer:
         """The answer, or MeshError."""
 
@@ -103,13 +103,12 @@ class Session:
             if kind is None:
                 raise errors.invalid("call", f"it is none that this budget knows; send one of {', '.join(METHODS)}")
             request: Request = getattr(call, kind)
-            request_id, trace_id = _ids_of(request)
             answer = await self._serve(
                 METHODS[kind],
                 request,
                 signed_principal=call.signed_principal,
-                request_id=request_id,
-                trace_id=trace_id,
+                request_id=_id_of(request),
+                traceparent=call.traceparent,
             )
             self._replies.append((call.call_id, kind, answer))
         except Exception as error:
@@ -129,10 +128,8 @@ class Session:
         return response
 
 
-def _ids_of(request: Request) -> tuple[str, str]:
-    """The request's id and its trace's, empty where it has none."""
-    if isinstance(request, budget_pb2.ReserveRequest):
-        return request.request_id, request.draft.trace_id
-    if isinstance(request, budget_pb2.ExtendRequest):
-        return request.request_id, ""
-    return request.record.request_id, request.record.trace_id
+def _id_of(request: Request) -> str:
+    """The request's id, empty where it has none."""
+    if isinstance(request, budget_pb2.ReserveRequest | budget_pb2.ExtendRequest):
+        return request.request_id
+    return request.record.request_id

@@ -120,6 +120,8 @@ class SingleTripStore:
                     continue
                 prices = [self._prices.in_force(*candidate) for candidate in op.candidates]
                 known = [price for price in prices if price is not None]
+                if op.names_service_tier:
+                    known = [price.in_any_tier for price in known]
                 if known and len(known) == len(prices):
                     reserves.append((at, op, known))
             elif isinstance(op, Resolve) and self._knows(op):
@@ -161,6 +163,8 @@ class SingleTripStore:
                 self._open.popitem(last=False)
 
     def _knows(self, op: Resolve) -> bool:
+        if op.to is State.INDETERMINATE:
+            return False  # Another replica may have extended it.
         held = self._open.get(op.reservation_id)
         return held is not None and held.org_id == op.org_id and held.request_id == op.request_id
 

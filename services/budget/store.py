@@ -71,8 +71,9 @@ INSERT INTO counters (org_id, budget_id, window_start)
 SELECT b.org_id, b.budget_id, u.window_start
 FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) AS u (org_id, budget_id, window_start)
 JOIN budgets b ON b.org_id = u.org_id AND b.budget_id = u.budget_id
-ORDER BY 1, 2, 3 ON CONFLICT DO NOTHING
+ORDER BY 1, 2, 3 FOR SHARE OF b ON CONFLICT DO NOTHING
 """
+"""Waits for a change of a budget, which would miss a counter that is being made."""
 
 
 class LedgerStore(Protocol):
@@ -84,6 +85,13 @@ class LedgerStore(Protocol):
 
 class _TakenMeanwhile(Exception):
     """Another replica reserved one of the batch's request ids after it was read."""
+
+
+class _NotOpened(Exception):
+    """Windows that have no counter yet."""
+
+    def __init__(self, keys: set[CounterKey]) -> None:
+        self.keys = keys
 
 
 class PostgresLedgerStore:
@@ -101,18 +109,28 @@ class PostgresLedgerStore:
     async def run(self, operations: Sequence[Operation]) -> list[Decision]:
         """One transaction; replies may be sent when it returns. Replicas are serialised by row locks."""
         org_ids = sorted({op.org_id for op in operations})
-        for _ in range(ATTEMPTS - 1):
+        opened: set[CounterKey] = set()
+        tries = 0
+        while True:
             try:
-                return await self._run_once(org_ids, operations)
+                return await self._run_once(org_ids, operations, opened)
             except _TakenMeanwhile:
-                continue
-        return await self._run_once(org_ids, operations)
+                tries += 1
+                if tries == ATTEMPTS:
+                    raise
+            except _NotOpened as closed:
+                # In a transaction of its own: who waits for another's new counter must hold none that the other needs.
+                async with self._database.transaction(*org_ids) as connection:
+                    await connection.execute(OPEN_COUNTERS, *key_columns(closed.keys))
+                opened |= closed.keys
 
-    async def _run_once(self, org_ids: list[str], operations: Sequence[Operation]) -> list[Decision]:
+    async def _run_once(
+        self, org_ids: list[str], operations: Sequence[Operation], opened: set[CounterKey]
+    ) -> list[Decision]:
         async with self._database.transaction(*org_ids) as connection:
             book = Book(self._prices, self._default_output_tokens)
             if not all(isinstance(op, Resolve) and not op.reservation_id and op.attempts for op in operations):
-                await self._read(connection, book, operations)
+                await self._read(connection, book, operations, opened)
             decisions: list[Decision] = [apply(book, op) for op in operations]
             parts = {name: columns for name, columns in columns_of(book).items() if columns[0]}
             if parts:
@@ -122,7 +140,9 @@ class PostgresLedgerStore:
                     raise _TakenMeanwhile
         return decisions
 
-    async def _read(self, connection: asyncpg.Connection, book: Book, operations: Sequence[Operation]) -> None:
+    async def _read(
+        self, connection: asyncpg.Connection, book: Book, operations: Sequence[Operation], opened: set[CounterKey]
+    ) -> None:
         reserves = [op for op in operations if isinstance(op, Reserve)]
         parts = _parts_to_read(operations, reserves)
         statement = "UNION ALL".join(numbered(tuple(parts), tuple(map(len, parts.values()))))
@@ -151,7 +171,15 @@ class PostgresLedgerStore:
             for key in r.counters
         }
         if needed or counted:
-            await self._lock(connection, book, needed, counted)
+            charges = any(isinstance(op, Resolve | Adjust) for op in operations)
+            await self._lock(connection, book, needed | counted, charges=charges)
+            missing = needed - book.counters.keys()
+            if missing - opened:
+                raise _NotOpened(missing)
+            # Budgets that were deleted while this batch waited limit nothing any more.
+            gone = {key.budget_id for key in missing}
+            for level, limits in book.limits.items():
+                book.limits[level] = [limit for limit in limits if limit.budget_id not in gone]
         newest = max((r.price_version for r in book.reservations.values()), default=0)
         if newest > self._prices.latest_version:
             # Reserved by a replica that has read newer prices than this one.
@@ -164,28 +192,22 @@ class PostgresLedgerStore:
             entry = entry_of(row)
             book.charged.setdefault((entry.org_id, entry.reservation_id), []).append(entry)
 
-    async def _lock(
-        self, connection: asyncpg.Connection, book: Book, needed: set[CounterKey], held: set[CounterKey]
-    ) -> None:
-        for is_first in (True, False):
-            for row in await connection.fetch(LOCK_COUNTERS, *key_columns(needed | held)):
-                key = CounterKey(str(row[0]), str(row[1]), row[2])
-                limit = None
-                if row[6] is not None:
-                    _, kind, level_id, window, amount, thresholds, is_hard, selector, zone, note = row[6:]
-                    limit = limit_of(
-                        row[0], row[1], kind, level_id, window, amount, thresholds, is_hard, selector, zone, note
-                    )
-                book.counters[key] = Counter(row[3], row[4], row[5], limit)
-            missing = needed - book.counters.keys()
-            if not missing:
-                return
-            if is_first:
-                await connection.execute(OPEN_COUNTERS, *key_columns(missing))
-        # Budgets that were deleted while this batch waited limit nothing any more.
-        gone = {key.budget_id for key in missing}
-        for level, limits in book.limits.items():
-            book.limits[level] = [limit for limit in limits if limit.budget_id not in gone]
+    @staticmethod
+    async def _lock(connection: asyncpg.Connection, book: Book, keys: set[CounterKey], *, charges: bool) -> None:
+        rows = await connection.fetch(LOCK_COUNTERS, *key_columns(keys))
+        locked = {CounterKey(str(row[0]), str(row[1]), row[2]) for row in rows}
+        if charges and any(row[5] is not None for row in rows):
+            # A threshold may be crossed, and the limit may have been changed while this waited for the lock: only a
+            # new statement sees what it is now. Of what is locked already: others would be out of order.
+            rows = await connection.fetch(LOCK_COUNTERS, *key_columns(locked))
+        for row in rows:
+            limit = None
+            if row[6] is not None:
+                _, kind, level_id, window, amount, thresholds, is_hard, selector, zone, note = row[6:]
+                limit = limit_of(
+                    row[0], row[1], kind, level_id, window, amount, thresholds, is_hard, selector, zone, note
+                )
+            book.counters[CounterKey(str(row[0]), str(row[1]), row[2])] = Counter(row[3], row[4], row[5], limit)
 
 
 def _parts_to_read(operations: Sequence[Operation], reserves: Sequence[Reserve]) -> dict[str, Columns]:

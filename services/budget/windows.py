@@ -27,8 +27,8 @@ class Window(enum.IntEnum):
     WEEK = 6
 
 
-_CLOCK = {Window.MINUTE: dt.timedelta(minutes=1), Window.HOUR: dt.timedelta(hours=1)}
-_CALENDAR = {Window.DAY: dt.timedelta(days=1), Window.WEEK: dt.timedelta(weeks=1)}
+_MINUTE = dt.timedelta(minutes=1)
+_STEPS = {Window.DAY: dt.timedelta(days=1), Window.WEEK: dt.timedelta(weeks=1)}
 
 
 @functools.cache
@@ -43,10 +43,6 @@ def zone_of(name: str) -> dt.tzinfo:
 
 
 def _floor(window: Window, local: dt.datetime) -> dt.datetime:
-    if window is Window.MINUTE:
-        return local.replace(second=0, microsecond=0)
-    if window is Window.HOUR:
-        return local.replace(minute=0, second=0, microsecond=0)
     midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
     if window is Window.WEEK:
         return midnight - dt.timedelta(days=midnight.weekday())
@@ -57,23 +53,33 @@ def _step(window: Window, naive: dt.datetime, steps: int) -> dt.datetime:
     if window is Window.MONTH:
         months = naive.year * 12 + naive.month - 1 + steps
         return naive.replace(year=months // 12, month=months % 12 + 1)
-    return naive + steps * (_CLOCK.get(window) or _CALENDAR[window])
+    return naive + steps * _STEPS[window]
 
 
 def _boundaries(window: Window, at: dt.datetime, zone: dt.tzinfo) -> Iterator[dt.datetime]:
-    """The boundaries around a moment, unordered.
-
-    A clock that is set back shows an hour twice: both begin a window of minutes or hours. A calendar's day begins once.
-    """
-    here = _floor(window, at.astimezone(zone).replace(tzinfo=None))
+    """The boundaries around a moment, unordered. A midnight that a clock shows twice begins a day once."""
+    here = _floor(window, at.astimezone(zone).replace(tzinfo=None, fold=0))
     for steps in range(-3, 4):
         naive = _step(window, here, steps)
-        for fold in (0, 1) if window in _CLOCK else (0,):
-            yield naive.replace(fold=fold, tzinfo=zone).astimezone(dt.UTC)
+        yield naive.replace(tzinfo=zone).astimezone(dt.UTC)
+
+
+def _clock_around(window: Window, zone: dt.tzinfo, at: dt.datetime) -> tuple[dt.datetime, dt.datetime]:
+    """A minute; or from one moment at which the clock shows a full hour to the next, so that an hour that is shown
+    twice is two windows. Zones differ by whole minutes since 1972."""
+    start = at.replace(second=0, microsecond=0)
+    end = start + _MINUTE
+    while window is Window.HOUR and start.astimezone(zone).minute:
+        start -= _MINUTE
+    while window is Window.HOUR and end.astimezone(zone).minute:
+        end += _MINUTE
+    return start, end
 
 
 @functools.lru_cache(maxsize=4096)
 def _around(window: Window, zone: str, at: dt.datetime) -> tuple[dt.datetime, dt.datetime]:
+    if window in (Window.MINUTE, Window.HOUR):
+        return _clock_around(window, zone_of(zone), at)
     found = sorted(set(_boundaries(window, at, zone_of(zone))))
     start = max(moment for moment in found if moment <= at)
     return start, min(moment for moment in found if moment > start)

@@ -34,7 +34,7 @@ from mesh.call import Call, acting_as
 from mesh.errors import MeshError, Reason
 from mesh.interceptors import HOPELESS_S
 from mesh.status import from_status
-from mesh.transport import MESSAGE_BYTES, RpcFailure, next_call, trailing_of
+from mesh.transport import MESSAGE_BYTES, RpcFailure, next_call, traceparent_of, trailing_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,6 +75,7 @@ class _Asked:
     kind: str
     request: Message
     signed_principal: bytes
+    traceparent: str
     answer: asyncio.Future[Any]
 
 
@@ -163,7 +164,8 @@ class BudgetSession:
                     return await getattr(self._stub, method)(request)
                 await self._room.acquire()
                 # From here on the room is given back by `_end`, whether the caller is still there or not.
-                asked = _Asked(kind, request, call.signed_principal, asyncio.get_running_loop().create_future())
+                answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+                asked = _Asked(kind, request, call.signed_principal, traceparent_of(call), answer)
                 self._queue.append(asked)
                 self._news.set()
                 if self._running is None or self._running.done():
@@ -258,7 +260,10 @@ class BudgetSession:
                     call_id = next(stream.ids)
                     stream.sent[call_id] = asked
                     message.calls.add(
-                        call_id=call_id, signed_principal=asked.signed_principal, **{asked.kind: asked.request}
+                        call_id=call_id,
+                        signed_principal=asked.signed_principal,
+                        traceparent=asked.traceparent,
+                        **{asked.kind: asked.request},
                     )
                     size += own
                     continue

@@ -153,6 +153,7 @@ class ChatRun(ReservedRun):
             asked_output_tokens=min(ask.max_output_tokens * ask.choices, MOST_OUTPUT_TOKENS),
             rescues=self._pipeline.second_sends.asked(ask),
             stream=ask.stream,
+            names_service_tier=openai_wire.names_service_tier(ask),
         )
         if 0 < held.output_cap_tokens < ask.choices:
             raise MeshError(

@@ -5,6 +5,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from dac.budget.v1.budget_pb2 import SoftExcess
+from dac.type.v1.principal_pb2 import Level
 from mesh import telemetry, tracing
 from mesh.call import enter
 from mesh.errors import MeshError, Reason
@@ -312,4 +314,11 @@ def _head_headers(
     route = " ".join(head.route.split())[:300].encode("ascii", "replace")
     cost = [] if cost_nano_usd is None else [(b"x-dac-cost-usd", usd(cost_nano_usd).encode())]
     limits = headers_of(run.rate_limit, request.wire.dialect)
+    if run.exceeded:
+        limits.append((b"x-dac-budget-exceeded", "; ".join(map(_excess, run.exceeded)).encode()))
     return [(b"x-dac-model", head.model.encode("ascii", "replace")), (b"x-dac-route", route), *cost, *limits]
+
+
+def _excess(one: SoftExcess) -> str:
+    kind = Level.Kind.Name(one.level.kind).removeprefix("KIND_").lower()
+    return f"{kind} {one.level.id}: ${usd(one.used_nano_usd)} of ${usd(one.limit_nano_usd)}"

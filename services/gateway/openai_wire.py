@@ -100,6 +100,16 @@ class ChatAsk:
     """Anthropic's form only: the header of that name."""
 
 
+PLAIN_TIERS = frozenset({b"null", b'"auto"', b'"default"', b'"standard"', b'"standard_only"'})
+"""What `service_tier` (and Anthropic's `speed`) may say without asking for more than the plain one."""
+
+
+def names_service_tier(ask: ChatAsk) -> bool:
+    """Whether the body asks to be served otherwise than usual, which may cost more."""
+    named = (ask.fields.get("service_tier"), ask.fields.get("speed"))
+    return any(one is not None and bytes(one).strip() not in PLAIN_TIERS for one in named)
+
+
 T = TypeVar("T")
 _top = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _messages = msgspec.json.Decoder(list[ChatMessage])

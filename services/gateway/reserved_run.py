@@ -11,7 +11,14 @@ import time
 from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from typing import Any
 
-from dac.budget.v1.budget_pb2 import CandidateRates, CommitRequest, RateLimitState, ReserveRequest, ReserveResponse
+from dac.budget.v1.budget_pb2 import (
+    CandidateRates,
+    CommitRequest,
+    RateLimitState,
+    ReserveRequest,
+    ReserveResponse,
+    SoftExcess,
+)
 from dac.provider.v1.provider_pb2 import GenerateFailure
 from dac.router.v1.router_pb2 import Candidate, RouteRequest
 from dac.type.v1 import record_pb2, usage_pb2
@@ -53,6 +60,8 @@ class ReservedRun:
         self._reserving: asyncio.Future[ReserveResponse] | None = None
         self._dispatched = False
         self.rate_limit: RateLimitState | None = None
+        self.exceeded: Sequence[SoftExcess] = ()
+        """The soft budgets that it goes beyond."""
         """What is left of the caller's rate limits after this request; None = it has none."""
         self.record = record_pb2.RequestRecord(
             request_id=call.request_id,
@@ -89,6 +98,7 @@ class ReservedRun:
         max_output_tokens: int,
         rescues: int = 0,
         stream: bool = False,
+        names_service_tier: bool = False,
         **measured: int,
     ) -> ReserveResponse:
         """Has budget hold the most that this may cost; candidates that it does not cover are not asked."""
@@ -103,6 +113,7 @@ class ReservedRun:
             draft=self.record,
             rescues=rescues,
             stream=stream,
+            names_service_tier=names_service_tier,
             **measured,
         )
         # Shielded: a caller that leaves now must not leave a reservation behind that nobody knows of.
@@ -111,6 +122,8 @@ class ReservedRun:
         self._reservation = held = await asyncio.shield(self._reserving)
         if held.HasField("rate_limit"):
             self.rate_limit = held.rate_limit
+        if held.soft_excess:
+            self.exceeded = held.soft_excess
         if held.uncovered:
             self._candidates = candidates.covered(self._candidates, held.uncovered)
         return held

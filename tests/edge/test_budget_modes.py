@@ -82,7 +82,11 @@ def test_budgets_over_http(stepwise: Dac) -> None:
     assert httpx.patch(url, headers=caller.headers, json=change).status_code == 403
     soft = {"enforcement": "ENFORCEMENT_SOFT"}
     assert httpx.patch(url, headers=stepwise.headers, json=soft).json()["budget"]["limit_nano_usd"] == "0"
-    assert caller.chat().status_code == 200
+    passed = caller.chat()
+    assert passed.status_code == 200
+    assert passed.headers["x-dac-budget-exceeded"].startswith(f"key {budget['level']['id']}: $0.0")
+    assert passed.headers["x-dac-budget-exceeded"].endswith(" of $0.0")
+    assert "x-dac-budget-exceeded" not in stepwise.chat().headers
     assert httpx.delete(url, headers=stepwise.headers).status_code == 200
     assert httpx.get(url, headers=stepwise.headers).status_code == 404
 

@@ -64,6 +64,10 @@ def tree_of(tmp_path_factory):
 
 def as_older(dac, tree: pathlib.Path):
     """The same settings for the older program, which must know all of them."""
+    # This program's own folders are on the path of the environment that both share: it would find newer protos there.
+    hidden = [str(REPOSITORY), str(REPOSITORY / "gen")]
+    hide = f"import sys\nsys.path[:] = [one for one in sys.path if one not in {hidden!r}]\n"
+    (tree / "sitecustomize.py").write_text(hide)
     # Safe path: the folder the tests run in would come before PYTHONPATH.
     dac.database = "empty"
     dac.env |= {"PYTHONPATH": f"{tree}{os.pathsep}{tree / 'gen'}", "PYTHONSAFEPATH": "1"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from typing import Any
 
 import pytest
@@ -210,3 +211,21 @@ async def test_a_correction_that_makes_no_sense_is_refused(
         amount = fields.pop("amount")
         await budget.budget.Adjust(pb.AdjustRequest(**fields, amount_nano_usd=amount), None)
     assert error.value.reason is Reason.INVALID_REQUEST
+
+
+async def test_a_reservation_that_was_extended_since_it_was_looked_for_is_not_swept(
+    make_budget: MakeBudget, org_id: str
+) -> None:
+    first, second = await make_budget(**STEPS), await make_budget(**STEPS)
+    budget_id = await put(first, org_id, limit_nano_usd=USD)
+    ask = stream(ttl_s=30.0)
+    held = await hold(first, org_id, ask)
+    at = held.expires_at.ToDatetime(tzinfo=dt.UTC)
+    await extend(second, org_id, ask.request_id, held, 1, ttl_s=600.0)
+    for budget in (first, second):
+        late = budget.sweeper._resolution(org_id, held.reservation_id, ask.request_id, b"", at)
+        assert (await budget.writer.submit(late)).is_repeat
+    assert (await get(first, org_id, budget_id)).reserved_nano_usd == held.reserved_nano_usd
+    await commit(first, held, record(org_id, ask.request_id, "metered", input_tokens=1))
+    assert (await get(first, org_id, budget_id)).spent_nano_usd == INPUT
+    await in_balance(first, org_id)

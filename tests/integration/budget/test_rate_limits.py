@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import pathlib
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from mesh.embedded_valkey import EmbeddedValkey
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from mesh.postgres import Database
+from services.budget import background
 from services.budget.admission import SURE_S
 from services.budget.config import BudgetConfig
 from services.budget.server import BudgetService, build
@@ -387,3 +389,18 @@ async def test_every_kind_of_token_counts(budget: BudgetService, org_id: str) ->
     await commit(budget, held, record(org_id, request_id, "free", **dict.fromkeys(kinds, 10)))
     after = await reserve(budget, org_id, ask(asked_output_tokens=1))
     assert after.rate_limit.tokens_remaining == 1000 - 10 * len(kinds) - 1
+
+
+async def test_a_job_that_loses_a_cancellation_ends_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "STOP_AGAIN_S", 0.01)
+
+    async def deaf() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        await asyncio.sleep(60)
+
+    job = asyncio.create_task(deaf())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await background.stop([job])
+    assert job.cancelled()

@@ -95,7 +95,8 @@ def test_a_charge_is_the_exact_cost_rounded_up_once_and_its_lines_add_up(
 @given(st.lists(PRICES, min_size=1, max_size=4), USAGES, st.integers(0, 3))
 def test_nothing_within_the_bounds_costs_more_than_the_worst_case(prices: list[Price], used: Usage, which: int) -> None:
     given_ = Input(used.prompt_tokens, used.audio_seconds, used.input_characters)
-    bound = worst_case(prices, given_, spent(used, OUTPUT))
+    bounding = [price.in_any_tier for price in prices] if used.service_tier else prices
+    bound = worst_case(bounding, given_, spent(used, OUTPUT))
     assert used.prompt_tokens == spent(used, INPUT)
     assert charge(prices[which % len(prices)], used, answered=True).cost_nano_usd <= bound
 
@@ -129,9 +130,15 @@ def test_a_service_tier_has_its_own_rates_and_a_discount_is_never_counted_on() -
     used = Usage(input=100, output=100)
     for tier, cost in (("", 300), ("flex", 150), ("priority", 1200), ("scale", 300)):
         assert charge(price, used._replace(service_tier=tier), answered=True).cost_nano_usd == cost, tier
-    assert worst_case([price], Input(100), 100) == 1200
+    assert worst_case([price.in_any_tier], Input(100), 100) == 1200
+    assert worst_case([price], Input(100), 100) == 300
+    book = Book(PriceBook([price]), 100)
+    op = Reserve("r", "o", "q", (), (("p", "m"),), 100, 100, b"", dt.datetime(2026, 1, 1, tzinfo=dt.UTC), 60)
+    assert book.reserve(op).amount_nano_usd == 300
+    named = dataclasses.replace(op, reservation_id="r2", request_id="q2", names_service_tier=True)
+    assert book.reserve(named).amount_nano_usd == 1200
     cheaper = Price(1, "p", "m", {name: rate for name, rate in buckets.items() if "priority" not in name}, "config")
-    assert worst_case([cheaper], Input(100), 100) == 300
+    assert worst_case([cheaper.in_any_tier], Input(100), 100) == 300
 
 
 def test_a_tier_without_a_price_for_long_prompts_pays_the_standard_one() -> None:
@@ -157,7 +164,8 @@ def test_an_answer_in_parts_from_any_candidates_costs_no_more_than_its_bound(
 ) -> None:
     """Every part sends the input and what was shown before it, and adds its own output. Each but the first also says
     what is wished, and is given one token where nothing is left of the limit."""
-    bound = worst_case_rescued(prices, Input(input_tokens), sum(tokens for tokens, _ in parts), len(parts) - 1)
+    bounding = [price.in_any_tier for price in prices] if tier else prices
+    bound = worst_case_rescued(bounding, Input(input_tokens), sum(tokens for tokens, _ in parts), len(parts) - 1)
     cost = shown = 0
     for number, (tokens, which) in enumerate(parts):
         later = min(number, 1)

@@ -19,9 +19,9 @@ class Calls:
         self.begun, self.held, self.cancelled, self.met = [], {}, [], []
         self.filling = b""
 
-    async def serve(self, method, request, *, signed_principal, request_id, trace_id):
+    async def serve(self, method, request, *, signed_principal, request_id, traceparent):
         self.begun.append(request_id)
-        self.met.append((method.rpartition("/")[2], signed_principal, trace_id))
+        self.met.append((method.rpartition("/")[2], signed_principal, traceparent))
         self.held[request_id] = asyncio.get_running_loop().create_future()
         try:
             await self.held[request_id]
@@ -57,7 +57,7 @@ class Client:
         message = budget_pb2.SessionRequest()
         for one in request_ids:
             call = message.calls.add(call_id=int(one), signed_principal=b"of-" + one.encode())
-            call.reserve.request_id, call.reserve.draft.trace_id = one, one * 32
+            call.reserve.request_id, call.traceparent = one, one * 32
         self._sent.put_nowait(message)
 
     def send_message(self, message):

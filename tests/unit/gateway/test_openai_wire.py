@@ -221,3 +221,19 @@ def test_images_are_estimated_by_count_not_by_their_bytes():
 def test_dacs_stream_option_is_not_sent_on():
     ask = wire.parse_chat(body_of(stream=True, stream_options={"include_usage": True, "include_dac": True}))
     assert ask.include_dac and json.loads(ask.body)["stream_options"] == {"include_usage": True}
+
+
+@pytest.mark.parametrize(
+    ("member", "named"),
+    [
+        ('"service_tier": "priority"', True),
+        ('"service_tier": "flex"', True),
+        ('"speed": "fast"', True),
+        ('"service_tier": "auto"', False),
+        ('"service_tier": null', False),
+        ('"user": "priority"', False),
+    ],
+)
+def test_a_service_tier_is_noticed(member, named):
+    body = f'{{"model": "m", {member}, "messages": [{{"role": "user", "content": "x"}}]}}'.encode()
+    assert wire.names_service_tier(wire.parse_chat(body, max_depth=32)) is named

@@ -49,7 +49,7 @@ class PricedCandidate(_message.Message):
     def __init__(self, provider: _Optional[str] = ..., model: _Optional[str] = ...) -> None: ...
 
 class ReserveRequest(_message.Message):
-    __slots__ = ("request_id", "candidates", "input_tokens", "input_tokens_max", "max_output_tokens", "body_hash", "ttl_s", "draft", "rescues", "audio_seconds_max", "input_characters_max", "stream", "asked_output_tokens")
+    __slots__ = ("request_id", "candidates", "input_tokens", "input_tokens_max", "max_output_tokens", "body_hash", "ttl_s", "draft", "rescues", "audio_seconds_max", "input_characters_max", "stream", "asked_output_tokens", "names_service_tier")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -63,6 +63,7 @@ class ReserveRequest(_message.Message):
     INPUT_CHARACTERS_MAX_FIELD_NUMBER: _ClassVar[int]
     STREAM_FIELD_NUMBER: _ClassVar[int]
     ASKED_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    NAMES_SERVICE_TIER_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     candidates: _containers.RepeatedCompositeFieldContainer[PricedCandidate]
     input_tokens: int
@@ -76,7 +77,8 @@ class ReserveRequest(_message.Message):
     input_characters_max: int
     stream: bool
     asked_output_tokens: int
-    def __init__(self, request_id: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[PricedCandidate, _Mapping]]] = ..., input_tokens: _Optional[int] = ..., input_tokens_max: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., body_hash: _Optional[bytes] = ..., ttl_s: _Optional[float] = ..., draft: _Optional[_Union[_record_pb2.RequestRecord, _Mapping]] = ..., rescues: _Optional[int] = ..., audio_seconds_max: _Optional[int] = ..., input_characters_max: _Optional[int] = ..., stream: _Optional[bool] = ..., asked_output_tokens: _Optional[int] = ...) -> None: ...
+    names_service_tier: bool
+    def __init__(self, request_id: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[PricedCandidate, _Mapping]]] = ..., input_tokens: _Optional[int] = ..., input_tokens_max: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., body_hash: _Optional[bytes] = ..., ttl_s: _Optional[float] = ..., draft: _Optional[_Union[_record_pb2.RequestRecord, _Mapping]] = ..., rescues: _Optional[int] = ..., audio_seconds_max: _Optional[int] = ..., input_characters_max: _Optional[int] = ..., stream: _Optional[bool] = ..., asked_output_tokens: _Optional[int] = ..., names_service_tier: _Optional[bool] = ...) -> None: ...
 
 class RateLimitState(_message.Message):
     __slots__ = ("requests_limit", "requests_remaining", "requests_reset_s", "tokens_limit", "tokens_remaining", "tokens_reset_s")
@@ -259,20 +261,22 @@ class AdjustResponse(_message.Message):
     def __init__(self, cost_nano_usd: _Optional[int] = ...) -> None: ...
 
 class SessionCall(_message.Message):
-    __slots__ = ("call_id", "signed_principal", "reserve", "commit", "release", "extend")
+    __slots__ = ("call_id", "signed_principal", "reserve", "commit", "release", "extend", "traceparent")
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     SIGNED_PRINCIPAL_FIELD_NUMBER: _ClassVar[int]
     RESERVE_FIELD_NUMBER: _ClassVar[int]
     COMMIT_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
     EXTEND_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     call_id: int
     signed_principal: bytes
     reserve: ReserveRequest
     commit: CommitRequest
     release: ReleaseRequest
     extend: ExtendRequest
-    def __init__(self, call_id: _Optional[int] = ..., signed_principal: _Optional[bytes] = ..., reserve: _Optional[_Union[ReserveRequest, _Mapping]] = ..., commit: _Optional[_Union[CommitRequest, _Mapping]] = ..., release: _Optional[_Union[ReleaseRequest, _Mapping]] = ..., extend: _Optional[_Union[ExtendRequest, _Mapping]] = ...) -> None: ...
+    traceparent: str
+    def __init__(self, call_id: _Optional[int] = ..., signed_principal: _Optional[bytes] = ..., reserve: _Optional[_Union[ReserveRequest, _Mapping]] = ..., commit: _Optional[_Union[CommitRequest, _Mapping]] = ..., release: _Optional[_Union[ReleaseRequest, _Mapping]] = ..., extend: _Optional[_Union[ExtendRequest, _Mapping]] = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class SessionRequest(_message.Message):
     __slots__ = ("calls",)
