@@ -6,9 +6,13 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.long
+@pytest.mark.timeout(330)
 def test_the_quick_profile_admits_what_fits_and_loses_nothing():
     command = [sys.executable, "-m", "bench.budget", "--json", "--profile", "quick", "--seconds", "2"]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'gen'}"}

@@ -94,10 +94,22 @@ class Caller:
             await self.request()
 
 
+async def started(dsn: str) -> BudgetService:
+    """A service; begun again while its database is just being killed, as whatever runs it would."""
+    while True:
+        budget = build(context_for(Database(dsn, "budget"), BudgetConfig(required_consumers=(), **OPTIONS)))
+        try:
+            await budget.start()
+            return budget
+        except MeshError as error:
+            if error.reason is not Reason.UNAVAILABLE:
+                raise
+            await asyncio.sleep(0.1)
+
+
 async def main(dsn: str, org_id: str, key_id: str, seed: str) -> None:
     """Starts the service and its callers."""
-    budget = build(context_for(Database(dsn, "budget"), BudgetConfig(required_consumers=(), **OPTIONS)))
-    await budget.start()
+    budget = await started(dsn)
     principal = Principal(kind=Principal.KIND_USER_KEY, org_id=org_id, key_id=key_id, scopes=["chat"])
     principal.path.extend([Level(kind=Level.KIND_ORG, id=org_id), Level(kind=Level.KIND_KEY, id=key_id)])
     told("ready")
