@@ -16,7 +16,15 @@ from mesh.imports.rate_limits import RateLimit, whole
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "mo": 2_592_000, "y": 31_536_000}
 NAMED_S = {"hourly": 3600, "daily": 86_400, "weekly": 604_800, "monthly": 2_592_000, "yearly": 31_536_000}
-DAY_S, MONTH_S = 86_400, 31 * 86_400
+DAY_S = 86_400
+WINDOWS = (
+    ("WINDOW_MINUTE", 60, 60, "a minute"),
+    ("WINDOW_HOUR", 3600, 3600, "an hour"),
+    ("WINDOW_DAY", DAY_S, DAY_S, "a day"),
+    ("WINDOW_WEEK", 7 * DAY_S, 7 * DAY_S, "a week"),
+    ("WINDOW_MONTH", 28 * DAY_S, 31 * DAY_S, "a month"),
+)
+"""DAC's windows: how long each is at least and at most, in seconds, and what it is called."""
 EVERY_MODEL = {"all-proxy-models", "*"}
 PATTERN = re.compile(r"[A-Za-z0-9._:/*-]{1,200}")
 MOST_DIGITS = 15
@@ -25,8 +33,8 @@ PAGES_TEAM = "litellm-dashboard"
 """LiteLLM's pages make keys for their own sign-ins under this team."""
 RATES = ("rpm_limit", "tpm_limit", "max_parallel_requests")
 NOT_ENFORCED = {
-    "model_max_budget": "DAC has no budget for one model of a key",
-    "soft_budget": "DAC has no warning before the limit",
+    "model_max_budget": "set one with `dac budget set --key ID --model MODEL`",
+    "soft_budget": "set one with `dac budget set --key ID --soft`",
     "aliases": "write aliases for all into aliases:",
     "config": "DAC has no configuration for one key",
     "permissions": "a key has scopes: chat and read",
@@ -40,7 +48,7 @@ class Budget:
     """A limit to be set."""
 
     window: str
-    """WINDOW_NONE, WINDOW_DAY or WINDOW_MONTH."""
+    """One of WINDOWS, or WINDOW_NONE."""
     limit_nano_usd: int
 
 
@@ -88,10 +96,10 @@ def window_of(duration: object) -> tuple[str, bool]:
         return "WINDOW_NONE", True
     found = re.fullmatch(r"(\d+)(mo|[smhdwy])", str(duration).strip().lower())
     seconds = int(found[1]) * UNITS_S[found[2]] if found else NAMED_S.get(str(duration).strip().lower(), 0)
-    if 0 < seconds <= DAY_S:
-        return "WINDOW_DAY", seconds == DAY_S
-    if DAY_S < seconds <= MONTH_S:
-        return "WINDOW_MONTH", seconds >= 28 * DAY_S
+    if seconds > 0:
+        for window, shortest_s, longest_s, _ in WINDOWS:
+            if seconds <= longest_s:
+                return window, seconds >= shortest_s
     return "WINDOW_NONE", False
 
 
@@ -110,7 +118,7 @@ def budget_of(amount: object, duration: object, spend: object = 0) -> tuple[Budg
         limit -= spent
         said = f"what was spent already ({spent.normalize():f} dollars) is taken off the limit"
     if not same:
-        longer = {"WINDOW_DAY": "a day", "WINDOW_MONTH": "a month", "WINDOW_NONE": "all time"}[window]
+        longer = {name: called for name, _, _, called in WINDOWS}.get(window, "all time")
         said = f'DAC has no window of "{duration}": the same limit holds for {longer}, which is stricter'
     nano = int((max(limit, Decimal(0)) * 1_000_000_000).to_integral_value(decimal.ROUND_FLOOR))
     return Budget(window, min(nano, 2**62)), said
