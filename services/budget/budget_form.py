@@ -31,13 +31,14 @@ def limit_of(request: SetRequest, org_id: str) -> Limit:
     window = int(request.window)
     if window not in tuple(Window):
         raise errors.invalid("window", "say WINDOW_NONE, _MINUTE, _HOUR, _DAY, _WEEK or _MONTH")
+    is_unset = isinstance(request, budget_pb2.CreateBudgetRequest) and not request.HasField("limit_nano_usd")
     if request.enforcement not in budget_pb2.Enforcement.values():
         raise errors.invalid("enforcement", "say ENFORCEMENT_HARD or ENFORCEMENT_SOFT")
     limit = Limit(
         uuid7(),
         _level(request.level, org_id),
         Window(window),
-        _amount(request.limit_nano_usd, unlimited=request.unlimited),
+        _amount(request.limit_nano_usd, unlimited=request.unlimited or is_unset),
         _zone(request.time_zone),
         selector_of(request.model, request.tag),
         request.enforcement != budget_pb2.ENFORCEMENT_SOFT,

@@ -144,6 +144,21 @@ async def test_unlimited_counts_and_zero_blocks_free_models_too(budget: BudgetSe
     assert refusal(error) == (Reason.BUDGET_EXHAUSTED, "team")
 
 
+async def test_a_new_budget_without_a_limit_is_unlimited_and_one_of_0_blocks(
+    budget: BudgetService, org_id: str
+) -> None:
+    fields: dict[str, Any] = {"level": Level(kind=Level.KIND_ORG), "window": pb.WINDOW_WEEK}
+    with as_key(org_id):
+        free = (await budget.budget.CreateBudget(pb.CreateBudgetRequest(**fields), None)).budget
+        assert free.unlimited and free.limit_nano_usd == 0
+        fields["window"] = pb.WINDOW_HOUR
+        shut = (await budget.budget.CreateBudget(pb.CreateBudgetRequest(**fields, limit_nano_usd=0), None)).budget
+        assert not shut.unlimited
+    with pytest.raises(MeshError) as error:
+        await hold(budget, org_id, asking())
+    assert error.value.reason is Reason.BUDGET_EXHAUSTED
+
+
 async def test_windows_begin_in_their_zone(
     make_budget: MakeBudget, org_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
