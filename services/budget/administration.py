@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import datetime as dt
 import json
 from collections.abc import Callable
@@ -15,12 +14,11 @@ from mesh import call
 from mesh.ids import is_uuid, uuid7
 from services.budget import budget_form, errors
 from services.budget.budget_store import PostgresBudgetStore, SealChange, Status
+from services.budget.paging import page_asked, token_behind
 from services.budget.rows import STOP, Level, LevelKind, Limit
 from services.budget.verification import verify
 from services.budget.windows import Window
 
-MAX_PAGE = 200
-DEFAULT_PAGE = 50
 MAX_NOTE_CHARS = 200
 
 
@@ -101,20 +99,10 @@ class Administration:
     async def list(self, request: budget_pb2.ListBudgetsRequest) -> budget_pb2.ListBudgetsResponse:
         """See BudgetService.ListBudgets."""
         principal = organisation_caller("read")
-        size = min(request.page_size, MAX_PAGE) if request.page_size > 0 else DEFAULT_PAGE
-        if request.page_size < 0:
-            raise errors.invalid("page_size", f"{request.page_size} is negative; 0 = {DEFAULT_PAGE}")
-        after_id = ""
-        if request.page_token:
-            try:
-                after_id = base64.urlsafe_b64decode(request.page_token).decode()
-            except ValueError:
-                after_id = "?"
-            if not is_uuid(after_id):
-                raise errors.invalid("page_token", "it is not one that this method returned; start without it")
+        size, after_id = page_asked(request)
         now = self._now()
         found = await self._store.page(principal.org_id, after_id, size + 1, now)
-        token = base64.urlsafe_b64encode(found[size - 1].limit.budget_id.encode()).decode() if len(found) > size else ""
+        token = token_behind(found[size - 1].limit.budget_id) if len(found) > size else ""
         shown = await self._store.paced(principal.org_id, found[:size], now)
         budgets = [budget_form.to_message(status, now) for status in shown]
         return budget_pb2.ListBudgetsResponse(budgets=budgets, next_page_token=token)

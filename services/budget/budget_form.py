@@ -34,18 +34,17 @@ def limit_of(request: SetRequest, org_id: str) -> Limit:
     is_unset = isinstance(request, budget_pb2.CreateBudgetRequest) and not request.HasField("limit_nano_usd")
     if request.enforcement not in budget_pb2.Enforcement.values():
         raise errors.invalid("enforcement", "say ENFORCEMENT_HARD or ENFORCEMENT_SOFT")
-    limit = Limit(
+    return Limit(
         uuid7(),
-        _level(request.level, org_id),
+        level_named(request.level, org_id),
         Window(window),
         _amount(request.limit_nano_usd, unlimited=request.unlimited or is_unset),
-        _zone(request.time_zone),
+        zone_named(request.time_zone),
         selector_of(request.model, request.tag),
         request.enforcement != budget_pb2.ENFORCEMENT_SOFT,
         _thresholds(request.thresholds.percent) if request.HasField("thresholds") else THRESHOLDS_PERCENT,
         _emails(request.alert_emails),
     )
-    return limit
 
 
 def changed(limit: Limit, request: budget_pb2.UpdateBudgetRequest) -> Limit:
@@ -70,7 +69,8 @@ def changed(limit: Limit, request: budget_pb2.UpdateBudgetRequest) -> Limit:
     return limit
 
 
-def _level(level: principal_pb2.Level, org_id: str) -> Level:
+def level_named(level: principal_pb2.Level, org_id: str) -> Level:
+    """The level that a caller names; the organisation needs no id. Raises INVALID_REQUEST."""
     kind = int(level.kind)
     if kind not in tuple(LevelKind):
         raise errors.invalid("level.kind", "say KIND_ORG, KIND_TEAM, KIND_PROJECT, KIND_USER or KIND_KEY")
@@ -92,7 +92,8 @@ def _amount(limit_nano_usd: int, *, unlimited: bool) -> int | None:
     return limit_nano_usd
 
 
-def _zone(name: str) -> str:
+def zone_named(name: str) -> str:
+    """The IANA zone that a caller names; UTC if none. Raises INVALID_REQUEST."""
     try:
         zone_of(name)
     except ValueError as error:

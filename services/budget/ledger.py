@@ -97,8 +97,7 @@ class Book:
         _refuse_when_stopped(limits)
         hard = [limit for limit in limits if limit.is_hard and limit.limit_nano_usd is not None]
         prices = self._prices_of(op, must_know=bool(hard))
-        in_steps = op.covers_in_steps and not 0 < op.max_output_tokens <= self.default_output_tokens
-        wanted = self.default_output_tokens if in_steps else op.max_output_tokens or self.default_output_tokens
+        in_steps, wanted = op.first_hold(self.default_output_tokens)
         tokens = wanted
         for limit in hard:
             tokens = min(tokens, self._affordable(op, limit, prices, tokens))
@@ -250,10 +249,7 @@ class Book:
 
     def _prices_of(self, op: Reserve, *, must_know: bool) -> list[Price]:
         """The known prices. Under a hard budget candidates without one are left out; with none left it raises."""
-        prices = (self.prices.in_force(provider, model) for provider, model in op.candidates)
-        found = [price for price in prices if price is not None]
-        if op.names_service_tier:
-            found = [price.in_any_tier for price in found]
+        found = known_prices(self.prices, op)
         if must_know and not found:
             raise errors.price_unknown(*op.candidates[0])
         return found
@@ -305,6 +301,12 @@ class Book:
     def _charge(self, attempt: Attempt, price_version: int) -> Charge:
         price = self.prices.in_force(attempt.provider, attempt.model, price_version)
         return charge(price, attempt.usage, answered=attempt.answered)
+
+
+def known_prices(book: PriceBook, op: Reserve) -> list[Price]:
+    """The prices of the candidates that have one, bounded as the request may be served."""
+    found = [price for one in op.candidates if (price := book.in_force(*one)) is not None]
+    return [price.in_any_tier for price in found] if op.names_service_tier else found
 
 
 def _refuse_when_stopped(limits: Iterable[Limit]) -> None:

@@ -41,6 +41,12 @@ class Reserve:
         """The most that goes to a provider."""
         return Input(self.input_tokens_max, self.audio_seconds_max, self.input_characters_max)
 
+    def first_hold(self, default_output_tokens: int) -> tuple[bool, int]:
+        """(whether the answer is covered in steps, how many of its tokens are to be held now)."""
+        if self.covers_in_steps and not 0 < self.max_output_tokens <= default_output_tokens:
+            return True, default_output_tokens
+        return False, self.max_output_tokens or default_output_tokens
+
     @property
     def selectors(self) -> tuple[str, ...]:
         """What budgets that are narrowed may be narrowed to, to count this request."""

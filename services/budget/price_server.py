@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 import base64
 import datetime as dt
-import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from dac.budget.v1 import price_pb2, price_pb2_grpc
-from dac.type.v1 import principal_pb2, record_pb2
+from dac.type.v1 import principal_pb2
 from mesh import call
 from mesh.catalog import ModelEntry
-from mesh.ids import uuid7
 from mesh.model_prices import problem_of
 from mesh.postgres import Database
 from services.budget import errors, price_store
-from services.budget.administration import actor_of
+from services.budget.administration import seal_change
 from services.budget.money import Price
 from services.budget.price_book import FETCHED, OPERATOR, PriceBook, Proposal
 from services.budget.price_messages import after, listed, place_of, price_message, proposal_message
@@ -179,32 +177,22 @@ class PriceServicer(price_pb2_grpc.PriceServiceServicer):
         return places[0] if places else model.partition("/")[0]
 
     def _sealer(self, principal: principal_pb2.Principal) -> price_store.SealPrice:
-        request_id = call.current().request_id
-
         def seal(before: Price | None, said: Proposal) -> tuple[str, bytes]:
-            record = record_pb2.AdminRecord(
-                record_id=uuid7(),
-                org_id=principal.org_id,
-                actor=actor_of(principal),
-                action="price.withdraw" if said.buckets is None else "price.set",
-                target=f"price:{said.provider}:{said.model}",
-                before_json=_public(before.buckets, before.source, None) if before is not None else "",
-                after_json=_public(said.buckets, said.source, said.valid_from) if said.buckets is not None else "",
-                request_id=request_id,
-            )
-            record.at.FromDatetime(self._now())
-            return record.record_id, record.SerializeToString()
+            action = "price.withdraw" if said.buckets is None else "price.set"
+            was = _public(before.buckets, before.source, None) if before is not None else None
+            now = _public(said.buckets, said.source, said.valid_from) if said.buckets is not None else None
+            return seal_change(principal, action, f"price:{said.provider}:{said.model}", was, now, self._now())
 
         return seal
 
 
-def _public(buckets: Mapping[str, int], source: str, begins: dt.datetime | None) -> str:
+def _public(buckets: Mapping[str, int], source: str, begins: dt.datetime | None) -> dict[str, object]:
     fields: dict[str, object] = {"source": source}
     if buckets:
         fields["nano_usd_per_mtok"] = {name: str(nano) for name, nano in buckets.items()}
     else:
         fields["free"] = True
-    return json.dumps(fields | ({"valid_from": begins.isoformat()} if begins is not None else {}))
+    return fields | ({"valid_from": begins.isoformat()} if begins is not None else {})
 
 
 def _published(price: price_pb2.ModelPrice) -> Proposal:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import datetime as dt
 from collections.abc import Callable
 from typing import Any
@@ -15,12 +14,12 @@ from mesh.ids import is_uuid, uuid7
 from services.budget import errors, rate_limit_errors
 from services.budget.administration import organisation_caller, seal_change
 from services.budget.admission import Admission, state_message
+from services.budget.budget_form import level_named
+from services.budget.paging import page_asked, token_behind
 from services.budget.rate_limit_store import PostgresRateLimitStore, SealChange
 from services.budget.rate_limits import RateLimit
 from services.budget.rows import LevelKind
 
-MAX_PAGE = 200
-DEFAULT_PAGE = 50
 MAX_LIMIT = 10**12
 MAX_MODELS = 200
 VALUES = ("requests_per_minute", "tokens_per_minute", "concurrent_requests")
@@ -68,14 +67,7 @@ class LimitServicer(limit_pb2_grpc.LimitServiceServicer):
         self, request: limit_pb2.SetRateLimitRequest, context: Any
     ) -> limit_pb2.SetRateLimitResponse:
         principal = organisation_caller("admin")
-        kind = int(request.level.kind)
-        if kind not in tuple(LevelKind):
-            raise errors.invalid("level.kind", "say KIND_ORG, KIND_TEAM, KIND_PROJECT, KIND_USER or KIND_KEY")
-        level_id = request.level.id or (principal.org_id if kind == LevelKind.ORG else "")
-        if not is_uuid(level_id):
-            raise errors.invalid("level.id", f"{level_id!r} is not a UUID; GET /v1/keys lists the ids of your keys")
-        if kind == LevelKind.ORG and level_id != principal.org_id:
-            raise errors.invalid("level.id", f"it must be your own organisation, {principal.org_id}")
+        level = level_named(request.level, principal.org_id)
         check_model(request.model)
         values = {name: getattr(request, name) for name in VALUES if request.HasField(name)}
         if not values:
@@ -83,7 +75,7 @@ class LimitServicer(limit_pb2_grpc.LimitServiceServicer):
         for name, value in values.items():
             if not 0 <= value <= MAX_LIMIT:
                 raise errors.invalid(name, f"{value} is not in 0…{MAX_LIMIT}; 0 = none")
-        wanted = RateLimit(uuid7(), principal.org_id, kind, level_id.lower(), request.model, **values)
+        wanted = RateLimit(uuid7(), level.org_id, level.kind, level.level_id.lower(), request.model, **values)
         limit = await self._store.set(wanted, self._sealer(principal, "rate_limit.set"))
         await self._changed()
         return limit_pb2.SetRateLimitResponse(rate_limit=to_message(limit))
@@ -92,20 +84,9 @@ class LimitServicer(limit_pb2_grpc.LimitServiceServicer):
         self, request: limit_pb2.ListRateLimitsRequest, context: Any
     ) -> limit_pb2.ListRateLimitsResponse:
         principal = organisation_caller("read")
-        if request.page_size < 0:
-            raise errors.invalid("page_size", f"{request.page_size} is negative; 0 = {DEFAULT_PAGE}")
-        size = min(request.page_size, MAX_PAGE) if request.page_size > 0 else DEFAULT_PAGE
-        after_id = ""
-        if request.page_token:
-            try:
-                after_id = base64.urlsafe_b64decode(request.page_token).decode()
-            except ValueError:
-                after_id = "?"
-            if not is_uuid(after_id):
-                raise errors.invalid("page_token", "it is not one that this method returned; start without it")
+        size, after_id = page_asked(request)
         found = await self._store.page(principal.org_id, after_id, size + 1)
-        more = len(found) > size
-        token = base64.urlsafe_b64encode(found[size - 1].rate_limit_id.encode()).decode() if more else ""
+        token = token_behind(found[size - 1].rate_limit_id) if len(found) > size else ""
         return limit_pb2.ListRateLimitsResponse(
             rate_limits=[to_message(one) for one in found[:size]], next_page_token=token
         )

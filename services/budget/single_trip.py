@@ -18,7 +18,7 @@ import asyncpg
 
 from mesh.errors import MeshError
 from mesh.postgres import Database
-from services.budget.ledger import Book, Decision, apply
+from services.budget.ledger import Book, Decision, apply, known_prices
 from services.budget.money import Price, worst_case, worst_case_rescued
 from services.budget.operations import Extend, Operation, Reserve, Resolve
 from services.budget.price_book import PriceBook
@@ -118,11 +118,8 @@ class SingleTripStore:
             if isinstance(op, Reserve):
                 if op.org_id in self._full:
                     continue
-                prices = [self._prices.in_force(*candidate) for candidate in op.candidates]
-                known = [price for price in prices if price is not None]
-                if op.names_service_tier:
-                    known = [price.in_any_tier for price in known]
-                if known and len(known) == len(prices):
+                known = known_prices(self._prices, op)
+                if known and len(known) == len(op.candidates):
                     reserves.append((at, op, known))
             elif isinstance(op, Resolve) and self._knows(op):
                 resolves.append((at, op))
@@ -230,9 +227,7 @@ class SingleTripStore:
 
     def _whole(self, op: Reserve, prices: Sequence[Price]) -> Reservation:
         """The reservation as it is when everything fits under a hard budget: what Book.reserve makes of it then."""
-        default = self._default_output_tokens
-        in_steps = op.covers_in_steps and not 0 < op.max_output_tokens <= default
-        tokens = default if in_steps else op.max_output_tokens or default
+        in_steps, tokens = op.first_hold(self._default_output_tokens)
         amount = worst_case(prices, op.given, tokens)
         if op.rescues:
             amount = worst_case_rescued(prices, op.given, tokens, op.rescues)

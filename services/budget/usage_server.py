@@ -15,13 +15,13 @@ from dac.type.v1 import principal_pb2
 from mesh.ids import is_uuid
 from services.budget import errors
 from services.budget.administration import organisation_caller
-from services.budget.budget_form import to_message
+from services.budget.budget_form import to_message, zone_named
 from services.budget.budget_store import PostgresBudgetStore, Status
 from services.budget.rows import LevelKind
 from services.budget.usage import STEPS, Dimension, Position, Query, Row, read_token
 from services.budget.usage_file import CONTENT_TYPES, UsageFile
 from services.budget.usage_store import PostgresUsageStore
-from services.budget.windows import Window, start_of, zone_of
+from services.budget.windows import Window, start_of
 
 DEFAULT_PAGE = 100
 MAX_PAGE = 1000
@@ -154,7 +154,7 @@ class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
         question = _fingerprint(request)
         if position is not None and position.question != question:
             raise errors.invalid("page_token", "it belongs to another question; ask the same, or start without it")
-        zone = _zone(request.time_zone)
+        zone = zone_named(request.time_zone)
         if position is not None:
             start, end = position.start, position.end
         else:
@@ -237,14 +237,6 @@ def _fingerprint(request: usage_pb2.QueryUsageRequest | usage_pb2.ExportUsageReq
         asked.ClearField("page_token")
         asked.ClearField("page_size")
     return hashlib.sha256(asked.SerializeToString(deterministic=True)).hexdigest()[:16]
-
-
-def _zone(name: str) -> str:
-    try:
-        zone_of(name)
-    except ValueError as error:
-        raise errors.invalid("time_zone", str(error)) from None
-    return name or "UTC"
 
 
 def _moment(request: Any, field: str) -> dt.datetime | None:
