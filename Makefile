@@ -64,12 +64,17 @@ browser: setup ## Find or install the Chromium that the page's tests use
 		apt-get update -qq > /dev/null && apt-get install -y -qq --no-install-recommends chromium > /dev/null; \
 	else $(BIN)/playwright install chromium; fi
 
+# The tests start hundreds of processes; where PYTHONDONTWRITEBYTECODE is set, each would compile every module anew.
+.PHONY: compiled
+compiled: setup
+	@$(BIN)/python -m compileall -q mesh services gen bench tests
+
 .PHONY: test
-test: setup browser ## All tests, in parallel
+test: setup browser compiled ## All tests, in parallel
 	@$(BIN)/pytest -q -n auto $(SPREAD) -m "not long"
 
 .PHONY: test-long
-test-long: setup browser ## The long campaigns too
+test-long: setup browser compiled ## The long campaigns too
 	@$(BIN)/pytest -q -n auto $(SPREAD)
 
 .PHONY: helm-test
