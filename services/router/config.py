@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.router.identity_overrides import parse_never
 from services.router.scoring import PROFILES
 
 
@@ -30,6 +31,8 @@ class RouterConfig:
     """The context assumed of such a model."""
     auto_unprobed: bool = False
     """Whether auto may choose such models too."""
+    never_join: tuple[str, ...] = ()
+    """What a public source says of these is never taken for a model, written "SOURCE:NAME != MODEL"; NAME may be *."""
     breaker_failures: int = 3
     """Provider faults in a row that open a breaker."""
     breaker_open_s: float = 60.0
@@ -49,6 +52,8 @@ class RouterConfig:
             raise ValueError(f"max_quality_drop must be between 0 and 1, not {self.max_quality_drop}")
         if not 0 <= self.discovered_quality <= 1:
             raise ValueError(f"discovered_quality must be between 0 and 1, not {self.discovered_quality}")
+        for one in self.never_join:
+            parse_never(one)
         if self.breaker_failures < 1:
             raise ValueError(f"breaker_failures must be at least 1, not {self.breaker_failures}")
         if not 0 < self.reconnect_min_s <= self.reconnect_max_s:
