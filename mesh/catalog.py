@@ -130,6 +130,8 @@ class ModelEntry:
     """Its other names, from `aliases:`."""
     identities: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Public source → what it is called there; "" = it is not there, whatever looks like it."""
+    left_open: tuple[str, ...] = ()
+    """Fields that whoever described it did not say: what public sources say may fill them."""
 
     @property
     def endpoints(self) -> tuple[DeploymentEntry, ...]:
@@ -190,6 +192,7 @@ _MODEL_KEYS = {
 }
 IDENTITY_SOURCES = ("openrouter", "hugging_face", "lmarena", "models_dev", "genai_prices", "litellm", "ollama")
 """The public sources in which `identities:` may name a model."""
+_MAY_STAY_OPEN = ("quality", "capabilities")
 _DEPLOYMENT_KEYS = [field.name for field in dataclasses.fields(DeploymentEntry)]
 _PROVIDER_KEYS = {field.name for field in dataclasses.fields(ProviderEntry)} - {"provider", "managed_by"}
 
@@ -253,9 +256,10 @@ def parse_model(raw: object, where: str, source: str) -> ModelEntry:
         raise ConfigError(f"{where}.fallbacks: a list of model ids is needed, e.g. [anthropic/claude-sonnet-4-5]")
     if "identities" in values:
         values["identities"] = _identities(values["identities"], f"{where}.identities")
+    values["left_open"] = tuple(field for field in _MAY_STAY_OPEN if field not in values)
     hints, written = get_type_hints(ModelEntry), {field: key for key, field in _MODEL_KEYS.items()}
     for field, value in values.items():
-        if field not in ("price", "deployments", "identities"):
+        if field not in ("price", "deployments", "identities", "left_open"):
             values[field] = convert(value, hints[field], f"{where}.{written[field]}", {})
     if values["context_tokens"] < 1 or values.get("max_output_tokens", 0) < 0:
         raise ConfigError(f"{where}: context_tokens must be 1 or more, and max_output_tokens 0 or more")
