@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc.aio
 
-from dac.router.v1 import catalog_pb2, catalog_pb2_grpc, router_pb2, router_pb2_grpc
+from dac.router.v1 import catalog_pb2_grpc, router_pb2, router_pb2_grpc
 from dac.type.v1 import deployment_pb2, record_pb2
 from mesh import telemetry
 from mesh.call import require_principal
@@ -19,12 +19,12 @@ from mesh.redis import connect
 from mesh.service import Context, Service
 from services.router.breakers import Breakers, State
 from services.router.catalog import CatalogView, KnownModel
+from services.router.catalog_server import CatalogServicer
 from services.router.config import RouterConfig
 from services.router.decision import MAX_RECORDED, Decision, decide
 from services.router.followers import Followers, LiveCatalog
 from services.router.hints import BreakerHints
-from services.router.listing import ModelFilter, is_available, listed, page_of
-from services.router.policy import Ask, find_named, policy_version
+from services.router.policy import Ask, policy_version
 
 MAX_RECORD_BYTES = 4096
 MAX_REASON_CHARS = 800
@@ -122,39 +122,6 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         )
 
 
-class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
-    """Lists what is known of models."""
-
-    def __init__(self, catalog: LiveCatalog, breakers: Breakers) -> None:
-        self._catalog, self._breakers = catalog, breakers
-
-    def _unhealthy(self) -> set[tuple[str, str]]:
-        return {(one.model, one.provider) for one in self._breakers.statuses() if one.state is State.OPEN}
-
-    async def ListModels(self, request: catalog_pb2.ListModelsRequest, context: Any) -> catalog_pb2.ListModelsResponse:
-        """See CatalogService.ListModels."""
-        view = self._catalog.view_for(require_principal().org_id)
-        wanted = ModelFilter(
-            provider=request.provider,
-            capability=request.capability,
-            min_context_tokens=request.min_context_tokens,
-            max_output_nano_usd_per_mtok=request.max_output_nano_usd_per_mtok,
-            include_unavailable=request.include_unavailable,
-        )
-        unhealthy = self._unhealthy()
-        models = listed(view, wanted, unhealthy)
-        page, next_token = page_of(models, request.page_size, request.page_token)
-        return catalog_pb2.ListModelsResponse(
-            models=[_shown(model, unhealthy) for model in page], next_page_token=next_token
-        )
-
-    async def GetModel(self, request: catalog_pb2.GetModelRequest, context: Any) -> catalog_pb2.GetModelResponse:
-        """See CatalogService.GetModel."""
-        view = self._catalog.view_for(require_principal().org_id)
-        model, _ = find_named(view, request.model)
-        return catalog_pb2.GetModelResponse(model=_shown(model, self._unhealthy()))
-
-
 def _candidate(model: KnownModel) -> router_pb2.Candidate:
     entry, first = model.entry, model.deployments[0]
     return router_pb2.Candidate(
@@ -187,33 +154,6 @@ def _recorded(model: KnownModel, profile: str, why: str) -> record_pb2.RouteCand
         context_score=scores.context,
         excluded=why[:MAX_EXCLUDED_CHARS],
     )
-
-
-def _shown(model: KnownModel, unhealthy: set[tuple[str, str]]) -> catalog_pb2.Model:
-    entry = model.entry
-    made = catalog_pb2.Model(
-        model=entry.model,
-        provider=model.provider,
-        upstream_name=model.deployments[0].name,
-        context_tokens=entry.context_tokens,
-        max_output_tokens=entry.max_output_tokens,
-        quality=entry.quality,
-        capabilities=entry.capabilities,
-        input_nano_usd_per_mtok=model.price.input_nano_usd_per_mtok,
-        output_nano_usd_per_mtok=model.price.output_nano_usd_per_mtok,
-        available=is_available(model, unhealthy),
-        model_class="demo" if model.demo else "standard",
-        speed_tokens_per_s=entry.speed_tokens_per_s,
-        first_token_ms=entry.first_token_ms,
-        aliases=entry.aliases,
-        source=entry.source,
-    )
-    listed = model.listed
-    if listed is not None and listed.seen_at_s:
-        made.seen_at.FromNanoseconds(int(listed.seen_at_s * 1e9))
-    if listed is not None and listed.probe is not None:
-        made.probed_at.FromNanoseconds(int(listed.probe.probed_at_s * 1e9))
-    return made
 
 
 class RouterService:
