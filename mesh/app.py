@@ -57,7 +57,7 @@ TARGETS: Mapping[str, Target] = {
         _target("audit", needs=("budget",)),
         _target("memory"),
         _target("provider", tells=("audit", "budget"), edge=True),
-        _target("router", needs=("provider", "budget"), edge=True),
+        _target("router", needs=("provider", "budget"), tells=("audit",), edge=True),
         _target("gateway", needs=("router", "provider", "budget", "memory", "audit"), edge=True),
     )
 }

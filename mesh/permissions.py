@@ -129,6 +129,7 @@ SERVICES: Mapping[str, frozenset[str]] = {
             "/dac.provider.v1.ProviderService/WatchProviders",
             "/dac.provider.v1.ProviderService/WatchListings",
             "/dac.budget.v1.PriceService/WatchPrices",
+            "/dac.audit.v1.AuditService/Append",
         }
     ),
     "provider": frozenset({"/dac.audit.v1.AuditService/Append", "/dac.budget.v1.PriceService/Propose"}),
