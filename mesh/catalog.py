@@ -167,7 +167,13 @@ class ProviderEntry:
 
 
 LOCAL = ProviderEntry(
-    "local", "local", "http://local/v1", allow_private_address=True, model_class="demo", max_concurrent=8, region="local"
+    "local",
+    "local",
+    "http://local/v1",
+    allow_private_address=True,
+    model_class="demo",
+    max_concurrent=8,
+    region="local",
 )
 """The embedded model's provider."""
 

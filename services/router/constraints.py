@@ -119,6 +119,7 @@ class Shortlist:
         self.models = tuple(standard or usable)
         self.demos = tuple(model for model in usable if model.demo) if standard else ()
         """Demo models beside real ones: never chosen."""
+        self.providers = tuple(model.provider for model in self.models)
         self.index = {model.id: index for index, model in enumerate(self.models)}
         self._fill()
         self._by_intent: dict[str, tuple[Column, Column]] = {}
@@ -153,6 +154,9 @@ class Shortlist:
         self.high_first_token_ms = _unknown_as_nan(high)
         self.writing_ms = 1000 / _unknown_as_nan(writing)
         """Milliseconds a token."""
+        fixed = (self.latency.tolist(), self.cost.tolist(), self.window.tolist())
+        self.fixed: list[tuple[float, float, float]] = list(zip(*fixed, strict=True))
+        """Latency, cost and context of every model, as plain numbers."""
 
     def hear(self, speeds: Speeds) -> None:
         """Takes over the live figures, if they changed."""

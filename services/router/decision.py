@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from services.router import errors, reasons
 from services.router.breakers import Breakers, State
@@ -23,7 +24,7 @@ from services.router.constraints import (
 )
 from services.router.latency import Speeds
 from services.router.policies import RoutingPolicy, built_in
-from services.router.policy import AUDIO, Ask, find_named, is_auto, may_ask, misfit, resolve_profile
+from services.router.policy import AUDIO, Ask, find_named, is_auto, may_ask, misfit, policy_version, resolve_profile
 from services.router.scoring import PROFILES, ease, for_length, length_share
 from services.router.sheet import MAX_RECORDED, Decision, Sheet, draw, each_once
 
@@ -32,6 +33,8 @@ UNPROVEN_SHOWN = 3
 LOOKED_AT = 32
 """How far down the ranking a model of another provider is looked for."""
 TINY = 1e-9
+Places = npt.NDArray[np.intp]
+"""Indexes into a shortlist."""
 
 
 def default_policy(config: RouterConfig) -> RoutingPolicy:
@@ -58,7 +61,7 @@ class Decider:
     ) -> None:
         self._config, self._breakers, self._speeds = config, breakers, speeds
         self._shortlists = Shortlists(abilities)
-        self._default = default_policy(config)
+        self._default, self._settings_version = default_policy(config), policy_version(config)
 
     def forget(self) -> None:
         """Lets go of what was worked out beforehand: the catalog, or what is known of models, has changed."""
@@ -71,7 +74,9 @@ class Decider:
         if ask.needs_audio and ask.needs_audio not in AUDIO:
             raise errors.unknown_need(ask.needs_audio)
         if ask.special:
-            return self._take_alone(view, ask, policy)
+            decision = self._take_alone(view, ask, policy)
+            decision.policy_version = self._version_of(policy)
+            return decision
         policy = policy.for_intent(ask.intent)
         profile = resolve_profile(ask, policy.profile)
         if is_auto(ask.model):
@@ -80,7 +85,12 @@ class Decider:
             decision = self._take_named(view, ask, profile, policy)
         if not ask.dry_run and not self._breakers.quiet:
             self._begin_trial(decision.chain[0])
+        decision.policy_version = self._version_of(policy)
         return decision
+
+    def _version_of(self, policy: RoutingPolicy) -> str:
+        """What a record says of the rules: those of the policy, and everything else that was set."""
+        return f"{policy.version}/{self._settings_version}"
 
     def _begin_trial(self, model: KnownModel) -> None:
         """Gives out the trial of a model that is closed nowhere; where it is closed somewhere, none is needed."""
@@ -142,7 +152,7 @@ class Decider:
         else:
             sheet, bounds, fits = self._sheet(view, ask, profile, policy)
             order = self._order(sheet, fits & ~self._ill(sheet.shortlist, ask), profile)
-            chain, left_out, note = self._chain(model, own, order, sheet, policy)
+            chain, left_out, note = self._chain(model, own, order, sheet, policy, named=True)
             left_out = [*barred, *left_out, *self._unfit(sheet, ask, fits, bounds)]
         left_out = each_once(left_out, chain)
         closed = self._breakers.quiet or self._lets(model, ask)
@@ -194,7 +204,8 @@ class Decider:
         else:
             note += "; it is below the quality floor, because nothing better is healthy"
         order = self._order(sheet, taken, profile)
-        primary = shortlist.models[order[0]]
+        first = int(order[0])
+        primary = shortlist.models[first]
         own, barred = self._own_fallbacks(view, primary, ask, policy)
         chain, left_out, chained = self._chain(primary, own, order[1:], sheet, policy)
         left_out = [*barred, *left_out]
@@ -208,7 +219,7 @@ class Decider:
         reason = reasons.chosen(
             profile,
             primary,
-            sheet.at(order[0]),
+            sheet.at(first),
             ask,
             count=len(order),
             notes=note + chained,
@@ -216,7 +227,10 @@ class Decider:
             unproven=len(view.unproven),
             shows_context=sheet.weights.context > 0,
         )
-        return Decision(profile, chain, reason, left_out, "demo" if primary.demo else "best", sheet)
+        decision = Decision(profile, chain, reason, left_out, "demo" if primary.demo else "best", sheet)
+        decision.fitting = int(np.count_nonzero(fits))
+        decision.left_out_count = len(shortlist.models) - len(order) + len(shortlist.barred) + len(view.unproven)
+        return decision
 
     def _sheet(self, view: CatalogView, ask: Ask, profile: str, policy: RoutingPolicy) -> tuple[Sheet, Bounds, Mask]:
         """Every model that policy and key leave, scored for the request; the bounds; and which of them fit."""
@@ -234,13 +248,13 @@ class Decider:
         fits = shortlist.fitting(ask, ability, bounds, self._config.default_output_tokens)
         return Sheet(shortlist, weights, ability, quality, total), bounds, fits
 
-    def _order(self, sheet: Sheet, taken: Mask, profile: str) -> list[int]:
+    def _order(self, sheet: Sheet, taken: Mask, profile: str) -> Places:
         """The places of the models that are taken, best first; equal ones in order of their ids."""
-        places = np.flatnonzero(taken)
+        places = taken.nonzero()[0]
         worth = -sheet.total[places]
         if sheet.shortlist.free_first(profile):
-            worth = worth - 2.0 * sheet.shortlist.free[places]
-        ordered: list[int] = places[np.argsort(worth, kind="stable")].tolist()
+            worth -= 2.0 * sheet.shortlist.free[places]
+        ordered: Places = places[worth.argsort(kind="stable")]
         return ordered
 
     def _ill(self, shortlist: Shortlist, ask: Ask) -> Mask:
@@ -269,35 +283,37 @@ class Decider:
         return reasons.recovering(share) if share > 0 else reasons.OPEN
 
     def _chain(
-        self, primary: KnownModel, own: list[KnownModel], order: list[int], sheet: Sheet, policy: RoutingPolicy
+        self,
+        primary: KnownModel,
+        own: list[KnownModel],
+        order: Places,
+        sheet: Sheet,
+        policy: RoutingPolicy,
+        *,
+        named: bool = False,
     ) -> tuple[list[KnownModel], list[tuple[KnownModel, str]], str]:
         """The primary, its own fallbacks (all of them: the operator wrote them) and, up to the limit, the best of
-        `order`; who was left out, and what must be said about them."""
-        models, ability = sheet.shortlist.models, sheet.ability
-        index = sheet.shortlist.index.get(primary.id)
+        `order` (which holds the primary only when it was named); who was left out, and what must be said about them."""
+        shortlist, ability = sheet.shortlist, sheet.ability
+        models, providers = shortlist.models, shortlist.providers
+        index = shortlist.index.get(primary.id)
         quality = primary.entry.quality if index is None else float(ability[index])
-        known = {primary.id, *(one.id for one in own)}
-        rest = [place for place in order if models[place].id not in known]
-        floor = quality - policy.max_quality_drop - TINY
-        near = [place for place in rest if ability[place] >= floor]
-        left_out = [
-            (models[place], reasons.too_far_below(float(ability[place]), quality))
-            for place in rest[: MAX_RECORDED + len(near)]
-            if ability[place] < floor
-        ]
+        before = [shortlist.index.get(one.id, -1) for one in (primary, *own)]
+        rest = order[~np.isin(order, before)] if own or named else order
+        good = ability[rest] >= quality - policy.max_quality_drop - TINY
+        near = rest[good][:LOOKED_AT].tolist()
+        far = rest[~good][:MAX_RECORDED].tolist()
+        left_out = [(models[place], reasons.too_far_below(float(ability[place]), quality)) for place in far]
         wanted = max(0, policy.max_candidates - 1 - len(own))
-        note = reasons.NOBODY_NEAR if rest and not near and not own and wanted else ""
+        note = reasons.NOBODY_NEAR if len(rest) and not near and not own and wanted else ""
         close = quality - self._config.diversity_quality_margin - TINY
         seen = {primary.provider, *(one.provider for one in own)}
         taken: list[KnownModel] = []
         while near and len(taken) < wanted:
-            other = (
-                place for place in near[:LOOKED_AT] if models[place].provider not in seen and ability[place] >= close
-            )
-            picked = next(other, near[0])
+            picked = next((one for one in near if providers[one] not in seen and ability[one] >= close), near[0])
             near.remove(picked)
             taken.append(models[picked])
-            seen.add(models[picked].provider)
+            seen.add(providers[picked])
         below = [(models[place], reasons.BELOW) for place in near[:MAX_RECORDED]]
         return [primary, *own, *taken], below + left_out, note
 

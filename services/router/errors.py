@@ -221,6 +221,15 @@ def held_open(model: str) -> MeshError:
     )
 
 
+def not_there(model: str, provider: str, places: Sequence[str]) -> MeshError:
+    """A breaker is meant of a model at a provider that does not serve it."""
+    return MeshError(
+        Reason.INVALID_REQUEST,
+        f'{model} is not served by "{provider[:64]}": it stands at {", ".join(dict.fromkeys(places))}.',
+        metadata={"field": "provider"},
+    )
+
+
 def nothing_fits(exclusions: Sequence[str]) -> MeshError:
     """No allowed model can take the request, for several reasons or for one that is no question of length."""
     return MeshError(

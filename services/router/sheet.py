@@ -42,14 +42,8 @@ class Sheet:
 
     def at(self, index: int) -> Sides:
         """The same by its place."""
-        one = self.shortlist
-        return Sides(
-            float(self.total[index]),
-            float(self.quality[index]),
-            float(one.latency[index]),
-            float(one.cost[index]),
-            float(one.window[index]),
-        )
+        latency, cost, window = self.shortlist.fixed[index]
+        return Sides(self.total.item(index), self.quality.item(index), latency, cost, window)
 
 
 @dataclass(slots=True)
@@ -65,6 +59,11 @@ class Decision:
     basis: str = "best"
     """What spoke for the primary: best (its score), named, demo (nothing else is there) or least_bad (all are ill)."""
     sheet: Sheet | None = None
+    fitting: int = 0
+    """How many models could have answered."""
+    left_out_count: int = 0
+    """How many were kept out, also those that the record does not tell of."""
+    policy_version: str = ""
 
     def sides(self, model: KnownModel) -> Sides:
         """What a model of the chain or of those left out scored."""
