@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from services.router import errors
+from services.router import policy_errors as errors
 from services.router.scoring import Weights
 
 DEFAULT = "default"
@@ -169,7 +169,7 @@ class Policies:
         self.organisations = dict(organisations or {})
         self.unread, self.waits_for_names = unread, waits_for_names
         kept = former if former is not None and former.shared == self.shared else None
-        self._by_level = {
+        self._by_level: dict[str, dict[str, RoutingPolicy]] = {
             org_id: kept._by_level[org_id]
             if kept is not None and kept.organisations.get(org_id) is rules
             else self._levels(org_id, rules)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from mesh.postgres import Database
-from services.router import errors
+from services.router import policy_errors as errors
 from services.router.policies import Assignment, TenantRules
 
 EVERYBODY = "00000000-0000-0000-0000-000000000000"
