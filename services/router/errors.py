@@ -249,16 +249,6 @@ def context_too_long(needed_tokens: int, largest_tokens: int) -> MeshError:
     )
 
 
-def names_unknown() -> MeshError:
-    """The tenants file names organisations, and their ids have not been heard yet."""
-    return MeshError(
-        Reason.UNAVAILABLE,
-        "The router does not know yet which organisations the tenants file names, so it cannot tell your policy: "
-        "try again in a second.",
-        retry_after_s=1.0,
-    )
-
-
 def wrong_redis_url() -> MeshError:
     """The address of Redis cannot be read; its text may hold a password and is not repeated."""
     return MeshError(

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from services.router import errors
+from services.router import policy_errors as errors
 from services.router.scoring import Weights
 
 DEFAULT = "default"
@@ -157,21 +157,32 @@ class Policies:
         shared: Mapping[str, RoutingPolicy] | None = None,
         organisations: Mapping[str, OrgRules] | None = None,
         *,
+        unread: bool = False,
         waits_for_names: bool = False,
+        former: Policies | None = None,
     ) -> None:
-        """`shared` are everybody's, by name, "default" among them. `waits_for_names`: the tenants file names
-        organisations that nobody has told the ids of yet."""
+        """`shared` are everybody's, by name, "default" among them. `unread`: organisations may have rules that were
+        not read yet. `waits_for_names`: the tenants file names organisations that nobody has told the ids of yet.
+        `former`: what it shares with these is not worked out again."""
         self.shared = dict(shared) if shared is not None else built_in(RoutingPolicy())
         self.default = self.shared[DEFAULT]
         self.organisations = dict(organisations or {})
-        self.waits_for_names = waits_for_names
-        self._by_level = {org_id: self._levels(org_id, rules) for org_id, rules in self.organisations.items()}
+        self.unread, self.waits_for_names = unread, waits_for_names
+        kept = former if former is not None and former.shared == self.shared else None
+        self._by_level: dict[str, dict[str, RoutingPolicy]] = {
+            org_id: kept._by_level[org_id]
+            if kept is not None and kept.organisations.get(org_id) is rules
+            else self._levels(org_id, rules)
+            for org_id, rules in self.organisations.items()
+        }
 
     def for_principal(self, org_id: str, path: Sequence[str] = ()) -> RoutingPolicy:
         """The policy in force for a caller: that of the nearest level of its path (organisation first, key last).
 
-        Raises UNAVAILABLE while it is not known whose name the operator wrote.
+        Raises UNAVAILABLE while that cannot be known.
         """
+        if self.unread and org_id:
+            raise errors.policies_unknown()
         levels = self._by_level.get(org_id)
         if levels is None:
             if self.waits_for_names and org_id:

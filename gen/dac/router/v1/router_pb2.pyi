@@ -190,7 +190,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("breakers", "models_known", "models_available", "providers_configured", "providers_age_s", "prices_age_s", "speeds")
+    __slots__ = ("breakers", "models_known", "models_available", "providers_configured", "providers_age_s", "prices_age_s", "speeds", "policies")
     BREAKERS_FIELD_NUMBER: _ClassVar[int]
     MODELS_KNOWN_FIELD_NUMBER: _ClassVar[int]
     MODELS_AVAILABLE_FIELD_NUMBER: _ClassVar[int]
@@ -198,6 +198,7 @@ class GetStatusResponse(_message.Message):
     PROVIDERS_AGE_S_FIELD_NUMBER: _ClassVar[int]
     PRICES_AGE_S_FIELD_NUMBER: _ClassVar[int]
     SPEEDS_FIELD_NUMBER: _ClassVar[int]
+    POLICIES_FIELD_NUMBER: _ClassVar[int]
     breakers: _containers.RepeatedCompositeFieldContainer[Breaker]
     models_known: int
     models_available: int
@@ -205,4 +206,19 @@ class GetStatusResponse(_message.Message):
     providers_age_s: float
     prices_age_s: float
     speeds: _containers.RepeatedCompositeFieldContainer[LiveSpeed]
-    def __init__(self, breakers: _Optional[_Iterable[_Union[Breaker, _Mapping]]] = ..., models_known: _Optional[int] = ..., models_available: _Optional[int] = ..., providers_configured: _Optional[_Iterable[str]] = ..., providers_age_s: _Optional[float] = ..., prices_age_s: _Optional[float] = ..., speeds: _Optional[_Iterable[_Union[LiveSpeed, _Mapping]]] = ...) -> None: ...
+    policies: PolicyStatus
+    def __init__(self, breakers: _Optional[_Iterable[_Union[Breaker, _Mapping]]] = ..., models_known: _Optional[int] = ..., models_available: _Optional[int] = ..., providers_configured: _Optional[_Iterable[str]] = ..., providers_age_s: _Optional[float] = ..., prices_age_s: _Optional[float] = ..., speeds: _Optional[_Iterable[_Union[LiveSpeed, _Mapping]]] = ..., policies: _Optional[_Union[PolicyStatus, _Mapping]] = ...) -> None: ...
+
+class PolicyStatus(_message.Message):
+    __slots__ = ("shared", "organisations", "files_problem", "age_s", "missing")
+    SHARED_FIELD_NUMBER: _ClassVar[int]
+    ORGANISATIONS_FIELD_NUMBER: _ClassVar[int]
+    FILES_PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    AGE_S_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    shared: int
+    organisations: int
+    files_problem: str
+    age_s: float
+    missing: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, shared: _Optional[int] = ..., organisations: _Optional[int] = ..., files_problem: _Optional[str] = ..., age_s: _Optional[float] = ..., missing: _Optional[_Iterable[str]] = ...) -> None: ...
