@@ -213,7 +213,7 @@ def _models() -> Iterator[str]:
     yield _row("---", "---", "---", "---")
     hints = typing.get_type_hints(ModelEntry)
     for field in dataclasses.fields(ModelEntry):
-        if field.name in ("source", "aliases"):
+        if field.name in ("source", "aliases", "left_open"):
             continue
         key, meaning = MODEL_FIELDS[field.name]
         kind = {"price": 'mapping, list or "free"', "deployments": "list of mappings"}.get(key) or type_word(

@@ -12,6 +12,7 @@ from mesh.catalog import DeploymentEntry, ModelEntry
 from mesh.model_links import never_chats
 from services.router.listed import LISTED, ListedView, Lists, entries_of, filled
 from services.router.scoring import PROFILES, Scores, score
+from services.router.sources.facts import Facts, filled_from
 
 AGGREGATORS = frozenset({"openrouter"})
 """Providers that resell others' models: a bare model name means the native provider first."""
@@ -64,6 +65,15 @@ class KnownModel:
     """The providers of these."""
     listed: ListedView | None = None
     """What its provider's list says of it."""
+    facts: Facts | None = None
+    """What public sources say of it."""
+
+    def quality_for(self, intent: str) -> float:
+        """0–1 for an intent: its quality, moved by as much as sources say that it is better or worse at that. A quality
+        that the operator wrote holds for every intent."""
+        if self.facts is None or (self.entry.source == "config" and "quality" not in self.entry.left_open):
+            return self.entry.quality
+        return min(1.0, max(0.0, self.entry.quality + self.facts.lean(intent)))
 
     @property
     def unproven(self) -> bool:
@@ -142,13 +152,16 @@ def build_view(
     discovered_context_tokens: int = 8192,
     auto_unprobed: bool = False,
     regions: Mapping[str, str] | None = None,
+    facts: Mapping[str, Facts] | None = None,
 ) -> CatalogView:
-    """Joins the four sources. `prices` are keyed by (provider, DAC id or upstream name) and win over the entries'."""
+    """Joins what files, lists, budget and public sources (`facts`, by DAC id) say. `prices` are keyed by (provider,
+    DAC id or upstream name) and win over the entries'."""
     known = list(entries)
     said = Lists({name: provider.upstream_models for name, provider in providers.items()}, lists)
     enabled = {name: provider.model_class for name, provider in providers.items() if provider.enabled}
     known += entries_of(enabled, said, known, quality=discovered_quality, context_tokens=discovered_context_tokens)
-    models = {entry.model: _known(entry, providers, prices, said) for entry in known}
+    facts = facts or {}
+    models = {entry.model: _known(entry, providers, prices, said, facts.get(entry.model)) for entry in known}
     usable = [model for model in models.values() if model.available]
     chatting = [model for model in usable if model.chats]
     unproven = [] if auto_unprobed else [model for model in chatting if model.unproven]
@@ -193,6 +206,7 @@ def _known(
     providers: Mapping[str, ProviderView],
     prices: Mapping[tuple[str, str], PriceView],
     lists: Lists,
+    facts: Facts | None,
 ) -> KnownModel:
     endpoints = sorted(entry.endpoints, key=lambda one: one.priority)
     problems = [
@@ -203,7 +217,7 @@ def _known(
     standing = tuple(usable or endpoints)
     first = standing[0]
     listed = lists.find(first.provider, first.name)
-    entry = filled(entry, listed)
+    entry = filled_from(filled(entry, listed), facts)
     price = _price_at(first, entry, prices)
     scores = _scores(entry, price)
     views = [providers[one.provider] for one in standing if one.provider in providers]
@@ -218,6 +232,7 @@ def _known(
         deployments=standing,
         places=tuple(dict.fromkeys(one.provider for one in standing)),
         listed=listed,
+        facts=facts,
     )
 
 

@@ -7,7 +7,7 @@ of numbers. It is made once for each of them, so that a request only compares co
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,17 +21,10 @@ from services.router.scoring import ANSWER_TOKENS, FREE_FIRST, TYPICAL_FIRST_TOK
 
 Column = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
-Abilities = Callable[[KnownModel, str], float]
-"""The quality (0–1) of a model for prompts of an intent ("" = in general)."""
 
 KEY_BARS = "this key may not use it"
 MOST_SHORTLISTS = 256
 """How many are kept: one for each policy, key's model list and view in use."""
-
-
-def in_general(model: KnownModel, intent: str) -> float:
-    """The ability of a model of which no more is known: what the catalog says, whatever the intent."""
-    return model.entry.quality
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +93,9 @@ def cost_nano_usd(model: KnownModel, input_tokens: int, output_tokens: int) -> i
 class Shortlist:
     """The models that a policy and a key leave, in order of their ids, as columns."""
 
-    def __init__(self, view: CatalogView, policy: RoutingPolicy, ask: Ask, abilities: Abilities) -> None:
+    def __init__(self, view: CatalogView, policy: RoutingPolicy, ask: Ask) -> None:
         """Of `ask` only what its model list and regions say is taken."""
-        self.view, self.policy, self._abilities = view, policy, abilities
+        self.view, self.policy = view, policy
         self.barred: list[tuple[KnownModel, str]] = []
         """Models that the policy or the key keeps out, with the reason."""
         usable: list[KnownModel] = []
@@ -172,7 +165,7 @@ class Shortlist:
         """The quality of every model for an intent, and the same as log-odds."""
         found = self._by_intent.get(intent)
         if found is None:
-            of_all = [min(1.0, max(0.0, self._abilities(model, intent))) for model in self.models]
+            of_all = [model.quality_for(intent) for model in self.models]
             odds = [log_odds(one) for one in of_all]
             found = self._by_intent[intent] = np.array(of_all, np.float64), np.array(odds, np.float64)
         return found
@@ -250,8 +243,7 @@ def _unknown_as_nan(values: list[float]) -> Column:
 class Shortlists:
     """The shortlists in use."""
 
-    def __init__(self, abilities: Abilities = in_general) -> None:
-        self._abilities = abilities
+    def __init__(self) -> None:
         self._kept: dict[tuple[int, int, tuple[str, ...], tuple[str, ...]], Shortlist] = {}
 
     def of(self, view: CatalogView, policy: RoutingPolicy, ask: Ask) -> Shortlist:
@@ -263,7 +255,7 @@ class Shortlists:
             return found
         if len(self._kept) >= MOST_SHORTLISTS:
             self._kept.pop(next(iter(self._kept)))
-        found = self._kept[key] = Shortlist(view, policy, ask, self._abilities)
+        found = self._kept[key] = Shortlist(view, policy, ask)
         return found
 
     def forget(self) -> None:

@@ -11,7 +11,6 @@ from services.router.catalog import CatalogView, KnownModel, narrowed
 from services.router.config import RouterConfig
 from services.router.constraints import (
     KEY_BARS,
-    Abilities,
     Bounds,
     Column,
     Mask,
@@ -19,7 +18,6 @@ from services.router.constraints import (
     Shortlists,
     bounds_of,
     cost_nano_usd,
-    in_general,
     permitted,
 )
 from services.router.latency import Speeds
@@ -52,15 +50,9 @@ def default_policy(config: RouterConfig) -> RoutingPolicy:
 class Decider:
     """Decides from what it is given and what it holds; waits for nothing, and knows no clock of its own."""
 
-    def __init__(
-        self,
-        config: RouterConfig,
-        breakers: Breakers,
-        speeds: Speeds | None = None,
-        abilities: Abilities = in_general,
-    ) -> None:
+    def __init__(self, config: RouterConfig, breakers: Breakers, speeds: Speeds | None = None) -> None:
         self._config, self._breakers, self._speeds = config, breakers, speeds
-        self._shortlists = Shortlists(abilities)
+        self._shortlists = Shortlists()
         self._default, self._settings_version = default_policy(config), policy_version(config)
 
     def forget(self) -> None:
