@@ -166,10 +166,18 @@ class ProviderEntry:
     shared_store: bool = False
     """Callers may name what its account stores, whoever stored it."""
     options: tuple[str, ...] = ()
+    region: str = ""
+    """Where it stands, e.g. eu, for policies that ask; "" = unknown."""
 
 
 LOCAL = ProviderEntry(
-    "local", "local", "http://local/v1", allow_private_address=True, model_class="demo", max_concurrent=8
+    "local",
+    "local",
+    "http://local/v1",
+    allow_private_address=True,
+    model_class="demo",
+    max_concurrent=8,
+    region="local",
 )
 """The embedded model's provider."""
 

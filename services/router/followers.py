@@ -40,9 +40,11 @@ class LiveCatalog:
         clock: Callable[[], float],
     ) -> None:
         self._models, self._config, self._clock = tuple(models), config, clock
+        entries = list(providers)
         self._providers: Mapping[str, ProviderView] = {
-            entry.provider: ProviderView(entry.provider, entry.enabled, (), entry.model_class) for entry in providers
+            entry.provider: ProviderView(entry.provider, entry.enabled, (), entry.model_class) for entry in entries
         }
+        self._regions = {entry.provider: entry.region.lower() for entry in entries if entry.region}
         self._prices: Mapping[tuple[str, str], PriceView] = {}
         self._lists: Mapping[str, Sequence[ListedView]] = {}
         self._facts: Mapping[str, Facts] = {}
@@ -79,6 +81,7 @@ class LiveCatalog:
             auto_unprobed=self._config.auto_unprobed,
             discovered_quality=self._config.discovered_quality,
             discovered_context_tokens=self._config.discovered_context_tokens,
+            regions=self._regions,
         )
 
     def _rebuild(self) -> None:
