@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -24,6 +24,8 @@ from services.router.latency import Speeds
 from services.router.policies import RoutingPolicy
 from services.router.policy import find_named, is_auto
 from services.router.route_server import asked, candidate, recorded
+from services.router.sources.kept import SourceStatus
+from services.router.sources_server import shown
 
 STATES = {
     State.CLOSED: router_pb2.Breaker.STATE_CLOSED,
@@ -65,6 +67,8 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         self._catalog, self._breakers, self._speeds = catalog, breakers, speeds
         self._decider = decider or Decider(config, breakers, speeds)
         self._policy_for, self._force, self._tell = policy_for, force, tell
+        self.source_statuses: Callable[[], Sequence[SourceStatus]] = tuple
+        """How the public sources of models stand."""
 
     async def Route(self, request: router_pb2.RouteRequest, context: Any) -> router_pb2.RouteResponse:
         """See RouterService.Route."""
@@ -187,6 +191,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
                 )
                 for (model, provider), one in sorted(speeds.items())
             ],
+            sources=shown(self.source_statuses()),
         )
 
 

@@ -25,6 +25,8 @@ from services.router.followers import Followers, LiveCatalog
 from services.router.hints import BreakerHints
 from services.router.latency import Speeds
 from services.router.router_server import RouterServicer
+from services.router.sources.scheduler import Sources
+from services.router.sources_server import build_sources
 
 _OPENNESS = {State.CLOSED: 0.0, State.RECOVERING: 0.5, State.HALF_OPEN: 0.5, State.OPEN: 1.0}
 AUDIT_TIMEOUT_S = 10.0
@@ -40,9 +42,11 @@ class RouterService:
         catalog: LiveCatalog,
         followers: Followers,
         hints: BreakerHints | None = None,
+        sources: Sources | None = None,
     ) -> None:
         self.router, self.catalog_servicer = router, catalog_servicer
         self._catalog, self._followers, self._hints = catalog, followers, hints
+        self.sources = sources
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicers."""
@@ -50,13 +54,17 @@ class RouterService:
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(self.catalog_servicer, server)
 
     async def start(self) -> None:
-        """Begins to follow provider and budget, and to exchange hints when there is a Redis."""
+        """Begins to follow provider and budget, to keep what sources say, and to exchange hints with a Redis."""
         if self._hints is not None:
             await self._hints.start()
         self._followers.start()
+        if self.sources is not None:
+            await self.sources.start()
 
     async def close(self) -> None:
-        """Stops following and listening."""
+        """Stops following, asking and listening."""
+        if self.sources is not None:
+            await self.sources.close()
         await self._followers.close()
         if self._hints is not None:
             await self._hints.close()
@@ -102,6 +110,7 @@ def build(context: Context) -> Service:
         if catalog.view.holds(model, provider):
             breakers.force(model, provider, state)
 
+    sources = build_sources(context, catalog)
     hints = None
     if context.redis_url:
         open_store = functools.partial(connect, context.redis_url)
@@ -124,10 +133,12 @@ def build(context: Context) -> Service:
     )
     telemetry.MODELS_AVAILABLE.watch(context.name, lambda: [((), catalog.view.available_count)])
     servicer = RouterServicer(catalog, breakers, config, decider=decider, speeds=speeds, force=force, tell=tell)
+    servicer.source_statuses = sources.statuses
     return RouterService(
         servicer,
         CatalogServicer(catalog, breakers),
         catalog,
         Followers(catalog, context.channel_to, config),
         hints,
+        sources,
     )

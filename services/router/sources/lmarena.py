@@ -83,7 +83,9 @@ def parse(pages: Sequence[bytes], now_s: float) -> Parsed:
 def is_last(page: bytes) -> bool:
     """Whether no page follows this one of the dataset server. Raises BrokenAnswer."""
     document = v.read_json(page)
-    return not isinstance(document, Mapping) or len(v.rows_of(document.get("rows"), "ratings")) < PAGE_ROWS
+    if not isinstance(document, Mapping) or "rows" not in document:
+        return True
+    return len(v.rows_of(document["rows"], "ratings")) < PAGE_ROWS
 
 
 def _rows(document: Any) -> list[tuple[str, Any, Mapping[str, Any], Any, Any]]:
