@@ -99,7 +99,8 @@ def test_budget_reaches_whom_it_tells_of_thresholds_and_only_where_it_is_told_to
 
 def test_router_reaches_public_sources_only_where_it_is_told_to(helm: Helm) -> None:
     def outside(config: dict[str, Any]) -> dict[int, Any]:
-        values, group_of = TOPOLOGIES["services"]
+        # Beside provider it is let out as provider is.
+        values, group_of = TOPOLOGIES["separate"]
         policy = helm.template(MINIMAL, values, {"config": config}).named("NetworkPolicy", f"dac-{group_of['router']}")
         return {one["ports"][0]["port"]: one.get("to") for one in policy["spec"]["egress"]}
 
