@@ -21,7 +21,7 @@ STALE_S = 600.0
 """Age at which an answer counts no more: a model that was slow gets another chance."""
 MOVED = 0.05
 """A figure is told anew when it moved by this share."""
-TOLD_EVERY = 4
+TOLD_EVERY = 8
 """With many answers, only every so many change the figures."""
 SHORTEST_ANSWER_TOKENS = 16
 """Answers below this say nothing of the speed of writing."""
