@@ -49,6 +49,7 @@ PERMISSIONS: Mapping[str, str | _Anyone] = {
     "/dac.router.v1.RouterService/Route": "chat",
     "/dac.router.v1.RouterService/ReportOutcomes": "",
     "/dac.router.v1.RouterService/GetStatus": "",
+    "/dac.router.v1.RouterService/ForceBreaker": "operator",
     "/dac.router.v1.CatalogService/ListModels": "",
     "/dac.router.v1.CatalogService/GetModel": "",
     "/dac.router.v1.PolicyService/CreatePolicy": "admin",
