@@ -49,6 +49,9 @@ class RouterConfig:
     """So many attempts must have ended in that time before their share counts."""
     slow_factor: float = 2.0
     """How far above the policy's first-token limit a model's live 95th percentile may lie before others go first."""
+    policy_poll_s: float = 0.5
+    """How often the files with policies are looked at, and whether another replica changed one is asked for, when the
+    database's notification is lost."""
     reconnect_min_s: float = 0.1
     """The first wait before a lost stream of news is opened again."""
     reconnect_max_s: float = 2.0
@@ -78,5 +81,7 @@ class RouterConfig:
             raise ValueError(f"breaker_error_rate must be between 0 and 1, not {self.breaker_error_rate}")
         if self.slow_factor < 1:
             raise ValueError(f"slow_factor must be at least 1, not {self.slow_factor}")
+        if self.policy_poll_s <= 0:
+            raise ValueError(f"policy_poll_s must be above 0, not {self.policy_poll_s}")
         if not 0 < self.reconnect_min_s <= self.reconnect_max_s:
             raise ValueError("reconnect_min_s must be above 0 and at most reconnect_max_s")

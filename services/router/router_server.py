@@ -58,6 +58,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         decider: Decider | None = None,
         speeds: Speeds | None = None,
         policy_for: PolicyFor | None = None,
+        policy_status: Callable[[Principal], router_pb2.PolicyStatus] | None = None,
         force: Force | None = None,
         tell: Tell | None = None,
     ) -> None:
@@ -65,6 +66,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         self._catalog, self._breakers, self._speeds = catalog, breakers, speeds
         self._decider = decider or Decider(config, breakers, speeds)
         self._policy_for, self._force, self._tell = policy_for, force, tell
+        self._policy_status = policy_status
 
     async def Route(self, request: router_pb2.RouteRequest, context: Any) -> router_pb2.RouteResponse:
         """See RouterService.Route."""
@@ -166,7 +168,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
 
     async def GetStatus(self, request: router_pb2.GetStatusRequest, context: Any) -> router_pb2.GetStatusResponse:
         """See RouterService.GetStatus."""
-        require_principal()
+        principal = require_principal()
         view = self._catalog.view
         speeds = self._speeds.all() if self._speeds is not None else {}
         return router_pb2.GetStatusResponse(
@@ -187,6 +189,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
                 )
                 for (model, provider), one in sorted(speeds.items())
             ],
+            policies=self._policy_status(principal) if self._policy_status is not None else None,
         )
 
 

@@ -20,10 +20,11 @@ from services.router.breakers import BreakerRules, Breakers, State
 from services.router.catalog import CatalogView
 from services.router.catalog_server import CatalogServicer
 from services.router.config import RouterConfig
-from services.router.decision import Decider
+from services.router.decision import Decider, default_policy
 from services.router.followers import Followers, LiveCatalog
 from services.router.hints import BreakerHints
 from services.router.latency import Speeds
+from services.router.policy_service import PolicyDesk
 from services.router.router_server import RouterServicer
 
 _OPENNESS = {State.CLOSED: 0.0, State.RECOVERING: 0.5, State.HALF_OPEN: 0.5, State.OPEN: 1.0}
@@ -39,18 +40,21 @@ class RouterService:
         catalog_servicer: CatalogServicer,
         catalog: LiveCatalog,
         followers: Followers,
-        hints: BreakerHints | None = None,
+        hints: BreakerHints | None,
+        policies: PolicyDesk,
     ) -> None:
-        self.router, self.catalog_servicer = router, catalog_servicer
+        self.router, self.catalog_servicer, self.policies = router, catalog_servicer, policies
         self._catalog, self._followers, self._hints = catalog, followers, hints
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicers."""
         router_pb2_grpc.add_RouterServiceServicer_to_server(self.router, server)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(self.catalog_servicer, server)
+        self.policies.register(server)
 
     async def start(self) -> None:
-        """Begins to follow provider and budget, and to exchange hints when there is a Redis."""
+        """Reads the policies, begins to follow provider and budget, and to exchange hints when there is a Redis."""
+        await self.policies.start()
         if self._hints is not None:
             await self._hints.start()
         self._followers.start()
@@ -58,6 +62,7 @@ class RouterService:
     async def close(self) -> None:
         """Stops following and listening."""
         await self._followers.close()
+        await self.policies.close()
         if self._hints is not None:
             await self._hints.close()
 
@@ -123,11 +128,23 @@ def build(context: Context) -> Service:
         context.name, lambda: [((one.model, one.provider), _OPENNESS[one.state]) for one in breakers.statuses()]
     )
     telemetry.MODELS_AVAILABLE.watch(context.name, lambda: [((), catalog.view.available_count)])
-    servicer = RouterServicer(catalog, breakers, config, decider=decider, speeds=speeds, force=force, tell=tell)
+    policies = PolicyDesk(context, default_policy(config), poll_s=config.policy_poll_s)
+    servicer = RouterServicer(
+        catalog,
+        breakers,
+        config,
+        decider=decider,
+        speeds=speeds,
+        policy_for=policies.policy_for,
+        policy_status=policies.servicer.status,
+        force=force,
+        tell=tell,
+    )
     return RouterService(
         servicer,
         CatalogServicer(catalog, breakers),
         catalog,
         Followers(catalog, context.channel_to, config),
         hints,
+        policies,
     )
