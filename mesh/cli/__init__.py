@@ -21,6 +21,7 @@ from mesh.cli import (
     logs,
     price,
     provider,
+    route,
     tree,
     usage,
 )
@@ -66,7 +67,7 @@ def _top(
 
 _top.__doc__ = ABOUT
 register(app)
-for _part in (chat, explain, logs, doctor, backup):
+for _part in (chat, route, explain, logs, doctor, backup):
     _part.register(app)
 for _part in (key, tree, provider, discover, budget, limit, price, usage, cost, configuration, envoy, importing):
     _part.register(app)

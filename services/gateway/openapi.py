@@ -213,8 +213,8 @@ def _embeddings() -> dict[str, Any]:
 
 _PROFILES = ["quality", "balanced", "speed", "budget", "long_context", "local-preferred", "performance"]
 _TASK_TYPE = (
-    "What it is for, where the router chooses: coding_help, reasoning_math, editing_writing, qa_retrieval, social_chat, "
-    "or another usual word for one of them."
+    "What it is for, where the router chooses: coding_help, reasoning_math, editing_writing, qa_retrieval or "
+    "social_chat, or another usual word for one of them."
 )
 
 
