@@ -235,123 +235,20 @@ for _number, _list in enumerate(_LISTS):
         WORDS[_word] = (*(n for n in WORDS.get(_word, ()) if n != _number), _number)
 
 PHRASES: tuple[tuple[str, str], ...] = (
-    *(
-        (phrase, "code")
-        for phrase in ("c++", "c#", ".net", "stack overflow", "source code", "代码", "编程", "程序", "函数")
-    ),
-    *(
-        (phrase, "code")
-        for phrase in (
-            "コード",
-            "プログラム",
-            "関数",
-            "코드",
-            "프로그램",
-            "함수",
-            "脚本",
-            "数据库",
-            "कोड",
-            "كود",
-            "برنامج",
-        )
-    ),
-    *(
-        (phrase, "math")
-        for phrase in ("how many", "how much", "how long", "how far", "计算", "证明", "方程", "概率", "求解", "数学")
-    ),
-    *(
-        (phrase, "math")
-        for phrase in (
-            "計算",
-            "確率",
-            "方程式",
-            "証明",
-            "계산",
-            "확률",
-            "방정식",
-            "多少",
-            "几个",
-            "احسب",
-            "معادلة",
-            "गणना",
-        )
-    ),
-    *(
-        (phrase, "puzzle")
-        for phrase in ("what am i", "comes next", "how many r", "in the word", "logic puzzle", "step by step")
-    ),
+    *((phrase, "code") for phrase in ("c++", "c#", ".net", "stack overflow", "source code", "代码", "编程", "程序", "函数")),
+    *((phrase, "code") for phrase in ("コード", "プログラム", "関数", "코드", "프로그램", "함수", "脚本", "数据库", "कोड", "كود", "برنامج")),
+    *((phrase, "math") for phrase in ("how many", "how much", "how long", "how far", "计算", "证明", "方程", "概率", "求解", "数学")),
+    *((phrase, "math") for phrase in ("計算", "確率", "方程式", "証明", "계산", "확률", "방정식", "多少", "几个", "احسب", "معادلة", "गणना")),
+    *((phrase, "puzzle") for phrase in ("what am i", "comes next", "how many r", "in the word", "logic puzzle", "step by step")),
     *((phrase, "puzzle") for phrase in ("谜", "推理", "なぞなぞ", "수수께끼", "لغز", "पहेली", "姐妹", "兄弟")),
-    *(
-        (phrase, "write")
-        for phrase in ("写一", "写个", "写作", "翻译", "润色", "改写", "故事", "诗", "作文", "小说", "文章", "总结")
-    ),
-    *(
-        (phrase, "write")
-        for phrase in (
-            "書いて",
-            "翻訳",
-            "物語",
-            "小説",
-            "文章",
-            "添削",
-            "要約",
-            "써줘",
-            "써 줘",
-            "번역",
-            "이야기",
-            "작성",
-        )
-    ),
-    *(
-        (phrase, "write")
-        for phrase in (
-            "اكتب",
-            "ترجم",
-            "قصة",
-            "قصيدة",
-            "लिखो",
-            "लिखिए",
-            "अनुवाद",
-            "कहानी",
-            "कविता",
-            "act as",
-            "role play",
-        )
-    ),
-    *(
-        (phrase, "explain")
-        for phrase in ("什么", "为什么", "怎么", "如何", "哪", "谁", "介绍", "解释", "とは", "なぜ", "どう", "教えて")
-    ),
-    *(
-        (phrase, "explain")
-        for phrase in ("무엇", "왜", "어떻게", "설명", "알려", "ما هو", "ما هي", "لماذا", "كيف", "क्या", "क्यों", "कैसे")
-    ),
-    *(
-        (phrase, "chat")
-        for phrase in ("how are you", "who are you", "are you a", "do you have", "你好", "你是谁", "谢谢", "こんにちは")
-    ),
-    *(
-        (phrase, "chat")
-        for phrase in (
-            "ありがとう",
-            "안녕",
-            "고마워",
-            "مرحبا",
-            "السلام",
-            "شكرا",
-            "नमस्ते",
-            "धन्यवाद",
-            "what's up",
-            "your name",
-        )
-    ),
-    *(
-        (phrase, "web")
-        for phrase in ("right now", "this week", "this year", "near me", "今天", "现在", "最新", "天气", "价格", "今日")
-    ),
-    *(
-        (phrase, "web")
-        for phrase in ("天気", "ニュース", "오늘", "날씨", "뉴스", "اليوم", "الطقس", "आज", "मौसम", "who is the current")
-    ),
+    *((phrase, "write") for phrase in ("写一", "写个", "写作", "翻译", "润色", "改写", "故事", "诗", "作文", "小说", "文章", "总结")),
+    *((phrase, "write") for phrase in ("書いて", "翻訳", "物語", "小説", "文章", "添削", "要約", "써줘", "써 줘", "번역", "이야기", "작성")),
+    *((phrase, "write") for phrase in ("اكتب", "ترجم", "قصة", "قصيدة", "लिखो", "लिखिए", "अनुवाद", "कहानी", "कविता", "act as", "role play")),
+    *((phrase, "explain") for phrase in ("什么", "为什么", "怎么", "如何", "哪", "谁", "介绍", "解释", "とは", "なぜ", "どう", "教えて")),
+    *((phrase, "explain") for phrase in ("무엇", "왜", "어떻게", "설명", "알려", "ما هو", "ما هي", "لماذا", "كيف", "क्या", "क्यों", "कैसे")),
+    *((phrase, "chat") for phrase in ("how are you", "who are you", "are you a", "do you have", "你好", "你是谁", "谢谢", "こんにちは")),
+    *((phrase, "chat") for phrase in ("ありがとう", "안녕", "고마워", "مرحبا", "السلام", "شكرا", "नमस्ते", "धन्यवाद", "what's up", "your name")),
+    *((phrase, "web") for phrase in ("right now", "this week", "this year", "near me", "今天", "现在", "最新", "天气", "价格", "今日")),
+    *((phrase, "web") for phrase in ("天気", "ニュース", "오늘", "날씨", "뉴스", "اليوم", "الطقس", "आज", "मौसम", "who is the current")),
 )
 """Pieces of text, in lower case, with their subject: where a word has no end, or one word says too little."""
