@@ -19,6 +19,7 @@ from mesh.cli import (
     key,
     limit,
     logs,
+    policy,
     price,
     provider,
     route,
@@ -69,7 +70,21 @@ _top.__doc__ = ABOUT
 register(app)
 for _part in (chat, route, explain, logs, doctor, backup):
     _part.register(app)
-for _part in (key, tree, provider, discover, budget, limit, price, usage, cost, configuration, envoy, importing):
+for _part in (
+    key,
+    tree,
+    provider,
+    discover,
+    budget,
+    limit,
+    policy,
+    price,
+    usage,
+    cost,
+    configuration,
+    envoy,
+    importing,
+):
     _part.register(app)
 
 

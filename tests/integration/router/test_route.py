@@ -179,11 +179,11 @@ async def test_a_change_that_audit_does_not_take_is_not_made(house: House) -> No
 
 async def test_outcomes_teach_how_fast_models_are(house: House) -> None:
     quick = router_pb2.AttemptOutcome(
-        model="a/best", provider="a", ok=True, first_token_ms=150, total_ms=1150, output_tokens=100
+        model="a/best", provider="a", ok=True, first_token_ms=150, total_ms=1150, output_tokens=1000
     )
     unknown = router_pb2.AttemptOutcome(model="a/none", provider="a", ok=True, first_token_ms=150, total_ms=1150)
     await house.router.ReportOutcomes(router_pb2.ReportOutcomesRequest(outcomes=[quick, unknown] * 10), None)
     status = await house.router.GetStatus(router_pb2.GetStatusRequest(), None)
     (speed,) = status.speeds
-    assert (speed.model, speed.first_token_p50_ms, speed.tokens_per_s, speed.answers) == ("a/best", 150, 100, 10)
+    assert (speed.model, speed.first_token_p50_ms, speed.tokens_per_s, speed.answers) == ("a/best", 150, 1000, 10)
     assert first(house.route(model="auto:speed")) == "a/best"
