@@ -70,6 +70,8 @@ class Kept:
         self._folder, self._shipped, self._asked, self._now = folder, shipped, asked, now
         self._states = {name: State() for name in names}
         self._lock = threading.Lock()
+        self._aside: set[str] = set()
+        """Sources whose copies are of no use; said once."""
         self.generation = 0
         """Rises with everything that changes what sources say."""
 
@@ -114,15 +116,18 @@ class Kept:
             self._set(name, fetched_at_s=0.0, fetched_rows=0, etag="")
         except last_good.Unreadable as error:
             fetched = []
-            if not self._states[name].error:
+            if name not in self._aside:
                 _log.warning("the copy of source %s is left aside, the snapshot counts: %s", name, error)
-            self._set(name, fetched_at_s=0.0, fetched_rows=0, etag="", error=f"its copy is left aside: {error}")
+            self._aside.add(name)
+            why = self._states[name].error or f"its copy is left aside: {error}"
+            self._set(name, fetched_at_s=0.0, fetched_rows=0, etag="", error=why)
         have = {one.id for one in fetched}
         return [*fetched, *(one for one in self._of_snapshot(name) if one.id not in have)]
 
     def take(self, copy: last_good.Copy) -> None:
         """Keeps an answer. Raises OSError."""
         last_good.write(self._folder, copy)
+        self._aside.discard(copy.source)
         self._note(copy.source, copy)
         with self._lock:
             self.generation += 1

@@ -76,8 +76,8 @@ def heading_of(path: pathlib.Path) -> Heading:
     try:
         with path.open("rb") as file:
             return _heading(file.readline(4096))
-    except FileNotFoundError:
-        raise
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(path) from None
     except OSError as error:
         raise Unreadable(f"it cannot be read ({error.strerror})") from None
 
@@ -88,8 +88,8 @@ def read(path: pathlib.Path) -> Copy:
         with path.open("rb") as file:
             heading = _heading(file.readline(4096))
             body = file.read(MAX_FILE_BYTES + 1)
-    except FileNotFoundError:
-        raise
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(path) from None
     except OSError as error:
         raise Unreadable(f"it cannot be read ({error.strerror})") from None
     if len(body) > MAX_FILE_BYTES or hashlib.sha256(body).hexdigest() != heading.sha256:

@@ -144,7 +144,15 @@ class Sources:
             return
         if not await self._ask(name, adopt=True) and self._scheduler is not None:
             wait_s = min(RETRY_S, self._adapters[name].interval_s)
-            self._scheduler.modify_job(name, next_run_time=self._in(wait_s))
+            self._scheduler.add_job(
+                self._due,
+                "date",
+                run_date=self._in(wait_s),
+                args=[name],
+                id=f"{name} again",
+                replace_existing=True,
+                misfire_grace_time=None,
+            )
         self._changed.set()
 
     async def _ask(self, name: str, *, adopt: bool) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
 import pytest
 
 from mesh.catalog import DeploymentEntry, ModelEntry
@@ -23,7 +24,7 @@ def facts_of(
     for one in records:
         by_source.setdefault(one.source, []).append(one)
     load = {name: (lambda rows=rows: rows) for name, rows in by_source.items()}
-    return join(wanted_of(entries), load, overrides)  # type: ignore[arg-type]
+    return join(wanted_of(entries), load, overrides)
 
 
 def elo(rating: float) -> dict[str, Elo]:
@@ -50,9 +51,7 @@ def test_the_same_name_at_another_place_is_not() -> None:
 
 
 def test_a_price_is_only_that_of_the_place() -> None:
-    here = SourceRecord(
-        "models_dev", "openai/gpt-4o-mini", provider="openai", author="openai", nano_usd_per_mtok={"input": 1}
-    )
+    here = msgspec.structs.replace(DEV, nano_usd_per_mtok={"input": 1})
     there = SourceRecord("openrouter", "openai/gpt-4o-mini", provider="openrouter", nano_usd_per_mtok={"input": 2})
     assert facts_of([MINI], here, there)["openai/gpt-4o-mini"].nano_usd_per_mtok == {"input": 1}
     assert facts_of([MINI], there)["openai/gpt-4o-mini"].nano_usd_per_mtok is None

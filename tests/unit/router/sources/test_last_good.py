@@ -1,5 +1,6 @@
 """A copy is read whole and unchanged, or not at all."""
 
+import os
 import pathlib
 
 import msgspec
@@ -38,8 +39,6 @@ def test_a_copy_that_cannot_be_written_leaves_the_old_one(tmp_path: pathlib.Path
     last_good.write(tmp_path, COPY)
     path = last_good.path_of(tmp_path, "openrouter")
     # A folder stands where the new file would be made.
-    import os
-
     (tmp_path / f".{path.name}.{os.getpid()}").mkdir()
     with pytest.raises(OSError):
         last_good.write(tmp_path, msgspec.structs.replace(COPY, fetched_at_s=6.0))
