@@ -128,6 +128,8 @@ class ModelEntry:
     """Whether requests that begin alike go to the same deployment."""
     aliases: tuple[str, ...] = ()
     """Its other names, from `aliases:`."""
+    left_open: tuple[str, ...] = ()
+    """Fields that whoever described it did not say: what public sources say may fill them."""
 
     @property
     def endpoints(self) -> tuple[DeploymentEntry, ...]:
@@ -162,10 +164,18 @@ class ProviderEntry:
     shared_store: bool = False
     """Callers may name what its account stores, whoever stored it."""
     options: tuple[str, ...] = ()
+    region: str = ""
+    """Where it stands, e.g. eu, for policies that ask; "" = unknown."""
 
 
 LOCAL = ProviderEntry(
-    "local", "local", "http://local/v1", allow_private_address=True, model_class="demo", max_concurrent=8
+    "local",
+    "local",
+    "http://local/v1",
+    allow_private_address=True,
+    model_class="demo",
+    max_concurrent=8,
+    region="local",
 )
 """The embedded model's provider."""
 
@@ -185,6 +195,7 @@ _MODEL_KEYS = {
     "deployments": "deployments",
     "sticky": "sticky",
 }
+_MAY_STAY_OPEN = ("quality", "capabilities")
 _DEPLOYMENT_KEYS = [field.name for field in dataclasses.fields(DeploymentEntry)]
 _PROVIDER_KEYS = {field.name for field in dataclasses.fields(ProviderEntry)} - {"provider", "managed_by"}
 
@@ -246,9 +257,10 @@ def parse_model(raw: object, where: str, source: str) -> ModelEntry:
         raise ConfigError(f"{where}.capabilities: a list is needed, e.g. [tools, images, json]")
     if not isinstance(values.get("fallbacks", []), list):
         raise ConfigError(f"{where}.fallbacks: a list of model ids is needed, e.g. [anthropic/claude-sonnet-4-5]")
+    values["left_open"] = tuple(field for field in _MAY_STAY_OPEN if field not in values)
     hints, written = get_type_hints(ModelEntry), {field: key for key, field in _MODEL_KEYS.items()}
     for field, value in values.items():
-        if field not in ("price", "deployments"):
+        if field not in ("price", "deployments", "left_open"):
             values[field] = convert(value, hints[field], f"{where}.{written[field]}", {})
     if values["context_tokens"] < 1 or values.get("max_output_tokens", 0) < 0:
         raise ConfigError(f"{where}: context_tokens must be 1 or more, and max_output_tokens 0 or more")

@@ -56,6 +56,8 @@ PROVIDER_FIELDS = {
     "model_class": 'standard, or demo for models that "auto" takes only when there is nothing else.',
     "shared_store": "true: callers may name what its account stores (previous_response_id, file_id, …), whoever stored "
     "it. An organisation with a key of its own always may.",
+    "region": "Where it stands, e.g. eu or us, for [policies](router.md) and requests that ask; empty = unknown, which "
+    "such a policy leaves out. The embedded model's is local.",
     "responses": "Whether a provider of kind openai speaks the responses API itself; OpenAI's own address always does.",
 }
 MODEL_FIELDS = {
@@ -211,7 +213,7 @@ def _models() -> Iterator[str]:
     yield _row("---", "---", "---", "---")
     hints = typing.get_type_hints(ModelEntry)
     for field in dataclasses.fields(ModelEntry):
-        if field.name in ("source", "aliases"):
+        if field.name in ("source", "aliases", "left_open"):
             continue
         key, meaning = MODEL_FIELDS[field.name]
         kind = {"price": 'mapping, list or "free"', "deployments": "list of mappings"}.get(key) or type_word(

@@ -34,6 +34,21 @@ class RouterConfig:
     """Provider faults in a row that open a breaker."""
     breaker_open_s: float = 60.0
     """How long an open breaker lets nothing through before one trial."""
+    breaker_ramp: tuple[float, ...] = (0.1, 0.5)
+    """The shares of the traffic that a breaker lets through after a good trial, one stage after the other; empty = all
+    of it at once."""
+    breaker_ramp_successes: int = 3
+    """Successes that end a stage."""
+    breaker_ramp_s: float = 30.0
+    """Time without a fault that ends a stage as well."""
+    breaker_error_rate: float = 0.5
+    """The share of faults that opens a breaker, whatever their order; 0 = only faults in a row do."""
+    breaker_window_s: float = 60.0
+    """The time over which that share is counted."""
+    breaker_min_outcomes: int = 20
+    """So many attempts must have ended in that time before their share counts."""
+    slow_factor: float = 2.0
+    """How far above the policy's first-token limit a model's live 95th percentile may lie before others go first."""
     reconnect_min_s: float = 0.1
     """The first wait before a lost stream of news is opened again."""
     reconnect_max_s: float = 2.0
@@ -51,5 +66,17 @@ class RouterConfig:
             raise ValueError(f"discovered_quality must be between 0 and 1, not {self.discovered_quality}")
         if self.breaker_failures < 1:
             raise ValueError(f"breaker_failures must be at least 1, not {self.breaker_failures}")
+        if not all(0 < share < 1 for share in self.breaker_ramp) or list(self.breaker_ramp) != sorted(
+            self.breaker_ramp
+        ):
+            raise ValueError(f"breaker_ramp must be growing shares between 0 and 1, not {self.breaker_ramp}")
+        if self.breaker_ramp_successes < 1:
+            raise ValueError(f"breaker_ramp_successes must be at least 1, not {self.breaker_ramp_successes}")
+        if self.breaker_ramp_s <= 0 or self.breaker_window_s <= 0:
+            raise ValueError("breaker_ramp_s and breaker_window_s must be above 0")
+        if not 0 <= self.breaker_error_rate <= 1:
+            raise ValueError(f"breaker_error_rate must be between 0 and 1, not {self.breaker_error_rate}")
+        if self.slow_factor < 1:
+            raise ValueError(f"slow_factor must be at least 1, not {self.slow_factor}")
         if not 0 < self.reconnect_min_s <= self.reconnect_max_s:
             raise ValueError("reconnect_min_s must be above 0 and at most reconnect_max_s")

@@ -22,6 +22,7 @@ from mesh.transport import reading
 from services.router.catalog import CatalogView, PriceView, ProviderView, build_view, price_of
 from services.router.config import RouterConfig
 from services.router.listed import ListedView, ProbeView
+from services.router.sources.facts import Facts
 
 MAX_SHARED_VIEWS = 64
 """Organisations whose own keys open the same providers share one view; so many are kept."""
@@ -39,11 +40,14 @@ class LiveCatalog:
         clock: Callable[[], float],
     ) -> None:
         self._models, self._config, self._clock = tuple(models), config, clock
+        entries = list(providers)
         self._providers: Mapping[str, ProviderView] = {
-            entry.provider: ProviderView(entry.provider, entry.enabled, (), entry.model_class) for entry in providers
+            entry.provider: ProviderView(entry.provider, entry.enabled, (), entry.model_class) for entry in entries
         }
+        self._regions = {entry.provider: entry.region.lower() for entry in entries if entry.region}
         self._prices: Mapping[tuple[str, str], PriceView] = {}
         self._lists: Mapping[str, Sequence[ListedView]] = {}
+        self._facts: Mapping[str, Facts] = {}
         self._providers_heard_s: float | None = None
         self._prices_heard_s: float | None = None
         self._began_s = clock()
@@ -73,9 +77,11 @@ class LiveCatalog:
             providers,
             self._prices,
             lists=self._lists,
+            facts=self._facts,
             auto_unprobed=self._config.auto_unprobed,
             discovered_quality=self._config.discovered_quality,
             discovered_context_tokens=self._config.discovered_context_tokens,
+            regions=self._regions,
         )
 
     def _rebuild(self) -> None:
@@ -99,6 +105,12 @@ class LiveCatalog:
         """All providers' lists, replacing what was known of them."""
         if lists != self._lists:
             self._lists = dict(lists)
+            self._rebuild()
+
+    def hear_facts(self, facts: Mapping[str, Facts]) -> None:
+        """What public sources say, by DAC id, replacing what was known of it."""
+        if facts != self._facts:
+            self._facts = dict(facts)
             self._rebuild()
 
     def hear_prices(self, prices: Mapping[tuple[str, str], PriceView]) -> None:

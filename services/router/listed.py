@@ -178,9 +178,17 @@ def entries_of(
                     capabilities=_capabilities(one),
                     model_class=model_class,
                     source=LISTED,
+                    left_open=_left_open(one),
                 )
             )
     return made
+
+
+def _left_open(one: ListedView) -> tuple[str, ...]:
+    """What neither the list nor a probe says."""
+    said = {"context_tokens": bool(one.context_tokens), "quality": one.probe is not None}
+    said["capabilities"] = one.capabilities is not None or one.probe is not None or not one.chats
+    return tuple(field for field, known in said.items() if not known)
 
 
 def _capabilities(one: ListedView) -> tuple[str, ...]:
