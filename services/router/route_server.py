@@ -25,7 +25,7 @@ IMAGE_TOKENS = 1_100
 """What an image counts as, as at the gateway."""
 
 
-def asked(request: router_pb2.RouteRequest, call_id: str) -> tuple[Ask, record_pb2.Features | None]:
+def asked(request: router_pb2.RouteRequest, call_id: str, org_id: str) -> tuple[Ask, record_pb2.Features | None]:
     """The request as the decision sees it, and what was understood of its prompt."""
     prompt, turns, input_tokens = request.prompt, request.turns, max(0, request.input_tokens)
     needs_images = request.needs_images
@@ -79,6 +79,7 @@ def asked(request: router_pb2.RouteRequest, call_id: str) -> tuple[Ask, record_p
         max_cost_nano_usd=max(0, request.max_cost_nano_usd),
         regions=tuple(one.lower() for one in request.regions),
         seed=request.request_id or call_id,
+        org_id=org_id,
         dry_run=request.dry_run,
     )
     return ask, features
@@ -148,6 +149,7 @@ def recorded(decision: Decision, decision_id: str) -> record_pb2.RouteRecord:
         basis=decision.basis,
         fitting=decision.fitting,
         left_out=decision.left_out_count,
+        explored=decision.explored,
     )
     while len(record.candidates) > 1 and record.ByteSize() > MAX_RECORD_BYTES:
         del record.candidates[-1]

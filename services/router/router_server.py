@@ -80,8 +80,9 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         """The whole decision, from request to record; waits for nothing."""
         try:
             policy = self._policy_for(principal) if self._policy_for is not None and principal is not None else None
-            ask, features = asked(request, current().request_id)
-            view = self._catalog.view_for(principal.org_id if principal is not None else "")
+            org_id = principal.org_id if principal is not None else ""
+            ask, features = asked(request, current().request_id, org_id)
+            view = self._catalog.view_for(org_id)
             decision = self._decider.decide(view, ask, policy)
         except MeshError as error:
             telemetry.ROUTE_REFUSALS.labels(error.reason.name.lower()).inc()

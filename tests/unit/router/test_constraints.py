@@ -14,6 +14,7 @@ from services.router.config import RouterConfig
 from services.router.constraints import MOST_SHORTLISTS, Shortlists, cost_nano_usd
 from services.router.decision import Decider, default_policy
 from services.router.latency import Speeds
+from services.router.learning import Key, Learned, Observation
 from services.router.policies import RoutingPolicy
 from services.router.policy import Ask, may_use
 from services.router.scoring import Weights
@@ -387,3 +388,28 @@ def test_never_a_model_that_does_not_fit(
 
 def _matches(model: str, allowed: tuple[str, ...]) -> bool:
     return may_use(model, allowed)
+
+
+def test_what_was_learned_corrects_the_choice_and_departures_are_bounded_and_never_below_what_fits() -> None:
+    view = placed(entry("a/one", 0.9, 2), entry("b/two", 0.8, 2), entry("c/weak", 0.2, 2))
+    learned = Learned()
+    decider = Decider(CONFIG, Breakers(lambda: 0.0), learned=learned)
+    still = with_(exploration=0.0)
+
+    def first(seed: str, policy: RoutingPolicy = still, **more: object) -> Decision:
+        return decider.decide(view, Ask(profile="quality", org_id="o", seed=seed, **more), policy)  # type: ignore[arg-type]
+
+    assert first("x").chain[0].id == "a/one"
+    bad = Observation(Key("o", "", "a/one"), quality=0.1, expected=0.9)
+    learned.add([bad] * 30)
+    assert first("x").chain[0].id == "b/two" and first("x").sides(view.by_id["a/one"]).quality < 0.5
+    assert decided(view, profile="quality", org_id="o").chain[0].id == "a/one", "another router learned nothing"
+    explored = [first(f"s{number}", BASE) for number in range(400)]
+    departures = [one for one in explored if one.explored]
+    assert 0 < len(departures) <= 40 and all("to learn more of it" in one.reason for one in departures)
+    assert "c/weak" not in {one.chain[0].id for one in explored}, "below the floor is never explored"
+    assert not any(first(f"s{number}").explored for number in range(50)), "a policy may forbid it"
+    before = first("seed", BASE, dry_run=True)
+    assert all(first("seed", BASE, dry_run=True).reason == before.reason for _ in range(30)), (
+        "a question leaves no trace"
+    )
