@@ -19,13 +19,13 @@ from services.router.constraints import (
     cost_nano_usd,
     permitted,
 )
-from services.router.fallbacks import chain_of
+from services.router.fallbacks import TOLD, chain_of
 from services.router.latency import Speeds
 from services.router.learning import Learned, seed_of
 from services.router.policies import RoutingPolicy, built_in
 from services.router.policy import AUDIO, Ask, find_named, is_auto, may_ask, misfit, policy_version, resolve_profile
 from services.router.scoring import PROFILES, ease, for_length, length_share
-from services.router.sheet import MAX_RECORDED, TINY, Decision, Places, Sheet, draw, each_once
+from services.router.sheet import TINY, Decision, Places, Sheet, draw, each_once
 
 UNPROVEN_SHOWN = 3
 """How many of the models that only a list knows a record tells of."""
@@ -207,10 +207,9 @@ class Decider:
         own, barred = self._own_fallbacks(view, primary, ask, policy)
         chain, left_out, chained = chain_of(primary, own, order[1:], sheet, policy, self._margin)
         left_out = [*barred, *left_out]
-        if len(left_out) + len(chain) < MAX_RECORDED:
-            left_out += self._not_taken(sheet, taken, healthy, fits, slow, floor)
-            left_out += self._unfit(sheet, ask, fits, bounds)
-            left_out += [(model, reasons.DEMO) for model in shortlist.demos]
+        left_out += self._not_taken(sheet, taken, healthy, fits, slow, floor)
+        left_out += self._unfit(sheet, ask, fits, bounds)
+        left_out += [(model, reasons.DEMO) for model in shortlist.demos[:TOLD]]
         unproven = [model for model in view.unproven[:UNPROVEN_SHOWN] if may_ask(model, ask.allowed_models)]
         left_out += [(model, reasons.UNPROVEN) for model in unproven]
         left_out = each_once(left_out, chain)
@@ -252,12 +251,12 @@ class Decider:
         is one to learn more of."""
         if self._learned is None or not ask.org_id:
             return False
-        places = taken.nonzero()[0]
+        places, ids = taken.nonzero()[0], sheet.shortlist.ids
         quality, total, weight = sheet.quality[places], sheet.total[places], sheet.weights.quality
         found = self._learned.adjust(
             ask.org_id,
             ask.intent,
-            [sheet.shortlist.ids[place] for place in places.tolist()],
+            ids if len(places) == len(ids) else [ids[place] for place in places.tolist()],
             quality.tolist(),
             seed_of(ask.seed),
             policy.exploration,
@@ -309,7 +308,7 @@ class Decider:
     ) -> list[tuple[KnownModel, str]]:
         """Those that fit and were not taken all the same: ill, slow just now, or below the floor."""
         models, found = sheet.shortlist.models, list[tuple[KnownModel, str]]()
-        for place in np.flatnonzero(fits & ~taken)[:MAX_RECORDED].tolist():
+        for place in np.flatnonzero(fits & ~taken)[:TOLD].tolist():
             if not healthy[place]:
                 why = self._illness(models[place])
             elif slow is not None and slow[place]:
@@ -328,9 +327,9 @@ class Decider:
         default = self._config.default_output_tokens
         found = [
             (shortlist.models[place], shortlist.why_not(place, ask, sheet.ability, bounds, default))
-            for place in places[:MAX_RECORDED].tolist()
+            for place in places[:TOLD].tolist()
         ]
-        return found + shortlist.barred[: MAX_RECORDED - len(found)]
+        return found + shortlist.barred[:TOLD]
 
     def _least_bad(
         self, view: CatalogView, ask: Ask, profile: str, sheet: Sheet, bounds: Bounds, fits: Mask
