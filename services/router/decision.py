@@ -146,7 +146,7 @@ class Decider:
             chain, left_out = [model, *own], barred
         else:
             sheet, bounds, fits = self._sheet(view, ask, profile, policy)
-            order = self._order(sheet, fits & ~self._ill(sheet.shortlist, ask), profile)
+            order = self._order(sheet, self._healthy(sheet.shortlist, ask, fits), profile)
             chain, left_out, note = chain_of(model, own, order, sheet, policy, self._margin, named=True)
             left_out = [*barred, *left_out, *self._unfit(sheet, ask, fits, bounds)]
         left_out = each_once(left_out, chain)
@@ -183,8 +183,7 @@ class Decider:
     def _choose(self, view: CatalogView, ask: Ask, profile: str, policy: RoutingPolicy) -> Decision:
         sheet, bounds, fits = self._sheet(view, ask, profile, policy)
         shortlist, note = sheet.shortlist, ""
-        ill = self._ill(shortlist, ask)
-        healthy = fits & ~ill
+        healthy = self._healthy(shortlist, ask, fits)
         if not healthy.any():
             return self._least_bad(view, ask, profile, sheet, bounds, fits)
         slow = shortlist.slow(bounds, self._config.slow_factor)
@@ -192,7 +191,7 @@ class Decider:
         if not taken.any():
             taken, slow = healthy, None
             note += "; all that fit are far slower than the limit just now"
-        floor = policy.quality_floor_share * float(sheet.ability[fits].max()) - TINY
+        floor = policy.quality_floor_share * float(np.where(fits, sheet.ability, 0.0).max()) - TINY
         above = taken & (sheet.ability >= floor)
         if above.any():
             taken = above
@@ -278,15 +277,21 @@ class Decider:
         ordered: Places = places[worth.argsort(kind="stable")]
         return ordered
 
-    def _ill(self, shortlist: Shortlist, ask: Ask) -> Mask:
-        """Which models a breaker keeps out of this request."""
-        ill = np.zeros(len(shortlist.models), np.bool_)
-        if not self._breakers.quiet:
-            for name in self._breakers.troubled_models():
-                index = shortlist.index.get(name)
-                if index is not None and not self._lets(shortlist.models[index], ask):
-                    ill[index] = True
-        return ill
+    def _healthy(self, shortlist: Shortlist, ask: Ask, fits: Mask) -> Mask:
+        """Those of the fitting models that breakers let this request through to; if there is none, the recovering
+        ones, whose share they else are held to."""
+        if self._breakers.quiet:
+            return fits
+        healthy, recovering = fits.copy(), list[int]()
+        for name in self._breakers.troubled_models():
+            index = shortlist.index.get(name)
+            if index is not None and not self._lets(shortlist.models[index], ask):
+                if healthy[index] and self._share(shortlist.models[index]) > 0:
+                    recovering.append(index)
+                healthy[index] = False
+        if recovering and not healthy.any():
+            healthy[recovering] = True
+        return healthy
 
     def _share(self, model: KnownModel) -> float:
         return self._breakers.share_of_model(model.id, model.places)
