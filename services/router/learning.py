@@ -323,6 +323,11 @@ class Learned:
         place = self._orgs.get(key.org_id, {}).get(key.intent)
         return Sums() if place is None else self._faded(place, key.model)
 
+    def clock(self, org_id: str, intent: str) -> float:
+        """How many outcomes an intent has seen."""
+        place = self._orgs.get(org_id, {}).get(intent)
+        return 0.0 if place is None else place.clock
+
     def standings(self, org_id: str, intent: str = "") -> list[Standing]:
         """What is known of each model, of one intent or of all, faded to now."""
         return [

@@ -24,6 +24,8 @@ from services.router.decision import Decider
 from services.router.followers import Followers, LiveCatalog
 from services.router.hints import BreakerHints
 from services.router.latency import Speeds
+from services.router.learning_server import LearningDesk
+from services.router.outcomes import UNKNOWN_QUALITY
 from services.router.router_server import RouterServicer
 
 _OPENNESS = {State.CLOSED: 0.0, State.RECOVERING: 0.5, State.HALF_OPEN: 0.5, State.OPEN: 1.0}
@@ -40,23 +42,30 @@ class RouterService:
         catalog: LiveCatalog,
         followers: Followers,
         hints: BreakerHints | None = None,
+        learning: LearningDesk | None = None,
     ) -> None:
-        self.router, self.catalog_servicer = router, catalog_servicer
+        self.router, self.catalog_servicer, self.learning = router, catalog_servicer, learning
         self._catalog, self._followers, self._hints = catalog, followers, hints
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicers."""
         router_pb2_grpc.add_RouterServiceServicer_to_server(self.router, server)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(self.catalog_servicer, server)
+        if self.learning is not None:
+            self.learning.register(server)
 
     async def start(self) -> None:
         """Begins to follow provider and budget, and to exchange hints when there is a Redis."""
         if self._hints is not None:
             await self._hints.start()
         self._followers.start()
+        if self.learning is not None:
+            await self.learning.start()
 
     async def close(self) -> None:
         """Stops following and listening."""
+        if self.learning is not None:
+            await self.learning.close()
         await self._followers.close()
         if self._hints is not None:
             await self._hints.close()
@@ -102,6 +111,10 @@ def build(context: Context) -> Service:
         if catalog.view.holds(model, provider):
             breakers.force(model, provider, state)
 
+    def expected_quality(org_id: str, model: str) -> float:
+        known = catalog.view_for(org_id).by_id.get(model)
+        return UNKNOWN_QUALITY if known is None else known.scores.quality
+
     hints = None
     if context.redis_url:
         open_store = functools.partial(connect, context.redis_url)
@@ -130,4 +143,5 @@ def build(context: Context) -> Service:
         catalog,
         Followers(catalog, context.channel_to, config),
         hints,
+        LearningDesk(context, expected_quality) if context.database is not None else None,
     )
