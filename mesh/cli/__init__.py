@@ -19,8 +19,10 @@ from mesh.cli import (
     key,
     limit,
     logs,
+    policy,
     price,
     provider,
+    route,
     tree,
     usage,
 )
@@ -66,9 +68,23 @@ def _top(
 
 _top.__doc__ = ABOUT
 register(app)
-for _part in (chat, explain, logs, doctor, backup):
+for _part in (chat, route, explain, logs, doctor, backup):
     _part.register(app)
-for _part in (key, tree, provider, discover, budget, limit, price, usage, cost, configuration, envoy, importing):
+for _part in (
+    key,
+    tree,
+    provider,
+    discover,
+    budget,
+    limit,
+    policy,
+    price,
+    usage,
+    cost,
+    configuration,
+    envoy,
+    importing,
+):
     _part.register(app)
 
 

@@ -60,7 +60,7 @@ def lesson(record: record_pb2.RequestRecord) -> Lesson | None:
     if not is_uuid(record.org_id) or not is_uuid(record.request_id) or record.operation not in ("", "chat"):
         return None
     intent = _name(record.features.intent)
-    expected = {one.model: one.quality_score for one in record.route.candidates}
+    expected = {one.model: one.prior_quality or one.quality_score for one in record.route.candidates}
     grades = _grades(record)
     found = Lesson([], [], None)
     for number, attempt in enumerate(record.attempts):

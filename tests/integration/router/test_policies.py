@@ -69,6 +69,9 @@ class House:
         levels = [LEVEL(id=one) for one in (org_id, *path)]
         return self.desk.policy_for(principal_pb2.Principal(org_id=org_id, path=levels))
 
+    def status(self, *scopes: str, org_id: str = "") -> Any:
+        return self.desk.servicer.status(principal_pb2.Principal(org_id=org_id, scopes=scopes or ("operator",)))
+
     def write(self, name: str, text: str) -> None:
         """Replaces a file at once, as editors and Kubernetes do."""
         new = self.files.parent / f"{name}.new"
@@ -333,12 +336,12 @@ async def test_policies_of_files_are_read_only_and_read_again(
         with caplog.at_level(logging.ERROR):
             caplog.clear()
             house.write("policies.yaml", text)
-            await until(lambda words=words: words in house.desk.servicer.status().files_problem)
+            await until(lambda words=words: words in house.status().files_problem)
         assert words in caplog.text
         assert house.policy(org_id).regions == ("us-*",), "the last good ones stay in force"
     house.write("policies.yaml", "policies: {residency: {profile: speed}}")
     await until(lambda: house.policy(org_id).profile == "speed")
-    assert not house.desk.servicer.status().files_problem
+    assert not house.status().files_problem
 
 
 async def test_bad_files_stop_a_start(make_house: Callable[..., Awaitable[House]]) -> None:
@@ -353,7 +356,9 @@ async def test_a_policy_that_is_gone_at_a_start_allows_nothing(
     await first.do("AssignPolicy", org_id, level=LEVEL(kind=LEVEL.KIND_ORG), policy="residency")
     second = await make_house(policies="policies: {}")
     assert second.policy(org_id).bars_model("openai/gpt-4o"), "allowing everything instead would be worse"
-    assert f"{org_id}/residency" in second.desk.servicer.status().missing
+    assert f"{org_id}/residency" in second.status().missing
+    assert not second.status("read", org_id=uuid7()).missing, "others are not told"
+    assert second.status("read", org_id=org_id).missing == [f"{org_id}/residency"]
     assert second.policy(uuid7()).bars_model("openai/gpt-4o") == ""
 
 
