@@ -52,6 +52,9 @@ PERMISSIONS: Mapping[str, str | _Anyone] = {
     "/dac.router.v1.RouterService/ForceBreaker": "operator",
     "/dac.router.v1.CatalogService/ListModels": "",
     "/dac.router.v1.CatalogService/GetModel": "",
+    "/dac.router.v1.LearningService/GetLearned": "read",
+    "/dac.router.v1.LearningService/SubmitFeedback": "chat",
+    "/dac.router.v1.LearningService/ResetLearned": "admin",
     "/dac.router.v1.PolicyService/CreatePolicy": "admin",
     "/dac.router.v1.PolicyService/GetPolicy": "read",
     "/dac.router.v1.PolicyService/ListPolicies": "read",
@@ -143,6 +146,7 @@ SERVICES: Mapping[str, frozenset[str]] = {
             "/dac.provider.v1.ProviderService/WatchProviders",
             "/dac.provider.v1.ProviderService/WatchListings",
             "/dac.budget.v1.PriceService/WatchPrices",
+            "/dac.budget.v1.RecordService/FetchRecords",
             "/dac.audit.v1.AuditService/Append",
         }
     ),

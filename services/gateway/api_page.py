@@ -77,6 +77,8 @@ BODIES: Mapping[str, Any] = {
         "valid_from": "2099-01-01T00:00:00Z",
     },
     "memory.CreateThread": {"thread_id": "support-42", "title": "A question about an invoice"},
+    "router.SubmitFeedback": {"request_id": "REQUEST_ID", "rating": 1},
+    "router.ResetLearned": {"task_type": "coding_help"},
     "router.Route": {"model": "auto:balanced", "input_tokens": "200"},
     "router.CreatePolicy": {"name": "thrifty", "rules": {"profile": "budget", "max_cost_usd": 0.01}},
     "router.UpdatePolicy": {"rules": {"profile": "speed"}, "etag": "1"},

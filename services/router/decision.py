@@ -197,7 +197,7 @@ class Decider:
             taken = above
         else:
             note += "; it is below the quality floor, because nothing better is healthy"
-        explored = self._learn(sheet, ask, taken, policy)
+        explored = self._learn(sheet, ask, taken, policy, profile)
         order = self._order(sheet, taken, profile)
         first = int(order[0])
         if explored:
@@ -245,13 +245,14 @@ class Decider:
         fits = shortlist.fitting(ask, ability, bounds, self._config.default_output_tokens)
         return Sheet(shortlist, weights, ability, quality, total), bounds, fits
 
-    def _learn(self, sheet: Sheet, ask: Ask, taken: Mask, policy: RoutingPolicy) -> bool:
+    def _learn(self, sheet: Sheet, ask: Ask, taken: Mask, policy: RoutingPolicy, profile: str) -> bool:
         """Corrects the scores of the models that may be taken by what was learned of them; whether the best one now
         is one to learn more of."""
         if self._learned is None or not ask.org_id:
             return False
         places, ids = taken.nonzero()[0], sheet.shortlist.ids
         quality, total, weight = sheet.quality[places], sheet.total[places], sheet.weights.quality
+        ahead = self._ahead(sheet, places, profile)
         found = self._learned.adjust(
             ask.org_id,
             ask.intent,
@@ -260,22 +261,25 @@ class Decider:
             seed_of(ask.seed),
             policy.exploration,
             weight=weight,
-            rest=(total - weight * quality).tolist(),
+            rest=(total - weight * quality + ahead).tolist(),
             spend=not ask.dry_run,
         )
         # The columns may be the shortlist's own.
-        sheet.quality, sheet.total = sheet.quality.copy(), sheet.total.copy()
-        sheet.quality[places], sheet.total[places] = found.qualities, found.values
+        sheet.prior, sheet.quality, sheet.total = sheet.quality, sheet.quality.copy(), sheet.total.copy()
+        sheet.quality[places], sheet.total[places] = found.qualities, np.array(found.values) - ahead
         return found.explored
 
     def _order(self, sheet: Sheet, taken: Mask, profile: str) -> Places:
         """The places of the models that are taken, best first; equal ones in order of their ids."""
         places = taken.nonzero()[0]
-        worth = -sheet.total[places]
-        if sheet.shortlist.free_first(profile):
-            worth -= 2.0 * sheet.shortlist.free[places]
+        worth = -sheet.total[places] - self._ahead(sheet, places, profile)
         ordered: Places = places[worth.argsort(kind="stable")]
         return ordered
+
+    def _ahead(self, sheet: Sheet, places: Places, profile: str) -> Column:
+        """What puts free models ahead of all others, where the profile wants that."""
+        free: Column = sheet.shortlist.free[places] * (2.0 if sheet.shortlist.free_first(profile) else 0.0)
+        return free
 
     def _healthy(self, shortlist: Shortlist, ask: Ask, fits: Mask) -> Mask:
         """Those of the fitting models that breakers let this request through to; if there is none, the recovering

@@ -157,12 +157,13 @@ def recorded(decision: Decision, decision_id: str) -> record_pb2.RouteRecord:
 
 
 def _looked_at(decision: Decision, model: KnownModel, why: str) -> record_pb2.RouteCandidate:
-    total, quality, latency, cost, context = decision.sides(model)
+    total, quality, latency, cost, context, prior = decision.sides(model)
     return record_pb2.RouteCandidate(
         model=model.entry.model,
         provider=model.places[0],
         score=total,
         quality_score=quality,
+        prior_quality=prior,
         latency_score=latency,
         cost_score=cost,
         context_score=context,

@@ -24,6 +24,8 @@ from services.router.decision import Decider, default_policy
 from services.router.followers import Followers, LiveCatalog
 from services.router.hints import BreakerHints
 from services.router.latency import Speeds
+from services.router.learning_server import LearningDesk
+from services.router.outcomes import UNKNOWN_QUALITY
 from services.router.policy_service import PolicyDesk
 from services.router.router_server import RouterServicer
 from services.router.sources.scheduler import Sources
@@ -45,8 +47,10 @@ class RouterService:
         hints: BreakerHints | None,
         policies: PolicyDesk,
         sources: Sources | None = None,
+        learning: LearningDesk | None = None,
     ) -> None:
         self.router, self.catalog_servicer, self.policies = router, catalog_servicer, policies
+        self.learning = learning
         self._catalog, self._followers, self._hints = catalog, followers, hints
         self.sources = sources
 
@@ -54,6 +58,8 @@ class RouterService:
         """Adds the servicers."""
         router_pb2_grpc.add_RouterServiceServicer_to_server(self.router, server)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(self.catalog_servicer, server)
+        if self.learning is not None:
+            self.learning.register(server)
         self.policies.register(server)
 
     async def start(self) -> None:
@@ -65,9 +71,13 @@ class RouterService:
         self._followers.start()
         if self.sources is not None:
             await self.sources.start()
+        if self.learning is not None:
+            await self.learning.start()
 
     async def close(self) -> None:
         """Stops following, asking and listening."""
+        if self.learning is not None:
+            await self.learning.close()
         if self.sources is not None:
             await self.sources.close()
         await self._followers.close()
@@ -100,7 +110,13 @@ def build(context: Context) -> Service:
     config: RouterConfig = context.config
     breakers, speeds = Breakers(time.monotonic, breaker_rules(config)), Speeds(time.monotonic)
     catalog = LiveCatalog(context.models, context.providers, config, time.monotonic)
-    decider = Decider(config, breakers, speeds)
+
+    def expected_quality(org_id: str, model: str) -> float:
+        known = catalog.view_for(org_id).by_id.get(model)
+        return UNKNOWN_QUALITY if known is None else known.scores.quality
+
+    learning = LearningDesk(context, expected_quality) if context.database is not None else None
+    decider = Decider(config, breakers, speeds, learning.learned if learning is not None else None)
 
     def catalog_changed(view: CatalogView) -> None:
         known = view.holdings()
@@ -159,4 +175,5 @@ def build(context: Context) -> Service:
         hints,
         policies,
         sources,
+        learning,
     )

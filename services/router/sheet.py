@@ -29,6 +29,8 @@ class Sides(NamedTuple):
     latency: float
     cost: float
     context: float
+    prior: float = 0.0
+    """The quality before what was learned corrected it; 0 = nothing did."""
 
 
 @dataclass(slots=True)
@@ -41,6 +43,8 @@ class Sheet:
     quality: Column
     """Expected for this prompt."""
     total: Column
+    prior: Column | None = None
+    """`quality` before what was learned corrected it; None = nothing did."""
 
     def sides(self, model: str) -> Sides | None:
         """What a model scored; None when it was not on the list."""
@@ -50,7 +54,8 @@ class Sheet:
     def at(self, index: int) -> Sides:
         """The same by its place."""
         latency, cost, window = self.shortlist.fixed[index]
-        return Sides(self.total.item(index), self.quality.item(index), latency, cost, window)
+        prior = 0.0 if self.prior is None else self.prior.item(index)
+        return Sides(self.total.item(index), self.quality.item(index), latency, cost, window, prior)
 
 
 @dataclass(slots=True)
