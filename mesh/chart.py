@@ -69,6 +69,7 @@ MODEL_TYPES: Mapping[str, dict[str, Any]] = {
     "capabilities": {"type": "array", "items": {"type": "string"}},
     "fallbacks": {"type": "array", "items": {"type": "string"}},
     "deployments": {"type": "array", "minItems": 1},
+    "identities": {"type": "object", "additionalProperties": {"type": "string"}},
 }
 DEPLOYMENT_TYPES: Mapping[str, dict[str, Any]] = {
     "provider": {"type": "string"},

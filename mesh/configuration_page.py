@@ -81,7 +81,12 @@ MODEL_FIELDS = {
         "The endpoints that serve it ([deployments](deployments.md)); `provider` may then be missing.",
     ),
     "sticky": ("sticky", "Whether requests that begin alike go to the same deployment, for its prompt cache."),
+    "identities": (
+        "identities",
+        'Public source to what it is called there, where the names alone do not tell ("" = it is not there).',
+    ),
 }
+MODEL_KINDS = {"price": 'mapping, list or "free"', "deployments": "list of mappings", "identities": "mapping"}
 PRICE_UNITS = {
     "input_usd_per_mtok": "per million tokens; of the prompt all that none of the others is for",
     "cache_write_usd_per_mtok": "per million tokens; written to the provider's cache (Anthropic: for five minutes)",
@@ -216,10 +221,8 @@ def _models() -> Iterator[str]:
         if field.name in ("source", "aliases", "left_open"):
             continue
         key, meaning = MODEL_FIELDS[field.name]
-        kind = {"price": 'mapping, list or "free"', "deployments": "list of mappings"}.get(key) or type_word(
-            hints[field.name]
-        )
-        default = "" if key == "name" else default_word(field)
+        kind = MODEL_KINDS.get(key) or type_word(hints[field.name])
+        default = "" if key in ("name", "identities") else default_word(field)
         yield _row(f"`{key}`", kind, default, meaning)
     yield "\n`price` is a mapping of dollars, written as text so that they stay exact:\n"
     for key in PRICE_KEYS:

@@ -67,6 +67,7 @@ PERMISSIONS: Mapping[str, str | _Anyone] = {
     "/dac.router.v1.PolicyService/AssignPolicy": "admin",
     "/dac.router.v1.PolicyService/UnassignPolicy": "admin",
     "/dac.router.v1.PolicyService/ListAssignments": "read",
+    "/dac.router.v1.PolicyService/TestPolicy": "admin",
     "/dac.router.v1.PolicyService/ListTenantRules": "operator",
     "/dac.router.v1.PolicyService/SetTenantRules": "operator",
     "/dac.router.v1.PolicyService/NameOrganisations": "operator",

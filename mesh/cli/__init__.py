@@ -22,6 +22,7 @@ from mesh.cli import (
     policy,
     price,
     provider,
+    route,
     tree,
     usage,
 )
@@ -67,7 +68,7 @@ def _top(
 
 _top.__doc__ = ABOUT
 register(app)
-for _part in (chat, explain, logs, doctor, backup):
+for _part in (chat, route, explain, logs, doctor, backup):
     _part.register(app)
 for _part in (
     key,

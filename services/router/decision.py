@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from services.router import errors, reasons
 from services.router.breakers import Breakers, State
@@ -20,19 +19,16 @@ from services.router.constraints import (
     cost_nano_usd,
     permitted,
 )
+from services.router.fallbacks import chain_of
 from services.router.latency import Speeds
+from services.router.learning import Learned, seed_of
 from services.router.policies import RoutingPolicy, built_in
 from services.router.policy import AUDIO, Ask, find_named, is_auto, may_ask, misfit, policy_version, resolve_profile
 from services.router.scoring import PROFILES, ease, for_length, length_share
-from services.router.sheet import MAX_RECORDED, Decision, Sheet, draw, each_once
+from services.router.sheet import MAX_RECORDED, TINY, Decision, Places, Sheet, draw, each_once
 
 UNPROVEN_SHOWN = 3
 """How many of the models that only a list knows a record tells of."""
-LOOKED_AT = 32
-"""How far down the ranking a model of another provider is looked for."""
-TINY = 1e-9
-Places = npt.NDArray[np.intp]
-"""Indexes into a shortlist."""
 
 
 def default_policy(config: RouterConfig) -> RoutingPolicy:
@@ -50,9 +46,16 @@ def default_policy(config: RouterConfig) -> RoutingPolicy:
 class Decider:
     """Decides from what it is given and what it holds; waits for nothing, and knows no clock of its own."""
 
-    def __init__(self, config: RouterConfig, breakers: Breakers, speeds: Speeds | None = None) -> None:
-        self._config, self._breakers, self._speeds = config, breakers, speeds
-        self._shortlists = Shortlists()
+    def __init__(
+        self,
+        config: RouterConfig,
+        breakers: Breakers,
+        speeds: Speeds | None = None,
+        learned: Learned | None = None,
+    ) -> None:
+        """Without `speeds` the catalog's figures count; without `learned` nothing is learned and nothing explored."""
+        self._config, self._breakers, self._speeds, self._learned = config, breakers, speeds, learned
+        self._shortlists, self._margin = Shortlists(), config.diversity_quality_margin
         self._default, self._settings_version = default_policy(config), policy_version(config)
 
     def forget(self) -> None:
@@ -144,7 +147,7 @@ class Decider:
         else:
             sheet, bounds, fits = self._sheet(view, ask, profile, policy)
             order = self._order(sheet, fits & ~self._ill(sheet.shortlist, ask), profile)
-            chain, left_out, note = self._chain(model, own, order, sheet, policy, named=True)
+            chain, left_out, note = chain_of(model, own, order, sheet, policy, self._margin, named=True)
             left_out = [*barred, *left_out, *self._unfit(sheet, ask, fits, bounds)]
         left_out = each_once(left_out, chain)
         closed = self._breakers.quiet or self._lets(model, ask)
@@ -195,11 +198,14 @@ class Decider:
             taken = above
         else:
             note += "; it is below the quality floor, because nothing better is healthy"
+        explored = self._learn(sheet, ask, taken, policy)
         order = self._order(sheet, taken, profile)
         first = int(order[0])
+        if explored:
+            note += reasons.EXPLORED
         primary = shortlist.models[first]
         own, barred = self._own_fallbacks(view, primary, ask, policy)
-        chain, left_out, chained = self._chain(primary, own, order[1:], sheet, policy)
+        chain, left_out, chained = chain_of(primary, own, order[1:], sheet, policy, self._margin)
         left_out = [*barred, *left_out]
         if len(left_out) + len(chain) < MAX_RECORDED:
             left_out += self._not_taken(sheet, taken, healthy, fits, slow, floor)
@@ -220,6 +226,7 @@ class Decider:
             shows_context=sheet.weights.context > 0,
         )
         decision = Decision(profile, chain, reason, left_out, "demo" if primary.demo else "best", sheet)
+        decision.explored = explored
         decision.fitting = int(np.count_nonzero(fits))
         decision.left_out_count = len(shortlist.models) - len(order) + len(shortlist.barred) + len(view.unproven)
         return decision
@@ -239,6 +246,29 @@ class Decider:
         bounds = bounds_of(ask, policy, self._config.default_output_tokens)
         fits = shortlist.fitting(ask, ability, bounds, self._config.default_output_tokens)
         return Sheet(shortlist, weights, ability, quality, total), bounds, fits
+
+    def _learn(self, sheet: Sheet, ask: Ask, taken: Mask, policy: RoutingPolicy) -> bool:
+        """Corrects the scores of the models that may be taken by what was learned of them; whether the best one now
+        is one to learn more of."""
+        if self._learned is None or not ask.org_id:
+            return False
+        places = taken.nonzero()[0]
+        quality, total, weight = sheet.quality[places], sheet.total[places], sheet.weights.quality
+        found = self._learned.adjust(
+            ask.org_id,
+            ask.intent,
+            [sheet.shortlist.ids[place] for place in places.tolist()],
+            quality.tolist(),
+            seed_of(ask.seed),
+            policy.exploration,
+            weight=weight,
+            rest=(total - weight * quality).tolist(),
+            spend=not ask.dry_run,
+        )
+        # The columns may be the shortlist's own.
+        sheet.quality, sheet.total = sheet.quality.copy(), sheet.total.copy()
+        sheet.quality[places], sheet.total[places] = found.qualities, found.values
+        return found.explored
 
     def _order(self, sheet: Sheet, taken: Mask, profile: str) -> Places:
         """The places of the models that are taken, best first; equal ones in order of their ids."""
@@ -273,41 +303,6 @@ class Decider:
             return reasons.HELD
         share = self._share(model)
         return reasons.recovering(share) if share > 0 else reasons.OPEN
-
-    def _chain(
-        self,
-        primary: KnownModel,
-        own: list[KnownModel],
-        order: Places,
-        sheet: Sheet,
-        policy: RoutingPolicy,
-        *,
-        named: bool = False,
-    ) -> tuple[list[KnownModel], list[tuple[KnownModel, str]], str]:
-        """The primary, its own fallbacks (all of them: the operator wrote them) and, up to the limit, the best of
-        `order` (which holds the primary only when it was named); who was left out, and what must be said about them."""
-        shortlist, ability = sheet.shortlist, sheet.ability
-        models, providers = shortlist.models, shortlist.providers
-        index = shortlist.index.get(primary.id)
-        quality = primary.entry.quality if index is None else float(ability[index])
-        before = [shortlist.index.get(one.id, -1) for one in (primary, *own)]
-        rest = order[~np.isin(order, before)] if own or named else order
-        good = ability[rest] >= quality - policy.max_quality_drop - TINY
-        near = rest[good][:LOOKED_AT].tolist()
-        far = rest[~good][:MAX_RECORDED].tolist()
-        left_out = [(models[place], reasons.too_far_below(float(ability[place]), quality)) for place in far]
-        wanted = max(0, policy.max_candidates - 1 - len(own))
-        note = reasons.NOBODY_NEAR if len(rest) and not near and not own and wanted else ""
-        close = quality - self._config.diversity_quality_margin - TINY
-        seen = {primary.provider, *(one.provider for one in own)}
-        taken: list[KnownModel] = []
-        while near and len(taken) < wanted:
-            picked = next((one for one in near if providers[one] not in seen and ability[one] >= close), near[0])
-            near.remove(picked)
-            taken.append(models[picked])
-            seen.add(providers[picked])
-        below = [(models[place], reasons.BELOW) for place in near[:MAX_RECORDED]]
-        return [primary, *own, *taken], below + left_out, note
 
     def _not_taken(
         self, sheet: Sheet, taken: Mask, healthy: Mask, fits: Mask, slow: Mask | None, floor: float

@@ -53,6 +53,8 @@ class LiveCatalog:
         self._began_s = clock()
         self.on_change: Callable[[CatalogView], None] | None = None
         """Called with every new view."""
+        self.on_models: Callable[[CatalogView], None] | None = None
+        """The same, for what looks for facts of the view's models."""
         self._shared: dict[frozenset[str], CatalogView] = {}
         self._own: dict[str, frozenset[str]] = {}
         self.view: CatalogView = self._built(self._providers)
@@ -89,6 +91,8 @@ class LiveCatalog:
         self.view = self._built(self._providers)
         if self.on_change is not None:
             self.on_change(self.view)
+        if self.on_models is not None:
+            self.on_models(self.view)
 
     def hear_providers(self, providers: Iterable[ProviderView]) -> None:
         """All providers, replacing what was known of them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -24,6 +24,8 @@ from services.router.latency import Speeds
 from services.router.policies import RoutingPolicy
 from services.router.policy import find_named, is_auto
 from services.router.route_server import asked, candidate, recorded
+from services.router.sources.kept import SourceStatus
+from services.router.sources_server import shown
 
 STATES = {
     State.CLOSED: router_pb2.Breaker.STATE_CLOSED,
@@ -67,6 +69,8 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         self._decider = decider or Decider(config, breakers, speeds)
         self._policy_for, self._force, self._tell = policy_for, force, tell
         self._policy_status = policy_status
+        self.source_statuses: Callable[[], Sequence[SourceStatus]] = tuple
+        """How the public sources of models stand."""
 
     async def Route(self, request: router_pb2.RouteRequest, context: Any) -> router_pb2.RouteResponse:
         """See RouterService.Route."""
@@ -76,8 +80,9 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         """The whole decision, from request to record; waits for nothing."""
         try:
             policy = self._policy_for(principal) if self._policy_for is not None and principal is not None else None
-            ask, features = asked(request, current().request_id)
-            view = self._catalog.view_for(principal.org_id if principal is not None else "")
+            org_id = principal.org_id if principal is not None else ""
+            ask, features = asked(request, current().request_id, org_id)
+            view = self._catalog.view_for(org_id)
             decision = self._decider.decide(view, ask, policy)
         except MeshError as error:
             telemetry.ROUTE_REFUSALS.labels(error.reason.name.lower()).inc()
@@ -190,6 +195,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
                 for (model, provider), one in sorted(speeds.items())
             ],
             policies=self._policy_status(principal) if self._policy_status is not None else None,
+            sources=shown(self.source_statuses()),
         )
 
 

@@ -26,6 +26,8 @@ from services.router.hints import BreakerHints
 from services.router.latency import Speeds
 from services.router.policy_service import PolicyDesk
 from services.router.router_server import RouterServicer
+from services.router.sources.scheduler import Sources
+from services.router.sources_server import build_sources
 
 _OPENNESS = {State.CLOSED: 0.0, State.RECOVERING: 0.5, State.HALF_OPEN: 0.5, State.OPEN: 1.0}
 AUDIT_TIMEOUT_S = 10.0
@@ -42,9 +44,11 @@ class RouterService:
         followers: Followers,
         hints: BreakerHints | None,
         policies: PolicyDesk,
+        sources: Sources | None = None,
     ) -> None:
         self.router, self.catalog_servicer, self.policies = router, catalog_servicer, policies
         self._catalog, self._followers, self._hints = catalog, followers, hints
+        self.sources = sources
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicers."""
@@ -53,14 +57,19 @@ class RouterService:
         self.policies.register(server)
 
     async def start(self) -> None:
-        """Reads the policies, begins to follow provider and budget, and to exchange hints when there is a Redis."""
+        """Reads the policies, begins to follow provider and budget, to keep what sources say, and to exchange hints
+        with a Redis."""
         await self.policies.start()
         if self._hints is not None:
             await self._hints.start()
         self._followers.start()
+        if self.sources is not None:
+            await self.sources.start()
 
     async def close(self) -> None:
-        """Stops following and listening."""
+        """Stops following, asking and listening."""
+        if self.sources is not None:
+            await self.sources.close()
         await self._followers.close()
         await self.policies.close()
         if self._hints is not None:
@@ -107,6 +116,7 @@ def build(context: Context) -> Service:
         if catalog.view.holds(model, provider):
             breakers.force(model, provider, state)
 
+    sources = build_sources(context, catalog)
     hints = None
     if context.redis_url:
         open_store = functools.partial(connect, context.redis_url)
@@ -140,6 +150,7 @@ def build(context: Context) -> Service:
         force=force,
         tell=tell,
     )
+    servicer.source_statuses = sources.statuses
     return RouterService(
         servicer,
         CatalogServicer(catalog, breakers),
@@ -147,4 +158,5 @@ def build(context: Context) -> Service:
         Followers(catalog, context.channel_to, config),
         hints,
         policies,
+        sources,
     )

@@ -5,12 +5,19 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
+
 from services.router.catalog import KnownModel
 from services.router.constraints import Column, Shortlist
 from services.router.scoring import Weights
 
 MAX_RECORDED = 12
 """The most models that a decision's record tells of."""
+TINY = 1e-9
+"""What rounding may take from a bound."""
+Places = npt.NDArray[np.intp]
+"""Indexes into a shortlist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,8 @@ class Decision:
     """How many models could have answered."""
     left_out_count: int = 0
     """How many were kept out, also those that the record does not tell of."""
+    explored: bool = False
+    """Whether the primary is not the best by what is known: it was taken to learn more of it."""
     policy_version: str = ""
 
     def sides(self, model: KnownModel) -> Sides:

@@ -1,3 +1,4 @@
+from dac.router.v1 import source_pb2 as _source_pb2
 from dac.type.v1 import deployment_pb2 as _deployment_pb2
 from dac.type.v1 import record_pb2 as _record_pb2
 from google.api import annotations_pb2 as _annotations_pb2
@@ -190,7 +191,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("breakers", "models_known", "models_available", "providers_configured", "providers_age_s", "prices_age_s", "speeds", "policies")
+    __slots__ = ("breakers", "models_known", "models_available", "providers_configured", "providers_age_s", "prices_age_s", "speeds", "policies", "sources")
     BREAKERS_FIELD_NUMBER: _ClassVar[int]
     MODELS_KNOWN_FIELD_NUMBER: _ClassVar[int]
     MODELS_AVAILABLE_FIELD_NUMBER: _ClassVar[int]
@@ -199,6 +200,7 @@ class GetStatusResponse(_message.Message):
     PRICES_AGE_S_FIELD_NUMBER: _ClassVar[int]
     SPEEDS_FIELD_NUMBER: _ClassVar[int]
     POLICIES_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
     breakers: _containers.RepeatedCompositeFieldContainer[Breaker]
     models_known: int
     models_available: int
@@ -207,7 +209,8 @@ class GetStatusResponse(_message.Message):
     prices_age_s: float
     speeds: _containers.RepeatedCompositeFieldContainer[LiveSpeed]
     policies: PolicyStatus
-    def __init__(self, breakers: _Optional[_Iterable[_Union[Breaker, _Mapping]]] = ..., models_known: _Optional[int] = ..., models_available: _Optional[int] = ..., providers_configured: _Optional[_Iterable[str]] = ..., providers_age_s: _Optional[float] = ..., prices_age_s: _Optional[float] = ..., speeds: _Optional[_Iterable[_Union[LiveSpeed, _Mapping]]] = ..., policies: _Optional[_Union[PolicyStatus, _Mapping]] = ...) -> None: ...
+    sources: _containers.RepeatedCompositeFieldContainer[_source_pb2.SourceStatus]
+    def __init__(self, breakers: _Optional[_Iterable[_Union[Breaker, _Mapping]]] = ..., models_known: _Optional[int] = ..., models_available: _Optional[int] = ..., providers_configured: _Optional[_Iterable[str]] = ..., providers_age_s: _Optional[float] = ..., prices_age_s: _Optional[float] = ..., speeds: _Optional[_Iterable[_Union[LiveSpeed, _Mapping]]] = ..., policies: _Optional[_Union[PolicyStatus, _Mapping]] = ..., sources: _Optional[_Iterable[_Union[_source_pb2.SourceStatus, _Mapping]]] = ...) -> None: ...
 
 class PolicyStatus(_message.Message):
     __slots__ = ("shared", "organisations", "files_problem", "age_s", "missing")

@@ -111,7 +111,7 @@ class RouteCandidate(_message.Message):
     def __init__(self, model: _Optional[str] = ..., provider: _Optional[str] = ..., score: _Optional[float] = ..., quality_score: _Optional[float] = ..., latency_score: _Optional[float] = ..., cost_score: _Optional[float] = ..., context_score: _Optional[float] = ..., excluded: _Optional[str] = ...) -> None: ...
 
 class RouteRecord(_message.Message):
-    __slots__ = ("decision_id", "profile", "policy_version", "reason", "candidates", "basis", "fitting", "left_out")
+    __slots__ = ("decision_id", "profile", "policy_version", "reason", "candidates", "basis", "fitting", "left_out", "explored")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -120,6 +120,7 @@ class RouteRecord(_message.Message):
     BASIS_FIELD_NUMBER: _ClassVar[int]
     FITTING_FIELD_NUMBER: _ClassVar[int]
     LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    EXPLORED_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     profile: str
     policy_version: str
@@ -128,7 +129,8 @@ class RouteRecord(_message.Message):
     basis: str
     fitting: int
     left_out: int
-    def __init__(self, decision_id: _Optional[str] = ..., profile: _Optional[str] = ..., policy_version: _Optional[str] = ..., reason: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[RouteCandidate, _Mapping]]] = ..., basis: _Optional[str] = ..., fitting: _Optional[int] = ..., left_out: _Optional[int] = ...) -> None: ...
+    explored: bool
+    def __init__(self, decision_id: _Optional[str] = ..., profile: _Optional[str] = ..., policy_version: _Optional[str] = ..., reason: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[RouteCandidate, _Mapping]]] = ..., basis: _Optional[str] = ..., fitting: _Optional[int] = ..., left_out: _Optional[int] = ..., explored: _Optional[bool] = ...) -> None: ...
 
 class Features(_message.Message):
     __slots__ = ("intent", "complexity", "language", "input_tokens_estimated", "intent_confidence", "needs_web")
