@@ -60,6 +60,13 @@ BODIES: Mapping[str, Any] = {
     "gateway.embeddings": {"model": "mock/embed", "input": ["first", "second"]},
     "gateway.speech": {"model": "mock/tts", "voice": "alloy", "input": "Hello!", "response_format": "wav"},
     "gateway.CreateOrganisation": {"name": "research"},
+    "gateway.CreateTenant": {
+        "tenant_name": "acme",
+        "monthly_budget_usd": 100,
+        "allowed_models": ["openai/*", "local/*"],
+        "routing_mode": "local-preferred",
+    },
+    "gateway.UpdateTenant": {"monthly_budget_usd": 50, "clear": ["allowed_models"]},
     "budget.SetBudget": {"level": {"kind": "KIND_ORG"}, "window": "WINDOW_MONTH", "limit_nano_usd": "5000000000"},
     "budget.CreateBudget": {"level": {"kind": "KIND_ORG"}, "window": "WINDOW_DAY", "limit_nano_usd": "1000000000"},
     "budget.UpdateBudget": {"limit_nano_usd": "2000000000", "enforcement": "ENFORCEMENT_SOFT"},
