@@ -8,6 +8,7 @@ import typer
 from mesh.cli import (
     backup,
     budget,
+    catalog,
     chat,
     configuration,
     cost,
@@ -68,7 +69,21 @@ _top.__doc__ = ABOUT
 register(app)
 for _part in (chat, explain, logs, doctor, backup):
     _part.register(app)
-for _part in (key, tree, provider, discover, budget, limit, price, usage, cost, configuration, envoy, importing):
+for _part in (
+    key,
+    tree,
+    provider,
+    catalog,
+    discover,
+    budget,
+    limit,
+    price,
+    usage,
+    cost,
+    configuration,
+    envoy,
+    importing,
+):
     _part.register(app)
 
 

@@ -217,7 +217,7 @@ def build(context: Context) -> Service:
         breakers.on_open = hints.announce
     return RouterService(
         RouterServicer(catalog, breakers, config),
-        CatalogServicer(catalog, breakers),
+        CatalogServicer(catalog, breakers, default_profile=config.default_profile),
         catalog,
         Followers(catalog, context.channel_to, config),
         hints,
