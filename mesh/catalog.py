@@ -166,10 +166,18 @@ class ProviderEntry:
     shared_store: bool = False
     """Callers may name what its account stores, whoever stored it."""
     options: tuple[str, ...] = ()
+    region: str = ""
+    """Where it stands, e.g. eu, for policies that ask; "" = unknown."""
 
 
 LOCAL = ProviderEntry(
-    "local", "local", "http://local/v1", allow_private_address=True, model_class="demo", max_concurrent=8
+    "local",
+    "local",
+    "http://local/v1",
+    allow_private_address=True,
+    model_class="demo",
+    max_concurrent=8,
+    region="local",
 )
 """The embedded model's provider."""
 
@@ -190,7 +198,10 @@ _MODEL_KEYS = {
     "sticky": "sticky",
     "identities": "identities",
 }
-IDENTITY_SOURCES = ("openrouter", "hugging_face", "lmarena", "models_dev", "genai_prices", "litellm", "ollama")
+IDENTITY_SOURCES = (
+    *("openrouter", "lmarena", "hugging_face", "models_dev", "ollama", "litellm"),
+    *("benchmarks", "open_llm_leaderboard"),
+)
 """The public sources in which `identities:` may name a model."""
 _MAY_STAY_OPEN = ("quality", "capabilities")
 _DEPLOYMENT_KEYS = [field.name for field in dataclasses.fields(DeploymentEntry)]

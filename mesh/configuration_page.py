@@ -56,6 +56,8 @@ PROVIDER_FIELDS = {
     "model_class": 'standard, or demo for models that "auto" takes only when there is nothing else.',
     "shared_store": "true: callers may name what its account stores (previous_response_id, file_id, …), whoever stored "
     "it. An organisation with a key of its own always may.",
+    "region": "Where it stands, e.g. eu or us, for [policies](router.md) and requests that ask; empty = unknown, which "
+    "such a policy leaves out. The embedded model's is local.",
     "responses": "Whether a provider of kind openai speaks the responses API itself; OpenAI's own address always does.",
 }
 MODEL_FIELDS = {

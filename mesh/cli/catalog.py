@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from mesh.cli.client import USAGE, Client, Failure
-from mesh.cli.output import AsJson, Url, command, enum_word, milliseconds, money, note, print_json, table
+from mesh.cli.output import AsJson, Url, clean, command, enum_word, milliseconds, money, note, print_json, table
 from mesh.cli.provider import age, models
 
 
@@ -17,6 +17,7 @@ def register(parent: typer.Typer) -> None:
         ("compare", compare),
         ("rankings", rankings),
         ("providers", list_figures),
+        ("refresh", refresh),
     ):
         command(models, name)(function)
 
@@ -193,3 +194,34 @@ def list_figures(url: Url = None, as_json: AsJson = False) -> None:
         "problem",
     )
     table(headings, rows, right=(2, 3, 6, 7))
+
+
+def refresh(
+    sources: Annotated[list[str] | None, typer.Argument(help="Only these, e.g. openrouter models_dev.")] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask public sources of models now, instead of when they are due.
+
+    Example: dac model refresh openrouter (dac models refresh is the same)
+    """
+    client = Client(url)
+    known = client.call("GET", "/v1/status").get("sources") or []
+    # One after the other: together they may take longer than a request may.
+    names = sources or [one["source"] for one in known if one.get("asked")]
+    if not names:
+        raise Failure("no source is asked: router.offline is set, or router.sources is empty")
+    found: list[dict[str, Any]] = []
+    for name in names:
+        note(f"asking {clean(name)} …")
+        found += client.call("POST", "/v1/sources/refresh", {"sources": [name]}).get("sources") or []
+    if as_json:
+        print_json({"sources": found})
+        return
+    rows = [
+        (one["source"], one["origin"] or "-", str(one["rows"]), age(one.get("seen_at")), one["error"] or "-")
+        for one in found
+    ]
+    table(("source", "known from", "models", "as of", "problem"), rows, right=(2,))
+    if found and all(one["error"] for one in found):
+        raise Failure("no source could be asked; what was known stays")

@@ -78,6 +78,7 @@ BODIES: Mapping[str, Any] = {
     },
     "memory.CreateThread": {"thread_id": "support-42", "title": "A question about an invoice"},
     "router.Route": {"model": "auto:balanced", "input_tokens": "200"},
+    "router.RefreshSources": {"sources": ["models_dev"]},
     "provider.AddProvider": {"provider": "openai", "api_key": "sk-…"},
     "provider.Discover": {"providers": ["mock"]},
     "provider.Discover.2": {"providers": ["mock"]},
@@ -116,6 +117,7 @@ MARKS: Mapping[str, str] = {
     "provider.AddProvider": "needs a provider's real key",
     "provider.Probe": "needs a real provider, and money",
     "provider.CreateProviderKey.2": "needs a provider's real key",
+    "router.RefreshSources": "asks public sources over the network",
     "provider.RemoveProvider": "needs a provider that was added through the API",
     "audit.FollowRequests": "does not end by itself",
 }

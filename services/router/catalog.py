@@ -120,6 +120,10 @@ class CatalogView:
     """Available models that chat and that auto leaves out, because only a list knows them."""
     audio: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
     """What every provider that was heard of has of OpenAI's audio."""
+    prices: Mapping[tuple[str, str], PriceView] = dataclasses.field(default_factory=dict)
+    """As budget told them."""
+    regions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Where providers stand, as far as that is known."""
 
     def holds(self, model: str, provider: str) -> bool:
         """Whether the model is known and stands at that provider."""
@@ -147,6 +151,7 @@ def build_view(
     discovered_quality: float = 0.1,
     discovered_context_tokens: int = 8192,
     auto_unprobed: bool = False,
+    regions: Mapping[str, str] | None = None,
     facts: Mapping[str, Facts] | None = None,
 ) -> CatalogView:
     """Joins what files, lists, budget and public sources (`facts`, by DAC id) say. `prices` are keyed by (provider,
@@ -175,6 +180,8 @@ def build_view(
         available_count=len(usable),
         unproven=tuple(sorted(unproven, key=lambda model: model.id)),
         audio={name: one.audio for name, one in providers.items() if one.audio is not None},
+        prices=prices,
+        regions=regions or {},
     )
 
 
@@ -211,17 +218,8 @@ def _known(
     first = standing[0]
     listed = lists.find(first.provider, first.name)
     entry = filled_from(filled(entry, listed), facts)
-    price = prices.get((first.provider, entry.model)) or prices.get((first.provider, first.name))
-    if price is None:
-        price = UNKNOWN_PRICE if first.price is None else price_of(first.price.nano_usd_per_mtok)
-    scores = score(
-        quality=entry.quality,
-        speed_tokens_per_s=entry.speed_tokens_per_s,
-        first_token_ms=entry.first_token_ms,
-        context_tokens=entry.context_tokens,
-        input_nano_usd_per_mtok=price.input_nano_usd_per_mtok,
-        output_nano_usd_per_mtok=price.output_nano_usd_per_mtok,
-    )
+    price = _price_at(first, entry, prices)
+    scores = _scores(entry, price)
     views = [providers[one.provider] for one in standing if one.provider in providers]
     return KnownModel(
         entry=entry,
@@ -235,6 +233,40 @@ def _known(
         places=tuple(dict.fromkeys(one.provider for one in standing)),
         listed=listed,
         facts=facts,
+    )
+
+
+def _price_at(place: DeploymentEntry, entry: ModelEntry, prices: Mapping[tuple[str, str], PriceView]) -> PriceView:
+    price = prices.get((place.provider, entry.model)) or prices.get((place.provider, place.name))
+    if price is None:
+        price = UNKNOWN_PRICE if place.price is None else price_of(place.price.nano_usd_per_mtok)
+    return price
+
+
+def _scores(entry: ModelEntry, price: PriceView) -> Scores:
+    return score(
+        quality=entry.quality,
+        speed_tokens_per_s=entry.speed_tokens_per_s,
+        first_token_ms=entry.first_token_ms,
+        context_tokens=entry.context_tokens,
+        input_nano_usd_per_mtok=price.input_nano_usd_per_mtok,
+        output_nano_usd_per_mtok=price.output_nano_usd_per_mtok,
+    )
+
+
+def narrowed(view: CatalogView, model: KnownModel, left: Sequence[DeploymentEntry]) -> KnownModel:
+    """The model at some of its places alone, at what it costs there."""
+    if len(left) == len(model.deployments):
+        return model
+    price = _price_at(left[0], model.entry, view.prices)
+    scores = _scores(model.entry, price)
+    return dataclasses.replace(
+        model,
+        price=price,
+        scores=scores,
+        totals={profile: scores.under(weights) for profile, weights in PROFILES.items()},
+        deployments=tuple(left),
+        places=tuple(dict.fromkeys(one.provider for one in left)),
     )
 
 

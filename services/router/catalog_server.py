@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from dac.router.v1 import catalog_pb2, catalog_pb2_grpc
-from mesh.call import require_principal
-from mesh.errors import invalid
+from mesh.call import require_principal, require_scope
+from mesh.errors import MeshError, Reason, invalid
 from services.router.breakers import Breakers, State
 from services.router.catalog import CatalogView, KnownModel
 from services.router.followers import LiveCatalog
@@ -21,6 +21,8 @@ from services.router.ranking import Ranked, best_at, named, quality_by_intent, r
 from services.router.scoring import PROFILES, Scores, Weights
 from services.router.searching import search
 from services.router.sources.facts import INTENTS
+from services.router.sources.kept import SourceStatus
+from services.router.sources_server import shown
 
 RESULTS = 20
 """Search results when the request names no number."""
@@ -30,6 +32,13 @@ MOST = 1000
 """The most of either."""
 LiveWaits = Callable[[], Mapping[tuple[str, str], float]]
 """The median wait for the first token, in milliseconds, that was measured lately, by (model, provider)."""
+
+
+class Refreshing(Protocol):
+    """What can ask public sources again."""
+
+    async def refresh(self, names: Sequence[str] = ()) -> list[SourceStatus]:
+        """Asks those named, or all, and says how each went."""
 
 
 class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
@@ -42,8 +51,9 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
         *,
         default_profile: str = "balanced",
         live_waits: LiveWaits = dict,
+        sources: Refreshing | None = None,
     ) -> None:
-        self._catalog, self._breakers = catalog, breakers
+        self._catalog, self._breakers, self._sources = catalog, breakers, sources
         self._default_profile, self._live_waits = default_profile, live_waits
 
     def _view(self) -> CatalogView:
@@ -143,6 +153,16 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
             profiles=PROFILES,
             intents=INTENTS,
         )
+
+    async def RefreshSources(
+        self, request: catalog_pb2.RefreshSourcesRequest, context: Any
+    ) -> catalog_pb2.RefreshSourcesResponse:
+        """See CatalogService.RefreshSources."""
+        require_scope("admin")
+        if self._sources is None:
+            raise MeshError(Reason.FAILED_PRECONDITION, "This router has no sources to ask.")
+        statuses = await self._sources.refresh(tuple(request.sources))
+        return catalog_pb2.RefreshSourcesResponse(sources=shown(statuses))
 
 
 def _size(asked: int, usual: int) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.router.identity_overrides import parse_never
 from services.router.scoring import PROFILES
+from services.router.sources import FETCHED, fault_of
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,41 @@ class RouterConfig:
     """Provider faults in a row that open a breaker."""
     breaker_open_s: float = 60.0
     """How long an open breaker lets nothing through before one trial."""
+    breaker_ramp: tuple[float, ...] = (0.1, 0.5)
+    """The shares of the traffic that a breaker lets through after a good trial, one stage after the other; empty = all
+    of it at once."""
+    breaker_ramp_successes: int = 3
+    """Successes that end a stage."""
+    breaker_ramp_s: float = 30.0
+    """Time without a fault that ends a stage as well."""
+    breaker_error_rate: float = 0.5
+    """The share of faults that opens a breaker, whatever their order; 0 = only faults in a row do."""
+    breaker_window_s: float = 60.0
+    """The time over which that share is counted."""
+    breaker_min_outcomes: int = 20
+    """So many attempts must have ended in that time before their share counts."""
+    slow_factor: float = 2.0
+    """How far above the policy's first-token limit a model's live 95th percentile may lie before others go first."""
     reconnect_min_s: float = 0.1
     """The first wait before a lost stream of news is opened again."""
     reconnect_max_s: float = 2.0
     """The longest such wait."""
+    offline: bool = field(default=False, metadata={"env": "DAC_OFFLINE"})
+    """Asks no public source of models: what is shipped, and copies made before, are all that is known."""
+    sources: tuple[str, ...] = ("openrouter", "lmarena", "hugging_face", "models_dev", "ollama")
+    """The public sources that are asked; litellm may be added."""
+    openrouter_interval_s: float = 3600.0
+    """How often OpenRouter is asked, give or take a tenth."""
+    source_interval_s: float = 86400.0
+    """How often every other source is asked, give or take a tenth."""
+    source_first_s: float = 300.0
+    """About how long after a start sources are first asked; a copy that is young enough is not asked for."""
+    source_timeout_s: float = 120.0
+    """The longest that an answer of a source may take, with all its pages."""
+    source_addresses: tuple[str, ...] = ()
+    """Where a source is asked instead, e.g. models_dev=https://mirror.example.com/api.json; a name may stand twice."""
+    source_private_addresses: bool = False
+    """Whether sources may be asked at private addresses, and without TLS: for a mirror of your own."""
 
     def __post_init__(self) -> None:
         """Refuses what could not work."""
@@ -56,5 +88,30 @@ class RouterConfig:
             parse_never(one)
         if self.breaker_failures < 1:
             raise ValueError(f"breaker_failures must be at least 1, not {self.breaker_failures}")
+        if not all(0 < share < 1 for share in self.breaker_ramp) or list(self.breaker_ramp) != sorted(
+            self.breaker_ramp
+        ):
+            raise ValueError(f"breaker_ramp must be growing shares between 0 and 1, not {self.breaker_ramp}")
+        if self.breaker_ramp_successes < 1:
+            raise ValueError(f"breaker_ramp_successes must be at least 1, not {self.breaker_ramp_successes}")
+        if self.breaker_ramp_s <= 0 or self.breaker_window_s <= 0:
+            raise ValueError("breaker_ramp_s and breaker_window_s must be above 0")
+        if not 0 <= self.breaker_error_rate <= 1:
+            raise ValueError(f"breaker_error_rate must be between 0 and 1, not {self.breaker_error_rate}")
+        if self.slow_factor < 1:
+            raise ValueError(f"slow_factor must be at least 1, not {self.slow_factor}")
         if not 0 < self.reconnect_min_s <= self.reconnect_max_s:
             raise ValueError("reconnect_min_s must be above 0 and at most reconnect_max_s")
+        self._check_sources()
+
+    def _check_sources(self) -> None:
+        for name in self.sources:
+            if name not in FETCHED:
+                raise ValueError(f'sources: there is no source "{name}"; there are {", ".join(FETCHED)}')
+        for one in self.source_addresses:
+            if problem := fault_of(one, private=self.source_private_addresses):
+                raise ValueError(f"source_addresses: {problem}")
+        if min(self.openrouter_interval_s, self.source_interval_s) < 60 or self.source_timeout_s <= 0:
+            raise ValueError("sources are asked every 60 seconds at most, and have more than 0 seconds to answer")
+        if self.source_first_s < 0:
+            raise ValueError(f"source_first_s must not be negative, not {self.source_first_s}")

@@ -40,9 +40,11 @@ class LiveCatalog:
         clock: Callable[[], float],
     ) -> None:
         self._models, self._config, self._clock = tuple(models), config, clock
+        entries = list(providers)
         self._providers: Mapping[str, ProviderView] = {
-            entry.provider: ProviderView(entry.provider, entry.enabled, (), entry.model_class) for entry in providers
+            entry.provider: ProviderView(entry.provider, entry.enabled, (), entry.model_class) for entry in entries
         }
+        self._regions = {entry.provider: entry.region.lower() for entry in entries if entry.region}
         self._prices: Mapping[tuple[str, str], PriceView] = {}
         self._lists: Mapping[str, Sequence[ListedView]] = {}
         self.list_states: Mapping[str, ListState] = {}
@@ -53,6 +55,8 @@ class LiveCatalog:
         self._began_s = clock()
         self.on_change: Callable[[CatalogView], None] | None = None
         """Called with every new view."""
+        self.on_models: Callable[[CatalogView], None] | None = None
+        """The same, for what looks for facts of the view's models."""
         self._shared: dict[frozenset[str], CatalogView] = {}
         self._own: dict[str, frozenset[str]] = {}
         self.view: CatalogView = self._built(self._providers)
@@ -81,6 +85,7 @@ class LiveCatalog:
             auto_unprobed=self._config.auto_unprobed,
             discovered_quality=self._config.discovered_quality,
             discovered_context_tokens=self._config.discovered_context_tokens,
+            regions=self._regions,
         )
 
     def _rebuild(self) -> None:
@@ -88,6 +93,8 @@ class LiveCatalog:
         self.view = self._built(self._providers)
         if self.on_change is not None:
             self.on_change(self.view)
+        if self.on_models is not None:
+            self.on_models(self.view)
 
     def hear_providers(self, providers: Iterable[ProviderView]) -> None:
         """All providers, replacing what was known of them."""

@@ -117,6 +117,15 @@ def test_providers_in_figures(dac: Dac) -> None:
     assert not found["openai"]["configured"] and found["openai"]["models"] > 10 and not found["openai"]["available"]
 
 
+def test_sources_are_not_asked_offline(dac: Dac) -> None:
+    for headers, status in ((dac.headers, (403, 400, 409, 412)), (dac.operator_headers, (400, 409, 412))):
+        answer = httpx.post(f"{dac.url}/v1/sources/refresh", json={}, headers=headers, timeout=30)
+        assert answer.status_code in status, answer.text
+    assert "offline" in answer.json()["error"]["message"]
+    told = command(dac, "models", "refresh")
+    assert told.returncode == 1 and "no source is asked" in told.stderr
+
+
 async def test_the_same_through_grpc(dac: Dac) -> None:
     metadata = [("authorization", f"Bearer {dac.key}")]
     async with grpc.aio.insecure_channel(dac.grpc_address) as channel:

@@ -7,8 +7,12 @@ no source prices a charge: prices in here are what somebody published, to look a
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import msgspec
 
+FETCHED = ("openrouter", "lmarena", "hugging_face", "models_dev", "ollama", "litellm")
+"""The sources that can be asked."""
 VERSION = 1
 """The form in which records are kept on disk. Another version is not read: it is fetched or shipped anew."""
 CAPABILITIES = ("tools", "images", "json", "reasoning", "audio", "web", "embeddings")
@@ -80,3 +84,30 @@ class Parsed(msgspec.Struct, frozen=True):
 
 class BrokenAnswer(ValueError):
     """The answer as a whole cannot be used: what was known before stays. The text says why, in words of our own."""
+
+
+def fault_of(setting: str, *, private: bool) -> str:
+    """What is wrong with a `name=address` of the configuration; empty when nothing is. Names are resolved, and private
+    addresses refused, when they are asked."""
+    name, found, address = setting.partition("=")
+    if not found or name not in FETCHED:
+        return f'"{setting[:200]}" is not of the form name=address, with a name of {", ".join(FETCHED)}'
+    return fault_of_address(address, private=private)
+
+
+def fault_of_address(address: str, *, private: bool) -> str:
+    """What is wrong with an address, read as text; empty when nothing is."""
+    try:
+        parts = urlsplit(address)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        return f'"{address[:200]}" is no address'
+    if not address.isascii() or any(ord(one) <= 32 or one in '\\"<>' for one in address):
+        return "an address holds no spaces, quotes, backslashes or other characters than ASCII"
+    if parts.scheme != "https" and not (private and parts.scheme == "http"):
+        return f'"{address[:200]}" is not https'
+    if "@" in parts.netloc:
+        return "an address of a source holds no user name or password"
+    if not host or (not private and host.lower().rstrip(".") == "localhost"):
+        return f'"{address[:200]}" names no public host'
+    return ""

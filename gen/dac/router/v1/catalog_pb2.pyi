@@ -1,5 +1,6 @@
 import datetime
 
+from dac.router.v1 import source_pb2 as _source_pb2
 from google.api import annotations_pb2 as _annotations_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -293,3 +294,15 @@ class RankedModel(_message.Message):
     score: float
     scores: Scores
     def __init__(self, rank: _Optional[int] = ..., model: _Optional[_Union[Model, _Mapping]] = ..., score: _Optional[float] = ..., scores: _Optional[_Union[Scores, _Mapping]] = ...) -> None: ...
+
+class RefreshSourcesRequest(_message.Message):
+    __slots__ = ("sources",)
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    sources: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, sources: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class RefreshSourcesResponse(_message.Message):
+    __slots__ = ("sources",)
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    sources: _containers.RepeatedCompositeFieldContainer[_source_pb2.SourceStatus]
+    def __init__(self, sources: _Optional[_Iterable[_Union[_source_pb2.SourceStatus, _Mapping]]] = ...) -> None: ...

@@ -65,6 +65,11 @@ class CatalogServiceStub:
                 request_serializer=dac_dot_router_dot_v1_dot_catalog__pb2.GetRankingsRequest.SerializeToString,
                 response_deserializer=dac_dot_router_dot_v1_dot_catalog__pb2.GetRankingsResponse.FromString,
                 _registered_method=True)
+        self.RefreshSources = channel.unary_unary(
+                '/dac.router.v1.CatalogService/RefreshSources',
+                request_serializer=dac_dot_router_dot_v1_dot_catalog__pb2.RefreshSourcesRequest.SerializeToString,
+                response_deserializer=dac_dot_router_dot_v1_dot_catalog__pb2.RefreshSourcesResponse.FromString,
+                _registered_method=True)
 
 
 class CatalogServiceServicer:
@@ -114,6 +119,14 @@ class CatalogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RefreshSources(self, request, context):
+        """Asks public sources now, in the process that answers, and tells how each went. Needs scope "admin"; refused while
+        router.offline is set.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CatalogServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -146,6 +159,11 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     servicer.GetRankings,
                     request_deserializer=dac_dot_router_dot_v1_dot_catalog__pb2.GetRankingsRequest.FromString,
                     response_serializer=dac_dot_router_dot_v1_dot_catalog__pb2.GetRankingsResponse.SerializeToString,
+            ),
+            'RefreshSources': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefreshSources,
+                    request_deserializer=dac_dot_router_dot_v1_dot_catalog__pb2.RefreshSourcesRequest.FromString,
+                    response_serializer=dac_dot_router_dot_v1_dot_catalog__pb2.RefreshSourcesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -311,6 +329,33 @@ class CatalogService:
             '/dac.router.v1.CatalogService/GetRankings',
             dac_dot_router_dot_v1_dot_catalog__pb2.GetRankingsRequest.SerializeToString,
             dac_dot_router_dot_v1_dot_catalog__pb2.GetRankingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RefreshSources(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.router.v1.CatalogService/RefreshSources',
+            dac_dot_router_dot_v1_dot_catalog__pb2.RefreshSourcesRequest.SerializeToString,
+            dac_dot_router_dot_v1_dot_catalog__pb2.RefreshSourcesResponse.FromString,
             options,
             channel_credentials,
             insecure,

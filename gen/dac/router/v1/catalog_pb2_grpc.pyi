@@ -47,6 +47,10 @@ class CatalogServiceStub:
     """Every provider with what it offers and how it does, and what its last list said."""
     GetRankings: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.GetRankingsRequest, _catalog_pb2.GetRankingsResponse]
     """The models that chat, best first under a profile, for an intent."""
+    RefreshSources: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.RefreshSourcesRequest, _catalog_pb2.RefreshSourcesResponse]
+    """Asks public sources now, in the process that answers, and tells how each went. Needs scope "admin"; refused while
+    router.offline is set.
+    """
 
 @_typing.type_check_only
 class CatalogServiceAsyncStub(CatalogServiceStub):
@@ -67,6 +71,10 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     """Every provider with what it offers and how it does, and what its last list said."""
     GetRankings: _aio.UnaryUnaryMultiCallable[_catalog_pb2.GetRankingsRequest, _catalog_pb2.GetRankingsResponse]  # type: ignore[assignment]
     """The models that chat, best first under a profile, for an intent."""
+    RefreshSources: _aio.UnaryUnaryMultiCallable[_catalog_pb2.RefreshSourcesRequest, _catalog_pb2.RefreshSourcesResponse]  # type: ignore[assignment]
+    """Asks public sources now, in the process that answers, and tells how each went. Needs scope "admin"; refused while
+    router.offline is set.
+    """
 
 class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     """The models DAC knows."""
@@ -120,5 +128,15 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_pb2.GetRankingsResponse, _abc.Awaitable[_catalog_pb2.GetRankingsResponse]]:
         """The models that chat, best first under a profile, for an intent."""
+
+    @_abc_1.abstractmethod
+    def RefreshSources(
+        self,
+        request: _catalog_pb2.RefreshSourcesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.RefreshSourcesResponse, _abc.Awaitable[_catalog_pb2.RefreshSourcesResponse]]:
+        """Asks public sources now, in the process that answers, and tells how each went. Needs scope "admin"; refused while
+        router.offline is set.
+        """
 
 def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
