@@ -169,7 +169,13 @@ def build(context: Context) -> Service:
     servicer.source_statuses = sources.statuses
     return RouterService(
         servicer,
-        CatalogServicer(catalog, breakers),
+        CatalogServicer(
+            catalog,
+            breakers,
+            default_profile=config.default_profile,
+            live_waits=lambda: {place: one.first_token_ms for place, one in speeds.all().items()},
+            sources=sources,
+        ),
         catalog,
         Followers(catalog, context.channel_to, config),
         hints,
