@@ -86,6 +86,10 @@ BODIES: Mapping[str, Any] = {
     "memory.CreateThread": {"thread_id": "support-42", "title": "A question about an invoice"},
     "router.Route": {"model": "auto:balanced", "input_tokens": "200"},
     "router.CreatePolicy": {"name": "thrifty", "rules": {"profile": "budget", "max_cost_usd": 0.01}},
+    "router.TestPolicy": {
+        "rules": {"profile": "budget"},
+        "requests": [{"request_id": "one", "asked_model": "auto", "input_tokens": "200", "output_tokens": "100"}],
+    },
     "router.UpdatePolicy": {"rules": {"profile": "speed"}, "etag": "1"},
     "router.UpdatePolicy.2": {"rules": {"profile": "speed"}},
     "router.RollbackPolicy": {"version": "1"},
