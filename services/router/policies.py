@@ -204,10 +204,9 @@ class Policies:
     def missing_names(self) -> list[tuple[str, str]]:
         """(organisation, name) of assignments to policies that do not exist."""
         return sorted(
-            (org_id, policy.name)
+            (org_id, name)
             for org_id, levels in self._by_level.items()
-            for policy in set(levels.values())
-            if policy.missing
+            for name in {policy.name for policy in levels.values() if policy.missing}
         )
 
     def _levels(self, org_id: str, rules: OrgRules) -> dict[str, RoutingPolicy]:
