@@ -96,12 +96,22 @@ def drift(matrix: Matrix, seeds: int) -> dict[str, Any]:
     swapped[:, [matrix.best, worst]] = swapped[:, [worst, matrix.best]]
     half = orders.shape[1] // 2
     found = {}
-    for discount in (1.0, 0.999, 0.995):
-        rules = LearningRules(discount=discount)
-        play = ours.Play(priors_of(matrix.models), rules, per_intent=False, swapped=(matrix.best, worst))
+    for name, discount, watched in (
+        ("nothing fades", 1.0, False),
+        ("fading alone", LearningRules().discount, False),
+        ("quick fading alone", 0.995, False),
+        ("ours", LearningRules().discount, True),
+    ):
+        play = ours.Play(
+            priors_of(matrix.models),
+            LearningRules(discount=discount),
+            per_intent=False,
+            watched=watched,
+            swapped=(matrix.best, worst),
+        )
         chosen = ours.replay(matrix, orders, play).chosen
         after = measures.regret(swapped, orders[:, half:], chosen[:, half:])
-        found[f"{discount:g}"] = measures.adoption(chosen, worst, half) | {"regret_after": after["regret"]["100"]}
+        found[name] = measures.adoption(chosen, worst, half) | {"regret_after": after["regret"]["100"]}
     return found
 
 

@@ -77,10 +77,10 @@ def rows(found: Mapping[str, Any]) -> list[tuple[str, str, str, bool | None]]:
                 None,
             )
         )
-    for discount, one in found["drift"].items():
+    for name, one in found["drift"].items():
         made.append(
             (
-                f"best and worst swapped, discount {discount}: mean / median rounds, regret after",
+                f"best and worst swapped, {name}: mean / median rounds, regret after",
                 f"{one['mean']:g} / {one['median']:g}, {one['regret_after']:g}",
                 "",
                 None,

@@ -28,6 +28,8 @@ MAX_SAVED_DEPARTURES = 20.0
 """Departures an intent may save up while it needs none, so that a new model is met with some."""
 REACH = 1.5
 """How many standard deviations above its mean a posterior is taken to reach."""
+A_TRIFLE = 1e-9
+"""How far a departure is put above the best."""
 CERTAIN = 1e-3
 """Means stay this far from 0 and 1, where no draw would ever differ."""
 MAX_CANDIDATE_SETS = 64
@@ -211,7 +213,7 @@ class Learned:
             )
         if departs >= 0:
             # Nothing but the place of the one departure differs: fallbacks keep their order by what is known.
-            values[departs] = np.nextafter(values.max(), np.inf)
+            values[departs] = values.max() + A_TRIFLE
         return Adjusted(values.tolist(), mean.tolist(), departs >= 0)
 
     def _departure(
@@ -322,6 +324,11 @@ class Learned:
         """What is known of one model under one intent, faded to now."""
         place = self._orgs.get(key.org_id, {}).get(key.intent)
         return Sums() if place is None else self._faded(place, key.model)
+
+    def clock(self, org_id: str, intent: str) -> float:
+        """How many outcomes an intent has seen."""
+        place = self._orgs.get(org_id, {}).get(intent)
+        return 0.0 if place is None else place.clock
 
     def standings(self, org_id: str, intent: str = "") -> list[Standing]:
         """What is known of each model, of one intent or of all, faded to now."""

@@ -157,14 +157,15 @@ def recorded(decision: Decision, decision_id: str) -> record_pb2.RouteRecord:
 
 
 def _looked_at(decision: Decision, model: KnownModel, why: str) -> record_pb2.RouteCandidate:
-    sides = decision.sides(model)
+    total, quality, latency, cost, context, prior = decision.sides(model)
     return record_pb2.RouteCandidate(
-        model=model.id,
-        provider=model.provider,
-        score=sides.total,
-        quality_score=sides.quality,
-        latency_score=sides.latency,
-        cost_score=sides.cost,
-        context_score=sides.context,
+        model=model.entry.model,
+        provider=model.places[0],
+        score=total,
+        quality_score=quality,
+        prior_quality=prior,
+        latency_score=latency,
+        cost_score=cost,
+        context_score=context,
         excluded=why[:MAX_EXCLUDED_CHARS],
     )

@@ -24,6 +24,8 @@ from services.router.decision import Decider, default_policy
 from services.router.followers import Followers, LiveCatalog
 from services.router.hints import BreakerHints
 from services.router.latency import Speeds
+from services.router.learning_server import LearningDesk
+from services.router.outcomes import UNKNOWN_QUALITY
 from services.router.policy_service import PolicyDesk
 from services.router.policy_trial import Trial
 from services.router.router_server import RouterServicer
@@ -46,8 +48,10 @@ class RouterService:
         hints: BreakerHints | None,
         policies: PolicyDesk,
         sources: Sources | None = None,
+        learning: LearningDesk | None = None,
     ) -> None:
         self.router, self.catalog_servicer, self.policies = router, catalog_servicer, policies
+        self.learning = learning
         self._catalog, self._followers, self._hints = catalog, followers, hints
         self.sources = sources
 
@@ -55,6 +59,8 @@ class RouterService:
         """Adds the servicers."""
         router_pb2_grpc.add_RouterServiceServicer_to_server(self.router, server)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(self.catalog_servicer, server)
+        if self.learning is not None:
+            self.learning.register(server)
         self.policies.register(server)
 
     async def start(self) -> None:
@@ -66,9 +72,13 @@ class RouterService:
         self._followers.start()
         if self.sources is not None:
             await self.sources.start()
+        if self.learning is not None:
+            await self.learning.start()
 
     async def close(self) -> None:
         """Stops following, asking and listening."""
+        if self.learning is not None:
+            await self.learning.close()
         if self.sources is not None:
             await self.sources.close()
         await self._followers.close()
@@ -101,7 +111,13 @@ def build(context: Context) -> Service:
     config: RouterConfig = context.config
     breakers, speeds = Breakers(time.monotonic, breaker_rules(config)), Speeds(time.monotonic)
     catalog = LiveCatalog(context.models, context.providers, config, time.monotonic)
-    decider = Decider(config, breakers, speeds)
+
+    def expected_quality(org_id: str, model: str) -> float:
+        known = catalog.view_for(org_id).by_id.get(model)
+        return UNKNOWN_QUALITY if known is None else known.scores.quality
+
+    learning = LearningDesk(context, expected_quality) if context.database is not None else None
+    decider = Decider(config, breakers, speeds, learning.learned if learning is not None else None)
 
     def catalog_changed(view: CatalogView) -> None:
         known = view.holdings()
@@ -155,10 +171,17 @@ def build(context: Context) -> Service:
     servicer.source_statuses = sources.statuses
     return RouterService(
         servicer,
-        CatalogServicer(catalog, breakers),
+        CatalogServicer(
+            catalog,
+            breakers,
+            default_profile=config.default_profile,
+            live_waits=lambda: {place: one.first_token_ms for place, one in speeds.all().items()},
+            sources=sources,
+        ),
         catalog,
         Followers(catalog, context.channel_to, config),
         hints,
         policies,
         sources,
+        learning,
     )

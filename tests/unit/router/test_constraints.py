@@ -226,7 +226,7 @@ def test_a_recovering_model_gets_its_share_of_the_traffic() -> None:
     told = why(decider.decide(view, Ask(profile="quality", seed=out)))["a/one"]
     assert told == "its circuit breaker is recovering and lets 10% through"
     alone = Decider(CONFIG, breakers).decide(placed(entry("a/one", 0.9)), Ask(seed=out))
-    assert ids(alone) == ["a/one"], "nobody else is there"
+    assert ids(alone) == ["a/one"] and alone.basis == "best", "nobody else is there"
 
 
 def test_a_model_held_open_is_not_even_the_least_bad_and_not_to_be_named() -> None:

@@ -91,7 +91,7 @@ class AttemptRecord(_message.Message):
     def __init__(self, attempt_id: _Optional[str] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., first_token_ms: _Optional[float] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., status_code: _Optional[int] = ..., reason: _Optional[_Union[_error_pb2.ErrorReason, str]] = ..., message: _Optional[str] = ..., usage: _Optional[_Union[_usage_pb2.Usage, _Mapping]] = ..., usage_source: _Optional[_Union[_usage_pb2.UsageSource, str]] = ..., price_version: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., price_lines: _Optional[_Iterable[_Union[PriceLine, _Mapping]]] = ..., finish_reason: _Optional[str] = ..., rescue: _Optional[_Union[Rescue, str]] = ..., provider_key_id: _Optional[str] = ...) -> None: ...
 
 class RouteCandidate(_message.Message):
-    __slots__ = ("model", "provider", "score", "quality_score", "latency_score", "cost_score", "context_score", "excluded")
+    __slots__ = ("model", "provider", "score", "quality_score", "latency_score", "cost_score", "context_score", "excluded", "prior_quality")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
@@ -100,6 +100,7 @@ class RouteCandidate(_message.Message):
     COST_SCORE_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_SCORE_FIELD_NUMBER: _ClassVar[int]
     EXCLUDED_FIELD_NUMBER: _ClassVar[int]
+    PRIOR_QUALITY_FIELD_NUMBER: _ClassVar[int]
     model: str
     provider: str
     score: float
@@ -108,7 +109,8 @@ class RouteCandidate(_message.Message):
     cost_score: float
     context_score: float
     excluded: str
-    def __init__(self, model: _Optional[str] = ..., provider: _Optional[str] = ..., score: _Optional[float] = ..., quality_score: _Optional[float] = ..., latency_score: _Optional[float] = ..., cost_score: _Optional[float] = ..., context_score: _Optional[float] = ..., excluded: _Optional[str] = ...) -> None: ...
+    prior_quality: float
+    def __init__(self, model: _Optional[str] = ..., provider: _Optional[str] = ..., score: _Optional[float] = ..., quality_score: _Optional[float] = ..., latency_score: _Optional[float] = ..., cost_score: _Optional[float] = ..., context_score: _Optional[float] = ..., excluded: _Optional[str] = ..., prior_quality: _Optional[float] = ...) -> None: ...
 
 class RouteRecord(_message.Message):
     __slots__ = ("decision_id", "profile", "policy_version", "reason", "candidates", "basis", "fitting", "left_out", "explored")
