@@ -27,6 +27,7 @@ from services.router.latency import Speeds
 from services.router.learning_server import LearningDesk
 from services.router.outcomes import UNKNOWN_QUALITY
 from services.router.policy_service import PolicyDesk
+from services.router.policy_trial import Trial
 from services.router.router_server import RouterServicer
 from services.router.sources.scheduler import Sources
 from services.router.sources_server import build_sources
@@ -155,6 +156,7 @@ def build(context: Context) -> Service:
     )
     telemetry.MODELS_AVAILABLE.watch(context.name, lambda: [((), catalog.view.available_count)])
     policies = PolicyDesk(context, default_policy(config), poll_s=config.policy_poll_s)
+    policies.servicer.trial = Trial(decider, catalog.view_for)
     servicer = RouterServicer(
         catalog,
         breakers,
