@@ -89,6 +89,10 @@ BODIES: Mapping[str, Any] = {
     "router.Route": {"model": "auto", "prompt": "Write a function that merges two sorted lists"},
     "router.ForceBreaker": {"model": "openai/gpt-4o", "state": "STATE_OPEN", "note": "wrong answers since noon"},
     "router.CreatePolicy": {"name": "thrifty", "rules": {"profile": "budget", "max_cost_usd": 0.01}},
+    "router.TestPolicy": {
+        "rules": {"profile": "budget"},
+        "requests": [{"request_id": "one", "asked_model": "auto", "input_tokens": "200", "output_tokens": "100"}],
+    },
     "router.UpdatePolicy": {"rules": {"profile": "speed"}, "etag": "1"},
     "router.UpdatePolicy.2": {"rules": {"profile": "speed"}},
     "router.RollbackPolicy": {"version": "1"},
