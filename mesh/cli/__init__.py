@@ -8,6 +8,7 @@ import typer
 from mesh.cli import (
     backup,
     budget,
+    catalog,
     chat,
     configuration,
     cost,
@@ -19,8 +20,10 @@ from mesh.cli import (
     key,
     limit,
     logs,
+    policy,
     price,
     provider,
+    route,
     tree,
     usage,
 )
@@ -66,9 +69,24 @@ def _top(
 
 _top.__doc__ = ABOUT
 register(app)
-for _part in (chat, explain, logs, doctor, backup):
+for _part in (chat, route, explain, logs, doctor, backup):
     _part.register(app)
-for _part in (key, tree, provider, discover, budget, limit, price, usage, cost, configuration, envoy, importing):
+for _part in (
+    key,
+    tree,
+    provider,
+    catalog,
+    discover,
+    budget,
+    limit,
+    policy,
+    price,
+    usage,
+    cost,
+    configuration,
+    envoy,
+    importing,
+):
     _part.register(app)
 
 
