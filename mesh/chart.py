@@ -197,6 +197,16 @@ def config_schema() -> dict[str, Any]:
         "description": "Other names for models: name to model id.",
         "additionalProperties": {"type": "string"},
     }
+    properties["policies"] = {
+        "type": "object",
+        "description": "Routing policies by name (docs/policies.md).",
+        "additionalProperties": {"type": ["object", "null"]},
+    }
+    properties["tenants"] = {
+        "type": "object",
+        "description": "What holds for organisations, by id or name (docs/policies.md).",
+        "additionalProperties": {"type": ["object", "string"]},
+    }
     return _closed("DAC's own configuration file (docs/configuration.md).", properties)
 
 

@@ -235,4 +235,6 @@ def _models() -> Iterator[str]:
     for field in dataclasses.fields(DeploymentEntry):
         kind = 'mapping, list or "free"' if field.name == "price" else type_word(hints[field.name])
         yield _row(f"`{field.name}`", kind, default_word(field), DEPLOYMENT_FIELDS[field.name])
+    yield "\n## `policies` and `tenants`\n\nMappings that the router reads again when the files change: "
+    yield "[policies](policies.md)."
     yield "\n## `aliases`\n\nA mapping from another name to the id of a model, e.g. `{gpt-4: openai/gpt-4o}`."

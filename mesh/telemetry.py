@@ -152,6 +152,7 @@ ALERTS_TOLD = Counter(
     "budget_alerts_total", "Tries to tell of a crossed threshold.", ("channel", "outcome"), registry=REGISTRY
 )
 AUDIT_RECORDS = Counter("audit_records_total", "Request records that audit took over.", ("outcome",), registry=REGISTRY)
+LEARNED_OUTCOMES = Counter("learned_outcomes_total", "Attempts that the router has learned from.", registry=REGISTRY)
 SETTLEMENTS = Counter(
     "settlement_attempts_total", "Tries to store a request's record.", ("outcome",), registry=REGISTRY
 )

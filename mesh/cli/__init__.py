@@ -20,8 +20,10 @@ from mesh.cli import (
     key,
     limit,
     logs,
+    policy,
     price,
     provider,
+    route,
     tree,
     usage,
 )
@@ -67,7 +69,7 @@ def _top(
 
 _top.__doc__ = ABOUT
 register(app)
-for _part in (chat, explain, logs, doctor, backup):
+for _part in (chat, route, explain, logs, doctor, backup):
     _part.register(app)
 for _part in (
     key,
@@ -77,6 +79,7 @@ for _part in (
     discover,
     budget,
     limit,
+    policy,
     price,
     usage,
     cost,

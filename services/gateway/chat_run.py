@@ -97,6 +97,10 @@ class ChatRun(ReservedRun):
             needs_json=ask.needs_json,
             stream=ask.stream,
             allowed_models=self.caller.models,
+            prompt=ask.prompt,
+            turns=ask.turns,
+            task_type=ask.task_type,
+            request_id=self.call.request_id,
         )
         try:
             await self._route_by(request)

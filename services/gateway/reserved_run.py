@@ -87,6 +87,8 @@ class ReservedRun:
         answer = await persistently(lambda: self._stubs.router.Route(request))
         self._candidates = list(answer.candidates)
         self.record.route.CopyFrom(answer.route)
+        if answer.HasField("features"):
+            self.record.features.MergeFrom(answer.features)
         self._stage("route")
 
     async def _hold(
@@ -223,7 +225,7 @@ class ReservedRun:
         telemetry.observe_org(record.org_id, outcome, record.attempts, charge)
         if record.reason:
             telemetry.observe_failure(self._failed_in(), record.reason)
-        self._pipeline.report(list(record.attempts))
+        self._pipeline.report(list(record.attempts), stream=record.stream)
         if self._reserving is not None and not self._dispatched:
             self._pipeline.settlements.release(self._reserving, record, self.caller)
             return

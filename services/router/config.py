@@ -53,6 +53,28 @@ class RouterConfig:
     """So many attempts must have ended in that time before their share counts."""
     slow_factor: float = 2.0
     """How far above the policy's first-token limit a model's live 95th percentile may lie before others go first."""
+    learn_prior_strength: float = 15.0
+    """How many outcomes the catalog's word on a model is worth, when it is set beside what was learned of it."""
+    learn_discount: float = 0.9998
+    """What an outcome leaves of the weight of those before it, for each organisation and kind of prompt; 1 = nothing
+    is ever forgotten."""
+    learn_cost_per_usd: float = 20.0
+    """What a dollar an answer takes from a model's efficiency score."""
+    learn_latency_per_s: float = 0.01
+    """What a second takes from it."""
+    learn_every_s: float = 1.0
+    """The pause between two batches of outcomes."""
+    learn_fetch_limit: int = 500
+    """The most request records in a batch."""
+    learned_refresh_s: float = 5.0
+    """How often a replica reads what others have learned."""
+    feedback_window_s: float = 604_800.0
+    """How long an answer may be rated."""
+    feedback_wait_s: float = 4.0
+    """How long a rating waits for the record of its request, which may still be on its way."""
+    policy_poll_s: float = 0.5
+    """How often the files with policies are looked at, and whether another replica changed one is asked for, when the
+    database's notification is lost."""
     reconnect_min_s: float = 0.1
     """The first wait before a lost stream of news is opened again."""
     reconnect_max_s: float = 2.0
@@ -60,7 +82,7 @@ class RouterConfig:
     offline: bool = field(default=False, metadata={"env": "DAC_OFFLINE"})
     """Asks no public source of models: what is shipped, and copies made before, are all that is known."""
     sources: tuple[str, ...] = ("openrouter", "lmarena", "hugging_face", "models_dev", "ollama")
-    """The public sources that are asked; litellm may be added."""
+    """The public sources that are asked; litellm and genai_prices may be added."""
     openrouter_interval_s: float = 3600.0
     """How often OpenRouter is asked, give or take a tenth."""
     source_interval_s: float = 86400.0
@@ -98,8 +120,25 @@ class RouterConfig:
             raise ValueError("breaker_ramp_s and breaker_window_s must be above 0")
         if not 0 <= self.breaker_error_rate <= 1:
             raise ValueError(f"breaker_error_rate must be between 0 and 1, not {self.breaker_error_rate}")
+        if self.learn_prior_strength <= 0:
+            raise ValueError(f"learn_prior_strength must be above 0, not {self.learn_prior_strength}")
+        if not 0.9 <= self.learn_discount <= 1:
+            raise ValueError(f"learn_discount must be between 0.9 and 1, not {self.learn_discount}")
+        if self.learn_cost_per_usd < 0 or self.learn_latency_per_s < 0:
+            raise ValueError("learn_cost_per_usd and learn_latency_per_s must be 0 or more")
+        if (
+            self.learn_every_s <= 0
+            or self.learned_refresh_s <= 0
+            or self.feedback_window_s <= 0
+            or self.feedback_wait_s <= 0
+        ):
+            raise ValueError("learn_every_s, learned_refresh_s, feedback_window_s and feedback_wait_s must be above 0")
+        if not 1 <= self.learn_fetch_limit <= 1000:
+            raise ValueError(f"learn_fetch_limit must be between 1 and 1000, not {self.learn_fetch_limit}")
         if self.slow_factor < 1:
             raise ValueError(f"slow_factor must be at least 1, not {self.slow_factor}")
+        if self.policy_poll_s <= 0:
+            raise ValueError(f"policy_poll_s must be above 0, not {self.policy_poll_s}")
         if not 0 < self.reconnect_min_s <= self.reconnect_max_s:
             raise ValueError("reconnect_min_s must be above 0 and at most reconnect_max_s")
         self._check_sources()

@@ -112,6 +112,7 @@ class Shortlist:
         self.models = tuple(standard or usable)
         self.demos = tuple(model for model in usable if model.demo) if standard else ()
         """Demo models beside real ones: never chosen."""
+        self.ids = tuple(model.id for model in self.models)
         self.providers = tuple(model.provider for model in self.models)
         self.index = {model.id: index for index, model in enumerate(self.models)}
         self._fill()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from services.router import errors, reasons
 from services.router.breakers import Breakers, State
@@ -20,19 +19,16 @@ from services.router.constraints import (
     cost_nano_usd,
     permitted,
 )
+from services.router.fallbacks import TOLD, chain_of
 from services.router.latency import Speeds
+from services.router.learning import Learned, seed_of
 from services.router.policies import RoutingPolicy, built_in
 from services.router.policy import AUDIO, Ask, find_named, is_auto, may_ask, misfit, policy_version, resolve_profile
 from services.router.scoring import PROFILES, ease, for_length, length_share
-from services.router.sheet import MAX_RECORDED, Decision, Sheet, draw, each_once
+from services.router.sheet import TINY, Decision, Places, Sheet, draw, each_once
 
 UNPROVEN_SHOWN = 3
 """How many of the models that only a list knows a record tells of."""
-LOOKED_AT = 32
-"""How far down the ranking a model of another provider is looked for."""
-TINY = 1e-9
-Places = npt.NDArray[np.intp]
-"""Indexes into a shortlist."""
 
 
 def default_policy(config: RouterConfig) -> RoutingPolicy:
@@ -50,9 +46,16 @@ def default_policy(config: RouterConfig) -> RoutingPolicy:
 class Decider:
     """Decides from what it is given and what it holds; waits for nothing, and knows no clock of its own."""
 
-    def __init__(self, config: RouterConfig, breakers: Breakers, speeds: Speeds | None = None) -> None:
-        self._config, self._breakers, self._speeds = config, breakers, speeds
-        self._shortlists = Shortlists()
+    def __init__(
+        self,
+        config: RouterConfig,
+        breakers: Breakers,
+        speeds: Speeds | None = None,
+        learned: Learned | None = None,
+    ) -> None:
+        """Without `speeds` the catalog's figures count; without `learned` nothing is learned and nothing explored."""
+        self._config, self._breakers, self._speeds, self._learned = config, breakers, speeds, learned
+        self._shortlists, self._margin = Shortlists(), config.diversity_quality_margin
         self._default, self._settings_version = default_policy(config), policy_version(config)
 
     def forget(self) -> None:
@@ -143,8 +146,8 @@ class Decider:
             chain, left_out = [model, *own], barred
         else:
             sheet, bounds, fits = self._sheet(view, ask, profile, policy)
-            order = self._order(sheet, fits & ~self._ill(sheet.shortlist, ask), profile)
-            chain, left_out, note = self._chain(model, own, order, sheet, policy, named=True)
+            order = self._order(sheet, self._healthy(sheet.shortlist, ask, fits), profile)
+            chain, left_out, note = chain_of(model, own, order, sheet, policy, self._margin, named=True)
             left_out = [*barred, *left_out, *self._unfit(sheet, ask, fits, bounds)]
         left_out = each_once(left_out, chain)
         closed = self._breakers.quiet or self._lets(model, ask)
@@ -180,8 +183,7 @@ class Decider:
     def _choose(self, view: CatalogView, ask: Ask, profile: str, policy: RoutingPolicy) -> Decision:
         sheet, bounds, fits = self._sheet(view, ask, profile, policy)
         shortlist, note = sheet.shortlist, ""
-        ill = self._ill(shortlist, ask)
-        healthy = fits & ~ill
+        healthy = self._healthy(shortlist, ask, fits)
         if not healthy.any():
             return self._least_bad(view, ask, profile, sheet, bounds, fits)
         slow = shortlist.slow(bounds, self._config.slow_factor)
@@ -189,22 +191,24 @@ class Decider:
         if not taken.any():
             taken, slow = healthy, None
             note += "; all that fit are far slower than the limit just now"
-        floor = policy.quality_floor_share * float(sheet.ability[fits].max()) - TINY
+        floor = policy.quality_floor_share * float(np.where(fits, sheet.ability, 0.0).max()) - TINY
         above = taken & (sheet.ability >= floor)
         if above.any():
             taken = above
         else:
             note += "; it is below the quality floor, because nothing better is healthy"
+        explored = self._learn(sheet, ask, taken, policy, profile)
         order = self._order(sheet, taken, profile)
         first = int(order[0])
+        if explored:
+            note += reasons.EXPLORED
         primary = shortlist.models[first]
         own, barred = self._own_fallbacks(view, primary, ask, policy)
-        chain, left_out, chained = self._chain(primary, own, order[1:], sheet, policy)
+        chain, left_out, chained = chain_of(primary, own, order[1:], sheet, policy, self._margin)
         left_out = [*barred, *left_out]
-        if len(left_out) + len(chain) < MAX_RECORDED:
-            left_out += self._not_taken(sheet, taken, healthy, fits, slow, floor)
-            left_out += self._unfit(sheet, ask, fits, bounds)
-            left_out += [(model, reasons.DEMO) for model in shortlist.demos]
+        left_out += self._not_taken(sheet, taken, healthy, fits, slow, floor)
+        left_out += self._unfit(sheet, ask, fits, bounds)
+        left_out += [(model, reasons.DEMO) for model in shortlist.demos[:TOLD]]
         unproven = [model for model in view.unproven[:UNPROVEN_SHOWN] if may_ask(model, ask.allowed_models)]
         left_out += [(model, reasons.UNPROVEN) for model in unproven]
         left_out = each_once(left_out, chain)
@@ -220,6 +224,7 @@ class Decider:
             shows_context=sheet.weights.context > 0,
         )
         decision = Decision(profile, chain, reason, left_out, "demo" if primary.demo else "best", sheet)
+        decision.explored = explored
         decision.fitting = int(np.count_nonzero(fits))
         decision.left_out_count = len(shortlist.models) - len(order) + len(shortlist.barred) + len(view.unproven)
         return decision
@@ -240,24 +245,57 @@ class Decider:
         fits = shortlist.fitting(ask, ability, bounds, self._config.default_output_tokens)
         return Sheet(shortlist, weights, ability, quality, total), bounds, fits
 
+    def _learn(self, sheet: Sheet, ask: Ask, taken: Mask, policy: RoutingPolicy, profile: str) -> bool:
+        """Corrects the scores of the models that may be taken by what was learned of them; whether the best one now
+        is one to learn more of."""
+        if self._learned is None or not ask.org_id:
+            return False
+        places, ids = taken.nonzero()[0], sheet.shortlist.ids
+        quality, total, weight = sheet.quality[places], sheet.total[places], sheet.weights.quality
+        ahead = self._ahead(sheet, places, profile)
+        found = self._learned.adjust(
+            ask.org_id,
+            ask.intent,
+            ids if len(places) == len(ids) else [ids[place] for place in places.tolist()],
+            quality.tolist(),
+            seed_of(ask.seed),
+            policy.exploration,
+            weight=weight,
+            rest=(total - weight * quality + ahead).tolist(),
+            spend=not ask.dry_run,
+        )
+        # The columns may be the shortlist's own.
+        sheet.prior, sheet.quality, sheet.total = sheet.quality, sheet.quality.copy(), sheet.total.copy()
+        sheet.quality[places], sheet.total[places] = found.qualities, np.array(found.values) - ahead
+        return found.explored
+
     def _order(self, sheet: Sheet, taken: Mask, profile: str) -> Places:
         """The places of the models that are taken, best first; equal ones in order of their ids."""
         places = taken.nonzero()[0]
-        worth = -sheet.total[places]
-        if sheet.shortlist.free_first(profile):
-            worth -= 2.0 * sheet.shortlist.free[places]
+        worth = -sheet.total[places] - self._ahead(sheet, places, profile)
         ordered: Places = places[worth.argsort(kind="stable")]
         return ordered
 
-    def _ill(self, shortlist: Shortlist, ask: Ask) -> Mask:
-        """Which models a breaker keeps out of this request."""
-        ill = np.zeros(len(shortlist.models), np.bool_)
-        if not self._breakers.quiet:
-            for name in self._breakers.troubled_models():
-                index = shortlist.index.get(name)
-                if index is not None and not self._lets(shortlist.models[index], ask):
-                    ill[index] = True
-        return ill
+    def _ahead(self, sheet: Sheet, places: Places, profile: str) -> Column:
+        """What puts free models ahead of all others, where the profile wants that."""
+        free: Column = sheet.shortlist.free[places] * (2.0 if sheet.shortlist.free_first(profile) else 0.0)
+        return free
+
+    def _healthy(self, shortlist: Shortlist, ask: Ask, fits: Mask) -> Mask:
+        """Those of the fitting models that breakers let this request through to; if there is none, the recovering
+        ones, whose share they else are held to."""
+        if self._breakers.quiet:
+            return fits
+        healthy, recovering = fits.copy(), list[int]()
+        for name in self._breakers.troubled_models():
+            index = shortlist.index.get(name)
+            if index is not None and not self._lets(shortlist.models[index], ask):
+                if healthy[index] and self._share(shortlist.models[index]) > 0:
+                    recovering.append(index)
+                healthy[index] = False
+        if recovering and not healthy.any():
+            healthy[recovering] = True
+        return healthy
 
     def _share(self, model: KnownModel) -> float:
         return self._breakers.share_of_model(model.id, model.places)
@@ -274,47 +312,12 @@ class Decider:
         share = self._share(model)
         return reasons.recovering(share) if share > 0 else reasons.OPEN
 
-    def _chain(
-        self,
-        primary: KnownModel,
-        own: list[KnownModel],
-        order: Places,
-        sheet: Sheet,
-        policy: RoutingPolicy,
-        *,
-        named: bool = False,
-    ) -> tuple[list[KnownModel], list[tuple[KnownModel, str]], str]:
-        """The primary, its own fallbacks (all of them: the operator wrote them) and, up to the limit, the best of
-        `order` (which holds the primary only when it was named); who was left out, and what must be said about them."""
-        shortlist, ability = sheet.shortlist, sheet.ability
-        models, providers = shortlist.models, shortlist.providers
-        index = shortlist.index.get(primary.id)
-        quality = primary.entry.quality if index is None else float(ability[index])
-        before = [shortlist.index.get(one.id, -1) for one in (primary, *own)]
-        rest = order[~np.isin(order, before)] if own or named else order
-        good = ability[rest] >= quality - policy.max_quality_drop - TINY
-        near = rest[good][:LOOKED_AT].tolist()
-        far = rest[~good][:MAX_RECORDED].tolist()
-        left_out = [(models[place], reasons.too_far_below(float(ability[place]), quality)) for place in far]
-        wanted = max(0, policy.max_candidates - 1 - len(own))
-        note = reasons.NOBODY_NEAR if len(rest) and not near and not own and wanted else ""
-        close = quality - self._config.diversity_quality_margin - TINY
-        seen = {primary.provider, *(one.provider for one in own)}
-        taken: list[KnownModel] = []
-        while near and len(taken) < wanted:
-            picked = next((one for one in near if providers[one] not in seen and ability[one] >= close), near[0])
-            near.remove(picked)
-            taken.append(models[picked])
-            seen.add(providers[picked])
-        below = [(models[place], reasons.BELOW) for place in near[:MAX_RECORDED]]
-        return [primary, *own, *taken], below + left_out, note
-
     def _not_taken(
         self, sheet: Sheet, taken: Mask, healthy: Mask, fits: Mask, slow: Mask | None, floor: float
     ) -> list[tuple[KnownModel, str]]:
         """Those that fit and were not taken all the same: ill, slow just now, or below the floor."""
         models, found = sheet.shortlist.models, list[tuple[KnownModel, str]]()
-        for place in np.flatnonzero(fits & ~taken)[:MAX_RECORDED].tolist():
+        for place in np.flatnonzero(fits & ~taken)[:TOLD].tolist():
             if not healthy[place]:
                 why = self._illness(models[place])
             elif slow is not None and slow[place]:
@@ -333,9 +336,9 @@ class Decider:
         default = self._config.default_output_tokens
         found = [
             (shortlist.models[place], shortlist.why_not(place, ask, sheet.ability, bounds, default))
-            for place in places[:MAX_RECORDED].tolist()
+            for place in places[:TOLD].tolist()
         ]
-        return found + shortlist.barred[: MAX_RECORDED - len(found)]
+        return found + shortlist.barred[:TOLD]
 
     def _least_bad(
         self, view: CatalogView, ask: Ask, profile: str, sheet: Sheet, bounds: Bounds, fits: Mask

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 KEPT = 64
 """Answers that are remembered of each."""
@@ -21,7 +21,7 @@ STALE_S = 600.0
 """Age at which an answer counts no more: a model that was slow gets another chance."""
 MOVED = 0.05
 """A figure is told anew when it moved by this share."""
-TOLD_EVERY = 4
+TOLD_EVERY = 8
 """With many answers, only every so many change the figures."""
 SHORTEST_ANSWER_TOKENS = 16
 """Answers below this say nothing of the speed of writing."""
@@ -132,9 +132,11 @@ class Speeds:
         middle, high = quantiles((value for _, value in seen.first_tokens), 0.5, 0.95)
         writing = quantiles((value for _, value in seen.speeds), 0.5)[0] if seen.speeds else 0.0
         now = Speed(middle, high, writing, len(seen.first_tokens))
-        if before is None or not before.is_near(now):
-            self._told[key] = now
-            self._version += 1
+        if before is not None and before.is_near(now):
+            self._told[key] = replace(before, answers=now.answers)
+            return
+        self._told[key] = now
+        self._version += 1
 
     def keep_only(self, known: set[tuple[str, str]]) -> None:
         """Forgets models that are gone."""

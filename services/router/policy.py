@@ -53,6 +53,8 @@ class Ask:
     """Where the provider must stand, in small letters."""
     seed: str = ""
     """What chance draws from: the same seed, the same draw."""
+    org_id: str = ""
+    """Whose request it is: what is learned is learned for each."""
     dry_run: bool = False
     """Nothing is sent: no trial of a breaker is given out."""
 

@@ -35,6 +35,7 @@ class PolicyBook:
         self._counts: dict[str, int] = {}
         self._names: dict[str, str] = {}
         self._read_s: float | None = None
+        self._told_missing: set[tuple[str, str]] = set()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
@@ -162,7 +163,9 @@ class PolicyBook:
             waits_for_names=waits,
             former=self.now if former else None,
         )
-        for org_id, name in self.now.missing_names():
+        missing = set(self.now.missing_names())
+        told, self._told_missing = self._told_missing, missing
+        for org_id, name in sorted(missing - told):
             _log.error("organisation %s is under the policy %s, which does not exist: nothing is allowed", org_id, name)
 
 

@@ -21,6 +21,7 @@ from services.router.policy_store import EVERYBODY, PolicyRow, PostgresPolicySto
 
 PAGE = 100
 MOST_DOCUMENT_BYTES = 65_536
+MOST_MISSING = 20
 _ORG = principal_pb2.Level.KIND_ORG
 
 
@@ -236,15 +237,17 @@ class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
             await self._changed()
         return policy_pb2.NameOrganisationsResponse()
 
-    def status(self) -> router_pb2.PolicyStatus:
-        """What the router knows of policies."""
-        now = self._book.now
+    def status(self, principal: principal_pb2.Principal) -> router_pb2.PolicyStatus:
+        """What the router knows of policies; of organisations only the caller's own, unless it is the operator."""
+        now, is_operator = self._book.now, has_scope(principal, "operator")
         return router_pb2.PolicyStatus(
             shared=len(now.shared),
-            organisations=len(now.organisations),
-            files_problem=self._book.files.problem,
+            organisations=len(now.organisations) if is_operator else 0,
+            files_problem=self._book.files.problem if is_operator else "",
             age_s=self._book.age_s,
-            missing=[f"{org_id}/{name}" for org_id, name in now.missing_names()[:20]],
+            missing=[
+                f"{org_id}/{name}" for org_id, name in now.missing_names() if is_operator or org_id == principal.org_id
+            ][:MOST_MISSING],
         )
 
     @property

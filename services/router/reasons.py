@@ -13,6 +13,7 @@ HELD = "an operator holds its circuit breaker open"
 DEMO = "demo model: only used when nothing else is configured, or when named"
 BELOW = "ranked below the chain"
 UNPROVEN = "known only from its provider's list: probe it, describe it, or name it"
+EXPLORED = "; taken to learn more of it"
 NOBODY_NEAR = "; nobody stands behind it, the others are of much lower quality"
 
 

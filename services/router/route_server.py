@@ -12,19 +12,20 @@ from dac.type.v1 import deployment_pb2, record_pb2
 from mesh.tokens import estimate_tokens
 from services.router.catalog import KnownModel
 from services.router.intents import intent_of_task
-from services.router.policy import Ask
+from services.router.policy import Ask, is_auto
+from services.router.prompt import understand
 from services.router.sheet import MAX_RECORDED, Decision
 
 MAX_RECORD_BYTES = 4096
 MAX_REASON_CHARS = 800
 MAX_EXCLUDED_CHARS = 120
-MAX_PROMPT_CHARS = 8_000
-"""How much of a prompt is read: its beginning and its end."""
+SURE_ENOUGH = 0.4
+"""How sure an intent must be before models are compared by it and not in general."""
 IMAGE_TOKENS = 1_100
 """What an image counts as, as at the gateway."""
 
 
-def asked(request: router_pb2.RouteRequest, call_id: str) -> tuple[Ask, record_pb2.Features | None]:
+def asked(request: router_pb2.RouteRequest, call_id: str, org_id: str) -> tuple[Ask, record_pb2.Features | None]:
     """The request as the decision sees it, and what was understood of its prompt."""
     prompt, turns, input_tokens = request.prompt, request.turns, max(0, request.input_tokens)
     needs_images = request.needs_images
@@ -32,10 +33,32 @@ def asked(request: router_pb2.RouteRequest, call_id: str) -> tuple[Ask, record_p
         said = _read(request.messages)
         prompt, turns = prompt or said.prompt, turns or said.turns
         input_tokens, needs_images = input_tokens or said.tokens, needs_images or said.images > 0
-    intent, complexity = intent_of_task(request.task_type), None
+    intent, complexity, features = intent_of_task(request.task_type), None, None
     if prompt and not input_tokens:
         input_tokens = estimate_tokens(len(prompt.encode()))
-    features = features_of(intent, complexity, input_tokens) if prompt or intent else None
+    if prompt and is_auto(request.model):
+        found = understand(
+            prompt,
+            needs_tools=request.needs_tools,
+            needs_images=needs_images,
+            needs_json=request.needs_json,
+            turns=max(1, turns),
+            input_tokens=input_tokens,
+        )
+        complexity = found.complexity
+        features = record_pb2.Features(
+            intent=intent or found.intent,
+            complexity=complexity,
+            language=found.language,
+            input_tokens_estimated=input_tokens,
+            intent_confidence=1.0 if intent else found.intent_confidence,
+            needs_web=found.needs_web,
+        )
+        # An intent that is little better than a guess would choose by what the prompt is not for.
+        if not intent and found.intent_confidence >= SURE_ENOUGH:
+            intent = found.intent
+    elif intent:
+        features = record_pb2.Features(intent=intent, intent_confidence=1.0, input_tokens_estimated=input_tokens)
     ask = Ask(
         model=request.model,
         profile=request.profile,
@@ -56,14 +79,10 @@ def asked(request: router_pb2.RouteRequest, call_id: str) -> tuple[Ask, record_p
         max_cost_nano_usd=max(0, request.max_cost_nano_usd),
         regions=tuple(one.lower() for one in request.regions),
         seed=request.request_id or call_id,
+        org_id=org_id,
         dry_run=request.dry_run,
     )
     return ask, features
-
-
-def features_of(intent: str, complexity: float | None, input_tokens: int) -> record_pb2.Features:
-    """What is recorded of a prompt."""
-    return record_pb2.Features(intent=intent, complexity=complexity or 0.0, input_tokens_estimated=input_tokens)
 
 
 class _Said:
@@ -130,6 +149,7 @@ def recorded(decision: Decision, decision_id: str) -> record_pb2.RouteRecord:
         basis=decision.basis,
         fitting=decision.fitting,
         left_out=decision.left_out_count,
+        explored=decision.explored,
     )
     while len(record.candidates) > 1 and record.ByteSize() > MAX_RECORD_BYTES:
         del record.candidates[-1]
@@ -137,14 +157,15 @@ def recorded(decision: Decision, decision_id: str) -> record_pb2.RouteRecord:
 
 
 def _looked_at(decision: Decision, model: KnownModel, why: str) -> record_pb2.RouteCandidate:
-    sides = decision.sides(model)
+    total, quality, latency, cost, context, prior = decision.sides(model)
     return record_pb2.RouteCandidate(
-        model=model.id,
-        provider=model.provider,
-        score=sides.total,
-        quality_score=sides.quality,
-        latency_score=sides.latency,
-        cost_score=sides.cost,
-        context_score=sides.context,
+        model=model.entry.model,
+        provider=model.places[0],
+        score=total,
+        quality_score=quality,
+        prior_quality=prior,
+        latency_score=latency,
+        cost_score=cost,
+        context_score=context,
         excluded=why[:MAX_EXCLUDED_CHARS],
     )

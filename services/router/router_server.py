@@ -60,6 +60,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         decider: Decider | None = None,
         speeds: Speeds | None = None,
         policy_for: PolicyFor | None = None,
+        policy_status: Callable[[Principal], router_pb2.PolicyStatus] | None = None,
         force: Force | None = None,
         tell: Tell | None = None,
     ) -> None:
@@ -67,6 +68,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         self._catalog, self._breakers, self._speeds = catalog, breakers, speeds
         self._decider = decider or Decider(config, breakers, speeds)
         self._policy_for, self._force, self._tell = policy_for, force, tell
+        self._policy_status = policy_status
         self.source_statuses: Callable[[], Sequence[SourceStatus]] = tuple
         """How the public sources of models stand."""
 
@@ -78,8 +80,9 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         """The whole decision, from request to record; waits for nothing."""
         try:
             policy = self._policy_for(principal) if self._policy_for is not None and principal is not None else None
-            ask, features = asked(request, current().request_id)
-            view = self._catalog.view_for(principal.org_id if principal is not None else "")
+            org_id = principal.org_id if principal is not None else ""
+            ask, features = asked(request, current().request_id, org_id)
+            view = self._catalog.view_for(org_id)
             decision = self._decider.decide(view, ask, policy)
         except MeshError as error:
             telemetry.ROUTE_REFUSALS.labels(error.reason.name.lower()).inc()
@@ -170,7 +173,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
 
     async def GetStatus(self, request: router_pb2.GetStatusRequest, context: Any) -> router_pb2.GetStatusResponse:
         """See RouterService.GetStatus."""
-        require_principal()
+        principal = require_principal()
         view = self._catalog.view
         speeds = self._speeds.all() if self._speeds is not None else {}
         return router_pb2.GetStatusResponse(
@@ -191,6 +194,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
                 )
                 for (model, provider), one in sorted(speeds.items())
             ],
+            policies=self._policy_status(principal) if self._policy_status is not None else None,
             sources=shown(self.source_statuses()),
         )
 

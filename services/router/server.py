@@ -20,10 +20,13 @@ from services.router.breakers import BreakerRules, Breakers, State
 from services.router.catalog import CatalogView
 from services.router.catalog_server import CatalogServicer
 from services.router.config import RouterConfig
-from services.router.decision import Decider
+from services.router.decision import Decider, default_policy
 from services.router.followers import Followers, LiveCatalog
 from services.router.hints import BreakerHints
 from services.router.latency import Speeds
+from services.router.learning_server import LearningDesk
+from services.router.outcomes import UNKNOWN_QUALITY
+from services.router.policy_service import PolicyDesk
 from services.router.router_server import RouterServicer
 from services.router.sources.scheduler import Sources
 from services.router.sources_server import build_sources
@@ -41,10 +44,13 @@ class RouterService:
         catalog_servicer: CatalogServicer,
         catalog: LiveCatalog,
         followers: Followers,
-        hints: BreakerHints | None = None,
+        hints: BreakerHints | None,
+        policies: PolicyDesk,
         sources: Sources | None = None,
+        learning: LearningDesk | None = None,
     ) -> None:
-        self.router, self.catalog_servicer = router, catalog_servicer
+        self.router, self.catalog_servicer, self.policies = router, catalog_servicer, policies
+        self.learning = learning
         self._catalog, self._followers, self._hints = catalog, followers, hints
         self.sources = sources
 
@@ -52,20 +58,30 @@ class RouterService:
         """Adds the servicers."""
         router_pb2_grpc.add_RouterServiceServicer_to_server(self.router, server)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(self.catalog_servicer, server)
+        if self.learning is not None:
+            self.learning.register(server)
+        self.policies.register(server)
 
     async def start(self) -> None:
-        """Begins to follow provider and budget, to keep what sources say, and to exchange hints with a Redis."""
+        """Reads the policies, begins to follow provider and budget, to keep what sources say, and to exchange hints
+        with a Redis."""
+        await self.policies.start()
         if self._hints is not None:
             await self._hints.start()
         self._followers.start()
         if self.sources is not None:
             await self.sources.start()
+        if self.learning is not None:
+            await self.learning.start()
 
     async def close(self) -> None:
         """Stops following, asking and listening."""
+        if self.learning is not None:
+            await self.learning.close()
         if self.sources is not None:
             await self.sources.close()
         await self._followers.close()
+        await self.policies.close()
         if self._hints is not None:
             await self._hints.close()
 
@@ -94,7 +110,13 @@ def build(context: Context) -> Service:
     config: RouterConfig = context.config
     breakers, speeds = Breakers(time.monotonic, breaker_rules(config)), Speeds(time.monotonic)
     catalog = LiveCatalog(context.models, context.providers, config, time.monotonic)
-    decider = Decider(config, breakers, speeds)
+
+    def expected_quality(org_id: str, model: str) -> float:
+        known = catalog.view_for(org_id).by_id.get(model)
+        return UNKNOWN_QUALITY if known is None else known.scores.quality
+
+    learning = LearningDesk(context, expected_quality) if context.database is not None else None
+    decider = Decider(config, breakers, speeds, learning.learned if learning is not None else None)
 
     def catalog_changed(view: CatalogView) -> None:
         known = view.holdings()
@@ -132,19 +154,26 @@ def build(context: Context) -> Service:
         context.name, lambda: [((one.model, one.provider), _OPENNESS[one.state]) for one in breakers.statuses()]
     )
     telemetry.MODELS_AVAILABLE.watch(context.name, lambda: [((), catalog.view.available_count)])
-    servicer = RouterServicer(catalog, breakers, config, decider=decider, speeds=speeds, force=force, tell=tell)
+    policies = PolicyDesk(context, default_policy(config), poll_s=config.policy_poll_s)
+    servicer = RouterServicer(
+        catalog,
+        breakers,
+        config,
+        decider=decider,
+        speeds=speeds,
+        policy_for=policies.policy_for,
+        policy_status=policies.servicer.status,
+        force=force,
+        tell=tell,
+    )
     servicer.source_statuses = sources.statuses
     return RouterService(
         servicer,
-        CatalogServicer(
-            catalog,
-            breakers,
-            default_profile=config.default_profile,
-            live_waits=lambda: {place: one.first_token_ms for place, one in speeds.all().items()},
-            sources=sources,
-        ),
+        CatalogServicer(catalog, breakers, default_profile=config.default_profile, speeds=speeds, sources=sources),
         catalog,
         Followers(catalog, context.channel_to, config),
         hints,
+        policies,
         sources,
+        learning,
     )

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from services.router.catalog import KnownModel
 from services.router.constraints import Column, Shortlist
@@ -11,10 +15,13 @@ from services.router.scoring import Weights
 
 MAX_RECORDED = 12
 """The most models that a decision's record tells of."""
+TINY = 1e-9
+"""What rounding may take from a bound."""
+Places = npt.NDArray[np.intp]
+"""Indexes into a shortlist."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sides:
+class Sides(NamedTuple):
     """What a model scored for a request, each 0–1."""
 
     total: float
@@ -22,6 +29,8 @@ class Sides:
     latency: float
     cost: float
     context: float
+    prior: float = 0.0
+    """The quality before what was learned corrected it; 0 = nothing did."""
 
 
 @dataclass(slots=True)
@@ -34,6 +43,8 @@ class Sheet:
     quality: Column
     """Expected for this prompt."""
     total: Column
+    prior: Column | None = None
+    """`quality` before what was learned corrected it; None = nothing did."""
 
     def sides(self, model: str) -> Sides | None:
         """What a model scored; None when it was not on the list."""
@@ -43,7 +54,8 @@ class Sheet:
     def at(self, index: int) -> Sides:
         """The same by its place."""
         latency, cost, window = self.shortlist.fixed[index]
-        return Sides(self.total.item(index), self.quality.item(index), latency, cost, window)
+        prior = 0.0 if self.prior is None else self.prior.item(index)
+        return Sides(self.total.item(index), self.quality.item(index), latency, cost, window, prior)
 
 
 @dataclass(slots=True)
@@ -63,6 +75,8 @@ class Decision:
     """How many models could have answered."""
     left_out_count: int = 0
     """How many were kept out, also those that the record does not tell of."""
+    explored: bool = False
+    """Whether the primary is not the best by what is known: it was taken to learn more of it."""
     policy_version: str = ""
 
     def sides(self, model: KnownModel) -> Sides:
@@ -81,9 +95,13 @@ def draw(seed: str, model: str) -> float:
 
 def each_once(left_out: list[tuple[KnownModel, str]], chain: list[KnownModel]) -> list[tuple[KnownModel, str]]:
     """The first word on each model that is not in the chain, as many as a record tells of."""
-    known, found = {model.id for model in chain}, list[tuple[KnownModel, str]]()
+    known, found = {model.entry.model for model in chain}, list[tuple[KnownModel, str]]()
+    room = MAX_RECORDED - len(known)
     for model, why in left_out:
-        if model.id not in known:
-            known.add(model.id)
+        if len(found) >= room:
+            break
+        name = model.entry.model
+        if name not in known:
+            known.add(name)
             found.append((model, why))
-    return found[:MAX_RECORDED]
+    return found

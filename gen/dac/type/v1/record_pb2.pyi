@@ -91,7 +91,7 @@ class AttemptRecord(_message.Message):
     def __init__(self, attempt_id: _Optional[str] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., first_token_ms: _Optional[float] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., status_code: _Optional[int] = ..., reason: _Optional[_Union[_error_pb2.ErrorReason, str]] = ..., message: _Optional[str] = ..., usage: _Optional[_Union[_usage_pb2.Usage, _Mapping]] = ..., usage_source: _Optional[_Union[_usage_pb2.UsageSource, str]] = ..., price_version: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., price_lines: _Optional[_Iterable[_Union[PriceLine, _Mapping]]] = ..., finish_reason: _Optional[str] = ..., rescue: _Optional[_Union[Rescue, str]] = ..., provider_key_id: _Optional[str] = ...) -> None: ...
 
 class RouteCandidate(_message.Message):
-    __slots__ = ("model", "provider", "score", "quality_score", "latency_score", "cost_score", "context_score", "excluded")
+    __slots__ = ("model", "provider", "score", "quality_score", "latency_score", "cost_score", "context_score", "excluded", "prior_quality")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
@@ -100,6 +100,7 @@ class RouteCandidate(_message.Message):
     COST_SCORE_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_SCORE_FIELD_NUMBER: _ClassVar[int]
     EXCLUDED_FIELD_NUMBER: _ClassVar[int]
+    PRIOR_QUALITY_FIELD_NUMBER: _ClassVar[int]
     model: str
     provider: str
     score: float
@@ -108,10 +109,11 @@ class RouteCandidate(_message.Message):
     cost_score: float
     context_score: float
     excluded: str
-    def __init__(self, model: _Optional[str] = ..., provider: _Optional[str] = ..., score: _Optional[float] = ..., quality_score: _Optional[float] = ..., latency_score: _Optional[float] = ..., cost_score: _Optional[float] = ..., context_score: _Optional[float] = ..., excluded: _Optional[str] = ...) -> None: ...
+    prior_quality: float
+    def __init__(self, model: _Optional[str] = ..., provider: _Optional[str] = ..., score: _Optional[float] = ..., quality_score: _Optional[float] = ..., latency_score: _Optional[float] = ..., cost_score: _Optional[float] = ..., context_score: _Optional[float] = ..., excluded: _Optional[str] = ..., prior_quality: _Optional[float] = ...) -> None: ...
 
 class RouteRecord(_message.Message):
-    __slots__ = ("decision_id", "profile", "policy_version", "reason", "candidates", "basis", "fitting", "left_out")
+    __slots__ = ("decision_id", "profile", "policy_version", "reason", "candidates", "basis", "fitting", "left_out", "explored")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -120,6 +122,7 @@ class RouteRecord(_message.Message):
     BASIS_FIELD_NUMBER: _ClassVar[int]
     FITTING_FIELD_NUMBER: _ClassVar[int]
     LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    EXPLORED_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     profile: str
     policy_version: str
@@ -128,7 +131,8 @@ class RouteRecord(_message.Message):
     basis: str
     fitting: int
     left_out: int
-    def __init__(self, decision_id: _Optional[str] = ..., profile: _Optional[str] = ..., policy_version: _Optional[str] = ..., reason: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[RouteCandidate, _Mapping]]] = ..., basis: _Optional[str] = ..., fitting: _Optional[int] = ..., left_out: _Optional[int] = ...) -> None: ...
+    explored: bool
+    def __init__(self, decision_id: _Optional[str] = ..., profile: _Optional[str] = ..., policy_version: _Optional[str] = ..., reason: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[RouteCandidate, _Mapping]]] = ..., basis: _Optional[str] = ..., fitting: _Optional[int] = ..., left_out: _Optional[int] = ..., explored: _Optional[bool] = ...) -> None: ...
 
 class Features(_message.Message):
     __slots__ = ("intent", "complexity", "language", "input_tokens_estimated", "intent_confidence", "needs_web")

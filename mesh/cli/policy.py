@@ -1,0 +1,241 @@
+"""`dac policy`: which models may answer whom, and what is weighed."""
+
+import pathlib
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from mesh.cli.client import USAGE, Client, Failure, segment
+from mesh.cli.limit import level_of
+from mesh.cli.output import AsJson, Url, command, enum_word, local_time, note, print_json, table
+
+app = typer.Typer(help="Routing policies: list, show, set, assign, roll back.", no_args_is_help=True)
+
+Shared = Annotated[bool, typer.Option("--shared", help="One of everybody's; only the operator changes these.")]
+Name = Annotated[str, typer.Argument(help="The policy's name (dac policy list).")]
+Level = Annotated[
+    str, typer.Option("--level", help="What it is for: org, team:NAME, project:NAME, user:NAME (or their ids), key:ID.")
+]
+HEADINGS = ("policy", "whose", "version", "managed by", "weighs", "bounds", "changed")
+
+
+def register(parent: typer.Typer) -> None:
+    """Adds the commands."""
+    parent.add_typer(app, name="policy")
+
+
+def said(rules: dict[str, Any] | None) -> dict[str, Any]:
+    """What rules say, as a file would: the answer also has every field that says nothing."""
+    found = {key: value for key, value in (rules or {}).items() if value not in ("", [], {}, None)}
+    if "max_cost_nano_usd" in found:
+        found["max_cost_nano_usd"] = int(found["max_cost_nano_usd"])
+    if "weights" in found:
+        found["weights"] = {key: value for key, value in found["weights"].items() if value}
+    if "intents" in found:
+        found["intents"] = {intent: said(over) for intent, over in found["intents"].items()}
+    return found
+
+
+def row(one: dict[str, Any]) -> tuple[object, ...]:
+    """A policy as a row."""
+    rules = said(one.get("rules"))
+    weights = rules.get("weights")
+    weighs = rules.get("profile") or (
+        " ".join(f"{key} {value:g}" for key, value in weights.items()) if weights else "as default"
+    )
+    bounds = [key for key in rules if key not in ("profile", "weights", "intents", "exploration")]
+    version = one.get("version") or "0"
+    return (
+        one.get("name"),
+        "everybody's" if one.get("shared") else "own",
+        "-" if version == "0" else version,
+        one.get("managed_by"),
+        weighs,
+        "-" if one.get("managed_by") == "built_in" else ", ".join(bounds) or "-",
+        local_time(one.get("changed_at")),
+    )
+
+
+@command(app, "list")
+def list_policies(url: Url = None, as_json: AsJson = False) -> None:
+    """List policies, and who is under which.
+
+    Example: dac policy list
+    """
+    client = Client(url)
+    found = client.pages("/v2/policies", "policies")
+    assignments = client.pages("/v2/policy-assignments", "assignments")
+    tenant = client.call("GET", "/v2/policy-assignments", query={"page_size": 1}).get("tenant")
+    if as_json:
+        print_json({"policies": found, "assignments": assignments, "tenant": tenant})
+        return
+    table(HEADINGS, [row(one) for one in found], right=(2,))
+    if assignments:
+        print()
+        table(("level", "id", "policy", "changed"), [_assigned(one) for one in assignments])
+    if tenant:
+        words = [f"{key} {value}" for key, value in tenant.items() if value and key not in ("org_id", "managed_by")]
+        note(f"the operator says: {'; '.join(words)} (managed by {tenant.get('managed_by')})")
+
+
+def _assigned(one: dict[str, Any]) -> tuple[object, ...]:
+    level = one.get("level") or {}
+    policy = str(one.get("policy")) + ("" if one.get("exists") else " (missing: nothing is allowed)")
+    return enum_word(level.get("kind"), "KIND_"), level.get("id"), policy, local_time(one.get("changed_at"))
+
+
+@command(app, "show")
+def show(name: Name, url: Url = None, as_json: AsJson = False) -> None:
+    """Show a policy as `dac policy set` takes it.
+
+    Example: dac policy show thrifty > thrifty.yaml
+    """
+    import yaml
+
+    answer = Client(url).call("GET", f"/v2/policies/{segment(name)}")
+    if as_json:
+        print_json(answer)
+        return
+    print(yaml.safe_dump({"policies": {name: said(answer["policy"].get("rules"))}}, sort_keys=False), end="")
+
+
+def read_policies(file: str) -> dict[str, Any]:
+    """The policies that a file holds under `policies:`. Raises Failure."""
+    import yaml
+
+    from mesh.config import ConfigError, read_documents
+
+    try:
+        document = yaml.safe_load(sys.stdin.read()) if file == "-" else read_documents(pathlib.Path(file))
+    except ConfigError as error:
+        raise Failure(error.message, USAGE) from None
+    except yaml.YAMLError as error:
+        raise Failure(f"{file}: not valid YAML: {' '.join(str(error).split())}", USAGE) from None
+    found = document.get("policies") if isinstance(document, dict) else None
+    if not isinstance(found, dict) or not found or not all(isinstance(one, dict | None) for one in found.values()):
+        raise Failure(f"{file}: it holds no policies: write policies: {{NAME: {{profile: budget}}}}", USAGE)
+    return {str(name): rules or {} for name, rules in found.items()}
+
+
+@command(app, "set")
+def set_policy(
+    file: Annotated[str, typer.Argument(help='A file with policies under "policies:"; - = standard input.')],
+    shared: Shared = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make the policies of a file, or replace their rules.
+
+    Example: dac policy set thrifty.yaml
+    """
+    wanted, client, done = read_policies(file), Client(url), []
+    standing = {one["name"]: one for one in client.pages("/v2/policies", "policies")}
+    for name, rules in wanted.items():
+        known = standing.get(name)
+        body: dict[str, Any] = {"rules": rules, "shared": shared}
+        if known is not None and bool(known.get("shared")) == shared and known.get("managed_by") == "api":
+            body["etag"] = known["etag"]
+            answer = client.call("PUT", f"/v2/policies/{segment(name)}", body)
+        else:
+            answer = client.call("POST", "/v2/policies", {"name": name, **body})
+        done.append(answer["policy"])
+    if as_json:
+        print_json({"policies": done})
+        return
+    table(HEADINGS, [row(one) for one in done], right=(2,))
+
+
+@command(app, "assign")
+def assign(
+    name: Annotated[str, typer.Argument(help="The policy's name; left out with --none.")] = "",
+    level: Level = "org",
+    none: Annotated[bool, typer.Option("--none", help="Take the level out from under its policy.")] = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put a level under a policy; the nearest level of a request wins.
+
+    Example: dac policy assign thrifty --level team:research
+    """
+    if bool(name) == none:
+        raise Failure("name a policy, or say --none: one of them", USAGE)
+    client = Client(url)
+    found = level_of(client, level)
+    if not none:
+        answer = client.call("PUT", "/v2/policy-assignments", {"level": found, "policy": name})
+    else:
+        level_id = found.get("id") or next(
+            (
+                one["level"]["id"]
+                for one in client.pages("/v2/policy-assignments", "assignments")
+                if one["level"]["kind"] == "KIND_ORG"
+            ),
+            "",
+        )
+        if not level_id:
+            raise Failure("the organisation as a whole is under no policy of its own (dac policy list)")
+        answer = client.call("DELETE", f"/v2/policy-assignments/{segment(level_id)}")
+    if as_json:
+        print_json(answer)
+    else:
+        note(f"{level} is under {name} now" if not none else f"{level} is under no policy of its own any more")
+
+
+@command(app, "history")
+def history(name: Name, shared: Shared = False, url: Url = None, as_json: AsJson = False) -> None:
+    """Every state a policy was in, the latest first.
+
+    Example: dac policy history thrifty
+    """
+    query = {"shared": "true"} if shared else None
+    found = Client(url).pages(f"/v2/policies/{segment(name)}/versions", "versions", query)
+    if as_json:
+        print_json({"versions": found})
+        return
+    rows = [
+        (one.get("version"), one.get("action"), one.get("actor"), local_time(one.get("at")), _short(one.get("rules")))
+        for one in found
+    ]
+    table(("version", "action", "by", "at", "rules"), rows, right=(0,))
+
+
+def _short(rules: dict[str, Any] | None) -> str:
+    import json
+
+    text = json.dumps(said(rules)) if rules else "-"
+    return text if len(text) <= 100 else text[:99] + "…"
+
+
+@command(app, "rollback")
+def rollback(
+    name: Name,
+    version: Annotated[int, typer.Option("--version", help="Which (dac policy history); 0 = the one before.")] = 0,
+    shared: Shared = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an earlier version the latest again, also of a policy that was deleted.
+
+    Example: dac policy rollback thrifty --version 2
+    """
+    body = {"version": str(version), "shared": shared}
+    answer = Client(url).call("POST", f"/v2/policies/{segment(name)}:rollback", body)
+    if as_json:
+        print_json(answer)
+    else:
+        table(HEADINGS, [row(answer["policy"])], right=(2,))
+
+
+@command(app, "delete")
+def delete(name: Name, shared: Shared = False, url: Url = None, as_json: AsJson = False) -> None:
+    """Delete a policy that nobody is under; its versions stay.
+
+    Example: dac policy delete thrifty
+    """
+    query = {"shared": "true"} if shared else None
+    done = Client(url).call("DELETE", f"/v2/policies/{segment(name)}", query=query)
+    if as_json:
+        print_json(done)
+    else:
+        note(f"deleted {name}; dac policy rollback {name} brings it back")
