@@ -44,7 +44,7 @@ class LiveCatalog:
         self._providers: Mapping[str, ProviderView] = {
             entry.provider: ProviderView(entry.provider, entry.enabled, (), entry.model_class) for entry in entries
         }
-        self._regions = {entry.provider: entry.region.lower() for entry in entries if entry.region}
+        self._said_regions = self._regions = {entry.provider: entry.region.lower() for entry in entries if entry.region}
         self._prices: Mapping[tuple[str, str], PriceView] = {}
         self._lists: Mapping[str, Sequence[ListedView]] = {}
         self.list_states: Mapping[str, ListState] = {}
@@ -99,6 +99,8 @@ class LiveCatalog:
     def hear_providers(self, providers: Iterable[ProviderView]) -> None:
         """All providers, replacing what was known of them."""
         self._providers = {provider.provider: provider for provider in providers}
+        heard = {provider.provider: provider.region for provider in self._providers.values() if provider.region}
+        self._regions = self._said_regions | heard
         own: dict[str, set[str]] = {}
         for provider in self._providers.values():
             for org_id in () if provider.enabled else provider.org_ids:
@@ -182,6 +184,7 @@ class Followers:
                 one.model_class or "standard",
                 frozenset(one.org_ids),
                 frozenset(one.audio),
+                one.region.lower(),
             )
             for one in news.providers
         )

@@ -204,10 +204,9 @@ class Policies:
     def missing_names(self) -> list[tuple[str, str]]:
         """(organisation, name) of assignments to policies that do not exist."""
         return sorted(
-            (org_id, policy.name)
+            (org_id, name)
             for org_id, levels in self._by_level.items()
-            for policy in set(levels.values())
-            if policy.missing
+            for name in {policy.name for policy in levels.values() if policy.missing}
         )
 
     def _levels(self, org_id: str, rules: OrgRules) -> dict[str, RoutingPolicy]:
@@ -216,13 +215,15 @@ class Policies:
         root = self.shared.get(tenant.policy or DEFAULT) or _missing(tenant.policy)
         if tenant.routing_mode:
             root = with_profile(root, tenant.routing_mode)
-        levels = {org_id: _bounded(root, tenant)}
+        levels = {org_id: bounded(root, tenant)}
+        # What is worked out for a policy is kept for the object: one for each, whoever is under it.
+        made: dict[str, RoutingPolicy] = {}
         for one in rules.assignments:
             # What the operator says of the organisation as a whole is not for its administrators to change.
             if one.level_id == org_id and (tenant.policy or tenant.routing_mode):
                 continue
             found = rules.policies.get(one.policy) or self.shared.get(one.policy) or _missing(one.policy)
-            levels[one.level_id] = _bounded(found, tenant)
+            levels[one.level_id] = made.setdefault(one.policy, bounded(found, tenant))
         return levels
 
 
@@ -230,7 +231,8 @@ def _missing(name: str) -> RoutingPolicy:
     return RoutingPolicy(name, f"{name}@missing", missing=True)
 
 
-def _bounded(policy: RoutingPolicy, tenant: TenantRules) -> RoutingPolicy:
+def bounded(policy: RoutingPolicy, tenant: TenantRules) -> RoutingPolicy:
+    """The policy within what the operator lets the organisation use."""
     if not tenant.allowed_models and not tenant.regions:
         return policy
     return _everywhere(policy, tenant_models=tenant.allowed_models, tenant_regions=tenant.regions)

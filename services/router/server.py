@@ -27,6 +27,8 @@ from services.router.latency import Speeds
 from services.router.learning_server import LearningDesk
 from services.router.outcomes import UNKNOWN_QUALITY
 from services.router.policy_service import PolicyDesk
+from services.router.policy_trial import Trial
+from services.router.predictor import QualityPredictor
 from services.router.router_server import RouterServicer
 from services.router.sources.scheduler import Sources
 from services.router.sources_server import build_sources
@@ -116,7 +118,8 @@ def build(context: Context) -> Service:
         return UNKNOWN_QUALITY if known is None else known.scores.quality
 
     learning = LearningDesk(context, expected_quality) if context.database is not None else None
-    decider = Decider(config, breakers, speeds, learning.learned if learning is not None else None)
+    learned = learning.learned if learning is not None else None
+    decider = Decider(config, breakers, speeds, learned, QualityPredictor.load())
 
     def catalog_changed(view: CatalogView) -> None:
         known = view.holdings()
@@ -155,6 +158,7 @@ def build(context: Context) -> Service:
     )
     telemetry.MODELS_AVAILABLE.watch(context.name, lambda: [((), catalog.view.available_count)])
     policies = PolicyDesk(context, default_policy(config), poll_s=config.policy_poll_s)
+    policies.servicer.trial = Trial(decider, catalog.view_for)
     servicer = RouterServicer(
         catalog,
         breakers,

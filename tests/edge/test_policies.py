@@ -14,7 +14,8 @@ from tests.edge.conftest import Dac, UpstreamProcess, make_dac
 
 FILED = """
 policies:
-  filed: {denied_models: ["claude/*"], profile: quality}
+  default: {exploration: 0}
+  filed: {denied_models: ["claude/*"], profile: quality, exploration: 0}
 """
 
 
@@ -66,7 +67,8 @@ def unassigned(dac: Dac) -> Iterator[None]:
 
 
 def test_a_policy_decides_and_stands_in_the_record(dac: Dac, unassigned: None) -> None:
-    made = fine(call(dac, "POST", "/v2/policies", {"name": "own", "rules": {"denied_models": ["mock/*"]}}))["policy"]
+    rules = {"denied_models": ["mock/*"], "exploration": 0}
+    made = fine(call(dac, "POST", "/v2/policies", {"name": "own", "rules": rules}))["policy"]
     assert (made["version"], made["etag"], made["managed_by"]) == ("1", "1", "api")
     assert route(dac)["candidates"][0]["model"] == "mock/gpt-4o-mini"
     fine(call(dac, "PUT", "/v2/policy-assignments", {"level": {"kind": "KIND_ORG"}, "policy": "own"}))
@@ -77,7 +79,7 @@ def test_a_policy_decides_and_stands_in_the_record(dac: Dac, unassigned: None) -
     assert refused.status_code in (403, 503) and "own" in refused.text
     answered = dac.chat(model="auto")
     assert dac.record(answered)["route"]["policy_version"].startswith("own@1")  # type: ignore[index]
-    changed = {"rules": {"allowed_models": ["mock/*"]}, "etag": "1"}
+    changed = {"rules": {"allowed_models": ["mock/*"], "exploration": 0}, "etag": "1"}
     assert fine(call(dac, "PATCH", "/v2/policies/own", changed))["policy"]["version"] == "2"
     assert route(dac)["candidates"][0]["model"] == "mock/gpt-4o-mini"
     again = call(dac, "PUT", "/v2/policies/own", changed)
@@ -218,3 +220,26 @@ def test_the_command(dac: Dac, unassigned: None, tmp_path: Any) -> None:
     assert "no policy" in command(dac, "policy", "show", "cheap", code=1)
     file.write_text("cheap: {profile: budget}")
     assert "policies:" in command(dac, "policy", "set", str(file), code=2)
+
+
+def test_a_policy_is_tried_on_what_was_asked(dac: Dac, unassigned: None, tmp_path: Any) -> None:
+    answers = [dac.chat(model=model) for model in ("auto", "mock/gpt-4o-mini", "claude/sonnet")]
+    for answer in answers:
+        dac.record(answer)
+    chosen = answers[0].headers["x-dac-model"]
+    denied = sorted({chosen, "mock/gpt-4o-mini"})
+    file = tmp_path / "tried.yaml"
+    file.write_text(f"policies: {{tried: {{denied_models: {json.dumps(denied)}}}}}")
+    found = json.loads(command(dac, "policy", "test", str(file), "--limit", "3", "--json"))
+    assert (found["requests"], found["rerouted"], found["refused_now"], found["refused_then"]) == (3, 1, 0, 1)
+    changed = {one["asked_model"]: one for one in found["changed"]}
+    assert set(changed) == {"auto", "mock/gpt-4o-mini"}
+    assert changed["auto"]["model_now"] == chosen and changed["auto"]["model_then"] not in ("", *denied)
+    assert int(changed["auto"]["cost_then_nano_usd"]) > 0
+    assert "tried" in changed["mock/gpt-4o-mini"]["refused_then"] and not changed["mock/gpt-4o-mini"]["model_then"]
+    assert int(found["cost_now_nano_usd"]) > 0
+    text = command(dac, "policy", "test", str(file), "--limit", "3")
+    assert "3 requests" in text and "refused 0 now, 1 then" in text
+    assert "tried" not in [one["name"] for one in fine(call(dac, "GET", "/v2/policies"))["policies"]]
+    bad = call(dac, "POST", "/v2/policies:test", {"rules": {"profile": "fast"}})
+    assert bad.status_code == 400

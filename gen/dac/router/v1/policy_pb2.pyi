@@ -332,7 +332,7 @@ class NameOrganisationsResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
-class TestedRequest(_message.Message):
+class Replayed(_message.Message):
     __slots__ = ("request_id", "asked_model", "intent", "complexity", "input_tokens", "output_tokens", "model", "cost_nano_usd", "path", "allowed_models")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     ASKED_MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -361,8 +361,8 @@ class TestPolicyRequest(_message.Message):
     RULES_FIELD_NUMBER: _ClassVar[int]
     REQUESTS_FIELD_NUMBER: _ClassVar[int]
     rules: PolicyRules
-    requests: _containers.RepeatedCompositeFieldContainer[TestedRequest]
-    def __init__(self, rules: _Optional[_Union[PolicyRules, _Mapping]] = ..., requests: _Optional[_Iterable[_Union[TestedRequest, _Mapping]]] = ...) -> None: ...
+    requests: _containers.RepeatedCompositeFieldContainer[Replayed]
+    def __init__(self, rules: _Optional[_Union[PolicyRules, _Mapping]] = ..., requests: _Optional[_Iterable[_Union[Replayed, _Mapping]]] = ...) -> None: ...
 
 class TestedDecision(_message.Message):
     __slots__ = ("request_id", "asked_model", "answered_model", "model_now", "model_then", "cost_now_nano_usd", "cost_then_nano_usd", "refused_now", "refused_then", "reason_then")
