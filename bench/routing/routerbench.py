@@ -68,11 +68,11 @@ def _predicted(results: Results, part: npt.NDArray[np.int64], shipped: QualityMo
         claimed = np.array([names.index(kind) for kind in expert.kinds])[
             (linear[:, : len(expert.kinds)] + expert.shares).argmax(axis=1)
         ]
-        price[test] = _prices(rows, kinds, results.cost_usd, train, test, claimed)
+        price[test] = prices(rows, kinds, results.cost_usd, train, test, claimed)
     return quality, price
 
 
-def _prices(
+def prices(
     rows: Matrix, kinds: npt.NDArray[np.int64], cost: Floats, train: npt.NDArray[np.bool_],
     test: npt.NDArray[np.bool_], claimed: npt.NDArray[np.int64],
 ) -> Floats:  # fmt: skip
