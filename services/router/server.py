@@ -186,13 +186,7 @@ def build(context: Context) -> Service:
     servicer.source_statuses = sources.statuses
     return RouterService(
         servicer,
-        CatalogServicer(
-            catalog,
-            breakers,
-            default_profile=config.default_profile,
-            live_waits=lambda: {place: one.first_token_ms for place, one in speeds.all().items()},
-            sources=sources,
-        ),
+        CatalogServicer(catalog, breakers, default_profile=config.default_profile, speeds=speeds, sources=sources),
         catalog,
         Followers(catalog, context.channel_to, config),
         hints,
