@@ -200,7 +200,7 @@ _MODEL_KEYS = {
 }
 IDENTITY_SOURCES = (
     *("openrouter", "lmarena", "hugging_face", "models_dev", "ollama", "litellm"),
-    *("benchmarks", "open_llm_leaderboard"),
+    *("genai_prices", "benchmarks", "open_llm_leaderboard"),
 )
 """The public sources in which `identities:` may name a model."""
 _MAY_STAY_OPEN = ("quality", "capabilities")

@@ -20,6 +20,7 @@ from services.router.decision import Decider
 from services.router.followers import LiveCatalog
 from services.router.latency import Speeds
 from services.router.learning import Learned
+from services.router.predictor import QualityPredictor
 from services.router.router_server import RouterServicer
 
 CANDIDATES = (5, 50, 200)
@@ -72,7 +73,7 @@ def house(candidates: int) -> RouterServicer:
         speeds.observe(
             one.model, one.provider, first_token_ms=chance.uniform(200, 900), total_ms=3000, output_tokens=200
         )
-    decider = Decider(config, breakers, speeds, Learned())
+    decider = Decider(config, breakers, speeds, Learned(), QualityPredictor.load())
     return RouterServicer(catalog, breakers, config, decider=decider, speeds=speeds)
 
 

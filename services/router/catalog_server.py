@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -13,6 +13,7 @@ from mesh.errors import MeshError, Reason, invalid
 from services.router.breakers import Breakers, State
 from services.router.catalog import CatalogView, KnownModel
 from services.router.followers import LiveCatalog
+from services.router.latency import Speeds
 from services.router.listing import ModelFilter, is_available, listed
 from services.router.ordering import blended, page_of
 from services.router.policy import find_named
@@ -30,8 +31,6 @@ RANKS = 50
 """Ranked models when the request names no number."""
 MOST = 1000
 """The most of either."""
-LiveWaits = Callable[[], Mapping[tuple[str, str], float]]
-"""The median wait for the first token, in milliseconds, that was measured lately, by (model, provider)."""
 
 
 class Refreshing(Protocol):
@@ -50,11 +49,11 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
         breakers: Breakers,
         *,
         default_profile: str = "balanced",
-        live_waits: LiveWaits = dict,
+        speeds: Speeds | None = None,
         sources: Refreshing | None = None,
     ) -> None:
         self._catalog, self._breakers, self._sources = catalog, breakers, sources
-        self._default_profile, self._live_waits = default_profile, live_waits
+        self._default_profile, self._speeds = default_profile, speeds
 
     def _view(self) -> CatalogView:
         return self._catalog.view_for(require_principal().org_id)
@@ -129,7 +128,9 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
         self, request: catalog_pb2.ListProvidersRequest, context: Any
     ) -> catalog_pb2.ListProvidersResponse:
         """See CatalogService.ListProviders."""
-        found = figures(self._view(), self._unhealthy(), self._catalog.list_states, self._live_waits())
+        live = {} if self._speeds is None else self._speeds.all()
+        waits = {place: one.first_token_ms for place, one in live.items()}
+        found = figures(self._view(), self._unhealthy(), self._catalog.list_states, waits)
         return catalog_pb2.ListProvidersResponse(providers=[_provider(one) for one in found])
 
     async def GetRankings(

@@ -9,7 +9,6 @@ from services.router.breakers import Breakers, State
 from services.router.catalog import CatalogView, KnownModel, narrowed
 from services.router.config import RouterConfig
 from services.router.constraints import (
-    KEY_BARS,
     Bounds,
     Column,
     Mask,
@@ -24,6 +23,8 @@ from services.router.latency import Speeds
 from services.router.learning import Learned, seed_of
 from services.router.policies import RoutingPolicy, built_in
 from services.router.policy import AUDIO, Ask, find_named, is_auto, may_ask, misfit, policy_version, resolve_profile
+from services.router.predictor import QualityPredictor
+from services.router.refusals import refusal
 from services.router.scoring import PROFILES, ease, for_length, length_share
 from services.router.sheet import TINY, Decision, Places, Sheet, draw, each_once
 
@@ -52,8 +53,11 @@ class Decider:
         breakers: Breakers,
         speeds: Speeds | None = None,
         learned: Learned | None = None,
+        predictor: QualityPredictor | None = None,
     ) -> None:
-        """Without `speeds` the catalog's figures count; without `learned` nothing is learned and nothing explored."""
+        """Without `speeds` the catalog's figures count; without `learned` nothing is learned and nothing explored;
+        without `predictor` a prompt's complexity alone tells how far models stand apart on it."""
+        self.predictor = predictor
         self._config, self._breakers, self._speeds, self._learned = config, breakers, speeds, learned
         self._shortlists, self._margin = Shortlists(), config.diversity_quality_margin
         self._default, self._settings_version = default_policy(config), policy_version(config)
@@ -235,7 +239,7 @@ class Decider:
         if self._speeds is not None:
             shortlist.hear(self._speeds)
         ability, odds = shortlist.abilities(ask.intent)
-        quality = ability if ask.complexity is None else _logistic(odds + ease(ask.complexity))
+        quality = self._expected(shortlist, ask, ability, odds)
         own = policy.weights if policy.weights is not None and not _asks_profile(ask) else None
         weights = for_length(own or PROFILES[profile], length_share(ask.input_tokens, ask.turns))
         total = weights.quality * quality + weights.latency * shortlist.latency + weights.cost * shortlist.cost
@@ -244,6 +248,18 @@ class Decider:
         bounds = bounds_of(ask, policy, self._config.default_output_tokens)
         fits = shortlist.fitting(ask, ability, bounds, self._config.default_output_tokens)
         return Sheet(shortlist, weights, ability, quality, total), bounds, fits
+
+    def _expected(self, shortlist: Shortlist, ask: Ask, ability: Column, odds: Column) -> Column:
+        """The quality that is expected of each model for this prompt: as far as it resembles what was learned of
+        prompts, by that; else by how complex it is; and by the catalog alone where it was not read."""
+        reading = ask.reading
+        sure = reading.confidence if reading is not None and self.predictor is not None else 0.0
+        if ask.complexity is not None and sure < 1:
+            ability = _logistic(odds + (1 - sure) * ease(ask.complexity))
+        if reading is None or self.predictor is None or sure <= 0:
+            return ability
+        expected = self.predictor.expected(reading, ability.astype(np.float32), shortlist.heads(self.predictor))
+        return expected.astype(np.float64)
 
     def _learn(self, sheet: Sheet, ask: Ask, taken: Mask, policy: RoutingPolicy, profile: str) -> bool:
         """Corrects the scores of the models that may be taken by what was learned of them; whether the best one now
@@ -355,31 +371,7 @@ class Decider:
             return Decision(profile, [best], reason, each_once(left_out, [best]), "least_bad", sheet)
         if ill:
             raise errors.held_open(ill[0].id)
-        raise self._refusal(view, ask, profile, shortlist, left_out)
-
-    def _refusal(
-        self,
-        view: CatalogView,
-        ask: Ask,
-        profile: str,
-        shortlist: Shortlist,
-        left_out: list[tuple[KnownModel, str]],
-    ) -> Exception:
-        """What stands in the way of any answer."""
-        if not view.available_count:
-            return errors.nothing_configured()
-        if not view.ranked[profile]:
-            return errors.only_unproven([view.unproven[0].id]) if view.unproven else errors.nothing_chats()
-        if not shortlist.models:
-            permitted_ones = [(model, why) for model, why in shortlist.barred if why != KEY_BARS]
-            if not permitted_ones:
-                return errors.nothing_allowed(ask.allowed_models)
-            return errors.nothing_permitted([f"{model.id}: {why}" for model, why in permitted_ones])
-        needed = ask.input_tokens + (ask.max_output_tokens or self._config.default_output_tokens)
-        largest = int(shortlist.context.max())
-        if needed > largest:
-            return errors.context_too_long(needed, largest)
-        return errors.nothing_fits([f"{model.id}: {why}" for model, why in left_out])
+        raise refusal(view, ask, profile, shortlist, left_out, self._config.default_output_tokens)
 
 
 def _asks_profile(ask: Ask) -> bool:

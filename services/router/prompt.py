@@ -96,13 +96,14 @@ def shipped() -> Weights:
 
 def features(text: str) -> tuple[npt.NDArray[np.uint32], Row]:
     """The n-gram buckets and the row of structure of a text: what training and `understand` both read."""
-    ids, row, _ = _features(capped(text))
+    part = capped(text)
+    ids, row, _ = _features(part, hashed(part))
     return ids, row
 
 
-def _features(part: str) -> tuple[npt.NDArray[np.uint32], Row, Reading]:
+def _features(part: str, ids: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.uint32], Row, Reading]:
     said = reading(part)
-    return hashed(part) & np.uint32(BUCKETS - 1), structure(said), said
+    return ids & np.uint32(BUCKETS - 1), structure(said), said
 
 
 def scores(weights: Weights, ids: npt.NDArray[np.uint32], row: Row) -> npt.NDArray[np.float32]:
@@ -123,10 +124,14 @@ def understand(
     turns: int = 1,
     input_tokens: int = 0,
     weights: Weights | None = None,
+    ids: npt.NDArray[np.uint32] | None = None,
 ) -> Understanding:
-    """What the last prompt of a conversation wants. Never raises for any text; reads at most its head and tail."""
+    """What the last prompt of a conversation wants. Never raises for any text; reads at most its head and tail.
+
+    `ids`: `hashed(capped(text))`, where that is known already.
+    """
     part = capped(text)
-    ids, row, said = _features(part)
+    ids, row, said = _features(part, hashed(part) if ids is None else ids)
     logits: list[Any] = scores(weights or shipped(), ids, row).tolist()
     intents = _softmax(logits[: len(INTENTS)])
     best = max(range(len(INTENTS)), key=intents.__getitem__)

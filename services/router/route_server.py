@@ -12,7 +12,9 @@ from dac.type.v1 import deployment_pb2, record_pb2
 from mesh.tokens import estimate_tokens
 from services.router.catalog import KnownModel
 from services.router.intents import intent_of_task
+from services.router.ngrams import capped, hashed
 from services.router.policy import Ask, is_auto
+from services.router.predictor import QualityPredictor
 from services.router.prompt import understand
 from services.router.sheet import MAX_RECORDED, Decision
 
@@ -25,7 +27,9 @@ IMAGE_TOKENS = 1_100
 """What an image counts as, as at the gateway."""
 
 
-def asked(request: router_pb2.RouteRequest, call_id: str, org_id: str) -> tuple[Ask, record_pb2.Features | None]:
+def asked(
+    request: router_pb2.RouteRequest, call_id: str, org_id: str, predictor: QualityPredictor | None = None
+) -> tuple[Ask, record_pb2.Features | None]:
     """The request as the decision sees it, and what was understood of its prompt."""
     prompt, turns, input_tokens = request.prompt, request.turns, max(0, request.input_tokens)
     needs_images = request.needs_images
@@ -33,12 +37,16 @@ def asked(request: router_pb2.RouteRequest, call_id: str, org_id: str) -> tuple[
         said = _read(request.messages)
         prompt, turns = prompt or said.prompt, turns or said.turns
         input_tokens, needs_images = input_tokens or said.tokens, needs_images or said.images > 0
-    intent, complexity, features = intent_of_task(request.task_type), None, None
+    intent, complexity, features, reading = intent_of_task(request.task_type), None, None, None
     if prompt and not input_tokens:
         input_tokens = estimate_tokens(len(prompt.encode()))
     if prompt and is_auto(request.model):
+        read = capped(prompt)
+        ids = hashed(read)
+        reading = predictor.read(read, ids) if predictor is not None else None
         found = understand(
             prompt,
+            ids=ids,
             needs_tools=request.needs_tools,
             needs_images=needs_images,
             needs_json=request.needs_json,
@@ -73,6 +81,7 @@ def asked(request: router_pb2.RouteRequest, call_id: str, org_id: str) -> tuple[
         turns=turns,
         intent=intent,
         complexity=complexity,
+        reading=reading,
         min_quality=request.min_quality,
         max_first_token_ms=request.max_first_token_ms,
         max_latency_ms=request.max_latency_ms,

@@ -107,22 +107,19 @@ _Found = tuple[str, int]
 _BY_WORD: dict[str, list[_Found]] = {}
 _BY_SIGN: list[tuple[int, str, int]] = []
 _BEYOND_ASCII: list[_Found] = []
-_COMMON_SIGNS = " \n.'"
+_COMMON_SIGNS = "\n() "
+"""The last is the commonest; a sign that is not among them is rarer still."""
 
 
 def _guard(piece: str, number: int) -> None:
     """Files a piece under what must be in the prompt before it is looked for."""
-    signs = [sign for sign in piece if sign not in _COMMON_SIGNS and not sign.isalnum()]
+    inside = _WORD.findall(piece)
     if not piece.isascii():
         _BEYOND_ASCII.append((piece, number))
-    elif signs or not any(map(str.isalnum, piece)):
-        _BY_SIGN.append((ord((signs or [piece[0]])[0]), piece, number))
-    elif any(sign in piece for sign in ".'"):
-        _BY_SIGN.append((ord("." if "." in piece else "'"), piece, number))
-    elif "\n" in piece:
-        _BY_SIGN.append((ord("\n"), piece, number))
+    elif inside:
+        _BY_WORD.setdefault(max(inside, key=len), []).append((piece, number))
     else:
-        _BY_WORD.setdefault(max(piece.split(), key=len), []).append((piece, number))
+        _BY_SIGN.append((ord(min(piece, key=_COMMON_SIGNS.find)), piece, number))
 
 
 for _place, (_, _pieces) in enumerate(_PIECES):

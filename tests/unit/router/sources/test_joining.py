@@ -81,6 +81,15 @@ def test_ratings_find_their_model_without_a_maker() -> None:
     assert 0 < (found["openai/gpt-4o-mini"].quality or 0) < (found["anthropic/claude-sonnet-4-5"].quality or 0)
 
 
+def test_of_two_dates_that_are_as_near_the_later_counts() -> None:
+    rows = [
+        SourceRecord("lmarena", f"gpt-4o-{date}", elo=elo(rating))
+        for date, rating in (("2024-05-13", 1280), ("2024-11-20", 1290), ("2024-08-06", 1270))
+    ]
+    found = facts_of([entry("openai/gpt-4o", "openai", "gpt-4o")], *rows)
+    assert found["openai/gpt-4o"].elo["overall"].rating == 1290
+
+
 def test_a_model_at_an_unknown_place_is_found_by_what_it_is_called_elsewhere() -> None:
     mine = entry("mine/gpt-4o-mini", "mine", "gpt-4o-mini")
     found = facts_of([mine, MINI], DEV, SourceRecord("lmarena", "gpt-4o-mini-2024-07-18", elo=elo(1300)))
@@ -128,6 +137,7 @@ def test_ways_of_being_served_are_no_models() -> None:
         SourceRecord("openrouter", "openai/gpt-4o-mini", provider="openrouter", context_tokens=2),
     ]
     assert facts_of([MINI], *rows)["openai/gpt-4o-mini"].context_tokens == 2
+    assert facts_of([MINI], rows[0]) == {}
 
 
 def test_benchmarks_of_several_sources_add_up_and_one_speed_is_taken() -> None:
