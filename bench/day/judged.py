@@ -85,7 +85,7 @@ def judge(folder: Path, seed: int) -> list[Judged]:
     found = [ulab(folder), routellm(folder, "mmlu"), routellm(folder, "gsm8k"), routerbench(folder)]
     judged = []
     for results in (one for one in found if one is not None):
-        rows, (names, kinds) = results.rows(), results.kind_ids()
+        features, (names, kinds) = results.features(), results.kind_ids()
         part = folds(len(results), seed)
         shape = results.scores.shape
         listed = results.name in SHIPPABLE
@@ -94,13 +94,16 @@ def judge(folder: Path, seed: int) -> list[Judged]:
         price = cost.astype(np.float32)
         for fold in range(FOLDS):
             train, test = part != fold, part == fold
-            expert, weights = fit(rows[train], kinds[train], results.scores[train], models=results.models, names=names)
-            linear = np.asarray(rows[test] @ weights)
-            expected[test], confidence[test] = expert.judge(linear)
+            expert, weights = fit(
+                features[train], kinds[train], results.scores[train], models=results.models, names=names
+            )
+            tested = features[test]
+            linear = tested.linear(weights)
+            expected[test], confidence[test] = tested.judged(expert, linear)
             if not listed:
                 claims = linear[:, : len(expert.kinds)] + expert.shares
                 claimed = np.array([names.index(kind) for kind in expert.kinds])[claims.argmax(axis=1)]
-                price[test] = prices(rows, kinds, results.cost_usd, train, test, claimed)
+                price[test] = prices(features.rows, kinds, results.cost_usd, train, test, claimed)
         judged.append(
             Judged(
                 results.name, results.models, expected, confidence, price,

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from services.router.quality_features import BUCKETS
+from bench.routing.sets import Features
+from services.router.ngrams import BUCKETS
+from services.router.quality_features import BUCKETS as COLUMNS_OF_WORDS
 from services.router.quality_model import Expert
 
 Floats = npt.NDArray[np.float32]
@@ -20,7 +22,10 @@ Matrix = Any
 KIND_PENALTY = 0.3
 DEVIATION_PENALTY = 20.0
 _SMALL_KIND = 10.0  # A kind's mean counts as much as this many prompts of the models' overall mean.
-_LOO_FROM, _LOO_FULL = 0.01, 0.04  # Quantiles of the likeness of the training prompts to the others of their kind.
+_ALIKE = (0.01, 0.04)  # Quantiles, among a kind's own prompts, where confidence begins and is full: of structure …
+_FAMILIAR = (0.003, 0.02)  # … and of known n-grams.
+_ALIKE_SLACK, _FAMILIAR_SLACK = 0.002, 0.02  # Confidence begins this much earlier: kinds may have one form only.
+_KNOWN_FROM, _KNOWN_SHARE = 2, 0.001  # An n-gram is known from this many prompts on, or this share of them.
 _ITERATIONS = 25
 
 
@@ -45,7 +50,7 @@ def ridge(rows: Matrix, targets: Floats, penalties: Floats) -> Floats:
 
 
 def fit(
-    rows: Matrix,
+    features: Features,
     kinds: Ints,
     scores: npt.NDArray[np.float64],
     *,
@@ -63,23 +68,39 @@ def fit(
     shares = member.mean(axis=0)
     targets = np.hstack([member - shares, scores - means[kinds]]).astype(np.float32)
     penalties = np.array([KIND_PENALTY] * len(names) + [deviation_penalty] * scores.shape[1], np.float32)
-    weights = ridge(rows, targets, penalties)
-    prototypes, cuts = _likeness(rows, kinds, member, counts)
+    weights = ridge(features.rows, targets, penalties)
+    prototypes, alike = _likeness(features.rows, kinds, member, counts)
+    known, familiar = _familiarity(features, kinds, len(names))
     weights = np.hstack([weights, prototypes])
-    parts = (shares, means, overall, cuts)
-    return Expert(models, names, *(part.astype(np.float32) for part in parts)), weights.astype(np.float32)
+    cuts = np.vstack([alike, familiar])
+    shares, means, overall = (part.astype(np.float32) for part in (shares, means, overall))
+    return Expert(models, names, shares, means, overall, cuts, known), weights.astype(np.float32)
 
 
 def _likeness(rows: Matrix, kinds: Ints, member: Floats, counts: Floats) -> tuple[Floats, Floats]:
     """The mean structure of each kind, and how like it its own prompts are when they are left out of the mean."""
     built = rows.copy()
-    built.data = np.where(built.indices >= BUCKETS, built.data, np.float32(0.0))
+    built.data = np.where(built.indices >= COLUMNS_OF_WORDS, built.data, np.float32(0.0))
     built.eliminate_zeros()
     sums = np.asarray(built.T @ member)
     own = np.asarray(built.multiply(built).sum(axis=1)).ravel()
     alike = np.asarray(built @ sums)[np.arange(len(kinds)), kinds]
     left_out = (alike - own) / np.maximum(counts[kinds] - 1, 1.0)
-    cuts = np.empty((2, len(counts)), np.float32)
-    for kind in range(len(counts)):
-        cuts[:, kind] = np.quantile(left_out[kinds == kind], (_LOO_FROM, _LOO_FULL))
-    return (sums / counts).astype(np.float32), cuts
+    return (sums / counts).astype(np.float32), _cuts(left_out, kinds, len(counts), _ALIKE, _ALIKE_SLACK)
+
+
+def _familiarity(features: Features, kinds: Ints, count: int) -> tuple[npt.NDArray[np.bool_], Floats]:
+    """The n-grams that occur often enough to be known, and how much each kind's prompts know of themselves so."""
+    prompts = np.zeros(BUCKETS, np.int64)
+    for ids in features.ids:
+        prompts[ids] += 1
+    enough = max(_KNOWN_FROM, round(_KNOWN_SHARE * len(features.ids)))
+    # A prompt is left out of its own count.
+    left_out = np.array([np.count_nonzero(prompts[ids] > enough) / max(len(ids), 1) for ids in features.ids])
+    return prompts >= enough, _cuts(left_out, kinds, count, _FAMILIAR, _FAMILIAR_SLACK)
+
+
+def _cuts(values: npt.NDArray[Any], kinds: Ints, count: int, quantiles: tuple[float, float], slack: float) -> Floats:
+    cuts = np.array([np.quantile(values[kinds == kind], quantiles) for kind in range(count)], np.float32).T
+    cuts[0] -= np.float32(slack)
+    return cuts

@@ -53,16 +53,17 @@ def run(results: Results, seed: int, shipped: QualityModel | None) -> dict[str, 
 
 def _gain(results: Results, seed: int, shipped: QualityModel | None) -> Floats:
     """Predicted gain of the strong model over the weak one, per prompt, by weights that did not see the prompt."""
-    rows = results.rows()
+    features = results.features()
     names, kinds = results.kind_ids()
     gain = np.zeros(len(results))
     part = folds(len(results), seed)
     if shipped is not None:
-        expected, _ = shipped_judgement(shipped, rows, results.models)
+        expected, _ = shipped_judgement(shipped, features, results.models)
         return (expected[:, 1] - expected[:, 0]).astype(np.float64)
     for fold in range(FOLDS):
         train, test = part != fold, part == fold
-        expert, weights = fit(rows[train], kinds[train], results.scores[train], models=results.models, names=names)
-        expected, _ = expert.judge(np.asarray(rows[test] @ weights))
+        expert, weights = fit(features[train], kinds[train], results.scores[train], models=results.models, names=names)
+        tested = features[test]
+        expected, _ = tested.judged(expert, tested.linear(weights))
         gain[test] = expected[:, 1] - expected[:, 0]
     return gain

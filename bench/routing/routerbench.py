@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from bench.routing.fit import KIND_PENALTY, Matrix, fit, ridge
 from bench.routing.metrics import aiq, cost_at, cost_at_mixed
-from bench.routing.sets import Results
+from bench.routing.sets import Features, Results
 from bench.routing.ulab import FOLDS, folds
-from services.router.quality_model import QualityModel
+from services.router.quality_model import QualityModel, odds
 
 Floats = npt.NDArray[np.float64]
 
@@ -55,20 +55,21 @@ def run(results: Results, seed: int, shipped: QualityModel | None) -> dict[str, 
 
 
 def _predicted(results: Results, part: npt.NDArray[np.int64], shipped: QualityModel | None) -> tuple[Floats, Floats]:
-    rows = results.rows()
+    features = results.features()
     names, kinds = results.kind_ids()
     quality, price = np.zeros_like(results.scores), np.zeros_like(results.scores)
     for fold in range(FOLDS):
         train, test = part != fold, part == fold
-        expert, weights = fit(rows[train], kinds[train], results.scores[train], models=results.models, names=names)
-        linear = np.asarray(rows[test] @ weights)
-        quality[test] = expert.judge(linear)[0]
+        expert, weights = fit(features[train], kinds[train], results.scores[train], models=results.models, names=names)
+        tested = features[test]
+        linear = tested.linear(weights)
+        quality[test] = tested.judged(expert, linear)[0]
         if shipped is not None:
-            quality[test] = _by_ability(shipped, rows[test], results.scores[train].mean(axis=0))
+            quality[test] = _by_ability(shipped, tested, results.scores[train].mean(axis=0))
         claimed = np.array([names.index(kind) for kind in expert.kinds])[
             (linear[:, : len(expert.kinds)] + expert.shares).argmax(axis=1)
         ]
-        price[test] = prices(rows, kinds, results.cost_usd, train, test, claimed)
+        price[test] = prices(features.rows, kinds, results.cost_usd, train, test, claimed)
     return quality, price
 
 
@@ -87,23 +88,18 @@ def prices(
     return predicted
 
 
-def _by_ability(shipped: QualityModel, rows: Matrix, abilities: Floats) -> Floats:
+def _by_ability(shipped: QualityModel, features: Features, abilities: Floats) -> Floats:
     """Item response with the shipped difficulty."""
-    judged = shipped.judgements(np.asarray(rows @ shipped.weights))
+    judged = features.judged_by_all(shipped)
     confidence = np.stack([trust for _, trust in judged])
     harder = np.stack(
-        [_odds(expert.overall.mean()) - _odds(expected.mean(axis=1))
+        [odds(expert.overall.mean()) - odds(expected.mean(axis=1))
          for expert, (expected, _) in zip(shipped.experts, judged, strict=True)]
     )  # fmt: skip
     best = confidence.argmax(axis=0)[None]
     difficulty = (np.take_along_axis(harder, best, 0) * np.take_along_axis(confidence, best, 0))[0]
-    expected: Floats = 1 / (1 + np.exp(difficulty[:, None] - _odds(abilities)))
+    expected: Floats = 1 / (1 + np.exp(difficulty[:, None] - odds(abilities)))
     return expected
-
-
-def _odds(probability: Any) -> Any:
-    kept = np.clip(probability, 0.02, 0.98)
-    return np.log(kept / (1 - kept))
 
 
 def _sweep(quality: Floats, price: Floats, scores: Floats, cost: Floats) -> tuple[Floats, Floats]:

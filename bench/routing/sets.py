@@ -14,8 +14,10 @@ import scipy.sparse
 
 from services.router.ngrams import hashed
 from services.router.quality_features import COLUMNS, row
+from services.router.quality_model import Expert, QualityModel
 
 Table = npt.NDArray[np.float64]
+Judged = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 _ULAB = "ulab_llmrouter_9models.jsonl.gz"
 _PRICES = "ulab_llm_candidates_prices.json"
@@ -47,18 +49,44 @@ class Results:
         names, ids = np.unique(np.array(self.kinds), return_inverse=True)
         return tuple(str(name) for name in names), ids.astype(np.int64)
 
-    def rows(self) -> scipy.sparse.csr_array:
-        """One sparse row of features per prompt."""
-        columns, weights, ends = [], [], [0]
-        for text in self.texts:
-            read = row(text, hashed(text))
-            columns.append(read.columns)
-            weights.append(read.weights)
-            ends.append(ends[-1] + len(read.columns))
-        entries = (np.concatenate(weights), np.concatenate(columns), np.array(ends))
+    def features(self) -> "Features":
+        """What the predictor reads of each prompt."""
+        read = [row(text, hashed(text)) for text in self.texts]
+        ends = np.concatenate(([0], np.cumsum([len(one.columns) for one in read])))
+        entries = (np.concatenate([one.weights for one in read]), np.concatenate([one.columns for one in read]), ends)
         matrix = scipy.sparse.csr_array(entries, shape=(len(self), COLUMNS), dtype=np.float32)
         matrix.sum_duplicates()
-        return matrix
+        ids = np.empty(len(read), object)
+        ids[:] = [one.ids for one in read]
+        return Features(matrix, ids)
+
+
+@dataclass(frozen=True)
+class Features:
+    """The rows of many prompts."""
+
+    rows: Any
+    """A scipy.sparse.csr_array; scipy brings no types."""
+    ids: npt.NDArray[np.object_]
+    """Per prompt, its n-grams."""
+
+    def __getitem__(self, chosen: npt.NDArray[np.bool_]) -> "Features":
+        return Features(self.rows[chosen], self.ids[chosen])
+
+    def linear(self, weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """All rows times the weights."""
+        return np.asarray(self.rows @ weights, dtype=np.float32)
+
+    def judged(self, expert: Expert, linear: npt.NDArray[np.float32]) -> Judged:
+        """An expert's expected scores and confidence."""
+        familiar = np.array([expert.familiarity(ids) for ids in self.ids], np.float32)
+        return expert.judge(linear, familiar)
+
+    def judged_by_all(self, model: QualityModel) -> list[Judged]:
+        """The judgement of each of a model's experts."""
+        linear, ends = self.linear(model.weights), np.cumsum([expert.width for expert in model.experts])
+        parts = np.split(linear, ends[:-1], axis=1)
+        return [self.judged(expert, part) for expert, part in zip(model.experts, parts, strict=True)]
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -23,12 +23,12 @@ def train(folder: Path) -> QualityModel:
     parts = []
     if (open_models := ulab(folder)) is not None:
         names, kinds = open_models.kind_ids()
-        parts.append(fit(open_models.rows(), kinds, open_models.scores, models=open_models.models, names=names))
+        parts.append(fit(open_models.features(), kinds, open_models.scores, models=open_models.models, names=names))
     pairs = [found for found in (routellm(folder, "mmlu"), routellm(folder, "gsm8k")) if found is not None]
     if pairs:
         both = _joined(pairs)
         names, kinds = both.kind_ids()
-        parts.append(fit(both.rows(), kinds, both.scores, models=both.models, names=names,
+        parts.append(fit(both.features(), kinds, both.scores, models=both.models, names=names,
                          deviation_penalty=_ROUTELLM_PENALTY))  # fmt: skip
     if not parts:
         raise SystemExit(f"{folder} holds neither the ulab nor the RouteLLM results: nothing that may be shipped")

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.routing.fit import Matrix, fit
+from bench.routing.fit import fit
 from bench.routing.metrics import bootstrap_ci95
-from bench.routing.sets import Results
+from bench.routing.sets import Features, Results
 from services.router.quality_model import Expert, QualityModel
 
 FOLDS = 5
@@ -40,12 +40,12 @@ def routed(expected: npt.NDArray[np.float32], confidence: npt.NDArray[np.float32
 
 def run(results: Results, seed: int, shipped: QualityModel | None) -> dict[str, Any]:
     """All figures of the set. With `shipped`, the shipped weights choose instead of weights trained on the folds."""
-    rows = results.rows()
+    features = results.features()
     names, kinds = results.kind_ids()
     scores = results.scores
     part = folds(len(results), seed)
-    inside = _choose(results, rows, [(part != fold, part == fold) for fold in range(FOLDS)], shipped)
-    outside = _choose(results, rows, [(kinds != kind, kinds == kind) for kind in range(len(names))], None)
+    inside = _choose(results, features, [(part != fold, part == fold) for fold in range(FOLDS)], shipped)
+    outside = _choose(results, features, [(kinds != kind, kinds == kind) for kind in range(len(names))], None)
     every = np.arange(len(results))
     ours, single = scores[every, inside.routed], scores[every, inside.single]
     gained = ours - single
@@ -84,7 +84,7 @@ def run(results: Results, seed: int, shipped: QualityModel | None) -> dict[str, 
 
 def _choose(
     results: Results,
-    rows: Matrix,
+    features: Features,
     splits: list[tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]],
     shipped: QualityModel | None,
 ) -> Choices:
@@ -94,10 +94,11 @@ def _choose(
     for train, test in splits:
         single = int(scores[train].mean(axis=0).argmax())
         if shipped is None:
-            expert, weights = fit(rows[train], kinds[train], scores[train], models=results.models, names=names)
-            expected, confidence = expert.judge(np.asarray(rows[test] @ weights))
+            expert, weights = fit(features[train], kinds[train], scores[train], models=results.models, names=names)
+            tested = features[test]
+            expected, confidence = tested.judged(expert, tested.linear(weights))
         else:
-            expected, confidence = shipped_judgement(shipped, rows[test], results.models)
+            expected, confidence = shipped_judgement(shipped, features[test], results.models)
         chosen.routed[test] = routed(expected, confidence, single)
         chosen.single[test] = single
         means = [scores[train & (kinds == k)].mean(axis=0) if (train & (kinds == k)).any() else None
@@ -108,11 +109,11 @@ def _choose(
 
 
 def shipped_judgement(
-    shipped: QualityModel, rows: Matrix, models: tuple[str, ...]
+    shipped: QualityModel, features: Features, models: tuple[str, ...]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Expected scores and confidence of the shipped expert that measured these models, in their order."""
     place, expert = shipped_expert(shipped, models)
-    expected, confidence = shipped.judgements(np.asarray(rows @ shipped.weights))[place]
+    expected, confidence = features.judged_by_all(shipped)[place]
     return expected[:, [expert.models.index(model) for model in models]], confidence
 
 

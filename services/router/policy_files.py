@@ -72,8 +72,8 @@ class PolicyFiles:
                     "another one first (dac policy assign).",
                 )
         except MeshError as error:
-            self.problem = error.message
             _log.error("the policies in the files are bad, and those from before stay in force: %s", error.message)
+            self.problem = error.message
             return False
         if self.problem:
             _log.info("the policies in the files are good again")

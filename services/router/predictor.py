@@ -24,8 +24,6 @@ Array = npt.NDArray[np.float32]
 WEIGHTS = Path(__file__).parent / "weights" / "quality.npz"
 """The shipped weights."""
 
-_EDGE = np.float32(0.02)  # Abilities are read between this and one minus this.
-
 
 @dataclass(frozen=True)
 class Reading:
@@ -44,7 +42,8 @@ class QualityPredictor:
 
     def __init__(self, model: QualityModel) -> None:
         """A predictor over a fitted model."""
-        self._model = model
+        self.model = model
+        """The fitted arrays."""
         self._places = {name: place for place, name in enumerate(model.measured)}
 
     @classmethod
@@ -55,7 +54,7 @@ class QualityPredictor:
     @property
     def measured(self) -> tuple[str, ...]:
         """Normalised names of the models that have a head of their own."""
-        return self._model.measured
+        return self.model.measured
 
     def places(self, models: Sequence[str]) -> npt.NDArray[np.intp]:
         """Where each candidate's own head is, -1 without one. Once per change of the catalog, not per request.
@@ -68,7 +67,7 @@ class QualityPredictor:
 
     def read(self, text: str, ids: Ids) -> Reading:
         """What the prompt says, once per request. `ids`: the prompt's n-grams, `ngrams.hashed(text)`."""
-        scores = self._model.scores(row(text, ids))
+        scores = self.model.scores(row(text, ids))
         return Reading(scores.difficulty, scores.confidence, scores.heads)
 
     def expected(self, reading: Reading, abilities: Array, places: npt.NDArray[np.intp] | None = None) -> Array:
@@ -78,13 +77,16 @@ class QualityPredictor:
         Between two candidates without heads the abler is never expected to do worse, and at confidence 0 the answer
         is `abilities` itself.
         """
-        ability: Array = np.clip(abilities, _EDGE, 1 - _EDGE).astype(np.float32)
         if reading.confidence <= 0.0:
-            return ability
-        odds = np.log(ability / (1 - ability))
-        odds -= np.float32(reading.difficulty * reading.confidence)
+            return abilities
+        shift = np.full(len(abilities), -reading.difficulty * reading.confidence, np.float32)
         if places is not None and len(reading.measured):
-            own = np.where(places >= 0, reading.measured[places], np.float32(0.0))
-            odds += own * np.float32(reading.confidence)
-        expected: Array = 1 / (1 + np.exp(-odds))
+            own = reading.measured.take(places, mode="clip")
+            own *= places >= 0
+            own *= np.float32(reading.confidence)
+            shift += own
+        # The shift in log odds, applied to the odds themselves: p·e / (p·e + 1 − p).
+        np.exp(shift, out=shift)
+        shift *= abilities
+        expected: Array = shift / (shift + 1 - abilities)
         return expected

@@ -94,6 +94,8 @@ class Row:
     """Their values."""
     words: int
     """How many of them, the first ones, are of n-grams; these share one value."""
+    ids: Ids
+    """The n-grams themselves, before they share columns."""
 
 
 def row(text: str, ids: Ids) -> Row:
@@ -108,7 +110,7 @@ def row(text: str, ids: Ids) -> Row:
     weights = np.empty(len(columns), np.float32)
     weights[: len(ids)] = _UNIT / np.sqrt(max(len(ids), 1))
     weights[len(ids) :] = structure
-    return Row(columns, weights, len(ids))
+    return Row(columns, weights, len(ids), ids)
 
 
 def _positions(text: str) -> Floats:

@@ -29,7 +29,7 @@ from services.router.outcomes import UNKNOWN_QUALITY
 from services.router.policy_service import PolicyDesk
 from services.router.policy_trial import Trial
 from services.router.predictor import QualityPredictor
-from services.router.router_server import RouterServicer
+from services.router.router_server import Force, RouterServicer, Tell
 from services.router.sources.scheduler import Sources
 from services.router.sources_server import build_sources
 
@@ -107,6 +107,41 @@ def breaker_rules(config: RouterConfig) -> BreakerRules:
     )
 
 
+def _hints(context: Context, catalog: LiveCatalog, breakers: Breakers) -> BreakerHints | None:
+    """What replicas tell each other of breakers; None without a Redis."""
+    if not context.redis_url:
+        return None
+
+    def hear_open(model: str, provider: str) -> None:
+        if catalog.view.holds(model, provider):
+            breakers.hear_open(model, provider)
+
+    def hear_forced(model: str, provider: str, state: State | None) -> None:
+        if catalog.view.holds(model, provider):
+            breakers.force(model, provider, state)
+
+    open_store = functools.partial(connect, context.redis_url)
+    hints = BreakerHints(open_store, context.instance or uuid7(), hear_open, hear_forced)
+    breakers.on_open = hints.announce
+    return hints
+
+
+def _hand(context: Context, breakers: Breakers, hints: BreakerHints | None) -> tuple[Force, Tell]:
+    """How an operator's hand reaches the breakers of all replicas, and audit hears of it."""
+
+    async def force(model: str, provider: str, state: State | None) -> None:
+        breakers.force(model, provider, state)
+        if hints is not None:
+            hints.announce_forced(model, provider, state)
+
+    async def tell(record: record_pb2.AdminRecord) -> None:
+        with acting_as("router"):
+            stub = audit_pb2_grpc.AuditServiceStub(context.channel_to("audit"))
+            await stub.Append(audit_pb2.AppendRequest(records=[record]), timeout=AUDIT_TIMEOUT_S)
+
+    return force, tell
+
+
 def build(context: Context) -> Service:
     """The router from its context; opens nothing."""
     config: RouterConfig = context.config
@@ -127,31 +162,9 @@ def build(context: Context) -> Service:
         speeds.keep_only(known)
         decider.forget()
 
-    def hear_open(model: str, provider: str) -> None:
-        if catalog.view.holds(model, provider):
-            breakers.hear_open(model, provider)
-
-    def hear_forced(model: str, provider: str, state: State | None) -> None:
-        if catalog.view.holds(model, provider):
-            breakers.force(model, provider, state)
-
     sources = build_sources(context, catalog)
-    hints = None
-    if context.redis_url:
-        open_store = functools.partial(connect, context.redis_url)
-        hints = BreakerHints(open_store, context.instance or uuid7(), hear_open, hear_forced)
-        breakers.on_open = hints.announce
-
-    async def force(model: str, provider: str, state: State | None) -> None:
-        breakers.force(model, provider, state)
-        if hints is not None:
-            hints.announce_forced(model, provider, state)
-
-    async def tell(record: record_pb2.AdminRecord) -> None:
-        with acting_as("router"):
-            stub = audit_pb2_grpc.AuditServiceStub(context.channel_to("audit"))
-            await stub.Append(audit_pb2.AppendRequest(records=[record]), timeout=AUDIT_TIMEOUT_S)
-
+    hints = _hints(context, catalog, breakers)
+    force, tell = _hand(context, breakers, hints)
     catalog.on_change = catalog_changed
     telemetry.BREAKER_OPEN.watch(
         context.name, lambda: [((one.model, one.provider), _OPENNESS[one.state]) for one in breakers.statuses()]
