@@ -71,6 +71,8 @@ SHIPPED_CONFIG = ROOT / "config"
 
 RELOADED = ("policies", "tenants")
 """Sections that their service reads from the files itself, also while it runs."""
+RELOADED_CHECK = "services.router.policy_files:check"
+"""module:function that says what is wrong in them."""
 
 
 def _load(path: str) -> Any:
@@ -138,3 +140,8 @@ def load_settings(
     mesh = built.pop("mesh")
     documents = Documents(SHIPPED_CONFIG, path)
     return Settings(mesh, built, providers, models, str(path or "built-in defaults"), documents)
+
+
+def check_reloaded(settings: Settings) -> None:
+    """Raises MeshError for what is wrong in the sections that their service reads itself."""
+    _load(RELOADED_CHECK)(settings.documents, settings.services["router"])

@@ -198,7 +198,10 @@ _MODEL_KEYS = {
     "sticky": "sticky",
     "identities": "identities",
 }
-IDENTITY_SOURCES = ("openrouter", "hugging_face", "lmarena", "models_dev", "genai_prices", "litellm", "ollama")
+IDENTITY_SOURCES = (
+    *("openrouter", "lmarena", "hugging_face", "models_dev", "ollama", "litellm"),
+    *("genai_prices", "benchmarks", "open_llm_leaderboard"),
+)
 """The public sources in which `identities:` may name a model."""
 _MAY_STAY_OPEN = ("quality", "capabilities")
 _DEPLOYMENT_KEYS = [field.name for field in dataclasses.fields(DeploymentEntry)]

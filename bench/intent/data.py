@@ -45,12 +45,51 @@ _ULAB = {
     "commonsense_qa": "qa_retrieval",
 }  # fmt: skip
 _MATH_SUBJECTS = ("math", "algebra", "statistics", "logic")
-_CLINC_QUESTIONS = """definition fun_fact travel_suggestion recipe ingredient_substitution cook_time nutrition_info
-    calories food_last meal_suggestion vaccines plug_type international_visa carry_on improve_credit_score
-    oil_change_how jump_start tire_change how_busy credit_score distance timezone ingredients_list mpg gas_type
-    travel_notification what_song insurance""".split()
-_CLINC_WEB = "weather exchange_rate restaurant_reviews restaurant_suggestion flight_status traffic time date".split()
-_CLINC_OTHER = {"translate": "editing_writing", "calculator": "reasoning_math", "measurement_conversion": "reasoning_math"}
+_CLINC_QUESTIONS = [
+    "definition",
+    "fun_fact",
+    "travel_suggestion",
+    "recipe",
+    "ingredient_substitution",
+    "cook_time",
+    "nutrition_info",
+    "calories",
+    "food_last",
+    "meal_suggestion",
+    "vaccines",
+    "plug_type",
+    "international_visa",
+    "carry_on",
+    "improve_credit_score",
+    "oil_change_how",
+    "jump_start",
+    "tire_change",
+    "how_busy",
+    "credit_score",
+    "distance",
+    "timezone",
+    "ingredients_list",
+    "mpg",
+    "gas_type",
+    "travel_notification",
+    "what_song",
+    "insurance",
+]
+_CLINC_WEB = [
+    "weather",
+    "exchange_rate",
+    "restaurant_reviews",
+    "restaurant_suggestion",
+    "flight_status",
+    "traffic",
+    "time",
+    "date",
+]
+_CLINC_OTHER = {
+    "translate": "editing_writing",
+    "calculator": "reasoning_math",
+    "measurement_conversion": "reasoning_math",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,10 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from bench.intent import data
 from bench.intent.examples import Example, graded, typical
 from bench.intent.matrix import matrix
-from services.router.prompt import BUCKETS, COLUMNS, INTENTS, WEIGHTS, Weights
+from services.router.prompt import BUCKETS, COLUMNS, INTENTS, WEIGHTS
 from services.router.structure import NAMES
 
+Matrix = npt.NDArray[np.float64]
 SEED = 6
 PER_FILE = 2500
 PER_GRADE = 25
@@ -38,27 +39,27 @@ def examples(folder: pathlib.Path, per_file: int = PER_FILE) -> list[Example]:
     return [*typical(per_file, SEED), *graded(PER_GRADE, SEED), *data.shippable(folder, SEED)]
 
 
-def balanced(labels: Sequence[str], weights: Sequence[float]) -> npt.NDArray[np.float64]:
+def balanced(labels: Sequence[str], weights: Sequence[float]) -> Matrix:
     """`weights`, scaled so that the labels' shares are those of `PRIOR`, 1 on average."""
     given = np.array(weights, np.float64)
     names = np.array(labels)
     shares = {name: PRIOR[name] for name in set(labels)}
     for name, share in shares.items():
         given[names == name] *= share / sum(shares.values()) / given[names == name].sum()
-    scaled: npt.NDArray[np.float64] = given * len(given) / given.sum()
+    scaled: Matrix = given * len(given) / given.sum()
     return scaled
 
 
 def fit_intents(
-    rows: scipy.sparse.csr_matrix, labels: Sequence[str], weights: npt.NDArray[np.float64], strength: float = STRENGTH
+    rows: scipy.sparse.csr_matrix, labels: Sequence[str], weights: Matrix, strength: float = STRENGTH
 ) -> LogisticRegression:
     """A multinomial logistic regression on rows of `matrix`."""
     model = LogisticRegression(C=strength, max_iter=300, tol=1e-3)
     return model.fit(rows, list(labels), sample_weight=weights)
 
 
-def train(made: Sequence[Example]) -> Weights:
-    """All columns of the weights from examples."""
+def train(made: Sequence[Example]) -> tuple[Matrix, Matrix]:
+    """All columns of the weights from examples: one row per feature, and the bias."""
     rows = matrix([one.text for one in made])
     columns = np.zeros((rows.shape[1], len(COLUMNS)))
     bias = np.zeros(len(COLUMNS))
@@ -80,30 +81,20 @@ def train(made: Sequence[Example]) -> Weights:
         rows[known], np.log(grades / (1.0 - grades)), sample_weight=given
     )
     columns[:, len(INTENTS) + 1], bias[len(INTENTS) + 1] = graded_by.coef_, graded_by.intercept_
-    return quantised(columns, bias)
+    return columns, bias
 
 
-def quantised(columns: npt.NDArray[np.float64], bias: npt.NDArray[np.float64]) -> Weights:
-    """Columns of weights with the n-grams' part in 255 steps each."""
+def save(columns: Matrix, bias: Matrix, path: pathlib.Path) -> None:
+    """Writes a file that `services.router.prompt.read` reads: the n-grams' part in 255 steps a column."""
     grams = columns[:BUCKETS]
     steps = np.maximum(np.abs(grams).max(axis=0), 1e-9) / 127.0
-    return Weights(
-        grams=np.rint(grams / steps).astype(np.int8),
-        steps=steps.astype(np.float32),
-        rows=columns[BUCKETS:].astype(np.float16).astype(np.float32),
-        bias=bias.astype(np.float32),
-    )
-
-
-def save(weights: Weights, path: pathlib.Path) -> None:
-    """Writes a file that `services.router.prompt.read` reads."""
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(
         path,
-        grams=weights.grams,
-        steps=weights.steps,
-        rows=weights.rows.astype(np.float16),
-        bias=weights.bias,
+        grams=np.rint(grams / steps).astype(np.int8),
+        steps=steps.astype(np.float32),
+        rows=columns[BUCKETS:].astype(np.float16),
+        bias=bias.astype(np.float32),
         names=np.array(NAMES),
     )
 
@@ -115,7 +106,7 @@ def main() -> None:
     options = parser.parse_args()
     made = examples(options.data)
     print(f"{len(made)} examples", file=sys.stderr)
-    save(train(made), options.out)
+    save(*train(made), options.out)
     print(f"{options.out}: {options.out.stat().st_size} bytes", file=sys.stderr)
 
 

@@ -8,6 +8,7 @@ import typer
 from mesh.cli import (
     backup,
     budget,
+    catalog,
     chat,
     configuration,
     cost,
@@ -74,6 +75,7 @@ for _part in (
     key,
     tree,
     provider,
+    catalog,
     discover,
     budget,
     limit,

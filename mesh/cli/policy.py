@@ -8,7 +8,8 @@ import typer
 
 from mesh.cli.client import USAGE, Client, Failure, segment
 from mesh.cli.limit import level_of
-from mesh.cli.output import AsJson, Url, command, enum_word, local_time, note, print_json, table
+from mesh.cli.logs import last
+from mesh.cli.output import AsJson, Url, command, enum_word, local_time, money, note, print_json, table
 
 app = typer.Typer(help="Routing policies: list, show, set, assign, roll back.", no_args_is_help=True)
 
@@ -239,3 +240,83 @@ def delete(name: Name, shared: Shared = False, url: Url = None, as_json: AsJson 
         print_json(done)
     else:
         note(f"deleted {name}; dac policy rollback {name} brings it back")
+
+
+def tested(record: dict[str, Any], models: dict[str, list[str]]) -> dict[str, Any]:
+    """A request's record as TestPolicy takes it; `models` = what each key may use."""
+    attempts, features = record.get("attempts") or [], record.get("features") or {}
+    usage = (attempts[-1].get("usage") or {}) if attempts else {}
+    path = [str(level.get("id")) for level in record.get("path") or []]
+
+    def tokens(*beginnings: str) -> int:
+        return sum(
+            int(amount or 0)
+            for name, amount in usage.items()
+            if name.startswith(beginnings) and name.endswith("_tokens")
+        )
+
+    read = tokens("input_", "cache_write_")
+    said = {"complexity": features.get("complexity", 0.0)} if features.get("intent") else {}
+    return {
+        "request_id": record.get("request_id", ""),
+        "asked_model": record.get("asked_model", ""),
+        "intent": features.get("intent", ""),
+        **said,
+        "input_tokens": str(read or int(features.get("input_tokens_estimated") or 0)),
+        "output_tokens": str(tokens("output_", "reasoning_")),
+        "model": attempts[-1].get("model", "") if attempts else "",
+        "cost_nano_usd": str(record.get("cost_nano_usd") or 0),
+        "path": path,
+        "allowed_models": models.get(path[-1], []) if path else [],
+    }
+
+
+@command(app, "test")
+def test(
+    file: Annotated[str, typer.Argument(help='A file with one policy under "policies:"; - = standard input.')],
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many of the last requests.")] = 100,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Replay the last requests under a policy: which routes, costs and refusals would change.
+
+    Example: dac policy test thrifty.yaml --limit 500
+    """
+    wanted = read_policies(file)
+    if len(wanted) != 1:
+        raise Failure(f"{file}: it holds {len(wanted)} policies: test them one by one", USAGE)
+    (rules,) = wanted.values()
+    client = Client(url)
+    models = {one["key_id"]: one.get("models") or [] for one in client.pages("/v1/keys", "keys")}
+    chats = [one for one in last(client, limit, "") if (one.get("operation") or "chat") == "chat"]
+    found = client.call(
+        "POST", "/v2/policies:test", {"rules": rules, "requests": [tested(one, models) for one in chats]}
+    )
+    if as_json:
+        print_json(found)
+        return
+    changed = found.get("changed") or []
+    if changed:
+        table(("request", "asked", "now", "then", "cost now", "cost then"), [_change(one) for one in changed])
+    note(
+        f"{found['requests']} requests: {found['rerouted']} would go to another model; "
+        f"refused {found['refused_now']} now, {found['refused_then']} then"
+    )
+    note(
+        f"cost of what is answered both ways: {money(found['cost_was_nano_usd'])} as it was, "
+        f"{money(found['cost_now_nano_usd'])} now, {money(found['cost_then_nano_usd'])} then"
+    )
+
+
+def _change(one: dict[str, Any]) -> tuple[object, ...]:
+    def cost(name: str) -> str:
+        return "-" if one.get(name) is None else money(one[name])
+
+    return (
+        one.get("request_id"),
+        one.get("asked_model"),
+        one.get("model_now") or f"refused: {one.get('refused_now')}",
+        one.get("model_then") or f"refused: {one.get('refused_then')}",
+        cost("cost_now_nano_usd"),
+        cost("cost_then_nano_usd"),
+    )

@@ -218,6 +218,13 @@ _TASK_TYPE = (
 )
 
 
+_MESSAGE = {
+    "type": "object",
+    "required": ["role"],
+    "properties": {"role": {"type": "string"}, "content": {"type": ["string", "array", "null"]}},
+}
+
+
 def _by_hand() -> dict[str, Any]:
     """The paths whose wire form is somebody else's."""
 
@@ -227,14 +234,9 @@ def _by_hand() -> dict[str, Any]:
             made["parameters"] = [{"name": parameter, "in": "path", "required": True, "schema": {"type": "string"}}]
         return {"get": {**made, "security": [{"key": []}]} if secured else made}
 
-    message = {
-        "type": "object",
-        "required": ["role"],
-        "properties": {"role": {"type": "string"}, "content": {"type": ["string", "array", "null"]}},
-    }
     properties = {
         "model": {"type": "string", "description": 'A model id, "auto", or a profile such as "auto:quality".'},
-        "messages": {"type": "array", "items": message, "minItems": 1},
+        "messages": {"type": "array", "items": _MESSAGE, "minItems": 1},
         "stream": {"type": "boolean"},
         "routing_profile": {"enum": _PROFILES},
         "task_type": {"type": "string", "description": _TASK_TYPE},

@@ -393,6 +393,7 @@ def _status(provider: Provider, org_ids: Sequence[str] = ()) -> provider_pb2.Pro
         key_hint=provider.key_hint,
         org_ids=org_ids,
         audio=audio_of(provider.entry),
+        region=provider.entry.region,
     )
     made.changed_at.FromDatetime(provider.changed_at)
     return made

@@ -31,6 +31,8 @@ class ProviderView:
     """While it is not enabled: the organisations that have keys of their own for it."""
     audio: frozenset[str] | None = None
     """What it has of OpenAI's audio; None = not heard yet."""
+    region: str = ""
+    """Where it stands, in small letters; empty = not said."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -82,7 +82,7 @@ class RouterConfig:
     offline: bool = field(default=False, metadata={"env": "DAC_OFFLINE"})
     """Asks no public source of models: what is shipped, and copies made before, are all that is known."""
     sources: tuple[str, ...] = ("openrouter", "lmarena", "hugging_face", "models_dev", "ollama")
-    """The public sources that are asked; litellm may be added."""
+    """The public sources that are asked; litellm and genai_prices may be added."""
     openrouter_interval_s: float = 3600.0
     """How often OpenRouter is asked, give or take a tenth."""
     source_interval_s: float = 86400.0

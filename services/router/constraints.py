@@ -17,6 +17,7 @@ from services.router.catalog import CatalogView, KnownModel, narrowed
 from services.router.latency import Speed, Speeds
 from services.router.policies import RoutingPolicy, matches
 from services.router.policy import Ask, may_ask, misfit
+from services.router.predictor import QualityPredictor
 from services.router.scoring import ANSWER_TOKENS, FREE_FIRST, TYPICAL_FIRST_TOKEN_MS, latency_score, log_odds
 
 Column = npt.NDArray[np.float64]
@@ -117,6 +118,8 @@ class Shortlist:
         self.index = {model.id: index for index, model in enumerate(self.models)}
         self._fill()
         self._by_intent: dict[str, tuple[Column, Column]] = {}
+        self._heads: npt.NDArray[np.intp] | None = None
+        self._measured = False
         self._speeds: list[Speed | None] = [None] * len(self.models)
         self._speeds_version = -1
         self._rate()
@@ -170,6 +173,13 @@ class Shortlist:
             odds = [log_odds(one) for one in of_all]
             found = self._by_intent[intent] = np.array(of_all, np.float64), np.array(odds, np.float64)
         return found
+
+    def heads(self, predictor: QualityPredictor) -> npt.NDArray[np.intp] | None:
+        """Where the predictor has measured the models themselves; None = it measured none of them."""
+        if self._heads is None:
+            self._heads = predictor.places(self.ids)
+            self._measured = bool((self._heads >= 0).any())
+        return self._heads if self._measured else None
 
     def fitting(self, ask: Ask, ability: Column, bounds: Bounds, default_output_tokens: int) -> Mask:
         """Which models can take the request and lie within the bounds."""

@@ -9,7 +9,6 @@ from services.router.breakers import Breakers, State
 from services.router.catalog import CatalogView, KnownModel, narrowed
 from services.router.config import RouterConfig
 from services.router.constraints import (
-    KEY_BARS,
     Bounds,
     Column,
     Mask,
@@ -19,13 +18,15 @@ from services.router.constraints import (
     cost_nano_usd,
     permitted,
 )
-from services.router.fallbacks import chain_of
+from services.router.fallbacks import TOLD, chain_of
 from services.router.latency import Speeds
 from services.router.learning import Learned, seed_of
 from services.router.policies import RoutingPolicy, built_in
 from services.router.policy import AUDIO, Ask, find_named, is_auto, may_ask, misfit, policy_version, resolve_profile
+from services.router.predictor import QualityPredictor
+from services.router.refusals import refusal
 from services.router.scoring import PROFILES, ease, for_length, length_share
-from services.router.sheet import MAX_RECORDED, TINY, Decision, Places, Sheet, draw, each_once
+from services.router.sheet import TINY, Decision, Places, Sheet, draw, each_once
 
 UNPROVEN_SHOWN = 3
 """How many of the models that only a list knows a record tells of."""
@@ -52,8 +53,11 @@ class Decider:
         breakers: Breakers,
         speeds: Speeds | None = None,
         learned: Learned | None = None,
+        predictor: QualityPredictor | None = None,
     ) -> None:
-        """Without `speeds` the catalog's figures count; without `learned` nothing is learned and nothing explored."""
+        """Without `speeds` the catalog's figures count; without `learned` nothing is learned and nothing explored;
+        without `predictor` a prompt's complexity alone tells how far models stand apart on it."""
+        self.predictor = predictor
         self._config, self._breakers, self._speeds, self._learned = config, breakers, speeds, learned
         self._shortlists, self._margin = Shortlists(), config.diversity_quality_margin
         self._default, self._settings_version = default_policy(config), policy_version(config)
@@ -146,7 +150,7 @@ class Decider:
             chain, left_out = [model, *own], barred
         else:
             sheet, bounds, fits = self._sheet(view, ask, profile, policy)
-            order = self._order(sheet, fits & ~self._ill(sheet.shortlist, ask), profile)
+            order = self._order(sheet, self._healthy(sheet.shortlist, ask, fits), profile)
             chain, left_out, note = chain_of(model, own, order, sheet, policy, self._margin, named=True)
             left_out = [*barred, *left_out, *self._unfit(sheet, ask, fits, bounds)]
         left_out = each_once(left_out, chain)
@@ -183,8 +187,7 @@ class Decider:
     def _choose(self, view: CatalogView, ask: Ask, profile: str, policy: RoutingPolicy) -> Decision:
         sheet, bounds, fits = self._sheet(view, ask, profile, policy)
         shortlist, note = sheet.shortlist, ""
-        ill = self._ill(shortlist, ask)
-        healthy = fits & ~ill
+        healthy = self._healthy(shortlist, ask, fits)
         if not healthy.any():
             return self._least_bad(view, ask, profile, sheet, bounds, fits)
         slow = shortlist.slow(bounds, self._config.slow_factor)
@@ -192,7 +195,7 @@ class Decider:
         if not taken.any():
             taken, slow = healthy, None
             note += "; all that fit are far slower than the limit just now"
-        floor = policy.quality_floor_share * float(sheet.ability[fits].max()) - TINY
+        floor = policy.quality_floor_share * float(np.where(fits, sheet.ability, 0.0).max()) - TINY
         above = taken & (sheet.ability >= floor)
         if above.any():
             taken = above
@@ -207,10 +210,9 @@ class Decider:
         own, barred = self._own_fallbacks(view, primary, ask, policy)
         chain, left_out, chained = chain_of(primary, own, order[1:], sheet, policy, self._margin)
         left_out = [*barred, *left_out]
-        if len(left_out) + len(chain) < MAX_RECORDED:
-            left_out += self._not_taken(sheet, taken, healthy, fits, slow, floor)
-            left_out += self._unfit(sheet, ask, fits, bounds)
-            left_out += [(model, reasons.DEMO) for model in shortlist.demos]
+        left_out += self._not_taken(sheet, taken, healthy, fits, slow, floor)
+        left_out += self._unfit(sheet, ask, fits, bounds)
+        left_out += [(model, reasons.DEMO) for model in shortlist.demos[:TOLD]]
         unproven = [model for model in view.unproven[:UNPROVEN_SHOWN] if may_ask(model, ask.allowed_models)]
         left_out += [(model, reasons.UNPROVEN) for model in unproven]
         left_out = each_once(left_out, chain)
@@ -237,7 +239,7 @@ class Decider:
         if self._speeds is not None:
             shortlist.hear(self._speeds)
         ability, odds = shortlist.abilities(ask.intent)
-        quality = ability if ask.complexity is None else _logistic(odds + ease(ask.complexity))
+        quality = self._expected(shortlist, ask, ability, odds)
         own = policy.weights if policy.weights is not None and not _asks_profile(ask) else None
         weights = for_length(own or PROFILES[profile], length_share(ask.input_tokens, ask.turns))
         total = weights.quality * quality + weights.latency * shortlist.latency + weights.cost * shortlist.cost
@@ -247,18 +249,30 @@ class Decider:
         fits = shortlist.fitting(ask, ability, bounds, self._config.default_output_tokens)
         return Sheet(shortlist, weights, ability, quality, total), bounds, fits
 
+    def _expected(self, shortlist: Shortlist, ask: Ask, ability: Column, odds: Column) -> Column:
+        """The quality that is expected of each model for this prompt: as far as it resembles what was learned of
+        prompts, by that; else by how complex it is; and by the catalog alone where it was not read."""
+        reading = ask.reading
+        sure = reading.confidence if reading is not None and self.predictor is not None else 0.0
+        if ask.complexity is not None and sure < 1:
+            ability = _logistic(odds + (1 - sure) * ease(ask.complexity))
+        if reading is None or self.predictor is None or sure <= 0:
+            return ability
+        expected = self.predictor.expected(reading, ability.astype(np.float32), shortlist.heads(self.predictor))
+        return expected.astype(np.float64)
+
     def _learn(self, sheet: Sheet, ask: Ask, taken: Mask, policy: RoutingPolicy, profile: str) -> bool:
         """Corrects the scores of the models that may be taken by what was learned of them; whether the best one now
         is one to learn more of."""
         if self._learned is None or not ask.org_id:
             return False
-        places = taken.nonzero()[0]
+        places, ids = taken.nonzero()[0], sheet.shortlist.ids
         quality, total, weight = sheet.quality[places], sheet.total[places], sheet.weights.quality
         ahead = self._ahead(sheet, places, profile)
         found = self._learned.adjust(
             ask.org_id,
             ask.intent,
-            [sheet.shortlist.ids[place] for place in places.tolist()],
+            ids if len(places) == len(ids) else [ids[place] for place in places.tolist()],
             quality.tolist(),
             seed_of(ask.seed),
             policy.exploration,
@@ -283,15 +297,21 @@ class Decider:
         free: Column = sheet.shortlist.free[places] * (2.0 if sheet.shortlist.free_first(profile) else 0.0)
         return free
 
-    def _ill(self, shortlist: Shortlist, ask: Ask) -> Mask:
-        """Which models a breaker keeps out of this request."""
-        ill = np.zeros(len(shortlist.models), np.bool_)
-        if not self._breakers.quiet:
-            for name in self._breakers.troubled_models():
-                index = shortlist.index.get(name)
-                if index is not None and not self._lets(shortlist.models[index], ask):
-                    ill[index] = True
-        return ill
+    def _healthy(self, shortlist: Shortlist, ask: Ask, fits: Mask) -> Mask:
+        """Those of the fitting models that breakers let this request through to; if there is none, the recovering
+        ones, whose share they else are held to."""
+        if self._breakers.quiet:
+            return fits
+        healthy, recovering = fits.copy(), list[int]()
+        for name in self._breakers.troubled_models():
+            index = shortlist.index.get(name)
+            if index is not None and not self._lets(shortlist.models[index], ask):
+                if healthy[index] and self._share(shortlist.models[index]) > 0:
+                    recovering.append(index)
+                healthy[index] = False
+        if recovering and not healthy.any():
+            healthy[recovering] = True
+        return healthy
 
     def _share(self, model: KnownModel) -> float:
         return self._breakers.share_of_model(model.id, model.places)
@@ -313,7 +333,7 @@ class Decider:
     ) -> list[tuple[KnownModel, str]]:
         """Those that fit and were not taken all the same: ill, slow just now, or below the floor."""
         models, found = sheet.shortlist.models, list[tuple[KnownModel, str]]()
-        for place in np.flatnonzero(fits & ~taken)[:MAX_RECORDED].tolist():
+        for place in np.flatnonzero(fits & ~taken)[:TOLD].tolist():
             if not healthy[place]:
                 why = self._illness(models[place])
             elif slow is not None and slow[place]:
@@ -332,9 +352,9 @@ class Decider:
         default = self._config.default_output_tokens
         found = [
             (shortlist.models[place], shortlist.why_not(place, ask, sheet.ability, bounds, default))
-            for place in places[:MAX_RECORDED].tolist()
+            for place in places[:TOLD].tolist()
         ]
-        return found + shortlist.barred[: MAX_RECORDED - len(found)]
+        return found + shortlist.barred[:TOLD]
 
     def _least_bad(
         self, view: CatalogView, ask: Ask, profile: str, sheet: Sheet, bounds: Bounds, fits: Mask
@@ -351,31 +371,7 @@ class Decider:
             return Decision(profile, [best], reason, each_once(left_out, [best]), "least_bad", sheet)
         if ill:
             raise errors.held_open(ill[0].id)
-        raise self._refusal(view, ask, profile, shortlist, left_out)
-
-    def _refusal(
-        self,
-        view: CatalogView,
-        ask: Ask,
-        profile: str,
-        shortlist: Shortlist,
-        left_out: list[tuple[KnownModel, str]],
-    ) -> Exception:
-        """What stands in the way of any answer."""
-        if not view.available_count:
-            return errors.nothing_configured()
-        if not view.ranked[profile]:
-            return errors.only_unproven([view.unproven[0].id]) if view.unproven else errors.nothing_chats()
-        if not shortlist.models:
-            permitted_ones = [(model, why) for model, why in shortlist.barred if why != KEY_BARS]
-            if not permitted_ones:
-                return errors.nothing_allowed(ask.allowed_models)
-            return errors.nothing_permitted([f"{model.id}: {why}" for model, why in permitted_ones])
-        needed = ask.input_tokens + (ask.max_output_tokens or self._config.default_output_tokens)
-        largest = int(shortlist.context.max())
-        if needed > largest:
-            return errors.context_too_long(needed, largest)
-        return errors.nothing_fits([f"{model.id}: {why}" for model, why in left_out])
+        raise refusal(view, ask, profile, shortlist, left_out, self._config.default_output_tokens)
 
 
 def _asks_profile(ask: Ask) -> bool:

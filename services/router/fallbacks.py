@@ -7,10 +7,13 @@ import numpy as np
 from services.router import reasons
 from services.router.catalog import KnownModel
 from services.router.policies import RoutingPolicy
-from services.router.sheet import MAX_RECORDED, TINY, Places, Sheet
+from services.router.sheet import TINY, Places, Sheet
 
 LOOKED_AT = 32
 """How far down the ranking a model of another provider is looked for."""
+TOLD = 4
+"""Of models that are kept out for one and the same reason a record tells of so many, so that it has room for all
+reasons."""
 
 
 def chain_of(
@@ -33,7 +36,7 @@ def chain_of(
     rest = order[~np.isin(order, before)] if own or named else order
     good = ability[rest] >= quality - policy.max_quality_drop - TINY
     near = rest[good][:LOOKED_AT].tolist()
-    far = rest[~good][:MAX_RECORDED].tolist()
+    far = [] if good.all() else rest[~good][:TOLD].tolist()
     left_out = [(models[place], reasons.too_far_below(float(ability[place]), quality)) for place in far]
     wanted = max(0, policy.max_candidates - 1 - len(own))
     note = reasons.NOBODY_NEAR if len(rest) and not near and not own and wanted else ""
@@ -45,5 +48,5 @@ def chain_of(
         near.remove(picked)
         taken.append(models[picked])
         seen.add(providers[picked])
-    below = [(models[place], reasons.BELOW) for place in near[:MAX_RECORDED]]
+    below = [(models[place], reasons.BELOW) for place in near[:TOLD]]
     return [primary, *own, *taken], below + left_out, note

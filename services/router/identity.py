@@ -18,6 +18,8 @@ from services.router.identity_rules import Comparison, compare
 from services.router.identity_tokens import Identity, parse
 
 UNKNOWN = "unknown"
+CHATS = frozenset({"lmarena"})
+"""Sources that only list models that follow instructions, and therefore seldom say so."""
 _Order = tuple[int, int, int]
 EXPLAINED = 3
 """How many of the nearest misses an explanation names."""
@@ -62,10 +64,11 @@ class Resolver:
         organisation = named.organisation
         readings = [named, *(parse(other, organisation) for other in also)]
         pool = self._reachable(readings)
-        match = self._judge(readings, pool)
+        chats = source in CHATS
+        match = self._judge(readings, pool, chats=chats)
         if match.candidate is None:
             left = [one for one in pool if not self._overrides.barred(source, name, one)]
-            return match if len(left) == len(pool) else self._judge(readings, left)
+            return match if len(left) == len(pool) else self._judge(readings, left, chats=chats)
         if self._overrides.barred(source, name, match.candidate):
             # Whoever split it did not thereby ask for the second best.
             return Match(None, UNKNOWN, 0.0, f"the operator says that it is not {match.candidate}")
@@ -96,11 +99,11 @@ class Resolver:
                             found.update(names)
         return sorted(found)
 
-    def _judge(self, readings: Sequence[Identity], pool: Sequence[str]) -> Match:
+    def _judge(self, readings: Sequence[Identity], pool: Sequence[str], *, chats: bool) -> Match:
         best: dict[str, tuple[_Order, Comparison]] = {}
         misses: list[tuple[float, str, str]] = []
         for name in pool:
-            compared = [compare(reading, self._parsed[name]) for reading in readings]
+            compared = [compare(reading, self._parsed[name], chats=chats) for reading in readings]
             contradicted = next((one for one in compared if one.contradiction), None)
             allowed = (
                 [] if contradicted else [(_order(one, at), one) for at, one in enumerate(compared) if not one.against]
@@ -118,9 +121,11 @@ class Resolver:
         nearest = sorted(name for name, (order, _) in best.items() if order == least)
         if len({self._said(name) for name in nearest}) > 1:
             return Match(None, UNKNOWN, 0.0, f"it could be any of {', '.join(nearest[:EXPLAINED])}")
-        # One model under two ids: another format of it, or a repository that was renamed; sources keep the fuller id.
+        # One model under two ids: another format of it, or a repository that was renamed; sources keep the fuller one.
         formats = readings[0].formats
-        name = max(nearest, key=lambda one: (-len(self._parsed[one].formats ^ formats), len(one), one))
+        name = max(
+            nearest, key=lambda one: (-len(self._parsed[one].formats ^ formats), len(_tail(one)), -len(one), one)
+        )
         return _joined(name, best[name][1], [other for other in nearest if other != name])
 
     def _said(self, name: str) -> tuple[object, ...]:
@@ -138,6 +143,10 @@ class Resolver:
         if own or all(word in HOMES for word in words):
             return own
         return found
+
+
+def _tail(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def _order(one: Comparison, at: int) -> _Order:

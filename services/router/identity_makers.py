@@ -22,6 +22,7 @@ MAKERS: Mapping[str, tuple[str, ...]] = {
     "mosaicml": ("mosaicml", "databricks"),
     "nous": ("nous", "nousresearch", "teknium"),
     "nvidia": ("nvidia", "nv"),
+    "wizardlm": ("wizardlm", "wizardlmteam"),
     "xai": ("x-ai", "xai", "xai-org"),
     "zhipu": ("z-ai", "zai-org", "thudm", "zhipuai"),
 }
@@ -67,7 +68,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "solar": ("upstage",),
     "tulu": ("allenai",),
     "vicuna": ("lmsys",),
-    "wizardlm": ("microsoft", "wizardlmteam", "wizardlm"),
+    "wizardlm": ("microsoft", "wizardlm"),
     "yi": ("01ai",),
     "zephyr": ("huggingface",),
 }

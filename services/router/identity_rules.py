@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from rapidfuzz import fuzz
 
 from services.router.identity_makers import is_maker_word, same_maker
-from services.router.identity_tokens import TIERS, Identity
+from services.router.identity_tokens import NOT_THINKING, TIERS, Identity
 
 NEAR = 88.0
 """How alike (0–100) the words of two names must be where all typed tokens agree."""
@@ -44,8 +44,8 @@ class Comparison:
         self.contradiction = self.contradiction or contradiction
 
 
-def compare(source: Identity, candidate: Identity) -> Comparison:
-    """A source's name beside a candidate's."""
+def compare(source: Identity, candidate: Identity, *, chats: bool = False) -> Comparison:
+    """A source's name beside a candidate's. `chats`: whatever the source lists follows instructions."""
     result = Comparison()
     if source.organisation and not same_maker(source.organisation, candidate.organisation):
         result.refuse(f"{source.organisation} is not {candidate.organisation}")
@@ -55,7 +55,7 @@ def compare(source: Identity, candidate: Identity) -> Comparison:
     _variants(source, candidate, result)
     _words(source, candidate, result)
     if not result.against:
-        _weigh(source, candidate, result)
+        _weigh(source, candidate, result, chats=chats)
     return result
 
 
@@ -124,12 +124,15 @@ def _readings(date: str) -> set[str]:
 
 
 def _variants(source: Identity, candidate: Identity, result: Comparison) -> None:
-    if source.variants != candidate.variants:
-        result.refuse(f"one of them is {_said(source.variants ^ candidate.variants)}, the other is not")
+    own = source.variants - {NOT_THINKING}
+    if own != candidate.variants:
+        result.refuse(f"one of them is {_said(own ^ candidate.variants)}, the other is not")
     elif source.instruct and not candidate.instruct:
         result.refuse("it does not say that it follows instructions")
-    elif source.variants or source.instruct:
-        result.agreed.append(f"variant {_said(source.variants) or 'instruct'}")
+    elif own or source.instruct:
+        result.agreed.append(f"variant {_said(own) or 'instruct'}")
+    if own != source.variants:
+        result.open.append("thinking is switched off")
     if source.quantisations != candidate.quantisations:
         if source.quantisations or not candidate.quantisations <= MAY_BE_LEFT_OUT:
             result.refuse(
@@ -171,7 +174,7 @@ def _pairs_up(apart: set[str], source: Identity, candidate: Identity) -> bool:
     return min(len(own), len(other)) >= SHORTEST_SPELLING and fuzz.ratio(own, other) >= NEAR
 
 
-def _weigh(source: Identity, candidate: Identity, result: Comparison) -> None:
+def _weigh(source: Identity, candidate: Identity, result: Comparison, *, chats: bool) -> None:
     """What a name leaves open must be borne by as much that agrees."""
     dated = any(one.startswith("date") for one in result.open)
     if dated and not result.version_agrees:
@@ -180,7 +183,7 @@ def _weigh(source: Identity, candidate: Identity, result: Comparison) -> None:
         result.refuse(f"{', '.join(result.open)} open, and too little agrees")
     elif candidate.instruct and not source.instruct:
         # The base model and the chat model of one release share its date.
-        if not result.anchors - result.date_agrees:
+        if not result.anchors - (result.date_agrees and not chats):
             result.refuse("variant instruct is open, and neither version nor size agrees")
         else:
             result.open.append("variant instruct")

@@ -14,6 +14,8 @@ from services.router.identity_makers import SHORTEST_PREFIX, plain_organisation
 
 SERVICE_TAGS = frozenset({"free", "exacto", "extended", "nitro", "floor"})
 """What a seller adds to a name that says nothing of the model."""
+NOT_THINKING = "nothinking"
+"""A mode of a model that may think, switched off: no variant of its own."""
 VARIANTS: Mapping[str, str] = {
     **dict.fromkeys(("instruct", "it", "chat", "inst"), "instruct"),
     **dict.fromkeys(("base", "pretrained"), "base"),
@@ -23,7 +25,7 @@ VARIANTS: Mapping[str, str] = {
     **dict.fromkeys(("math", "guard", "embedding", "audio", "image", "omni", "multimodal"), ""),
     "rm": "reward",
     "reward": "reward",
-    "nothinking": "nothinking",
+    "nothinking": NOT_THINKING,
 }
 """The word → what kind of model it makes; "" = the word itself."""
 QUANTISATIONS = re.compile(r"fp[468]|nf4|int[48]|[1-8]bit|awq|gptq|gguf|ggml|exl[23]|mlx|onnx|w\da\d+|i?q\d(?:_\w+)?")

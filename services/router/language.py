@@ -5,14 +5,17 @@ No dictionary and no model: what cannot be told is `und`. Our own lists.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 
 import numpy as np
 import numpy.typing as npt
 
 UNDETERMINED = "und"
-LANGUAGES = ("en", "de", "fr", "es", "it", "pt", "nl", "pl", "tr", "sv", "vi", "ru", "uk", "zh", "ja", "ko", "ar", "hi")
-LANGUAGES += ("fa", "el", "he", "th")
+LANGUAGES: tuple[str, ...] = (
+    "en", "de", "fr", "es", "it", "pt", "nl", "pl", "tr", "sv", "vi",
+    "ru", "uk", "zh", "ja", "ko", "ar", "hi", "fa", "el", "he", "th",
+)  # fmt: skip
 """ISO 639-1 codes that can be told."""
 
 _FREQUENT = {
@@ -21,8 +24,8 @@ _FREQUENT = {
         tell hello hi thanks them they we has but at some any does did code need want like using use""",
     "de": """der die das und ist nicht ich ein eine einen einem einer zu den dem des mit auf für von sich auch wie was
         wer warum wo wenn kann mir mein meine bitte schreibe sind wird oder aber es im über nach bei noch gibt""",
-    "fr": """le la les des une et est que qui dans pour pas sur avec je vous tu il elle nous ce cette au aux du mon ma mes
-        comment pourquoi quel quelle quels bonjour merci plus ou où sont être écris peux moi sans""",
+    "fr": """le la les des une et est que qui dans pour pas sur avec je vous tu il elle nous ce cette au aux du mon ma
+        mes comment pourquoi quel quelle quels bonjour merci plus ou où sont être écris peux moi sans""",
     "es": """el la los las un una y es que en de por para con no del se lo como cómo qué cuál está son mi me puedes una
         escribe hola gracias pero más sobre este esta cuando dónde quién hay tiene sus muy""",
     "it": """il lo gli le un una e è che di per con non del della dei delle sono come cosa chi mi puoi perché quale
@@ -68,8 +71,8 @@ _HALF_OF_LATIN = 0.4
 """A script of its own decides when it has at least so many signs for each Latin letter: code and names are Latin."""
 
 
-def language(lowered: str, words: Sequence[str]) -> str:
-    """The code of a text's language (in lower case, with its words), or `und`."""
+def language(lowered: str, words: AbstractSet[str]) -> str:
+    """The code of a text's language (in lower case, with its different words), or `und`."""
     if not lowered.isascii():
         by_script = _by_script(lowered)
         if by_script:
@@ -100,10 +103,10 @@ def _by_script(lowered: str) -> str | None:
     return name
 
 
-def _by_words(lowered: str, words: Sequence[str]) -> str:
+def _by_words(lowered: str, words: AbstractSet[str]) -> str:
     """The language whose frequent words and letters are most, when it is clear."""
     scores: dict[str, float] = {}
-    for word in _KNOWN & set(words):
+    for word in _KNOWN & words:
         for code, weight in _WEIGHTS[word]:
             scores[code] = scores.get(code, 0.0) + weight
     if not lowered.isascii():

@@ -69,6 +69,20 @@ class ListedView:
     probe: ProbeView | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class ListState:
+    """How a provider's list stands."""
+
+    found: int = 0
+    """Models in the last good copy, without those that are gone."""
+    gone: int = 0
+    listed_at_s: float = 0.0
+    """Unix time of the last good copy; 0 = there is none."""
+    tried_at_s: float = 0.0
+    error: str = ""
+    """Why the last try failed; empty = it did not."""
+
+
 class Lists:
     """Every provider's list, by plain name; made once for each view."""
 

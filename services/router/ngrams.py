@@ -23,6 +23,9 @@ HEAD_CHARACTERS = 2000
 TAIL_CHARACTERS = 1000
 """How much of the end of a text is read, when it is longer than head and tail together."""
 
+MOST_IDS = 8 * 2 * (HEAD_CHARACTERS + TAIL_CHARACTERS)
+"""No text has more ids."""
+
 _LONGEST = 2 * (HEAD_CHARACTERS + TAIL_CHARACTERS) + 8  # Lower case is at most twice as long as what it was made from.
 _SEPARATOR, _LETTER, _ALONE = 0, 1, 2
 _SALTS = (0x0, 0x3C6EF372, 0x78DDE6E4, 0x1B873593, 0x5F356495)
@@ -64,7 +67,7 @@ def _powers(base: int) -> npt.NDArray[np.uint32]:
 _KINDS = _kinds()
 _POWERS = _powers(0x01000193)
 _INVERSES = _powers(pow(0x01000193, -1, 1 << 32))
-_ORDER = np.arange(4 * _LONGEST, dtype=np.uint16)
+_ORDER = np.arange(MOST_IDS, dtype=np.uint16)
 _scratch = threading.local()
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import functools
+import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from services.router import policy_errors as errors
 from services.router.scoring import Weights
@@ -204,10 +206,9 @@ class Policies:
     def missing_names(self) -> list[tuple[str, str]]:
         """(organisation, name) of assignments to policies that do not exist."""
         return sorted(
-            (org_id, policy.name)
+            (org_id, name)
             for org_id, levels in self._by_level.items()
-            for policy in set(levels.values())
-            if policy.missing
+            for name in {policy.name for policy in levels.values() if policy.missing}
         )
 
     def _levels(self, org_id: str, rules: OrgRules) -> dict[str, RoutingPolicy]:
@@ -216,13 +217,15 @@ class Policies:
         root = self.shared.get(tenant.policy or DEFAULT) or _missing(tenant.policy)
         if tenant.routing_mode:
             root = with_profile(root, tenant.routing_mode)
-        levels = {org_id: _bounded(root, tenant)}
+        levels = {org_id: bounded(root, tenant)}
+        # What is worked out for a policy is kept for the object: one for each, whoever is under it.
+        made: dict[str, RoutingPolicy] = {}
         for one in rules.assignments:
             # What the operator says of the organisation as a whole is not for its administrators to change.
             if one.level_id == org_id and (tenant.policy or tenant.routing_mode):
                 continue
             found = rules.policies.get(one.policy) or self.shared.get(one.policy) or _missing(one.policy)
-            levels[one.level_id] = _bounded(found, tenant)
+            levels[one.level_id] = made.setdefault(one.policy, bounded(found, tenant))
         return levels
 
 
@@ -230,10 +233,17 @@ def _missing(name: str) -> RoutingPolicy:
     return RoutingPolicy(name, f"{name}@missing", missing=True)
 
 
-def _bounded(policy: RoutingPolicy, tenant: TenantRules) -> RoutingPolicy:
+def bounded(policy: RoutingPolicy, tenant: TenantRules) -> RoutingPolicy:
+    """The policy within what the operator lets the organisation use."""
     if not tenant.allowed_models and not tenant.regions:
         return policy
-    return _everywhere(policy, tenant_models=tenant.allowed_models, tenant_regions=tenant.regions)
+    bounds = hashlib.sha256(repr((tenant.allowed_models, tenant.regions)).encode()).hexdigest()[:6]
+    return _everywhere(
+        policy,
+        tenant_models=tenant.allowed_models,
+        tenant_regions=tenant.regions,
+        version=f"{policy.version}&{bounds}",
+    )
 
 
 def with_profile(policy: RoutingPolicy, profile: str) -> RoutingPolicy:
@@ -248,13 +258,9 @@ def with_profile(policy: RoutingPolicy, profile: str) -> RoutingPolicy:
     return dataclasses.replace(policy, profile=profile, weights=None, version=version, by_intent=by_intent)
 
 
-def _everywhere(
-    policy: RoutingPolicy, *, tenant_models: tuple[str, ...], tenant_regions: tuple[str, ...]
-) -> RoutingPolicy:
-    by_intent = {
-        intent: dataclasses.replace(one, tenant_models=tenant_models, tenant_regions=tenant_regions)
-        for intent, one in policy.by_intent.items()
-    }
+def _everywhere(policy: RoutingPolicy, **fields: Any) -> RoutingPolicy:
+    """The policy with other fields, for every intent."""
+    by_intent = {intent: dataclasses.replace(one, **fields) for intent, one in policy.by_intent.items()}
     return dataclasses.replace(policy, tenant_models=tenant_models, tenant_regions=tenant_regions, by_intent=by_intent)
 
 

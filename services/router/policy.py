@@ -13,6 +13,7 @@ from services.router import errors
 from services.router.catalog import AGGREGATORS, CatalogView, KnownModel
 from services.router.config import RouterConfig
 from services.router.listed import EMBEDDINGS
+from services.router.predictor import Reading
 from services.router.scoring import PROFILES
 
 AUTO = "auto"
@@ -45,6 +46,8 @@ class Ask:
     """One of `intents.INTENTS`; empty = not understood."""
     complexity: float | None = None
     """0–1; None = not understood: the catalog's quality counts as it is."""
+    reading: Reading | None = None
+    """What the prompt says of how well models will do on it; None = nothing."""
     min_quality: float = 0.0
     max_first_token_ms: float = 0.0
     max_latency_ms: float = 0.0

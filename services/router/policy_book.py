@@ -100,7 +100,8 @@ class PolicyBook:
                 pass
             self._wake.clear()
             try:
-                if self.files.look(self._names_in_use()):
+                # A thread's work: a large configuration takes long enough to read for decisions to notice.
+                if self.files.changed and await asyncio.to_thread(self.files.look, self._names_in_use()):
                     self._build()
                 await self.refresh()
             except MeshError:

@@ -9,6 +9,7 @@ from typing import Any
 
 from mesh.documents import Documents
 from mesh.errors import MeshError, invalid
+from services.router.config import RouterConfig
 from services.router.policies import RoutingPolicy, TenantRules, built_in
 from services.router.policy_form import parse_policies, parse_tenants
 
@@ -50,6 +51,11 @@ class PolicyFiles:
         self.problem = ""
         """Why the files that stand there now are not in force; empty when they are."""
 
+    @property
+    def changed(self) -> bool:
+        """Whether the files are other ones than those that were read last."""
+        return self._documents is not None and self._documents.stamp() != self._stamp
+
     def look(self, in_use: frozenset[str] = frozenset()) -> bool:
         """Reads the files again if they changed; whether anything else is in force now. `in_use` are the names of
         policies that others than the files' tenants are under: taking one away is bad."""
@@ -66,8 +72,8 @@ class PolicyFiles:
                     "another one first (dac policy assign).",
                 )
         except MeshError as error:
-            self.problem = error.message
             _log.error("the policies in the files are bad, and those from before stay in force: %s", error.message)
+            self.problem = error.message
             return False
         if self.problem:
             _log.info("the policies in the files are good again")
@@ -81,3 +87,8 @@ class PolicyFiles:
 
 def _counts(found: Filed) -> tuple[int, int]:
     return len(found.written), len(found.tenants)
+
+
+def check(documents: Documents | None, config: RouterConfig) -> None:
+    """Reads the files as a start would. Raises MeshError when they are bad."""
+    read(documents, RoutingPolicy(profile=config.default_profile))

@@ -12,6 +12,9 @@ from dac.router.v1 import policy_pb2
 from services.router.policies import API, PROFILE_NAMES, RoutingPolicy, TenantRules
 from services.router.policy_form import decode
 from services.router.policy_store import PolicyRow, VersionRow
+from services.router.policy_trial import Asked, Changes
+
+MAX_REASON_CHARS = 300
 
 
 def rules_said(rules: policy_pb2.PolicyRules) -> dict[str, Any]:
@@ -97,4 +100,48 @@ def of_tenant(rules: TenantRules) -> policy_pb2.TenantRules:
         allowed_models=rules.allowed_models,
         regions=rules.regions,
         managed_by=rules.managed_by,
+    )
+
+
+def asked_of(one: policy_pb2.Replayed) -> Asked:
+    """A request that was made."""
+    return Asked(
+        request_id=one.request_id,
+        model=one.asked_model,
+        intent=one.intent,
+        complexity=one.complexity if one.HasField("complexity") else None,
+        input_tokens=max(0, one.input_tokens),
+        output_tokens=max(0, one.output_tokens),
+        answered_model=one.model,
+        cost_nano_usd=one.cost_nano_usd,
+        path=tuple(one.path),
+        allowed_models=tuple(one.allowed_models),
+    )
+
+
+def changes_message(found: Changes, requests: int) -> policy_pb2.TestPolicyResponse:
+    """What a policy would change."""
+    return policy_pb2.TestPolicyResponse(
+        changed=[
+            policy_pb2.TestedDecision(
+                request_id=one.request_id,
+                asked_model=one.model,
+                answered_model=one.answered_model,
+                model_now=now.model,
+                model_then=then.model,
+                cost_now_nano_usd=now.cost_nano_usd,
+                cost_then_nano_usd=then.cost_nano_usd,
+                refused_now=now.refused[:MAX_REASON_CHARS],
+                refused_then=then.refused[:MAX_REASON_CHARS],
+                reason_then=then.reason[:MAX_REASON_CHARS],
+            )
+            for one, now, then in found.changed
+        ],
+        requests=requests,
+        rerouted=found.rerouted,
+        refused_now=found.refused_now,
+        refused_then=found.refused_then,
+        cost_was_nano_usd=found.cost_was,
+        cost_now_nano_usd=found.cost_now,
+        cost_then_nano_usd=found.cost_then,
     )

@@ -13,11 +13,21 @@ from mesh.errors import MeshError, Reason, invalid
 from mesh.ids import is_uuid
 from services.router import policy_errors as errors
 from services.router.changes import author
-from services.router.policies import API, Assignment, RoutingPolicy
+from services.router.policies import API, Assignment, RoutingPolicy, bounded
 from services.router.policy_book import PolicyBook, managed_by
 from services.router.policy_form import check_name, decode, encode, parse, tenant_rules
-from services.router.policy_messages import of_assignment, of_policy, of_row, of_tenant, of_version, rules_said
+from services.router.policy_messages import (
+    asked_of,
+    changes_message,
+    of_assignment,
+    of_policy,
+    of_row,
+    of_tenant,
+    of_version,
+    rules_said,
+)
 from services.router.policy_store import EVERYBODY, PolicyRow, PostgresPolicyStore, tenant_said
+from services.router.policy_trial import MOST_REQUESTS, Trial
 
 PAGE = 100
 MOST_DOCUMENT_BYTES = 65_536
@@ -37,6 +47,8 @@ class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
         told: Callable[[], None],
     ) -> None:
         self._book, self._kept, self._base, self._now, self._told = book, store, base, now, told
+        self.trial: Trial | None = None
+        """What decides anew; set once there is something that decides."""
 
     async def CreatePolicy(
         self, request: policy_pb2.CreatePolicyRequest, context: Any
@@ -187,6 +199,21 @@ class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
         if tenant is not None:
             response.tenant.CopyFrom(of_tenant(tenant))
         return response
+
+    async def TestPolicy(self, request: policy_pb2.TestPolicyRequest, context: Any) -> policy_pb2.TestPolicyResponse:
+        """See the proto."""
+        org_id, said = _of_organisation("admin").org_id, rules_said(request.rules)
+        if len(request.requests) > MOST_REQUESTS:
+            raise invalid("requests", f"At most {MOST_REQUESTS} requests at once, not {len(request.requests)}.")
+        policies = self._book.now
+        tried = parse("tried", said, self._base, "tried")
+        rules = policies.organisations.get(org_id)
+        if rules is not None and rules.tenant is not None:
+            tried = bounded(tried, rules.tenant)
+        if self.trial is None:
+            raise MeshError(Reason.UNAVAILABLE, "The router has nothing that decides yet: try again.")
+        found = await self.trial.run(policies, org_id, tried, [asked_of(one) for one in request.requests])
+        return changes_message(found, len(request.requests))
 
     async def ListTenantRules(
         self, request: policy_pb2.ListTenantRulesRequest, context: Any

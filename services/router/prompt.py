@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from services.router.language import language
-from services.router.ngrams import capped, hashed
-from services.router.structure import NAMES, Row, structure, words_of
+from services.router.ngrams import MOST_IDS, capped, hashed
+from services.router.structure import NAMES, Reading, Row, reading, structure
 
 INTENTS = ("coding_help", "reasoning_math", "editing_writing", "qa_retrieval", "social_chat")
 """The intents, in the order of the weights' columns."""
@@ -31,6 +31,7 @@ LONG_CONTEXT_TOKENS = 24_000
 LONG_TURNS = 40
 COMPLEX_FROM = 0.5
 WEB_FROM = 0.5
+_ONES = np.ones(MOST_IDS, np.float32)
 WEIGHTS = pathlib.Path(__file__).parent / "weights" / "intent.npz"
 
 
@@ -64,13 +65,12 @@ class Understanding:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What was learned."""
+    """What was learned: one row of `COLUMNS` for each feature."""
 
-    grams: npt.NDArray[np.int8]
-    """One row of `COLUMNS` per bucket, in steps of `steps`."""
-    steps: npt.NDArray[np.float32]
+    grams: npt.NDArray[np.float32]
+    """Of each bucket."""
     rows: npt.NDArray[np.float32]
-    """One row of `COLUMNS` per feature of `structure.NAMES`."""
+    """Of each feature of `structure.NAMES`."""
     bias: npt.NDArray[np.float32]
 
 
@@ -78,8 +78,7 @@ def read(path: pathlib.Path) -> Weights:
     """Reads weights and refuses those that were trained on other features."""
     with np.load(path, allow_pickle=False) as stored:
         weights = Weights(
-            grams=np.ascontiguousarray(stored["grams"]),
-            steps=stored["steps"].astype(np.float32),
+            grams=stored["grams"].astype(np.float32) * stored["steps"],
             rows=stored["rows"].astype(np.float32),
             bias=stored["bias"].astype(np.float32),
         )
@@ -97,20 +96,19 @@ def shipped() -> Weights:
 
 def features(text: str) -> tuple[npt.NDArray[np.uint32], Row]:
     """The n-gram buckets and the row of structure of a text: what training and `understand` both read."""
-    ids, row, _, _ = _features(capped(text))
+    part = capped(text)
+    ids, row, _ = _features(part, hashed(part))
     return ids, row
 
 
-def _features(part: str) -> tuple[npt.NDArray[np.uint32], Row, str, list[str]]:
-    lowered = part.lower()
-    words = words_of(lowered)
-    return hashed(part) & np.uint32(BUCKETS - 1), structure(part, lowered, words), lowered, words
+def _features(part: str, ids: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.uint32], Row, Reading]:
+    said = reading(part)
+    return ids & np.uint32(BUCKETS - 1), structure(said), said
 
 
 def scores(weights: Weights, ids: npt.NDArray[np.uint32], row: Row) -> npt.NDArray[np.float32]:
     """One number per column: logits, not probabilities."""
-    summed = weights.grams.take(ids, axis=0).sum(axis=0, dtype=np.int32)
-    each: npt.NDArray[np.float32] = summed * weights.steps
+    each: npt.NDArray[np.float32] = _ONES[: len(ids)] @ weights.grams.take(ids, axis=0)
     each /= math.sqrt(max(1, len(ids)))
     each += row @ weights.rows
     each += weights.bias
@@ -126,10 +124,14 @@ def understand(
     turns: int = 1,
     input_tokens: int = 0,
     weights: Weights | None = None,
+    ids: npt.NDArray[np.uint32] | None = None,
 ) -> Understanding:
-    """What the last prompt of a conversation wants. Never raises for any text; reads at most its head and tail."""
+    """What the last prompt of a conversation wants. Never raises for any text; reads at most its head and tail.
+
+    `ids`: `hashed(capped(text))`, where that is known already.
+    """
     part = capped(text)
-    ids, row, lowered, words = _features(part)
+    ids, row, said = _features(part, hashed(part) if ids is None else ids)
     logits: list[Any] = scores(weights or shipped(), ids, row).tolist()
     intents = _softmax(logits[: len(INTENTS)])
     best = max(range(len(INTENTS)), key=intents.__getitem__)
@@ -144,8 +146,8 @@ def understand(
         web_probability=web,
         complexity=complexity,
         complex=complexity >= COMPLEX_FROM,
-        language=language(lowered, words),
-        words=len(words) if len(part) >= len(text) else len(words) * len(text) // len(part),
+        language=language(said.lowered, said.distinct),
+        words=len(said.words) if len(part) >= len(text) else len(said.words) * len(text) // len(part),
         long_context=max(input_tokens, len(text) // 4) >= LONG_CONTEXT_TOKENS or turns >= LONG_TURNS,
         needs_tools=needs_tools,
         needs_images=needs_images,

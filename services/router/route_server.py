@@ -12,7 +12,9 @@ from dac.type.v1 import deployment_pb2, record_pb2
 from mesh.tokens import estimate_tokens
 from services.router.catalog import KnownModel
 from services.router.intents import intent_of_task
+from services.router.ngrams import capped, hashed
 from services.router.policy import Ask, is_auto
+from services.router.predictor import QualityPredictor
 from services.router.prompt import understand
 from services.router.sheet import MAX_RECORDED, Decision
 
@@ -21,11 +23,16 @@ MAX_REASON_CHARS = 800
 MAX_EXCLUDED_CHARS = 120
 SURE_ENOUGH = 0.4
 """How sure an intent must be before models are compared by it and not in general."""
+PREDICTED = frozenset({"coding_help", "qa_retrieval", "reasoning_math"})
+"""Intents that public results were learned of; on others the predictor would find nothing it knows, and reading costs
+time."""
 IMAGE_TOKENS = 1_100
 """What an image counts as, as at the gateway."""
 
 
-def asked(request: router_pb2.RouteRequest, call_id: str, org_id: str) -> tuple[Ask, record_pb2.Features | None]:
+def asked(
+    request: router_pb2.RouteRequest, call_id: str, org_id: str, predictor: QualityPredictor | None = None
+) -> tuple[Ask, record_pb2.Features | None]:
     """The request as the decision sees it, and what was understood of its prompt."""
     prompt, turns, input_tokens = request.prompt, request.turns, max(0, request.input_tokens)
     needs_images = request.needs_images
@@ -33,12 +40,15 @@ def asked(request: router_pb2.RouteRequest, call_id: str, org_id: str) -> tuple[
         said = _read(request.messages)
         prompt, turns = prompt or said.prompt, turns or said.turns
         input_tokens, needs_images = input_tokens or said.tokens, needs_images or said.images > 0
-    intent, complexity, features = intent_of_task(request.task_type), None, None
+    intent, complexity, features, reading = intent_of_task(request.task_type), None, None, None
     if prompt and not input_tokens:
         input_tokens = estimate_tokens(len(prompt.encode()))
     if prompt and is_auto(request.model):
+        read = capped(prompt)
+        ids = hashed(read)
         found = understand(
             prompt,
+            ids=ids,
             needs_tools=request.needs_tools,
             needs_images=needs_images,
             needs_json=request.needs_json,
@@ -46,6 +56,8 @@ def asked(request: router_pb2.RouteRequest, call_id: str, org_id: str) -> tuple[
             input_tokens=input_tokens,
         )
         complexity = found.complexity
+        if predictor is not None and found.intent in PREDICTED:
+            reading = predictor.read(read, ids)
         features = record_pb2.Features(
             intent=intent or found.intent,
             complexity=complexity,
@@ -73,6 +85,7 @@ def asked(request: router_pb2.RouteRequest, call_id: str, org_id: str) -> tuple[
         turns=turns,
         intent=intent,
         complexity=complexity,
+        reading=reading,
         min_quality=request.min_quality,
         max_first_token_ms=request.max_first_token_ms,
         max_latency_ms=request.max_latency_ms,
@@ -157,15 +170,15 @@ def recorded(decision: Decision, decision_id: str) -> record_pb2.RouteRecord:
 
 
 def _looked_at(decision: Decision, model: KnownModel, why: str) -> record_pb2.RouteCandidate:
-    sides = decision.sides(model)
+    total, quality, latency, cost, context, prior = decision.sides(model)
     return record_pb2.RouteCandidate(
-        model=model.id,
-        provider=model.provider,
-        score=sides.total,
-        quality_score=sides.quality,
-        prior_quality=sides.prior,
-        latency_score=sides.latency,
-        cost_score=sides.cost,
-        context_score=sides.context,
+        model=model.entry.model,
+        provider=model.places[0],
+        score=total,
+        quality_score=quality,
+        prior_quality=prior,
+        latency_score=latency,
+        cost_score=cost,
+        context_score=context,
         excluded=why[:MAX_EXCLUDED_CHARS],
     )

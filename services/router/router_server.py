@@ -81,7 +81,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         try:
             policy = self._policy_for(principal) if self._policy_for is not None and principal is not None else None
             org_id = principal.org_id if principal is not None else ""
-            ask, features = asked(request, current().request_id, org_id)
+            ask, features = asked(request, current().request_id, org_id, self._decider.predictor)
             view = self._catalog.view_for(org_id)
             decision = self._decider.decide(view, ask, policy)
         except MeshError as error:
@@ -89,12 +89,11 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             raise
         if not ask.dry_run:
             telemetry.observe_route(decision.profile, decision.chain[0].id, decision.basis)
-        response = router_pb2.RouteResponse(
-            candidates=[candidate(model) for model in decision.chain], route=recorded(decision, uuid7())
+        return router_pb2.RouteResponse(
+            candidates=[candidate(model) for model in decision.chain],
+            route=recorded(decision, uuid7()),
+            features=features,
         )
-        if features is not None:
-            response.features.CopyFrom(features)
-        return response
 
     async def ReportOutcomes(
         self, request: router_pb2.ReportOutcomesRequest, context: Any

@@ -27,7 +27,9 @@ from services.router.latency import Speeds
 from services.router.learning_server import LearningDesk
 from services.router.outcomes import UNKNOWN_QUALITY
 from services.router.policy_service import PolicyDesk
-from services.router.router_server import RouterServicer
+from services.router.policy_trial import Trial
+from services.router.predictor import QualityPredictor
+from services.router.router_server import Force, RouterServicer, Tell
 from services.router.sources.scheduler import Sources
 from services.router.sources_server import build_sources
 
@@ -105,24 +107,10 @@ def breaker_rules(config: RouterConfig) -> BreakerRules:
     )
 
 
-def build(context: Context) -> Service:
-    """The router from its context; opens nothing."""
-    config: RouterConfig = context.config
-    breakers, speeds = Breakers(time.monotonic, breaker_rules(config)), Speeds(time.monotonic)
-    catalog = LiveCatalog(context.models, context.providers, config, time.monotonic)
-
-    def expected_quality(org_id: str, model: str) -> float:
-        known = catalog.view_for(org_id).by_id.get(model)
-        return UNKNOWN_QUALITY if known is None else known.scores.quality
-
-    learning = LearningDesk(context, expected_quality) if context.database is not None else None
-    decider = Decider(config, breakers, speeds, learning.learned if learning is not None else None)
-
-    def catalog_changed(view: CatalogView) -> None:
-        known = view.holdings()
-        breakers.keep_only(known)
-        speeds.keep_only(known)
-        decider.forget()
+def _hints(context: Context, catalog: LiveCatalog, breakers: Breakers) -> BreakerHints | None:
+    """What replicas tell each other of breakers; None without a Redis."""
+    if not context.redis_url:
+        return None
 
     def hear_open(model: str, provider: str) -> None:
         if catalog.view.holds(model, provider):
@@ -132,12 +120,14 @@ def build(context: Context) -> Service:
         if catalog.view.holds(model, provider):
             breakers.force(model, provider, state)
 
-    sources = build_sources(context, catalog)
-    hints = None
-    if context.redis_url:
-        open_store = functools.partial(connect, context.redis_url)
-        hints = BreakerHints(open_store, context.instance or uuid7(), hear_open, hear_forced)
-        breakers.on_open = hints.announce
+    open_store = functools.partial(connect, context.redis_url)
+    hints = BreakerHints(open_store, context.instance or uuid7(), hear_open, hear_forced)
+    breakers.on_open = hints.announce
+    return hints
+
+
+def _hand(context: Context, breakers: Breakers, hints: BreakerHints | None) -> tuple[Force, Tell]:
+    """How an operator's hand reaches the breakers of all replicas, and audit hears of it."""
 
     async def force(model: str, provider: str, state: State | None) -> None:
         breakers.force(model, provider, state)
@@ -149,12 +139,39 @@ def build(context: Context) -> Service:
             stub = audit_pb2_grpc.AuditServiceStub(context.channel_to("audit"))
             await stub.Append(audit_pb2.AppendRequest(records=[record]), timeout=AUDIT_TIMEOUT_S)
 
+    return force, tell
+
+
+def build(context: Context) -> Service:
+    """The router from its context; opens nothing."""
+    config: RouterConfig = context.config
+    breakers, speeds = Breakers(time.monotonic, breaker_rules(config)), Speeds(time.monotonic)
+    catalog = LiveCatalog(context.models, context.providers, config, time.monotonic)
+
+    def expected_quality(org_id: str, model: str) -> float:
+        known = catalog.view_for(org_id).by_id.get(model)
+        return UNKNOWN_QUALITY if known is None else known.scores.quality
+
+    learning = LearningDesk(context, expected_quality) if context.database is not None else None
+    learned = learning.learned if learning is not None else None
+    decider = Decider(config, breakers, speeds, learned, QualityPredictor.load())
+
+    def catalog_changed(view: CatalogView) -> None:
+        known = view.holdings()
+        breakers.keep_only(known)
+        speeds.keep_only(known)
+        decider.forget()
+
+    sources = build_sources(context, catalog)
+    hints = _hints(context, catalog, breakers)
+    force, tell = _hand(context, breakers, hints)
     catalog.on_change = catalog_changed
     telemetry.BREAKER_OPEN.watch(
         context.name, lambda: [((one.model, one.provider), _OPENNESS[one.state]) for one in breakers.statuses()]
     )
     telemetry.MODELS_AVAILABLE.watch(context.name, lambda: [((), catalog.view.available_count)])
     policies = PolicyDesk(context, default_policy(config), poll_s=config.policy_poll_s)
+    policies.servicer.trial = Trial(decider, catalog.view_for)
     servicer = RouterServicer(
         catalog,
         breakers,
@@ -169,7 +186,7 @@ def build(context: Context) -> Service:
     servicer.source_statuses = sources.statuses
     return RouterService(
         servicer,
-        CatalogServicer(catalog, breakers),
+        CatalogServicer(catalog, breakers, default_profile=config.default_profile, speeds=speeds, sources=sources),
         catalog,
         Followers(catalog, context.channel_to, config),
         hints,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +21,7 @@ Places = npt.NDArray[np.intp]
 """Indexes into a shortlist."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sides:
+class Sides(NamedTuple):
     """What a model scored for a request, each 0–1."""
 
     total: float
@@ -95,9 +95,13 @@ def draw(seed: str, model: str) -> float:
 
 def each_once(left_out: list[tuple[KnownModel, str]], chain: list[KnownModel]) -> list[tuple[KnownModel, str]]:
     """The first word on each model that is not in the chain, as many as a record tells of."""
-    known, found = {model.id for model in chain}, list[tuple[KnownModel, str]]()
+    known, found = {model.entry.model for model in chain}, list[tuple[KnownModel, str]]()
+    room = MAX_RECORDED - len(known)
     for model, why in left_out:
-        if model.id not in known:
-            known.add(model.id)
+        if len(found) >= room:
+            break
+        name = model.entry.model
+        if name not in known:
+            known.add(name)
             found.append((model, why))
-    return found[:MAX_RECORDED]
+    return found

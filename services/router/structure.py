@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -18,22 +18,23 @@ from services.router.lexicon import PHRASES, SUBJECTS, WORDS
 Row = npt.NDArray[np.float32]
 
 _OPENINGS: tuple[tuple[str, str], ...] = (
-    ("opens_what", "what whats what's was que qué quel quelle cosa что co o wat"),
+    ("opens_what", "what whats was que qué quel quelle cosa что co o wat"),
     ("opens_who", "who whom whose which where when wer wo wann quién dónde qui où chi dove кто где когда kto gdzie"),
     ("opens_why", "why warum wieso por pourquoi perché почему зачем dlaczego neden waarom"),
     ("opens_how", "how wie cómo como comment come как jak nasıl hoe"),
-    ("opens_is", "is are was were do does did has have had am will would should shall may might isn't don't есть ist est"),
+    ("opens_is", "is are was were do does did has have had am will would should shall may might есть ist est"),
     ("opens_can", "can could please kindly hey pls kannst puedes peux puoi pode можешь"),
-    ("opens_write", "write rewrite compose draft craft translate summarize summarise edit proofread rephrase paraphrase "
-     "correct improve continue imagine pretend rewrite shorten polish make напиши переведи escribe schreibe écris scrivi"),
+    ("opens_write", "write rewrite compose draft craft translate summarize summarise edit proofread rephrase "
+     "paraphrase correct improve continue imagine pretend rewrite shorten polish make напиши переведи escribe "
+     "schreibe écris scrivi"),
     ("opens_tell", "explain describe tell discuss analyze analyse compare define list name outline recommend suggest "
      "give provide elaborate объясни расскажи explica erkläre explique spiega"),
     ("opens_solve", "find calculate compute solve prove evaluate determine simplify show count let suppose given if "
      "there assume consider a an the two three реши найди calcula berechne calcule calcola"),
     ("opens_build", "implement create build develop generate design fix debug refactor convert add optimize using use "
      "code import def class function select from создай"),
-    ("opens_self", "i i'm im my we i've i'd our ich yo je io eu я"),
-    ("opens_you", "you you're your act role roleplay play ты du tú tu"),
+    ("opens_self", "i im my we ive our ich yo je io eu я"),
+    ("opens_you", "you youre your act role roleplay play ты du tú tu"),
     ("opens_greeting", "hi hello hey thanks thank bye good sup yo lol haha привет hola hallo bonjour salut ciao olá"),
 )  # fmt: skip
 _OPENING = {word: number for number, (_, words) in enumerate(_OPENINGS) for word in words.split()}
@@ -45,7 +46,7 @@ _PIECES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("compares", ("==", "!=", "&&", "||", "+=", "!==")),
     ("indents", ("\n    ", "\n\t", "\n  ")),
     ("errors", ("error:", "exception", "traceback", "failed", "warning:", "not found", "undefined")),
-    ("latex", ("\\frac", "\\(", "\\[", "$$", "\\sum", "\\int", "\\sqrt", "\\mathbb", "\\le", "\\alpha", "\\begin", "\\")),
+    ("latex", ("\\frac", "\\(", "\\[", "$$", "\\sum", "\\int", "\\sqrt", "\\mathbb", "\\le", "\\alpha", "\\")),
     ("formulas", (" = ", "^", "²", "√", "∫", "∑", "≤", "≥", "×", "÷", "π", "x =", "f(x", "x+", "+ ", " - ", "*")),
     ("links", ("http://", "https://", "www.")),
     ("quotes", ('"', "“", "”", "«", "「", "'")),
@@ -54,8 +55,8 @@ _PIECES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("paths", (".py", ".js", ".exe", ".txt", ".csv", ".html", ".json", ".sh", "/usr", "c:\\", "./", ".com")),
     ("my_text", ("following", "below", "this text", "this sentence", "my essay", "this paragraph", "for me", "this:")),
     ("roles", ("you are", "act as", "as a ", "your task", "role", "pretend", "imagine")),
-    ("a_work", ("a story", "a poem", "an essay", "a song", "a letter", "an email", "a script", "a scene", "a short", "about a")),
-    ("what_is", ("what is", "what are", "who is", "how to", "how do", "difference between", "tell me about", "what's the")),
+    ("a_work", ("a story", "a poem", "an essay", "a song", "a letter", "an email", "a script", "a scene", "about a")),
+    ("what_is", ("what is", "what are", "who is", "how to", "how do", "difference between", "tell me about")),
     ("amounts", ("how many", "how much", "how long", "how old", "what is the probability", "in total", "each", "per ")),
     ("to_you", ("are you", "do you", "you feel", "about you", "can you", "your ", "u ", "will you", "you think")),
     ("code_wanted", ("in python", "in java", "in c", "in r", "code", "script", "function", "program", "app", "using ")),
@@ -73,67 +74,117 @@ NAMES: tuple[str, ...] = (
     *(name for name, _ in _PIECES),
     *_MATTERS,
 )
-_SUBJECT_NUMBER = {name: number for number, name in enumerate(SUBJECTS)}
-_PHRASE_NUMBERS = tuple((phrase, _SUBJECT_NUMBER[subject]) for phrase, subject in PHRASES)
-_ASCII_PHRASES = tuple((phrase, number) for phrase, number in _PHRASE_NUMBERS if phrase.isascii())
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
-_CAMEL = re.compile(r"[a-z][A-Z]")
-_SNAKE = re.compile(r"[a-zA-Z]_[a-zA-Z]")
-_NUMBER = re.compile(r"\d+")
-_ENDING = ("s", "ing", "ed", "es", "d", "er")
-_KNOWN = WORDS.keys()
+_NUMBER_OF = {name: number for number, name in enumerate(SUBJECTS)}
+_BETWEEN = str.maketrans({code: " " for code in range(128) if not chr(code).isalnum()})
+_WORD = re.compile(r"[^\W_]+")
+_SYMBOLS = tuple(map(ord, "{}()[]<>;=_/\\|&*+^$#@%~`"))
+_DIGITS = slice(ord("0"), ord("9") + 1)
 
 
-def words_of(lowered: str) -> list[str]:
-    """The words of a text in lower case; numbers count."""
-    return _WORD.findall(lowered)
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A prompt as its features read it."""
+
+    text: str
+    """Capped."""
+    lowered: str
+    words: list[str]
+    """In lower case, numbers too, in order."""
+    distinct: frozenset[str]
 
 
-def structure(text: str, lowered: str, words: Sequence[str]) -> Row:
-    """The row of a text (already capped), given also in lower case and as words."""
-    counts, subjects = [0.0] * len(_PIECES), _subjects(lowered, words)
-    for number, (_, pieces) in enumerate(_PIECES):
-        found = 0
-        for piece in pieces:
-            if piece in lowered:
-                found += 1
-        if found:
-            counts[number] = min(1.0, 0.4 + 0.2 * found)
+def reading(part: str) -> Reading:
+    """Reads a text that is capped already."""
+    lowered = part.lower()
+    words = lowered.translate(_BETWEEN).split() if lowered.isascii() else _WORD.findall(lowered)
+    return Reading(part, lowered, words, frozenset(words))
+
+
+# To look for two hundred pieces in every prompt would cost more than all else. So each piece is looked for only when
+# its longest word is among the prompt's words or, for pieces without one, a sign of it is among the prompt's signs.
+_Found = tuple[str, int]
+"""A piece and the place of what it counts for: first the entries of `_PIECES`, then `SUBJECTS`."""
+_BY_WORD: dict[str, list[_Found]] = {}
+_BY_SIGN: list[tuple[int, str, int]] = []
+_BEYOND_ASCII: list[_Found] = []
+_COMMON_SIGNS = "\n() "
+"""The last is the commonest; a sign that is not among them is rarer still."""
+
+
+def _guard(piece: str, number: int) -> None:
+    """Files a piece under what must be in the prompt before it is looked for."""
+    inside = _WORD.findall(piece)
+    if not piece.isascii():
+        _BEYOND_ASCII.append((piece, number))
+    elif inside:
+        _BY_WORD.setdefault(max(inside, key=len), []).append((piece, number))
+    else:
+        _BY_SIGN.append((ord(min(piece, key=_COMMON_SIGNS.find)), piece, number))
+
+
+for _place, (_, _pieces) in enumerate(_PIECES):
+    for _piece in _pieces:
+        _guard(_piece, _place)
+for _piece, _subject in PHRASES:
+    _guard(_piece, len(_PIECES) + _NUMBER_OF[_subject])
+_SPOKEN = frozenset(WORDS) | frozenset(_BY_WORD)
+
+
+def structure(read: Reading) -> Row:
+    """The row of a prompt."""
+    try:
+        ascii_bytes = np.frombuffer(read.text.encode("ascii"), np.uint8)
+    except UnicodeEncodeError:
+        ascii_bytes = np.frombuffer(read.text.encode("ascii", "ignore"), np.uint8)
+    signs = np.bincount(ascii_bytes, minlength=128).tolist()
+    counts = _counts(read, signs)
+    pieces = [min(1.0, 0.4 + 0.2 * count) if count else 0.0 for count in counts[: len(_PIECES)]]
+    subjects = counts[len(_PIECES) :]
     opening = [0.0] * len(_OPENINGS)
-    for place, word in enumerate(words[:3]):
-        number_of = _OPENING.get(word)
-        if number_of is not None:
-            opening[number_of] = max(opening[number_of], (1.0, 0.5, 0.3)[place])
-    distinct = max(1, len(set(words)))
+    for word, worth in zip(read.words, (1.0, 0.5, 0.3), strict=False):
+        number = _OPENING.get(word)
+        if number is not None:
+            opening[number] = max(opening[number], worth)
+    size = len(read.distinct) + 2
     matter = [1.0 - math.exp(-0.5 * count) for count in subjects]
-    share = [min(1.0, 2.0 * count / (distinct + 2)) for count in subjects]
-    return np.array((*_shape(text, words), *opening, *counts, *matter, *share), np.float32)
+    share = [min(1.0, 2.0 * count / size) for count in subjects]
+    return np.array((*_shape(read, ascii_bytes, signs), *opening, *pieces, *matter, *share), np.float32)
 
 
-def _subjects(lowered: str, words: Sequence[str]) -> list[float]:
-    """How many different known words and phrases of each subject there are."""
-    counts = [0.0] * len(SUBJECTS)
-    for word in _KNOWN & set(words):
-        numbers = WORDS[word]
-        for number in numbers:
-            counts[number] += 1.0 / len(numbers)
-    for phrase, number in _ASCII_PHRASES if lowered.isascii() else _PHRASE_NUMBERS:
-        if phrase in lowered:
+def _counts(read: Reading, signs: list[int]) -> list[float]:
+    """How many of the pieces of each entry of `_PIECES`, and of the words and phrases of each subject, there are."""
+    counts, offset, lowered = [0.0] * (len(_PIECES) + len(SUBJECTS)), len(_PIECES), read.lowered
+    for word in _SPOKEN & read.distinct:
+        numbers = WORDS.get(word)
+        if numbers is not None:
+            for number in numbers:
+                counts[offset + number] += 1.0 / len(numbers)
+        for piece, number in _BY_WORD.get(word, ()):
+            if piece in lowered:
+                counts[number] += 1.0
+    for sign, piece, number in _BY_SIGN:
+        if signs[sign] and piece in lowered:
             counts[number] += 1.0
+    if not lowered.isascii():
+        for piece, number in _BEYOND_ASCII:
+            if piece in lowered:
+                counts[number] += 1.0
     return counts
 
 
-def _shape(text: str, words: Sequence[str]) -> tuple[float, ...]:
+def _shape(read: Reading, ascii_bytes: npt.NDArray[np.uint8], signs: list[int]) -> tuple[float, ...]:
     """The features of `_SHAPE`."""
-    size, count = max(1, len(text)), len(words)
+    text, size, count = read.text, max(1, len(read.text)), len(read.words)
     stripped = text.strip()
-    last = stripped[-1:]
-    lines = text.count("\n") + 1
-    digits = sum(map(text.count, "0123456789"))
-    symbols = sum(map(text.count, "{}()[]<>;=_/\\|&*+^$#@%~`"))
-    ascii_only = text.isascii()
-    outside = 0 if ascii_only else size - len(text.encode("ascii", "ignore"))
-    beyond = 0 if ascii_only else size - len(text.encode("latin-1", "ignore"))
+    last, lines = stripped[-1:], signs[10] + 1
+    digits = sum(signs[_DIGITS])
+    outside = len(text) - len(ascii_bytes)
+    beyond = size - len(text.encode("latin-1", "ignore")) if outside else 0
+    upper_after_lower = (ascii_bytes[1:] - 65 < 26) & (ascii_bytes[:-1] - 97 < 26)
+    numbers = 0
+    if digits:
+        is_digit = ascii_bytes - 48 < 10
+        numbers = int(np.count_nonzero(is_digit[1:] > is_digit[:-1])) + int(is_digit[0])
     return (
         math.log1p(count) / 6,
         math.log1p(size) / 8,
@@ -142,24 +193,19 @@ def _shape(text: str, words: Sequence[str]) -> tuple[float, ...]:
         float(count <= 8),
         float(count <= 3),
         float(count > 120),
-        float(last in "?？؟" and last != ""),
-        min(1.0, text.count("?") / 3),
-        float(last in ":：" and last != ""),
-        min(1.0, text.count("!") / 3),
+        float(last != "" and last in "?？؟"),
+        min(1.0, signs[ord("?")] / 3),
+        float(last != "" and last in ":："),
+        min(1.0, signs[ord("!")] / 3),
         min(1.0, 5 * digits / size),
-        min(1.0, len(_NUMBER.findall(text)) / 8),
-        min(1.0, sum(map(str.isupper, words_start(stripped))) / 8),
-        min(1.0, 8 * symbols / size),
+        min(1.0, numbers / 8),
+        min(1.0, sum(word[0].isupper() for word in stripped[:200].split()[1:24]) / 8),
+        min(1.0, 8 * sum(signs[sign] for sign in _SYMBOLS) / size),
         min(1.0, outside / size),
         min(1.0, beyond / size),
         float(stripped[:1].islower()),
-        float(last in ".。!" and last != ""),
-        float(bool(_CAMEL.search(text))),
-        float(bool(_SNAKE.search(text))),
-        min(1.0, (text.count(". ") + text.count("? ")) / 6),
+        float(last != "" and last in ".。!"),
+        float(bool(upper_after_lower.any())),
+        float(signs[ord("_")] > 0),
+        min(1.0, text.count(". ") / 6),
     )
-
-
-def words_start(text: str) -> list[str]:
-    """The first letters of the first words after the first, for names."""
-    return [word[:1] for word in text[:200].split()[1:24]]

@@ -22,9 +22,28 @@ FILES = {
     "social_chat": ("social_chat", False),
 }
 """File → intent, and whether an answer needs the web."""
-_BEFORE = ("please ", "can you ", "hey, ", "Hi! ", "could you please ", "I need help. ", "question: ", "quick one: ")
+_BEFORE: tuple[str, ...] = (
+    "please ",
+    "can you ",
+    "hey, ",
+    "Hi! ",
+    "could you please ",
+    "I need help. ",
+    "question: ",
+    "quick one: ",
+)
 _BEFORE += ("Can you help me? ", "so ", "I want you to ", "I was wondering, ", "In your opinion, ", "as a beginner: ")
-_AFTER = (" please", " thanks", " Thank you!", " Keep it short.", " Answer in detail.", " explain", "?", "??", "!")
+_AFTER: tuple[str, ...] = (
+    " please",
+    " thanks",
+    " Thank you!",
+    " Keep it short.",
+    " Answer in detail.",
+    " explain",
+    "?",
+    "??",
+    "!",
+)
 _AFTER += (" Think carefully.", " with examples", " I am new to this.", " in simple words", " ASAP", " step by step")
 _PASTE_HEADS = ("Here is it:", "Text:", "this:", "", "see below", "---")
 
@@ -85,12 +104,16 @@ def roughened(text: str, chance: random.Random) -> str:
 def typical(per_file: int, seed: int) -> list[Example]:
     """`per_file` prompts of each of `FILES`, every template about as often as the others."""
     chance, phrases, made = random.Random(seed), slots(), []
-    pastes = {"coding_help": lines_of_paste("paste_code"), "editing_writing": lines_of_paste("paste_text")}
+    pastes = {
+        "coding_help": pieces("paste_code"),
+        "editing_writing": pieces("paste_text"),
+        "qa_retrieval": pieces("paste_background"),
+    }
     for name, (intent, web) in FILES.items():
         templates = lines(name)
         for number in range(per_file):
             text = fill(templates[number % len(templates)], phrases, chance)
-            if intent in pastes and chance.random() < 0.15:
+            if intent in pastes and not web and chance.random() < 0.2:
                 head = chance.choice(_PASTE_HEADS)
                 text = f"{text}\n{head}\n{chance.choice(pastes[intent])}"
             elif chance.random() < 0.08 and intent != "social_chat":
@@ -111,6 +134,6 @@ def graded(per_line: int, seed: int) -> list[Example]:
     return made
 
 
-def lines_of_paste(name: str) -> list[str]:
+def pieces(name: str) -> list[str]:
     """The pieces of a file of pieces that people paste, `%%` between them."""
     return [piece.strip("\n") for piece in (_FOLDER / f"{name}.txt").read_text("utf-8").split("%%\n")]

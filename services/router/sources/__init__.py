@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-FETCHED = ("openrouter", "lmarena", "hugging_face", "models_dev", "ollama", "litellm")
+FETCHED = ("openrouter", "lmarena", "hugging_face", "models_dev", "ollama", "litellm", "genai_prices")
 """The sources that can be asked."""
 VERSION = 1
 """The form in which records are kept on disk. Another version is not read: it is fetched or shipped anew."""

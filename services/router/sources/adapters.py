@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 from services.router.config import RouterConfig
-from services.router.sources import Parsed, hugging_face, litellm, lmarena, models_dev, ollama, openrouter
+from services.router.sources import Parsed, genai_prices, hugging_face, litellm, lmarena, models_dev, ollama, openrouter
 
 HOURLY = frozenset({openrouter.NAME})
 """Sources whose prices and places change within a day."""
@@ -38,6 +38,7 @@ _ALL = (
     Adapter(models_dev.NAME, models_dev.ADDRESSES, models_dev.parse, 0),
     Adapter(ollama.NAME, ollama.ADDRESSES, ollama.parse, 0),
     Adapter(litellm.NAME, litellm.ADDRESSES, litellm.parse, 0),
+    Adapter(genai_prices.NAME, genai_prices.ADDRESSES, genai_prices.parse, 0),
 )
 NAMES = tuple(one.name for one in _ALL) + SHIPPED_ONLY
 

@@ -32,6 +32,7 @@ PLACES: Mapping[str, Mapping[str, str]] = {
         **{"together": "togetherai", "fireworks": "fireworks-ai", "bedrock": "amazon-bedrock"},
         **{"vertex": "google-vertex", "moonshot": "moonshotai"},
     },
+    "genai_prices": {"xai": "x-ai", "bedrock": "aws", "vertex": "google"},
     "litellm": {"google": "gemini", "together": "together_ai", "fireworks": "fireworks_ai", "vertex": "vertex_ai"},
 }
 """Source → what it calls a provider of DAC's, where that differs."""

@@ -55,7 +55,7 @@ def path_of(folder: pathlib.Path, source: str) -> pathlib.Path:
 
 def write(folder: pathlib.Path, copy: Copy) -> None:
     """Replaces the copy; another process that reads it sees the old one or the new one. Raises OSError."""
-    body = gzip.compress(msgspec.json.encode(copy), compresslevel=9, mtime=0)
+    body = gzip.compress(msgspec.json.encode(copy), compresslevel=6, mtime=0)
     heading = Heading(VERSION, hashlib.sha256(body).hexdigest(), copy.source, copy.fetched_at_s, len(copy.records))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = path_of(folder, copy.source)

@@ -278,6 +278,17 @@ async def test_processes_that_share_a_folder_share_copies(world: World) -> None:
     assert other.statuses(["openrouter"])[0].origin == "fetched"
 
 
+async def test_a_copy_that_vanished_is_fetched_anew(world: World) -> None:
+    world.replies = [good(ETag='"one"')]
+    sources = world.process()
+    await sources.refresh()
+    last_good.path_of(world.folder / "copies", "openrouter").unlink()
+    (lost,) = await sources.refresh()
+    assert world.asked[1]["if-none-match"] == '"one"' and "of no use" in lost.error
+    (status,) = await sources.refresh()
+    assert "if-none-match" not in world.asked[2] and (status.origin, status.error) == ("fetched", "")
+
+
 async def test_who_asks_while_it_is_asked_gets_the_same_answer(world: World) -> None:
     world.replies, world.held = [good()], asyncio.Event()
     sources = world.process()
@@ -327,8 +338,9 @@ async def test_pages_are_read_to_the_end(world: World) -> None:
     ],
 )
 async def test_no_private_address_is_asked(address: str) -> None:
-    with pytest.raises(fetching.FetchFailed):
+    with pytest.raises(fetching.FetchFailed) as refused:
         await fetching.fetch([address], timeout_s=5)
+    assert "could not be reached" not in str(refused.value), "it was tried"
 
 
 async def test_no_name_of_a_private_address_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

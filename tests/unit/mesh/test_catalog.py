@@ -330,7 +330,7 @@ def test_identities_name_a_model_in_public_sources() -> None:
     [
         (["lmarena"], "models[0].identities: a mapping of sources to names is needed"),
         ({"lmarina": "x"}, 'models[0].identities: there is no source "lmarina" (did you mean "lmarena"?)'),
-        ({"zzz": "x"}, "(known: genai_prices, hugging_face"),
+        ({"zzz": "x"}, "(known: benchmarks, genai_prices"),
         ({"lmarena": 4}, 'models[0].identities.lmarena: a name is needed, or "" for "not there"'),
     ],
 )

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from services.router.latency import Speeds
 from services.router.learning import Key, Learned, Observation
 from services.router.policies import RoutingPolicy
 from services.router.policy import Ask, may_use
+from services.router.predictor import QualityPredictor, Reading
 from services.router.scoring import Weights
 from services.router.sheet import Decision, draw
 from tests.unit.router.test_decision import LOCAL, USD, entry, ids, view_of
@@ -226,7 +228,7 @@ def test_a_recovering_model_gets_its_share_of_the_traffic() -> None:
     told = why(decider.decide(view, Ask(profile="quality", seed=out)))["a/one"]
     assert told == "its circuit breaker is recovering and lets 10% through"
     alone = Decider(CONFIG, breakers).decide(placed(entry("a/one", 0.9)), Ask(seed=out))
-    assert ids(alone) == ["a/one"], "nobody else is there"
+    assert ids(alone) == ["a/one"] and alone.basis == "best", "nobody else is there"
 
 
 def test_a_model_held_open_is_not_even_the_least_bad_and_not_to_be_named() -> None:
@@ -413,3 +415,25 @@ def test_what_was_learned_corrects_the_choice_and_departures_are_bounded_and_nev
     assert all(first("seed", BASE, dry_run=True).reason == before.reason for _ in range(30)), (
         "a question leaves no trace"
     )
+
+
+def test_a_prompt_like_those_that_were_learned_moves_the_expected_quality_and_others_do_not() -> None:
+    predictor = QualityPredictor.load()
+    decider = Decider(CONFIG, Breakers(lambda: 0.0), predictor=predictor)
+    view = placed(entry("a/best", 0.9, 8), entry("b/cheap", 0.72, 1), entry("c/gemma-2-9b-it", 0.6, 1))
+    own = np.zeros(len(predictor.measured), np.float32)
+
+    def qualities(reading: Reading | None, complexity: float | None = 0.5) -> list[float]:
+        decision = decider.decide(view, Ask(reading=reading, complexity=complexity))
+        return [decision.sides(model).quality for model in view.by_id.values()]
+
+    hard, easy = qualities(Reading(2.0, 1.0, own)), qualities(Reading(-2.0, 1.0, own))
+    assert all(a < b < c for a, b, c in zip(hard, qualities(None), easy, strict=True))
+    assert decider.decide(view, Ask(reading=Reading(2.0, 1.0, own))).chain[0].id == "a/best"
+    assert decider.decide(view, Ask(reading=Reading(-2.0, 1.0, own))).chain[0].id == "b/cheap"
+    unlike = Reading(2.0, 0.0, own)
+    assert qualities(unlike) == qualities(None) and qualities(unlike, None) == [0.9, 0.72, 0.6]
+    assert qualities(unlike, 1.0) == qualities(None, 1.0), "then the complexity alone counts"
+    own[predictor.measured.index("gemma-2-9b-it")] = 3.0
+    better = qualities(Reading(0.0, 1.0, own))
+    assert better[2] > 0.9 and better[:2] == pytest.approx(qualities(Reading(0.0, 1.0, own * 0))[:2])

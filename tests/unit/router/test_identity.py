@@ -100,6 +100,21 @@ def test_a_date_alone_does_not_tell_base_from_chat() -> None:
     assert resolve("birch-labs/birch-large-2411").candidate is None
 
 
+def test_where_everything_chats_nobody_says_so() -> None:
+    assert (
+        RESOLVER.resolve("birch-labs/birch-large-2411", "lmarena").candidate == "birch-labs/Birch-Large-Instruct-2411"
+    )
+    assert RESOLVER.resolve("birch-labs/birch-large", "lmarena").candidate is None
+
+
+def test_thinking_switched_off_is_a_mode_and_no_variant() -> None:
+    pool = ("acme/Fir-3-30B-A3B", "acme/Fir-3-30B-A3B-Thinking")
+    off = resolve("acme/fir-3-30b-a3b-no-thinking", pool=pool)
+    assert (off.candidate, off.rule) == (pool[0], "open")
+    assert off.score < resolve("acme/fir-3-30b-a3b", pool=pool).score
+    assert resolve("acme/fir-3-30b-a3b-no-thinking", pool=pool[1:]).candidate is None
+
+
 def test_a_release_may_be_left_open_where_there_is_only_one() -> None:
     match = resolve("birch-labs/birch-8x7b-instruct")
     assert (match.candidate, match.rule) == ("birch-labs/Birch-8x7B-Instruct-v0.1", "open")

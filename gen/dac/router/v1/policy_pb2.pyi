@@ -331,3 +331,79 @@ class NameOrganisationsRequest(_message.Message):
 class NameOrganisationsResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class Replayed(_message.Message):
+    __slots__ = ("request_id", "asked_model", "intent", "complexity", "input_tokens", "output_tokens", "model", "cost_nano_usd", "path", "allowed_models")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ASKED_MODEL_FIELD_NUMBER: _ClassVar[int]
+    INTENT_FIELD_NUMBER: _ClassVar[int]
+    COMPLEXITY_FIELD_NUMBER: _ClassVar[int]
+    INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    ALLOWED_MODELS_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    asked_model: str
+    intent: str
+    complexity: float
+    input_tokens: int
+    output_tokens: int
+    model: str
+    cost_nano_usd: int
+    path: _containers.RepeatedScalarFieldContainer[str]
+    allowed_models: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, request_id: _Optional[str] = ..., asked_model: _Optional[str] = ..., intent: _Optional[str] = ..., complexity: _Optional[float] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., model: _Optional[str] = ..., cost_nano_usd: _Optional[int] = ..., path: _Optional[_Iterable[str]] = ..., allowed_models: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class TestPolicyRequest(_message.Message):
+    __slots__ = ("rules", "requests")
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    rules: PolicyRules
+    requests: _containers.RepeatedCompositeFieldContainer[Replayed]
+    def __init__(self, rules: _Optional[_Union[PolicyRules, _Mapping]] = ..., requests: _Optional[_Iterable[_Union[Replayed, _Mapping]]] = ...) -> None: ...
+
+class TestedDecision(_message.Message):
+    __slots__ = ("request_id", "asked_model", "answered_model", "model_now", "model_then", "cost_now_nano_usd", "cost_then_nano_usd", "refused_now", "refused_then", "reason_then")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ASKED_MODEL_FIELD_NUMBER: _ClassVar[int]
+    ANSWERED_MODEL_FIELD_NUMBER: _ClassVar[int]
+    MODEL_NOW_FIELD_NUMBER: _ClassVar[int]
+    MODEL_THEN_FIELD_NUMBER: _ClassVar[int]
+    COST_NOW_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    COST_THEN_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_NOW_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_THEN_FIELD_NUMBER: _ClassVar[int]
+    REASON_THEN_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    asked_model: str
+    answered_model: str
+    model_now: str
+    model_then: str
+    cost_now_nano_usd: int
+    cost_then_nano_usd: int
+    refused_now: str
+    refused_then: str
+    reason_then: str
+    def __init__(self, request_id: _Optional[str] = ..., asked_model: _Optional[str] = ..., answered_model: _Optional[str] = ..., model_now: _Optional[str] = ..., model_then: _Optional[str] = ..., cost_now_nano_usd: _Optional[int] = ..., cost_then_nano_usd: _Optional[int] = ..., refused_now: _Optional[str] = ..., refused_then: _Optional[str] = ..., reason_then: _Optional[str] = ...) -> None: ...
+
+class TestPolicyResponse(_message.Message):
+    __slots__ = ("changed", "requests", "rerouted", "refused_now", "refused_then", "cost_was_nano_usd", "cost_now_nano_usd", "cost_then_nano_usd")
+    CHANGED_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    REROUTED_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_NOW_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_THEN_FIELD_NUMBER: _ClassVar[int]
+    COST_WAS_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    COST_NOW_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    COST_THEN_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    changed: _containers.RepeatedCompositeFieldContainer[TestedDecision]
+    requests: int
+    rerouted: int
+    refused_now: int
+    refused_then: int
+    cost_was_nano_usd: int
+    cost_now_nano_usd: int
+    cost_then_nano_usd: int
+    def __init__(self, changed: _Optional[_Iterable[_Union[TestedDecision, _Mapping]]] = ..., requests: _Optional[int] = ..., rerouted: _Optional[int] = ..., refused_now: _Optional[int] = ..., refused_then: _Optional[int] = ..., cost_was_nano_usd: _Optional[int] = ..., cost_now_nano_usd: _Optional[int] = ..., cost_then_nano_usd: _Optional[int] = ...) -> None: ...

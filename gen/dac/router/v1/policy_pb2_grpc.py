@@ -85,6 +85,11 @@ class PolicyServiceStub:
                 request_serializer=dac_dot_router_dot_v1_dot_policy__pb2.ListAssignmentsRequest.SerializeToString,
                 response_deserializer=dac_dot_router_dot_v1_dot_policy__pb2.ListAssignmentsResponse.FromString,
                 _registered_method=True)
+        self.TestPolicy = channel.unary_unary(
+                '/dac.router.v1.PolicyService/TestPolicy',
+                request_serializer=dac_dot_router_dot_v1_dot_policy__pb2.TestPolicyRequest.SerializeToString,
+                response_deserializer=dac_dot_router_dot_v1_dot_policy__pb2.TestPolicyResponse.FromString,
+                _registered_method=True)
         self.ListTenantRules = channel.unary_unary(
                 '/dac.router.v1.PolicyService/ListTenantRules',
                 request_serializer=dac_dot_router_dot_v1_dot_policy__pb2.ListTenantRulesRequest.SerializeToString,
@@ -176,6 +181,14 @@ class PolicyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TestPolicy(self, request, context):
+        """What a policy would change: requests that were made are decided anew, under the policy that is in force for each and
+        under this one, by what is known of models now. Nothing is sent and nothing is kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListTenantRules(self, request, context):
         """What the operator says of organisations: one, or all that have something said of them.
         """
@@ -249,6 +262,11 @@ def add_PolicyServiceServicer_to_server(servicer, server):
                     servicer.ListAssignments,
                     request_deserializer=dac_dot_router_dot_v1_dot_policy__pb2.ListAssignmentsRequest.FromString,
                     response_serializer=dac_dot_router_dot_v1_dot_policy__pb2.ListAssignmentsResponse.SerializeToString,
+            ),
+            'TestPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.TestPolicy,
+                    request_deserializer=dac_dot_router_dot_v1_dot_policy__pb2.TestPolicyRequest.FromString,
+                    response_serializer=dac_dot_router_dot_v1_dot_policy__pb2.TestPolicyResponse.SerializeToString,
             ),
             'ListTenantRules': grpc.unary_unary_rpc_method_handler(
                     servicer.ListTenantRules,
@@ -537,6 +555,33 @@ class PolicyService:
             '/dac.router.v1.PolicyService/ListAssignments',
             dac_dot_router_dot_v1_dot_policy__pb2.ListAssignmentsRequest.SerializeToString,
             dac_dot_router_dot_v1_dot_policy__pb2.ListAssignmentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TestPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.router.v1.PolicyService/TestPolicy',
+            dac_dot_router_dot_v1_dot_policy__pb2.TestPolicyRequest.SerializeToString,
+            dac_dot_router_dot_v1_dot_policy__pb2.TestPolicyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -53,6 +53,10 @@ class PolicyServiceStub:
     """Takes a level out from under its policy."""
     ListAssignments: _grpc.UnaryUnaryMultiCallable[_policy_pb2.ListAssignmentsRequest, _policy_pb2.ListAssignmentsResponse]
     """The organisation's assignments, and what the operator says of it."""
+    TestPolicy: _grpc.UnaryUnaryMultiCallable[_policy_pb2.TestPolicyRequest, _policy_pb2.TestPolicyResponse]
+    """What a policy would change: requests that were made are decided anew, under the policy that is in force for each and
+    under this one, by what is known of models now. Nothing is sent and nothing is kept.
+    """
     ListTenantRules: _grpc.UnaryUnaryMultiCallable[_policy_pb2.ListTenantRulesRequest, _policy_pb2.ListTenantRulesResponse]
     """What the operator says of organisations: one, or all that have something said of them."""
     SetTenantRules: _grpc.UnaryUnaryMultiCallable[_policy_pb2.SetTenantRulesRequest, _policy_pb2.SetTenantRulesResponse]
@@ -85,6 +89,10 @@ class PolicyServiceAsyncStub(PolicyServiceStub):
     """Takes a level out from under its policy."""
     ListAssignments: _aio.UnaryUnaryMultiCallable[_policy_pb2.ListAssignmentsRequest, _policy_pb2.ListAssignmentsResponse]  # type: ignore[assignment]
     """The organisation's assignments, and what the operator says of it."""
+    TestPolicy: _aio.UnaryUnaryMultiCallable[_policy_pb2.TestPolicyRequest, _policy_pb2.TestPolicyResponse]  # type: ignore[assignment]
+    """What a policy would change: requests that were made are decided anew, under the policy that is in force for each and
+    under this one, by what is known of models now. Nothing is sent and nothing is kept.
+    """
     ListTenantRules: _aio.UnaryUnaryMultiCallable[_policy_pb2.ListTenantRulesRequest, _policy_pb2.ListTenantRulesResponse]  # type: ignore[assignment]
     """What the operator says of organisations: one, or all that have something said of them."""
     SetTenantRules: _aio.UnaryUnaryMultiCallable[_policy_pb2.SetTenantRulesRequest, _policy_pb2.SetTenantRulesResponse]  # type: ignore[assignment]
@@ -174,6 +182,16 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_policy_pb2.ListAssignmentsResponse, _abc.Awaitable[_policy_pb2.ListAssignmentsResponse]]:
         """The organisation's assignments, and what the operator says of it."""
+
+    @_abc_1.abstractmethod
+    def TestPolicy(
+        self,
+        request: _policy_pb2.TestPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_pb2.TestPolicyResponse, _abc.Awaitable[_policy_pb2.TestPolicyResponse]]:
+        """What a policy would change: requests that were made are decided anew, under the policy that is in force for each and
+        under this one, by what is known of models now. Nothing is sent and nothing is kept.
+        """
 
     @_abc_1.abstractmethod
     def ListTenantRules(

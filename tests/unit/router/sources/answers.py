@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from services.router.sources import hugging_face, litellm, lmarena, models_dev, ollama, openrouter
+from services.router.sources import genai_prices, hugging_face, litellm, lmarena, models_dev, ollama, openrouter
 
 OPENROUTER: dict[str, Any] = {
     "data": [
@@ -144,6 +144,30 @@ LITELLM: dict[str, Any] = {
     },
     "acme/paint": {"litellm_provider": "acme", "mode": "image_generation", "max_input_tokens": -7},
 }
+GENAI_PRICES: list[dict[str, Any]] = [
+    {
+        "id": "acme",
+        "models": [
+            {
+                "id": "large-2",
+                "name": "Large 2",
+                "match": {"starts_with": "large-2"},
+                "context_window": 131072,
+                "prices": [
+                    {"prices": {"input_mtok": {"base": 9, "tiers": [{"start": 1, "price": 99}]}, "output_mtok": 9}},
+                    {"constraint": {"start_date": "1970-01-01"}, "prices": {"input_mtok": 0.4, "output_mtok": 1.6}},
+                    {"constraint": {"start_date": "9999-01-01"}, "prices": {"input_mtok": 7, "output_mtok": 7}},
+                    {"constraint": {"start_time": "01:00:00Z"}, "prices": {"input_mtok": 8, "output_mtok": 8}},
+                ],
+            },
+            {
+                "id": "small-2",
+                "deprecated": True,
+                "prices": {"input_mtok": {"base": 0.1}, "output_mtok": 0.2, "cache_read_mtok": 0.01},
+            },
+        ],
+    }
+]
 GOOD = (
     (openrouter, OPENROUTER),
     (lmarena, LMARENA_ROWS),
@@ -154,6 +178,7 @@ GOOD = (
     (ollama, OLLAMA_TAGS),
     (ollama, OLLAMA_LIBRARY),
     (litellm, LITELLM),
+    (genai_prices, GENAI_PRICES),
 )
 """Every adapter with every form that it reads."""
 

@@ -12,6 +12,7 @@ from services.router.sources import (
     BrokenAnswer,
     Elo,
     SourceRecord,
+    genai_prices,
     hugging_face,
     litellm,
     lmarena,
@@ -21,6 +22,7 @@ from services.router.sources import (
 )
 from services.router.sources.values import MAX_ROWS
 from tests.unit.router.sources.answers import (
+    GENAI_PRICES,
     GOOD,
     HUB,
     HUB_ROUTER,
@@ -102,6 +104,15 @@ def test_litellm() -> None:
     one = found["acme/large-2"]
     assert (one.context_tokens, one.capabilities, one.provider) == (131072, ("tools",), "acme")
     assert one.nano_usd_per_mtok == {"input": 400_000_000, "output": 1_600_000_000}
+
+
+def test_genai_prices() -> None:
+    found = by_id(genai_prices, GENAI_PRICES)
+    large, small = found["acme/large-2"], found["acme/small-2"]
+    assert (large.context_tokens, large.provider, large.available) == (131072, "acme", None)
+    assert large.nano_usd_per_mtok == {"input": 400_000_000, "output": 1_600_000_000}
+    assert small.nano_usd_per_mtok == {"input": 100_000_000, "output": 200_000_000, "input_cached": 10_000_000}
+    assert small.available is False
 
 
 BROKEN = {

@@ -6,11 +6,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from mesh.app import load_settings
 from mesh.catalog import DeploymentEntry, ModelEntry
 from services.router.identity_overrides import Overrides, overrides_of
-from services.router.sources import Elo, SourceRecord
+from services.router.sources import Elo, SourceRecord, last_good
 from services.router.sources.facts import Facts
 from services.router.sources.joining import join, wanted_of
+from services.router.sources.kept import SHIPPED
 
 
 def entry(model: str, provider: str, name: str, **fields: Any) -> ModelEntry:
@@ -79,6 +81,15 @@ def test_ratings_find_their_model_without_a_maker() -> None:
     assert 0 < (found["openai/gpt-4o-mini"].quality or 0) < (found["anthropic/claude-sonnet-4-5"].quality or 0)
 
 
+def test_of_two_dates_that_are_as_near_the_later_counts() -> None:
+    rows = [
+        SourceRecord("lmarena", f"gpt-4o-{date}", elo=elo(rating))
+        for date, rating in (("2024-05-13", 1280), ("2024-11-20", 1290), ("2024-08-06", 1270))
+    ]
+    found = facts_of([entry("openai/gpt-4o", "openai", "gpt-4o")], *rows)
+    assert found["openai/gpt-4o"].elo["overall"].rating == 1290
+
+
 def test_a_model_at_an_unknown_place_is_found_by_what_it_is_called_elsewhere() -> None:
     mine = entry("mine/gpt-4o-mini", "mine", "gpt-4o-mini")
     found = facts_of([mine, MINI], DEV, SourceRecord("lmarena", "gpt-4o-mini-2024-07-18", elo=elo(1300)))
@@ -126,6 +137,7 @@ def test_ways_of_being_served_are_no_models() -> None:
         SourceRecord("openrouter", "openai/gpt-4o-mini", provider="openrouter", context_tokens=2),
     ]
     assert facts_of([MINI], *rows)["openai/gpt-4o-mini"].context_tokens == 2
+    assert facts_of([MINI], rows[0]) == {}
 
 
 def test_benchmarks_of_several_sources_add_up_and_one_speed_is_taken() -> None:
@@ -138,3 +150,22 @@ def test_benchmarks_of_several_sources_add_up_and_one_speed_is_taken() -> None:
     facts = facts_of([MINI], *rows)["openai/gpt-4o-mini"]
     assert facts.benchmarks == {"gpqa": 0.4, "open_llm_bbh": 0.5}
     assert (facts.speed_tokens_per_s, facts.first_token_ms) == (80, 9)
+
+
+def test_the_snapshot_speaks_of_the_shipped_catalog_and_agrees_with_it() -> None:
+    entries = [one for one in load_settings(env={}).models if not {"speech", "transcription"} & set(one.capabilities)]
+    files = {one.name.removesuffix(last_good.SUFFIX): one for one in SHIPPED.glob(f"*{last_good.SUFFIX}")}
+    load = {name: (lambda file=file: last_good.read(file).records) for name, file in files.items()}
+    found = join(wanted_of(entries), load)
+    assert {one.model for one in entries} - set(found) == set()
+    described = {one.model: one for one in entries}
+    known = {model: one.quality for model, one in found.items() if one.quality is not None}
+    assert len(known) >= 24
+    apart = [abs(quality - described[model].quality) for model, quality in known.items()]
+    assert sum(apart) / len(apart) < 0.04 and max(apart) < 0.1
+    wrong = [
+        model
+        for model, one in found.items()
+        if described[model].quality and not 0.4 <= one.context_tokens / described[model].context_tokens <= 2.5
+    ]
+    assert len(wrong) <= len(found) // 10, wrong
