@@ -57,7 +57,7 @@ class HeldOut:
             each = self._weights * self._share * len(labels) / len(self._labels)
             rows = scipy.sparse.vstack([rows, self._rows]).tocsr()
             labels, weights = np.concatenate([labels, self._labels]), np.concatenate([weights, each])
-        return LinearSVC(C=STRENGTH, tol=1e-3, random_state=SEED, max_iter=3000).fit(rows, labels, weights)
+        return LinearSVC(C=STRENGTH, tol=1e-2, random_state=SEED, max_iter=3000).fit(rows, labels, weights)
 
 
 def topics_held_out(model: HeldOut, prompts: Sequence[Labelled], say: Callable[[str], None]) -> Names:
