@@ -3,11 +3,7 @@
 import asyncio
 import time
 
-import pytest
-
 from mesh.deadlines import Deadlines, deadlines
-
-pytestmark = pytest.mark.asyncio
 
 
 class _One:
