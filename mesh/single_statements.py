@@ -26,6 +26,14 @@ async def drop(pool: asyncpg.Pool, connection: asyncpg.Connection) -> None:
         await pool.release(connection)
 
 
+def is_gone(connection: Any) -> bool:
+    """Whether a connection has ended. One that ended while it was lent has left the pool, and says so by raising."""
+    try:
+        return bool(connection.is_closed())
+    except asyncpg.InterfaceError:
+        return True
+
+
 class SingleStatements:
     """Of one pool. Keeps at most one of its connections, and none of a pool that has only one."""
 
@@ -43,7 +51,7 @@ class SingleStatements:
             connection, self._kept = self._kept, None
             if connection is None:
                 connection = await self._pool.acquire(timeout=self._connect_timeout_s)
-            if attempt == 1 and connection.is_closed():
+            if attempt == 1 and is_gone(connection):
                 await drop(self._pool, connection)
                 await self._pool.expire_connections()
                 continue

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from mesh import single_statements
-from mesh.single_statements import SingleStatements
+from mesh.single_statements import SingleStatements, is_gone
 
 PID = "SELECT pg_backend_pid()"
 
@@ -55,7 +55,7 @@ async def test_a_connection_that_failed_or_was_cut_is_not_kept(pool, database_ur
     await other.execute("SELECT pg_terminate_backend($1, 5000)", cut)
     await other.close()
     async with asyncio.timeout(10):
-        while not single._kept.is_closed():
+        while not is_gone(single._kept):
             await asyncio.sleep(0.01)
     assert await single.run(PID) != cut
     await single.close()
