@@ -248,19 +248,6 @@ class LocalStream(LocalCall):
             return message
         return grpc.aio.EOF
 
-    async def _step(self) -> Any:
-        """One message of the handler, inside the call's own context."""
-        self._task = asyncio.current_task()
-        with calls.serving(self._call):
-            try:
-                return await self._server.__anext__()
-            except asyncio.CancelledError:
-                if self._is_timeout():
-                    raise TimeoutError from None
-                raise
-            finally:
-                self._task = None
-
     async def _read(self) -> AsyncIterator[Any]:
         handler, served, chain = self._handler(), self._served(True), self._table.chain
         error: BaseException | None = None
@@ -270,15 +257,24 @@ class LocalStream(LocalCall):
             with calls.serving(self._call):
                 if (waiting := chain.begin(served)) is not None:
                     await waiting
-            self._server = handler.unary_stream(handler.request_deserializer(self._raw), self._context)
-            serialise, parse = handler.response_serializer, self._parse
+            server = self._server = handler.unary_stream(handler.request_deserializer(self._raw), self._context)
+            serialise, parse, serving = handler.response_serializer, self._parse, calls.serving(self._call)
             while not self._cancelled:
                 if self._expired:
                     raise TimeoutError
-                try:
-                    message = await self._step()
-                except StopAsyncIteration:
-                    break
+                # One message of the handler, inside the call's own context.
+                self._task = asyncio.current_task()
+                with serving:
+                    try:
+                        message = await server.__anext__()
+                    except StopAsyncIteration:
+                        break
+                    except asyncio.CancelledError:
+                        if self._is_timeout():
+                            raise TimeoutError from None
+                        raise
+                    finally:
+                        self._task = None
                 raw = serialise(message)
                 yield parse(raw) if parse else raw
             if self._cancelled:

@@ -126,7 +126,10 @@ class Principal:
         if not served.local:
             token = served.metadata.get("x-dac-principal-bin")
             if isinstance(token, bytes):
-                return self._verify(served, token)
+                served.call.principal = self._verifier.known(token)
+                if served.call.principal is None:
+                    return self._verify(served, token)
+                served.call.signed_principal = token
         self._authorise(served)
         return None
 

@@ -164,9 +164,10 @@ class Book:
 
     def resolve(self, op: Resolve) -> Settlement:
         """Ends a reservation once; a second time the first outcome is returned and nothing changes."""
-        unanswered = self.by_request.get((op.org_id, op.request_id)) if op.may_free_unanswered else None
-        if unanswered is not None and unanswered.state is State.OPEN:
-            op = replace(op, reservation_id=unanswered.reservation_id, to=State.RELEASED)
+        if not op.reservation_id:
+            unanswered = self.by_request.get((op.org_id, op.request_id)) if op.may_free_unanswered else None
+            if unanswered is not None and unanswered.state is State.OPEN:
+                op = replace(op, reservation_id=unanswered.reservation_id, to=State.RELEASED)
         if not op.reservation_id:
             settlement = Settlement(0, 0, tuple(self._charge(a, 0) for a in op.attempts), State.COMMITTED)
             self.records.append(Record(op.org_id, op.request_id, op.seal(settlement)))

@@ -231,10 +231,15 @@ class SingleTripStore:
     def _whole(self, op: Reserve, prices: Sequence[Price]) -> Reservation:
         """The reservation as it is when everything fits under a hard budget: what Book.reserve makes of it then."""
         in_steps, tokens = op.first_hold(self._default_output_tokens)
-        amount = worst_case(prices, op.given, tokens)
         if op.rescues:
             amount = worst_case_rescued(prices, op.given, tokens, op.rescues)
-        capped = 0 if all(price.is_free for price in prices) else tokens
+        else:
+            amount = worst_case(prices, op.given, tokens)
+        if len(prices) == 1:
+            is_free, version = prices[0].is_free, prices[0].version
+        else:
+            is_free, version = all(price.is_free for price in prices), max(price.version for price in prices)
+        capped = 0 if is_free else tokens
         return Reservation(
             op.reservation_id,
             op.org_id,
@@ -243,7 +248,7 @@ class SingleTripStore:
             State.OPEN,
             op.now + dt.timedelta(seconds=op.ttl_s),
             op.body_hash,
-            max(price.version for price in prices),
+            version,
             0 if in_steps else capped,
             (),
             covered_output_tokens=capped if in_steps else 0,

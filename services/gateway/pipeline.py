@@ -39,7 +39,7 @@ _PROVIDER_FAULTS = frozenset({Reason.PROVIDER_FAILED, Reason.PROVIDER_TIMEOUT, R
 _KEY_STATUSES = frozenset({400, 401, 402, 403, 429})
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Head:
     """What answers; comes before the first bytes."""
 
@@ -48,7 +48,7 @@ class Head:
     route: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Done:
     """A good answer has ended; for a stream everything but its end mark was sent."""
 
