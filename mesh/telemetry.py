@@ -311,13 +311,13 @@ def observe_route(profile: str, model: str, basis: str) -> None:
     child.inc()
 
 
-def observe_ledger(operation: str, reason: int) -> None:
-    """Counts one operation on the ledger; `reason` 0 = it was done."""
+def observe_ledger(operation: str, reason: int, count: int = 1) -> None:
+    """Counts operations on the ledger; `reason` 0 = they were done."""
     key = (operation, reason)
     child = _budget_children.get(key)
     if child is None:
         child = _budget_children[key] = BUDGET_OPERATIONS.labels(operation, reason_label(reason))
-    child.inc()
+    child.inc(count)
 
 
 def _make_attempt_children(provider: str, model: str, reason: int) -> tuple[Counter, Counter, Counter, Histogram]:

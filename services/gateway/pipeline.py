@@ -37,7 +37,7 @@ RETRIES = 2
 RETRY_WAIT_S = 0.1
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Head:
     """What answers; comes before the first bytes."""
 
@@ -46,7 +46,7 @@ class Head:
     route: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Done:
     """A good answer has ended; for a stream everything but its end mark was sent."""
 
