@@ -20,8 +20,8 @@ Matrix = Any
 """A scipy.sparse.csr_array; scipy brings no types."""
 
 KIND_PENALTY = 0.3
-DEVIATION_PENALTY = 20.0
-_SMALL_KIND = 10.0  # A kind's mean counts as much as this many prompts of the models' overall mean.
+DEVIATION_PENALTY = 12.0
+_SMALL_KIND = 20.0  # A kind's mean counts as much as this many prompts of the models' overall mean.
 _ALIKE = (0.01, 0.04)  # Quantiles, among a kind's own prompts, where confidence begins and is full: of structure …
 _FAMILIAR = (0.003, 0.02)  # … and of known n-grams.
 _ALIKE_SLACK, _FAMILIAR_SLACK = 0.002, 0.02  # Confidence begins this much earlier: kinds may have one form only.
