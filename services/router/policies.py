@@ -261,7 +261,7 @@ def with_profile(policy: RoutingPolicy, profile: str) -> RoutingPolicy:
 def _everywhere(policy: RoutingPolicy, **fields: Any) -> RoutingPolicy:
     """The policy with other fields, for every intent."""
     by_intent = {intent: dataclasses.replace(one, **fields) for intent, one in policy.by_intent.items()}
-    return dataclasses.replace(policy, tenant_models=tenant_models, tenant_regions=tenant_regions, by_intent=by_intent)
+    return dataclasses.replace(policy, by_intent=by_intent, **fields)
 
 
 def built_in(base: RoutingPolicy) -> dict[str, RoutingPolicy]:

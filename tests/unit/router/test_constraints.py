@@ -393,7 +393,7 @@ def _matches(model: str, allowed: tuple[str, ...]) -> bool:
 
 
 def test_what_was_learned_corrects_the_choice_and_departures_are_bounded_and_never_below_what_fits() -> None:
-    view = placed(entry("a/one", 0.9, 2), entry("b/two", 0.8, 2), entry("c/weak", 0.2, 2))
+    view = placed(entry("a/one", 0.9, 2), entry("b/two", 0.8, 2), entry("b/near", 0.78, 2), entry("c/weak", 0.2, 2))
     learned = Learned()
     decider = Decider(CONFIG, Breakers(lambda: 0.0), learned=learned)
     still = with_(exploration=0.0)
