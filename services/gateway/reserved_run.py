@@ -102,7 +102,9 @@ class ReservedRun:
         rescues: int = 0,
         stream: bool = False,
         names_service_tier: bool = False,
-        **measured: int,
+        asked_output_tokens: int = 0,
+        audio_seconds_max: int = 0,
+        input_characters_max: int = 0,
     ) -> ReserveResponse:
         """Has budget hold the most that this may cost; candidates that it does not cover are not asked."""
         request = ReserveRequest(
@@ -115,7 +117,9 @@ class ReservedRun:
             rescues=rescues,
             stream=stream,
             names_service_tier=names_service_tier,
-            **measured,
+            asked_output_tokens=asked_output_tokens,
+            audio_seconds_max=audio_seconds_max,
+            input_characters_max=input_characters_max,
         )
         request.candidates.extend(candidates.priced(self._candidates))
         request.draft.CopyFrom(self.record)

@@ -205,7 +205,8 @@ async def _events(
             reader = messages.__aiter__()
             while not stop.done():
                 following = following or asyncio.ensure_future(anext(reader))
-                await asyncio.wait({following, stop}, timeout=CHECK_AGAIN_S, return_when=asyncio.FIRST_COMPLETED)
+                either: set[asyncio.Future[Any]] = {following, stop}
+                await asyncio.wait(either, timeout=CHECK_AGAIN_S, return_when=asyncio.FIRST_COMPLETED)
                 if following.done():
                     message, following = following.result(), None
                     yield b"data: " + to_json(message, indent=None) + b"\n\n"
