@@ -137,6 +137,7 @@ MARKS: Mapping[str, str] = {
     "provider.Probe": "needs a real provider, and money",
     "provider.CreateProviderKey.2": "needs a provider's real key",
     "router.RefreshSources": "asks public sources over the network",
+    "router.SubmitFeedback": "needs the id of an answer of yours",
     "provider.RemoveProvider": "needs a provider that was added through the API",
     "audit.FollowRequests": "does not end by itself",
 }

@@ -18,7 +18,7 @@ from services.router.constraints import (
     cost_nano_usd,
     permitted,
 )
-from services.router.fallbacks import TOLD, chain_of
+from services.router.fallbacks import TOLD, chain_of, recovering
 from services.router.latency import Speeds
 from services.router.learning import Learned, seed_of
 from services.router.policies import RoutingPolicy, built_in
@@ -209,6 +209,9 @@ class Decider:
         primary = shortlist.models[first]
         own, barred = self._own_fallbacks(view, primary, ask, policy)
         chain, left_out, chained = chain_of(primary, own, order[1:], sheet, policy, self._margin)
+        ill = fits & ~healthy & (sheet.ability >= floor)
+        if ill.any():
+            chain += recovering(chain, self._order(sheet, ill, profile), sheet, policy, self._share)
         left_out = [*barred, *left_out]
         left_out += self._not_taken(sheet, taken, healthy, fits, slow, floor)
         left_out += self._unfit(sheet, ask, fits, bounds)

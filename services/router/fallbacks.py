@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from services.router import reasons
@@ -50,3 +52,18 @@ def chain_of(
         seen.add(providers[picked])
     below = [(models[place], reasons.BELOW) for place in near[:TOLD]]
     return [primary, *own, *taken], below + left_out, note
+
+
+def recovering(
+    chain: list[KnownModel], order: Places, sheet: Sheet, policy: RoutingPolicy, share: Callable[[KnownModel], float]
+) -> list[KnownModel]:
+    """Where there is room behind the chain: models of `order` that a breaker lets some requests through to. When all
+    others have failed, one that recovers is better than none."""
+    room = policy.max_candidates - len(chain)
+    if room <= 0:
+        return []
+    index = sheet.shortlist.index.get(chain[0].id)
+    quality = chain[0].entry.quality if index is None else float(sheet.ability[index])
+    places = order[sheet.ability[order] >= quality - policy.max_quality_drop - TINY].tolist()
+    found = [one for one in (sheet.shortlist.models[place] for place in places) if share(one) > 0 and one not in chain]
+    return found[:room]

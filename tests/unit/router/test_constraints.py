@@ -225,7 +225,9 @@ def test_a_recovering_model_gets_its_share_of_the_traffic() -> None:
     assert 60 <= first.count("a/one") <= 140
     assert first == [ids(decider.decide(view, Ask(profile="quality", seed=seed)))[0] for seed in seeds]
     out = next(seed for seed in seeds if draw(seed, "a/one") >= 0.1)
-    told = why(decider.decide(view, Ask(profile="quality", seed=out)))["a/one"]
+    assert ids(decider.decide(view, Ask(profile="quality", seed=out))) == ["b/two", "a/one"], "better than nobody"
+    alone_there = with_(max_candidates=1)
+    told = why(decider.decide(view, Ask(profile="quality", seed=out), alone_there))["a/one"]
     assert told == "its circuit breaker is recovering and lets 10% through"
     alone = Decider(CONFIG, breakers).decide(placed(entry("a/one", 0.9)), Ask(seed=out))
     assert ids(alone) == ["a/one"] and alone.basis == "best", "nobody else is there"
