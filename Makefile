@@ -109,6 +109,11 @@ bench: setup ## DAC's overhead beside a bare pass-through
 bench-peers: setup ## Install LiteLLM and Portkey for `make bench`
 	@$(BIN)/python -m bench.peers install
 
+.PHONY: bench-routing
+bench-routing: setup ## The choice of a model, measured: make bench-routing DATA=folder
+	@test -d "$(DATA)" || { echo "make bench-routing DATA=folder of the public sets; docs/benchmarks.md, Routing, names them"; exit 2; }
+	@$(BIN)/python -m bench.routing --data "$(DATA)" --pictures docs
+
 .PHONY: clean
 clean: ## Remove the environment (data stays)
 	@rm -rf $(VENV)

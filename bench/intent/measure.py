@@ -57,7 +57,7 @@ class HeldOut:
             each = self._weights * self._share * len(labels) / len(self._labels)
             rows = scipy.sparse.vstack([rows, self._rows]).tocsr()
             labels, weights = np.concatenate([labels, self._labels]), np.concatenate([weights, each])
-        return LinearSVC(C=STRENGTH, tol=1e-3, random_state=SEED, max_iter=3000).fit(rows, labels, weights)
+        return LinearSVC(C=STRENGTH, tol=1e-2, random_state=SEED, max_iter=3000).fit(rows, labels, weights)
 
 
 def topics_held_out(model: HeldOut, prompts: Sequence[Labelled], say: Callable[[str], None]) -> Names:
@@ -97,7 +97,10 @@ def figures(prompts: Sequence[Labelled], said: Names) -> dict[str, Any]:
 
 
 def latency_ms(weights: Weights) -> dict[str, float]:
-    """How long `understand` takes, of prompts of our own from 12 to 250 words in equal parts."""
+    """How long `understand` takes, of prompts of our own from 12 to 250 words in equal parts, each met once.
+
+    `p50` and `p99` are by the clock on the wall, waiting for a busy machine included; `cpu_*` count this thread alone.
+    """
     words = [word for one in typical(80, SEED) for word in one.text.split()]
     lengths = np.linspace(*WORDS, 40).astype(int)
     texts, place = [], 0
@@ -107,9 +110,11 @@ def latency_ms(weights: Weights) -> dict[str, float]:
         texts.append(" ".join(words[place : place + length]))
     for text in texts[:200]:
         understand(text, weights=weights)
-    taken = []
+    taken, worked = [], []
     for text in texts:
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.thread_time()
         understand(text, weights=weights)
         taken.append(1000 * (time.perf_counter() - began))
-    return {"p50": round(float(np.quantile(taken, 0.5)), 4), "p99": round(float(np.quantile(taken, 0.99)), 4)}
+        worked.append(1000 * (time.thread_time() - cpu))
+    quantiles = {"p50": (taken, 0.5), "p99": (taken, 0.99), "cpu_p50": (worked, 0.5), "cpu_p99": (worked, 0.99)}
+    return {name: round(float(np.quantile(*of)), 4) for name, of in quantiles.items()}

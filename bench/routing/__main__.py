@@ -5,6 +5,7 @@ Trains on what is in DIR and nothing else; the same twice. A set that is absent 
 
 import argparse
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -56,6 +57,15 @@ def _timed(what: str, run: Any) -> Any:
     return found
 
 
+def _finite(value: Any) -> Any:
+    """JSON knows no infinity: what is never reached is null."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def main() -> None:
     """Measure, then print a table or JSON."""
     parser = argparse.ArgumentParser(prog="python -m bench.routing", description=__doc__)
@@ -70,7 +80,7 @@ def main() -> None:
 
         pictures.draw(figures, given.pictures)
     if given.json:
-        print(json.dumps(figures, indent=1))
+        print(json.dumps(_finite(figures), indent=1, allow_nan=False))
     else:
         report.show(figures)
 

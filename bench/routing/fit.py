@@ -1,7 +1,7 @@
 """Fitting an expert: ridge regressions from a prompt's row to the kinds of prompts and to each model's deviation.
 
-The strengths are fixed beforehand, not chosen on the folds: weak for the kinds, which words give away; strong for the
-deviations, of which words say little.
+The strengths are constants, picked once by a handful of trials and the same for every set and fold: weak for the kinds,
+which words give away; strong for the deviations, of which words say little.
 """
 
 from typing import Any

@@ -11,7 +11,8 @@ out when sums are read, from the intent's clock (its outcomes so far), so sums c
 
 When to explore is Thompson's question: one draw from each posterior, and when another model than the best mean comes
 out on top, this decision may depart from the best. It does so only while the departures stay within the share allowed,
-and it then takes the model whose posterior reaches highest, for a departure is scarce and should teach the most.
+and it then takes the model whose posterior reaches highest, for a departure is scarce and should teach the most; and
+not at all when even that one does not reach above the best.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from numpy.typing import NDArray
 
 MAX_SAVED_DEPARTURES = 20.0
 """Departures an intent may save up while it needs none, so that a new model is met with some."""
-REACH = 1.5
-"""How many standard deviations above its mean a posterior is taken to reach."""
+REACH, REACH_UNKNOWN = 0.6, 1.2
+"""How many standard deviations above its mean a posterior is taken to reach; and how many more without an outcome."""
 A_TRIFLE = 1e-9
 """How far a departure is put above the best."""
 CERTAIN = 1e-3
@@ -235,10 +236,12 @@ class Learned:
             best = int(values.argmax())
             drawn = weight * self._draw(mean, strength, seed) + other
             if int(drawn.argmax()) != best:
-                reach = values + weight * REACH * np.sqrt(mean * (1 - mean) / (strength + 1))
+                deviations = REACH + REACH_UNKNOWN * self.rules.prior_strength / strength
+                reach = values + weight * deviations * np.sqrt(mean * (1 - mean) / (strength + 1))
                 reach[best] = -np.inf
-                departs = int(reach.argmax())
-                saved = max(0.0, saved - 1)
+                promising = int(reach.argmax())
+                if reach[promising] > values[best]:
+                    departs, saved = promising, max(0.0, saved - 1)
         if spend:
             if place is None:
                 place = self._orgs.setdefault(org_id, {}).setdefault(intent, _Intent())

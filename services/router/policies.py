@@ -9,9 +9,11 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import functools
+import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from services.router import policy_errors as errors
 from services.router.scoring import Weights
@@ -235,7 +237,13 @@ def bounded(policy: RoutingPolicy, tenant: TenantRules) -> RoutingPolicy:
     """The policy within what the operator lets the organisation use."""
     if not tenant.allowed_models and not tenant.regions:
         return policy
-    return _everywhere(policy, tenant_models=tenant.allowed_models, tenant_regions=tenant.regions)
+    bounds = hashlib.sha256(repr((tenant.allowed_models, tenant.regions)).encode()).hexdigest()[:6]
+    return _everywhere(
+        policy,
+        tenant_models=tenant.allowed_models,
+        tenant_regions=tenant.regions,
+        version=f"{policy.version}&{bounds}",
+    )
 
 
 def with_profile(policy: RoutingPolicy, profile: str) -> RoutingPolicy:
@@ -250,14 +258,10 @@ def with_profile(policy: RoutingPolicy, profile: str) -> RoutingPolicy:
     return dataclasses.replace(policy, profile=profile, weights=None, version=version, by_intent=by_intent)
 
 
-def _everywhere(
-    policy: RoutingPolicy, *, tenant_models: tuple[str, ...], tenant_regions: tuple[str, ...]
-) -> RoutingPolicy:
-    by_intent = {
-        intent: dataclasses.replace(one, tenant_models=tenant_models, tenant_regions=tenant_regions)
-        for intent, one in policy.by_intent.items()
-    }
-    return dataclasses.replace(policy, tenant_models=tenant_models, tenant_regions=tenant_regions, by_intent=by_intent)
+def _everywhere(policy: RoutingPolicy, **fields: Any) -> RoutingPolicy:
+    """The policy with other fields, for every intent."""
+    by_intent = {intent: dataclasses.replace(one, **fields) for intent, one in policy.by_intent.items()}
+    return dataclasses.replace(policy, by_intent=by_intent, **fields)
 
 
 def built_in(base: RoutingPolicy) -> dict[str, RoutingPolicy]:

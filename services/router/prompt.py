@@ -67,8 +67,10 @@ class Understanding:
 class Weights:
     """What was learned: one row of `COLUMNS` for each feature."""
 
-    grams: npt.NDArray[np.float32]
-    """Of each bucket."""
+    grams: npt.NDArray[np.int8]
+    """Of each bucket, in steps: a table four times as small as in floats stays nearer to the processor."""
+    steps: npt.NDArray[np.float32]
+    """Of each column."""
     rows: npt.NDArray[np.float32]
     """Of each feature of `structure.NAMES`."""
     bias: npt.NDArray[np.float32]
@@ -78,7 +80,8 @@ def read(path: pathlib.Path) -> Weights:
     """Reads weights and refuses those that were trained on other features."""
     with np.load(path, allow_pickle=False) as stored:
         weights = Weights(
-            grams=stored["grams"].astype(np.float32) * stored["steps"],
+            grams=np.ascontiguousarray(stored["grams"]),
+            steps=stored["steps"].astype(np.float32),
             rows=stored["rows"].astype(np.float32),
             bias=stored["bias"].astype(np.float32),
         )
@@ -108,7 +111,8 @@ def _features(part: str, ids: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.ui
 
 def scores(weights: Weights, ids: npt.NDArray[np.uint32], row: Row) -> npt.NDArray[np.float32]:
     """One number per column: logits, not probabilities."""
-    each: npt.NDArray[np.float32] = _ONES[: len(ids)] @ weights.grams.take(ids, axis=0)
+    each: npt.NDArray[np.float32] = _ONES[: len(ids)] @ weights.grams.take(ids, axis=0).astype(np.float32)
+    each *= weights.steps
     each /= math.sqrt(max(1, len(ids)))
     each += row @ weights.rows
     each += weights.bias

@@ -24,6 +24,9 @@ MAX_REASON_CHARS = 800
 MAX_EXCLUDED_CHARS = 120
 SURE_ENOUGH = 0.4
 """How sure an intent must be before models are compared by it and not in general."""
+PREDICTED = frozenset({"coding_help", "qa_retrieval", "reasoning_math"})
+"""Intents that public results were learned of; on others the predictor would find nothing it knows, and reading costs
+time."""
 IMAGE_TOKENS = 1_100
 """What an image counts as, as at the gateway."""
 
@@ -44,7 +47,6 @@ def asked(
     if prompt and is_auto(request.model):
         read = capped(prompt)
         ids = hashed(read)
-        reading = predictor.read(read, ids) if predictor is not None else None
         found = understand(
             prompt,
             ids=ids,
@@ -55,6 +57,8 @@ def asked(
             input_tokens=input_tokens,
         )
         complexity = found.complexity
+        if predictor is not None and found.intent in PREDICTED:
+            reading = predictor.read(read, ids)
         features = record_pb2.Features(
             intent=intent or found.intent,
             complexity=complexity,

@@ -96,12 +96,11 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             raise
         if not ask.dry_run:
             telemetry.observe_route(decision.profile, decision.chain[0].id, decision.basis)
-        response = router_pb2.RouteResponse(
-            candidates=[candidate(model) for model in decision.chain], route=recorded(decision, uuid7())
+        return router_pb2.RouteResponse(
+            candidates=[candidate(model) for model in decision.chain],
+            route=recorded(decision, uuid7()),
+            features=features,
         )
-        if features is not None:
-            response.features.CopyFrom(features)
-        return response
 
     async def ReportOutcomes(
         self, request: router_pb2.ReportOutcomesRequest, context: Any

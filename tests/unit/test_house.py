@@ -59,9 +59,11 @@ def test_every_service_has_the_same_rooms(service):
 
 
 PURE = {
-    "router": ["scoring.py", "breakers.py", "policy.py", "decision.py", "catalog.py", "learning.py", "drift.py"]
-    + ["constraints.py", "sheet.py", "fallbacks.py", "reasons.py", "refusals.py", "latency.py", "intents.py"]
-    + [f"experiment{part}.py" for part in ("s", "_arms", "_form", "_errors")],
+    "router": [
+        *("scoring.py", "breakers.py", "policy.py", "decision.py", "catalog.py", "learning.py", "drift.py"),
+        *("constraints.py", "sheet.py", "fallbacks.py", "reasons.py", "refusals.py", "latency.py", "intents.py"),
+        *("experiments.py", "experiment_arms.py", "experiment_form.py", "experiment_errors.py", "significance.py"),
+    ],
     "budget": ["money.py", "windows.py", "ledger.py", "price_book.py", "rate_limits.py", "limiter.py"],
     "memory": ["window.py"],
     "gateway": ["key_tokens.py"],

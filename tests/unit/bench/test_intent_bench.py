@@ -52,7 +52,7 @@ def test_the_keys_and_that_a_second_run_says_the_same(folder, monkeypatch, capsy
     found = [command.run(folder, command.WEIGHTS, per_file=30) for _ in range(2)]
     assert set(found[0]["intent"]) == {"shipped", "topic_held_out", "mtbench"}
     assert all(0 <= value <= 1 for value in found[0]["intent"].values())
-    assert set(found[0]["latency_ms"]) == {"p50", "p99"}
+    assert set(found[0]["latency_ms"]) == {"p50", "p99", "cpu_p50", "cpu_p99"}
     assert found[0]["intent"] == found[1]["intent"] and found[0]["details"] == found[1]["details"]
     # Topics that are excluded, and `extraction`, are not among the prompts.
     assert found[0]["details"]["shipped"]["prompts"] == 42 and found[0]["details"]["mtbench"]["prompts"] == 2

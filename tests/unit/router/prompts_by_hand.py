@@ -112,7 +112,7 @@ BY_INTENT = {
         I'm so sad, my boyfriend broke up with me
         Do you have feelings?
         let's just chat a little
-        are you ChatGPT?
+        are you a chatbot or somebody in an office
         make me laugh please
         what do you like to do for fun
         good night, sleep well

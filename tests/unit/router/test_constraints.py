@@ -393,7 +393,7 @@ def _matches(model: str, allowed: tuple[str, ...]) -> bool:
 
 
 def test_what_was_learned_corrects_the_choice_and_departures_are_bounded_and_never_below_what_fits() -> None:
-    view = placed(entry("a/one", 0.9, 2), entry("b/two", 0.8, 2), entry("c/weak", 0.2, 2))
+    view = placed(entry("a/one", 0.9, 2), entry("b/two", 0.8, 2), entry("b/near", 0.78, 2), entry("c/weak", 0.2, 2))
     learned = Learned()
     decider = Decider(CONFIG, Breakers(lambda: 0.0), learned=learned)
     still = with_(exploration=0.0)
@@ -402,9 +402,9 @@ def test_what_was_learned_corrects_the_choice_and_departures_are_bounded_and_nev
         return decider.decide(view, Ask(profile="quality", org_id="o", seed=seed, **more), policy)  # type: ignore[arg-type]
 
     assert first("x").chain[0].id == "a/one"
-    bad = Observation(Key("o", "", "a/one"), quality=0.1, expected=0.9)
-    learned.add([bad] * 30)
-    assert first("x").chain[0].id == "b/two" and first("x").sides(view.by_id["a/one"]).quality < 0.5
+    bad = Observation(Key("o", "", "a/one"), quality=0.6, expected=0.9)
+    learned.add([bad] * 10)
+    assert first("x").chain[0].id == "b/two" and first("x").sides(view.by_id["a/one"]).quality < 0.8
     assert decided(view, profile="quality", org_id="o").chain[0].id == "a/one", "another router learned nothing"
     explored = [first(f"s{number}", BASE) for number in range(400)]
     departures = [one for one in explored if one.explored]

@@ -178,6 +178,13 @@ def test_a_departure_takes_the_model_that_is_known_least() -> None:
     assert taken and set(taken) == {"q/c"}
 
 
+def test_nothing_is_tried_that_does_not_reach_above_the_best() -> None:
+    learned = Learned()
+    learned.add(seen("p/a", 0.8, 0.8, times=200) + seen("p/b", 0.2, 0.5, times=60) + seen("q/c", 0.1, 0.5, times=60))
+    for step in range(500):
+        assert not learned.adjust(ORG, "coding_help", MODELS, [0.8, 0.5, 0.5], step, 0.5).explored
+
+
 def test_the_rest_of_the_utility_decides_with_it() -> None:
     learned = Learned()
     found = learned.adjust(ORG, "", MODELS, [0.9, 0.8, 0.1], 1, 0.0, weight=0.5, rest=[0.0, 0.4, 0.0])

@@ -55,6 +55,12 @@ def test_no_assignment_gets_around_the_operators_bounds(assigned: dict[str, str]
         assert one.bars_place("p", "us") and one.bars_place("p", "") and not one.bars_place("p", "EU")
 
 
+def test_a_records_version_tells_the_operators_bounds() -> None:
+    tenants = [None, TenantRules("org", allowed_models=("a/*",)), TenantRules("org", allowed_models=("b/*",))]
+    versions = [of_org(tenant=tenant).for_principal("org", ["org"]).version for tenant in tenants]
+    assert len(set(versions)) == 3 and all(one.startswith("default@built_in") for one in versions)
+
+
 def test_what_is_denied_wins_and_aliases_count() -> None:
     policy = parse("p", {"allowed_models": ["a/*", "nick"], "denied_models": ["a/bad", "worse"]}, BASE, "p@1")
     assert policy.bars_model("a/good") == ""
