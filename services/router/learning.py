@@ -198,10 +198,10 @@ class Learned:
         columns = self._columns(org_id, intent, place, tuple(model_ids))
         rules = self.rules
         prior = np.array(priors, dtype=np.float64)
-        informed = np.clip(prior + columns.lent, CERTAIN, 1 - CERTAIN)
+        informed = _uncertain(prior + columns.lent)
         strength = rules.prior_strength + columns.outcomes
         mean = informed + (columns.surplus - columns.outcomes * (informed - prior)) / strength
-        mean = np.clip(mean, CERTAIN, 1 - CERTAIN)
+        mean = _uncertain(mean)
         if rest is None:
             other = -rules.cost_per_usd * columns.cost_usd - rules.latency_per_s * columns.latency_s
         else:
@@ -252,9 +252,12 @@ class Learned:
         """A draw from each Beta posterior, of two gammas by Wilson's and Hilferty's cubes: cheaper than exact ones."""
         self._state["state"]["state"] = (seed * 0x9E3779B97F4A7C15 + 0xD1B54A32D192ED03) % (1 << 128)
         self._random.state = self._state
-        shapes = np.stack((mean * strength, (1 - mean) * strength))
-        roots = 1 - 1 / (9 * shapes) + self._draws.standard_normal(shapes.shape) / (3 * np.sqrt(shapes))
-        gammas = shapes * np.maximum(roots, 1e-9) ** 3
+        shapes = np.empty((2, len(mean)))
+        np.multiply(mean, strength, out=shapes[0])
+        np.subtract(strength, shapes[0], out=shapes[1])
+        roots = self._draws.standard_normal(shapes.shape) / (3 * np.sqrt(shapes)) + 1 - 1 / (9 * shapes)
+        roots = np.maximum(roots, 1e-9)
+        gammas = shapes * roots * roots * roots
         drawn: Floats = gammas[0] / (gammas[0] + gammas[1])
         return drawn
 
@@ -345,6 +348,12 @@ class Learned:
     def mean_of(self, org_id: str, intent: str, model: str, prior: float) -> float:
         """The quality expected of a model, 0–1."""
         return self.adjust(org_id, intent, (model,), (prior,), 0, 0.0, spend=False).qualities[0]
+
+
+def _uncertain(quality: Floats) -> Floats:
+    """Away from 0 and 1; two plain steps, as `numpy.clip` takes five times as long for so few."""
+    kept: Floats = np.minimum(np.maximum(quality, CERTAIN), 1 - CERTAIN)
+    return kept
 
 
 def _nothing(count: int) -> _Columns:
