@@ -468,6 +468,19 @@ async def test_what_is_wrong_is_refused_by_name(replica: Replica, org_id: str) -
     assert reason_of(caught) is Reason.FAILED_PRECONDITION
 
 
+async def test_one_that_cannot_be_read_holds_nobody_up(replica: Replica, migrated: Migrated, org_id: str) -> None:
+    await replica.begin(org_id, KIND.KIND_AB)
+    connection = await asyncpg.connect(migrated.superuser_dsn)
+    try:
+        await connection.execute("UPDATE router.experiments SET document = '{}' WHERE org_id = $1", org_id)
+        await connection.execute("UPDATE router.experiment_counts SET changes = changes + 1 WHERE org_id = $1", org_id)
+    finally:
+        await connection.close()
+    await replica.until_chosen(org_id, "p/best")
+    await replica.begin(other := uuid7(), KIND.KIND_AB)
+    assert (await replica.route(other)).route.HasField("experiment")
+
+
 async def test_pages_the_latest_first(replica: Replica, org_id: str) -> None:
     made = [(await replica.begin(org_id, KIND.KIND_AB)).experiment_id]
     for number in range(4):
