@@ -383,6 +383,39 @@ async def test_outcomes_count_once_whoever_adds_them(
     assert await store.add(batch, f"{before}x", before or START)
 
 
+async def test_a_failure_that_teaches_of_no_model_counts_all_the_same(replica: Replica, org_id: str) -> None:
+    experiment = await replica.begin(org_id, KIND.KIND_AB, sticky_by="request")
+    made = record_pb2.RequestRecord(org_id=org_id, request_id=uuid7(), outcome=FAILED)
+    made.route.experiment.experiment_id, made.route.experiment.arm = experiment.experiment_id, "b"
+    assert lesson(made) is None
+    with as_key(org_id):
+        await replica.budget.budget.Commit(budget_pb2.CommitRequest(record=made), None)
+    found = await replica.until(org_id, experiment.experiment_id, lambda one: bool(one.figures))
+    assert [(one.requests, one.errors) for one in found.figures[0].arms] == [(0, 0), (1, 1)]
+
+
+def test_what_a_record_says_of_an_arm(org_id: str) -> None:
+    def said(**fields: Any) -> Any:
+        made = record_pb2.RequestRecord(
+            **{"org_id": org_id, "request_id": uuid7(), "outcome": record_pb2.OUTCOME_OK, **fields}
+        )
+        made.route.experiment.experiment_id, made.route.experiment.arm = uuid7(), "b"
+        made.cost_nano_usd = 5_000
+        made.started_at.FromMilliseconds(1_000)
+        made.ended_at.FromMilliseconds(1_400)
+        return outcomes_of(made, (0.5, 1.0))
+
+    (whole,) = said()
+    assert (whole.failed, whole.latency_ms, whole.cost_usd, whole.quality) == (False, 400, 5e-6, 0.75)
+    (gone,) = said(outcome=record_pb2.OUTCOME_CLIENT_GONE)
+    assert (gone.failed, gone.latency_ms, gone.cost_usd, gone.quality) == (False, None, None, None)
+    (failed,) = said(outcome=FAILED)
+    assert failed.failed and failed.latency_ms is None
+    # Nothing that the policy did: budget refused it, the gateway died, or it was answered before.
+    assert not said(outcome=record_pb2.OUTCOME_REFUSED) and not said(outcome=record_pb2.OUTCOME_INDETERMINATE)
+    assert not said(cache=record_pb2.CacheRecord(status=record_pb2.CacheRecord.STATUS_HIT))
+
+
 async def test_organisations_stay_apart(replica: Replica, migrated: Migrated, org_id: str) -> None:
     experiment, other = await replica.begin(org_id, KIND.KIND_AB), uuid7()
     await replica.chat(org_id)

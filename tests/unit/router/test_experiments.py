@@ -18,7 +18,7 @@ from services.router.breakers import Breakers
 from services.router.catalog import CatalogView
 from services.router.config import RouterConfig
 from services.router.decision import Decider
-from services.router.experiment_arms import Arms, Asking
+from services.router.experiment_arms import Arms, Asking, OrgTrials
 from services.router.experiment_form import decode, encode, plan_of
 from services.router.experiments import (
     AB,
@@ -52,6 +52,7 @@ from services.router.experiments import (
 )
 from services.router.policies import Policies, RoutingPolicy
 from services.router.policy import Ask
+from services.router.sheet import Decision
 from services.router.significance import Sample, counts, means, student_p
 
 KEY = TrialKey("o", "e", 0, "a")
@@ -290,6 +291,27 @@ def test_an_organisation_without_experiments_pays_nothing_for_them() -> None:
             arms.decide(decider, view, ask, policy, asking)
         best_s = min(best_s, (time.perf_counter() - began) / 1_000)
     assert best_s < 5e-6, best_s
+
+
+def test_a_shadow_gives_out_no_trials_and_spends_nothing() -> None:
+    asked: list[tuple[str, bool]] = []
+
+    class Watched(Decider):
+        def decide(self, view: CatalogView, ask: Ask, policy: RoutingPolicy | None = None) -> Any:
+            assert policy is not None
+            asked.append((policy.name, ask.dry_run))
+            if policy.name == "budget":
+                raise MeshError(Reason.NO_MODEL_AVAILABLE, "none")
+            return Decision("balanced", [], "")
+
+    config, policies = RouterConfig(), Policies()
+    arms = Arms(lambda: policies, config.default_output_tokens)
+    plan = plan_of(name="x", kind=SHADOW, policy="budget")
+    arms.by_org = {"o": OrgTrials(shadow=Tried("e", plan))}
+    decider, ask = Watched(config, Breakers(time.monotonic)), Ask(model="auto", org_id="o")
+    decision = arms.decide(decider, cast(CatalogView, None), ask, policies.default, Asking())
+    assert asked == [("default", False), ("budget", True)]
+    assert decision.shadow is not None and decision.shadow.model == "" and decision.part is None
 
 
 def test_a_plan_says_what_is_wrong() -> None:
