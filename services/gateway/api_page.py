@@ -143,13 +143,6 @@ MARKS: Mapping[str, str] = {
     "provider.AddProvider": "needs a provider's real key",
     "provider.Probe": "needs a real provider, and money",
     "provider.CreateProviderKey.2": "needs a provider's real key",
-    "router.CreateExperiment": {
-        "name": "cheaper answers",
-        "kind": "KIND_CANARY",
-        "policy": "budget",
-        "steps": [{"share": 0.05, "min_requests": "200", "min_s": 600}],
-    },
-    "router.UpdateExperiment": {"state": "STATE_STOPPED", "note": "seen enough"},
     "router.RefreshSources": "asks public sources over the network",
     "provider.RemoveProvider": "needs a provider that was added through the API",
     "audit.FollowRequests": "does not end by itself",
