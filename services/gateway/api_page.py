@@ -143,6 +143,7 @@ MARKS: Mapping[str, str] = {
     "provider.AddProvider": "needs a provider's real key",
     "provider.Probe": "needs a real provider, and money",
     "provider.CreateProviderKey.2": "needs a provider's real key",
+    "router.SubmitFeedback": "needs a request that was answered",
     "router.RefreshSources": "asks public sources over the network",
     "provider.RemoveProvider": "needs a provider that was added through the API",
     "audit.FollowRequests": "does not end by itself",
