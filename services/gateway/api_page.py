@@ -88,7 +88,7 @@ BODIES: Mapping[str, Any] = {
     "router.ResetLearned": {"task_type": "coding_help"},
     "router.Route": {"model": "auto", "prompt": "Write a function that merges two sorted lists"},
     "router.ForceBreaker": {"model": "openai/gpt-4o", "state": "STATE_OPEN", "note": "wrong answers since noon"},
-    "router.CreatePolicy": {"name": "thrifty", "rules": {"profile": "budget", "max_cost_usd": 0.01}},
+    "router.CreatePolicy": {"name": "frugal", "rules": {"profile": "budget", "max_cost_usd": 0.01}},
     "router.TestPolicy": {
         "rules": {"profile": "budget"},
         "requests": [{"request_id": "one", "asked_model": "auto", "input_tokens": "200", "output_tokens": "100"}],
@@ -97,6 +97,13 @@ BODIES: Mapping[str, Any] = {
     "router.UpdatePolicy.2": {"rules": {"profile": "speed"}},
     "router.RollbackPolicy": {"version": "1"},
     "router.AssignPolicy": {"level": {"kind": "KIND_ORG"}, "policy": "balanced"},
+    "router.CreateExperiment": {
+        "name": "cheaper answers",
+        "kind": "KIND_CANARY",
+        "policy": "budget",
+        "steps": [{"share": 0.05, "min_requests": "200", "min_s": 600}],
+    },
+    "router.UpdateExperiment": {"state": "STATE_STOPPED", "note": "seen enough"},
     "router.RefreshSources": {"sources": ["models_dev"]},
     "provider.AddProvider": {"provider": "openai", "api_key": "sk-…"},
     "provider.Discover": {"providers": ["mock"]},
@@ -136,8 +143,8 @@ MARKS: Mapping[str, str] = {
     "provider.AddProvider": "needs a provider's real key",
     "provider.Probe": "needs a real provider, and money",
     "provider.CreateProviderKey.2": "needs a provider's real key",
+    "router.SubmitFeedback": "needs a request that was answered",
     "router.RefreshSources": "asks public sources over the network",
-    "router.SubmitFeedback": "needs the id of an answer of yours",
     "provider.RemoveProvider": "needs a provider that was added through the API",
     "audit.FollowRequests": "does not end by itself",
 }

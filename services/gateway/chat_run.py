@@ -101,6 +101,7 @@ class ChatRun(ReservedRun):
             turns=ask.turns,
             task_type=ask.task_type,
             request_id=self.call.request_id,
+            thread_id=ask.thread_id,
         )
         try:
             await self._route_by(request)

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from mesh.postgres import Database
+from services.router import experiment_store
+from services.router.experiments import TrialOutcome
 from services.router.learning import Key, Learned, LearningRules, Observation, Sums, reward
 from services.router.policy_store import Author
 
@@ -87,6 +89,8 @@ class Batch:
     forward: Sequence[float] = ()
     """By how much more than one each puts its intent's clock forward; empty = by nothing more."""
     answers: Sequence[Answer] = ()
+    trials: Sequence[TrialOutcome] = ()
+    """What came of requests in experiments."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,8 @@ class PostgresLearnedStore:
         keys = sorted({one.key for one in batch.observations})
         intents = sorted({key[:2] for key in keys})
         sums = [scratch.known(key) for key in keys]
-        async with self._database.transaction(*sorted({key.org_id for key in keys})) as connection:
+        orgs = {key.org_id for key in keys} | {one.key.org_id for one in batch.trials}
+        async with self._database.transaction(*sorted(orgs)) as connection:
             if not before:
                 await connection.execute(CLAIM, CONSUMER)
             if await connection.execute(ADVANCE, CONSUMER, before, behind) != "UPDATE 1":
@@ -167,6 +172,7 @@ class PostgresLearnedStore:
                     self._rules.discount,
                     *_columns(batch.answers, 6),
                 )
+            await experiment_store.add_outcomes(connection, batch.trials)
         return True
 
     async def changed(self, since: str) -> tuple[str, Mapping[str, OrgLearned]]:
@@ -199,6 +205,7 @@ class PostgresLearnedStore:
             counts = reward(succeeded=True, expected=0.0, graded=grades)
             await connection.execute(COUNT_ANSWER, org_id, request_id, counts)
             await connection.execute(RATE, org_id, intent, model, counts - counted, clock, self._rules.discount)
+            await experiment_store.rate_answer(connection, org_id, request_id, rating)
         return Rated(intent, model)
 
     async def reset(self, org_id: str, intent: str, model: str, author: Author) -> int:
@@ -215,7 +222,8 @@ class PostgresLearnedStore:
     async def forget_answers(self, before: dt.datetime, most: int) -> int:
         """Removes answers that can be rated no more; returns how many."""
         async with self._database.transaction() as connection:
-            return int(await connection.fetchval("SELECT forget_answers($1, $2)", before, most))
+            of_experiments = await experiment_store.forget_answers(connection, before, most)
+            return max(of_experiments, int(await connection.fetchval("SELECT forget_answers($1, $2)", before, most)))
 
 
 def _columns(rows: Sequence[tuple[object, ...]], count: int) -> list[list[object]]:

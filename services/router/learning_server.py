@@ -7,7 +7,7 @@ import datetime as dt
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import grpc.aio
@@ -33,6 +33,7 @@ THUMBS, STARS = "thumbs", "stars"
 MOST_SCORE_DIGITS = 6
 Prior = Callable[[str, str], float]
 """(organisation, model) → the quality that the catalog expects."""
+Look = Callable[[Iterable[tuple[str, str]]], Awaitable[None]]
 _log = logging.getLogger(__name__)
 
 
@@ -146,7 +147,8 @@ def _caller(scope: str) -> str:
 class LearningDesk:
     """Learning as the router's other parts see it: `learned` is in memory, and current within `learned_refresh_s`."""
 
-    def __init__(self, context: Context, prior: Prior) -> None:
+    def __init__(self, context: Context, prior: Prior, look: Look | None = None) -> None:
+        """`look` judges the experiments that outcomes came of."""
         assert context.database is not None, "learning needs PostgreSQL"
         self.config: RouterConfig = context.config
         self._channel_to = context.channel_to
@@ -154,7 +156,9 @@ class LearningDesk:
         self.learned = Learned(rules)
         self.store: LearnedStore = PostgresLearnedStore(context.database, rules)
         self.servicer = LearningServicer(self, prior)
-        self._learner = Learner(context.database, self.store, self._fetch, self.learned, self.config, self.refresh)
+        self._learner = Learner(
+            context.database, self.store, self._fetch, self.learned, self.config, self.refresh, look
+        )
         self._mark = START
         self._reading = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []

@@ -20,6 +20,8 @@ from mesh.ids import is_uuid
 from mesh.postgres import Database
 from services.router.config import RouterConfig
 from services.router.drift import ChangeWatch
+from services.router.experiment_outcomes import outcomes_of
+from services.router.experiments import TrialOutcome
 from services.router.learned_store import Answer, Batch, LearnedStore
 from services.router.learning import Key, Learned, Observation, reward
 
@@ -113,9 +115,11 @@ class Learner:
         learned: Learned,
         config: RouterConfig,
         refresh: Callable[[], Awaitable[None]],
+        look: Callable[[Iterable[tuple[str, str]]], Awaitable[None]] | None = None,
     ) -> None:
+        """`look` judges experiments, as (organisation, id), that outcomes came of."""
         self._database, self._store, self._fetch, self._config = database, store, fetch, config
-        self._learned, self._refresh = learned, refresh
+        self._learned, self._refresh, self._look = learned, refresh, look
         self._watch = ChangeWatch(learned.rules)
         self._forgets_at = 0.0
 
@@ -149,7 +153,7 @@ class Learner:
             try:
                 moved = await self._store.add(batch, cursor, behind)
             except MeshError as error:
-                if error.reason is Reason.UNAVAILABLE or not batch.observations:
+                if error.reason is Reason.UNAVAILABLE or not (batch.observations or batch.trials):
                     raise
                 # One record that PostgreSQL refuses must not stop learning for good.
                 _log.error("%d outcomes are not learned: %s", len(batch.observations), error.message)
@@ -159,6 +163,8 @@ class Learner:
             telemetry.LEARNED_OUTCOMES.inc(len(batch.observations))
             if batch.observations:
                 await self._refresh()
+            if batch.trials and self._look is not None:
+                await self._look({(one.key.org_id, one.key.experiment_id) for one in batch.trials})
         if time.monotonic() >= self._forgets_at:
             self._forgets_at = time.monotonic() + FORGET_EVERY_S
             before = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=self._config.feedback_window_s)
@@ -172,7 +178,10 @@ class Learner:
     def batch(self, records: Iterable[record_pb2.RequestRecord]) -> Batch:
         """What records teach, with what the watch says of it."""
         observations, forward, answers = list[Observation](), list[float](), list[Answer]()
+        trials = list[TrialOutcome]()
         for record in records:
+            if record.route.HasField("experiment") or record.route.HasField("shadow"):
+                trials += outcomes_of(record, _grades(record))
             taught = lesson(record)
             if taught is None:
                 continue
@@ -182,4 +191,4 @@ class Learner:
                 forward.append(self._watch.see(one, self._learned.known(one.key)) if graded else 0.0)
             if taught.answer is not None:
                 answers.append(taught.answer)
-        return Batch(observations, forward, answers)
+        return Batch(observations, forward, answers, trials)

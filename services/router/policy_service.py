@@ -39,8 +39,9 @@ class PolicyDesk:
         self.book = PolicyBook(store, files, base, poll_s=poll_s, clock=time.monotonic)
         self._channel_to = context.channel_to
         self._teller = ChangeTeller(store, self._append) if store is not None else None
-        told = self._teller.wake if self._teller is not None else lambda: None
-        self.servicer = PolicyServicer(self.book, store, base, _now, told)
+        self.told = self._teller.wake if self._teller is not None else lambda: None
+        """To be called when something waits for audit."""
+        self.servicer = PolicyServicer(self.book, store, base, _now, self.told)
 
     def policy_for(self, principal: Principal) -> RoutingPolicy:
         """The policy in force for a caller. Raises UNAVAILABLE while that cannot be known."""

@@ -11,6 +11,7 @@ from dac.router.v1 import router_pb2
 from dac.type.v1 import deployment_pb2, record_pb2
 from mesh.tokens import estimate_tokens
 from services.router.catalog import KnownModel
+from services.router.experiments import ShadowChoice
 from services.router.intents import intent_of_task
 from services.router.ngrams import capped, hashed
 from services.router.policy import Ask, is_auto
@@ -164,9 +165,30 @@ def recorded(decision: Decision, decision_id: str) -> record_pb2.RouteRecord:
         left_out=decision.left_out_count,
         explored=decision.explored,
     )
+    if decision.part is not None:
+        part = decision.part
+        record.experiment.experiment_id, record.experiment.arm = part.experiment_id, part.arm
+        record.experiment.step, record.experiment.refused = part.step, part.refused
+    if decision.shadow is not None:
+        record.shadow.CopyFrom(_shadow(decision.shadow))
     while len(record.candidates) > 1 and record.ByteSize() > MAX_RECORD_BYTES:
         del record.candidates[-1]
     return record
+
+
+def _shadow(choice: ShadowChoice) -> record_pb2.ShadowRecord:
+    priced = choice.cost_nano_usd is not None and choice.chosen_cost_nano_usd is not None
+    return record_pb2.ShadowRecord(
+        experiment_id=choice.experiment_id,
+        policy_version=choice.policy_version,
+        model=choice.model,
+        quality=choice.quality,
+        cost_nano_usd=choice.cost_nano_usd if priced else 0,
+        chosen_quality=choice.chosen_quality,
+        chosen_cost_nano_usd=choice.chosen_cost_nano_usd if priced else 0,
+        priced=priced,
+        agreed=choice.agreed,
+    )
 
 
 def _looked_at(decision: Decision, model: KnownModel, why: str) -> record_pb2.RouteCandidate:

@@ -19,6 +19,7 @@ from services.router import errors
 from services.router.breakers import Breakers, State
 from services.router.config import RouterConfig
 from services.router.decision import Decider
+from services.router.experiment_arms import Arms, Asking
 from services.router.followers import LiveCatalog
 from services.router.latency import Speeds
 from services.router.policies import RoutingPolicy
@@ -63,12 +64,14 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         policy_status: Callable[[Principal], router_pb2.PolicyStatus] | None = None,
         force: Force | None = None,
         tell: Tell | None = None,
+        arms: Arms | None = None,
     ) -> None:
-        """Without `force` breakers are held here alone; without `tell` nobody is told who held one."""
+        """Without `force` breakers are held here alone; without `tell` nobody is told who held one;
+        without `arms` no experiments run."""
         self._catalog, self._breakers, self._speeds = catalog, breakers, speeds
         self._decider = decider or Decider(config, breakers, speeds)
         self._policy_for, self._force, self._tell = policy_for, force, tell
-        self._policy_status = policy_status
+        self._policy_status, self._arms = policy_status, arms
         self.source_statuses: Callable[[], Sequence[SourceStatus]] = tuple
         """How the public sources of models stand."""
 
@@ -83,7 +86,11 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             org_id = principal.org_id if principal is not None else ""
             ask, features = asked(request, current().request_id, org_id, self._decider.predictor)
             view = self._catalog.view_for(org_id)
-            decision = self._decider.decide(view, ask, policy)
+            if self._arms is None or principal is None:
+                decision = self._decider.decide(view, ask, policy)
+            else:
+                asking = Asking(request.thread_id, principal.user_id, principal.key_id)
+                decision = self._arms.decide(self._decider, view, ask, policy, asking)
         except MeshError as error:
             telemetry.ROUTE_REFUSALS.labels(error.reason.name.lower()).inc()
             raise

@@ -21,6 +21,7 @@ from services.router.catalog import CatalogView
 from services.router.catalog_server import CatalogServicer
 from services.router.config import RouterConfig
 from services.router.decision import Decider, default_policy
+from services.router.experiment_server import ExperimentDesk
 from services.router.followers import Followers, LiveCatalog
 from services.router.hints import BreakerHints
 from services.router.latency import Speeds
@@ -50,9 +51,10 @@ class RouterService:
         policies: PolicyDesk,
         sources: Sources | None = None,
         learning: LearningDesk | None = None,
+        experiments: ExperimentDesk | None = None,
     ) -> None:
         self.router, self.catalog_servicer, self.policies = router, catalog_servicer, policies
-        self.learning = learning
+        self.learning, self.experiments = learning, experiments
         self._catalog, self._followers, self._hints = catalog, followers, hints
         self.sources = sources
 
@@ -62,12 +64,16 @@ class RouterService:
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(self.catalog_servicer, server)
         if self.learning is not None:
             self.learning.register(server)
+        if self.experiments is not None:
+            self.experiments.register(server)
         self.policies.register(server)
 
     async def start(self) -> None:
         """Reads the policies, begins to follow provider and budget, to keep what sources say, and to exchange hints
         with a Redis."""
         await self.policies.start()
+        if self.experiments is not None:
+            await self.experiments.start()
         if self._hints is not None:
             await self._hints.start()
         self._followers.start()
@@ -83,6 +89,8 @@ class RouterService:
         if self.sources is not None:
             await self.sources.close()
         await self._followers.close()
+        if self.experiments is not None:
+            await self.experiments.close()
         await self.policies.close()
         if self._hints is not None:
             await self._hints.close()
@@ -142,6 +150,14 @@ def _hand(context: Context, breakers: Breakers, hints: BreakerHints | None) -> t
     return force, tell
 
 
+def _experiments(context: Context, policies: PolicyDesk) -> ExperimentDesk | None:
+    """Experiments with policies; None without a database to keep them in."""
+    if context.database is None:
+        return None
+    book = policies.book
+    return ExperimentDesk(context, lambda: book.now, refresh_policies=book.refresh, told=policies.told)
+
+
 def build(context: Context) -> Service:
     """The router from its context; opens nothing."""
     config: RouterConfig = context.config
@@ -152,7 +168,10 @@ def build(context: Context) -> Service:
         known = catalog.view_for(org_id).by_id.get(model)
         return UNKNOWN_QUALITY if known is None else known.scores.quality
 
-    learning = LearningDesk(context, expected_quality) if context.database is not None else None
+    policies = PolicyDesk(context, default_policy(config), poll_s=config.policy_poll_s)
+    experiments = _experiments(context, policies)
+    look = experiments.look if experiments is not None else None
+    learning = LearningDesk(context, expected_quality, look) if context.database is not None else None
     learned = learning.learned if learning is not None else None
     decider = Decider(config, breakers, speeds, learned, QualityPredictor.load())
 
@@ -170,7 +189,6 @@ def build(context: Context) -> Service:
         context.name, lambda: [((one.model, one.provider), _OPENNESS[one.state]) for one in breakers.statuses()]
     )
     telemetry.MODELS_AVAILABLE.watch(context.name, lambda: [((), catalog.view.available_count)])
-    policies = PolicyDesk(context, default_policy(config), poll_s=config.policy_poll_s)
     policies.servicer.trial = Trial(decider, catalog.view_for)
     servicer = RouterServicer(
         catalog,
@@ -182,6 +200,7 @@ def build(context: Context) -> Service:
         policy_status=policies.servicer.status,
         force=force,
         tell=tell,
+        arms=experiments.arms if experiments is not None else None,
     )
     servicer.source_statuses = sources.statuses
     return RouterService(
@@ -193,4 +212,5 @@ def build(context: Context) -> Service:
         policies,
         sources,
         learning,
+        experiments,
     )

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from services.router.catalog import KnownModel
 from services.router.constraints import Column, Shortlist
+from services.router.experiments import Part, ShadowChoice
 from services.router.scoring import Weights
 
 MAX_RECORDED = 12
@@ -78,6 +79,10 @@ class Decision:
     explored: bool = False
     """Whether the primary is not the best by what is known: it was taken to learn more of it."""
     policy_version: str = ""
+    part: Part | None = None
+    """What part it has in an experiment."""
+    shadow: ShadowChoice | None = None
+    """What a policy that is tried in the shadow would have chosen."""
 
     def sides(self, model: KnownModel) -> Sides:
         """What a model of the chain or of those left out scored."""

@@ -113,7 +113,7 @@ class RouteCandidate(_message.Message):
     def __init__(self, model: _Optional[str] = ..., provider: _Optional[str] = ..., score: _Optional[float] = ..., quality_score: _Optional[float] = ..., latency_score: _Optional[float] = ..., cost_score: _Optional[float] = ..., context_score: _Optional[float] = ..., excluded: _Optional[str] = ..., prior_quality: _Optional[float] = ...) -> None: ...
 
 class RouteRecord(_message.Message):
-    __slots__ = ("decision_id", "profile", "policy_version", "reason", "candidates", "basis", "fitting", "left_out", "explored")
+    __slots__ = ("decision_id", "profile", "policy_version", "reason", "candidates", "basis", "fitting", "left_out", "explored", "experiment", "shadow")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -123,6 +123,8 @@ class RouteRecord(_message.Message):
     FITTING_FIELD_NUMBER: _ClassVar[int]
     LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     EXPLORED_FIELD_NUMBER: _ClassVar[int]
+    EXPERIMENT_FIELD_NUMBER: _ClassVar[int]
+    SHADOW_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     profile: str
     policy_version: str
@@ -132,7 +134,43 @@ class RouteRecord(_message.Message):
     fitting: int
     left_out: int
     explored: bool
-    def __init__(self, decision_id: _Optional[str] = ..., profile: _Optional[str] = ..., policy_version: _Optional[str] = ..., reason: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[RouteCandidate, _Mapping]]] = ..., basis: _Optional[str] = ..., fitting: _Optional[int] = ..., left_out: _Optional[int] = ..., explored: _Optional[bool] = ...) -> None: ...
+    experiment: ExperimentRecord
+    shadow: ShadowRecord
+    def __init__(self, decision_id: _Optional[str] = ..., profile: _Optional[str] = ..., policy_version: _Optional[str] = ..., reason: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[RouteCandidate, _Mapping]]] = ..., basis: _Optional[str] = ..., fitting: _Optional[int] = ..., left_out: _Optional[int] = ..., explored: _Optional[bool] = ..., experiment: _Optional[_Union[ExperimentRecord, _Mapping]] = ..., shadow: _Optional[_Union[ShadowRecord, _Mapping]] = ...) -> None: ...
+
+class ExperimentRecord(_message.Message):
+    __slots__ = ("experiment_id", "arm", "step", "refused")
+    EXPERIMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    ARM_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    experiment_id: str
+    arm: str
+    step: int
+    refused: bool
+    def __init__(self, experiment_id: _Optional[str] = ..., arm: _Optional[str] = ..., step: _Optional[int] = ..., refused: _Optional[bool] = ...) -> None: ...
+
+class ShadowRecord(_message.Message):
+    __slots__ = ("experiment_id", "policy_version", "model", "quality", "cost_nano_usd", "chosen_quality", "chosen_cost_nano_usd", "priced", "agreed")
+    EXPERIMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_FIELD_NUMBER: _ClassVar[int]
+    COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    CHOSEN_QUALITY_FIELD_NUMBER: _ClassVar[int]
+    CHOSEN_COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    PRICED_FIELD_NUMBER: _ClassVar[int]
+    AGREED_FIELD_NUMBER: _ClassVar[int]
+    experiment_id: str
+    policy_version: str
+    model: str
+    quality: float
+    cost_nano_usd: int
+    chosen_quality: float
+    chosen_cost_nano_usd: int
+    priced: bool
+    agreed: bool
+    def __init__(self, experiment_id: _Optional[str] = ..., policy_version: _Optional[str] = ..., model: _Optional[str] = ..., quality: _Optional[float] = ..., cost_nano_usd: _Optional[int] = ..., chosen_quality: _Optional[float] = ..., chosen_cost_nano_usd: _Optional[int] = ..., priced: _Optional[bool] = ..., agreed: _Optional[bool] = ...) -> None: ...
 
 class Features(_message.Message):
     __slots__ = ("intent", "complexity", "language", "input_tokens_estimated", "intent_confidence", "needs_web")
