@@ -121,9 +121,9 @@ def test_it_is_fast(words, limit_us):
     def median_us():
         taken = []
         for _ in range(200):
-            began = time.perf_counter()
+            began = time.thread_time()
             hashed(text)
-            taken.append(time.perf_counter() - began)
+            taken.append(time.thread_time() - began)
         return statistics.median(taken) * 1e6
 
     # The best of several tries: a shared machine is slow at times, the code is not. Twice the goal, for slow machines.
