@@ -64,12 +64,17 @@ browser: setup ## Find or install the Chromium that the page's tests use
 		apt-get update -qq > /dev/null && apt-get install -y -qq --no-install-recommends chromium > /dev/null; \
 	else $(BIN)/playwright install chromium; fi
 
+# The tests start hundreds of processes; where PYTHONDONTWRITEBYTECODE is set, each would compile every module anew.
+.PHONY: compiled
+compiled: setup
+	@$(BIN)/python -m compileall -q mesh services gen bench tests
+
 .PHONY: test
-test: setup browser ## All tests, in parallel
+test: setup browser compiled ## All tests, in parallel
 	@$(BIN)/pytest -q -n auto $(SPREAD) -m "not long"
 
 .PHONY: test-long
-test-long: setup browser ## The long campaigns too
+test-long: setup browser compiled ## The long campaigns too
 	@$(BIN)/pytest -q -n auto $(SPREAD)
 
 .PHONY: helm-test
@@ -108,6 +113,11 @@ bench: setup ## DAC's overhead beside a bare pass-through
 .PHONY: bench-peers
 bench-peers: setup ## Install LiteLLM and Portkey for `make bench`
 	@$(BIN)/python -m bench.peers install
+
+.PHONY: bench-routing
+bench-routing: setup ## The choice of a model, measured: make bench-routing DATA=folder
+	@test -d "$(DATA)" || { echo "make bench-routing DATA=folder of the public sets; docs/benchmarks.md, Routing, names them"; exit 2; }
+	@$(BIN)/python -m bench.routing --data "$(DATA)" --pictures docs
 
 .PHONY: clean
 clean: ## Remove the environment (data stays)

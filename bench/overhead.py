@@ -113,7 +113,7 @@ def measure(system: System, load: LoadProcess, plan: Plan) -> Measured:
     measured.idle_cpu_ms_per_s = (system.tree.usage(memory=False).cpu_ms - before.cpu_ms) / 1.5
     for number in range(plan.rounds):
         for name, spec in runs.items():
-            phase = _phase(system, load, spec, plan)
+            phase = measure_phase(system, load, spec, plan)
             measured.served += phase.result.ok
             measured.failed += phase.result.sent - phase.result.ok
             measured.phases.setdefault(name, []).append(phase)
@@ -129,7 +129,8 @@ def measure(system: System, load: LoadProcess, plan: Plan) -> Measured:
     return measured
 
 
-def _phase(system: System, load: LoadProcess, spec: Spec, plan: Plan) -> Phase:
+def measure_phase(system: System, load: LoadProcess, spec: Spec, plan: Plan) -> Phase:
+    """One load run and what the system's processes spent on it."""
     before = system.tree.usage(memory=False)
     result = load.run(spec)
     time.sleep(plan.settle_s)

@@ -12,6 +12,7 @@ from typing import Any
 
 from mesh.catalog import ModelEntry, ProviderEntry, parse_catalog
 from mesh.config import ConfigError, MeshConfig, build, nearest, read_documents
+from mesh.documents import Documents
 from mesh.service import Context, Service
 
 
@@ -57,7 +58,7 @@ TARGETS: Mapping[str, Target] = {
         _target("audit", needs=("budget",)),
         _target("memory"),
         _target("provider", tells=("audit", "budget"), edge=True),
-        _target("router", needs=("provider", "budget"), edge=True),
+        _target("router", needs=("provider", "budget"), tells=("audit",), edge=True),
         _target("gateway", needs=("router", "provider", "budget", "memory", "audit"), edge=True),
     )
 }
@@ -67,6 +68,11 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 """The folder that holds mesh/, services/ and config/."""
 
 SHIPPED_CONFIG = ROOT / "config"
+
+RELOADED = ("policies", "tenants")
+"""Sections that their service reads from the files itself, also while it runs."""
+RELOADED_CHECK = "services.router.policy_files:check"
+"""module:function that says what is wrong in them."""
 
 
 def _load(path: str) -> Any:
@@ -105,6 +111,8 @@ class Settings:
     models: tuple[ModelEntry, ...]
     source: str
     """Where the file came from, for people."""
+    documents: Documents | None = None
+    """The same files, for what is read again while DAC runs."""
 
 
 def load_settings(
@@ -120,7 +128,7 @@ def load_settings(
     shipped = read_documents(SHIPPED_CONFIG)
     document = read_documents(path) if path else {}
     sections = {"mesh": MeshConfig} | {name: target.config_class() for name, target in TARGETS.items()}
-    known = {*sections, "providers", "models", "aliases"}
+    known = {*sections, "providers", "models", "aliases", *RELOADED}
     for key in document:
         if key not in known:
             raise ConfigError(f'{path}: unknown section "{key}"{nearest(str(key), known)}')
@@ -130,4 +138,10 @@ def load_settings(
     }
     providers, models = parse_catalog(document, shipped, env)
     mesh = built.pop("mesh")
-    return Settings(mesh, built, providers, models, str(path or "built-in defaults"))
+    documents = Documents(SHIPPED_CONFIG, path)
+    return Settings(mesh, built, providers, models, str(path or "built-in defaults"), documents)
+
+
+def check_reloaded(settings: Settings) -> None:
+    """Raises MeshError for what is wrong in the sections that their service reads itself."""
+    _load(RELOADED_CHECK)(settings.documents, settings.services["router"])

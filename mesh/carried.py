@@ -12,7 +12,7 @@ from typing import Any
 from mesh import call as calls
 from mesh.call import Call
 from mesh.inprocess import LocalContext, MethodTable
-from mesh.interceptors import Served, begin_all, end_all
+from mesh.interceptors import Served
 from mesh.transport import UNARY_TIMEOUT_S, unimplemented
 
 
@@ -39,16 +39,17 @@ class Carried:
             metadata["traceparent"] = traceparent
         call = Call(deadline=time.monotonic() + UNARY_TIMEOUT_S)
         served = Served(method, call, metadata, False, False)
-        interceptors = self._table.interceptors
+        chain = self._table.chain
         error: BaseException | None = None
         answer = None
         with calls.serving(call):
             try:
-                await begin_all(interceptors, served)
+                if (waiting := chain.begin(served)) is not None:
+                    await waiting
                 answer = await handler.unary_unary(request, LocalContext(call, metadata))
             except BaseException as caught:
                 error = caught
-            error = end_all(interceptors, served, error)
+            error = chain.end(served, error)
         if error is not None:
             raise error
         return answer

@@ -128,6 +128,10 @@ class ModelEntry:
     """Whether requests that begin alike go to the same deployment."""
     aliases: tuple[str, ...] = ()
     """Its other names, from `aliases:`."""
+    identities: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Public source → what it is called there; "" = it is not there, whatever looks like it."""
+    left_open: tuple[str, ...] = ()
+    """Fields that whoever described it did not say: what public sources say may fill them."""
 
     @property
     def endpoints(self) -> tuple[DeploymentEntry, ...]:
@@ -162,10 +166,18 @@ class ProviderEntry:
     shared_store: bool = False
     """Callers may name what its account stores, whoever stored it."""
     options: tuple[str, ...] = ()
+    region: str = ""
+    """Where it stands, e.g. eu, for policies that ask; "" = unknown."""
 
 
 LOCAL = ProviderEntry(
-    "local", "local", "http://local/v1", allow_private_address=True, model_class="demo", max_concurrent=8
+    "local",
+    "local",
+    "http://local/v1",
+    allow_private_address=True,
+    model_class="demo",
+    max_concurrent=8,
+    region="local",
 )
 """The embedded model's provider."""
 
@@ -184,7 +196,14 @@ _MODEL_KEYS = {
     "fallbacks": "fallbacks",
     "deployments": "deployments",
     "sticky": "sticky",
+    "identities": "identities",
 }
+IDENTITY_SOURCES = (
+    *("openrouter", "lmarena", "hugging_face", "models_dev", "ollama", "litellm"),
+    *("genai_prices", "benchmarks", "open_llm_leaderboard"),
+)
+"""The public sources in which `identities:` may name a model."""
+_MAY_STAY_OPEN = ("quality", "capabilities")
 _DEPLOYMENT_KEYS = [field.name for field in dataclasses.fields(DeploymentEntry)]
 _PROVIDER_KEYS = {field.name for field in dataclasses.fields(ProviderEntry)} - {"provider", "managed_by"}
 
@@ -246,15 +265,29 @@ def parse_model(raw: object, where: str, source: str) -> ModelEntry:
         raise ConfigError(f"{where}.capabilities: a list is needed, e.g. [tools, images, json]")
     if not isinstance(values.get("fallbacks", []), list):
         raise ConfigError(f"{where}.fallbacks: a list of model ids is needed, e.g. [anthropic/claude-sonnet-4-5]")
+    if "identities" in values:
+        values["identities"] = _identities(values["identities"], f"{where}.identities")
+    values["left_open"] = tuple(field for field in _MAY_STAY_OPEN if field not in values)
     hints, written = get_type_hints(ModelEntry), {field: key for key, field in _MODEL_KEYS.items()}
     for field, value in values.items():
-        if field not in ("price", "deployments"):
+        if field not in ("price", "deployments", "identities", "left_open"):
             values[field] = convert(value, hints[field], f"{where}.{written[field]}", {})
     if values["context_tokens"] < 1 or values.get("max_output_tokens", 0) < 0:
         raise ConfigError(f"{where}: context_tokens must be 1 or more, and max_output_tokens 0 or more")
     if not 0 <= values.get("quality", 0.5) <= 1:
         raise ConfigError(f"{where}: quality must be between 0 and 1, not {values['quality']}")
     return ModelEntry(source=source, **values)
+
+
+def _identities(raw: object, where: str) -> dict[str, str]:
+    if not isinstance(raw, Mapping):
+        raise ConfigError(f"{where}: a mapping of sources to names is needed, e.g. {{lmarena: gpt-4o-2024-08-06}}")
+    for source, name in raw.items():
+        if source not in IDENTITY_SOURCES:
+            raise ConfigError(f'{where}: there is no source "{source}"{nearest(str(source), IDENTITY_SOURCES)}')
+        if not isinstance(name, str):
+            raise ConfigError(f'{where}.{source}: a name is needed, or "" for "not there"')
+    return dict(raw)
 
 
 def parse_provider(name: str, raw: object, env: Mapping[str, str]) -> ProviderEntry:

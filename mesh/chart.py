@@ -69,6 +69,7 @@ MODEL_TYPES: Mapping[str, dict[str, Any]] = {
     "capabilities": {"type": "array", "items": {"type": "string"}},
     "fallbacks": {"type": "array", "items": {"type": "string"}},
     "deployments": {"type": "array", "minItems": 1},
+    "identities": {"type": "object", "additionalProperties": {"type": "string"}},
 }
 DEPLOYMENT_TYPES: Mapping[str, dict[str, Any]] = {
     "provider": {"type": "string"},
@@ -195,6 +196,16 @@ def config_schema() -> dict[str, Any]:
         "type": "object",
         "description": "Other names for models: name to model id.",
         "additionalProperties": {"type": "string"},
+    }
+    properties["policies"] = {
+        "type": "object",
+        "description": "Routing policies by name (docs/policies.md).",
+        "additionalProperties": {"type": ["object", "null"]},
+    }
+    properties["tenants"] = {
+        "type": "object",
+        "description": "What holds for organisations, by id or name (docs/policies.md).",
+        "additionalProperties": {"type": ["object", "string"]},
     }
     return _closed("DAC's own configuration file (docs/configuration.md).", properties)
 

@@ -56,6 +56,8 @@ PROVIDER_FIELDS = {
     "model_class": 'standard, or demo for models that "auto" takes only when there is nothing else.',
     "shared_store": "true: callers may name what its account stores (previous_response_id, file_id, …), whoever stored "
     "it. An organisation with a key of its own always may.",
+    "region": "Where it stands, e.g. eu or us, for [policies](router.md) and requests that ask; empty = unknown, which "
+    "such a policy leaves out. The embedded model's is local.",
     "responses": "Whether a provider of kind openai speaks the responses API itself; OpenAI's own address always does.",
 }
 MODEL_FIELDS = {
@@ -79,7 +81,12 @@ MODEL_FIELDS = {
         "The endpoints that serve it ([deployments](deployments.md)); `provider` may then be missing.",
     ),
     "sticky": ("sticky", "Whether requests that begin alike go to the same deployment, for its prompt cache."),
+    "identities": (
+        "identities",
+        'Public source to what it is called there, where the names alone do not tell ("" = it is not there).',
+    ),
 }
+MODEL_KINDS = {"price": 'mapping, list or "free"', "deployments": "list of mappings", "identities": "mapping"}
 PRICE_UNITS = {
     "input_usd_per_mtok": "per million tokens; of the prompt all that none of the others is for",
     "cache_write_usd_per_mtok": "per million tokens; written to the provider's cache (Anthropic: for five minutes)",
@@ -211,13 +218,11 @@ def _models() -> Iterator[str]:
     yield _row("---", "---", "---", "---")
     hints = typing.get_type_hints(ModelEntry)
     for field in dataclasses.fields(ModelEntry):
-        if field.name in ("source", "aliases"):
+        if field.name in ("source", "aliases", "left_open"):
             continue
         key, meaning = MODEL_FIELDS[field.name]
-        kind = {"price": 'mapping, list or "free"', "deployments": "list of mappings"}.get(key) or type_word(
-            hints[field.name]
-        )
-        default = "" if key == "name" else default_word(field)
+        kind = MODEL_KINDS.get(key) or type_word(hints[field.name])
+        default = "" if key in ("name", "identities") else default_word(field)
         yield _row(f"`{key}`", kind, default, meaning)
     yield "\n`price` is a mapping of dollars, written as text so that they stay exact:\n"
     for key in PRICE_KEYS:
@@ -230,4 +235,6 @@ def _models() -> Iterator[str]:
     for field in dataclasses.fields(DeploymentEntry):
         kind = 'mapping, list or "free"' if field.name == "price" else type_word(hints[field.name])
         yield _row(f"`{field.name}`", kind, default_word(field), DEPLOYMENT_FIELDS[field.name])
+    yield "\n## `policies` and `tenants`\n\nMappings that the router reads again when the files change: "
+    yield "[policies](policies.md)."
     yield "\n## `aliases`\n\nA mapping from another name to the id of a model, e.g. `{gpt-4: openai/gpt-4o}`."

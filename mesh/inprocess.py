@@ -18,8 +18,9 @@ import grpc.aio
 
 from mesh import call as calls
 from mesh.call import Call
+from mesh.deadlines import Deadlines, deadlines
 from mesh.errors import MeshError, Reason
-from mesh.interceptors import Interceptor, Served, begin_all, end_all
+from mesh.interceptors import Chain, Interceptor, Served
 from mesh.transport import RpcFailure, next_call, trailing_of, unimplemented
 
 
@@ -28,7 +29,18 @@ class MethodTable:
 
     def __init__(self) -> None:
         self.handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
-        self.interceptors: Sequence[Interceptor] = ()
+        self._interceptors: Sequence[Interceptor] = ()
+        self.chain = Chain()
+
+    @property
+    def interceptors(self) -> Sequence[Interceptor]:
+        """What happens around every call, outermost first."""
+        return self._interceptors
+
+    @interceptors.setter
+    def interceptors(self, interceptors: Sequence[Interceptor]) -> None:
+        self._interceptors = interceptors
+        self.chain = Chain(interceptors)
 
     def add_generic_rpc_handlers(self, handlers: Any) -> None:
         """Part of grpc.aio.Server's face; the registered handlers below say the same."""
@@ -105,7 +117,7 @@ class LocalCall:
         self._failure: RpcFailure | None = None
         self._ended = self._cancelled = False
         self._task: asyncio.Task[Any] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._deadlines: Deadlines | None = None
         self._expired = False
 
     def _handler(self) -> Any:
@@ -126,12 +138,16 @@ class LocalCall:
 
     def _begin_deadline(self) -> None:
         """Cancels whoever waits for this call when its deadline comes."""
-        deadline = self._call.deadline
-        if deadline is not None:
-            left = max(0.0, deadline - time.monotonic())
-            self._timer = asyncio.get_running_loop().call_later(left, self._expire)
+        if self._call.deadline is not None:
+            self._deadlines = deadlines()
+            self._deadlines.add(self._call.deadline, self)
 
-    def _expire(self) -> None:
+    def _end_deadline(self) -> None:
+        if self._deadlines is not None:
+            self._deadlines.discard(self)
+
+    def expire(self) -> None:
+        """Its deadline has come: whoever waits for it is told so."""
         self._expired = True
         if self._task is not None:
             self._task.cancel()
@@ -191,13 +207,14 @@ class LocalUnary(LocalCall):
     async def _run(self) -> Any:
         if self._cancelled:
             raise asyncio.CancelledError
-        handler, served, interceptors = self._handler(), self._served(False), self._table.interceptors
+        handler, served, chain = self._handler(), self._served(False), self._table.chain
         self._task = asyncio.current_task()
         error: BaseException | None = None
         with calls.serving(self._call):
             try:
                 self._begin_deadline()
-                await begin_all(interceptors, served)
+                if (waiting := chain.begin(served)) is not None:
+                    await waiting
                 request = handler.request_deserializer(self._raw)
                 answer = handler.response_serializer(await handler.unary_unary(request, self._context))
             except asyncio.CancelledError as caught:
@@ -206,9 +223,8 @@ class LocalUnary(LocalCall):
                 error = caught
             finally:
                 self._task = None
-                if self._timer is not None:
-                    self._timer.cancel()
-            error = end_all(interceptors, served, error)
+                self._end_deadline()
+            error = chain.end(served, error)
         if error is not None:
             raise self._fail(error) from None
         self._ended = True
@@ -232,36 +248,33 @@ class LocalStream(LocalCall):
             return message
         return grpc.aio.EOF
 
-    async def _step(self) -> Any:
-        """One message of the handler, inside the call's own context."""
-        self._task = asyncio.current_task()
-        with calls.serving(self._call):
-            try:
-                return await self._server.__anext__()
-            except asyncio.CancelledError:
-                if self._is_timeout():
-                    raise TimeoutError from None
-                raise
-            finally:
-                self._task = None
-
     async def _read(self) -> AsyncIterator[Any]:
-        handler, served, interceptors = self._handler(), self._served(True), self._table.interceptors
+        handler, served, chain = self._handler(), self._served(True), self._table.chain
         error: BaseException | None = None
         left = False
         try:
             self._begin_deadline()
             with calls.serving(self._call):
-                await begin_all(interceptors, served)
-            self._server = handler.unary_stream(handler.request_deserializer(self._raw), self._context)
-            serialise, parse = handler.response_serializer, self._parse
+                if (waiting := chain.begin(served)) is not None:
+                    await waiting
+            server = self._server = handler.unary_stream(handler.request_deserializer(self._raw), self._context)
+            serialise, parse, serving = handler.response_serializer, self._parse, calls.serving(self._call)
             while not self._cancelled:
                 if self._expired:
                     raise TimeoutError
-                try:
-                    message = await self._step()
-                except StopAsyncIteration:
-                    break
+                # One message of the handler, inside the call's own context.
+                self._task = asyncio.current_task()
+                with serving:
+                    try:
+                        message = await server.__anext__()
+                    except StopAsyncIteration:
+                        break
+                    except asyncio.CancelledError:
+                        if self._is_timeout():
+                            raise TimeoutError from None
+                        raise
+                    finally:
+                        self._task = None
                 raw = serialise(message)
                 yield parse(raw) if parse else raw
             if self._cancelled:
@@ -271,12 +284,11 @@ class LocalStream(LocalCall):
         except BaseException as caught:
             error = caught
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
+            self._end_deadline()
         if error is not None and self._server is not None:
             with calls.serving(self._call):
                 await stop_generator(self._server, error)
-        error = end_all(interceptors, served, error)
+        error = chain.end(served, error)
         if left:
             self._cancelled = True
             return

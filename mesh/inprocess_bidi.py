@@ -12,7 +12,6 @@ from typing import Any
 from mesh import call as calls
 from mesh.call import Call
 from mesh.inprocess import LocalCall, MethodTable, stop_generator
-from mesh.interceptors import begin_all, end_all
 from mesh.transport import RpcFailure, stream_ended, unimplemented
 
 AHEAD = 16
@@ -68,14 +67,15 @@ class LocalBidi(LocalCall):
         """The server side, until it ends by itself or is cancelled."""
         calls.enter(self._call)
         handler: Any = self._table.handlers.get(self._method)
-        served, interceptors = self._served(True), self._table.interceptors
+        served, chain = self._served(True), self._table.chain
         error: BaseException | None = None
         messages = None
         try:
             if handler is None:
                 raise unimplemented(self._method)
             self._begin_deadline()
-            await begin_all(interceptors, served)
+            if (waiting := chain.begin(served)) is not None:
+                await waiting
             messages = handler.stream_stream(self._incoming(handler.request_deserializer), self._context)
             async for message in messages:
                 await self._to_client.put(handler.response_serializer(message))
@@ -83,11 +83,10 @@ class LocalBidi(LocalCall):
             error = TimeoutError() if self._is_timeout() else caught
         except BaseException as caught:
             error = caught
-        if self._timer is not None:
-            self._timer.cancel()
+        self._end_deadline()
         if error is not None and messages is not None:
             await stop_generator(messages, error)
-        error = end_all(interceptors, served, error)
+        error = chain.end(served, error)
         if error is not None:
             self._fail(error)
         self._ended = True

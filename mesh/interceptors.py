@@ -6,8 +6,8 @@ after it (`end`, which may replace the error). They are thin on purpose: no inte
 
 import dataclasses
 import time
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from opentelemetry.trace import Span, SpanKind
 
@@ -41,6 +41,23 @@ class Served:
     span: Span | None = None
 
 
+Begin = Callable[[Served], Awaitable[None] | None]
+End = Callable[[Served, BaseException | None], BaseException | None]
+Step = TypeVar("Step", bound=Callable[..., Any])
+
+
+def idle(step: Step) -> Step:
+    """Marks a step that does nothing: no call asks it."""
+    step.is_idle = True  # type: ignore[attr-defined]
+    return step
+
+
+def of_failures(step: Step) -> Step:
+    """Marks an `end` that only looks at failures: no call that went well asks it."""
+    step.is_of_failures = True  # type: ignore[attr-defined]
+    return step
+
+
 class Interceptor(Protocol):
     """One step of the list."""
 
@@ -66,6 +83,7 @@ class RequestId:
         call.request_id = str(metadata.get("x-request-id") or uuid7())
         tracing.continue_trace(call, str(metadata.get("traceparent", "")))
 
+    @idle
     def end(self, served: Served, error: BaseException | None) -> BaseException | None:
         """Nothing to do."""
         return error
@@ -87,6 +105,7 @@ class Deadline:
                 Reason.DEADLINE_EXCEEDED, f"Too little time is left for {served.method}: allow a longer timeout."
             )
 
+    @of_failures
     def end(self, served: Served, error: BaseException | None) -> BaseException | None:
         """A timeout inside becomes a named one."""
         if isinstance(error, TimeoutError):
@@ -107,7 +126,10 @@ class Principal:
         if not served.local:
             token = served.metadata.get("x-dac-principal-bin")
             if isinstance(token, bytes):
-                return self._verify(served, token)
+                served.call.principal = self._verifier.known(token)
+                if served.call.principal is None:
+                    return self._verify(served, token)
+                served.call.signed_principal = token
         self._authorise(served)
         return None
 
@@ -137,6 +159,7 @@ class Principal:
                 metadata={"scope": needed},
             )
 
+    @idle
     def end(self, served: Served, error: BaseException | None) -> BaseException | None:
         """Nothing to do."""
         return error
@@ -172,6 +195,7 @@ class Metrics:
 
     name = "metrics"
 
+    @idle
     def begin(self, served: Served) -> None:
         """Nothing to do."""
 
@@ -186,9 +210,11 @@ class Errors:
 
     name = "errors"
 
+    @idle
     def begin(self, served: Served) -> None:
         """Nothing to do."""
 
+    @of_failures
     def end(self, served: Served, error: BaseException | None) -> BaseException | None:
         """Names what had no name."""
         if error is None or not isinstance(error, Exception):
@@ -214,16 +240,32 @@ def server_interceptors(verifier: Verifier) -> Sequence[Interceptor]:
     return (RequestId(), Metrics(), Tracing(), Errors(), Deadline(), Principal(verifier))
 
 
-async def begin_all(interceptors: Sequence[Interceptor], served: Served) -> None:
-    """Runs every `begin`."""
-    for interceptor in interceptors:
-        waiting = interceptor.begin(served)
-        if waiting is not None:
-            await waiting
+class Chain:
+    """The list as every call goes through it, with nobody in it who has nothing to do."""
 
+    def __init__(self, interceptors: Sequence[Interceptor] = ()) -> None:
+        ends = [one.end for one in reversed(interceptors) if not hasattr(one.end, "is_idle")]
+        self._begins: tuple[Begin, ...] = tuple(one.begin for one in interceptors if not hasattr(one.begin, "is_idle"))
+        self._ends: tuple[End, ...] = tuple(ends)
+        self._ends_of_good: tuple[End, ...] = tuple(end for end in ends if not hasattr(end, "is_of_failures"))
 
-def end_all(interceptors: Sequence[Interceptor], served: Served, error: BaseException | None) -> BaseException | None:
-    """Runs every `end`, innermost first, and returns the error to tell."""
-    for interceptor in reversed(interceptors):
-        error = interceptor.end(served, error)
-    return error
+    def begin(self, served: Served) -> Awaitable[None] | None:
+        """Runs every `begin`; to be awaited when one of them has to wait."""
+        for at, begin in enumerate(self._begins):
+            waiting = begin(served)
+            if waiting is not None:
+                return self._begin_rest(waiting, at + 1, served)
+        return None
+
+    async def _begin_rest(self, waiting: Awaitable[None], at: int, served: Served) -> None:
+        await waiting
+        for begin in self._begins[at:]:
+            behind = begin(served)
+            if behind is not None:
+                await behind
+
+    def end(self, served: Served, error: BaseException | None) -> BaseException | None:
+        """Runs every `end`, innermost first, and returns the error to tell."""
+        for end in self._ends_of_good if error is None else self._ends:
+            error = end(served, error)
+        return error

@@ -14,6 +14,7 @@ import asyncpg
 from mesh import telemetry
 from mesh.errors import MeshError, Reason
 from mesh.ids import is_uuid
+from mesh.single_statements import SingleStatements, drop
 
 CONNECT_TIMEOUT_S = 5.0
 COMMAND_TIMEOUT_S = 15.0
@@ -129,6 +130,7 @@ class Database:
             "statement_cache_size": statement_cache_size,
         }
         self._pool: asyncpg.Pool | None = None
+        self._single: SingleStatements | None = None
         self._listener: Listener | None = None
 
     def prefer(self, setting: str, value: str) -> None:
@@ -148,6 +150,7 @@ class Database:
                     **self._options,
                 )
             )
+            self._single = SingleStatements(pool, self._connect_timeout_s)
             telemetry.POOL.watch(self.service, lambda: _pool_state(self.service, pool))
 
     async def close(self) -> None:
@@ -156,6 +159,9 @@ class Database:
             await self._listener.close()
             self._listener = None
         pool, self._pool = self._pool, None
+        single, self._single = self._single, None
+        if single is not None:
+            await single.close()
         if pool is not None:
             telemetry.POOL.forget(self.service)
             try:
@@ -198,25 +204,15 @@ class Database:
 
         Raises asyncpg.SerializationError as it is, for callers that have another way; everything else named.
         """
-        await self.open()
-        assert self._pool is not None
+        if self._single is None:
+            await self.open()
+        assert self._single is not None
         try:
-            for attempt in (1, 2):
-                connection = await self._pool.acquire(timeout=self._connect_timeout_s)
-                if attempt == 1 and connection.is_closed():
-                    await _drop(self._pool, connection)
-                    await self._pool.expire_connections()
-                    continue
-                try:
-                    return await connection.fetchval(statement, *values)
-                finally:
-                    with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-                        await self._pool.release(connection)
+            return await self._single.run(statement, *values)
         except asyncpg.SerializationError:
             raise
         except (asyncpg.PostgresError, *UNAVAILABLE) as error:
             raise named(error) from error
-        raise AssertionError("unreachable")
 
     async def check(self) -> None:
         """Raise unless the database answers."""
@@ -270,14 +266,14 @@ class Database:
                 await connection.execute(f"BEGIN; SET LOCAL app.org_ids = '{allowed}'")
                 return connection
             except LOST:
-                await _drop(pool, connection)
+                await drop(pool, connection)
                 if attempt == 2:
                     raise
                 # The server was away: the other idle connections are as dead as this one.
                 await pool.expire_connections()
             except BaseException:
                 # A half-begun session must not be lent again.
-                await _drop(pool, connection)
+                await drop(pool, connection)
                 raise
         raise AssertionError("unreachable")
 
@@ -391,14 +387,6 @@ async def _refuse_unsafe_login(connection: asyncpg.Connection) -> None:
             f"DATABASE_URL logs in as {row['login']!r} (role {row['role']!r}), which is a superuser or may bypass "
             "row-level security: use a login without SUPERUSER and BYPASSRLS",
         )
-
-
-async def _drop(pool: asyncpg.Pool, connection: asyncpg.Connection) -> None:
-    """Never lend this one again. A connection that has ended has already left the pool, and says so by raising."""
-    with contextlib.suppress(asyncpg.InterfaceError):
-        connection.terminate()
-    with contextlib.suppress(asyncpg.InterfaceError):
-        await pool.release(connection)
 
 
 async def _keep_session(_connection: asyncpg.Connection) -> None:

@@ -57,6 +57,11 @@ class Verifier:
         self._seen: OrderedDict[bytes, Principal] = OrderedDict()
         self._capacity = capacity
 
+    def known(self, token: bytes) -> Principal | None:
+        """The principal of a token that was checked before and still holds."""
+        principal = self._seen.get(token)
+        return principal if principal is not None and principal.expires_at.seconds >= time.time() else None
+
     async def verify(self, token: bytes) -> Principal:
         """The principal that `token` proves. Raises INVALID_CREDENTIAL."""
         principal = self._seen.get(token)

@@ -131,6 +131,7 @@ class Process:
                 leaving=self.leaving,
                 here=tuple(self.order),
                 carried=Carried(self.table),
+                documents=settings.documents,
             )
             self.services[name] = TARGETS[name].build(context)
             self.services[name].register(self.table)  # type: ignore[arg-type]

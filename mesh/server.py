@@ -16,7 +16,7 @@ from mesh import call as calls
 from mesh.call import Call
 from mesh.errors import MeshError, Reason
 from mesh.inprocess import MethodTable, stop_generator
-from mesh.interceptors import Served, begin_all, end_all
+from mesh.interceptors import Served
 from mesh.service import Service
 from mesh.status import code_of
 from mesh.transport import LARGE_MESSAGE_BYTES, trailing_of
@@ -48,11 +48,12 @@ def _wrap_unary(table: MethodTable, method: str, handler: Any) -> Callable[[Any,
         answer = None
         with calls.serving(served.call):
             try:
-                await begin_all(table.interceptors, served)
+                if (waiting := table.chain.begin(served)) is not None:
+                    await waiting
                 answer = await handler.unary_unary(request, context)
             except BaseException as caught:
                 error = caught
-            error = end_all(table.interceptors, served, error)
+            error = table.chain.end(served, error)
         if error is not None:
             await _told(context, error)
         return answer
@@ -139,7 +140,8 @@ def _wrap_stream(
         calls.enter(served.call)
         messages = None
         try:
-            await begin_all(table.interceptors, served)
+            if (waiting := table.chain.begin(served)) is not None:
+                await waiting
             messages = behaviour(request, context)
             async for message in messages:
                 yield message
@@ -151,7 +153,7 @@ def _wrap_stream(
         if messages is not None and error is not None:
             await stop_generator(messages, error)
         left = isinstance(error, GeneratorExit)
-        error = end_all(table.interceptors, served, asyncio.CancelledError() if left else error)
+        error = table.chain.end(served, asyncio.CancelledError() if left else error)
         if error is not None and not left:
             await _told(context, error)
 

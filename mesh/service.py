@@ -10,6 +10,7 @@ import grpc.aio
 
 from mesh.carried import Carried
 from mesh.catalog import ModelEntry, ProviderEntry
+from mesh.documents import Documents
 from mesh.inprocess import MethodTable
 from mesh.keyring import Keyring
 from mesh.postgres import Database
@@ -52,6 +53,8 @@ class Context:
     """The services of this process."""
     carried: Carried = dataclasses.field(default_factory=lambda: Carried(MethodTable()))
     """Serves calls that came inside another call's messages."""
+    documents: Documents | None = None
+    """The configuration's files, for sections that are read again while DAC runs."""
 
 
 class Service(Protocol):

@@ -28,16 +28,24 @@ class Splitter:
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The events that `chunk` completes. Raises EventTooLarge."""
-        seen = max(0, len(self._pending) - 3)
         data = self._pending + chunk if self._pending else chunk
+        if b"\r" in data:
+            events = self._feed_slowly(data, max(0, len(self._pending) - 3))
+        else:
+            *whole, self._pending = data.split(b"\n\n")
+            events = [event + b"\n\n" for event in whole]
+        if len(data) > self._limit and max(map(len, (self._pending, *events))) > self._limit:
+            raise EventTooLarge(self._limit)
+        return events
+
+    def _feed_slowly(self, data: bytes, seen: int) -> list[bytes]:
+        """The same where lines may end with carriage returns; nothing ends before `seen`."""
         events = []
         start = 0
         while (end := _end_of_event(data, max(start, seen))) > 0:
             events.append(data[start:end])
             start = seen = end
         self._pending = data[start:]
-        if len(self._pending) > self._limit or any(len(event) > self._limit for event in events):
-            raise EventTooLarge(self._limit)
         return events
 
     def rest(self) -> bytes:

@@ -152,6 +152,7 @@ ALERTS_TOLD = Counter(
     "budget_alerts_total", "Tries to tell of a crossed threshold.", ("channel", "outcome"), registry=REGISTRY
 )
 AUDIT_RECORDS = Counter("audit_records_total", "Request records that audit took over.", ("outcome",), registry=REGISTRY)
+LEARNED_OUTCOMES = Counter("learned_outcomes_total", "Attempts that the router has learned from.", registry=REGISTRY)
 SETTLEMENTS = Counter(
     "settlement_attempts_total", "Tries to store a request's record.", ("outcome",), registry=REGISTRY
 )
@@ -310,13 +311,13 @@ def observe_route(profile: str, model: str, basis: str) -> None:
     child.inc()
 
 
-def observe_ledger(operation: str, reason: int) -> None:
-    """Counts one operation on the ledger; `reason` 0 = it was done."""
+def observe_ledger(operation: str, reason: int, count: int = 1) -> None:
+    """Counts operations on the ledger; `reason` 0 = they were done."""
     key = (operation, reason)
     child = _budget_children.get(key)
     if child is None:
         child = _budget_children[key] = BUDGET_OPERATIONS.labels(operation, reason_label(reason))
-    child.inc()
+    child.inc(count)
 
 
 def _make_attempt_children(provider: str, model: str, reason: int) -> tuple[Counter, Counter, Counter, Histogram]:

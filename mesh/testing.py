@@ -62,14 +62,15 @@ async def mesh_in_process(
     targets: Sequence[str] = tuple(TARGETS),
     env: Mapping[str, str] | None = None,
 ) -> AsyncIterator[TestProcess]:
-    """Every target in this process on a throw-away PostgreSQL; ports are chosen by the system. Main thread only."""
+    """Every target in this process on a throw-away PostgreSQL; ports are chosen by the system, no public source of
+    models is asked. Main thread only."""
     file = folder / "mesh.yaml"
     file.write_text(config)
     flags: dict[str, dict[str, Any]] = {
         "gateway": {"http_port": 0, "grpc_port": 0},
         "mesh": {"data_dir": folder / "data"},
     }
-    settings = load_settings(file if config else None, env=env or {}, flags=flags)
+    settings = load_settings(file if config else None, env={"DAC_OFFLINE": "true", **(env or {})}, flags=flags)
     ensure_secrets(settings.mesh.data_dir)
     keyring = open_keyring(settings.mesh.secrets_dir / "master.key", create=True)
     postgres = EmbeddedPostgres(folder / "postgres", durable=False)

@@ -275,13 +275,19 @@ class RemoteChannel(grpc.aio.Channel):
         await self.close()
 
 
-@contextlib.asynccontextmanager
-async def reading(stream: Any) -> AsyncIterator[Any]:
+class reading:
     """Reads a server stream; its server side is stopped however the block is left."""
-    try:
-        yield stream
-    finally:
-        await stream.aclose()
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    async def __aenter__(self) -> AsyncIterator[Any]:
+        return self._stream  # type: ignore[no-any-return]
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stream.aclose()
 
 
 def trailing_of(error: MeshError, extra: Any = ()) -> tuple[tuple[str, str | bytes], ...]:

@@ -197,7 +197,8 @@ def _money() -> list[Alert]:
             "15m",
             "warning",
             "{{ $labels.consumer }} has not read {{ $value }} request records",
-            "Nothing is lost, but GET /v1/requests lacks the newest requests. See whether audit runs, and its log.",
+            "Nothing is lost, but GET /v1/requests lacks the newest requests, or router has not learned from them. See "
+            "whether audit or router runs, and its log.",
         ),
     ]
 

@@ -8,19 +8,23 @@ import typer
 from mesh.cli import (
     backup,
     budget,
+    catalog,
     chat,
     configuration,
     cost,
     discover,
     doctor,
     envoy,
+    experiment,
     explain,
     importing,
     key,
     limit,
     logs,
+    policy,
     price,
     provider,
+    route,
     tree,
     usage,
 )
@@ -66,9 +70,25 @@ def _top(
 
 _top.__doc__ = ABOUT
 register(app)
-for _part in (chat, explain, logs, doctor, backup):
+for _part in (chat, route, explain, logs, doctor, backup):
     _part.register(app)
-for _part in (key, tree, provider, discover, budget, limit, price, usage, cost, configuration, envoy, importing):
+for _part in (
+    key,
+    tree,
+    provider,
+    catalog,
+    discover,
+    budget,
+    limit,
+    policy,
+    experiment,
+    price,
+    usage,
+    cost,
+    configuration,
+    envoy,
+    importing,
+):
     _part.register(app)
 
 

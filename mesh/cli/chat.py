@@ -146,7 +146,7 @@ def chat(
     ),
     model: Annotated[str, typer.Option("--model", "-m", help='A model id (dac model list), or "auto".')] = "auto",
     profile: Annotated[
-        str, typer.Option("--profile", help="With auto: quality, balanced, speed, budget or long_context.")
+        str, typer.Option("--profile", help="With auto: quality, balanced, speed, budget, long_context, …")
     ] = "",
     thread: Annotated[str, typer.Option("--thread", help="Continue this thread.")] = "",
     url: Url = None,

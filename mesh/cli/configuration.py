@@ -19,6 +19,7 @@ def register(parent: typer.Typer) -> None:
 
 def as_document(settings: Any) -> dict[str, Any]:
     """Settings as the document that would give them; secrets as ***."""
+    from mesh.app import RELOADED
     from mesh.config import shown
 
     document = {"mesh": shown(settings.mesh)}
@@ -30,6 +31,9 @@ def as_document(settings: Any) -> dict[str, Any]:
     document["models"] = [
         {key: value for key, value in shown(entry).items() if key != "aliases"} for entry in settings.models
     ]
+    if settings.documents is not None:
+        shipped, own = settings.documents.read(*RELOADED)
+        document.update({name: {**(shipped[name] or {}), **(own[name] or {})} for name in RELOADED})
     document["aliases"] = {alias: entry.model for entry in settings.models for alias in entry.aliases}
     return document
 
@@ -40,11 +44,12 @@ def check(config: Config = None, as_json: AsJson = False) -> None:
 
     Example: dac config check --config dac.yaml
     """
-    from mesh.app import load_settings
+    from mesh.app import check_reloaded, load_settings
     from mesh.errors import MeshError
 
     try:
         settings = load_settings(config)
+        check_reloaded(settings)
     except MeshError as error:
         if not as_json:
             raise Failure(error.message, USAGE) from None

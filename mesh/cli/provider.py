@@ -131,6 +131,9 @@ def age(seen_at: str | None) -> str:
 def list_models(
     everything: Annotated[bool, typer.Option("--all", help="Also those that cannot be asked now.")] = False,
     provider: Annotated[str, typer.Option("--provider", help="Only this provider's.")] = "",
+    sort: Annotated[
+        str, typer.Option("--sort", help='name, quality, price, context, speed, first_token; " desc" turns it round.')
+    ] = "",
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
@@ -139,10 +142,10 @@ def list_models(
     "source" is who describes the model: config (you), catalog (shipped) or listed (only its provider's list);
     "seen" is when its provider last listed it.
 
-    Example: dac model list --all (dac models list is the same)
+    Example: dac model list --all --sort price (dac models list is the same)
     """
-    query = {"include_unavailable": "true"} if everything else {}
-    answer = Client(url).call("GET", "/v1/models", query={**query, **({"provider": provider} if provider else {})})
+    query = {"include_unavailable": "true" if everything else "", "provider": provider, "order_by": sort}
+    answer = Client(url).call("GET", "/v1/models", query={name: text for name, text in query.items() if text})
     if as_json:
         print_json(answer)
         return

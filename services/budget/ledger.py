@@ -164,9 +164,10 @@ class Book:
 
     def resolve(self, op: Resolve) -> Settlement:
         """Ends a reservation once; a second time the first outcome is returned and nothing changes."""
-        unanswered = self.by_request.get((op.org_id, op.request_id)) if op.may_free_unanswered else None
-        if unanswered is not None and unanswered.state is State.OPEN:
-            op = replace(op, reservation_id=unanswered.reservation_id, to=State.RELEASED)
+        if not op.reservation_id:
+            unanswered = self.by_request.get((op.org_id, op.request_id)) if op.may_free_unanswered else None
+            if unanswered is not None and unanswered.state is State.OPEN:
+                op = replace(op, reservation_id=unanswered.reservation_id, to=State.RELEASED)
         if not op.reservation_id:
             settlement = Settlement(0, 0, tuple(self._charge(a, 0) for a in op.attempts), State.COMMITTED)
             self.records.append(Record(op.org_id, op.request_id, op.seal(settlement)))
@@ -177,8 +178,8 @@ class Book:
         if op.to is State.INDETERMINATE and held.expires_at > op.now:
             # Extended since it was looked for: it lives on.
             return Settlement(0, held.amount_nano_usd, (), held.state, is_repeat=True)
-        charges = tuple(self._charge(attempt, held.price_version) for attempt in op.attempts)
-        cost = sum(charge.cost_nano_usd for charge in charges)
+        charges = tuple([self._charge(attempt, held.price_version) for attempt in op.attempts])
+        cost = sum([charge.cost_nano_usd for charge in charges])
         if op.to is State.INDETERMINATE:
             cost = held.amount_nano_usd
         if op.to is State.RELEASED and cost:
@@ -188,7 +189,7 @@ class Book:
         sealed = op.seal(settlement)
         held.state, held.cost_nano_usd = op.to, cost
         self.resolved[held.reservation_id] = held
-        entries = list(_entries(op, held, charges))
+        entries = _entries(op, held, charges)
         self._free(held)
         self._charge_counters(entries)
         self.entries.extend(entries)
@@ -303,6 +304,42 @@ class Book:
         return charge(price, attempt.usage, answered=attempt.answered)
 
 
+class SettlingBook(Book):
+    """A book of reservations that end, all of them known: it adds up what their counters are to be told, and asks
+    nothing of them."""
+
+    def __init__(self, prices: PriceBook, default_output_tokens: int) -> None:
+        super().__init__(prices, default_output_tokens)
+        self.held: dict[str, Reservation] = {}
+        """By reservation id."""
+        self._spent: dict[tuple[CounterKey, ...], int] = {}
+        self._freed: dict[tuple[CounterKey, ...], int] = {}
+
+    def totals(self) -> dict[CounterKey, tuple[int, int]]:
+        """Of each counter what is spent and what is freed."""
+        found: dict[CounterKey, tuple[int, int]] = {}
+        for keys, amount in self._spent.items():
+            for key in keys:
+                spent, freed = found.get(key, (0, 0))
+                found[key] = (spent + amount, freed)
+        for keys, amount in self._freed.items():
+            for key in keys:
+                spent, freed = found.get(key, (0, 0))
+                found[key] = (spent, freed + amount)
+        return found
+
+    def _held(self, org_id: str, reservation_id: str, request_id: str) -> Reservation:
+        return self.held[reservation_id]
+
+    def _free(self, held: Reservation) -> None:
+        self._freed[held.counters] = self._freed.get(held.counters, 0) + held.amount_nano_usd
+
+    def _charge_counters(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if entry.kind in CHARGING and entry.amount_nano_usd:
+                self._spent[entry.counters] = self._spent.get(entry.counters, 0) + entry.amount_nano_usd
+
+
 def known_prices(book: PriceBook, op: Reserve) -> list[Price]:
     """The prices of the candidates that have one, bounded as the request may be served."""
     found = [price for one in op.candidates if (price := book.in_force(*one)) is not None]
@@ -327,37 +364,43 @@ def _exhausted(limit: Limit, key: CounterKey, left_nano_usd: int, now: dt.dateti
     )
 
 
-def _entries(op: Resolve, held: Reservation, charges: tuple[Charge, ...]) -> Iterable[Entry]:
+def _entries(op: Resolve, held: Reservation, charges: tuple[Charge, ...]) -> list[Entry]:
     """The ledger's lines of a resolution."""
     about = op.about
+    org_id, reservation_id, request_id = held.org_id, held.reservation_id, held.request_id
+    operation, path, tags = about.operation, about.path, about.tags
 
-    def entry(attempt_id: str, kind: str, amount: int, version: int, attempt: Attempt | None = None) -> Entry:
-        return Entry(
-            held.org_id,
-            held.reservation_id,
-            attempt_id,
-            kind,
-            amount,
-            version,
-            held.request_id,
-            held.counters_of(attempt.model) if attempt is not None else held.counters,
-            attempt.provider if attempt is not None else "",
-            attempt.model if attempt is not None else "",
-            about.operation,
-            about.path,
-            about.tags,
-            tokens_of(attempt.usage) if attempt is not None else NO_TOKENS,
-        )
+    def note(kind: str, amount: int) -> Entry:
+        where = (held.price_version, request_id, held.counters, "", "", operation, path, tags, NO_TOKENS)
+        return Entry(org_id, reservation_id, "", kind, amount, *where)
 
     if op.to is State.COMMITTED and charges:
-        for number, (attempt, made) in enumerate(zip(op.attempts, charges, strict=True)):
-            # The number keeps two attempts apart whose caller gave them one id.
-            yield entry(f"{number}:{attempt.attempt_id}", "commit", made.cost_nano_usd, made.price_version, attempt)
+        made = [
+            Entry(
+                org_id,
+                reservation_id,
+                # The number keeps two attempts apart whose caller gave them one id.
+                f"{number}:{attempt.attempt_id}",
+                "commit",
+                charged.cost_nano_usd,
+                charged.price_version,
+                request_id,
+                held.counters_of(attempt.model),
+                attempt.provider,
+                attempt.model,
+                operation,
+                path,
+                tags,
+                tokens_of(attempt.usage),
+            )
+            for number, (attempt, charged) in enumerate(zip(op.attempts, charges, strict=True))
+        ]
     else:
         kind = {State.COMMITTED: "commit", State.RELEASED: "release"}.get(op.to, "indeterminate")
-        yield entry("", kind, held.cost_nano_usd, held.price_version)
+        made = [note(kind, held.cost_nano_usd)]
     if held.cost_nano_usd > held.amount_nano_usd:
-        yield entry("", "overrun", held.cost_nano_usd - held.amount_nano_usd, held.price_version)
+        made.append(note("overrun", held.cost_nano_usd - held.amount_nano_usd))
+    return made
 
 
 def _charged_alike(one: Entry, other: Entry) -> bool:

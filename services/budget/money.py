@@ -125,7 +125,7 @@ class Price:
         return found
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Charge:
     """The cost of one attempt and how it comes about; version 0 = no price was known, the cost is 0."""
 

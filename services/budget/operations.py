@@ -1,16 +1,19 @@
-"""What the ledger is asked to do, and what it answers."""
+"""What the ledger is asked to do, and what it answers.
+
+What comes with every request is not frozen: a frozen one takes four times as long to make. Nobody changes it.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.budget.money import Charge, Input, Usage
 from services.budget.rows import Level, State, model_selectors
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reserve:
     """Hold the worst case of a request."""
 
@@ -86,7 +89,7 @@ class Adjust:
     """Record id and AdminRecord, stored with it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Attempt:
     """What one call to one provider used."""
 
@@ -97,7 +100,7 @@ class Attempt:
     answered: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class About:
     """What a request was, as the ledger's lines say it."""
 
@@ -106,7 +109,7 @@ class About:
     tags: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settlement:
     """How a resolution came out: what the record's costs are filled from."""
 
@@ -125,7 +128,7 @@ class Adjusted:
     is_repeat: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Resolve:
     """End a reservation: charge, free, or (the sweeper) charge its bound.
 
@@ -140,7 +143,7 @@ class Resolve:
     attempts: tuple[Attempt, ...] = ()
     seal: Callable[[Settlement], bytes] = lambda settlement: b""
     """Writes the costs into the record and serialises it."""
-    about: About = About()
+    about: About = field(default_factory=About)
 
     @property
     def may_free_unanswered(self) -> bool:

@@ -74,7 +74,10 @@ class PriceBook:
 
     def in_force(self, provider: str, model: str, as_of_version: int | None = None) -> Price | None:
         """The price of a model, now or as of a version; None = unknown."""
-        for price in reversed(self._versions.get((provider, model), ())):
+        rows = self._versions.get((provider, model))
+        if rows and (as_of_version is None or rows[-1].version <= as_of_version):
+            return rows[-1] if rows[-1].known else None
+        for price in reversed(rows or ()):
             if as_of_version is None or price.version <= as_of_version:
                 return price if price.known else None
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Protocol
 
 from services.budget.config import BudgetConfig
@@ -25,6 +26,9 @@ class RecordStore(Protocol):
     async def advance(self, consumer: str, cursor: Cursor) -> None:
         """Notes how far a consumer has read."""
 
+    async def register(self, consumers: Sequence[str]) -> None:
+        """Makes records wait for these consumers from now on."""
+
 
 class RecordFeed:
     """Wakes waiting readers when the local writer has committed records."""
@@ -43,8 +47,12 @@ class RecordFeed:
 
     async def fetch(self, consumer: str, after: Cursor, limit: int, wait_s: float) -> tuple[list[bytes], Cursor]:
         """Records after a cursor; waits up to `wait_s` for the first."""
-        if after.seq and self._noted.get(consumer) != after:
-            await self._store.advance(consumer, after)
+        if self._noted.get(consumer) != after:
+            if after.seq:
+                await self._store.advance(consumer, after)
+            else:
+                # What it has not read yet must not be removed before it asks for the second time.
+                await self._store.register([consumer])
             self._noted[consumer] = after
         ends_at = time.monotonic() + wait_s
         retry_s = self._config.record_poll_s

@@ -31,16 +31,18 @@ _KINDS = {int(kind): kind.name.lower() for kind in LevelKind}
 
 def attempts_of(record: record_pb2.RequestRecord) -> tuple[Attempt, ...]:
     """What the record's attempts used."""
-    return tuple(
-        Attempt(
-            # It becomes text and part of a key: PostgreSQL takes neither a NUL nor any length there.
-            attempt.attempt_id[:MAX_ATTEMPT_ID_CHARS].replace("\x00", "\ufffd"),
-            attempt.provider.replace("\x00", "\ufffd"),
-            attempt.model.replace("\x00", "\ufffd"),
-            _usage_of(attempt.usage),
-            answered=attempt.reason == error_pb2.ERROR_REASON_UNSPECIFIED or answer_tokens(attempt.usage) > 0,
-        )
-        for attempt in record.attempts
+    return tuple([_attempt_of(attempt) for attempt in record.attempts])
+
+
+def _attempt_of(attempt: record_pb2.AttemptRecord) -> Attempt:
+    used = attempt.usage
+    return Attempt(
+        # It becomes text and part of a key: PostgreSQL takes neither a NUL nor any length there.
+        attempt.attempt_id[:MAX_ATTEMPT_ID_CHARS].replace("\x00", "\ufffd"),
+        attempt.provider.replace("\x00", "\ufffd"),
+        attempt.model.replace("\x00", "\ufffd"),
+        _usage_of(used),
+        attempt.reason == error_pb2.ERROR_REASON_UNSPECIFIED or answer_tokens(used) > 0,
     )
 
 
@@ -54,12 +56,12 @@ def tags_of(record: record_pb2.RequestRecord) -> tuple[str, ...]:
 
 def about(record: record_pb2.RequestRecord) -> About:
     """What the ledger's lines say of the request."""
-    path = _path(tuple([(int(level.kind), level.id) for level in record.path]))
+    path = _path(tuple([(level.kind, level.id) for level in record.path]))
     return About(record.operation[:MAX_TEXT_CHARS].replace("\x00", "") or "chat", path, tags_of(record))
 
 
 def _usage_of(used: usage_pb2.Usage) -> Usage:
-    plain = (
+    return Usage(
         used.input_tokens,
         used.input_cached_tokens,
         used.cache_write_tokens,
@@ -67,22 +69,27 @@ def _usage_of(used: usage_pb2.Usage) -> Usage:
         used.reasoning_tokens,
         used.audio_seconds,
         used.input_characters,
-    )
-    seldom = (
         used.cache_write_1h_tokens,
         used.input_audio_tokens,
         used.input_audio_cached_tokens,
         used.input_image_tokens,
         used.output_audio_tokens,
         used.output_image_tokens,
+        # Names a price's tier: no longer than such a name may be.
+        used.service_tier[:MAX_TIER_CHARS],
     )
-    # Names a price's tier: no longer than such a name may be.
-    return Usage(*plain, *seldom, used.service_tier[:MAX_TIER_CHARS])
 
 
 @functools.lru_cache(maxsize=4096)
 def _path(levels: tuple[tuple[int, str], ...]) -> tuple[str, ...]:
     return tuple(f"{_KINDS.get(kind, 'level')}:{level_id}" for kind, level_id in levels)
+
+
+def draft_with(path: bytes, draft: record_pb2.RequestRecord) -> bytes:
+    """A draft with the caller's path, bounded. The path comes serialised: messages put together are one."""
+    draft.ClearField("path")
+    sealed = draft.SerializeToString() + path
+    return sealed if len(sealed) <= MAX_RECORD_BYTES else bounded(record_pb2.RequestRecord.FromString(sealed))
 
 
 def bounded(record: record_pb2.RequestRecord) -> bytes:
@@ -148,7 +155,8 @@ def sealer(record: record_pb2.RequestRecord) -> Callable[[Settlement], bytes]:
         for attempt, charge in zip(record.attempts, settlement.charges, strict=True):
             attempt.price_version = charge.price_version
             attempt.cost_nano_usd = charge.cost_nano_usd
-            del attempt.price_lines[:]
+            if attempt.price_lines:
+                del attempt.price_lines[:]
             for bucket, tokens, rate, cost in charge.lines:
                 attempt.price_lines.add(bucket=bucket, tokens=tokens, nano_usd_per_mtok=rate, cost_nano_usd=cost)
         if settlement.cost_nano_usd > settlement.reserved_nano_usd and record.reservation_id:

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from services.budget.ledger import Book
+from services.budget.ledger import Book, SettlingBook
 from services.budget.rows import CounterKey, Entry, Level, Limit, Reservation, State
 from services.budget.windows import Window
 
@@ -279,12 +279,17 @@ def plain_array(words: Iterable[str]) -> str:
     return "{" + ",".join(words) + "}"
 
 
+@functools.lru_cache(maxsize=1024)
+def _time(at: dt.datetime) -> str:
+    return at.isoformat()
+
+
 def number_array(numbers: Iterable[int]) -> str:
     """An array literal of numbers."""
     return "{" + ",".join(map(str, numbers)) + "}"
 
 
-def settling_columns(book: Book) -> list[Any]:
+def settling_columns(book: SettlingBook) -> list[Any]:
     """What run_simply is told of what ends, in its order: each reservation resolved, with the one record of it."""
     # In the order in which the general path locks them: two replicas must not wait for each other.
     both = sorted(
@@ -292,7 +297,7 @@ def settling_columns(book: Book) -> list[Any]:
         key=lambda pair: (pair[0].org_id, pair[0].reservation_id),
     )
     resolved = [reservation for reservation, _ in both]
-    touched = [(key, book.counters[key]) for key in sorted(book.touched)]
+    totals = sorted(book.totals().items())
     numbers = {r.reservation_id: number for number, r in enumerate(resolved, 1)}
     about: dict[tuple[Any, ...], int] = {}
     entries = book.entries
@@ -311,11 +316,11 @@ def settling_columns(book: Book) -> list[Any]:
         number_array([int(r.state) for r in resolved]),
         number_array([r.cost_nano_usd for r in resolved]),
         [record.sealed for _, record in both],
-        plain_array([key.org_id for key, _ in touched]),
-        plain_array([key.budget_id for key, _ in touched]),
-        [key.window_start for key, _ in touched],
-        number_array([counter.committed for _, counter in touched]),
-        number_array([-counter.reserved for _, counter in touched]),
+        plain_array([key.org_id for key, _ in totals]),
+        plain_array([key.budget_id for key, _ in totals]),
+        plain_array([_time(key.window_start) for key, _ in totals]),
+        number_array([spent for _, (spent, _) in totals]),
+        number_array([freed for _, (_, freed) in totals]),
         number_array([numbers[e.reservation_id] for e in entries]),
         text_array([e.attempt_id for e in entries]),
         number_array([e.amount_nano_usd for e in entries]),

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-import hashlib
-import hmac
 import math
+import operator
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -48,8 +47,9 @@ from services.budget.rate_limit_server import LimitServicer
 from services.budget.rate_limit_store import PostgresRateLimitStore
 from services.budget.record_feed import RecordFeed
 from services.budget.record_store import PostgresRecordStore, read_cursor
-from services.budget.request_records import about, attempts_of, bounded, sealer, tags_of
-from services.budget.reserve_form import levels_of, set_time
+from services.budget.request_records import about, attempts_of, draft_with, sealer, tags_of
+from services.budget.reservation_secrets import ReservationSecrets
+from services.budget.reserve_form import caller_of, set_time
 from services.budget.rows import Reservation, State
 from services.budget.session import Session
 from services.budget.single_trip import SingleTripStore
@@ -68,6 +68,7 @@ BOUNDED = (
     "asked_output_tokens",
 )
 """What a reservation counts; none of it more than that."""
+_BOUNDED_OF = operator.attrgetter(*BOUNDED)
 MAX_RESCUES = 8
 MAX_FETCH = 1000
 MAX_WAIT_S = 60.0
@@ -102,20 +103,18 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
         self._prices = prices
         self._administration = administration
         self._config = config
-        self._secret_keys = secret_keys
+        self._secrets = [ReservationSecrets(key) for key in secret_keys]
         self._rates = RateMessages()
         self._limits = limits
 
     async def Reserve(self, request: budget_pb2.ReserveRequest, context: Any) -> budget_pb2.ReserveResponse:  # noqa: D102
         principal = call.require_principal()
-        self._check(principal, request)
-        levels = levels_of(principal.org_id, tuple([(int(level.kind), level.id) for level in principal.path]))
+        caller = caller_of(principal.SerializeToString())
+        _check(request)
         reservation_id = uuid7()
         now = utc_now()
         draft = request.draft
         draft.request_id, draft.org_id, draft.reservation_id = request.request_id, principal.org_id, reservation_id
-        del draft.path[:]
-        draft.path.extend(principal.path)
         if not draft.HasField("started_at"):
             set_time(draft.started_at, now)
         ttl_s = min(request.ttl_s or self._config.reservation_ttl_s, self._config.max_reservation_ttl_s)
@@ -131,16 +130,16 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
                     reservation_id=reservation_id,
                     org_id=principal.org_id,
                     request_id=request.request_id,
-                    levels=levels,
+                    levels=caller.levels,
                     candidates=tuple(
-                        (one.provider, one.model) for one in request.candidates if one.model not in barred
+                        [(one.provider, one.model) for one in request.candidates if one.model not in barred]
                     ),
                     input_tokens_max=input_tokens_max,
                     max_output_tokens=request.max_output_tokens,
                     body_hash=request.body_hash,
                     now=now,
                     ttl_s=ttl_s,
-                    draft=bounded(draft),
+                    draft=draft_with(caller.path, draft),
                     rescues=request.rescues,
                     audio_seconds_max=request.audio_seconds_max,
                     input_characters_max=request.input_characters_max,
@@ -160,7 +159,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
     def _reserved(self, request: budget_pb2.ReserveRequest, reservation: Reservation) -> budget_pb2.ReserveResponse:
         response = budget_pb2.ReserveResponse(
             reservation_id=reservation.reservation_id,
-            reservation_secret=_secret_of(self._secret_keys[0], reservation.reservation_id),
+            reservation_secret=self._secrets[0].of(reservation.reservation_id),
             reserved_nano_usd=reservation.amount_nano_usd,
             output_cap_tokens=reservation.output_cap_tokens,
             price_version=reservation.price_version,
@@ -168,7 +167,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
             covered_output_tokens=reservation.covered_output_tokens,
         )
         set_time(response.expires_at, reservation.expires_at)
-        for limit, used in ((excess.limit, excess.used_nano_usd) for excess in reservation.soft_excess):
+        for limit, used in [(excess.limit, excess.used_nano_usd) for excess in reservation.soft_excess]:
             response.soft_excess.add(
                 budget_id=limit.budget_id,
                 level=principal_pb2.Level(kind=limit.level.kind, id=limit.level.level_id),  # type: ignore[arg-type]
@@ -294,25 +293,9 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
     ) -> budget_pb2.VerifyLedgerResponse:
         return await self._administration.verify()
 
-    def _check(self, principal: principal_pb2.Principal, request: budget_pb2.ReserveRequest) -> None:
-        if not is_uuid(principal.org_id):
-            raise errors.invalid("org_id", "the principal has no organisation; reserve with an organisation's key")
-        if not is_uuid(request.request_id):
-            raise errors.invalid("request_id", f"{request.request_id!r} is not a UUID; make a UUIDv7 for each request")
-        if not request.candidates:
-            raise errors.invalid("candidates", "name at least one model")
-        for field in BOUNDED:
-            if not 0 <= getattr(request, field) <= MAX_TOKENS:
-                raise errors.invalid(field, f"{getattr(request, field)} is not in 0…{MAX_TOKENS}; 0 = unknown")
-        if not 0 <= request.rescues <= MAX_RESCUES:
-            raise errors.invalid("rescues", f"{request.rescues} is not in 0…{MAX_RESCUES}")
-        if not (request.ttl_s >= 0 and request.ttl_s < float("inf")):
-            raise errors.invalid("ttl_s", f"{request.ttl_s} is not a number of seconds from 0; 0 = the configured life")
-
     def _check_secret(self, reservation_id: str, secret: bytes) -> None:
         # Those of a former master key, too: a replica that has only that one may have made the reservation.
-        secrets = (_secret_of(key, reservation_id) for key in self._secret_keys)
-        if not is_uuid(reservation_id) or not any(hmac.compare_digest(one, secret) for one in secrets):
+        if not is_uuid(reservation_id) or not any(one.is_of(reservation_id, secret) for one in self._secrets):
             raise errors.reservation_invalid(reservation_id, "its secret does not match")
 
     async def _resolve(self, request: budget_pb2.CommitRequest | budget_pb2.ReleaseRequest, to: State) -> Settlement:
@@ -332,10 +315,11 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
             principal = call.require_principal()
             if principal.org_id != record.org_id:
                 raise errors.invalid("record.org_id", f"it must be the caller's organisation, {principal.org_id!r}")
-        for attempt in record.attempts:
-            for field, tokens in attempt.usage.ListFields():
-                if field.name != SERVICE_TIER and not 0 <= tokens <= MAX_TOKENS:
-                    raise errors.invalid(f"record.attempts.usage.{field.name}", f"{tokens} is not in 0…{MAX_TOKENS}")
+        attempts = attempts_of(record)
+        for attempt in attempts:
+            counts = attempt.usage[:-1]
+            if min(counts) < 0 or max(counts) > MAX_TOKENS:
+                _check_usage(record)
         record.reservation_id = reservation_id
         # Before it is stored: who has the whole answer may ask again at once.
         await self._limits.finish(record)
@@ -346,7 +330,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
                 reservation_id=reservation_id,
                 to=to,
                 now=utc_now(),
-                attempts=attempts_of(record),
+                attempts=attempts,
                 seal=sealer(record),
                 about=about(record),
             )
@@ -462,8 +446,27 @@ class BudgetService:
             await audit_pb2_grpc.AuditServiceStub(self._context.channel_to("audit")).Append(request)
 
 
-def _secret_of(key: bytes, reservation_id: str) -> bytes:
-    return hmac.digest(key, reservation_id.encode(), hashlib.sha256)
+def _check(request: budget_pb2.ReserveRequest) -> None:
+    if not is_uuid(request.request_id):
+        raise errors.invalid("request_id", f"{request.request_id!r} is not a UUID; make a UUIDv7 for each request")
+    if not request.candidates:
+        raise errors.invalid("candidates", "name at least one model")
+    counts = _BOUNDED_OF(request)
+    if min(counts) < 0 or max(counts) > MAX_TOKENS:
+        for field, count in zip(BOUNDED, counts, strict=True):
+            if not 0 <= count <= MAX_TOKENS:
+                raise errors.invalid(field, f"{count} is not in 0…{MAX_TOKENS}; 0 = unknown")
+    if not 0 <= request.rescues <= MAX_RESCUES:
+        raise errors.invalid("rescues", f"{request.rescues} is not in 0…{MAX_RESCUES}")
+    if not (request.ttl_s >= 0 and request.ttl_s < float("inf")):
+        raise errors.invalid("ttl_s", f"{request.ttl_s} is not a number of seconds from 0; 0 = the configured life")
+
+
+def _check_usage(record: type_pb2.RequestRecord) -> None:
+    for attempt in record.attempts:
+        for field, tokens in attempt.usage.ListFields():
+            if field.name != SERVICE_TIER and not 0 <= tokens <= MAX_TOKENS:
+                raise errors.invalid(f"record.attempts.usage.{field.name}", f"{tokens} is not in 0…{MAX_TOKENS}")
 
 
 def _patience(config: BudgetConfig) -> Patience:

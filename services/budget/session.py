@@ -124,7 +124,10 @@ class Session:
                 response.replies.add(call_id=call_id)
                 continue
             size += answer.ByteSize() + OVERHEAD_BYTES
-            response.replies.add(call_id=call_id, **{kind: answer})
+            reply = response.replies.add()
+            reply.call_id = call_id
+            # Not as an argument: that takes a copy more.
+            getattr(reply, kind).CopyFrom(answer)
         return response
 
 

@@ -9,6 +9,7 @@ by side.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,12 +19,12 @@ import asyncpg
 
 from mesh.errors import MeshError
 from mesh.postgres import Database
-from services.budget.ledger import Book, Decision, apply, known_prices
+from services.budget.ledger import Decision, SettlingBook, apply, known_prices
 from services.budget.money import Price, worst_case, worst_case_rescued
 from services.budget.operations import Extend, Operation, Reserve, Resolve
 from services.budget.price_book import PriceBook
 from services.budget.row_columns import number_array, plain_array, read_key, settling_columns, text_array
-from services.budget.rows import Counter, CounterKey, Level, Reservation, State
+from services.budget.rows import CounterKey, Level, Reservation, State
 from services.budget.store import PostgresLedgerStore
 from services.budget.windows import UTC, Window, start_of
 
@@ -33,7 +34,7 @@ REMEMBERED = 20_000
 # Arrays that come as literals are told by their types.
 SETTLING = (
     *("uuid[]", "uuid[]", "uuid[]", "bigint[]", "smallint[]", "bigint[]", ""),
-    *("uuid[]", "uuid[]", "", "bigint[]", "bigint[]"),
+    *("uuid[]", "uuid[]", "timestamptz[]", "bigint[]", "bigint[]"),
     *("integer[]", "text[]", "bigint[]", "text[]", "integer[]"),
     *("text[]", "bigint[]", "", "text[]", "text[]", "text[]", "", ""),
 )
@@ -51,7 +52,7 @@ HOLDING = (
         "",
         "integer[]",
     ),
-    *("", "", "uuid[]", "bigint[]", "integer[]", "smallint[]", "uuid[]", "integer[]", "text[]"),
+    *("text[]", "timestamptz[]", "uuid[]", "bigint[]", "integer[]", "smallint[]", "uuid[]", "integer[]", "text[]"),
 )
 RUN = "SELECT run_simply($1, {})".format(
     ", ".join(f"${at}::text::{kind}" if kind else f"${at}" for at, kind in enumerate((*SETTLING, *HOLDING), 2))
@@ -92,7 +93,7 @@ class SingleTripStore:
         self._full: set[str] = set()
         """Organisations whose last batch had something refused: the next goes the general way at once, and with it
         nobody else's."""
-        self._starts: tuple[tuple[int, int], list[str], list[dt.datetime]] = ((0, 0), [], [])
+        self._starts: tuple[tuple[int, int], str, str] = ((0, 0), NOTHING, NOTHING)
 
     async def run(self, operations: Sequence[Operation]) -> list[Decision]:
         """See LedgerStore. What ends comes before what begins: it only makes room."""
@@ -167,8 +168,8 @@ class SingleTripStore:
 
     # ---- what begins ---------------------------------------------------------------------------------------------
 
-    def _window_starts(self, ops: Sequence[Reserve]) -> tuple[list[str], list[dt.datetime]] | None:
-        """The zones known and six starts for each; None when a window may begin within the batch."""
+    def _window_starts(self, ops: Sequence[Reserve]) -> tuple[str, str] | None:
+        """The zones known and six starts for each, as arrays; None when a window may begin within the batch."""
         # No window begins within a minute, whatever its zone.
         minutes = {int(op.now.timestamp()) // 60 for op in ops}
         if len(minutes) > 1:
@@ -176,7 +177,8 @@ class SingleTripStore:
         valid = (minutes.pop(), len(self._general.zones))
         if self._starts[0] != valid:
             zones = [UTC, *self._general.zones]
-            self._starts = (valid, zones, [start_of(kind, ops[0].now, zone) for zone in zones for kind in KINDS])
+            starts = [start_of(kind, ops[0].now, zone).isoformat() for zone in zones for kind in KINDS]
+            self._starts = (valid, text_array(zones), plain_array(starts))
         return self._starts[1:]
 
     def _holding(self, reserves: Sequence[tuple[Reserve, list[Price]]]) -> _Holding:
@@ -185,14 +187,15 @@ class SingleTripStore:
         windows = self._window_starts([op for op, _ in reserves]) if reserves else None
         if windows is None:
             return holding
-        numbers: dict[tuple[str, tuple[Level, ...], tuple[tuple[str, str], ...], tuple[str, ...]], int] = {}
+        # Levels come from one place for each caller: the same ones are the same object, and another is no harm.
+        numbers: dict[tuple[str, int, tuple[tuple[str, str], ...], tuple[str, ...]], int] = {}
         org_ids: list[str] = []
         amounts: list[int] = []
         levels: list[tuple[int, Level]] = []
         selectors: list[tuple[int, str]] = []
         for op, prices in reserves:
             reservation = self._whole(op, prices)
-            path = numbers.setdefault((op.org_id, op.levels, op.candidates, op.tags), len(numbers) + 1)
+            path = numbers.setdefault((op.org_id, id(op.levels), op.candidates, op.tags), len(numbers) + 1)
             if path > len(org_ids):
                 org_ids.append(op.org_id)
                 amounts.append(0)
@@ -228,10 +231,15 @@ class SingleTripStore:
     def _whole(self, op: Reserve, prices: Sequence[Price]) -> Reservation:
         """The reservation as it is when everything fits under a hard budget: what Book.reserve makes of it then."""
         in_steps, tokens = op.first_hold(self._default_output_tokens)
-        amount = worst_case(prices, op.given, tokens)
         if op.rescues:
             amount = worst_case_rescued(prices, op.given, tokens, op.rescues)
-        capped = 0 if all(price.is_free for price in prices) else tokens
+        else:
+            amount = worst_case(prices, op.given, tokens)
+        if len(prices) == 1:
+            is_free, version = prices[0].is_free, prices[0].version
+        else:
+            is_free, version = all(price.is_free for price in prices), max(price.version for price in prices)
+        capped = 0 if is_free else tokens
         return Reservation(
             op.reservation_id,
             op.org_id,
@@ -240,7 +248,7 @@ class SingleTripStore:
             State.OPEN,
             op.now + dt.timedelta(seconds=op.ttl_s),
             op.body_hash,
-            max(price.version for price in prices),
+            version,
             0 if in_steps else capped,
             (),
             covered_output_tokens=capped if in_steps else 0,
@@ -255,22 +263,17 @@ class SingleTripStore:
         settling = _Settling()
         if not resolves:
             return settling
-        book = Book(self._prices, self._default_output_tokens)
-        counters = book.counters
+        book = SettlingBook(self._prices, self._default_output_tokens)
         for _, op in resolves:
             # Forgotten whatever comes of it: if this fails, the general path reads the row.
             held = self._open.pop(op.reservation_id, None)
             if held is None:
                 return settling  # Twice in one batch.
-            book.add(held)
-            for key in held.counters:
-                if key not in counters:
-                    counters[key] = Counter(next_alert=None)
+            book.held[op.reservation_id] = held
         decisions = {at: apply(book, op) for at, op in resolves}
         if any(isinstance(decision, MeshError) for decision in decisions.values()):
             return settling
         settling.decisions = decisions
-        # The counters began at nothing: what they hold now is what to add, and the negative of what to free.
         settling.columns = settling_columns(book)
         return settling
 
@@ -283,6 +286,7 @@ def _firsts(holding: _Holding) -> list[Reservation]:
     return list(found.values())
 
 
+@functools.lru_cache(maxsize=4096)
 def _path_of(line: str, org_id: str) -> tuple[bool, tuple[CounterKey, ...], tuple[str, ...]]:
     """(whether a hard limit is among them, counters, selectors), as run_simply tells a path."""
     is_hard, text = line.startswith(HARD), line.removeprefix(HARD)

@@ -138,14 +138,18 @@ class Writer:
                 failure = MeshError(Reason.INTERNAL, f"the ledger failed: {type(error).__name__}; see budget's log")
             decisions = [failure] * len(batch)
         has_records = False
+        counts: dict[tuple[str, int], int] = {}
         for (op, future), decision in zip(batch, decisions, strict=True):
-            has_records = has_records or (isinstance(op, Resolve) and isinstance(decision, Settlement))
+            is_repeat = False
+            if isinstance(decision, Settlement):
+                has_records, is_repeat = True, decision.is_repeat
             # A second report of one end changes nothing and is not counted.
-            if not (isinstance(decision, Settlement) and decision.is_repeat):
-                telemetry.observe_ledger(
-                    operation_of(op), int(decision.reason) if isinstance(decision, MeshError) else 0
-                )
+            if not is_repeat:
+                what = (operation_of(op), int(decision.reason) if isinstance(decision, MeshError) else 0)
+                counts[what] = counts.get(what, 0) + 1
             if not future.done():
                 future.set_result(decision)
+        for (operation, reason), count in counts.items():
+            telemetry.observe_ledger(operation, reason, count)
         if has_records:
             self._on_records()

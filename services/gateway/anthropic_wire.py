@@ -23,7 +23,9 @@ from services.gateway.openai_wire import (
     MODEL_MISSING,
     MOST_TOKENS,
     ChatAsk,
+    lets_choose,
     model_of,
+    note_prompt,
     read_field,
     top_level,
 )
@@ -106,6 +108,8 @@ def _read_messages(ask: ChatAsk) -> None:
     text_bytes = sum(len(bytes(fields.get(name) or b"")) for name in ("messages", "system", "tools"))
     text_bytes -= sizes.image_bytes + sizes.document_bytes
     ask.needs_images, ask.unseen_input = sizes.images > 0, sizes.unseen
+    if lets_choose(ask.model):
+        note_prompt(ask, messages)
     documents = sizes.document_bytes // DOCUMENT_BYTES_PER_TOKEN
     ask.input_tokens = estimate_tokens(text_bytes) + sizes.images * IMAGE_TOKENS + documents
     ask.input_tokens_max = upper_bound_tokens(text_bytes) + sizes.images * IMAGE_TOKENS_MAX + sizes.document_bytes

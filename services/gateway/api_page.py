@@ -60,6 +60,13 @@ BODIES: Mapping[str, Any] = {
     "gateway.embeddings": {"model": "mock/embed", "input": ["first", "second"]},
     "gateway.speech": {"model": "mock/tts", "voice": "alloy", "input": "Hello!", "response_format": "wav"},
     "gateway.CreateOrganisation": {"name": "research"},
+    "gateway.CreateTenant": {
+        "tenant_name": "acme",
+        "monthly_budget_usd": 100,
+        "allowed_models": ["openai/*", "local/*"],
+        "routing_mode": "local-preferred",
+    },
+    "gateway.UpdateTenant": {"monthly_budget_usd": 50, "clear": ["allowed_models"]},
     "budget.SetBudget": {"level": {"kind": "KIND_ORG"}, "window": "WINDOW_MONTH", "limit_nano_usd": "5000000000"},
     "budget.CreateBudget": {"level": {"kind": "KIND_ORG"}, "window": "WINDOW_DAY", "limit_nano_usd": "1000000000"},
     "budget.UpdateBudget": {"limit_nano_usd": "2000000000", "enforcement": "ENFORCEMENT_SOFT"},
@@ -77,7 +84,27 @@ BODIES: Mapping[str, Any] = {
         "valid_from": "2099-01-01T00:00:00Z",
     },
     "memory.CreateThread": {"thread_id": "support-42", "title": "A question about an invoice"},
-    "router.Route": {"model": "auto:balanced", "input_tokens": "200"},
+    "router.SubmitFeedback": {"request_id": "REQUEST_ID", "rating": 1},
+    "router.ResetLearned": {"task_type": "coding_help"},
+    "router.Route": {"model": "auto", "prompt": "Write a function that merges two sorted lists"},
+    "router.ForceBreaker": {"model": "openai/gpt-4o", "state": "STATE_OPEN", "note": "wrong answers since noon"},
+    "router.CreatePolicy": {"name": "frugal", "rules": {"profile": "budget", "max_cost_usd": 0.01}},
+    "router.TestPolicy": {
+        "rules": {"profile": "budget"},
+        "requests": [{"request_id": "one", "asked_model": "auto", "input_tokens": "200", "output_tokens": "100"}],
+    },
+    "router.UpdatePolicy": {"rules": {"profile": "speed"}, "etag": "1"},
+    "router.UpdatePolicy.2": {"rules": {"profile": "speed"}},
+    "router.RollbackPolicy": {"version": "1"},
+    "router.AssignPolicy": {"level": {"kind": "KIND_ORG"}, "policy": "balanced"},
+    "router.CreateExperiment": {
+        "name": "cheaper answers",
+        "kind": "KIND_CANARY",
+        "policy": "budget",
+        "steps": [{"share": 0.05, "min_requests": "200", "min_s": 600}],
+    },
+    "router.UpdateExperiment": {"state": "STATE_STOPPED", "note": "seen enough"},
+    "router.RefreshSources": {"sources": ["models_dev"]},
     "provider.AddProvider": {"provider": "openai", "api_key": "sk-…"},
     "provider.Discover": {"providers": ["mock"]},
     "provider.Discover.2": {"providers": ["mock"]},
@@ -91,8 +118,21 @@ BODIES: Mapping[str, Any] = {
 }
 """Example bodies that work as they stand, where one made from the schema would not."""
 
-NAMES: Mapping[str, str] = {"thread_id": "support-42", "model_id": "openai/gpt-4o-mini", "provider": "openai"}
+NAMES: Mapping[str, str] = {
+    "thread_id": "support-42",
+    "model_id": "openai/gpt-4o-mini",
+    "model": "openai/gpt-4o-mini",
+    "provider": "openai",
+}
 """Example values of parameters in paths; the others are ids that DAC makes."""
+
+QUERIES: Mapping[str, str] = {
+    "router.ListModels": "order_by=quality+desc&page_size=3",
+    "router.SearchModels": "q=claude+images&include_unavailable=true",
+    "router.CompareModels": "model_ids=openai/gpt-4o-mini,anthropic/claude-haiku-4-5",
+    "router.GetRankings": "profile=budget&intent=coding_help",
+}
+"""Example queries, where an operation needs one or says more with it."""
 
 MARKS: Mapping[str, str] = {
     "gateway.transcriptions": "needs an audio file of yours",
@@ -103,6 +143,8 @@ MARKS: Mapping[str, str] = {
     "provider.AddProvider": "needs a provider's real key",
     "provider.Probe": "needs a real provider, and money",
     "provider.CreateProviderKey.2": "needs a provider's real key",
+    "router.SubmitFeedback": "needs a request that was answered",
+    "router.RefreshSources": "asks public sources over the network",
     "provider.RemoveProvider": "needs a provider that was added through the API",
     "audit.FollowRequests": "does not end by itself",
 }
@@ -126,7 +168,8 @@ NOTES: Mapping[str, str] = {
     "/v1/audio/speech": "Headers as for chats, without the cost, which is not known when the sound begins. The models: "
     "`GET /v1/models?capability=speech`.",
     "/v1/models": "Query: `provider`, `capability` (`tools`, `images`, `json`, `embeddings`, `transcription`, "
-    "`speech`), `min_context` (tokens), `max_price` (dollars per million output tokens), `include_unavailable` (`1`). "
+    "`speech`), `min_context` (tokens), `max_price` (dollars per million output tokens), `include_unavailable` (`1`), "
+    "`order_by` (as for `/v2/models`). "
     "Beside OpenAI's fields each model has `context_tokens`, `capabilities`, `quality`, `price`, `available` and "
     "`class`. Aliases are listed as models of their own, with `alias_of`. A client that sends `anthropic-version` gets "
     "Anthropic's form, without those that embed, hear or speak, and may send `limit`, `after_id` and `before_id`; its "
@@ -312,6 +355,10 @@ class Page:
         line = docs_page.curl(self._document, verb, path, operation).replace(" \\\n  http", " http", 1)
         for name in names:
             line = line.replace(f"{{{name}}}", NAMES.get(name, f"{name.upper()}"))
+        if identity in QUERIES:
+            head, mark, tail = line.partition(path)
+            start = head.rindex("http")
+            line = f"{head[:start]}'{head[start:]}{mark}?{QUERIES[identity]}'{tail}"
         binding = self._bindings.get((verb, path))
         if binding is not None and _scope_of(binding) == "operator":
             line = line.replace("$DAC_API_KEY", "$(cat data/secrets/operator.token)")

@@ -259,12 +259,11 @@ class BudgetSession:
                     self._queue.popleft()
                     call_id = next(stream.ids)
                     stream.sent[call_id] = asked
-                    message.calls.add(
-                        call_id=call_id,
-                        signed_principal=asked.signed_principal,
-                        traceparent=asked.traceparent,
-                        **{asked.kind: asked.request},
-                    )
+                    call = message.calls.add()
+                    call.call_id, call.signed_principal = call_id, asked.signed_principal
+                    call.traceparent = asked.traceparent
+                    # Not as an argument: that takes a copy more.
+                    getattr(call, asked.kind).CopyFrom(asked.request)
                     size += own
                     continue
                 self._end(self._queue.popleft(), _too_large(own))

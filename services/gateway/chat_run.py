@@ -97,6 +97,11 @@ class ChatRun(ReservedRun):
             needs_json=ask.needs_json,
             stream=ask.stream,
             allowed_models=self.caller.models,
+            prompt=ask.prompt,
+            turns=ask.turns,
+            task_type=ask.task_type,
+            request_id=self.call.request_id,
+            thread_id=ask.thread_id,
         )
         try:
             await self._route_by(request)
@@ -167,14 +172,11 @@ class ChatRun(ReservedRun):
     def _generate_request(self, reservation: ReserveResponse) -> GenerateRequest:
         ask = self.ask
         rescues, hedge_after_s = self._pipeline.second_sends.granted(ask, reservation.rescues)
-        return GenerateRequest(
+        request = GenerateRequest(
             request_id=self.call.request_id,
             input=self._body,
             dialect_in=ask.dialect,
             dialect_out=ask.dialect,
-            candidates=candidates.asked(
-                self._candidates, output_cap_tokens=reservation.output_cap_tokens // ask.choices
-            ),
             stream=ask.stream,
             include_usage=ask.include_usage and not ask.include_dac,
             need_text=self._turn is not None or (self._cache is not None and self._cache.wants_text()),
@@ -182,6 +184,9 @@ class ChatRun(ReservedRun):
             hedge_after_s=hedge_after_s,
             anthropic_beta=ask.anthropic_beta,
         )
+        cap = reservation.output_cap_tokens // ask.choices
+        request.candidates.extend(candidates.asked(self._candidates, output_cap_tokens=cap))
+        return request
 
     async def _generate(self) -> AsyncIterator[Head | bytes | Done]:
         assert self._reservation is not None
@@ -191,9 +196,10 @@ class ChatRun(ReservedRun):
             async for event in events:
                 kind = event.WhichOneof("event")
                 if kind == "frames":
-                    data = event.frames.data
+                    frames = event.frames
+                    data = frames.data
                     if cover is not None:
-                        await cover.show(event.frames, self._attempt)
+                        await cover.show(frames, self._attempt)
                     if not self._head_sent:
                         yield self._head()
                     if self.ask.stream:

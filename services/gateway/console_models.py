@@ -7,7 +7,7 @@ from typing import Any
 
 from dac.provider.v1.provider_pb2 import ProviderStatus
 from dac.router.v1.catalog_pb2 import Model
-from dac.router.v1.router_pb2 import Breaker, GetStatusResponse
+from dac.router.v1.router_pb2 import Breaker, GetStatusResponse, LiveSpeed
 from services.gateway.console_html import (
     Safe,
     bar,
@@ -28,13 +28,33 @@ def breaker_badge(breaker: Breaker | None) -> Safe | None:
     """What an open breaker keeps out."""
     if breaker is None or breaker.state in (Breaker.STATE_CLOSED, Breaker.STATE_UNSPECIFIED):
         return None
+    if breaker.forced:
+        return badge("held open by an operator", "bad")
+    if breaker.state == Breaker.STATE_RECOVERING:
+        return badge(f"recovering, {breaker.traffic_share:.0%} let through", "warn")
     word = "trial" if breaker.state == Breaker.STATE_HALF_OPEN else f"resting, again in {breaker.retry_in_s:.0f} s"
     return badge(word, "warn")
 
 
-def model_row(one: Model, breakers: Mapping[tuple[str, str], Breaker], providers: Sequence[str] | None) -> Safe:
+def speed_cell(speed: LiveSpeed | None) -> Safe:
+    """How fast a model answered in the last minutes."""
+    if speed is None:
+        return cell("First token", "–", sort=-1, class_="num")
+    told = f"{milliseconds(speed.first_token_p50_ms)} / {milliseconds(speed.first_token_p95_ms)}"
+    return cell("First token", told, sort=speed.first_token_p50_ms, class_="num")
+
+
+def model_row(
+    one: Model,
+    breakers: Mapping[tuple[str, str], Breaker],
+    providers: Sequence[str] | None,
+    speeds: Mapping[tuple[str, str], LiveSpeed],
+) -> Safe:
     """A model in the list."""
-    state = breaker_badge(breakers.get((one.model, one.provider)))
+    breaker = breakers.get((one.model, one.provider))
+    state = breaker_badge(breaker)
+    if state is None and breaker is not None and breaker.forced:
+        state = badge("held closed by an operator", "good")
     if state is None and one.available:
         state = badge("available", "good")
     elif state is None:
@@ -54,6 +74,7 @@ def model_row(one: Model, breakers: Mapping[tuple[str, str], Breaker], providers
             cell(name, money(price) if known else "unknown", sort=price if known else -1, class_="num")
             for name, price in zip(("In", "Out"), prices, strict=True)
         ),
+        speed_cell(speeds.get((one.model, one.provider))),
         cell("Can", chips(one.capabilities) if one.capabilities else "text"),
     )
 
@@ -62,8 +83,9 @@ def model_list(models: Sequence[Model], status: GetStatusResponse | None, *, eve
     """All models, those that answer now first."""
     breakers = {(one.model, one.provider): one for one in status.breakers} if status else {}
     configured = list(status.providers_configured) if status else None
+    speeds = {(one.model, one.provider): one for one in status.speeds} if status else {}
     headings = (("Model", ""), ("Provider", ""), ("State", ""), ("Quality", "num"), ("Context", "num"))
-    rows = [model_row(one, breakers, configured) for one in sorted(models, key=lambda one: not one.available)]
+    rows = [model_row(one, breakers, configured, speeds) for one in sorted(models, key=lambda one: not one.available)]
     other = "/console/models" if everything else "/console/models?all=1"
     word = "Only those that answer now" if everything else "Also those without a provider"
     switch = el("a", word, href=other, class_="button quiet")
@@ -73,8 +95,12 @@ def model_list(models: Sequence[Model], status: GetStatusResponse | None, *, eve
     if not rows:
         line = "dac provider add openai"
         return card("Models", empty("No model answers now. Add a provider's key:", line, "model-line"), aside=switch)
-    note = el("p", "Prices are dollars per million tokens, in and out.", class_="soft")
-    cells = (*headings, ("In", "num"), ("Out", "num"), ("Can", "-"))
+    told = (
+        "Prices are dollars per million tokens, in and out. First token: the median and the 95th percentile of "
+        "the last minutes' streams."
+    )
+    note = el("p", told, class_="soft")
+    cells = (*headings, ("In", "num"), ("Out", "num"), ("First token", "num"), ("Can", "-"))
     aside = el("div", search, switch, class_="row")
     return card("Models", note, table("Models", cells, rows), aside=aside, id_="models")
 

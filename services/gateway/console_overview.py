@@ -24,6 +24,8 @@ PROFILES = {
     "auto:speed": "fastest",
     "auto:budget": "cheapest",
     "auto:long_context": "",
+    "auto:local-preferred": "",
+    "auto:performance": "",
 }
 BUCKETS = 12
 BUCKET_S = 300

@@ -91,6 +91,13 @@ def not_found(what: str, which: str) -> MeshError:
     return MeshError(Reason.NOT_FOUND, f'There is no {what} "{which}" in your organisation.')
 
 
+def no_organisation(which: str) -> MeshError:
+    """There is no such organisation."""
+    return MeshError(
+        Reason.NOT_FOUND, f'There is no organisation "{which}"; GET /v2/tenants and GET /v1/organisations list them.'
+    )
+
+
 def team_circle(team_id: str, parent_team_id: str) -> MeshError:
     """A team would lie in itself."""
     return invalid(

@@ -15,7 +15,8 @@ from mesh.errors import MeshError
 from mesh.ids import uuid7
 from mesh.status import code_of, from_exception
 from mesh.transport import reading, trailing_of
-from services.gateway.callers import Callers
+from services.gateway.callers import Caller, Callers
+from services.gateway.dry_runs import completed
 from services.gateway.errors import malformed_key
 from services.gateway.transcoder import Binding
 
@@ -49,7 +50,7 @@ class GrpcEdge(grpc.GenericRpcHandler):
             return grpc.unary_stream_rpc_method_handler(self._forward_stream(path))
         return None
 
-    async def _call(self, context: Any, longest_s: float) -> Call:
+    async def _call(self, context: Any, longest_s: float) -> tuple[Call, Caller]:
         pairs = tuple(context.invocation_metadata() or ())
         metadata = dict(pairs)
         if sum(name == "authorization" for name, _ in pairs) > 1:
@@ -65,13 +66,14 @@ class GrpcEdge(grpc.GenericRpcHandler):
         )
         tracing.continue_trace(call, str(metadata.get("traceparent", "")))
         tracing.ensure_trace(call)
-        return call
+        return call, caller
 
     def _forward_unary(self, path: str) -> Any:
         async def unary(request: bytes, context: Any) -> bytes:
             try:
-                with serving(await self._call(context, UNARY_TIMEOUT_S)):
-                    answer: bytes = await self._unary[path](request)
+                call, caller = await self._call(context, UNARY_TIMEOUT_S)
+                with serving(call):
+                    answer: bytes = await self._unary[path](completed(path, request, caller))
                     return answer
             except Exception as error:
                 await _tell(context, from_exception(error, path))
@@ -82,7 +84,7 @@ class GrpcEdge(grpc.GenericRpcHandler):
     def _forward_stream(self, path: str) -> Any:
         async def stream(request: bytes, context: Any) -> AsyncIterator[bytes]:
             try:
-                call = await self._call(context, STREAM_TIMEOUT_S)
+                call, _ = await self._call(context, STREAM_TIMEOUT_S)
                 with serving(call):
                     started = self._streams[path](request)
                 async with reading(started) as messages:

@@ -19,6 +19,7 @@ from mesh.ids import is_uuid, uuid7
 from mesh.keyring import Keyring
 from services.gateway import errors, key_tokens, peppers
 from services.gateway.callers import KNOWN_SCOPES, foreign_place, hash_token
+from services.gateway.organisations import Organisations, TellNames, check_name, name_taken
 from services.gateway.places import named_id
 from services.gateway.store import Store
 from services.gateway.store_rows import Change, KeyInfo, KeyPlace, NewKey, OrganisationRow
@@ -31,7 +32,6 @@ FIRST_SCOPES = ("chat", "read", "admin")
 TELL_EVERY_S = 1.0
 MOST_FOREIGN_KEYS = 500
 _WIDER = {"chat": {"operator"}, "read": {"operator", "admin"}, "admin": {"operator"}, "operator": set()}
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PATTERN = re.compile(r"[A-Za-z0-9._:/*-]{1,200}")
 _log = logging.getLogger("dac.gateway.identity")
@@ -64,6 +64,7 @@ class Identity:
         describe: Describe,
         append: Append,
         secrets_dir: pathlib.Path,
+        tell_names: TellNames | None = None,
         clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
     ) -> None:
         self._store, self._keyring, self._clock = store, keyring, clock
@@ -76,6 +77,7 @@ class Identity:
         self.default_org_id = ""
         self.operator_token = ""
         self.tree = Tree(store, self._change, self._news.set, clock)
+        self.known = Organisations(store, self._change, self._news.set, tell_names, clock)
 
     async def bootstrap(self, wanted: Secret | None, operator: Secret | None = None) -> str | None:
         """Makes sure of the organisation `default`, the operator's token and a first key.
@@ -141,7 +143,8 @@ class Identity:
         raise MeshError(Reason.INTERNAL, "The organisation `default` could not be made.")
 
     async def start(self) -> None:
-        """Begins telling audit."""
+        """Tells the router what organisations are called, and begins telling audit."""
+        await self.known.tell_names()
         self._teller = asyncio.create_task(self._tell())
 
     async def close(self) -> None:
@@ -158,6 +161,7 @@ class Identity:
                 async with asyncio.timeout(TELL_EVERY_S * 30):
                     await self._news.wait()
             self._news.clear()
+            await self.known.tell_names()
             try:
                 for row in await self._store.organisations():
                     if row.has_changes:
@@ -176,15 +180,14 @@ class Identity:
 
     async def create_organisation(self, name: str, actor: str) -> OrganisationRow:
         """A new organisation. Raises INVALID_REQUEST or ALREADY_EXISTS."""
-        if not _NAME.fullmatch(name):
-            raise invalid("name", f'"{name[:80]}" is not a name: use up to 63 of a-z, 0-9 and "-".')
+        check_name(name)
         row = OrganisationRow(uuid7(), name, self._clock())
         change = self._change(
             row.org_id, actor, "organisation.create", f"organisation:{row.org_id}", None, {"name": name}
         )
         if not await self._store.add_organisation(row, change):
-            raise MeshError(Reason.ALREADY_EXISTS, f'There is an organisation "{name}" already: choose another name.')
-        self._news.set()
+            raise name_taken(name)
+        await self.known.changed()
         return row
 
     async def organisations(self) -> list[OrganisationRow]:

@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -28,16 +28,19 @@ DAC_FIELDS = frozenset(
         "message",
         "enable_cache",
         "enable_rescue",
+        "task_type",
         "team_id",
         "project_id",
     }
 )
 """DAC's own fields: read here, never sent to a provider."""
-LATER_FIELDS = frozenset({"parent_message_id", "task_type", "enable_validation"})
+LATER_FIELDS = frozenset({"parent_message_id", "enable_validation"})
 """DAC's fields that other parts will read; taken out as well."""
 IMAGE_TOKENS = 1_100
 """What one image is estimated at (OpenAI's high-detail 1024×1024 tile count is 765; others ask for more)."""
 IMAGE_TOKENS_MAX = 20_000
+PROMPT_HALF_CHARS = 4_000
+"""How much of a prompt's beginning, and of its end, the router reads."""
 MOST_TOKENS = 100_000_000
 """More than any model writes."""
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
@@ -85,6 +88,12 @@ class ChatAsk:
     needs_images: bool = False
     needs_json: bool = False
     profile: str = ""
+    task_type: str = ""
+    """What the caller says it is for."""
+    prompt: str = ""
+    """What the user said last, or its beginning and end; only where the router chooses the model."""
+    turns: int = 0
+    """How many messages of the user there are; only there."""
     thread_id: str = ""
     enable_cache: bool = False
     enable_rescue: bool = True
@@ -186,6 +195,30 @@ def model_of(fields: Mapping[str, msgspec.Raw], missing: str) -> str:
     return model
 
 
+def lets_choose(model: str) -> bool:
+    """Whether the router is to choose the model."""
+    return model == "auto" or model.startswith("auto:")
+
+
+def bounded_prompt(text: str) -> str:
+    """As much of a prompt as is read to choose a model: a long one's beginning and end."""
+    if len(text) <= 2 * PROMPT_HALF_CHARS:
+        return text
+    return f"{text[:PROMPT_HALF_CHARS]}\n{text[-PROMPT_HALF_CHARS:]}"
+
+
+def note_prompt(ask: ChatAsk, messages: Sequence[Any]) -> None:
+    """Keeps what the user said last, and how often the user spoke; a part that is no text is passed over."""
+    for message in reversed(messages):
+        if message.role == "user":
+            ask.turns += 1
+            if not ask.prompt:
+                content = message.content
+                if not isinstance(content, str):
+                    content = "\n".join(text for part in content or () if isinstance(text := part.get("text"), str))
+                ask.prompt = bounded_prompt(content)
+
+
 def parse_chat(body: bytes, *, max_depth: int = 64) -> ChatAsk:
     """Reads and checks a chat body. Raises INVALID_REQUEST naming the field and the mend."""
     fields = top_level(body, max_depth, CHAT_EXAMPLE)
@@ -231,6 +264,8 @@ def _read_messages(ask: ChatAsk) -> None:
                     url = part.get("image_url")
                     image_bytes += len(str(url.get("url", ""))) if isinstance(url, dict) else 0
     ask.needs_images = images > 0
+    if lets_choose(ask.model):
+        note_prompt(ask, ask.messages)
     text_bytes = len(bytes(ask.fields["messages"])) - image_bytes + len(bytes(ask.fields.get("tools") or b""))
     ask.input_tokens = estimate_tokens(text_bytes) + images * IMAGE_TOKENS
     ask.input_tokens_max = upper_bound_tokens(text_bytes) + images * IMAGE_TOKENS_MAX
@@ -265,6 +300,7 @@ def _read_options(ask: ChatAsk) -> None:
     form = read_field(fields, "response_format", dict[str, Any], nothing)
     ask.needs_json = form.get("type") in ("json_object", "json_schema")
     ask.profile = read_field(fields, "routing_profile", str, "")
+    ask.task_type = read_field(fields, "task_type", str, "")[:64]
     thread = read_field(fields, "thread_id", str, "") or read_field(fields, "conversation_id", str, "")
     if len(thread) > 128:
         raise invalid("thread_id", '"thread_id" has at most 128 characters.')

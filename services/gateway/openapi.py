@@ -211,6 +211,20 @@ def _embeddings() -> dict[str, Any]:
     }
 
 
+_PROFILES = ["quality", "balanced", "speed", "budget", "long_context", "local-preferred", "performance"]
+_TASK_TYPE = (
+    "What it is for, where the router chooses: coding_help, reasoning_math, editing_writing, qa_retrieval or "
+    "social_chat, or another usual word for one of them."
+)
+
+
+_MESSAGE = {
+    "type": "object",
+    "required": ["role"],
+    "properties": {"role": {"type": "string"}, "content": {"type": ["string", "array", "null"]}},
+}
+
+
 def _by_hand() -> dict[str, Any]:
     """The paths whose wire form is somebody else's."""
 
@@ -220,16 +234,12 @@ def _by_hand() -> dict[str, Any]:
             made["parameters"] = [{"name": parameter, "in": "path", "required": True, "schema": {"type": "string"}}]
         return {"get": {**made, "security": [{"key": []}]} if secured else made}
 
-    message = {
-        "type": "object",
-        "required": ["role"],
-        "properties": {"role": {"type": "string"}, "content": {"type": ["string", "array", "null"]}},
-    }
     properties = {
         "model": {"type": "string", "description": 'A model id, "auto", or a profile such as "auto:quality".'},
-        "messages": {"type": "array", "items": message, "minItems": 1},
+        "messages": {"type": "array", "items": _MESSAGE, "minItems": 1},
         "stream": {"type": "boolean"},
-        "routing_profile": {"enum": ["quality", "balanced", "speed", "budget", "long_context"]},
+        "routing_profile": {"enum": _PROFILES},
+        "task_type": {"type": "string", "description": _TASK_TYPE},
         "thread_id": {"type": "string", "maxLength": 128, "description": "Continues a conversation kept by DAC."},
         "conversation_id": {"type": "string", "description": "Another name for thread_id."},
         "team_id": {"type": "string", "description": "The team it is for; the header x-dac-team says the same."},

@@ -152,7 +152,7 @@ class Pages:
         """GET /v1/models in OpenAI's form, with DAC's figures beside it; in Anthropic's for its clients."""
         await self._identified(request)
         query, for_anthropic = request.query_params, anthropic_models.asked_by(request.headers)
-        known = {"provider", "capability", "min_context", "max_price", "include_unavailable"}
+        known = {"provider", "capability", "min_context", "max_price", "include_unavailable", "order_by"}
         known |= anthropic_models.PAGING if for_anthropic else set()
         for key in query:
             if key not in known:
@@ -164,6 +164,7 @@ class Pages:
             min_context_tokens=_number(query.get("min_context"), "min_context"),
             max_output_nano_usd_per_mtok=_number(query.get("max_price"), "max_price", scale=1_000_000_000),
             include_unavailable=query.get("include_unavailable", "") in ("1", "true"),
+            order_by=query.get("order_by", ""),
         )
         models: list[Model] = []
         while True:

@@ -6,7 +6,7 @@ the request to budget after the last byte.
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import grpc.aio
@@ -19,14 +19,14 @@ from dac.budget.v1.limit_pb2_grpc import LimitServiceStub
 from dac.memory.v1.cache_pb2_grpc import CacheServiceStub
 from dac.memory.v1.conversation_pb2_grpc import ConversationServiceStub
 from dac.provider.v1.provider_pb2_grpc import ProviderServiceStub
-from dac.router.v1.router_pb2 import AttemptOutcome, ReportOutcomesRequest
 from dac.router.v1.router_pb2_grpc import RouterServiceStub
 from dac.type.v1 import chat_pb2, record_pb2, usage_pb2
 from mesh import telemetry
-from mesh.call import Call, acting_as
+from mesh.call import Call
 from mesh.errors import MeshError, Reason
 from services.gateway.budget_session import BudgetSession, Ledger
 from services.gateway.callers import Caller
+from services.gateway.outcome_reports import OutcomeReports
 from services.gateway.second_sends import SecondSends
 from services.gateway.settlement import Settlements
 
@@ -35,11 +35,9 @@ CHAT = "chat"
 """What the record of a chat says was asked for."""
 RETRIES = 2
 RETRY_WAIT_S = 0.1
-_PROVIDER_FAULTS = frozenset({Reason.PROVIDER_FAILED, Reason.PROVIDER_TIMEOUT, Reason.PROVIDER_CUT})
-_KEY_STATUSES = frozenset({400, 401, 402, 403, 429})
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Head:
     """What answers; comes before the first bytes."""
 
@@ -48,7 +46,7 @@ class Head:
     route: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Done:
     """A good answer has ended; for a stream everything but its end mark was sent."""
 
@@ -100,8 +98,7 @@ class Pipeline:
         second_sends: SecondSends = SecondSends(),  # noqa: B008
     ) -> None:
         self.stubs, self.settlements, self.second_sends = stubs, settlements, second_sends
-        self._suspect: set[tuple[str, str]] = set()
-        self._reports: set[asyncio.Task[None]] = set()
+        self._reports = OutcomeReports(stubs.router)
 
     def refuse(
         self,
@@ -139,45 +136,9 @@ class Pipeline:
         record.ended_at.CopyFrom(record.started_at)
         self.settlements.submit(CommitRequest(record=record), caller)
 
-    def report(self, attempts: list[record_pb2.AttemptRecord]) -> None:
-        """Tells router's breakers of provider faults, and of the first success after one."""
-        news = []
-        # The last attempt in a request speaks for a model at a provider: a retry is not a failure of its own.
-        for place, attempt in {(attempt.model, attempt.provider): attempt for attempt in attempts}.items():
-            fault = int(attempt.reason) in _PROVIDER_FAULTS
-            ok = attempt.reason == 0
-            if fault and attempt.provider_key_id and attempt.status_code in _KEY_STATUSES:
-                # It says something of one key, perhaps one organisation's: others are served as before.
-                continue
-            if fault:
-                self._suspect.add(place)
-            elif not (ok and place in self._suspect):
-                continue
-            else:
-                self._suspect.discard(place)
-            total_ms = (attempt.ended_at.ToNanoseconds() - attempt.started_at.ToNanoseconds()) / 1e6
-            news.append(
-                AttemptOutcome(
-                    model=attempt.model,
-                    provider=attempt.provider,
-                    ok=ok,
-                    provider_fault=fault,
-                    first_token_ms=attempt.first_token_ms,
-                    total_ms=total_ms,
-                    output_tokens=attempt.usage.output_tokens,
-                )
-            )
-        if news:
-            task = asyncio.create_task(self._tell(ReportOutcomesRequest(outcomes=news)))
-            self._reports.add(task)
-            task.add_done_callback(self._reports.discard)
-
-    async def _tell(self, news: ReportOutcomesRequest) -> None:
-        with acting_as("gateway"):
-            try:
-                await self.stubs.router.ReportOutcomes(news, timeout=5)
-            except MeshError:
-                return  # The router relearns from the next failure.
+    def report(self, attempts: Sequence[record_pb2.AttemptRecord], *, stream: bool) -> None:
+        """Tells router how the attempts of a request ended, off the request's path."""
+        self._reports.add(attempts, stream=stream)
 
 
 async def persistently(step: Callable[[], Awaitable[Any]]) -> Any:

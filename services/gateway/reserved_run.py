@@ -63,18 +63,19 @@ class ReservedRun:
         self.exceeded: Sequence[SoftExcess] = ()
         """The soft budgets that it goes beyond."""
         """What is left of the caller's rate limits after this request; None = it has none."""
-        self.record = record_pb2.RequestRecord(
+        self.record = record = record_pb2.RequestRecord(
             request_id=call.request_id,
             org_id=caller.principal.org_id,
-            path=caller.principal.path,
             asked_model=model[:200],
             operation=operation,
             client_request_id=client_request_id,
             trace_id=call.trace_id,
-            features=record_pb2.Features(input_tokens_estimated=input_tokens),
-            cache=record_pb2.CacheRecord(status=record_pb2.CacheRecord.STATUS_OFF),
             **own,
         )
+        # Messages within a message are written in their place: as arguments they take several times as long.
+        record.path.extend(caller.principal.path)
+        record.features.input_tokens_estimated = input_tokens
+        record.cache.status = record_pb2.CacheRecord.STATUS_OFF
         self.record.started_at.FromNanoseconds(time.time_ns())
 
     def _stage(self, name: str) -> None:
@@ -87,6 +88,8 @@ class ReservedRun:
         answer = await persistently(lambda: self._stubs.router.Route(request))
         self._candidates = list(answer.candidates)
         self.record.route.CopyFrom(answer.route)
+        if answer.HasField("features"):
+            self.record.features.MergeFrom(answer.features)
         self._stage("route")
 
     async def _hold(
@@ -99,23 +102,27 @@ class ReservedRun:
         rescues: int = 0,
         stream: bool = False,
         names_service_tier: bool = False,
-        **measured: int,
+        asked_output_tokens: int = 0,
+        audio_seconds_max: int = 0,
+        input_characters_max: int = 0,
     ) -> ReserveResponse:
         """Has budget hold the most that this may cost; candidates that it does not cover are not asked."""
         request = ReserveRequest(
             request_id=self.call.request_id,
-            candidates=candidates.priced(self._candidates),
             input_tokens=input_tokens,
             input_tokens_max=input_tokens_max,
             max_output_tokens=max_output_tokens,
             ttl_s=max(0.0, (self.call.deadline or 0.0) - time.monotonic()) + SETTLING_S,
             body_hash=hashlib.sha256(body).digest(),
-            draft=self.record,
             rescues=rescues,
             stream=stream,
             names_service_tier=names_service_tier,
-            **measured,
+            asked_output_tokens=asked_output_tokens,
+            audio_seconds_max=audio_seconds_max,
+            input_characters_max=input_characters_max,
         )
+        request.candidates.extend(candidates.priced(self._candidates))
+        request.draft.CopyFrom(self.record)
         # Shielded: a caller that leaves now must not leave a reservation behind that nobody knows of.
         asking: Awaitable[ReserveResponse] = persistently(lambda: self._stubs.budget.Reserve(request))
         self._reserving = asyncio.ensure_future(asking)
@@ -223,11 +230,12 @@ class ReservedRun:
         telemetry.observe_org(record.org_id, outcome, record.attempts, charge)
         if record.reason:
             telemetry.observe_failure(self._failed_in(), record.reason)
-        self._pipeline.report(list(record.attempts))
+        self._pipeline.report(list(record.attempts), stream=record.stream)
         if self._reserving is not None and not self._dispatched:
             self._pipeline.settlements.release(self._reserving, record, self.caller)
             return
-        commit = CommitRequest(record=record)
+        commit = CommitRequest()
+        commit.record.CopyFrom(record)
         if held is not None:
             commit.reservation_id, commit.reservation_secret = held.reservation_id, held.reservation_secret
         self._pipeline.settlements.submit(commit, self.caller)

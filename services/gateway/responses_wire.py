@@ -4,7 +4,7 @@ The result of reading is the same `ChatAsk` that a chat body gives, so that ever
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -22,7 +22,9 @@ from services.gateway.openai_wire import (
     MODEL_MISSING,
     MOST_TOKENS,
     ChatAsk,
+    lets_choose,
     model_of,
+    note_prompt,
     read_field,
     top_level,
 )
@@ -97,12 +99,26 @@ def _read_input(ask: ChatAsk) -> None:
             sizes.unseen |= item.get("type") == "item_reference"
             if item.get("type") == "additional_tools":
                 _note_tools(ask, item.get("tools"), f"input[{index}].tools")
+    if lets_choose(ask.model):
+        note_prompt(ask, [_Turn(given)] if isinstance(given, str) else [_turn(item) for item in given])
     text_bytes = sum(len(bytes(fields.get(name) or b"")) for name in _TEXTS) - sizes.image_bytes - sizes.file_bytes
     ask.needs_images = sizes.images > 0
     ask.unseen_input |= stored or sizes.unseen
     files = sizes.file_bytes // FILE_BYTES_PER_TOKEN
     ask.input_tokens = estimate_tokens(text_bytes) + sizes.images * IMAGE_TOKENS + files
     ask.input_tokens_max = upper_bound_tokens(text_bytes) + sizes.images * IMAGE_TOKENS_MAX + sizes.file_bytes
+
+
+class _Turn(NamedTuple):
+    """An item as one who speaks."""
+
+    content: Any
+    role: str = "user"
+
+
+def _turn(item: dict[str, Any]) -> _Turn:
+    content = item.get("content")
+    return _Turn(content if isinstance(content, str | list) else "", str(item.get("role", "")))
 
 
 class _Sizes:

@@ -13,7 +13,7 @@ import msgspec
 import uvicorn
 from starlette.applications import Starlette
 
-from dac.gateway.v1 import chat_pb2, chat_pb2_grpc, identity_pb2_grpc
+from dac.gateway.v1 import chat_pb2, chat_pb2_grpc, identity_pb2_grpc, tenant_pb2_grpc
 from dac.type.v1.chat_pb2 import Frames
 from dac.type.v1.principal_pb2 import Principal
 from mesh import call as calls
@@ -34,6 +34,8 @@ from services.gateway.pipeline import DONE, Done, Head, Pipeline, Stubs
 from services.gateway.second_sends import SecondSends
 from services.gateway.settlement import Settlements
 from services.gateway.store import PostgresStore
+from services.gateway.tenant_rules import Held, tell_router_names
+from services.gateway.tenants import TenantServicer
 
 _log = logging.getLogger("dac.gateway")
 
@@ -128,8 +130,10 @@ class GatewayService:
             context.keyring,
             describe=describe,
             append=append_to_audit(context.channel_to),
+            tell_names=tell_router_names(context.channel_to),
             secrets_dir=context.data_dir / "secrets",
         )
+        self.tenants = TenantServicer(self.identity, Held(context.channel_to, context.signer))
         self._stubs = stubs = Stubs(context.channel_to, context.here)
         self.settlements = Settlements(stubs.budget, timeout_s=config.commit_timeout_s)
         self.pipeline = Pipeline(stubs, self.settlements, SecondSends(config.max_rescues, config.hedge_after_s))
@@ -156,11 +160,12 @@ class GatewayService:
         self._serving: asyncio.Task[None] | None = None
 
     def register(self, server: grpc.aio.Server) -> None:
-        """Adds ChatService and IdentityService."""
+        """Adds ChatService, IdentityService and TenantService."""
         chat_pb2_grpc.add_ChatServiceServicer_to_server(ChatServicer(self.pipeline, self.callers, self._config), server)
         identity_pb2_grpc.add_IdentityServiceServicer_to_server(
             IdentityServicer(self.identity, self._models_of), server
         )
+        tenant_pb2_grpc.add_TenantServiceServicer_to_server(self.tenants, server)
 
     def _models_of(self, principal: Principal) -> tuple[str, ...]:
         return self.callers.of_principal(principal, b"").models

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from mesh.postgres import Conflict
 from services.gateway import errors
+from services.gateway.organisation_store import OrganisationStore, PostgresOrganisations
 from services.gateway.places import Place
 from services.gateway.store_rows import Change, FoundPlace, KeyInfo, KeyPlace, KeyRow, NewKey, OrganisationRow
 from services.gateway.store_tree import PostgresTree, TreeStore, check_place, lock_tree
@@ -14,7 +15,7 @@ KeyEdit = Callable[[KeyPlace], tuple[KeyPlace, Change | None]]
 """A key as it stands → as it is to be, and what audit is told (None when nothing changed)."""
 
 
-class Store(TreeStore, Protocol):
+class Store(TreeStore, OrganisationStore, Protocol):
     """What identity keeps."""
 
     async def epoch(self) -> int:
@@ -126,7 +127,7 @@ async def _insert_key(connection: Any, key: KeyInfo, lookup_id: str, hashed: byt
     await connection.execute(_OUTBOX, key.org_id, change.record_id, change.record)
 
 
-class PostgresStore(PostgresTree):
+class PostgresStore(PostgresTree, PostgresOrganisations):
     """Store in PostgreSQL."""
 
     async def epoch(self) -> int:
@@ -203,6 +204,9 @@ class PostgresStore(PostgresTree):
         """See Store."""
         async with self._database.transaction(key.org_id) as connection:
             if not (key.team_id or key.project_id or key.user_id):
+                # Whoever deletes the organisation waits, or is waited for.
+                if not await connection.fetch("SELECT FROM organisations WHERE org_id = $1 FOR SHARE", key.org_id):
+                    raise errors.not_found("organisation", key.org_id)
                 await _insert_key(connection, key, lookup_id, hashed, change)
                 return key
             await lock_tree(connection, key.org_id)

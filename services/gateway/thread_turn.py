@@ -34,6 +34,8 @@ class ThreadTurn:
             telemetry.CONVERSATIONS.inc()
             return ask.body
         ask.input_tokens += opened.window_tokens
+        if ask.turns:
+            ask.turns += sum(message.role == "user" for message in opened.window)
         ask.input_tokens_max += sum(map(len, earlier))
         return openai_wire.with_messages(ask, earlier)
 

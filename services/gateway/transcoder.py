@@ -33,6 +33,7 @@ from mesh.errors import MeshError, Reason, invalid
 from mesh.permissions import permission_of
 from mesh.transport import reading
 from services.gateway.callers import Caller, Callers
+from services.gateway.dry_runs import complete
 from services.gateway.failures import error_event
 
 TIMEOUT_S = 30.0
@@ -146,6 +147,7 @@ def _endpoint(binding: Binding, channel: grpc.aio.Channel, callers: Callers, sto
         caller = await callers.authenticate_header(authorization)
         exchange.identify(caller, TIMEOUT_S)
         message = await read_message(binding, request)
+        complete(message, caller)
         if binding.method.server_streaming:
             _require(binding, caller)
             exchange.call.deadline = None
@@ -203,7 +205,8 @@ async def _events(
             reader = messages.__aiter__()
             while not stop.done():
                 following = following or asyncio.ensure_future(anext(reader))
-                await asyncio.wait({following, stop}, timeout=CHECK_AGAIN_S, return_when=asyncio.FIRST_COMPLETED)
+                either: set[asyncio.Future[Any]] = {following, stop}
+                await asyncio.wait(either, timeout=CHECK_AGAIN_S, return_when=asyncio.FIRST_COMPLETED)
                 if following.done():
                     message, following = following.result(), None
                     yield b"data: " + to_json(message, indent=None) + b"\n\n"

@@ -9,7 +9,7 @@ from mesh.call import current
 from mesh.errors import Reason
 from mesh.tracing import attempting
 from services.provider.adapters import Exchange, Outgoing
-from services.provider.calls import Endpoint, Limits, Reply, posting
+from services.provider.calls import Endpoint, Limits, posting
 from services.provider.config import ProviderConfig
 from services.provider.deployments import Balancer
 from services.provider.errors import ProviderFault, garbage, reading
@@ -152,7 +152,7 @@ class Run:
                     # Not before: whoever sees an attempt begin may be charged for its input.
                     yield self.started()
                     # Closed by hand: a caller that leaves must close the socket now, not when garbage is collected.
-                    async with aclosing(self._frames()) as stream:
+                    async with aclosing(self._streamed() if self._ask.stream else self._whole()) as stream:
                         async for frames in stream:
                             watched.saw(frames.data)
                             yield frames
@@ -215,70 +215,71 @@ class Run:
         """Holds a place at the provider. Raises ProviderFault."""
         return self._endpoint.bulkhead.place(min(self._limits.first_token_s, self._limits.total_s))
 
-    async def _frames(self) -> AsyncGenerator[Frames, None]:
-        """Sends the request; the answer's frames. Raises ProviderFault."""
-        begun, stream_asked = self._begun, self._ask.stream
-        waited = self._ground.clock() - begun
+    def _sending(self) -> posting:
+        """The request on its way, within what is left of its time."""
+        waited = self._ground.clock() - self._begun
         limits = dataclasses.replace(self._limits, total_s=max(0.0, self._limits.total_s - waited))
         self._asked = True
-        async with posting(self._endpoint, self._outgoing, limits, stream=stream_asked) as reply:
-            if not stream_asked:
-                raw = await reply.whole()
-                with reading(self.candidate.provider):
-                    body = self.exchange.plain(raw)
-                # Again: a translation may be larger than what it was made of.
-                reply.check_size(len(body))
-                self._first(begun)
-                yield Frames(body, 1)
-                return
-            async with aclosing(self._stream(reply, begun)) as stream:
-                async for frames in stream:
-                    yield frames
+        return posting(self._endpoint, self._outgoing, limits, stream=self._ask.stream)
 
-    async def _stream(self, reply: Reply, begun: float) -> AsyncGenerator[Frames, None]:
-        """One Frames per network read, held back until the first token."""
-        exchange, provider = self.exchange, self.candidate.provider
-        framing = self._outgoing.framing
-        splitter = framing.splitter(self._ground.config.max_event_bytes)
-        held: list[bytes] = []
-        held_bytes = 0
-        while True:
-            try:
-                piece = await reply.pieces(started=exchange.first, short=AFTER_FINISH_S if exchange.finished else None)
-            except ProviderFault:
-                if exchange.finished:
-                    # Everything but the end mark came: the answer is whole.
+    async def _whole(self) -> AsyncGenerator[Frames, None]:
+        """Sends the request; the answer in one piece. Raises ProviderFault."""
+        async with self._sending() as reply:
+            raw = await reply.whole()
+            with reading(self.candidate.provider):
+                body = self.exchange.plain(raw)
+            # Again: a translation may be larger than what it was made of.
+            reply.check_size(len(body))
+            self._first(self._begun)
+            yield Frames(body, 1)
+
+    async def _streamed(self) -> AsyncGenerator[Frames, None]:
+        """Sends the request; one Frames per network read, held back until the first token. Raises ProviderFault."""
+        async with self._sending() as reply:
+            exchange, provider = self.exchange, self.candidate.provider
+            framing = self._outgoing.framing
+            splitter = framing.splitter(self._ground.config.max_event_bytes)
+            held: list[bytes] = []
+            held_bytes = 0
+            while True:
+                try:
+                    piece = await reply.pieces(
+                        started=exchange.first, short=AFTER_FINISH_S if exchange.finished else None
+                    )
+                except ProviderFault:
+                    if exchange.finished:
+                        # Everything but the end mark came: the answer is whole.
+                        break
+                    raise
+                fault: ProviderFault | None = None
+                try:
+                    with reading(provider):
+                        for event in splitter.feed(piece or framing.tail):
+                            if out := exchange.event(event):
+                                held.append(out)
+                                held_bytes += len(out)
+                            if exchange.done:
+                                break
+                except ProviderFault as error:
+                    fault = error
+                if held and exchange.first:
+                    self._first(self._begun)
+                    data = b"".join(held)
+                    self.head = self.head or data
+                    self.sent_bytes += len(data)
+                    yield Frames(data, len(held))
+                    held, held_bytes = [], 0
+                if fault is not None:
+                    raise fault
+                if held_bytes > MAX_HELD_BYTES:
+                    raise garbage(provider, "more than 1 MiB came before the first token")
+                if not piece or exchange.done:
                     break
-                raise
-            fault: ProviderFault | None = None
-            try:
-                with reading(provider):
-                    for event in splitter.feed(piece or framing.tail):
-                        if out := exchange.event(event):
-                            held.append(out)
-                            held_bytes += len(out)
-                        if exchange.done:
-                            break
-            except ProviderFault as error:
-                fault = error
-            if held and exchange.first:
-                self._first(begun)
-                data = b"".join(held)
-                self.head = self.head or data
-                self.sent_bytes += len(data)
-                yield Frames(data, len(held))
-                held, held_bytes = [], 0
-            if fault is not None:
-                raise fault
-            if held_bytes > MAX_HELD_BYTES:
-                raise garbage(provider, "more than 1 MiB came before the first token")
-            if not piece or exchange.done:
-                break
-        tail = exchange.end()
-        if held or tail:
-            self._first(begun)
-            yield Frames(b"".join([*held, tail]), len(held) + tail.count(b"\n\n"))
-        reply.keep_connection()
+            tail = exchange.end()
+            if held or tail:
+                self._first(self._begun)
+                yield Frames(b"".join([*held, tail]), len(held) + tail.count(b"\n\n"))
+            reply.keep_connection()
 
     def _first(self, begun: float) -> None:
         """Marks the way of no return."""

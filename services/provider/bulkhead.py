@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator
 
 from services.provider.errors import busy
 
@@ -22,17 +21,16 @@ class Bulkhead:
         """Places free now."""
         return self._free
 
-    @contextlib.asynccontextmanager
-    async def place(self, wait_s: float) -> AsyncIterator[None]:
+    def place(self, wait_s: float) -> "Place":
         """Holds one place. Raises ProviderFault (busy) when the line is full or the wait too long."""
+        return Place(self, wait_s)
+
+    async def take(self, wait_s: float) -> None:
+        """Takes a place, which is to be given back. Raises ProviderFault (busy)."""
         if self._free > 0:
             self._free -= 1
         else:
             await self._wait(wait_s)
-        try:
-            yield
-        finally:
-            self._give_back()
 
     async def _wait(self, wait_s: float) -> None:
         if len(self._waiting) >= self._max_waiting:
@@ -45,19 +43,35 @@ class Bulkhead:
         except BaseException as error:
             if turn.done() and not turn.cancelled():
                 # The place was handed over in the very moment of giving up.
-                self._give_back()
+                self.give_back()
             else:
-                # One that was given up may already have been passed over by _give_back.
+                # One that was given up may already have been passed over by give_back.
                 with contextlib.suppress(ValueError):
                     self._waiting.remove(turn)
             if isinstance(error, TimeoutError):
                 raise busy(self._provider) from None
             raise
 
-    def _give_back(self) -> None:
+    def give_back(self) -> None:
+        """To whoever waits longest."""
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
                 return
         self._free += 1
+
+
+class Place:
+    """A place at a provider while it is held."""
+
+    __slots__ = ("_bulkhead", "_wait_s")
+
+    def __init__(self, bulkhead: Bulkhead, wait_s: float) -> None:
+        self._bulkhead, self._wait_s = bulkhead, wait_s
+
+    async def __aenter__(self) -> None:
+        await self._bulkhead.take(self._wait_s)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._bulkhead.give_back()

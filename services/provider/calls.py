@@ -1,11 +1,10 @@
 """One HTTP attempt over aiohttp: the timeout ladder, size bounds, named faults. Knows no dialect and no retry."""
 
 import asyncio
-import contextlib
 import dataclasses
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -28,7 +27,7 @@ DRAIN_S = 0.25
 """How long an answered connection may take to end its body before it is dropped instead of reused."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Limits:
     """The timeout ladder of one attempt."""
 
@@ -215,16 +214,22 @@ class Reply:
         self._endpoint.drain(self._response)
 
 
-@contextlib.asynccontextmanager
-async def posting(endpoint: Endpoint, outgoing: Outgoing, limits: Limits, *, stream: bool) -> AsyncIterator[Reply]:
+class posting:
     """Sends the request and gives the reply; however the block is left, the socket is closed or reused at once."""
-    started = time.monotonic()
-    response = await _headers(endpoint, outgoing, limits, stream=stream)
-    reply = Reply(endpoint, response, limits, started)
-    try:
-        yield reply
-    finally:
-        reply.close()
+
+    __slots__ = ("_endpoint", "_limits", "_outgoing", "_reply", "_stream")
+
+    def __init__(self, endpoint: Endpoint, outgoing: Outgoing, limits: Limits, *, stream: bool) -> None:
+        self._endpoint, self._outgoing, self._limits, self._stream = endpoint, outgoing, limits, stream
+
+    async def __aenter__(self) -> Reply:
+        started = time.monotonic()
+        response = await _headers(self._endpoint, self._outgoing, self._limits, stream=self._stream)
+        self._reply = Reply(self._endpoint, response, self._limits, started)
+        return self._reply
+
+    async def __aexit__(self, *_: object) -> None:
+        self._reply.close()
 
 
 async def _headers(endpoint: Endpoint, outgoing: Outgoing, limits: Limits, *, stream: bool) -> aiohttp.ClientResponse:

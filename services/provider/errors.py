@@ -1,8 +1,7 @@
 """How an attempt fails, and what may be done about it. Messages hold no prompt text."""
 
-import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -250,15 +249,27 @@ def garbage(provider: str, detail: str) -> ProviderFault:
     return ProviderFault(Reason.PROVIDER_FAILED, f"{provider} sent an answer that cannot be read: {detail}.")
 
 
-@contextlib.contextmanager
-def reading(provider: str) -> Iterator[None]:
-    """Around code that reads an answer: JSON of an unexpected shape is the provider's failure, not DAC's."""
-    try:
-        yield
-    except EventTooLarge as error:
-        raise garbage(provider, str(error)) from None
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        raise garbage(provider, f"its shape is not the dialect's ({type(error).__name__})") from None
+class reading:
+    """Around code that reads an answer: JSON of an unexpected shape is the provider's failure, not DAC's.
+
+    (A class, because there is one around every piece of a stream.)
+    """
+
+    __slots__ = ("_provider",)
+
+    def __init__(self, provider: str) -> None:
+        self._provider = provider
+
+    def __enter__(self) -> None:
+        """Nothing to do."""
+
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        if error is None:
+            return
+        if isinstance(error, EventTooLarge):
+            raise garbage(self._provider, str(error)) from None
+        if isinstance(error, ValueError | KeyError | TypeError | AttributeError | IndexError | RecursionError):
+            raise garbage(self._provider, f"its shape is not the dialect's ({type(error).__name__})") from None
 
 
 def cut(provider: str, detail: str) -> ProviderFault:

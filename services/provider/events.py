@@ -118,7 +118,7 @@ def unheard(content_type: str) -> None:
     """Nobody wants to know."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Ask:
     """What to generate."""
 
@@ -171,7 +171,7 @@ class Attempt:
     """Which of several keys it was sent with."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Started:
     """An attempt begins."""
 
@@ -190,7 +190,7 @@ class Frames(NamedTuple):
     events: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Finish:
     """The end of a good answer."""
 

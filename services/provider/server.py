@@ -22,6 +22,8 @@ from services.provider.config import ProviderConfig
 from services.provider.conversions import (
     attempt_record,
     failure_message,
+    fill_finish,
+    fill_started,
     finish_message,
     source_number,
     started_message,
@@ -373,13 +375,17 @@ def _ask(request: provider_pb2.GenerateRequest) -> events.Ask:
 
 
 def _response(event: events.Event) -> provider_pb2.GenerateResponse:
+    made = provider_pb2.GenerateResponse()
     if isinstance(event, events.Frames):
-        return provider_pb2.GenerateResponse(frames=chat_pb2.Frames(data=event.data, events=event.events))
-    if isinstance(event, events.Started):
-        return provider_pb2.GenerateResponse(attempt=started_message(event))
-    if isinstance(event, events.Finish):
-        return provider_pb2.GenerateResponse(finish=finish_message(event))
-    return provider_pb2.GenerateResponse(failure=failure_message(event))
+        frames = made.frames
+        frames.data, frames.events = event
+    elif isinstance(event, events.Started):
+        fill_started(made.attempt, event)
+    elif isinstance(event, events.Finish):
+        fill_finish(made.finish, event)
+    else:
+        made.failure.CopyFrom(failure_message(event))
+    return made
 
 
 def _status(provider: Provider, org_ids: Sequence[str] = ()) -> provider_pb2.ProviderStatus:
@@ -393,6 +399,7 @@ def _status(provider: Provider, org_ids: Sequence[str] = ()) -> provider_pb2.Pro
         key_hint=provider.key_hint,
         org_ids=org_ids,
         audio=audio_of(provider.entry),
+        region=provider.entry.region,
     )
     made.changed_at.FromDatetime(provider.changed_at)
     return made

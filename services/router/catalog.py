@@ -12,6 +12,7 @@ from mesh.catalog import DeploymentEntry, ModelEntry
 from mesh.model_links import never_chats
 from services.router.listed import LISTED, ListedView, Lists, entries_of, filled
 from services.router.scoring import PROFILES, Scores, score
+from services.router.sources.facts import Facts, filled_from
 
 AGGREGATORS = frozenset({"openrouter"})
 """Providers that resell others' models: a bare model name means the native provider first."""
@@ -30,6 +31,8 @@ class ProviderView:
     """While it is not enabled: the organisations that have keys of their own for it."""
     audio: frozenset[str] | None = None
     """What it has of OpenAI's audio; None = not heard yet."""
+    region: str = ""
+    """Where it stands, in small letters; empty = not said."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +67,15 @@ class KnownModel:
     """The providers of these."""
     listed: ListedView | None = None
     """What its provider's list says of it."""
+    facts: Facts | None = None
+    """What public sources say of it."""
+
+    def quality_for(self, intent: str) -> float:
+        """0–1 for an intent: its quality, moved by as much as sources say that it is better or worse at that. A quality
+        that the operator wrote holds for every intent."""
+        if self.facts is None or (self.entry.source == "config" and "quality" not in self.entry.left_open):
+            return self.entry.quality
+        return min(1.0, max(0.0, self.entry.quality + self.facts.lean(intent)))
 
     @property
     def unproven(self) -> bool:
@@ -110,6 +122,10 @@ class CatalogView:
     """Available models that chat and that auto leaves out, because only a list knows them."""
     audio: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
     """What every provider that was heard of has of OpenAI's audio."""
+    prices: Mapping[tuple[str, str], PriceView] = dataclasses.field(default_factory=dict)
+    """As budget told them."""
+    regions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Where providers stand, as far as that is known."""
 
     def holds(self, model: str, provider: str) -> bool:
         """Whether the model is known and stands at that provider."""
@@ -137,13 +153,17 @@ def build_view(
     discovered_quality: float = 0.1,
     discovered_context_tokens: int = 8192,
     auto_unprobed: bool = False,
+    regions: Mapping[str, str] | None = None,
+    facts: Mapping[str, Facts] | None = None,
 ) -> CatalogView:
-    """Joins the four sources. `prices` are keyed by (provider, DAC id or upstream name) and win over the entries'."""
+    """Joins what files, lists, budget and public sources (`facts`, by DAC id) say. `prices` are keyed by (provider,
+    DAC id or upstream name) and win over the entries'."""
     known = list(entries)
     said = Lists({name: provider.upstream_models for name, provider in providers.items()}, lists)
     enabled = {name: provider.model_class for name, provider in providers.items() if provider.enabled}
     known += entries_of(enabled, said, known, quality=discovered_quality, context_tokens=discovered_context_tokens)
-    models = {entry.model: _known(entry, providers, prices, said) for entry in known}
+    facts = facts or {}
+    models = {entry.model: _known(entry, providers, prices, said, facts.get(entry.model)) for entry in known}
     usable = [model for model in models.values() if model.available]
     chatting = [model for model in usable if model.chats]
     unproven = [] if auto_unprobed else [model for model in chatting if model.unproven]
@@ -162,6 +182,8 @@ def build_view(
         available_count=len(usable),
         unproven=tuple(sorted(unproven, key=lambda model: model.id)),
         audio={name: one.audio for name, one in providers.items() if one.audio is not None},
+        prices=prices,
+        regions=regions or {},
     )
 
 
@@ -186,6 +208,7 @@ def _known(
     providers: Mapping[str, ProviderView],
     prices: Mapping[tuple[str, str], PriceView],
     lists: Lists,
+    facts: Facts | None,
 ) -> KnownModel:
     endpoints = sorted(entry.endpoints, key=lambda one: one.priority)
     problems = [
@@ -196,18 +219,9 @@ def _known(
     standing = tuple(usable or endpoints)
     first = standing[0]
     listed = lists.find(first.provider, first.name)
-    entry = filled(entry, listed)
-    price = prices.get((first.provider, entry.model)) or prices.get((first.provider, first.name))
-    if price is None:
-        price = UNKNOWN_PRICE if first.price is None else price_of(first.price.nano_usd_per_mtok)
-    scores = score(
-        quality=entry.quality,
-        speed_tokens_per_s=entry.speed_tokens_per_s,
-        first_token_ms=entry.first_token_ms,
-        context_tokens=entry.context_tokens,
-        input_nano_usd_per_mtok=price.input_nano_usd_per_mtok,
-        output_nano_usd_per_mtok=price.output_nano_usd_per_mtok,
-    )
+    entry = filled_from(filled(entry, listed), facts)
+    price = _price_at(first, entry, prices)
+    scores = _scores(entry, price)
     views = [providers[one.provider] for one in standing if one.provider in providers]
     return KnownModel(
         entry=entry,
@@ -220,6 +234,41 @@ def _known(
         deployments=standing,
         places=tuple(dict.fromkeys(one.provider for one in standing)),
         listed=listed,
+        facts=facts,
+    )
+
+
+def _price_at(place: DeploymentEntry, entry: ModelEntry, prices: Mapping[tuple[str, str], PriceView]) -> PriceView:
+    price = prices.get((place.provider, entry.model)) or prices.get((place.provider, place.name))
+    if price is None:
+        price = UNKNOWN_PRICE if place.price is None else price_of(place.price.nano_usd_per_mtok)
+    return price
+
+
+def _scores(entry: ModelEntry, price: PriceView) -> Scores:
+    return score(
+        quality=entry.quality,
+        speed_tokens_per_s=entry.speed_tokens_per_s,
+        first_token_ms=entry.first_token_ms,
+        context_tokens=entry.context_tokens,
+        input_nano_usd_per_mtok=price.input_nano_usd_per_mtok,
+        output_nano_usd_per_mtok=price.output_nano_usd_per_mtok,
+    )
+
+
+def narrowed(view: CatalogView, model: KnownModel, left: Sequence[DeploymentEntry]) -> KnownModel:
+    """The model at some of its places alone, at what it costs there."""
+    if len(left) == len(model.deployments):
+        return model
+    price = _price_at(left[0], model.entry, view.prices)
+    scores = _scores(model.entry, price)
+    return dataclasses.replace(
+        model,
+        price=price,
+        scores=scores,
+        totals={profile: scores.under(weights) for profile, weights in PROFILES.items()},
+        deployments=tuple(left),
+        places=tuple(dict.fromkeys(one.provider for one in left)),
     )
 
 

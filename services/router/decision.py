@@ -2,87 +2,389 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import numpy as np
 
-from services.router import errors
+from services.router import errors, reasons
 from services.router.breakers import Breakers, State
-from services.router.catalog import CatalogView, KnownModel
+from services.router.catalog import CatalogView, KnownModel, narrowed
 from services.router.config import RouterConfig
-from services.router.policy import AUDIO, Ask, find_named, is_auto, may_ask, misfit, resolve_profile
+from services.router.constraints import (
+    Bounds,
+    Column,
+    Mask,
+    Shortlist,
+    Shortlists,
+    bounds_of,
+    cost_nano_usd,
+    permitted,
+)
+from services.router.fallbacks import TOLD, chain_of, recovering
+from services.router.latency import Speeds
+from services.router.learning import Learned, seed_of
+from services.router.policies import RoutingPolicy, built_in
+from services.router.policy import AUDIO, Ask, find_named, is_auto, may_ask, misfit, policy_version, resolve_profile
+from services.router.predictor import QualityPredictor
+from services.router.refusals import refusal
+from services.router.scoring import PROFILES, ease, for_length, length_share
+from services.router.sheet import TINY, Decision, Places, Sheet, draw, each_once
 
-MAX_RECORDED = 12
-"""The most models that a decision's record tells of."""
-_OPEN = "its circuit breaker is open"
-_OPEN_BUT_NAMED = f"; {_OPEN}, but a named model means that model"
-_DEMO = "demo model: only used when nothing else is configured, or when named"
-_BELOW = "ranked below the chain"
-_UNPROVEN = "known only from its provider's list: probe it, describe it, or name it"
 UNPROVEN_SHOWN = 3
-"""How many of such models a record tells of."""
+"""How many of the models that only a list knows a record tells of."""
 
 
-@dataclass(slots=True)
-class Decision:
-    """What was decided."""
-
-    profile: str
-    chain: list[KnownModel]
-    """Best first, at least one."""
-    reason: str
-    left_out: list[tuple[KnownModel, str]] = field(default_factory=list)
-    """Models that were looked at and not taken, with the reason."""
-    basis: str = "best"
-    """What spoke for the primary: best (its score), named, demo (nothing else is there) or least_bad (all are ill)."""
+def default_policy(config: RouterConfig) -> RoutingPolicy:
+    """The policy of everybody who has no other: what the settings say."""
+    return built_in(
+        RoutingPolicy(
+            profile=config.default_profile,
+            max_quality_drop=config.max_quality_drop,
+            max_candidates=config.max_candidates,
+            named_fallbacks=config.named_fallbacks,
+        )
+    )["default"]
 
 
-@dataclass(slots=True)
-class _Sorted:
-    """The available models, sorted by what speaks against them; each list best first."""
+class Decider:
+    """Decides from what it is given and what it holds; waits for nothing, and knows no clock of its own."""
 
-    fit: list[KnownModel] = field(default_factory=list)
-    open: list[KnownModel] = field(default_factory=list)
-    left_out: list[tuple[KnownModel, str]] = field(default_factory=list)
+    def __init__(
+        self,
+        config: RouterConfig,
+        breakers: Breakers,
+        speeds: Speeds | None = None,
+        learned: Learned | None = None,
+        predictor: QualityPredictor | None = None,
+    ) -> None:
+        """Without `speeds` the catalog's figures count; without `learned` nothing is learned and nothing explored;
+        without `predictor` a prompt's complexity alone tells how far models stand apart on it."""
+        self.predictor = predictor
+        self._config, self._breakers, self._speeds, self._learned = config, breakers, speeds, learned
+        self._shortlists, self._margin = Shortlists(), config.diversity_quality_margin
+        self._default, self._settings_version = default_policy(config), policy_version(config)
+
+    def forget(self) -> None:
+        """Lets go of what was worked out beforehand: the catalog, or what is known of models, has changed."""
+        self._shortlists.forget()
+
+    def decide(self, view: CatalogView, ask: Ask, policy: RoutingPolicy | None = None) -> Decision:
+        """Routes one request. Raises MODEL_NOT_FOUND, NO_MODEL_AVAILABLE, PERMISSION_DENIED, CONTEXT_TOO_LONG or
+        INVALID_REQUEST."""
+        policy = policy or self._default
+        if ask.needs_audio and ask.needs_audio not in AUDIO:
+            raise errors.unknown_need(ask.needs_audio)
+        if ask.special:
+            decision = self._take_alone(view, ask, policy)
+            decision.policy_version = self._version_of(policy)
+            return decision
+        policy = policy.for_intent(ask.intent)
+        profile = resolve_profile(ask, policy.profile)
+        if is_auto(ask.model):
+            decision = self._choose(view, ask, profile, policy)
+        else:
+            decision = self._take_named(view, ask, profile, policy)
+        if not ask.dry_run and not self._breakers.quiet:
+            self._begin_trial(decision.chain[0])
+        decision.policy_version = self._version_of(policy)
+        return decision
+
+    def _version_of(self, policy: RoutingPolicy) -> str:
+        """What a record says of the rules: those of the policy, and everything else that was set."""
+        return f"{policy.version}/{self._settings_version}"
+
+    def _begin_trial(self, model: KnownModel) -> None:
+        """Gives out the trial of a model that is closed nowhere; where it is closed somewhere, none is needed."""
+        if self._breakers.of_model(model.id, model.places) is State.HALF_OPEN:
+            for provider in model.places:
+                self._breakers.begin_trial(model.id, provider)
+
+    # --- a model that the request names
+
+    def _take_alone(self, view: CatalogView, ask: Ask, policy: RoutingPolicy) -> Decision:
+        """The named model alone: vectors of two models are not comparable, voices differ, so nothing stands behind
+        it."""
+        able = _able(view, ask)
+        if is_auto(ask.model):
+            raise errors.special_not_named(ask.special, able)
+        model, reason = self._named(view, ask, policy, able)
+        if ask.needs_audio:
+            model = _where_heard(view, model, ask.needs_audio)
+        if not self._breakers.quiet:
+            if self._breakers.of_model(model.id, model.places) is State.OPEN:
+                reason += reasons.OPEN_BUT_NAMED
+            if not ask.dry_run:
+                self._begin_trial(model)
+        noun = errors.SPECIAL[ask.special].noun
+        return Decision(policy.profile, [model], f"{reason}; {noun} no fallback.", basis="named")
+
+    def _named(self, view: CatalogView, ask: Ask, policy: RoutingPolicy, able: list[str]) -> tuple[KnownModel, str]:
+        """The named model and the reason's beginning. Raises when it cannot be used for this."""
+        model, note = find_named(view, ask.model)
+        if not may_ask(model, ask.allowed_models):
+            raise errors.not_allowed(model.id, ask.allowed_models)
+        if ask.special and not model.can(ask.special):
+            raise errors.cannot(model.id, ask.special, able, chats=model.chats)
+        if not ask.special and not model.chats:
+            raise errors.does_not_chat(model.id, model.entry.capabilities)
+        model, why = permitted(view, model, policy, ask)
+        if why:
+            raise errors.not_permitted(model.id, why)
+        if not model.available:
+            provider = model.provider
+            raise errors.model_unavailable(
+                model.id, provider, model.unavailable_because, configured=provider in view.configured
+            )
+        bounds = bounds_of(ask, policy, self._config.default_output_tokens)
+        if bounds.max_cost_nano_usd and not ask.special:
+            cost = cost_nano_usd(model, ask.input_tokens, bounds.output_tokens)
+            if cost is None or cost > bounds.max_cost_nano_usd:
+                raise errors.costs_too_much(model.id, cost, bounds.max_cost_nano_usd)
+        if not self._breakers.quiet and self._breakers.is_held_open(model.id, model.places):
+            raise errors.held_open(model.id)
+        return model, f"{model.id} was named by the request" + (f" ({note})" if note else "")
+
+    def _take_named(self, view: CatalogView, ask: Ask, profile: str, policy: RoutingPolicy) -> Decision:
+        model, reason = self._named(view, ask, policy, [])
+        own, barred = self._own_fallbacks(view, model, ask, policy)
+        sheet, note = None, ""
+        if not policy.named_fallbacks:
+            chain, left_out = [model, *own], barred
+        else:
+            sheet, bounds, fits = self._sheet(view, ask, profile, policy)
+            order = self._order(sheet, self._healthy(sheet.shortlist, ask, fits), profile)
+            chain, left_out, note = chain_of(model, own, order, sheet, policy, self._margin, named=True)
+            left_out = [*barred, *left_out, *self._unfit(sheet, ask, fits, bounds)]
+        left_out = each_once(left_out, chain)
+        closed = self._breakers.quiet or self._lets(model, ask)
+        if not closed and own:
+            # Asked first, it would make everybody wait for its failure although somebody was named to stand in for it.
+            chain = [*own, model, *chain[1 + len(own) :]]
+            reason += f"; {reasons.OPEN}, so its own fallbacks come first: {', '.join(one.id for one in chain)}."
+            return Decision(profile, chain, reason, left_out, "named", sheet)
+        told = "" if closed or self._share(model) else reasons.OPEN_BUT_NAMED
+        return Decision(profile, chain, f"{reason}{told}{note}{reasons.then(chain)}.", left_out, "named", sheet)
+
+    def _own_fallbacks(
+        self, view: CatalogView, model: KnownModel, ask: Ask, policy: RoutingPolicy
+    ) -> tuple[list[KnownModel], list[tuple[KnownModel, str]]]:
+        """What the operator wrote behind the model, as far as it can take this request, and why the others cannot."""
+        taken, left_out = list[KnownModel](), list[tuple[KnownModel, str]]()
+        for name in model.entry.fallbacks:
+            other = view.by_id.get(name)
+            if other is None or not may_ask(other, ask.allowed_models):
+                continue
+            other, problem = permitted(view, other, policy, ask)
+            problem = problem or other.unavailable_because or misfit(other, ask, self._config.default_output_tokens)
+            if not problem and not self._breakers.quiet and not self._lets(other, ask):
+                problem = self._illness(other)
+            if problem:
+                left_out.append((other, problem))
+            else:
+                taken.append(other)
+        return taken, left_out
+
+    # --- a model that the router chooses
+
+    def _choose(self, view: CatalogView, ask: Ask, profile: str, policy: RoutingPolicy) -> Decision:
+        sheet, bounds, fits = self._sheet(view, ask, profile, policy)
+        shortlist, note = sheet.shortlist, ""
+        healthy = self._healthy(shortlist, ask, fits)
+        if not healthy.any():
+            return self._least_bad(view, ask, profile, sheet, bounds, fits)
+        slow = shortlist.slow(bounds, self._config.slow_factor)
+        taken = healthy if slow is None else healthy & ~slow
+        if not taken.any():
+            taken, slow = healthy, None
+            note += "; all that fit are far slower than the limit just now"
+        floor = policy.quality_floor_share * float(np.where(fits, sheet.ability, 0.0).max()) - TINY
+        above = taken & (sheet.ability >= floor)
+        if above.any():
+            taken = above
+        else:
+            note += "; it is below the quality floor, because nothing better is healthy"
+        explored = self._learn(sheet, ask, taken, policy, profile)
+        order = self._order(sheet, taken, profile)
+        first = int(order[0])
+        if explored:
+            note += reasons.EXPLORED
+        primary = shortlist.models[first]
+        own, barred = self._own_fallbacks(view, primary, ask, policy)
+        chain, left_out, chained = chain_of(primary, own, order[1:], sheet, policy, self._margin)
+        ill = fits & ~healthy & (sheet.ability >= floor)
+        if ill.any():
+            chain += recovering(chain, self._order(sheet, ill, profile), sheet, policy, self._share)
+        left_out = [*barred, *left_out]
+        left_out += self._not_taken(sheet, taken, healthy, fits, slow, floor)
+        left_out += self._unfit(sheet, ask, fits, bounds)
+        left_out += [(model, reasons.DEMO) for model in shortlist.demos[:TOLD]]
+        unproven = [model for model in view.unproven[:UNPROVEN_SHOWN] if may_ask(model, ask.allowed_models)]
+        left_out += [(model, reasons.UNPROVEN) for model in unproven]
+        left_out = each_once(left_out, chain)
+        reason = reasons.chosen(
+            profile,
+            primary,
+            sheet.at(first),
+            ask,
+            count=len(order),
+            notes=note + chained,
+            chain=chain,
+            unproven=len(view.unproven),
+            shows_context=sheet.weights.context > 0,
+        )
+        decision = Decision(profile, chain, reason, left_out, "demo" if primary.demo else "best", sheet)
+        decision.explored = explored
+        decision.fitting = int(np.count_nonzero(fits))
+        decision.left_out_count = len(shortlist.models) - len(order) + len(shortlist.barred) + len(view.unproven)
+        return decision
+
+    def _sheet(self, view: CatalogView, ask: Ask, profile: str, policy: RoutingPolicy) -> tuple[Sheet, Bounds, Mask]:
+        """Every model that policy and key leave, scored for the request; the bounds; and which of them fit."""
+        shortlist = self._shortlists.of(view, policy, ask)
+        if self._speeds is not None:
+            shortlist.hear(self._speeds)
+        ability, odds = shortlist.abilities(ask.intent)
+        quality = self._expected(shortlist, ask, ability, odds)
+        own = policy.weights if policy.weights is not None and not _asks_profile(ask) else None
+        weights = for_length(own or PROFILES[profile], length_share(ask.input_tokens, ask.turns))
+        total = weights.quality * quality + weights.latency * shortlist.latency + weights.cost * shortlist.cost
+        if weights.context:
+            total = total + weights.context * shortlist.window
+        bounds = bounds_of(ask, policy, self._config.default_output_tokens)
+        fits = shortlist.fitting(ask, ability, bounds, self._config.default_output_tokens)
+        return Sheet(shortlist, weights, ability, quality, total), bounds, fits
+
+    def _expected(self, shortlist: Shortlist, ask: Ask, ability: Column, odds: Column) -> Column:
+        """The quality that is expected of each model for this prompt: as far as it resembles what was learned of
+        prompts, by that; else by how complex it is; and by the catalog alone where it was not read."""
+        reading = ask.reading
+        sure = reading.confidence if reading is not None and self.predictor is not None else 0.0
+        if ask.complexity is not None and sure < 1:
+            ability = _logistic(odds + (1 - sure) * ease(ask.complexity))
+        if reading is None or self.predictor is None or sure <= 0:
+            return ability
+        expected = self.predictor.expected(reading, ability.astype(np.float32), shortlist.heads(self.predictor))
+        return expected.astype(np.float64)
+
+    def _learn(self, sheet: Sheet, ask: Ask, taken: Mask, policy: RoutingPolicy, profile: str) -> bool:
+        """Corrects the scores of the models that may be taken by what was learned of them; whether the best one now
+        is one to learn more of."""
+        if self._learned is None or not ask.org_id:
+            return False
+        places, ids = taken.nonzero()[0], sheet.shortlist.ids
+        quality, total, weight = sheet.quality[places], sheet.total[places], sheet.weights.quality
+        ahead = self._ahead(sheet, places, profile)
+        found = self._learned.adjust(
+            ask.org_id,
+            ask.intent,
+            ids if len(places) == len(ids) else [ids[place] for place in places.tolist()],
+            quality.tolist(),
+            seed_of(ask.seed),
+            policy.exploration,
+            weight=weight,
+            rest=(total - weight * quality + ahead).tolist(),
+            spend=not ask.dry_run,
+        )
+        # The columns may be the shortlist's own.
+        sheet.prior, sheet.quality, sheet.total = sheet.quality, sheet.quality.copy(), sheet.total.copy()
+        sheet.quality[places], sheet.total[places] = found.qualities, np.array(found.values) - ahead
+        return found.explored
+
+    def _order(self, sheet: Sheet, taken: Mask, profile: str) -> Places:
+        """The places of the models that are taken, best first; equal ones in order of their ids."""
+        places = taken.nonzero()[0]
+        worth = -sheet.total[places] - self._ahead(sheet, places, profile)
+        ordered: Places = places[worth.argsort(kind="stable")]
+        return ordered
+
+    def _ahead(self, sheet: Sheet, places: Places, profile: str) -> Column:
+        """What puts free models ahead of all others, where the profile wants that."""
+        free: Column = sheet.shortlist.free[places] * (2.0 if sheet.shortlist.free_first(profile) else 0.0)
+        return free
+
+    def _healthy(self, shortlist: Shortlist, ask: Ask, fits: Mask) -> Mask:
+        """Those of the fitting models that breakers let this request through to; if there is none, the recovering
+        ones, whose share they else are held to."""
+        if self._breakers.quiet:
+            return fits
+        healthy, recovering = fits.copy(), list[int]()
+        for name in self._breakers.troubled_models():
+            index = shortlist.index.get(name)
+            if index is not None and not self._lets(shortlist.models[index], ask):
+                if healthy[index] and self._share(shortlist.models[index]) > 0:
+                    recovering.append(index)
+                healthy[index] = False
+        if recovering and not healthy.any():
+            healthy[recovering] = True
+        return healthy
+
+    def _share(self, model: KnownModel) -> float:
+        return self._breakers.share_of_model(model.id, model.places)
+
+    def _lets(self, model: KnownModel, ask: Ask) -> bool:
+        """Whether the breakers let this request through to the model: of a recovering one, as many as its share."""
+        share = self._share(model)
+        return share >= 1 or (share > 0 and draw(ask.seed, model.id) < share)
+
+    def _illness(self, model: KnownModel) -> str:
+        """What keeps a request from a model that a breaker keeps out."""
+        if self._breakers.is_held_open(model.id, model.places):
+            return reasons.HELD
+        share = self._share(model)
+        return reasons.recovering(share) if share > 0 else reasons.OPEN
+
+    def _not_taken(
+        self, sheet: Sheet, taken: Mask, healthy: Mask, fits: Mask, slow: Mask | None, floor: float
+    ) -> list[tuple[KnownModel, str]]:
+        """Those that fit and were not taken all the same: ill, slow just now, or below the floor."""
+        models, found = sheet.shortlist.models, list[tuple[KnownModel, str]]()
+        for place in np.flatnonzero(fits & ~taken)[:TOLD].tolist():
+            if not healthy[place]:
+                why = self._illness(models[place])
+            elif slow is not None and slow[place]:
+                why = reasons.slow(float(sheet.shortlist.high_first_token_ms[place]))
+            else:
+                why = reasons.below_floor(float(sheet.ability[place]), max(0.0, floor))
+            found.append((models[place], why))
+        return found
+
+    def _unfit(self, sheet: Sheet, ask: Ask, fits: Mask, bounds: Bounds) -> list[tuple[KnownModel, str]]:
+        """Those that cannot take the request, best first, and behind them those that policy or key keep out."""
+        shortlist = sheet.shortlist
+        places = np.flatnonzero(~fits)
+        if len(places):
+            places = places[np.argsort(-sheet.total[places], kind="stable")]
+        default = self._config.default_output_tokens
+        found = [
+            (shortlist.models[place], shortlist.why_not(place, ask, sheet.ability, bounds, default))
+            for place in places[:TOLD].tolist()
+        ]
+        return found + shortlist.barred[:TOLD]
+
+    def _least_bad(
+        self, view: CatalogView, ask: Ask, profile: str, sheet: Sheet, bounds: Bounds, fits: Mask
+    ) -> Decision:
+        """Nothing healthy fits: the breaker nearest to recovery is tried, or the refusal says what is in the way."""
+        shortlist, breakers = sheet.shortlist, self._breakers
+        ill = [shortlist.models[place] for place in np.flatnonzero(fits).tolist()]
+        tried = [model for model in ill if not breakers.is_held_open(model.id, model.places)]
+        left_out = [(model, self._illness(model)) for model in ill]
+        left_out += self._unfit(sheet, ask, fits, bounds)
+        if tried:
+            best = min(tried, key=lambda one: min(breakers.badness(one.id, place) for place in one.places))
+            reason = reasons.least_bad(profile, best)
+            return Decision(profile, [best], reason, each_once(left_out, [best]), "least_bad", sheet)
+        if ill:
+            raise errors.held_open(ill[0].id)
+        raise refusal(view, ask, profile, shortlist, left_out, self._config.default_output_tokens)
 
 
-def decide(view: CatalogView, ask: Ask, config: RouterConfig, breakers: Breakers) -> Decision:
-    """Routes one request. Raises MODEL_NOT_FOUND, NO_MODEL_AVAILABLE, PERMISSION_DENIED, CONTEXT_TOO_LONG or
-    INVALID_REQUEST."""
-    if ask.needs_audio and ask.needs_audio not in AUDIO:
-        raise errors.unknown_need(ask.needs_audio)
-    if ask.special:
-        return _take_alone(view, ask, config, breakers)
-    profile = resolve_profile(ask, config.default_profile)
-    decision = (
-        _choose(view, ask, profile, config, breakers)
-        if is_auto(ask.model)
-        else _take_named(view, ask, profile, config, breakers)
-    )
-    if not breakers.quiet:
-        _begin_trial(decision.chain[0], breakers)
-    return decision
+def _asks_profile(ask: Ask) -> bool:
+    """Whether the request itself says what is to be weighed."""
+    return bool(ask.profile) or ":" in ask.model
 
 
-def _begin_trial(model: KnownModel, breakers: Breakers) -> None:
-    """Gives out the trial of a model that is closed nowhere; where it is closed somewhere, nothing need be tried."""
-    if breakers.of_model(model.id, model.places) is State.HALF_OPEN:
-        for provider in model.places:
-            breakers.begin_trial(model.id, provider)
-
-
-def _take_alone(view: CatalogView, ask: Ask, config: RouterConfig, breakers: Breakers) -> Decision:
-    """The named model alone: vectors of two models are not comparable, voices differ, so nothing stands behind it."""
-    if is_auto(ask.model):
-        raise errors.special_not_named(ask.special, _able(view, ask))
-    model, reason = _named(view, ask)
-    if ask.needs_audio:
-        model = _where_heard(view, model, ask.needs_audio)
-    if not breakers.quiet:
-        if breakers.of_model(model.id, model.places) is State.OPEN:
-            reason += _OPEN_BUT_NAMED
-        _begin_trial(model, breakers)
-    return Decision(
-        config.default_profile, [model], f"{reason}; {errors.SPECIAL[ask.special].noun} no fallback.", basis="named"
-    )
+def _logistic(odds: Column) -> Column:
+    quality: Column = 1.0 / (1.0 + np.exp(-odds))
+    return quality
 
 
 def _where_heard(view: CatalogView, model: KnownModel, operation: str) -> KnownModel:
@@ -90,175 +392,10 @@ def _where_heard(view: CatalogView, model: KnownModel, operation: str) -> KnownM
     left = tuple(one for one in model.deployments if operation in view.audio.get(one.provider, AUDIO))
     if not left:
         raise errors.no_audio(model.id, model.places, operation)
-    if len(left) == len(model.deployments):
-        return model
-    return replace(model, deployments=left, places=tuple(dict.fromkeys(one.provider for one in left)))
+    return narrowed(view, model, left)
 
 
 def _able(view: CatalogView, ask: Ask) -> list[str]:
     return sorted(
         one.id for one in view.by_quality if one.can(ask.special) and one.available and may_ask(one, ask.allowed_models)
     )
-
-
-def _named(view: CatalogView, ask: Ask) -> tuple[KnownModel, str]:
-    """The named model and the reason's beginning. Raises when it cannot be used for this."""
-    model, note = find_named(view, ask.model)
-    if not may_ask(model, ask.allowed_models):
-        raise errors.not_allowed(model.id, ask.allowed_models)
-    if ask.special and not model.can(ask.special):
-        raise errors.cannot(model.id, ask.special, _able(view, ask), chats=model.chats)
-    if not ask.special and not model.chats:
-        raise errors.does_not_chat(model.id, model.entry.capabilities)
-    if not model.available:
-        provider = model.provider
-        raise errors.model_unavailable(
-            model.id, provider, model.unavailable_because, configured=provider in view.configured
-        )
-    return model, f"{model.id} was named by the request" + (f" ({note})" if note else "")
-
-
-def _take_named(view: CatalogView, ask: Ask, profile: str, config: RouterConfig, breakers: Breakers) -> Decision:
-    model, reason = _named(view, ask)
-    own, barred = _own_fallbacks(view, model, ask, config, breakers)
-    if not config.named_fallbacks:
-        chain, left_out, note = [model, *own], barred, ""
-    else:
-        sorted_ = _sort(view, ask, profile, config, breakers)
-        rest = [other for other in sorted_.fit if other is not model]
-        chain, left_out, note = _chain(model, own, rest, config)
-        left_out = _each_once([*barred, *left_out, *sorted_.left_out])
-    if breakers.of_model(model.id, model.places) is not State.OPEN:
-        return Decision(profile, chain, f"{reason}{note}{_then(chain)}.", left_out, "named")
-    if not own:
-        return Decision(profile, chain, f"{reason}{_OPEN_BUT_NAMED}{note}{_then(chain)}.", left_out, "named")
-    # Asked first, it would make everybody wait for its failure although somebody was named to stand in for it.
-    chain = [*own, model, *chain[1 + len(own) :]]
-    reason += f"; {_OPEN}, so its own fallbacks come first: {', '.join(one.id for one in chain)}."
-    return Decision(profile, chain, reason, left_out, "named")
-
-
-def _own_fallbacks(
-    view: CatalogView, model: KnownModel, ask: Ask, config: RouterConfig, breakers: Breakers
-) -> tuple[list[KnownModel], list[tuple[KnownModel, str]]]:
-    """What the operator wrote behind the model, as far as it can take this request, and why the others cannot."""
-    taken, left_out = [], []
-    for name in model.entry.fallbacks:
-        other = view.by_id.get(name)
-        if other is None or not may_ask(other, ask.allowed_models):
-            continue
-        problem = other.unavailable_because or misfit(other, ask, config.default_output_tokens)
-        if not problem and breakers.of_model(other.id, other.places) is State.OPEN:
-            problem = _OPEN
-        if problem:
-            left_out.append((other, problem))
-        else:
-            taken.append(other)
-    return taken, left_out
-
-
-def _each_once(left_out: list[tuple[KnownModel, str]]) -> list[tuple[KnownModel, str]]:
-    """The first word on each model."""
-    return list({model.id: (model, why) for model, why in reversed(left_out)}.values())[::-1]
-
-
-def _choose(view: CatalogView, ask: Ask, profile: str, config: RouterConfig, breakers: Breakers) -> Decision:
-    sorted_ = _sort(view, ask, profile, config, breakers)
-    if not sorted_.fit:
-        return _least_bad(view, ask, profile, config, breakers, sorted_)
-    primary = sorted_.fit[0]
-    own, barred = _own_fallbacks(view, primary, ask, config, breakers)
-    chain, left_out, note = _chain(primary, own, sorted_.fit[1:], config)
-    left_out = _each_once([*barred, *left_out, *sorted_.left_out])
-    scores = primary.scores
-    reason = (
-        f"{profile}: {primary.id} scores {primary.totals[profile]:.2f} (quality {scores.quality:.2f}, "
-        f"latency {scores.latency:.2f}, cost {scores.cost:.2f}"
-        + (f", context {scores.context:.2f}" if profile == "long_context" else "")
-        + f"), best of {len(sorted_.fit)} that fit"
-        + ("; it is a demo model, because nothing else is configured" if primary.demo else "")
-        + note
-        + _then(chain)
-        + _unproven(view)
-        + "."
-    )
-    left_out += [(model, _UNPROVEN) for model in view.unproven[:UNPROVEN_SHOWN] if may_ask(model, ask.allowed_models)]
-    return Decision(profile, chain, reason, left_out, "demo" if primary.demo else "best")
-
-
-def _unproven(view: CatalogView) -> str:
-    count = len(view.unproven)
-    return f"; {count} known only from providers' lists and never probed were left out" if count else ""
-
-
-def _sort(view: CatalogView, ask: Ask, profile: str, config: RouterConfig, breakers: Breakers) -> _Sorted:
-    """Walks the available models, best first, and says of each whether it may answer."""
-    result, ranked, allowed = _Sorted(), view.ranked[profile], ask.allowed_models
-    usable = [model for model in ranked if may_ask(model, allowed)] if allowed else ranked
-    standard = [model for model in usable if not model.demo]
-    default_output, all_closed = config.default_output_tokens, breakers.quiet
-    for model in standard or usable:
-        problem = misfit(model, ask, default_output)
-        if problem:
-            result.left_out.append((model, problem))
-        elif all_closed or breakers.of_model(model.id, model.places) is not State.OPEN:
-            result.fit.append(model)
-        else:
-            result.open.append(model)
-            result.left_out.append((model, _OPEN))
-    if standard and len(standard) < len(usable):
-        result.left_out += [(model, _DEMO) for model in usable if model.demo]
-    return result
-
-
-def _chain(
-    primary: KnownModel, own: list[KnownModel], rest: list[KnownModel], config: RouterConfig
-) -> tuple[list[KnownModel], list[tuple[KnownModel, str]], str]:
-    """The primary, its own fallbacks (all of them: the operator wrote them) and, up to the limit, the best of `rest`;
-    who was left out, and what must be said about them."""
-    rest = [model for model in rest if model not in own]
-    quality = primary.entry.quality
-    floor = quality - config.max_quality_drop
-    near = [model for model in rest if model.entry.quality >= floor]
-    note, left_out = "", []
-    if near or not rest:
-        left_out = [
-            (model, f"quality {model.entry.quality:.2f} is too far below the primary's {quality:.2f}")
-            for model in rest
-            if model.entry.quality < floor
-        ]
-    elif config.max_candidates > 1 + len(own):
-        near, note = rest, "; its only fallbacks are of much lower quality" if not own else ""
-    close = quality - config.diversity_quality_margin
-    for model in near:
-        if model.provider != primary.provider and model.entry.quality >= close:
-            near = [model, *(other for other in near if other is not model)]
-            break
-    kept = max(0, config.max_candidates - 1 - len(own))
-    return [primary, *own, *near[:kept]], [(model, _BELOW) for model in near[kept:]] + left_out, note
-
-
-def _then(chain: list[KnownModel]) -> str:
-    return "; then " + ", ".join(model.id for model in chain[1:]) if len(chain) > 1 else ""
-
-
-def _least_bad(
-    view: CatalogView, ask: Ask, profile: str, config: RouterConfig, breakers: Breakers, sorted_: _Sorted
-) -> Decision:
-    """Nothing healthy fits: the open breaker nearest to recovery is tried, or the refusal says what is in the way."""
-    if sorted_.open:
-        best = min(sorted_.open, key=lambda model: min(breakers.badness(model.id, place) for place in model.places))
-        left_out = [(model, why) for model, why in sorted_.left_out if model is not best]
-        reason = f"{profile}: the circuit breakers of all models that fit are open; {best.id} is the least bad."
-        return Decision(profile, [best], reason, left_out, "least_bad")
-    if not view.available_count:
-        raise errors.nothing_configured()
-    if not view.ranked[profile]:
-        raise errors.only_unproven([view.unproven[0].id]) if view.unproven else errors.nothing_chats()
-    if not sorted_.left_out:
-        raise errors.nothing_allowed(ask.allowed_models)
-    needed = ask.input_tokens + (ask.max_output_tokens or config.default_output_tokens)
-    largest = max(model.entry.context_tokens for model, why in sorted_.left_out if why != _DEMO)
-    if needed > largest:
-        raise errors.context_too_long(needed, largest)
-    raise errors.nothing_fits([f"{model.id}: {why}" for model, why in sorted_.left_out])

@@ -41,7 +41,7 @@ SPECIAL: Mapping[str, Special] = {
 
 
 def unknown_profile(profile: str, profiles: Iterable[str]) -> MeshError:
-    """The profile is none of the five."""
+    """The profile is none of ours."""
     return MeshError(
         Reason.INVALID_REQUEST,
         f'There is no profile "{profile[:64]}"; the profiles are {", ".join(profiles)}.',
@@ -180,6 +180,53 @@ def nothing_allowed(allowed: Sequence[str]) -> MeshError:
         Reason.PERMISSION_DENIED,
         f"This key may use {', '.join(allowed[:8])}, and no available model is among them. "
         "Name the models in the key's allow list as in GET /v1/models, or configure their provider.",
+    )
+
+
+def not_permitted(model: str, why: str) -> MeshError:
+    """The policy in force keeps the named model out."""
+    return MeshError(
+        Reason.PERMISSION_DENIED,
+        f"{model} cannot be used here: {why}. Name another model, or ask your administrator to change the policy.",
+        metadata={"model": model},
+    )
+
+
+def nothing_permitted(exclusions: Sequence[str]) -> MeshError:
+    """Models are available and the policy in force keeps all of them out."""
+    return MeshError(
+        Reason.PERMISSION_DENIED,
+        f"No available model may be used here: {'; '.join(exclusions[:4])}. "
+        "Ask your administrator to change the policy, or configure a provider that it allows.",
+    )
+
+
+def costs_too_much(model: str, cost_nano_usd: int | None, cap_nano_usd: int) -> MeshError:
+    """The named model costs more than one request may."""
+    cost = "has no known price" if cost_nano_usd is None else f"would cost about ${cost_nano_usd / 1e9:.6f}"
+    return MeshError(
+        Reason.NO_MODEL_AVAILABLE,
+        f"{model} {cost}, and one request may cost ${cap_nano_usd / 1e9:.6f} at most. Name a cheaper model, or shorten "
+        "the request.",
+        metadata={"model": model},
+    )
+
+
+def held_open(model: str) -> MeshError:
+    """An operator has taken the model out of service."""
+    return MeshError(
+        Reason.NO_MODEL_AVAILABLE,
+        f"{model} is out of service: an operator holds its circuit breaker open. `dac breaker auto {model}` ends that.",
+        metadata={"model": model},
+    )
+
+
+def not_there(model: str, provider: str, places: Sequence[str]) -> MeshError:
+    """A breaker is meant of a model at a provider that does not serve it."""
+    return MeshError(
+        Reason.INVALID_REQUEST,
+        f'{model} is not served by "{provider[:64]}": it stands at {", ".join(dict.fromkeys(places))}.',
+        metadata={"field": "provider"},
     )
 
 

@@ -21,7 +21,8 @@ from mesh.errors import MeshError
 from mesh.transport import reading
 from services.router.catalog import CatalogView, PriceView, ProviderView, build_view, price_of
 from services.router.config import RouterConfig
-from services.router.listed import ListedView, ProbeView
+from services.router.listed import ListedView, ListState, ProbeView
+from services.router.sources.facts import Facts
 
 MAX_SHARED_VIEWS = 64
 """Organisations whose own keys open the same providers share one view; so many are kept."""
@@ -39,16 +40,23 @@ class LiveCatalog:
         clock: Callable[[], float],
     ) -> None:
         self._models, self._config, self._clock = tuple(models), config, clock
+        entries = list(providers)
         self._providers: Mapping[str, ProviderView] = {
-            entry.provider: ProviderView(entry.provider, entry.enabled, (), entry.model_class) for entry in providers
+            entry.provider: ProviderView(entry.provider, entry.enabled, (), entry.model_class) for entry in entries
         }
+        self._said_regions = self._regions = {entry.provider: entry.region.lower() for entry in entries if entry.region}
         self._prices: Mapping[tuple[str, str], PriceView] = {}
         self._lists: Mapping[str, Sequence[ListedView]] = {}
+        self.list_states: Mapping[str, ListState] = {}
+        """How every provider's list stands; no decision looks at it."""
+        self._facts: Mapping[str, Facts] = {}
         self._providers_heard_s: float | None = None
         self._prices_heard_s: float | None = None
         self._began_s = clock()
         self.on_change: Callable[[CatalogView], None] | None = None
         """Called with every new view."""
+        self.on_models: Callable[[CatalogView], None] | None = None
+        """The same, for what looks for facts of the view's models."""
         self._shared: dict[frozenset[str], CatalogView] = {}
         self._own: dict[str, frozenset[str]] = {}
         self.view: CatalogView = self._built(self._providers)
@@ -73,9 +81,11 @@ class LiveCatalog:
             providers,
             self._prices,
             lists=self._lists,
+            facts=self._facts,
             auto_unprobed=self._config.auto_unprobed,
             discovered_quality=self._config.discovered_quality,
             discovered_context_tokens=self._config.discovered_context_tokens,
+            regions=self._regions,
         )
 
     def _rebuild(self) -> None:
@@ -83,10 +93,14 @@ class LiveCatalog:
         self.view = self._built(self._providers)
         if self.on_change is not None:
             self.on_change(self.view)
+        if self.on_models is not None:
+            self.on_models(self.view)
 
     def hear_providers(self, providers: Iterable[ProviderView]) -> None:
         """All providers, replacing what was known of them."""
         self._providers = {provider.provider: provider for provider in providers}
+        heard = {provider.provider: provider.region for provider in self._providers.values() if provider.region}
+        self._regions = self._said_regions | heard
         own: dict[str, set[str]] = {}
         for provider in self._providers.values():
             for org_id in () if provider.enabled else provider.org_ids:
@@ -99,6 +113,12 @@ class LiveCatalog:
         """All providers' lists, replacing what was known of them."""
         if lists != self._lists:
             self._lists = dict(lists)
+            self._rebuild()
+
+    def hear_facts(self, facts: Mapping[str, Facts]) -> None:
+        """What public sources say, by DAC id, replacing what was known of it."""
+        if facts != self._facts:
+            self._facts = dict(facts)
             self._rebuild()
 
     def hear_prices(self, prices: Mapping[tuple[str, str], PriceView]) -> None:
@@ -164,12 +184,14 @@ class Followers:
                 one.model_class or "standard",
                 frozenset(one.org_ids),
                 frozenset(one.audio),
+                one.region.lower(),
             )
             for one in news.providers
         )
 
     def _take_lists(self, news: discovery_pb2.WatchListingsResponse) -> None:
         self._catalog.hear_lists({one.provider: [_listed(model) for model in one.models] for one in news.listings})
+        self._catalog.list_states = {one.provider: _list_state(one) for one in news.listings}
 
     def _take_prices(self, news: price_pb2.WatchPricesResponse) -> None:
         self._catalog.hear_prices(
@@ -194,6 +216,16 @@ class Followers:
                 _log.exception("following %s failed, trying again", service)
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, self._config.reconnect_max_s)
+
+
+def _list_state(listing: discovery_pb2.ProviderListing) -> ListState:
+    return ListState(
+        listing.found,
+        listing.gone,
+        listing.listed_at.ToNanoseconds() / 1e9,
+        listing.tried_at.ToNanoseconds() / 1e9,
+        listing.error,
+    )
 
 
 def _listed(model: discovery_pb2.ListedModel) -> ListedView:

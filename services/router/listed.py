@@ -69,6 +69,20 @@ class ListedView:
     probe: ProbeView | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class ListState:
+    """How a provider's list stands."""
+
+    found: int = 0
+    """Models in the last good copy, without those that are gone."""
+    gone: int = 0
+    listed_at_s: float = 0.0
+    """Unix time of the last good copy; 0 = there is none."""
+    tried_at_s: float = 0.0
+    error: str = ""
+    """Why the last try failed; empty = it did not."""
+
+
 class Lists:
     """Every provider's list, by plain name; made once for each view."""
 
@@ -178,9 +192,17 @@ def entries_of(
                     capabilities=_capabilities(one),
                     model_class=model_class,
                     source=LISTED,
+                    left_open=_left_open(one),
                 )
             )
     return made
+
+
+def _left_open(one: ListedView) -> tuple[str, ...]:
+    """What neither the list nor a probe says."""
+    said = {"context_tokens": bool(one.context_tokens), "quality": one.probe is not None}
+    said["capabilities"] = one.capabilities is not None or one.probe is not None or not one.chats
+    return tuple(field for field, known in said.items() if not known)
 
 
 def _capabilities(one: ListedView) -> tuple[str, ...]:

@@ -1,16 +1,14 @@
-"""Pages and filters of the model list: AIP-158 over a view that may change between two pages."""
+"""Which models belong in a list."""
 
 from __future__ import annotations
 
-import base64
-import binascii
+from collections.abc import Set
 from dataclasses import dataclass
 
-from mesh.errors import invalid
 from services.router.catalog import CatalogView, KnownModel
 
-DEFAULT_PAGE_SIZE = 100
-MAX_PAGE_SIZE = 1000
+Unhealthy = Set[tuple[str, str]]
+"""(model, provider) behind an open breaker."""
 
 
 @dataclass(frozen=True)
@@ -36,42 +34,11 @@ class ModelFilter:
         )
 
 
-def page_of(models: list[KnownModel], page_size: int, page_token: str) -> tuple[list[KnownModel], str]:
-    """One page of models (best quality first) and the token of the next, empty at the end.
-
-    The token holds the last model's place, not its index, so that a model that comes or goes shifts no page.
-    """
-    if page_size < 0:
-        raise invalid("page_size", f"page_size must not be negative, not {page_size}")
-    size = min(page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
-    if page_token:
-        after = _read_token(page_token)
-        models = [model for model in models if _place(model) > after]
-    page = models[:size]
-    return page, _make_token(page[-1]) if len(models) > size else ""
-
-
-def listed(view: CatalogView, wanted: ModelFilter, unhealthy: set[tuple[str, str]]) -> list[KnownModel]:
+def listed(view: CatalogView, wanted: ModelFilter, unhealthy: Unhealthy) -> list[KnownModel]:
     """The models that the filter takes, best quality first; those in `unhealthy` count as not available."""
     return [model for model in view.by_quality if wanted.takes(model, available=is_available(model, unhealthy))]
 
 
-def is_available(model: KnownModel, unhealthy: set[tuple[str, str]]) -> bool:
+def is_available(model: KnownModel, unhealthy: Unhealthy) -> bool:
     """Whether it can be asked somewhere where it is not in `unhealthy`."""
     return model.available and any((model.id, place) not in unhealthy for place in model.places)
-
-
-def _place(model: KnownModel) -> tuple[float, str]:
-    return (-model.entry.quality, model.id)
-
-
-def _make_token(model: KnownModel) -> str:
-    return base64.urlsafe_b64encode(f"{model.entry.quality!r} {model.id}".encode()).decode()
-
-
-def _read_token(token: str) -> tuple[float, str]:
-    try:
-        quality, _, model = base64.urlsafe_b64decode(token.encode()).decode().partition(" ")
-        return (-float(quality), model)
-    except (ValueError, binascii.Error, UnicodeError):
-        raise invalid("page_token", "page_token is not one that ListModels gave; leave it out to begin anew") from None

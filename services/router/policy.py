@@ -13,6 +13,7 @@ from services.router import errors
 from services.router.catalog import AGGREGATORS, CatalogView, KnownModel
 from services.router.config import RouterConfig
 from services.router.listed import EMBEDDINGS
+from services.router.predictor import Reading
 from services.router.scoring import PROFILES
 
 AUTO = "auto"
@@ -25,7 +26,7 @@ list thousands."""
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A request as the router sees it: no text, only its shape."""
+    """A request as the decision sees it: no text, only its shape and what was understood of it."""
 
     model: str = AUTO
     profile: str = ""
@@ -38,6 +39,27 @@ class Ask:
     needs_audio: str = ""
     """"transcription", "translation" or "speech"."""
     allowed_models: tuple[str, ...] = ()
+    """What the caller's key may use; empty = all."""
+    turns: int = 0
+    """How many times the user has spoken; 0 = not said."""
+    intent: str = ""
+    """One of `intents.INTENTS`; empty = not understood."""
+    complexity: float | None = None
+    """0–1; None = not understood: the catalog's quality counts as it is."""
+    reading: Reading | None = None
+    """What the prompt says of how well models will do on it; None = nothing."""
+    min_quality: float = 0.0
+    max_first_token_ms: float = 0.0
+    max_latency_ms: float = 0.0
+    max_cost_nano_usd: int = 0
+    regions: tuple[str, ...] = ()
+    """Where the provider must stand, in small letters."""
+    seed: str = ""
+    """What chance draws from: the same seed, the same draw."""
+    org_id: str = ""
+    """Whose request it is: what is learned is learned for each."""
+    dry_run: bool = False
+    """Nothing is sent: no trial of a breaker is given out."""
 
     @property
     def special(self) -> str:

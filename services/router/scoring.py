@@ -48,8 +48,24 @@ PROFILES: Mapping[str, Weights] = {
     "speed": Weights(0.1, 0.7, 0.2),
     "budget": Weights(0.1, 0.1, 0.8),
     "long_context": Weights(0.3, 0.2, 0.2, 0.3),
+    "local-preferred": Weights(0.25, 0.15, 0.6),
+    "performance": Weights(0.6, 0.35, 0.05),
 }
-"""The five profiles."""
+"""The profiles."""
+FREE_FIRST = frozenset({"local-preferred"})
+"""Profiles that take what costs nothing before what costs something."""
+DIFFICULTY = 1.5
+"""How far, in log-odds, the easiest and the hardest prompt stand from one of middle difficulty."""
+SURE = 0.01
+"""No quality is taken as nearer to 0 or 1 than this."""
+LONG_TOKENS = 16_000
+"""Prompts above this count as long: the size of the window weighs, whatever the profile."""
+LONGEST_TOKENS = 128_000
+"""Prompts from here on count as long altogether."""
+LONG_TURNS = 20
+"""Conversations of so many turns count as long, too."""
+LONG_SHARE = 0.3
+"""What the window weighs for the longest ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +85,36 @@ class Scores:
             + weights.cost * self.cost
             + weights.context * self.context
         )
+
+
+def log_odds(quality: float) -> float:
+    """A quality as log-odds: the scale on which a prompt's difficulty is taken off a model's ability."""
+    sure = min(1 - SURE, max(SURE, quality))
+    return math.log(sure / (1 - sure))
+
+
+def ease(complexity: float) -> float:
+    """What a prompt of that complexity (0–1) adds to a model's ability: more for simple ones, less for complex ones.
+
+    On a simple prompt all models do well and differ little, so that their price decides; on a complex one they differ
+    much. At 0.5 the quality is that of the catalog.
+    """
+    return DIFFICULTY * (1 - 2 * min(1.0, max(0.0, complexity)))
+
+
+def length_share(input_tokens: int, turns: int) -> float:
+    """What the window must weigh for a request of that length, 0 to LONG_SHARE."""
+    by_size = log_scale(input_tokens, LONG_TOKENS, LONGEST_TOKENS)
+    by_turns = log_scale(turns, LONG_TURNS / 2, LONG_TURNS * 2)
+    return LONG_SHARE * max(by_size, by_turns)
+
+
+def for_length(weights: Weights, share: float) -> Weights:
+    """The weights with at least that share for the window, the others scaled down."""
+    if share <= weights.context:
+        return weights
+    rest = (1 - share) / (1 - weights.context)
+    return Weights(weights.quality * rest, weights.latency * rest, weights.cost * rest, share)
 
 
 def log_scale(value: float, zero: float, one: float) -> float:

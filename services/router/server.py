@@ -1,219 +1,41 @@
-"""The router's servicers: proto in, decision out; and how the service is put together."""
+"""How the router is put together: its parts, its background work, its health."""
 
 from __future__ import annotations
 
 import functools
 import time
-from typing import Any
 
 import grpc.aio
 
-from dac.router.v1 import catalog_pb2, catalog_pb2_grpc, router_pb2, router_pb2_grpc
-from dac.type.v1 import deployment_pb2, record_pb2
+from dac.audit.v1 import audit_pb2, audit_pb2_grpc
+from dac.router.v1 import catalog_pb2_grpc, router_pb2_grpc
+from dac.type.v1 import record_pb2
 from mesh import telemetry
-from mesh.call import require_principal
-from mesh.catalog import DeploymentEntry
+from mesh.call import acting_as
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from mesh.redis import connect
 from mesh.service import Context, Service
-from services.router.breakers import Breakers, State
-from services.router.catalog import CatalogView, KnownModel
+from services.router.breakers import BreakerRules, Breakers, State
+from services.router.catalog import CatalogView
+from services.router.catalog_server import CatalogServicer
 from services.router.config import RouterConfig
-from services.router.decision import MAX_RECORDED, Decision, decide
+from services.router.decision import Decider, default_policy
+from services.router.experiment_server import ExperimentDesk
 from services.router.followers import Followers, LiveCatalog
 from services.router.hints import BreakerHints
-from services.router.listing import ModelFilter, is_available, listed, page_of
-from services.router.policy import Ask, find_named, policy_version
+from services.router.latency import Speeds
+from services.router.learning_server import LearningDesk
+from services.router.outcomes import UNKNOWN_QUALITY
+from services.router.policy_service import PolicyDesk
+from services.router.policy_trial import Trial
+from services.router.predictor import QualityPredictor
+from services.router.router_server import Force, RouterServicer, Tell
+from services.router.sources.scheduler import Sources
+from services.router.sources_server import build_sources
 
-MAX_RECORD_BYTES = 4096
-MAX_REASON_CHARS = 800
-MAX_EXCLUDED_CHARS = 120
-_STATES = {
-    State.CLOSED: router_pb2.Breaker.STATE_CLOSED,
-    State.OPEN: router_pb2.Breaker.STATE_OPEN,
-    State.HALF_OPEN: router_pb2.Breaker.STATE_HALF_OPEN,
-}
-_OPENNESS = {State.CLOSED: 0.0, State.HALF_OPEN: 0.5, State.OPEN: 1.0}
-
-
-class RouterServicer(router_pb2_grpc.RouterServiceServicer):
-    """Decides, learns outcomes, shows its state."""
-
-    def __init__(self, catalog: LiveCatalog, breakers: Breakers, config: RouterConfig) -> None:
-        self._catalog, self._breakers, self._config = catalog, breakers, config
-        self._policy_version = policy_version(config)
-
-    async def Route(self, request: router_pb2.RouteRequest, context: Any) -> router_pb2.RouteResponse:
-        """See RouterService.Route."""
-        return self.route(request, require_principal().org_id)
-
-    def route(self, request: router_pb2.RouteRequest, org_id: str = "") -> router_pb2.RouteResponse:
-        """The whole decision, from request to record; waits for nothing."""
-        ask = Ask(
-            model=request.model,
-            profile=request.profile,
-            input_tokens=max(0, request.input_tokens),
-            max_output_tokens=max(0, request.max_output_tokens),
-            needs_tools=request.needs_tools,
-            needs_images=request.needs_images,
-            needs_json=request.needs_json,
-            needs_embeddings=request.needs_embeddings,
-            needs_audio=request.needs_audio,
-            allowed_models=tuple(request.allowed_models),
-        )
-        try:
-            decision = decide(self._catalog.view_for(org_id), ask, self._config, self._breakers)
-        except MeshError as error:
-            telemetry.ROUTE_REFUSALS.labels(error.reason.name.lower()).inc()
-            raise
-        telemetry.observe_route(decision.profile, decision.chain[0].id, decision.basis)
-        return router_pb2.RouteResponse(
-            candidates=[_candidate(model) for model in decision.chain], route=self._record(decision)
-        )
-
-    def _record(self, decision: Decision) -> record_pb2.RouteRecord:
-        looked_at = [(model, "") for model in decision.chain] + decision.left_out
-        record = record_pb2.RouteRecord(
-            decision_id=uuid7(),
-            profile=decision.profile,
-            policy_version=self._policy_version,
-            reason=decision.reason[:MAX_REASON_CHARS],
-            candidates=[_recorded(model, decision.profile, why) for model, why in looked_at[:MAX_RECORDED]],
-        )
-        while len(record.candidates) > 1 and record.ByteSize() > MAX_RECORD_BYTES:
-            del record.candidates[-1]
-        return record
-
-    async def ReportOutcomes(
-        self, request: router_pb2.ReportOutcomesRequest, context: Any
-    ) -> router_pb2.ReportOutcomesResponse:
-        """See RouterService.ReportOutcomes."""
-        require_principal()
-        view = self._catalog.view
-        for outcome in request.outcomes:
-            # A made-up name must not grow the table of breakers.
-            if view.holds(outcome.model, outcome.provider):
-                self._breakers.record(
-                    outcome.model, outcome.provider, ok=outcome.ok, provider_fault=outcome.provider_fault
-                )
-        return router_pb2.ReportOutcomesResponse()
-
-    async def GetStatus(self, request: router_pb2.GetStatusRequest, context: Any) -> router_pb2.GetStatusResponse:
-        """See RouterService.GetStatus."""
-        require_principal()
-        view = self._catalog.view
-        return router_pb2.GetStatusResponse(
-            breakers=[
-                router_pb2.Breaker(
-                    model=one.model,
-                    provider=one.provider,
-                    state=_STATES[one.state],
-                    failures=one.failures,
-                    retry_in_s=one.retry_in_s,
-                )
-                for one in self._breakers.statuses()
-            ],
-            models_known=len(view.by_id),
-            models_available=view.available_count,
-            providers_configured=sorted(view.configured),
-            providers_age_s=self._catalog.providers_age_s,
-            prices_age_s=self._catalog.prices_age_s,
-        )
-
-
-class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
-    """Lists what is known of models."""
-
-    def __init__(self, catalog: LiveCatalog, breakers: Breakers) -> None:
-        self._catalog, self._breakers = catalog, breakers
-
-    def _unhealthy(self) -> set[tuple[str, str]]:
-        return {(one.model, one.provider) for one in self._breakers.statuses() if one.state is State.OPEN}
-
-    async def ListModels(self, request: catalog_pb2.ListModelsRequest, context: Any) -> catalog_pb2.ListModelsResponse:
-        """See CatalogService.ListModels."""
-        view = self._catalog.view_for(require_principal().org_id)
-        wanted = ModelFilter(
-            provider=request.provider,
-            capability=request.capability,
-            min_context_tokens=request.min_context_tokens,
-            max_output_nano_usd_per_mtok=request.max_output_nano_usd_per_mtok,
-            include_unavailable=request.include_unavailable,
-        )
-        unhealthy = self._unhealthy()
-        models = listed(view, wanted, unhealthy)
-        page, next_token = page_of(models, request.page_size, request.page_token)
-        return catalog_pb2.ListModelsResponse(
-            models=[_shown(model, unhealthy) for model in page], next_page_token=next_token
-        )
-
-    async def GetModel(self, request: catalog_pb2.GetModelRequest, context: Any) -> catalog_pb2.GetModelResponse:
-        """See CatalogService.GetModel."""
-        view = self._catalog.view_for(require_principal().org_id)
-        model, _ = find_named(view, request.model)
-        return catalog_pb2.GetModelResponse(model=_shown(model, self._unhealthy()))
-
-
-def _candidate(model: KnownModel) -> router_pb2.Candidate:
-    entry, first = model.entry, model.deployments[0]
-    return router_pb2.Candidate(
-        model=entry.model,
-        provider=first.provider,
-        upstream_name=first.name,
-        context_tokens=entry.context_tokens,
-        max_output_tokens=entry.max_output_tokens,
-        quality=entry.quality,
-        deployments=[_deployment(one) for one in model.deployments] if len(model.deployments) > 1 else (),
-        sticky=entry.sticky,
-    )
-
-
-def _deployment(one: DeploymentEntry) -> deployment_pb2.Deployment:
-    return deployment_pb2.Deployment(
-        provider=one.provider, upstream_name=one.name, weight=one.weight, priority=one.priority
-    )
-
-
-def _recorded(model: KnownModel, profile: str, why: str) -> record_pb2.RouteCandidate:
-    scores = model.scores
-    return record_pb2.RouteCandidate(
-        model=model.id,
-        provider=model.provider,
-        score=model.totals[profile],
-        quality_score=scores.quality,
-        latency_score=scores.latency,
-        cost_score=scores.cost,
-        context_score=scores.context,
-        excluded=why[:MAX_EXCLUDED_CHARS],
-    )
-
-
-def _shown(model: KnownModel, unhealthy: set[tuple[str, str]]) -> catalog_pb2.Model:
-    entry = model.entry
-    made = catalog_pb2.Model(
-        model=entry.model,
-        provider=model.provider,
-        upstream_name=model.deployments[0].name,
-        context_tokens=entry.context_tokens,
-        max_output_tokens=entry.max_output_tokens,
-        quality=entry.quality,
-        capabilities=entry.capabilities,
-        input_nano_usd_per_mtok=model.price.input_nano_usd_per_mtok,
-        output_nano_usd_per_mtok=model.price.output_nano_usd_per_mtok,
-        available=is_available(model, unhealthy),
-        model_class="demo" if model.demo else "standard",
-        speed_tokens_per_s=entry.speed_tokens_per_s,
-        first_token_ms=entry.first_token_ms,
-        aliases=entry.aliases,
-        source=entry.source,
-    )
-    listed = model.listed
-    if listed is not None and listed.seen_at_s:
-        made.seen_at.FromNanoseconds(int(listed.seen_at_s * 1e9))
-    if listed is not None and listed.probe is not None:
-        made.probed_at.FromNanoseconds(int(listed.probe.probed_at_s * 1e9))
-    return made
+_OPENNESS = {State.CLOSED: 0.0, State.RECOVERING: 0.5, State.HALF_OPEN: 0.5, State.OPEN: 1.0}
+AUDIT_TIMEOUT_S = 10.0
 
 
 class RouterService:
@@ -225,25 +47,51 @@ class RouterService:
         catalog_servicer: CatalogServicer,
         catalog: LiveCatalog,
         followers: Followers,
-        hints: BreakerHints | None = None,
+        hints: BreakerHints | None,
+        policies: PolicyDesk,
+        sources: Sources | None = None,
+        learning: LearningDesk | None = None,
+        experiments: ExperimentDesk | None = None,
     ) -> None:
-        self.router, self.catalog_servicer = router, catalog_servicer
+        self.router, self.catalog_servicer, self.policies = router, catalog_servicer, policies
+        self.learning, self.experiments = learning, experiments
         self._catalog, self._followers, self._hints = catalog, followers, hints
+        self.sources = sources
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicers."""
         router_pb2_grpc.add_RouterServiceServicer_to_server(self.router, server)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(self.catalog_servicer, server)
+        if self.learning is not None:
+            self.learning.register(server)
+        if self.experiments is not None:
+            self.experiments.register(server)
+        self.policies.register(server)
 
     async def start(self) -> None:
-        """Begins to follow provider and budget, and to exchange hints when there is a Redis."""
+        """Reads the policies, begins to follow provider and budget, to keep what sources say, and to exchange hints
+        with a Redis."""
+        await self.policies.start()
+        if self.experiments is not None:
+            await self.experiments.start()
         if self._hints is not None:
             await self._hints.start()
         self._followers.start()
+        if self.sources is not None:
+            await self.sources.start()
+        if self.learning is not None:
+            await self.learning.start()
 
     async def close(self) -> None:
-        """Stops following and listening."""
+        """Stops following, asking and listening."""
+        if self.learning is not None:
+            await self.learning.close()
+        if self.sources is not None:
+            await self.sources.close()
         await self._followers.close()
+        if self.experiments is not None:
+            await self.experiments.close()
+        await self.policies.close()
         if self._hints is not None:
             await self._hints.close()
 
@@ -253,32 +101,116 @@ class RouterService:
             raise MeshError(Reason.UNAVAILABLE, "The catalog is empty: add models to the configuration under models:.")
 
 
-def build(context: Context) -> Service:
-    """The router from its context; opens nothing."""
-    config: RouterConfig = context.config
-    breakers = Breakers(time.monotonic, failures=config.breaker_failures, open_s=config.breaker_open_s)
-    catalog = LiveCatalog(context.models, context.providers, config, time.monotonic)
+def breaker_rules(config: RouterConfig) -> BreakerRules:
+    """When breakers open and how they close, as it is set."""
+    return BreakerRules(
+        failures=config.breaker_failures,
+        open_s=config.breaker_open_s,
+        ramp=config.breaker_ramp,
+        ramp_successes=config.breaker_ramp_successes,
+        ramp_s=config.breaker_ramp_s,
+        error_rate=config.breaker_error_rate,
+        window_s=config.breaker_window_s,
+        min_outcomes=config.breaker_min_outcomes,
+    )
 
-    def forget_gone(view: CatalogView) -> None:
-        breakers.keep_only(view.holdings())
+
+def _hints(context: Context, catalog: LiveCatalog, breakers: Breakers) -> BreakerHints | None:
+    """What replicas tell each other of breakers; None without a Redis."""
+    if not context.redis_url:
+        return None
 
     def hear_open(model: str, provider: str) -> None:
         if catalog.view.holds(model, provider):
             breakers.hear_open(model, provider)
 
-    catalog.on_change = forget_gone
+    def hear_forced(model: str, provider: str, state: State | None) -> None:
+        if catalog.view.holds(model, provider):
+            breakers.force(model, provider, state)
+
+    open_store = functools.partial(connect, context.redis_url)
+    hints = BreakerHints(open_store, context.instance or uuid7(), hear_open, hear_forced)
+    breakers.on_open = hints.announce
+    return hints
+
+
+def _hand(context: Context, breakers: Breakers, hints: BreakerHints | None) -> tuple[Force, Tell]:
+    """How an operator's hand reaches the breakers of all replicas, and audit hears of it."""
+
+    async def force(model: str, provider: str, state: State | None) -> None:
+        breakers.force(model, provider, state)
+        if hints is not None:
+            hints.announce_forced(model, provider, state)
+
+    async def tell(record: record_pb2.AdminRecord) -> None:
+        with acting_as("router"):
+            stub = audit_pb2_grpc.AuditServiceStub(context.channel_to("audit"))
+            await stub.Append(audit_pb2.AppendRequest(records=[record]), timeout=AUDIT_TIMEOUT_S)
+
+    return force, tell
+
+
+def _experiments(context: Context, policies: PolicyDesk) -> ExperimentDesk | None:
+    """Experiments with policies; None without a database to keep them in."""
+    if context.database is None:
+        return None
+    book = policies.book
+    return ExperimentDesk(context, lambda: book.now, refresh_policies=book.refresh, told=policies.told)
+
+
+def build(context: Context) -> Service:
+    """The router from its context; opens nothing."""
+    config: RouterConfig = context.config
+    breakers, speeds = Breakers(time.monotonic, breaker_rules(config)), Speeds(time.monotonic)
+    catalog = LiveCatalog(context.models, context.providers, config, time.monotonic)
+
+    def expected_quality(org_id: str, model: str) -> float:
+        known = catalog.view_for(org_id).by_id.get(model)
+        return UNKNOWN_QUALITY if known is None else known.scores.quality
+
+    policies = PolicyDesk(context, default_policy(config), poll_s=config.policy_poll_s)
+    experiments = _experiments(context, policies)
+    look = experiments.look if experiments is not None else None
+    learning = LearningDesk(context, expected_quality, look) if context.database is not None else None
+    learned = learning.learned if learning is not None else None
+    decider = Decider(config, breakers, speeds, learned, QualityPredictor.load())
+
+    def catalog_changed(view: CatalogView) -> None:
+        known = view.holdings()
+        breakers.keep_only(known)
+        speeds.keep_only(known)
+        decider.forget()
+
+    sources = build_sources(context, catalog)
+    hints = _hints(context, catalog, breakers)
+    force, tell = _hand(context, breakers, hints)
+    catalog.on_change = catalog_changed
     telemetry.BREAKER_OPEN.watch(
         context.name, lambda: [((one.model, one.provider), _OPENNESS[one.state]) for one in breakers.statuses()]
     )
     telemetry.MODELS_AVAILABLE.watch(context.name, lambda: [((), catalog.view.available_count)])
-    hints = None
-    if context.redis_url:
-        hints = BreakerHints(functools.partial(connect, context.redis_url), context.instance or uuid7(), hear_open)
-        breakers.on_open = hints.announce
+    policies.servicer.trial = Trial(decider, catalog.view_for)
+    servicer = RouterServicer(
+        catalog,
+        breakers,
+        config,
+        decider=decider,
+        speeds=speeds,
+        policy_for=policies.policy_for,
+        policy_status=policies.servicer.status,
+        force=force,
+        tell=tell,
+        arms=experiments.arms if experiments is not None else None,
+    )
+    servicer.source_statuses = sources.statuses
     return RouterService(
-        RouterServicer(catalog, breakers, config),
-        CatalogServicer(catalog, breakers),
+        servicer,
+        CatalogServicer(catalog, breakers, default_profile=config.default_profile, speeds=speeds, sources=sources),
         catalog,
         Followers(catalog, context.channel_to, config),
         hints,
+        policies,
+        sources,
+        learning,
+        experiments,
     )

@@ -197,6 +197,7 @@ def scraped(dac, upstream_process):
         next(answer.iter_raw())
     upstream_process.clear()
     upstream_process.script("status", status=500, model="gpt-4o-mini", times=0)
+    upstream_process.script("status", status=500, model="small", times=0)
     for _ in range(4):
         assert dac.chat().status_code >= 500
         assert dac.chat(model="auto:balanced").status_code == 200

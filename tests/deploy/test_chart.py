@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from mesh import chart
-from mesh.app import ROOT, TARGETS
+from mesh.app import RELOADED, ROOT, TARGETS
 from mesh.config import ConfigError
 from tests.deploy.helm_binary import CHART, MADE_ONCE, VALUES, Helm
 
@@ -234,7 +234,7 @@ def test_the_schema_of_config_takes_what_dac_takes() -> None:
     for wrong in wrongs:
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(wrong, schema)
-    assert set(schema["properties"]) == {"mesh", "providers", "models", "aliases", *TARGETS}
+    assert set(schema["properties"]) == {"mesh", "providers", "models", "aliases", *RELOADED, *TARGETS}
     assert issubclass(ConfigError, Exception)
 
 

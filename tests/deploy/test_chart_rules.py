@@ -97,6 +97,18 @@ def test_budget_reaches_whom_it_tells_of_thresholds_and_only_where_it_is_told_to
     assert outside({"smtp_host": "mail", "smtp_from": "a@b.example", "smtp_port": 2525})[2525] == "anywhere"
 
 
+def test_router_reaches_public_sources_only_where_it_is_told_to(helm: Helm) -> None:
+    def outside(config: dict[str, Any]) -> dict[int, Any]:
+        # Beside provider it is let out as provider is.
+        values, group_of = TOPOLOGIES["separate"]
+        policy = helm.template(MINIMAL, values, {"config": config}).named("NetworkPolicy", f"dac-{group_of['router']}")
+        return {one["ports"][0]["port"]: one.get("to") for one in policy["spec"]["egress"]}
+
+    for closed in ({}, {"router": {"sources": ["models_dev"]}}, {"router": {"offline": True}}):
+        assert 443 not in outside(closed)
+    assert "169.254.0.0/16" in outside({"router": {"offline": False}})[443][0]["ipBlock"]["except"]
+
+
 def test_peers_of_values_reach_the_policies(helm: Helm) -> None:
     policy = helm.file(CHART / "ci" / "everything-values.yaml").named("NetworkPolicy", "coordinator-edge")["spec"]
     egress = {one["ports"][0]["port"]: one.get("to") for one in policy["egress"]}

@@ -183,6 +183,8 @@ def make_dac(
         "DAC_LOG_FORMAT": "json",
         # A look at the mock's list of models would use up what a test scripted.
         "DAC_PROVIDER_DISCOVERY_INTERVAL_S": "0",
+        # No test asks the world's public sources of models.
+        "DAC_OFFLINE": "true",
     }
     return Dac(f"http://127.0.0.1:{http_port}", f"127.0.0.1:{grpc_port}", key, folder / "data", config, env, arguments)
 

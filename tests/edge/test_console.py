@@ -176,7 +176,7 @@ def test_signing_in_leads_back_to_where_one_was(desk: Tab, console: Dac) -> None
 
 
 def test_an_answer_streams_in_and_tells_its_route(inside: Tab, upstream_process: UpstreamProcess) -> None:
-    upstream_process.script("ok", model="gpt-4o-mini", token_delay_s=0.02)
+    upstream_process.script("ok", token_delay_s=0.02)
     inside.goes("/console/playground")
     inside.page.evaluate(WATCH)
     inside.page.get_by_label("Message", exact=True).fill("Count, please.")

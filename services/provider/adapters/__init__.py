@@ -12,7 +12,7 @@ MAX_KEPT_BYTES = 8 * 1024 * 1024
 """How much of a streamed answer is kept for counting and for Finish.text."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Outgoing:
     """The HTTP request to send."""
 
@@ -24,7 +24,7 @@ class Outgoing:
     """How the answer is cut into events, when it is streamed."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Result:
     """What an answer came to."""
 

@@ -229,6 +229,21 @@ async def test_records_stay_until_the_slowest_consumer_has_read_them(make_budget
     assert await records_of(budget, org_id) == []
 
 
+async def test_records_wait_for_a_consumer_from_its_first_question_on(make_budget: MakeBudget, org_id: str) -> None:
+    budget = await make_budget()
+    late = uuid7()
+    await fetch(budget, consumer=late)
+    with as_key(org_id):
+        for _ in range(2):
+            await budget.budget.Commit(pb.CommitRequest(record=record(org_id, uuid7())), None)
+    for consumer in ("fast", "test"):
+        cursor = (await fetch(budget, consumer=consumer)).cursor
+        await fetch(budget, cursor, consumer=consumer)
+    await budget._forget()
+    seen = [one for one in (await fetch(budget, consumer=late)).records if one.org_id == org_id]
+    assert len(seen) == 2
+
+
 async def test_only_services_read_the_outbox(budget: BudgetService, org_id: str) -> None:
     with as_key(org_id, "operator"), pytest.raises(MeshError) as refusal:
         await budget.record.FetchRecords(outbox_pb2.FetchRecordsRequest(consumer="me"), None)

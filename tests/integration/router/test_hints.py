@@ -93,7 +93,7 @@ async def open_breaker(service: RouterService, model: str) -> None:
 
 async def open_breaker_anew(service: RouterService, model: str) -> None:
     success = router_pb2.AttemptOutcome(model=model, provider=model[0], ok=True)
-    await service.router.ReportOutcomes(router_pb2.ReportOutcomesRequest(outcomes=[success]), None)
+    await service.router.ReportOutcomes(router_pb2.ReportOutcomesRequest(outcomes=[success] * 7), None)
     await open_breaker(service, model)
 
 

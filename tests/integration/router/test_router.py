@@ -20,9 +20,10 @@ from mesh.errors import MeshError, Reason
 from mesh.inprocess import LocalChannel, MethodTable
 from services.router.breakers import Breakers
 from services.router.catalog import CatalogView
+from services.router.catalog_server import CatalogServicer
 from services.router.config import RouterConfig
 from services.router.followers import Followers, LiveCatalog
-from services.router.server import CatalogServicer, RouterServicer
+from services.router.router_server import RouterServicer
 
 CONFIG = RouterConfig(reconnect_min_s=0.001, reconnect_max_s=0.01)
 SHIPPED = pathlib.Path(__file__).parents[3] / "config"

@@ -316,3 +316,25 @@ def test_only_openais_dialect_may_speak_responses():
     assert parse_provider("mine", {"base_url": "https://m.example/v1", "responses": True}, {}).responses
     with pytest.raises(ConfigError, match=r"providers\.mine\.responses"):
         parse_provider("mine", {"kind": "gemini", "base_url": "https://m.example", "responses": True}, {})
+
+
+def test_identities_name_a_model_in_public_sources() -> None:
+    model = {"id": "openai/x", "context_tokens": 1000, "provider": "openai"}
+    got = parse_catalog({"models": [{**model, "identities": {"lmarena": "x-1", "litellm": ""}}]}, {}, {})[1][0]
+    assert got.identities == {"lmarena": "x-1", "litellm": ""}
+    assert parse_catalog({"models": [model]}, {}, {})[1][0].identities == {}
+
+
+@pytest.mark.parametrize(
+    ("identities", "said"),
+    [
+        (["lmarena"], "models[0].identities: a mapping of sources to names is needed"),
+        ({"lmarina": "x"}, 'models[0].identities: there is no source "lmarina" (did you mean "lmarena"?)'),
+        ({"zzz": "x"}, "(known: benchmarks, genai_prices"),
+        ({"lmarena": 4}, 'models[0].identities.lmarena: a name is needed, or "" for "not there"'),
+    ],
+)
+def test_a_wrong_identity_is_refused_with_place_and_mend(identities: object, said: str) -> None:
+    model = {"id": "openai/x", "context_tokens": 1000, "provider": "openai", "identities": identities}
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        parse_catalog({"models": [model]}, {}, {})

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from mesh.catalog import DeploymentEntry, ModelEntry
 from mesh.errors import MeshError, Reason
 from mesh.model_prices import PriceEntry
-from services.router.breakers import Breakers
+from services.router.breakers import BreakerRules, Breakers
 from services.router.catalog import CatalogView, PriceView, ProviderView, build_view, price_of
 from services.router.config import RouterConfig
-from services.router.decision import Decision, decide
+from services.router.decision import Decider
 from services.router.policy import Ask, may_use
+from services.router.sheet import Decision
 
 USD = 1_000_000_000
 
@@ -36,7 +37,8 @@ LOCAL = entry("local/tiny", 0.05, 0.0, model_class="demo", capabilities=("json",
 def run(
     view: CatalogView, config: RouterConfig | None = None, breakers: Breakers | None = None, **ask: object
 ) -> Decision:
-    return decide(view, Ask(**ask), config or RouterConfig(), breakers or Breakers(lambda: 0.0))  # type: ignore[arg-type]
+    decider = Decider(config or RouterConfig(), breakers or Breakers(lambda: 0.0))
+    return decider.decide(view, Ask(**ask))  # type: ignore[arg-type]
 
 
 def ids(decision: Decision) -> list[str]:
@@ -82,7 +84,7 @@ def test_a_fallback_never_drops_quality_silently() -> None:
     assert ids(decision) == ["a/1", "b/2"]
     assert [(model.id, "too far below" in why) for model, why in decision.left_out] == [("c/3", True)]
     alone = run(view_of(entry("a/1", 0.9), entry("c/3", 0.5)), model="auto:quality")
-    assert ids(alone) == ["a/1", "c/3"] and "much lower quality" in alone.reason
+    assert ids(alone) == ["a/1"] and "much lower quality" in alone.reason
 
 
 def test_demo_models_only_when_nothing_else_or_named() -> None:
@@ -138,7 +140,7 @@ def test_open_breakers_are_left_out_until_all_are_open() -> None:
 
 
 def test_a_decision_says_what_it_rests_on() -> None:
-    view, breakers = view_of(entry("a/1"), entry("b/2")), Breakers(lambda: 0.0, failures=1)
+    view, breakers = view_of(entry("a/1"), entry("b/2")), Breakers(lambda: 0.0, BreakerRules(failures=1))
     assert run(view).basis == "best" and run(view, model="a/1").basis == "named"
     assert run(view, RouterConfig(named_fallbacks=True), model="a/1").basis == "named"
     assert run(view_of(LOCAL), model="auto").basis == "demo"

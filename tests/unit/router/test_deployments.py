@@ -2,7 +2,7 @@
 
 from mesh.catalog import DeploymentEntry
 from mesh.model_prices import PriceEntry
-from services.router.breakers import Breakers
+from services.router.breakers import BreakerRules, Breakers
 from services.router.catalog import CatalogView, PriceView, ProviderView, build_view
 from services.router.listing import ModelFilter, listed
 from tests.unit.router.test_decision import USD, entry, ids, refusal, run
@@ -35,7 +35,7 @@ def test_the_price_is_that_of_the_deployment_asked_first() -> None:
 
 def test_one_dead_deployment_leaves_the_model_in_the_race() -> None:
     now = [0.0]
-    breakers, view = Breakers(lambda: now[0], failures=1, open_s=60), view_of("us", "eu", "c")
+    breakers, view = Breakers(lambda: now[0], BreakerRules(failures=1)), view_of("us", "eu", "c")
     breakers.record("eu/one", "eu", ok=False, provider_fault=True)
     assert ids(run(view, breakers=breakers, model="auto:quality"))[0] == "eu/one"
     unhealthy = {("eu/one", "eu")}
@@ -46,7 +46,8 @@ def test_one_dead_deployment_leaves_the_model_in_the_race() -> None:
     now[0] = 61
     assert ids(run(view, breakers=breakers, model="auto:quality"))[0] == "eu/one"
     assert ids(run(view, breakers=breakers, model="auto:quality")) == ["c/other"], "one trial"
-    breakers.record("eu/one", "us", ok=True, provider_fault=False)
+    for _ in range(7):
+        breakers.record("eu/one", "us", ok=True, provider_fault=False)
     assert ids(run(view, breakers=breakers, model="auto:quality"))[0] == "eu/one"
 
 

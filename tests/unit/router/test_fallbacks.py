@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mesh.errors import MeshError, Reason
-from services.router.breakers import Breakers
+from services.router.breakers import BreakerRules, Breakers
 from services.router.catalog import CatalogView
 from services.router.config import RouterConfig
 from services.router.policy import find_named
@@ -72,7 +72,7 @@ def test_one_that_is_not_available_is_left_out_with_the_reason() -> None:
 
 
 def test_behind_an_open_breaker_the_fallbacks_come_first() -> None:
-    breakers = Breakers(lambda: 0.0, failures=1)
+    breakers = Breakers(lambda: 0.0, BreakerRules(failures=1))
     breakers.record("a/one", "a", ok=False, provider_fault=True)
     decision = run(three(), NAMED, breakers, model="a/one")
     assert ids(decision) == ["c/three", "b/two", "a/one", "b/best"] and "breaker is open" in decision.reason

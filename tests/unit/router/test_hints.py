@@ -9,7 +9,7 @@ from mesh.errors import MeshError, Reason
 from mesh.key_values import MemoryStore
 from mesh.redis import connect
 from services.router.breakers import Breakers, State
-from services.router.hints import CHANNEL, MAX_WAITING, BreakerHints, Hint
+from services.router.hints import CHANNEL, FORCED_CHANNEL, MAX_WAITING, BreakerHints, Hint
 
 
 class Clock:
@@ -20,9 +20,18 @@ class Clock:
         return self.now_s
 
 
+def nobody(model: str, provider: str, state: State | None) -> None:
+    raise AssertionError("no breaker was held")
+
+
 def fail(breakers: Breakers, times: int = 1) -> None:
     for _ in range(times):
         breakers.record("p/m", "p", ok=False, provider_fault=True)
+
+
+def succeed(breakers: Breakers, times: int = 1) -> None:
+    for _ in range(times):
+        breakers.record("p/m", "p", ok=True, provider_fault=False)
 
 
 def test_only_a_closed_breaker_that_opens_is_told() -> None:
@@ -37,7 +46,11 @@ def test_only_a_closed_breaker_that_opens_is_told() -> None:
     breakers.begin_trial("p/m", "p")
     fail(breakers)
     assert breakers.state("p/m", "p") is State.OPEN and len(told) == 1, "a failed trial opened it again"
-    breakers.record("p/m", "p", ok=True, provider_fault=False)
+    succeed(breakers)
+    fail(breakers)
+    assert breakers.state("p/m", "p") is State.OPEN and len(told) == 1, "neither is one that was letting in again"
+    clock.now_s = 120.0
+    succeed(breakers, 7)
     fail(breakers, 3)
     assert len(told) == 2
 
@@ -57,7 +70,9 @@ def test_a_heard_breaker_is_open_then_half_open_and_is_not_told_on() -> None:
     fail(breakers)
     clock.now_s = 119.0
     assert breakers.state("p/m", "p") is State.OPEN and told == []
-    breakers.record("p/m", "p", ok=True, provider_fault=False)
+    succeed(breakers)
+    assert breakers.state("p/m", "p") is State.RECOVERING
+    succeed(breakers, 6)
     assert breakers.state("p/m", "p") is State.CLOSED and breakers.quiet
 
 
@@ -96,7 +111,7 @@ async def test_own_hints_and_nonsense_are_ignored(caplog: pytest.LogCaptureFixtu
     async def open_store() -> MemoryStore:
         return store
 
-    hints = BreakerHints(open_store, "me", lambda model, provider: heard.append((model, provider)))
+    hints = BreakerHints(open_store, "me", lambda model, provider: heard.append((model, provider)), nobody)
     told_one = asyncio.Event()
     await store.subscribe(CHANNEL, lambda payload: (told.append(payload), told_one.set()))  # type: ignore[func-returns-value,arg-type]
     await hints.start()
@@ -126,7 +141,7 @@ async def test_telling_waits_for_nobody_and_goes_on_after_a_failure() -> None:
     async def open_store() -> MemoryStore:
         return Stuck()
 
-    hints = BreakerHints(open_store, "me", lambda model, provider: None)
+    hints = BreakerHints(open_store, "me", lambda model, provider: None, nobody)
     await hints.start()
     for _ in range(MAX_WAITING * 2):
         hints.announce("p/m", "p")
@@ -139,9 +154,37 @@ async def test_telling_waits_for_nobody_and_goes_on_after_a_failure() -> None:
 
 
 async def test_an_address_that_is_none_is_refused_without_its_password() -> None:
-    hints = BreakerHints(lambda: connect("nonsense://:hunter2@host"), "me", lambda model, provider: None)
+    hints = BreakerHints(lambda: connect("nonsense://:hunter2@host"), "me", lambda model, provider: None, nobody)
     with pytest.raises(MeshError) as caught:
         await hints.start()
     assert caught.value.reason is Reason.FAILED_PRECONDITION
     assert "mesh.redis_url" in caught.value.message and "hunter2" not in caught.value.message
     await hints.close()
+
+
+async def test_what_an_operator_holds_reaches_the_others_and_nonsense_does_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store, heard = MemoryStore(), list[tuple[str, str, State | None]]()
+
+    async def open_store() -> MemoryStore:
+        return store
+
+    def opened(model: str, provider: str) -> None:
+        raise AssertionError("none opened by itself")
+
+    one = BreakerHints(open_store, "one", opened, nobody)
+    two = BreakerHints(open_store, "two", opened, lambda *told: heard.append(told))
+    await one.start()
+    await two.start()
+    for state in (State.OPEN, State.CLOSED, None):
+        one.announce_forced("p/m", "p", state)
+    async with asyncio.timeout(5):
+        while len(heard) < 3:
+            await asyncio.sleep(0)
+    assert heard == [("p/m", "p", State.OPEN), ("p/m", "p", State.CLOSED), ("p/m", "p", None)]
+    for payload in (b"", b"[]", b'{"model":"p/m","provider":"p","state":"half-open","instance":"x"}'):
+        await store.publish(FORCED_CHANNEL, payload)
+    assert len(heard) == 3 and caplog.text.count("is no hint") == 6, "each said so"
+    await one.close()
+    await two.close()

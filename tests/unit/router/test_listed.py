@@ -9,7 +9,7 @@ from mesh.errors import MeshError, Reason
 from services.router.breakers import Breakers
 from services.router.catalog import CatalogView, ProviderView, build_view
 from services.router.config import RouterConfig
-from services.router.decision import decide
+from services.router.decision import Decider
 from services.router.listed import ListedView, Lists, ProbeView
 from services.router.policy import Ask, find_named
 
@@ -27,7 +27,7 @@ def view_of(*entries: ModelEntry, lists: dict[str, list[ListedView]], **more: An
 
 
 def route(view: CatalogView, model: str = "auto", **fields: Any) -> Any:
-    return decide(view, Ask(model=model, **fields), RouterConfig(), Breakers(lambda: 0.0))
+    return Decider(RouterConfig(), Breakers(lambda: 0.0)).decide(view, Ask(model=model, **fields))
 
 
 def test_a_listed_model_has_cautious_figures() -> None:

@@ -7,7 +7,7 @@ from mesh.errors import MeshError
 from services.router.breakers import Breakers
 from services.router.catalog import ProviderView
 from services.router.config import RouterConfig
-from services.router.decision import decide
+from services.router.decision import Decider
 from services.router.followers import MAX_SHARED_VIEWS, LiveCatalog
 from services.router.policy import Ask
 
@@ -26,8 +26,8 @@ def catalog_of(*more: ProviderView) -> LiveCatalog:
 
 
 def chosen(catalog: LiveCatalog, org_id: str, model: str = "auto") -> str:
-    breakers = Breakers(lambda: 0.0, failures=3, open_s=60.0)
-    return decide(catalog.view_for(org_id), Ask(model=model), CONFIG, breakers).chain[0].id
+    breakers = Breakers(lambda: 0.0)
+    return Decider(CONFIG, breakers).decide(catalog.view_for(org_id), Ask(model=model)).chain[0].id
 
 
 def test_it_is_there_for_who_has_keys() -> None:

@@ -1,6 +1,7 @@
 """Scores stand on fixed references."""
 
 import dataclasses
+import math
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,22 @@ from hypothesis import strategies as st
 from mesh.catalog import ModelEntry
 from mesh.model_prices import PriceEntry
 from services.router.catalog import ProviderView, build_view
-from services.router.scoring import PROFILES, context_score, cost_score, latency_score
+from services.router.policies import PROFILE_NAMES
+from services.router.scoring import (
+    LONG_SHARE,
+    LONG_TOKENS,
+    LONG_TURNS,
+    LONGEST_TOKENS,
+    PROFILES,
+    Weights,
+    context_score,
+    cost_score,
+    ease,
+    for_length,
+    latency_score,
+    length_share,
+    log_odds,
+)
 
 USD = 1_000_000_000
 PROVIDERS = {name: ProviderView(name, True) for name in ("a", "b", "c")}
@@ -72,4 +88,31 @@ def test_the_references_themselves() -> None:
 
 def test_weights_sum_to_one() -> None:
     assert all(sum(dataclasses.astuple(weights)) == pytest.approx(1) for weights in PROFILES.values())
-    assert list(PROFILES) == ["quality", "balanced", "speed", "budget", "long_context"]
+    assert tuple(PROFILES) == PROFILE_NAMES
+    usual = dataclasses.astuple(PROFILES["local-preferred"])
+    assert usual == (0.25, 0.15, 0.6, 0), "quality, latency and cost as users of that mode expect them"
+
+
+@given(st.floats(0, 1), st.integers(0, 10**7), st.integers(0, 1000))
+def test_long_conversations_weigh_the_window_and_weights_still_sum_to_one(q: float, tokens: int, turns: int) -> None:
+    share = length_share(tokens, turns)
+    for weights in (*PROFILES.values(), Weights(q, 1 - q, 0)):
+        made = for_length(weights, share)
+        assert sum(dataclasses.astuple(made)) == pytest.approx(1)
+        assert made.context >= max(share, weights.context) - 1e-9
+    assert length_share(LONG_TOKENS, 0) == 0 and length_share(LONGEST_TOKENS, 0) == LONG_SHARE
+    assert length_share(100, LONG_TURNS * 2) == LONG_SHARE
+
+
+@given(st.floats(0.02, 0.98), st.floats(0.02, 0.98), st.floats(0, 1), st.floats(0, 1))
+def test_simple_prompts_bring_models_together_and_never_change_their_order(
+    a: float, b: float, c: float, d: float
+) -> None:
+    def expected(quality: float, complexity: float) -> float:
+        return 1 / (1 + math.exp(-log_odds(quality) - ease(complexity)))
+
+    assert expected(a, 0.5) == pytest.approx(a)
+    assert (expected(a, c) >= expected(b, c)) == (a >= b) or a == pytest.approx(b)
+    assert expected(a, max(c, d)) <= expected(a, min(c, d)) + 1e-12
+    if min(a, b) >= 0.5:
+        assert abs(expected(a, 0.0) - expected(b, 0.0)) <= abs(a - b) + 1e-12

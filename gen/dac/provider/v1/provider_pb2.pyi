@@ -237,7 +237,7 @@ class AudioBytes(_message.Message):
     def __init__(self, data: _Optional[bytes] = ..., content_type: _Optional[str] = ...) -> None: ...
 
 class ProviderStatus(_message.Message):
-    __slots__ = ("provider", "kind", "enabled", "managed_by", "upstream_models", "model_class", "changed_at", "key_hint", "org_ids", "audio")
+    __slots__ = ("provider", "kind", "enabled", "managed_by", "upstream_models", "model_class", "changed_at", "key_hint", "org_ids", "audio", "region")
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     ENABLED_FIELD_NUMBER: _ClassVar[int]
@@ -248,6 +248,7 @@ class ProviderStatus(_message.Message):
     KEY_HINT_FIELD_NUMBER: _ClassVar[int]
     ORG_IDS_FIELD_NUMBER: _ClassVar[int]
     AUDIO_FIELD_NUMBER: _ClassVar[int]
+    REGION_FIELD_NUMBER: _ClassVar[int]
     provider: str
     kind: str
     enabled: bool
@@ -258,7 +259,8 @@ class ProviderStatus(_message.Message):
     key_hint: str
     org_ids: _containers.RepeatedScalarFieldContainer[str]
     audio: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, provider: _Optional[str] = ..., kind: _Optional[str] = ..., enabled: _Optional[bool] = ..., managed_by: _Optional[str] = ..., upstream_models: _Optional[_Iterable[str]] = ..., model_class: _Optional[str] = ..., changed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., key_hint: _Optional[str] = ..., org_ids: _Optional[_Iterable[str]] = ..., audio: _Optional[_Iterable[str]] = ...) -> None: ...
+    region: str
+    def __init__(self, provider: _Optional[str] = ..., kind: _Optional[str] = ..., enabled: _Optional[bool] = ..., managed_by: _Optional[str] = ..., upstream_models: _Optional[_Iterable[str]] = ..., model_class: _Optional[str] = ..., changed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., key_hint: _Optional[str] = ..., org_ids: _Optional[_Iterable[str]] = ..., audio: _Optional[_Iterable[str]] = ..., region: _Optional[str] = ...) -> None: ...
 
 class WatchProvidersRequest(_message.Message):
     __slots__ = ()

@@ -22,26 +22,90 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from dac.router.v1 import source_pb2 as dac_dot_router_dot_v1_dot_source__pb2
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x64\x61\x63/router/v1/catalog.proto\x12\rdac.router.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf8\x03\n\x05Model\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x15\n\rupstream_name\x18\x03 \x01(\t\x12\x16\n\x0e\x63ontext_tokens\x18\x04 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\x05 \x01(\x03\x12\x0f\n\x07quality\x18\x06 \x01(\x01\x12\x14\n\x0c\x63\x61pabilities\x18\x07 \x03(\t\x12$\n\x17input_nano_usd_per_mtok\x18\x08 \x01(\x03H\x00\x88\x01\x01\x12%\n\x18output_nano_usd_per_mtok\x18\t \x01(\x03H\x01\x88\x01\x01\x12\x11\n\tavailable\x18\n \x01(\x08\x12\x13\n\x0bmodel_class\x18\x0b \x01(\t\x12\x1a\n\x12speed_tokens_per_s\x18\x0c \x01(\x01\x12\x16\n\x0e\x66irst_token_ms\x18\r \x01(\x01\x12\x0f\n\x07\x61liases\x18\x0e \x03(\t\x12\x0e\n\x06source\x18\x0f \x01(\t\x12+\n\x07seen_at\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tprobed_at\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x1a\n\x18_input_nano_usd_per_mtokB\x1b\n\x19_output_nano_usd_per_mtok\"\xbf\x01\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x12\n\ncapability\x18\x04 \x01(\t\x12\x1a\n\x12min_context_tokens\x18\x05 \x01(\x03\x12$\n\x1cmax_output_nano_usd_per_mtok\x18\x06 \x01(\x03\x12\x1b\n\x13include_unavailable\x18\x07 \x01(\x08\"S\n\x12ListModelsResponse\x12$\n\x06models\x18\x01 \x03(\x0b\x32\x14.dac.router.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"7\n\x10GetModelResponse\x12#\n\x05model\x18\x01 \x01(\x0b\x32\x14.dac.router.v1.Model2\xb0\x01\n\x0e\x43\x61talogService\x12Q\n\nListModels\x12 .dac.router.v1.ListModelsRequest\x1a!.dac.router.v1.ListModelsResponse\x12K\n\x08GetModel\x12\x1e.dac.router.v1.GetModelRequest\x1a\x1f.dac.router.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x64\x61\x63/router/v1/catalog.proto\x12\rdac.router.v1\x1a\x1a\x64\x61\x63/router/v1/source.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf8\x03\n\x05Model\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x15\n\rupstream_name\x18\x03 \x01(\t\x12\x16\n\x0e\x63ontext_tokens\x18\x04 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\x05 \x01(\x03\x12\x0f\n\x07quality\x18\x06 \x01(\x01\x12\x14\n\x0c\x63\x61pabilities\x18\x07 \x03(\t\x12$\n\x17input_nano_usd_per_mtok\x18\x08 \x01(\x03H\x00\x88\x01\x01\x12%\n\x18output_nano_usd_per_mtok\x18\t \x01(\x03H\x01\x88\x01\x01\x12\x11\n\tavailable\x18\n \x01(\x08\x12\x13\n\x0bmodel_class\x18\x0b \x01(\t\x12\x1a\n\x12speed_tokens_per_s\x18\x0c \x01(\x01\x12\x16\n\x0e\x66irst_token_ms\x18\r \x01(\x01\x12\x0f\n\x07\x61liases\x18\x0e \x03(\t\x12\x0e\n\x06source\x18\x0f \x01(\t\x12+\n\x07seen_at\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tprobed_at\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x1a\n\x18_input_nano_usd_per_mtokB\x1b\n\x19_output_nano_usd_per_mtok\"\xd1\x01\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x12\n\ncapability\x18\x04 \x01(\t\x12\x1a\n\x12min_context_tokens\x18\x05 \x01(\x03\x12$\n\x1cmax_output_nano_usd_per_mtok\x18\x06 \x01(\x03\x12\x1b\n\x13include_unavailable\x18\x07 \x01(\x08\x12\x10\n\x08order_by\x18\x08 \x01(\t\"S\n\x12ListModelsResponse\x12$\n\x06models\x18\x01 \x03(\x0b\x32\x14.dac.router.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\xea\x01\n\x10GetModelResponse\x12#\n\x05model\x18\x01 \x01(\x0b\x32\x14.dac.router.v1.Model\x12O\n\x11quality_by_intent\x18\x02 \x03(\x0b\x32\x34.dac.router.v1.GetModelResponse.QualityByIntentEntry\x12(\n\x08known_as\x18\x03 \x03(\x0b\x32\x16.dac.router.v1.KnownAs\x1a\x36\n\x14QualityByIntentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"_\n\x07KnownAs\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0b\n\x03why\x18\x03 \x01(\t\x12+\n\x07seen_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"v\n\x13SearchModelsRequest\x12\t\n\x01q\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x12\n\ncapability\x18\x03 \x01(\t\x12\x1b\n\x13include_unavailable\x18\x04 \x01(\x08\x12\x11\n\tpage_size\x18\x05 \x01(\x05\"Q\n\x14SearchModelsResponse\x12*\n\x07results\x18\x01 \x03(\x0b\x32\x19.dac.router.v1.FoundModel\x12\r\n\x05total\x18\x02 \x01(\x05\"Q\n\nFoundModel\x12#\n\x05model\x18\x01 \x01(\x0b\x32\x14.dac.router.v1.Model\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x0f\n\x07matched\x18\x03 \x03(\t\")\n\x14\x43ompareModelsRequest\x12\x11\n\tmodel_ids\x18\x01 \x03(\t\"\xb0\x01\n\x15\x43ompareModelsResponse\x12,\n\x06models\x18\x01 \x03(\x0b\x32\x1c.dac.router.v1.ComparedModel\x12<\n\x04\x62\x65st\x18\x02 \x03(\x0b\x32..dac.router.v1.CompareModelsResponse.BestEntry\x1a+\n\tBestEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x8e\x03\n\rComparedModel\x12#\n\x05model\x18\x01 \x01(\x0b\x32\x14.dac.router.v1.Model\x12%\n\x06scores\x18\x02 \x01(\x0b\x32\x15.dac.router.v1.Scores\x12J\n\x10score_by_profile\x18\x03 \x03(\x0b\x32\x30.dac.router.v1.ComparedModel.ScoreByProfileEntry\x12L\n\x11quality_by_intent\x18\x04 \x03(\x0b\x32\x31.dac.router.v1.ComparedModel.QualityByIntentEntry\x12(\n\x08known_as\x18\x05 \x03(\x0b\x32\x16.dac.router.v1.KnownAs\x1a\x35\n\x13ScoreByProfileEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x36\n\x14QualityByIntentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"I\n\x06Scores\x12\x0f\n\x07quality\x18\x01 \x01(\x01\x12\x0f\n\x07latency\x18\x02 \x01(\x01\x12\x0c\n\x04\x63ost\x18\x03 \x01(\x01\x12\x0f\n\x07\x63ontext\x18\x04 \x01(\x01\"\x16\n\x14ListProvidersRequest\"J\n\x15ListProvidersResponse\x12\x31\n\tproviders\x18\x01 \x03(\x0b\x32\x1e.dac.router.v1.ProviderFigures\"\xb8\x03\n\x0fProviderFigures\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x12\n\nconfigured\x18\x02 \x01(\x08\x12\x0e\n\x06models\x18\x03 \x01(\x05\x12\x11\n\tavailable\x18\x04 \x01(\x05\x12\x15\n\rbreakers_open\x18\x05 \x01(\x05\x12\x16\n\x0e\x63heapest_model\x18\x06 \x01(\t\x12\'\n\x1a\x63heapest_nano_usd_per_mtok\x18\x07 \x01(\x03H\x00\x88\x01\x01\x12\x14\n\x0c\x62\x65st_quality\x18\x08 \x01(\x01\x12\x12\n\nbest_model\x18\t \x01(\t\x12\x16\n\x0e\x66irst_token_ms\x18\n \x01(\x01\x12\x1a\n\x12speed_tokens_per_s\x18\x0b \x01(\x01\x12\r\n\x05\x66ound\x18\x0c \x01(\x05\x12\x0c\n\x04gone\x18\r \x01(\x05\x12-\n\tlisted_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08tried_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65rror\x18\x10 \x01(\tB\x1d\n\x1b_cheapest_nano_usd_per_mtok\"\x8b\x01\n\x12GetRankingsRequest\x12\x0f\n\x07profile\x18\x01 \x01(\t\x12\x0e\n\x06intent\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x12\n\ncapability\x18\x04 \x01(\t\x12\x1b\n\x13include_unavailable\x18\x05 \x01(\x08\x12\x11\n\tpage_size\x18\x06 \x01(\x05\"\xad\x01\n\x13GetRankingsResponse\x12\x0f\n\x07profile\x18\x01 \x01(\t\x12\x0e\n\x06intent\x18\x02 \x01(\t\x12&\n\x07weights\x18\x03 \x01(\x0b\x32\x15.dac.router.v1.Scores\x12*\n\x06models\x18\x04 \x03(\x0b\x32\x1a.dac.router.v1.RankedModel\x12\x10\n\x08profiles\x18\x05 \x03(\t\x12\x0f\n\x07intents\x18\x06 \x03(\t\"v\n\x0bRankedModel\x12\x0c\n\x04rank\x18\x01 \x01(\x05\x12#\n\x05model\x18\x02 \x01(\x0b\x32\x14.dac.router.v1.Model\x12\r\n\x05score\x18\x03 \x01(\x01\x12%\n\x06scores\x18\x04 \x01(\x0b\x32\x15.dac.router.v1.Scores\"(\n\x15RefreshSourcesRequest\x12\x0f\n\x07sources\x18\x01 \x03(\t\"F\n\x16RefreshSourcesResponse\x12,\n\x07sources\x18\x01 \x03(\x0b\x32\x1b.dac.router.v1.SourceStatus2\xb4\x06\n\x0e\x43\x61talogService\x12\x65\n\nListModels\x12 .dac.router.v1.ListModelsRequest\x1a!.dac.router.v1.ListModelsResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v2/models\x12j\n\x08GetModel\x12\x1e.dac.router.v1.GetModelRequest\x1a\x1f.dac.router.v1.GetModelResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/v2/models/{model=**}\x12r\n\x0cSearchModels\x12\".dac.router.v1.SearchModelsRequest\x1a#.dac.router.v1.SearchModelsResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/models/search\x12v\n\rCompareModels\x12#.dac.router.v1.CompareModelsRequest\x1a$.dac.router.v1.CompareModelsResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/models/compare\x12x\n\rListProviders\x12#.dac.router.v1.ListProvidersRequest\x1a$.dac.router.v1.ListProvidersResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/models/providers\x12j\n\x0bGetRankings\x12!.dac.router.v1.GetRankingsRequest\x1a\".dac.router.v1.GetRankingsResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/rankings\x12}\n\x0eRefreshSources\x12$.dac.router.v1.RefreshSourcesRequest\x1a%.dac.router.v1.RefreshSourcesResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\"\x13/v1/sources/refresh:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dac.router.v1.catalog_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MODEL']._serialized_start=80
-  _globals['_MODEL']._serialized_end=584
-  _globals['_LISTMODELSREQUEST']._serialized_start=587
-  _globals['_LISTMODELSREQUEST']._serialized_end=778
-  _globals['_LISTMODELSRESPONSE']._serialized_start=780
-  _globals['_LISTMODELSRESPONSE']._serialized_end=863
-  _globals['_GETMODELREQUEST']._serialized_start=865
-  _globals['_GETMODELREQUEST']._serialized_end=897
-  _globals['_GETMODELRESPONSE']._serialized_start=899
-  _globals['_GETMODELRESPONSE']._serialized_end=954
-  _globals['_CATALOGSERVICE']._serialized_start=957
-  _globals['_CATALOGSERVICE']._serialized_end=1133
+  _globals['_GETMODELRESPONSE_QUALITYBYINTENTENTRY']._loaded_options = None
+  _globals['_GETMODELRESPONSE_QUALITYBYINTENTENTRY']._serialized_options = b'8\001'
+  _globals['_COMPAREMODELSRESPONSE_BESTENTRY']._loaded_options = None
+  _globals['_COMPAREMODELSRESPONSE_BESTENTRY']._serialized_options = b'8\001'
+  _globals['_COMPAREDMODEL_SCOREBYPROFILEENTRY']._loaded_options = None
+  _globals['_COMPAREDMODEL_SCOREBYPROFILEENTRY']._serialized_options = b'8\001'
+  _globals['_COMPAREDMODEL_QUALITYBYINTENTENTRY']._loaded_options = None
+  _globals['_COMPAREDMODEL_QUALITYBYINTENTENTRY']._serialized_options = b'8\001'
+  _globals['_CATALOGSERVICE'].methods_by_name['ListModels']._loaded_options = None
+  _globals['_CATALOGSERVICE'].methods_by_name['ListModels']._serialized_options = b'\202\323\344\223\002\014\022\n/v2/models'
+  _globals['_CATALOGSERVICE'].methods_by_name['GetModel']._loaded_options = None
+  _globals['_CATALOGSERVICE'].methods_by_name['GetModel']._serialized_options = b'\202\323\344\223\002\027\022\025/v2/models/{model=**}'
+  _globals['_CATALOGSERVICE'].methods_by_name['SearchModels']._loaded_options = None
+  _globals['_CATALOGSERVICE'].methods_by_name['SearchModels']._serialized_options = b'\202\323\344\223\002\023\022\021/v1/models/search'
+  _globals['_CATALOGSERVICE'].methods_by_name['CompareModels']._loaded_options = None
+  _globals['_CATALOGSERVICE'].methods_by_name['CompareModels']._serialized_options = b'\202\323\344\223\002\024\022\022/v1/models/compare'
+  _globals['_CATALOGSERVICE'].methods_by_name['ListProviders']._loaded_options = None
+  _globals['_CATALOGSERVICE'].methods_by_name['ListProviders']._serialized_options = b'\202\323\344\223\002\026\022\024/v1/models/providers'
+  _globals['_CATALOGSERVICE'].methods_by_name['GetRankings']._loaded_options = None
+  _globals['_CATALOGSERVICE'].methods_by_name['GetRankings']._serialized_options = b'\202\323\344\223\002\016\022\014/v1/rankings'
+  _globals['_CATALOGSERVICE'].methods_by_name['RefreshSources']._loaded_options = None
+  _globals['_CATALOGSERVICE'].methods_by_name['RefreshSources']._serialized_options = b'\202\323\344\223\002\030\"\023/v1/sources/refresh:\001*'
+  _globals['_MODEL']._serialized_start=138
+  _globals['_MODEL']._serialized_end=642
+  _globals['_LISTMODELSREQUEST']._serialized_start=645
+  _globals['_LISTMODELSREQUEST']._serialized_end=854
+  _globals['_LISTMODELSRESPONSE']._serialized_start=856
+  _globals['_LISTMODELSRESPONSE']._serialized_end=939
+  _globals['_GETMODELREQUEST']._serialized_start=941
+  _globals['_GETMODELREQUEST']._serialized_end=973
+  _globals['_GETMODELRESPONSE']._serialized_start=976
+  _globals['_GETMODELRESPONSE']._serialized_end=1210
+  _globals['_GETMODELRESPONSE_QUALITYBYINTENTENTRY']._serialized_start=1156
+  _globals['_GETMODELRESPONSE_QUALITYBYINTENTENTRY']._serialized_end=1210
+  _globals['_KNOWNAS']._serialized_start=1212
+  _globals['_KNOWNAS']._serialized_end=1307
+  _globals['_SEARCHMODELSREQUEST']._serialized_start=1309
+  _globals['_SEARCHMODELSREQUEST']._serialized_end=1427
+  _globals['_SEARCHMODELSRESPONSE']._serialized_start=1429
+  _globals['_SEARCHMODELSRESPONSE']._serialized_end=1510
+  _globals['_FOUNDMODEL']._serialized_start=1512
+  _globals['_FOUNDMODEL']._serialized_end=1593
+  _globals['_COMPAREMODELSREQUEST']._serialized_start=1595
+  _globals['_COMPAREMODELSREQUEST']._serialized_end=1636
+  _globals['_COMPAREMODELSRESPONSE']._serialized_start=1639
+  _globals['_COMPAREMODELSRESPONSE']._serialized_end=1815
+  _globals['_COMPAREMODELSRESPONSE_BESTENTRY']._serialized_start=1772
+  _globals['_COMPAREMODELSRESPONSE_BESTENTRY']._serialized_end=1815
+  _globals['_COMPAREDMODEL']._serialized_start=1818
+  _globals['_COMPAREDMODEL']._serialized_end=2216
+  _globals['_COMPAREDMODEL_SCOREBYPROFILEENTRY']._serialized_start=2107
+  _globals['_COMPAREDMODEL_SCOREBYPROFILEENTRY']._serialized_end=2160
+  _globals['_COMPAREDMODEL_QUALITYBYINTENTENTRY']._serialized_start=1156
+  _globals['_COMPAREDMODEL_QUALITYBYINTENTENTRY']._serialized_end=1210
+  _globals['_SCORES']._serialized_start=2218
+  _globals['_SCORES']._serialized_end=2291
+  _globals['_LISTPROVIDERSREQUEST']._serialized_start=2293
+  _globals['_LISTPROVIDERSREQUEST']._serialized_end=2315
+  _globals['_LISTPROVIDERSRESPONSE']._serialized_start=2317
+  _globals['_LISTPROVIDERSRESPONSE']._serialized_end=2391
+  _globals['_PROVIDERFIGURES']._serialized_start=2394
+  _globals['_PROVIDERFIGURES']._serialized_end=2834
+  _globals['_GETRANKINGSREQUEST']._serialized_start=2837
+  _globals['_GETRANKINGSREQUEST']._serialized_end=2976
+  _globals['_GETRANKINGSRESPONSE']._serialized_start=2979
+  _globals['_GETRANKINGSRESPONSE']._serialized_end=3152
+  _globals['_RANKEDMODEL']._serialized_start=3154
+  _globals['_RANKEDMODEL']._serialized_end=3272
+  _globals['_REFRESHSOURCESREQUEST']._serialized_start=3274
+  _globals['_REFRESHSOURCESREQUEST']._serialized_end=3314
+  _globals['_REFRESHSOURCESRESPONSE']._serialized_start=3316
+  _globals['_REFRESHSOURCESRESPONSE']._serialized_end=3386
+  _globals['_CATALOGSERVICE']._serialized_start=3389
+  _globals['_CATALOGSERVICE']._serialized_end=4209
 # @@protoc_insertion_point(module_scope)

@@ -45,6 +45,31 @@ class CatalogServiceStub:
                 request_serializer=dac_dot_router_dot_v1_dot_catalog__pb2.GetModelRequest.SerializeToString,
                 response_deserializer=dac_dot_router_dot_v1_dot_catalog__pb2.GetModelResponse.FromString,
                 _registered_method=True)
+        self.SearchModels = channel.unary_unary(
+                '/dac.router.v1.CatalogService/SearchModels',
+                request_serializer=dac_dot_router_dot_v1_dot_catalog__pb2.SearchModelsRequest.SerializeToString,
+                response_deserializer=dac_dot_router_dot_v1_dot_catalog__pb2.SearchModelsResponse.FromString,
+                _registered_method=True)
+        self.CompareModels = channel.unary_unary(
+                '/dac.router.v1.CatalogService/CompareModels',
+                request_serializer=dac_dot_router_dot_v1_dot_catalog__pb2.CompareModelsRequest.SerializeToString,
+                response_deserializer=dac_dot_router_dot_v1_dot_catalog__pb2.CompareModelsResponse.FromString,
+                _registered_method=True)
+        self.ListProviders = channel.unary_unary(
+                '/dac.router.v1.CatalogService/ListProviders',
+                request_serializer=dac_dot_router_dot_v1_dot_catalog__pb2.ListProvidersRequest.SerializeToString,
+                response_deserializer=dac_dot_router_dot_v1_dot_catalog__pb2.ListProvidersResponse.FromString,
+                _registered_method=True)
+        self.GetRankings = channel.unary_unary(
+                '/dac.router.v1.CatalogService/GetRankings',
+                request_serializer=dac_dot_router_dot_v1_dot_catalog__pb2.GetRankingsRequest.SerializeToString,
+                response_deserializer=dac_dot_router_dot_v1_dot_catalog__pb2.GetRankingsResponse.FromString,
+                _registered_method=True)
+        self.RefreshSources = channel.unary_unary(
+                '/dac.router.v1.CatalogService/RefreshSources',
+                request_serializer=dac_dot_router_dot_v1_dot_catalog__pb2.RefreshSourcesRequest.SerializeToString,
+                response_deserializer=dac_dot_router_dot_v1_dot_catalog__pb2.RefreshSourcesResponse.FromString,
+                _registered_method=True)
 
 
 class CatalogServiceServicer:
@@ -52,14 +77,51 @@ class CatalogServiceServicer:
     """
 
     def ListModels(self, request, context):
-        """Lists models, best quality first. The edge renders GET /v1/models from it in OpenAI's form.
+        """Lists models, best quality first unless order_by says otherwise. The edge renders GET /v1/models from it in
+        OpenAI's form.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetModel(self, request, context):
-        """One model by its id.
+        """One model by its id, with what public sources call it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchModels(self, request, context):
+        """Models that fit words, best match first: every word must be found in a name, a provider or a capability.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompareModels(self, request, context):
+        """Two to ten models side by side, and which is best at what.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListProviders(self, request, context):
+        """Every provider with what it offers and how it does, and what its last list said.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRankings(self, request, context):
+        """The models that chat, best first under a profile, for an intent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RefreshSources(self, request, context):
+        """Asks public sources now, in the process that answers, and tells how each went. Needs scope "admin"; refused while
+        router.offline is set.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -77,6 +139,31 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     servicer.GetModel,
                     request_deserializer=dac_dot_router_dot_v1_dot_catalog__pb2.GetModelRequest.FromString,
                     response_serializer=dac_dot_router_dot_v1_dot_catalog__pb2.GetModelResponse.SerializeToString,
+            ),
+            'SearchModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchModels,
+                    request_deserializer=dac_dot_router_dot_v1_dot_catalog__pb2.SearchModelsRequest.FromString,
+                    response_serializer=dac_dot_router_dot_v1_dot_catalog__pb2.SearchModelsResponse.SerializeToString,
+            ),
+            'CompareModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareModels,
+                    request_deserializer=dac_dot_router_dot_v1_dot_catalog__pb2.CompareModelsRequest.FromString,
+                    response_serializer=dac_dot_router_dot_v1_dot_catalog__pb2.CompareModelsResponse.SerializeToString,
+            ),
+            'ListProviders': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProviders,
+                    request_deserializer=dac_dot_router_dot_v1_dot_catalog__pb2.ListProvidersRequest.FromString,
+                    response_serializer=dac_dot_router_dot_v1_dot_catalog__pb2.ListProvidersResponse.SerializeToString,
+            ),
+            'GetRankings': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRankings,
+                    request_deserializer=dac_dot_router_dot_v1_dot_catalog__pb2.GetRankingsRequest.FromString,
+                    response_serializer=dac_dot_router_dot_v1_dot_catalog__pb2.GetRankingsResponse.SerializeToString,
+            ),
+            'RefreshSources': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefreshSources,
+                    request_deserializer=dac_dot_router_dot_v1_dot_catalog__pb2.RefreshSourcesRequest.FromString,
+                    response_serializer=dac_dot_router_dot_v1_dot_catalog__pb2.RefreshSourcesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +221,141 @@ class CatalogService:
             '/dac.router.v1.CatalogService/GetModel',
             dac_dot_router_dot_v1_dot_catalog__pb2.GetModelRequest.SerializeToString,
             dac_dot_router_dot_v1_dot_catalog__pb2.GetModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.router.v1.CatalogService/SearchModels',
+            dac_dot_router_dot_v1_dot_catalog__pb2.SearchModelsRequest.SerializeToString,
+            dac_dot_router_dot_v1_dot_catalog__pb2.SearchModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.router.v1.CatalogService/CompareModels',
+            dac_dot_router_dot_v1_dot_catalog__pb2.CompareModelsRequest.SerializeToString,
+            dac_dot_router_dot_v1_dot_catalog__pb2.CompareModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProviders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.router.v1.CatalogService/ListProviders',
+            dac_dot_router_dot_v1_dot_catalog__pb2.ListProvidersRequest.SerializeToString,
+            dac_dot_router_dot_v1_dot_catalog__pb2.ListProvidersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRankings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.router.v1.CatalogService/GetRankings',
+            dac_dot_router_dot_v1_dot_catalog__pb2.GetRankingsRequest.SerializeToString,
+            dac_dot_router_dot_v1_dot_catalog__pb2.GetRankingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RefreshSources(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.router.v1.CatalogService/RefreshSources',
+            dac_dot_router_dot_v1_dot_catalog__pb2.RefreshSourcesRequest.SerializeToString,
+            dac_dot_router_dot_v1_dot_catalog__pb2.RefreshSourcesResponse.FromString,
             options,
             channel_credentials,
             insecure,

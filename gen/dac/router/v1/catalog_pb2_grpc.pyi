@@ -34,9 +34,23 @@ class CatalogServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CatalogServiceAsyncStub: ...
     ListModels: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.ListModelsRequest, _catalog_pb2.ListModelsResponse]
-    """Lists models, best quality first. The edge renders GET /v1/models from it in OpenAI's form."""
+    """Lists models, best quality first unless order_by says otherwise. The edge renders GET /v1/models from it in
+    OpenAI's form.
+    """
     GetModel: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.GetModelRequest, _catalog_pb2.GetModelResponse]
-    """One model by its id."""
+    """One model by its id, with what public sources call it."""
+    SearchModels: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.SearchModelsRequest, _catalog_pb2.SearchModelsResponse]
+    """Models that fit words, best match first: every word must be found in a name, a provider or a capability."""
+    CompareModels: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.CompareModelsRequest, _catalog_pb2.CompareModelsResponse]
+    """Two to ten models side by side, and which is best at what."""
+    ListProviders: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.ListProvidersRequest, _catalog_pb2.ListProvidersResponse]
+    """Every provider with what it offers and how it does, and what its last list said."""
+    GetRankings: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.GetRankingsRequest, _catalog_pb2.GetRankingsResponse]
+    """The models that chat, best first under a profile, for an intent."""
+    RefreshSources: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.RefreshSourcesRequest, _catalog_pb2.RefreshSourcesResponse]
+    """Asks public sources now, in the process that answers, and tells how each went. Needs scope "admin"; refused while
+    router.offline is set.
+    """
 
 @_typing.type_check_only
 class CatalogServiceAsyncStub(CatalogServiceStub):
@@ -44,9 +58,23 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListModels: _aio.UnaryUnaryMultiCallable[_catalog_pb2.ListModelsRequest, _catalog_pb2.ListModelsResponse]  # type: ignore[assignment]
-    """Lists models, best quality first. The edge renders GET /v1/models from it in OpenAI's form."""
+    """Lists models, best quality first unless order_by says otherwise. The edge renders GET /v1/models from it in
+    OpenAI's form.
+    """
     GetModel: _aio.UnaryUnaryMultiCallable[_catalog_pb2.GetModelRequest, _catalog_pb2.GetModelResponse]  # type: ignore[assignment]
-    """One model by its id."""
+    """One model by its id, with what public sources call it."""
+    SearchModels: _aio.UnaryUnaryMultiCallable[_catalog_pb2.SearchModelsRequest, _catalog_pb2.SearchModelsResponse]  # type: ignore[assignment]
+    """Models that fit words, best match first: every word must be found in a name, a provider or a capability."""
+    CompareModels: _aio.UnaryUnaryMultiCallable[_catalog_pb2.CompareModelsRequest, _catalog_pb2.CompareModelsResponse]  # type: ignore[assignment]
+    """Two to ten models side by side, and which is best at what."""
+    ListProviders: _aio.UnaryUnaryMultiCallable[_catalog_pb2.ListProvidersRequest, _catalog_pb2.ListProvidersResponse]  # type: ignore[assignment]
+    """Every provider with what it offers and how it does, and what its last list said."""
+    GetRankings: _aio.UnaryUnaryMultiCallable[_catalog_pb2.GetRankingsRequest, _catalog_pb2.GetRankingsResponse]  # type: ignore[assignment]
+    """The models that chat, best first under a profile, for an intent."""
+    RefreshSources: _aio.UnaryUnaryMultiCallable[_catalog_pb2.RefreshSourcesRequest, _catalog_pb2.RefreshSourcesResponse]  # type: ignore[assignment]
+    """Asks public sources now, in the process that answers, and tells how each went. Needs scope "admin"; refused while
+    router.offline is set.
+    """
 
 class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     """The models DAC knows."""
@@ -57,7 +85,9 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_pb2.ListModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_pb2.ListModelsResponse, _abc.Awaitable[_catalog_pb2.ListModelsResponse]]:
-        """Lists models, best quality first. The edge renders GET /v1/models from it in OpenAI's form."""
+        """Lists models, best quality first unless order_by says otherwise. The edge renders GET /v1/models from it in
+        OpenAI's form.
+        """
 
     @_abc_1.abstractmethod
     def GetModel(
@@ -65,6 +95,48 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_pb2.GetModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_pb2.GetModelResponse, _abc.Awaitable[_catalog_pb2.GetModelResponse]]:
-        """One model by its id."""
+        """One model by its id, with what public sources call it."""
+
+    @_abc_1.abstractmethod
+    def SearchModels(
+        self,
+        request: _catalog_pb2.SearchModelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.SearchModelsResponse, _abc.Awaitable[_catalog_pb2.SearchModelsResponse]]:
+        """Models that fit words, best match first: every word must be found in a name, a provider or a capability."""
+
+    @_abc_1.abstractmethod
+    def CompareModels(
+        self,
+        request: _catalog_pb2.CompareModelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.CompareModelsResponse, _abc.Awaitable[_catalog_pb2.CompareModelsResponse]]:
+        """Two to ten models side by side, and which is best at what."""
+
+    @_abc_1.abstractmethod
+    def ListProviders(
+        self,
+        request: _catalog_pb2.ListProvidersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.ListProvidersResponse, _abc.Awaitable[_catalog_pb2.ListProvidersResponse]]:
+        """Every provider with what it offers and how it does, and what its last list said."""
+
+    @_abc_1.abstractmethod
+    def GetRankings(
+        self,
+        request: _catalog_pb2.GetRankingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.GetRankingsResponse, _abc.Awaitable[_catalog_pb2.GetRankingsResponse]]:
+        """The models that chat, best first under a profile, for an intent."""
+
+    @_abc_1.abstractmethod
+    def RefreshSources(
+        self,
+        request: _catalog_pb2.RefreshSourcesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.RefreshSourcesResponse, _abc.Awaitable[_catalog_pb2.RefreshSourcesResponse]]:
+        """Asks public sources now, in the process that answers, and tells how each went. Needs scope "admin"; refused while
+        router.offline is set.
+        """
 
 def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

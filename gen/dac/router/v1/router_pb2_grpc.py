@@ -45,6 +45,11 @@ class RouterServiceStub:
                 request_serializer=dac_dot_router_dot_v1_dot_router__pb2.ReportOutcomesRequest.SerializeToString,
                 response_deserializer=dac_dot_router_dot_v1_dot_router__pb2.ReportOutcomesResponse.FromString,
                 _registered_method=True)
+        self.ForceBreaker = channel.unary_unary(
+                '/dac.router.v1.RouterService/ForceBreaker',
+                request_serializer=dac_dot_router_dot_v1_dot_router__pb2.ForceBreakerRequest.SerializeToString,
+                response_deserializer=dac_dot_router_dot_v1_dot_router__pb2.ForceBreakerResponse.FromString,
+                _registered_method=True)
         self.GetStatus = channel.unary_unary(
                 '/dac.router.v1.RouterService/GetStatus',
                 request_serializer=dac_dot_router_dot_v1_dot_router__pb2.GetStatusRequest.SerializeToString,
@@ -58,13 +63,23 @@ class RouterServiceServicer:
 
     def Route(self, request, context):
         """The primary, the fallback chain and the reason. Models behind an open breaker are left out.
+        At the edge it is a dry run: nothing is sent, no trial of a breaker is given out, and the key's own list of models
+        counts in place of the request's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReportOutcomes(self, request, context):
-        """Teaches the breakers how attempts ended. Sent by the gateway after the answer, off its path.
+        """Teaches the breakers how attempts ended, and how fast models are. Sent by the gateway after the answer, off its
+        path.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForceBreaker(self, request, context):
+        """Holds the breaker of a model open or closed until told otherwise, or lets it decide for itself again. Audited.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -89,6 +104,11 @@ def add_RouterServiceServicer_to_server(servicer, server):
                     servicer.ReportOutcomes,
                     request_deserializer=dac_dot_router_dot_v1_dot_router__pb2.ReportOutcomesRequest.FromString,
                     response_serializer=dac_dot_router_dot_v1_dot_router__pb2.ReportOutcomesResponse.SerializeToString,
+            ),
+            'ForceBreaker': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForceBreaker,
+                    request_deserializer=dac_dot_router_dot_v1_dot_router__pb2.ForceBreakerRequest.FromString,
+                    response_serializer=dac_dot_router_dot_v1_dot_router__pb2.ForceBreakerResponse.SerializeToString,
             ),
             'GetStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStatus,
@@ -151,6 +171,33 @@ class RouterService:
             '/dac.router.v1.RouterService/ReportOutcomes',
             dac_dot_router_dot_v1_dot_router__pb2.ReportOutcomesRequest.SerializeToString,
             dac_dot_router_dot_v1_dot_router__pb2.ReportOutcomesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForceBreaker(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.router.v1.RouterService/ForceBreaker',
+            dac_dot_router_dot_v1_dot_router__pb2.ForceBreakerRequest.SerializeToString,
+            dac_dot_router_dot_v1_dot_router__pb2.ForceBreakerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,9 +34,16 @@ class RouterServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RouterServiceAsyncStub: ...
     Route: _grpc.UnaryUnaryMultiCallable[_router_pb2.RouteRequest, _router_pb2.RouteResponse]
-    """The primary, the fallback chain and the reason. Models behind an open breaker are left out."""
+    """The primary, the fallback chain and the reason. Models behind an open breaker are left out.
+    At the edge it is a dry run: nothing is sent, no trial of a breaker is given out, and the key's own list of models
+    counts in place of the request's.
+    """
     ReportOutcomes: _grpc.UnaryUnaryMultiCallable[_router_pb2.ReportOutcomesRequest, _router_pb2.ReportOutcomesResponse]
-    """Teaches the breakers how attempts ended. Sent by the gateway after the answer, off its path."""
+    """Teaches the breakers how attempts ended, and how fast models are. Sent by the gateway after the answer, off its
+    path.
+    """
+    ForceBreaker: _grpc.UnaryUnaryMultiCallable[_router_pb2.ForceBreakerRequest, _router_pb2.ForceBreakerResponse]
+    """Holds the breaker of a model open or closed until told otherwise, or lets it decide for itself again. Audited."""
     GetStatus: _grpc.UnaryUnaryMultiCallable[_router_pb2.GetStatusRequest, _router_pb2.GetStatusResponse]
     """The breakers, and what the router knows of providers and prices and how old that is."""
 
@@ -46,9 +53,16 @@ class RouterServiceAsyncStub(RouterServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Route: _aio.UnaryUnaryMultiCallable[_router_pb2.RouteRequest, _router_pb2.RouteResponse]  # type: ignore[assignment]
-    """The primary, the fallback chain and the reason. Models behind an open breaker are left out."""
+    """The primary, the fallback chain and the reason. Models behind an open breaker are left out.
+    At the edge it is a dry run: nothing is sent, no trial of a breaker is given out, and the key's own list of models
+    counts in place of the request's.
+    """
     ReportOutcomes: _aio.UnaryUnaryMultiCallable[_router_pb2.ReportOutcomesRequest, _router_pb2.ReportOutcomesResponse]  # type: ignore[assignment]
-    """Teaches the breakers how attempts ended. Sent by the gateway after the answer, off its path."""
+    """Teaches the breakers how attempts ended, and how fast models are. Sent by the gateway after the answer, off its
+    path.
+    """
+    ForceBreaker: _aio.UnaryUnaryMultiCallable[_router_pb2.ForceBreakerRequest, _router_pb2.ForceBreakerResponse]  # type: ignore[assignment]
+    """Holds the breaker of a model open or closed until told otherwise, or lets it decide for itself again. Audited."""
     GetStatus: _aio.UnaryUnaryMultiCallable[_router_pb2.GetStatusRequest, _router_pb2.GetStatusResponse]  # type: ignore[assignment]
     """The breakers, and what the router knows of providers and prices and how old that is."""
 
@@ -61,7 +75,10 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _router_pb2.RouteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_router_pb2.RouteResponse, _abc.Awaitable[_router_pb2.RouteResponse]]:
-        """The primary, the fallback chain and the reason. Models behind an open breaker are left out."""
+        """The primary, the fallback chain and the reason. Models behind an open breaker are left out.
+        At the edge it is a dry run: nothing is sent, no trial of a breaker is given out, and the key's own list of models
+        counts in place of the request's.
+        """
 
     @_abc_1.abstractmethod
     def ReportOutcomes(
@@ -69,7 +86,17 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _router_pb2.ReportOutcomesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_router_pb2.ReportOutcomesResponse, _abc.Awaitable[_router_pb2.ReportOutcomesResponse]]:
-        """Teaches the breakers how attempts ended. Sent by the gateway after the answer, off its path."""
+        """Teaches the breakers how attempts ended, and how fast models are. Sent by the gateway after the answer, off its
+        path.
+        """
+
+    @_abc_1.abstractmethod
+    def ForceBreaker(
+        self,
+        request: _router_pb2.ForceBreakerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.ForceBreakerResponse, _abc.Awaitable[_router_pb2.ForceBreakerResponse]]:
+        """Holds the breaker of a model open or closed until told otherwise, or lets it decide for itself again. Audited."""
 
     @_abc_1.abstractmethod
     def GetStatus(

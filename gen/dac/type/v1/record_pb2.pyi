@@ -91,7 +91,7 @@ class AttemptRecord(_message.Message):
     def __init__(self, attempt_id: _Optional[str] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., first_token_ms: _Optional[float] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., status_code: _Optional[int] = ..., reason: _Optional[_Union[_error_pb2.ErrorReason, str]] = ..., message: _Optional[str] = ..., usage: _Optional[_Union[_usage_pb2.Usage, _Mapping]] = ..., usage_source: _Optional[_Union[_usage_pb2.UsageSource, str]] = ..., price_version: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., price_lines: _Optional[_Iterable[_Union[PriceLine, _Mapping]]] = ..., finish_reason: _Optional[str] = ..., rescue: _Optional[_Union[Rescue, str]] = ..., provider_key_id: _Optional[str] = ...) -> None: ...
 
 class RouteCandidate(_message.Message):
-    __slots__ = ("model", "provider", "score", "quality_score", "latency_score", "cost_score", "context_score", "excluded")
+    __slots__ = ("model", "provider", "score", "quality_score", "latency_score", "cost_score", "context_score", "excluded", "prior_quality")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
@@ -100,6 +100,7 @@ class RouteCandidate(_message.Message):
     COST_SCORE_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_SCORE_FIELD_NUMBER: _ClassVar[int]
     EXCLUDED_FIELD_NUMBER: _ClassVar[int]
+    PRIOR_QUALITY_FIELD_NUMBER: _ClassVar[int]
     model: str
     provider: str
     score: float
@@ -108,33 +109,84 @@ class RouteCandidate(_message.Message):
     cost_score: float
     context_score: float
     excluded: str
-    def __init__(self, model: _Optional[str] = ..., provider: _Optional[str] = ..., score: _Optional[float] = ..., quality_score: _Optional[float] = ..., latency_score: _Optional[float] = ..., cost_score: _Optional[float] = ..., context_score: _Optional[float] = ..., excluded: _Optional[str] = ...) -> None: ...
+    prior_quality: float
+    def __init__(self, model: _Optional[str] = ..., provider: _Optional[str] = ..., score: _Optional[float] = ..., quality_score: _Optional[float] = ..., latency_score: _Optional[float] = ..., cost_score: _Optional[float] = ..., context_score: _Optional[float] = ..., excluded: _Optional[str] = ..., prior_quality: _Optional[float] = ...) -> None: ...
 
 class RouteRecord(_message.Message):
-    __slots__ = ("decision_id", "profile", "policy_version", "reason", "candidates")
+    __slots__ = ("decision_id", "profile", "policy_version", "reason", "candidates", "basis", "fitting", "left_out", "explored", "experiment", "shadow")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    BASIS_FIELD_NUMBER: _ClassVar[int]
+    FITTING_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    EXPLORED_FIELD_NUMBER: _ClassVar[int]
+    EXPERIMENT_FIELD_NUMBER: _ClassVar[int]
+    SHADOW_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     profile: str
     policy_version: str
     reason: str
     candidates: _containers.RepeatedCompositeFieldContainer[RouteCandidate]
-    def __init__(self, decision_id: _Optional[str] = ..., profile: _Optional[str] = ..., policy_version: _Optional[str] = ..., reason: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[RouteCandidate, _Mapping]]] = ...) -> None: ...
+    basis: str
+    fitting: int
+    left_out: int
+    explored: bool
+    experiment: ExperimentRecord
+    shadow: ShadowRecord
+    def __init__(self, decision_id: _Optional[str] = ..., profile: _Optional[str] = ..., policy_version: _Optional[str] = ..., reason: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[RouteCandidate, _Mapping]]] = ..., basis: _Optional[str] = ..., fitting: _Optional[int] = ..., left_out: _Optional[int] = ..., explored: _Optional[bool] = ..., experiment: _Optional[_Union[ExperimentRecord, _Mapping]] = ..., shadow: _Optional[_Union[ShadowRecord, _Mapping]] = ...) -> None: ...
+
+class ExperimentRecord(_message.Message):
+    __slots__ = ("experiment_id", "arm", "step", "refused")
+    EXPERIMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    ARM_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    experiment_id: str
+    arm: str
+    step: int
+    refused: bool
+    def __init__(self, experiment_id: _Optional[str] = ..., arm: _Optional[str] = ..., step: _Optional[int] = ..., refused: _Optional[bool] = ...) -> None: ...
+
+class ShadowRecord(_message.Message):
+    __slots__ = ("experiment_id", "policy_version", "model", "quality", "cost_nano_usd", "chosen_quality", "chosen_cost_nano_usd", "priced", "agreed")
+    EXPERIMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_FIELD_NUMBER: _ClassVar[int]
+    COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    CHOSEN_QUALITY_FIELD_NUMBER: _ClassVar[int]
+    CHOSEN_COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    PRICED_FIELD_NUMBER: _ClassVar[int]
+    AGREED_FIELD_NUMBER: _ClassVar[int]
+    experiment_id: str
+    policy_version: str
+    model: str
+    quality: float
+    cost_nano_usd: int
+    chosen_quality: float
+    chosen_cost_nano_usd: int
+    priced: bool
+    agreed: bool
+    def __init__(self, experiment_id: _Optional[str] = ..., policy_version: _Optional[str] = ..., model: _Optional[str] = ..., quality: _Optional[float] = ..., cost_nano_usd: _Optional[int] = ..., chosen_quality: _Optional[float] = ..., chosen_cost_nano_usd: _Optional[int] = ..., priced: _Optional[bool] = ..., agreed: _Optional[bool] = ...) -> None: ...
 
 class Features(_message.Message):
-    __slots__ = ("intent", "complexity", "language", "input_tokens_estimated")
+    __slots__ = ("intent", "complexity", "language", "input_tokens_estimated", "intent_confidence", "needs_web")
     INTENT_FIELD_NUMBER: _ClassVar[int]
     COMPLEXITY_FIELD_NUMBER: _ClassVar[int]
     LANGUAGE_FIELD_NUMBER: _ClassVar[int]
     INPUT_TOKENS_ESTIMATED_FIELD_NUMBER: _ClassVar[int]
+    INTENT_CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    NEEDS_WEB_FIELD_NUMBER: _ClassVar[int]
     intent: str
     complexity: float
     language: str
     input_tokens_estimated: int
-    def __init__(self, intent: _Optional[str] = ..., complexity: _Optional[float] = ..., language: _Optional[str] = ..., input_tokens_estimated: _Optional[int] = ...) -> None: ...
+    intent_confidence: float
+    needs_web: bool
+    def __init__(self, intent: _Optional[str] = ..., complexity: _Optional[float] = ..., language: _Optional[str] = ..., input_tokens_estimated: _Optional[int] = ..., intent_confidence: _Optional[float] = ..., needs_web: _Optional[bool] = ...) -> None: ...
 
 class CacheRecord(_message.Message):
     __slots__ = ("status", "similarity", "saved_nano_usd")

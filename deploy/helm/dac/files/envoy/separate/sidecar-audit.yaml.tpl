@@ -90,6 +90,9 @@ static_resources:
                           exact: spiffe://{{ include "dac.envoy.trustDomain" . }}/ns/{{ .Release.Namespace }}/sa/{{ include "dac.fullname" . }}-provider
                       - san_type: URI
                         matcher:
+                          exact: spiffe://{{ include "dac.envoy.trustDomain" . }}/ns/{{ .Release.Namespace }}/sa/{{ include "dac.fullname" . }}-router
+                      - san_type: URI
+                        matcher:
                           exact: spiffe://{{ include "dac.envoy.trustDomain" . }}/ns/{{ .Release.Namespace }}/sa/{{ include "dac.fullname" . }}-gateway
                   validation_context_sds_secret_config:
                     name: dac_authority

@@ -1,0 +1,1 @@
+"""How long the router takes to decide: everything between a RouteRequest and its answer."""

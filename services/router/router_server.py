@@ -1,0 +1,228 @@
+"""The router's servicer: proto in, decision out; outcomes in, state out."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from dac.router.v1 import router_pb2, router_pb2_grpc
+from dac.type.v1 import record_pb2
+from dac.type.v1.principal_pb2 import Principal
+from mesh import telemetry
+from mesh.call import current, require_principal, require_scope
+from mesh.errors import MeshError, invalid
+from mesh.ids import uuid7
+from services.router import errors
+from services.router.breakers import Breakers, State
+from services.router.config import RouterConfig
+from services.router.decision import Decider
+from services.router.experiment_arms import Arms, Asking
+from services.router.followers import LiveCatalog
+from services.router.latency import Speeds
+from services.router.policies import RoutingPolicy
+from services.router.policy import find_named, is_auto
+from services.router.route_server import asked, candidate, recorded
+from services.router.sources.kept import SourceStatus
+from services.router.sources_server import shown
+
+STATES = {
+    State.CLOSED: router_pb2.Breaker.STATE_CLOSED,
+    State.OPEN: router_pb2.Breaker.STATE_OPEN,
+    State.HALF_OPEN: router_pb2.Breaker.STATE_HALF_OPEN,
+    State.RECOVERING: router_pb2.Breaker.STATE_RECOVERING,
+}
+_FORCED = {
+    router_pb2.Breaker.STATE_UNSPECIFIED: None,
+    router_pb2.Breaker.STATE_OPEN: State.OPEN,
+    router_pb2.Breaker.STATE_CLOSED: State.CLOSED,
+}
+MAX_NOTE_CHARS = 200
+
+PolicyFor = Callable[[Principal], RoutingPolicy]
+"""The policy in force for a caller."""
+Force = Callable[[str, str, State | None], Awaitable[None]]
+"""Holds a breaker here and tells the other replicas."""
+Tell = Callable[[record_pb2.AdminRecord], Awaitable[None]]
+"""Hands an administrative record to audit."""
+
+
+class RouterServicer(router_pb2_grpc.RouterServiceServicer):
+    """Decides, learns outcomes, shows its state."""
+
+    def __init__(
+        self,
+        catalog: LiveCatalog,
+        breakers: Breakers,
+        config: RouterConfig,
+        *,
+        decider: Decider | None = None,
+        speeds: Speeds | None = None,
+        policy_for: PolicyFor | None = None,
+        policy_status: Callable[[Principal], router_pb2.PolicyStatus] | None = None,
+        force: Force | None = None,
+        tell: Tell | None = None,
+        arms: Arms | None = None,
+    ) -> None:
+        """Without `force` breakers are held here alone; without `tell` nobody is told who held one;
+        without `arms` no experiments run."""
+        self._catalog, self._breakers, self._speeds = catalog, breakers, speeds
+        self._decider = decider or Decider(config, breakers, speeds)
+        self._policy_for, self._force, self._tell = policy_for, force, tell
+        self._policy_status, self._arms = policy_status, arms
+        self.source_statuses: Callable[[], Sequence[SourceStatus]] = tuple
+        """How the public sources of models stand."""
+
+    async def Route(self, request: router_pb2.RouteRequest, context: Any) -> router_pb2.RouteResponse:
+        """See RouterService.Route."""
+        return self.route(request, require_principal())
+
+    def route(self, request: router_pb2.RouteRequest, principal: Principal | None = None) -> router_pb2.RouteResponse:
+        """The whole decision, from request to record; waits for nothing."""
+        try:
+            policy = self._policy_for(principal) if self._policy_for is not None and principal is not None else None
+            org_id = principal.org_id if principal is not None else ""
+            ask, features = asked(request, current().request_id, org_id, self._decider.predictor)
+            view = self._catalog.view_for(org_id)
+            if self._arms is None or principal is None:
+                decision = self._decider.decide(view, ask, policy)
+            else:
+                asking = Asking(request.thread_id, principal.user_id, principal.key_id)
+                decision = self._arms.decide(self._decider, view, ask, policy, asking)
+        except MeshError as error:
+            telemetry.ROUTE_REFUSALS.labels(error.reason.name.lower()).inc()
+            raise
+        if not ask.dry_run:
+            telemetry.observe_route(decision.profile, decision.chain[0].id, decision.basis)
+        return router_pb2.RouteResponse(
+            candidates=[candidate(model) for model in decision.chain],
+            route=recorded(decision, uuid7()),
+            features=features,
+        )
+
+    async def ReportOutcomes(
+        self, request: router_pb2.ReportOutcomesRequest, context: Any
+    ) -> router_pb2.ReportOutcomesResponse:
+        """See RouterService.ReportOutcomes."""
+        require_principal()
+        view, speeds = self._catalog.view, self._speeds
+        for outcome in request.outcomes:
+            # A made-up name must not grow the tables.
+            if not view.holds(outcome.model, outcome.provider):
+                continue
+            self._breakers.record(outcome.model, outcome.provider, ok=outcome.ok, provider_fault=outcome.provider_fault)
+            if outcome.ok and speeds is not None:
+                speeds.observe(
+                    outcome.model,
+                    outcome.provider,
+                    first_token_ms=outcome.first_token_ms,
+                    total_ms=outcome.total_ms,
+                    output_tokens=outcome.output_tokens,
+                )
+        return router_pb2.ReportOutcomesResponse()
+
+    async def ForceBreaker(
+        self, request: router_pb2.ForceBreakerRequest, context: Any
+    ) -> router_pb2.ForceBreakerResponse:
+        """See RouterService.ForceBreaker."""
+        actor = require_scope("operator")
+        if request.state not in _FORCED:
+            raise invalid("state", "state is STATE_OPEN, STATE_CLOSED, or left out: it then decides for itself.")
+        view = self._catalog.view
+        if is_auto(request.model):
+            raise invalid("model", '"model" is missing: name the model whose breaker is meant.')
+        model, _ = find_named(view, request.model)
+        places = [one.provider for one in model.entry.endpoints]
+        if request.provider and request.provider not in places:
+            raise errors.not_there(model.id, request.provider, places)
+        wanted, changed = (
+            _FORCED[request.state],
+            [request.provider] if request.provider else list(dict.fromkeys(places)),
+        )
+        if self._tell is not None and actor.org_id:
+            # Before it is done: nobody takes a model out of service unseen.
+            before = {one.provider: one.state.value for one in self._breakers.statuses() if one.model == model.id}
+            await self._tell(_account(actor, model.id, changed, before, wanted, request.note[:MAX_NOTE_CHARS]))
+        for provider in changed:
+            if self._force is not None:
+                await self._force(model.id, provider, wanted)
+            else:
+                self._breakers.force(model.id, provider, wanted)
+        return router_pb2.ForceBreakerResponse(
+            breakers=[self._breaker(model.id, provider) for provider in changed],
+        )
+
+    def _breaker(self, model: str, provider: str) -> router_pb2.Breaker:
+        for one in self._shown():
+            if one.model == model and one.provider == provider:
+                return one
+        closed = router_pb2.Breaker.STATE_CLOSED
+        return router_pb2.Breaker(model=model, provider=provider, state=closed, traffic_share=1.0)
+
+    def _shown(self) -> list[router_pb2.Breaker]:
+        return [
+            router_pb2.Breaker(
+                model=one.model,
+                provider=one.provider,
+                state=STATES[one.state],
+                failures=one.failures,
+                retry_in_s=one.retry_in_s,
+                traffic_share=one.share,
+                forced=one.forced,
+                error_rate=one.error_rate,
+                outcomes=one.outcomes,
+            )
+            for one in self._breakers.statuses()
+        ]
+
+    async def GetStatus(self, request: router_pb2.GetStatusRequest, context: Any) -> router_pb2.GetStatusResponse:
+        """See RouterService.GetStatus."""
+        principal = require_principal()
+        view = self._catalog.view
+        speeds = self._speeds.all() if self._speeds is not None else {}
+        return router_pb2.GetStatusResponse(
+            breakers=self._shown(),
+            models_known=len(view.by_id),
+            models_available=view.available_count,
+            providers_configured=sorted(view.configured),
+            providers_age_s=self._catalog.providers_age_s,
+            prices_age_s=self._catalog.prices_age_s,
+            speeds=[
+                router_pb2.LiveSpeed(
+                    model=model,
+                    provider=provider,
+                    first_token_p50_ms=one.first_token_ms,
+                    first_token_p95_ms=one.first_token_p95_ms,
+                    tokens_per_s=one.tokens_per_s,
+                    answers=one.answers,
+                )
+                for (model, provider), one in sorted(speeds.items())
+            ],
+            policies=self._policy_status(principal) if self._policy_status is not None else None,
+            sources=shown(self.source_statuses()),
+        )
+
+
+def _account(
+    actor: Principal, model: str, providers: list[str], before: dict[str, str], wanted: State | None, note: str
+) -> record_pb2.AdminRecord:
+    """What audit is told of a breaker that was held or let go."""
+    after = wanted.value if wanted is not None else "automatic"
+    record = record_pb2.AdminRecord(
+        record_id=uuid7(),
+        org_id=actor.org_id,
+        actor=f"key:{actor.key_id}" if actor.key_id else "operator",
+        action="breaker.force",
+        target=f"model:{model}",
+        before_json=_json({name: before.get(name, State.CLOSED.value) for name in providers}),
+        after_json=_json({**dict.fromkeys(providers, after), **({"note": note} if note else {})}),
+        request_id=current().request_id,
+    )
+    record.at.FromDatetime(datetime.datetime.now(datetime.UTC))
+    return record
+
+
+def _json(value: dict[str, str]) -> str:
+    return msgspec.json.encode(value).decode()

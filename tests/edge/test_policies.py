@@ -1,0 +1,244 @@
+"""Policies and tenants over HTTP: what a policy leaves out, files that change while DAC runs, lives of tenants."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.edge.conftest import Dac, UpstreamProcess, make_dac
+
+FILED = """
+policies:
+  default: {exploration: 0}
+  filed: {denied_models: ["claude/*"], profile: quality, exploration: 0}
+"""
+
+
+@pytest.fixture(scope="module")
+def dac(tmp_path_factory: pytest.TempPathFactory, upstream_process: UpstreamProcess) -> Iterator[Dac]:
+    running = make_dac(tmp_path_factory.mktemp("policies"), upstream_process, audio=False, more=FILED)
+    running.start()
+    yield running
+    assert running.stop() == 0
+
+
+def call(dac: Dac, method: str, path: str, body: Any = None, *, operator: bool = False, key: str = "") -> Any:
+    headers = dac.operator_headers if operator else {"authorization": f"Bearer {key or dac.key}"}
+    answer = httpx.request(method, dac.url + path, json=body, headers=headers, timeout=30)
+    return answer
+
+
+def fine(answer: httpx.Response) -> Any:
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def route(dac: Dac, key: str = "") -> dict[str, Any]:
+    return fine(call(dac, "POST", "/v1/route", {"model": "auto"}, key=key))  # type: ignore[no-any-return]
+
+
+def until(true: Callable[[], bool], within_s: float = 5) -> float:
+    began = time.monotonic()
+    while not true():
+        assert time.monotonic() - began < within_s, "it did not happen"
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+def command(dac: Dac, *arguments: str, code: int = 0) -> str:
+    env = {**dac.env, "DAC_BASE_URL": dac.url, "DAC_API_KEY": dac.key}
+    done = subprocess.run(
+        [sys.executable, "-m", "mesh", *arguments], env=env, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == code, done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture
+def unassigned(dac: Dac) -> Iterator[None]:
+    yield
+    for one in fine(call(dac, "GET", "/v2/policy-assignments"))["assignments"]:
+        fine(call(dac, "DELETE", f"/v2/policy-assignments/{one['level']['id']}"))
+
+
+def test_a_policy_decides_and_stands_in_the_record(dac: Dac, unassigned: None) -> None:
+    rules = {"denied_models": ["mock/*"], "exploration": 0}
+    made = fine(call(dac, "POST", "/v2/policies", {"name": "own", "rules": rules}))["policy"]
+    assert (made["version"], made["etag"], made["managed_by"]) == ("1", "1", "api")
+    assert route(dac)["candidates"][0]["model"] == "mock/gpt-4o-mini"
+    fine(call(dac, "PUT", "/v2/policy-assignments", {"level": {"kind": "KIND_ORG"}, "policy": "own"}))
+    decided = route(dac)
+    assert not [one for one in decided["candidates"] if one["model"].startswith("mock/")]
+    assert decided["route"]["policy_version"].startswith("own@1")
+    refused = dac.chat()
+    assert refused.status_code in (403, 503) and "own" in refused.text
+    answered = dac.chat(model="auto")
+    assert dac.record(answered)["route"]["policy_version"].startswith("own@1")  # type: ignore[index]
+    changed = {"rules": {"allowed_models": ["mock/*"], "exploration": 0}, "etag": "1"}
+    assert fine(call(dac, "PATCH", "/v2/policies/own", changed))["policy"]["version"] == "2"
+    assert route(dac)["candidates"][0]["model"] == "mock/gpt-4o-mini"
+    again = call(dac, "PUT", "/v2/policies/own", changed)
+    assert again.status_code == 409 and '"2"' in again.json()["error"]["message"]
+    assert fine(call(dac, "POST", "/v2/policies/own:rollback", {}))["policy"]["version"] == "3"
+    versions = fine(call(dac, "GET", "/v2/policies/own/versions?page_size=2"))
+    assert [one["action"] for one in versions["versions"]] == ["rollback", "update"] and versions["next_page_token"]
+    in_use = call(dac, "DELETE", "/v2/policies/own")
+    assert in_use.status_code == 409 and "1 time" in in_use.text
+    until(
+        lambda: (
+            {"policy.create", "policy.assign", "policy.update", "policy.rollback"}
+            <= {one["action"] for one in fine(call(dac, "GET", "/v1/changes?page_size=100"))["changes"]}
+        )
+    )
+
+
+def test_an_unknown_field_is_refused_with_the_nearest(dac: Dac) -> None:
+    for rules, words in (({"allowed_model": []}, "allowed_models"), ({"weights": {"qualty": 1}}, "quality")):
+        refused = call(dac, "POST", "/v2/policies", {"name": "bad", "rules": rules})
+        assert refused.status_code == 400 and f'"{words}"' in refused.json()["error"]["message"]
+
+
+def test_files_are_read_again_while_dac_runs(dac: Dac, unassigned: None) -> None:
+    fine(call(dac, "PUT", "/v2/policy-assignments", {"level": {"kind": "KIND_ORG"}, "policy": "filed"}))
+    shown = fine(call(dac, "GET", "/v2/policies/filed"))["policy"]
+    assert (shown["managed_by"], shown["rules"]["denied_models"]) == ("file", ["claude/*"])
+    assert call(dac, "PUT", "/v2/policies/filed", {"rules": {}}).status_code == 409
+    first, text = route(dac), dac.config.read_text()
+    assert "claude/sonnet" not in [one["model"] for one in first["candidates"]]
+
+    def write(new: str) -> None:
+        beside = dac.config.with_suffix(".new")
+        beside.write_text(new)
+        beside.replace(dac.config)
+
+    try:
+        write(text.replace('["claude/*"]', '["mock/*"]'))
+        until(lambda: route(dac)["candidates"][0]["model"] != "mock/gpt-4o-mini")
+        write(text.replace("denied_models", "denied_model"))
+
+        def problem() -> str:
+            return fine(call(dac, "GET", "/v1/status", operator=True))["policies"]["files_problem"]  # type: ignore[no-any-return]
+
+        until(lambda: "denied_models" in problem())
+        assert route(dac)["candidates"][0]["model"] != "mock/gpt-4o-mini", "the last good ones stay"
+        assert fine(call(dac, "GET", "/v1/status"))["policies"]["files_problem"] == "", "only the operator is told"
+        assert "denied_models" in dac.log()
+    finally:
+        write(text)
+    until(lambda: problem() == "" and route(dac)["candidates"][0]["model"] == "mock/gpt-4o-mini")
+
+
+def test_a_tenants_whole_life(dac: Dac) -> None:
+    body = {
+        "tenant_name": "acme",
+        "monthly_budget_usd": 12.5,
+        "allowed_models": ["second/*"],
+        "routing_mode": "local-preferred",
+    }
+    assert call(dac, "POST", "/v2/tenants", body).status_code == 403, "the operator's alone"
+    made = fine(call(dac, "POST", "/v2/tenants", body, operator=True))["tenant"]
+    assert {name: made[name] for name in body} == body
+    tenant = made["tenant_id"]
+    wanted = {"org_id": tenant, "name": "theirs", "scopes": ["chat", "read", "admin"]}
+    key = fine(call(dac, "POST", "/v1/keys", wanted, operator=True))
+    token, key_id = key["token"], key["key"]["key_id"]
+    decided = route(dac, token)
+    assert [one["model"] for one in decided["candidates"]] == ["second/small"]
+    assert decided["route"]["profile"] == "local-preferred"
+    budgets = fine(call(dac, "GET", "/v2/budgets", key=token))["budgets"]
+    assert [(one["limit_nano_usd"], one["window"]) for one in budgets] == [("12500000000", "WINDOW_MONTH")]
+    whole = call(dac, "PUT", "/v2/policy-assignments", {"level": {"kind": "KIND_ORG"}, "policy": "quality"}, key=token)
+    assert whole.status_code == 403
+    change = {"monthly_budget_usd": 20, "tenant_name": "acme-two", "clear": ["allowed_models"]}
+    fine(call(dac, "PATCH", "/v2/tenants/acme", change, operator=True))
+    shown = fine(call(dac, "GET", "/v2/tenants/acme-two", operator=True))["tenant"]
+    assert (shown["monthly_budget_usd"], shown["allowed_models"], shown["routing_mode"]) == (20, [], "local-preferred")
+    assert len(route(dac, token)["candidates"]) > 1
+    fine(call(dac, "PATCH", f"/v2/tenants/{tenant}", {"clear": ["monthly_budget_usd"]}, operator=True))
+    shown = fine(call(dac, "GET", f"/v2/tenants/{tenant}", operator=True))["tenant"]
+    assert "monthly_budget_usd" not in shown
+    listed = fine(call(dac, "GET", "/v2/tenants", operator=True))["tenants"]
+    assert [one["tenant_name"] for one in listed] == ["default", "acme-two"]
+    hangs = call(dac, "DELETE", "/v2/tenants/acme-two", operator=True)
+    assert hangs.status_code == 409 and 'key "theirs"' in hangs.json()["error"]["message"]
+    fine(call(dac, "DELETE", f"/v1/keys/{key_id}", key=token))
+    fine(call(dac, "DELETE", "/v2/tenants/acme-two", operator=True))
+    assert call(dac, "GET", "/v2/tenants/acme-two", operator=True).status_code == 404
+    assert call(dac, "DELETE", "/v2/tenants/default", operator=True).status_code == 409
+    until(
+        lambda: (
+            "organisation.delete"
+            in {one["action"] for one in fine(call(dac, "GET", "/v1/changes?page_size=100"))["changes"]}
+        )
+    )
+
+
+def test_a_tenant_without_its_bounds_is_not_made(dac: Dac) -> None:
+    for wrong in ({"routing_mode": "fast"}, {"policy": "nope"}, {"monthly_budget_usd": -1}):
+        refused = call(dac, "POST", "/v2/tenants", {"tenant_name": "half", **wrong}, operator=True)
+        assert refused.status_code in (400, 404), refused.text
+        assert call(dac, "GET", "/v2/tenants/half", operator=True).status_code == 404
+
+
+def test_a_file_of_tenants_may_say_a_name(dac: Dac) -> None:
+    text = dac.config.read_text()
+    dac.config.write_text(text + 'tenants: {later: {allowed_models: ["claude/*"]}}\n')
+    try:
+        tenant = fine(call(dac, "POST", "/v2/tenants", {"tenant_name": "later"}, operator=True))["tenant"]
+        wanted = {"org_id": tenant["tenant_id"], "name": "k", "scopes": ["chat"]}
+        token = fine(call(dac, "POST", "/v1/keys", wanted, operator=True))["token"]
+        until(lambda: [one["model"] for one in route(dac, token)["candidates"]] == ["claude/sonnet"])
+        refused = call(dac, "PATCH", "/v2/tenants/later", {"routing_mode": "speed"}, operator=True)
+        assert refused.status_code == 409 and "file" in refused.text
+    finally:
+        dac.config.write_text(text)
+
+
+def test_the_command(dac: Dac, unassigned: None, tmp_path: Any) -> None:
+    file = tmp_path / "cheap.yaml"
+    file.write_text(
+        "policies: {cheap: {profile: budget, max_cost_usd: 0.5, intents: {coding_help: {profile: quality}}}}"
+    )
+    assert "cheap" in command(dac, "policy", "set", str(file))
+    shown = command(dac, "policy", "show", "cheap")
+    file.write_text(shown.replace("profile: budget", "profile: speed"))
+    made = json.loads(command(dac, "policy", "set", str(file), "--json"))["policies"][0]
+    assert made["version"] == "2" and made["rules"]["intents"]["coding_help"]["profile"] == "quality"
+    command(dac, "policy", "assign", "cheap")
+    assert route(dac)["route"]["profile"] == "speed"
+    assert "cheap" in command(dac, "policy", "list")
+    command(dac, "policy", "assign", "--none")
+    assert "rollback" not in command(dac, "policy", "history", "cheap")
+    assert "3" in command(dac, "policy", "rollback", "cheap", "--version", "1")
+    assert "rollback" in command(dac, "policy", "history", "cheap")
+    command(dac, "policy", "delete", "cheap")
+    assert "no policy" in command(dac, "policy", "show", "cheap", code=1)
+    file.write_text("cheap: {profile: budget}")
+    assert "policies:" in command(dac, "policy", "set", str(file), code=2)
+
+
+def test_a_policy_is_tried_on_what_was_asked(dac: Dac, unassigned: None, tmp_path: Any) -> None:
+    answers = [dac.chat(model=model) for model in ("auto", "mock/gpt-4o-mini", "claude/sonnet")]
+    for answer in answers:
+        dac.record(answer)
+    file = tmp_path / "tried.yaml"
+    file.write_text('policies: {tried: {allowed_models: ["claude/*"]}}')
+    found = json.loads(command(dac, "policy", "test", str(file), "--limit", "3", "--json"))
+    assert (found["requests"], found["rerouted"], found["refused_now"], found["refused_then"]) == (3, 1, 0, 1)
+    changed = {one["asked_model"]: one for one in found["changed"]}
+    assert set(changed) == {"auto", "mock/gpt-4o-mini"}
+    assert changed["auto"]["model_now"] in ("mock/gpt-4o-mini", "second/small"), "the dearest is not the best for all"
+    assert changed["auto"]["model_then"] == "claude/sonnet"
+    assert int(changed["auto"]["cost_then_nano_usd"]) > 0
+    assert "tried" in changed["mock/gpt-4o-mini"]["refused_then"] and not changed["mock/gpt-4o-mini"]["model_then"]
+    assert int(found["cost_now_nano_usd"]) > 0
+    text = command(dac, "policy", "test", str(file), "--limit", "3")
+    assert "3 requests" in text and "refused 0 now, 1 then" in text
+    assert "tried" not in [one["name"] for one in fine(call(dac, "GET", "/v2/policies"))["policies"]]
+    bad = call(dac, "POST", "/v2/policies:test", {"rules": {"profile": "fast"}})
+    assert bad.status_code == 400
