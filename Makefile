@@ -115,9 +115,14 @@ bench-peers: setup ## Install LiteLLM and Portkey for `make bench`
 	@$(BIN)/python -m bench.peers install
 
 .PHONY: bench-routing
-bench-routing: setup ## The choice of a model, measured: make bench-routing DATA=folder
+bench-routing: setup ## The choice of a model, measured: make bench-routing DATA=folder [GOLD=file CATALOG=folder]
 	@test -d "$(DATA)" || { echo "make bench-routing DATA=folder of the public sets; docs/benchmarks.md, Routing, names them"; exit 2; }
 	@$(BIN)/python -m bench.routing --data "$(DATA)" --pictures docs
+	@$(BIN)/python -m bench.intent --data "$(DATA)"
+	@$(BIN)/python -m bench.bandit --data "$(DATA)"
+	@$(BIN)/python -m bench.day --data "$(DATA)"
+	@$(BIN)/python -m bench.decision
+	@if [ -n "$(GOLD)" ]; then $(BIN)/python -m bench.resolver --gold "$(GOLD)" --source openrouter --catalog "$(CATALOG)"; fi
 
 .PHONY: clean
 clean: ## Remove the environment (data stays)
