@@ -67,7 +67,7 @@ browser: setup ## Find or install the Chromium that the page's tests use
 # The tests start hundreds of processes; where PYTHONDONTWRITEBYTECODE is set, each would compile every module anew.
 .PHONY: compiled
 compiled: setup
-	@$(BIN)/python -m compileall -q mesh services gen bench tests
+	@$(BIN)/python -m compileall -q mesh services gen bench
 
 .PHONY: test
 test: setup browser compiled ## All tests, in parallel

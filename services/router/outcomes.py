@@ -64,11 +64,14 @@ def lesson(record: record_pb2.RequestRecord) -> Lesson | None:
     intent = _name(record.features.intent)
     expected = {one.model: one.prior_quality or one.quality_score for one in record.route.candidates}
     grades = _grades(record)
+    # A model that answered from another place was not to blame for the first one: that place's breaker hears of it.
+    answered = {one.model for one in record.attempts if not one.reason}
     found = Lesson([], [], None)
     for number, attempt in enumerate(record.attempts):
         succeeded, model = not attempt.reason, _name(attempt.model)
         whole = record.outcome in (record_pb2.OUTCOME_OK, record_pb2.OUTCOME_CLIENT_GONE)
-        if not model or not (whole if succeeded else int(attempt.reason) in FAULTS):
+        told = whole if succeeded else int(attempt.reason) in FAULTS and attempt.model not in answered
+        if not model or not told:
             continue
         graded = grades if succeeded and number == len(record.attempts) - 1 else ()
         hoped = min(1.0, max(0.0, expected.get(attempt.model, UNKNOWN_QUALITY)))

@@ -89,4 +89,5 @@ class QualityPredictor:
         np.exp(shift, out=shift)
         shift *= abilities
         expected: Array = shift / (shift + 1 - abilities)
-        return expected
+        # Rounding can end a hair above 1.
+        return np.minimum(expected, np.float32(1.0), out=expected)

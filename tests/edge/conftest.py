@@ -150,6 +150,14 @@ class Dac:
         body = {"model": "mock/gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello."}], **fields}
         return httpx.post(self.url + "/v1/chat/completions", json=body, headers=self.headers, timeout=30)
 
+    def usual_chat(self, **fields: object) -> httpx.Response:
+        """A chat whose route is no departure: one decision in ten may try another model to learn of it."""
+        for _ in range(20):
+            answer = self.chat(**fields)
+            if "to learn more of it" not in answer.headers.get("x-dac-route", ""):
+                return answer
+        raise AssertionError("every route tried a model to learn of it")
+
     def record(self, response: httpx.Response, timeout_s: float = 5) -> dict[str, object]:
         """The stored record of an answered request, when it has arrived."""
         request_id = response.headers["x-dac-request-id"]

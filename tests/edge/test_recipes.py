@@ -80,7 +80,7 @@ def test_langchain_tells_a_wrong_key(dac):
 def packages(tmp_path_factory):
     """A folder with the pinned npm packages; skipped where npm reaches none."""
     folder = tmp_path_factory.mktemp("recipes")
-    for file in RECIPES.iterdir():
+    for file in (one for one in RECIPES.iterdir() if one.is_file()):
         (folder / file.name).write_bytes(file.read_bytes())
     npm = [NODE / "bin" / "node", NODE / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"]
     options = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", "--fetch-retries=1"]

@@ -425,6 +425,11 @@ def test_what_a_record_teaches(org_id: str) -> None:
         ("p/good", 0.0, 0.8), ("p/poor", 0.4, 0.4),
     ]  # fmt: skip
     assert [one.explored for one in taught.observations] == [True, False]
+    elsewhere = asked(org_id)
+    elsewhere.attempts[0].reason = Reason.PROVIDER_TIMEOUT
+    elsewhere.attempts.add(attempt_id=uuid7(), model="p/good", provider="q")
+    taught = lesson(elsewhere)
+    assert taught is not None and [one.quality for one in taught.observations] == [0.8], "another place failed, not it"
     refused, busy = asked(org_id), asked(org_id)
     refused.attempts[0].reason, busy.attempts[0].reason = Reason.PROVIDER_REFUSED, Reason.PROVIDER_BUSY
     nothing = [
