@@ -2,6 +2,8 @@
 
 BYTES_PER_TOKEN = 4.0
 """Mean UTF-8 bytes per token of byte-level BPE vocabularies on English prose and code (OpenAI's rule of thumb)."""
+IMAGE_TOKENS = 1_100
+"""What one image is estimated at (OpenAI's high-detail 1024×1024 tile count is 765; others ask for more)."""
 
 
 def estimate_tokens(text_bytes: int) -> int:

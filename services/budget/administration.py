@@ -11,6 +11,7 @@ from typing import Any
 from dac.budget.v1 import budget_pb2
 from dac.type.v1 import principal_pb2, record_pb2
 from mesh import call
+from mesh.admin_changes import actor_of
 from mesh.ids import is_uuid, uuid7
 from services.budget import budget_form, errors
 from services.budget.budget_store import PostgresBudgetStore, SealChange, Status
@@ -20,15 +21,6 @@ from services.budget.verification import verify
 from services.budget.windows import Window
 
 MAX_NOTE_CHARS = 200
-
-
-def actor_of(principal: principal_pb2.Principal) -> str:
-    """The actor of an administrative record."""
-    if principal.kind == principal_pb2.Principal.KIND_SERVICE:
-        return f"service:{principal.service}"
-    if principal.kind == principal_pb2.Principal.KIND_OPERATOR:
-        return "operator"
-    return f"key:{principal.key_id}" if principal.key_id else f"user:{principal.user_id}"
 
 
 def seal_change(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from dac.type.v1 import record_pb2
 from mesh import telemetry
+from mesh.admin_changes import Append
 from mesh.errors import MeshError, Reason
 from mesh.postgres import Database
 from services.budget.operations import Resolve
@@ -82,7 +83,7 @@ class ChangeTeller:
     """Delivers administrative records to audit; a record is removed only after audit has it."""
 
     database: Database
-    append: Callable[[list[bytes]], Awaitable[None]]
+    append: Append
 
     async def tell(self) -> int:
         """Delivers what waits; returns how many records."""

@@ -13,7 +13,6 @@ from typing import Any
 
 import grpc.aio
 
-from dac.audit.v1 import audit_pb2, audit_pb2_grpc
 from dac.budget.v1 import (
     budget_pb2,
     budget_pb2_grpc,
@@ -27,6 +26,7 @@ from dac.envoy.v3 import rls_pb2_grpc
 from dac.type.v1 import principal_pb2
 from dac.type.v1 import record_pb2 as type_pb2
 from mesh import call
+from mesh.admin_changes import append_to_audit
 from mesh.carried import Carried
 from mesh.ids import is_uuid, uuid7
 from mesh.service import Context
@@ -368,7 +368,6 @@ class BudgetService:
 
     def __init__(self, context: Context) -> None:
         assert context.database is not None, "budget needs PostgreSQL"
-        self._context = context
         self._config: BudgetConfig = context.config
         self._database = context.database
         self.prices = PriceBook()
@@ -394,7 +393,7 @@ class BudgetService:
         self.usage = UsageServicer(PostgresUsageStore(self._database), budgets, utc_now)
         self.sweeper = Sweeper(self._database, self.writer, self._config.sweep_limit, utc_now)
         self.backlog = Backlog(self._database)
-        self.teller = ChangeTeller(self._database, self._append)
+        self.teller = ChangeTeller(self._database, append_to_audit("budget", context.channel_to))
         self.alerts = AlertTeller(
             self._database, channels_of(self._config, time.time), _patience(self._config), utc_now
         )
@@ -439,11 +438,6 @@ class BudgetService:
 
     async def _forget(self) -> None:
         await self._records.forget_read(self._config.required_consumers, self._config.consumer_forget_after_s)
-
-    async def _append(self, records: list[bytes]) -> None:
-        request = audit_pb2.AppendRequest(records=[type_pb2.AdminRecord.FromString(record) for record in records])
-        with call.acting_as("budget"):
-            await audit_pb2_grpc.AuditServiceStub(self._context.channel_to("audit")).Append(request)
 
 
 def _check(request: budget_pb2.ReserveRequest) -> None:

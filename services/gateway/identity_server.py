@@ -6,15 +6,10 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import grpc.aio
-
-from dac.audit.v1.audit_pb2 import AppendRequest
-from dac.audit.v1.audit_pb2_grpc import AuditServiceStub
 from dac.gateway.v1 import identity_pb2
 from dac.type.v1.principal_pb2 import Principal
 from dac.type.v1.record_pb2 import AdminRecord
 from mesh import call as calls
-from mesh.call import acting_as
 from mesh.errors import MeshError, Reason, invalid
 from mesh.ids import is_uuid
 from services.gateway.identity import ForeignKey, Identity, public_json
@@ -37,17 +32,6 @@ def describe(record_id: str, org_id: str, actor: str, what: str, before: object,
     )
     record.at.FromDatetime(dt.datetime.now(dt.UTC))
     return record.SerializeToString()
-
-
-def append_to_audit(channel_to: Callable[[str], grpc.aio.Channel]) -> Callable[[Sequence[bytes]], Any]:
-    """Delivers serialised AdminRecords to audit."""
-    stub = AuditServiceStub(channel_to("audit"))
-
-    async def append(records: Sequence[bytes]) -> None:
-        with acting_as("gateway"):
-            await stub.Append(AppendRequest(records=[AdminRecord.FromString(one) for one in records]), timeout=10)
-
-    return append
 
 
 def _key(key: KeyInfo) -> identity_pb2.ApiKey:

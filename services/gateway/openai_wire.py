@@ -16,7 +16,7 @@ import msgspec
 from dac.type.v1 import chat_pb2
 from dac.type.v1.usage_pb2 import Usage
 from mesh.errors import MeshError, Reason, invalid
-from mesh.tokens import estimate_tokens, upper_bound_tokens
+from mesh.tokens import IMAGE_TOKENS, estimate_tokens, upper_bound_tokens
 from mesh.usage import answer_tokens, cached_tokens, prompt_tokens
 from services.gateway.places import named_id
 
@@ -36,8 +36,6 @@ DAC_FIELDS = frozenset(
 """DAC's own fields: read here, never sent to a provider."""
 LATER_FIELDS = frozenset({"parent_message_id", "enable_validation"})
 """DAC's fields that other parts will read; taken out as well."""
-IMAGE_TOKENS = 1_100
-"""What one image is estimated at (OpenAI's high-detail 1024×1024 tile count is 765; others ask for more)."""
 IMAGE_TOKENS_MAX = 20_000
 PROMPT_HALF_CHARS = 4_000
 """How much of a prompt's beginning, and of its end, the router reads."""

@@ -11,12 +11,11 @@ import msgspec
 from dac.type.v1 import chat_pb2
 from mesh.errors import MeshError, invalid
 from mesh.sse import Splitter, data_of, read_json
-from mesh.tokens import estimate_tokens, upper_bound_tokens
+from mesh.tokens import IMAGE_TOKENS, estimate_tokens, upper_bound_tokens
 from services.gateway import failures
 from services.gateway.labels import BODY_FIELDS, only_a_header
 from services.gateway.openai_wire import (
     DAC_FIELDS,
-    IMAGE_TOKENS,
     IMAGE_TOKENS_MAX,
     LATER_FIELDS,
     MODEL_MISSING,

@@ -17,6 +17,7 @@ from dac.gateway.v1 import chat_pb2, chat_pb2_grpc, identity_pb2_grpc, tenant_pb
 from dac.type.v1.chat_pb2 import Frames
 from dac.type.v1.principal_pb2 import Principal
 from mesh import call as calls
+from mesh.admin_changes import APPEND_TIMEOUT_S, append_to_audit
 from mesh.errors import MeshError, Reason, invalid
 from mesh.service import Context
 from services.gateway import docs_page, openai_wire, openapi, transcoder
@@ -28,7 +29,7 @@ from services.gateway.edge import Edge
 from services.gateway.grpc_edge import GrpcEdge
 from services.gateway.http_protocol import BoundedProtocol
 from services.gateway.identity import Identity
-from services.gateway.identity_server import IdentityServicer, append_to_audit, describe
+from services.gateway.identity_server import IdentityServicer, describe
 from services.gateway.pages import Pages, named_failure, not_found
 from services.gateway.pipeline import DONE, Done, Head, Pipeline, Stubs
 from services.gateway.second_sends import SecondSends
@@ -129,7 +130,7 @@ class GatewayService:
             store,
             context.keyring,
             describe=describe,
-            append=append_to_audit(context.channel_to),
+            append=append_to_audit("gateway", context.channel_to, APPEND_TIMEOUT_S),
             tell_names=tell_router_names(context.channel_to),
             secrets_dir=context.data_dir / "secrets",
         )

@@ -15,6 +15,7 @@ from mesh.call import current
 from mesh.catalog import KNOWN, ProviderEntry
 from mesh.config import Secret
 from mesh.errors import MeshError
+from mesh.following import Follower
 from mesh.public_addresses import PublicResolver
 from services.provider.adapters import Exchange
 from services.provider.addresses import check_base_url
@@ -165,8 +166,7 @@ class Registry:
         self._local: LocalModel | None = None
         self._version = 0
         self._changed = asyncio.Condition()
-        self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._follower = Follower("provider-registry", self.refresh, config.poll_interval_s, _log)
         self._retired: dict[_Line, asyncio.Task[None]] = {}
         self._generation = 0
 
@@ -180,14 +180,12 @@ class Registry:
         if self._store is not None:
             with contextlib.suppress(MeshError):
                 await self.refresh()
-            await self._store.follow(self._wake.set)
-            self._task = asyncio.create_task(self._follow(), name="provider-registry")
+            await self._store.follow(self._follower.wake)
+            self._follower.start()
 
     async def close(self) -> None:
         """Stops following and drops every connection."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._follower.close()
         retired = dict(self._retired)
         for task in retired.values():
             task.cancel()
@@ -237,20 +235,6 @@ class Registry:
             await self.book.refresh()
             await self._apply(rows)
             self._version = version
-
-    async def _follow(self) -> None:
-        while True:
-            try:
-                async with asyncio.timeout(self._config.poll_interval_s):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
-            self._wake.clear()
-            try:
-                await self.refresh()
-            except MeshError:
-                # Known providers keep working without the database; it is asked again at the next turn.
-                _log.debug("the providers' version could not be read")
 
     async def _apply(self, rows: Sequence[Row]) -> None:
         wanted = {entry.provider: self._of_entry(entry) for entry in self._entries}

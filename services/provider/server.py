@@ -8,16 +8,15 @@ from typing import Any
 import grpc.aio
 import msgspec
 
-from dac.audit.v1 import audit_pb2, audit_pb2_grpc
 from dac.provider.v1 import discovery_pb2, key_pb2, key_pb2_grpc, provider_pb2, provider_pb2_grpc
 from dac.type.v1 import chat_pb2, deployment_pb2, principal_pb2, record_pb2
-from mesh.call import acting_as, current, require_scope
+from mesh.admin_changes import ChangeTeller, append_to_audit
+from mesh.call import current, require_scope
 from mesh.errors import invalid
 from mesh.ids import uuid7
 from mesh.service import Context
 from services.provider import events
 from services.provider.audio import Heard, audio
-from services.provider.changes import ChangeTeller
 from services.provider.config import ProviderConfig
 from services.provider.conversions import (
     attempt_record,
@@ -226,16 +225,10 @@ class ProviderApp:
             interval_s=interval_ms / 1000,
             frame_bytes=config.frame_bytes,
         )
-        self.teller = ChangeTeller(store, self._append) if store is not None else None
-        self._channel_to = context.channel_to
+        append = append_to_audit("provider", context.channel_to)
+        self.teller = ChangeTeller("provider", store, append) if store is not None else None
         told = self.teller.wake if self.teller else lambda: None
         self._keys = KeyServicer(self.desk, self.registry, told, self.key_desk)
-
-    async def _append(self, records: Sequence[bytes]) -> None:
-        parsed = [record_pb2.AdminRecord.FromString(record) for record in records]
-        with acting_as("provider"):
-            stub = audit_pb2_grpc.AuditServiceStub(self._channel_to("audit"))
-            await stub.Append(audit_pb2.AppendRequest(records=parsed))
 
     def register(self, server: grpc.aio.Server) -> None:
         """See mesh.service.Service."""

@@ -14,6 +14,7 @@ import msgspec
 from dac.router.v1 import experiment_pb2, experiment_pb2_grpc
 from mesh import call
 from mesh.errors import MeshError, Reason, invalid
+from mesh.following import Follower
 from mesh.ids import is_uuid, uuid7
 from mesh.service import Context
 from services.router import experiment_errors as errors
@@ -137,10 +138,10 @@ class ExperimentDesk:
         self.store = PostgresExperimentStore(context.database)
         self.arms = Arms(policies, config.default_output_tokens)
         self.servicer = ExperimentServicer(self)
-        self._refresh_policies, self._told, self._poll_s = refresh_policies, told, config.policy_poll_s
+        self._refresh_policies, self._told = refresh_policies, told
         self._counts: dict[str, int] = {}
-        self._wake, self._lock = asyncio.Event(), asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
+        self._lock = asyncio.Lock()
+        self._follower = Follower("router-experiments", self.refresh, config.policy_poll_s, _log)
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicer."""
@@ -152,15 +153,12 @@ class ExperimentDesk:
             await self.refresh()
         except MeshError as error:
             _log.warning("experiments could not be read yet: %s", error.message)
-        await self.store.follow(self._wake.set)
-        self._task = asyncio.create_task(self._follow(), name="router-experiments")
+        await self.store.follow(self._follower.wake)
+        self._follower.start()
 
     async def close(self) -> None:
         """Stops following."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await self._follower.close()
 
     async def refresh(self) -> None:
         """Reads what changed. Raises MeshError."""
@@ -219,21 +217,6 @@ class ExperimentDesk:
                 _log.log(level, "experiment %s of %s: %s %s", experiment_id, org_id, row.state, row.reason)
         if moved:
             await self.changed()
-
-    async def _follow(self) -> None:
-        while True:
-            try:
-                async with asyncio.timeout(self._poll_s):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
-            self._wake.clear()
-            try:
-                await self.refresh()
-            except MeshError:
-                _log.debug("the experiments' counts could not be read")
-            except Exception:
-                _log.exception("following experiments failed")
 
 
 _VERBS = {"concluded": "conclude", "rolled_back": "rollback", "promoted": "promote"}

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Mapping
 
 from mesh.errors import MeshError
+from mesh.following import Follower
 from services.router.policies import API, BUILT_IN, FILE, OrgRules, Policies, RoutingPolicy, TenantRules
 from services.router.policy_files import PolicyFiles
 from services.router.policy_form import decode, parse
@@ -36,8 +37,7 @@ class PolicyBook:
         self._names: dict[str, str] = {}
         self._read_s: float | None = None
         self._told_missing: set[tuple[str, str]] = set()
-        self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._follower = Follower("router-policies", self._look, poll_s, _log)
         self._lock = asyncio.Lock()
         self.now = Policies(files.now.policies)
         self._build()
@@ -49,15 +49,12 @@ class PolicyBook:
                 await self.refresh()
             except MeshError as error:
                 _log.warning("policies could not be read yet: %s", error.message)
-            await self._store.follow(self._wake.set)
-        self._task = asyncio.create_task(self._follow(), name="router-policies")
+            await self._store.follow(self._follower.wake)
+        self._follower.start()
 
     async def close(self) -> None:
         """Stops following."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await self._follower.close()
 
     @property
     def age_s(self) -> float:
@@ -91,24 +88,12 @@ class PolicyBook:
             if changed or first:
                 self._build(set(changed))
 
-    async def _follow(self) -> None:
-        while True:
-            try:
-                async with asyncio.timeout(self._poll_s):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
-            self._wake.clear()
-            try:
-                # A thread's work: a large configuration takes long enough to read for decisions to notice.
-                if self.files.changed and await asyncio.to_thread(self.files.look, self._names_in_use()):
-                    self._build()
-                await self.refresh()
-            except MeshError:
-                # What is known stays in force without the database; it is asked again at the next turn.
-                _log.debug("the policies' counts could not be read")
-            except Exception:
-                _log.exception("following policies failed")
+    async def _look(self) -> None:
+        """Reads the files and the tables again, as far as they changed. Raises MeshError."""
+        # A thread's work: a large configuration takes long enough to read for decisions to notice.
+        if self.files.changed and await asyncio.to_thread(self.files.look, self._names_in_use()):
+            self._build()
+        await self.refresh()
 
     def _parsed(self, org_id: str, rows: OrgRows) -> dict[str, RoutingPolicy]:
         return {row.name: self._policy(org_id, row) for row in rows.policies}

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from mesh.config import nearest
-from mesh.errors import MeshError, invalid
+from mesh.errors import invalid
 from mesh.ids import is_uuid
 from services.router.policies import (
     FILE,
@@ -193,10 +193,6 @@ def decode(document: str) -> dict[str, Any]:
     """What was kept."""
     found: dict[str, Any] = msgspec.json.decode(document)
     return found
-
-
-def _in_file(error: MeshError, file: str) -> MeshError:
-    return MeshError(error.reason, f"{file}{error.message}", metadata=error.metadata)
 
 
 def parse_policies(raw: object, base: RoutingPolicy) -> dict[str, tuple[RoutingPolicy, dict[str, Any]]]:

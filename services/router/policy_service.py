@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Sequence
 
 import grpc.aio
 
-from dac.audit.v1 import audit_pb2, audit_pb2_grpc
 from dac.router.v1 import policy_pb2_grpc
-from dac.type.v1 import record_pb2
 from dac.type.v1.principal_pb2 import Principal
-from mesh.call import acting_as
+from mesh.admin_changes import APPEND_TIMEOUT_S, ChangeTeller, append_to_audit
 from mesh.config import ConfigError
 from mesh.errors import MeshError
 from mesh.service import Context
-from services.router.changes import ChangeTeller
 from services.router.policies import RoutingPolicy
 from services.router.policy_book import PolicyBook
 from services.router.policy_files import PolicyFiles
 from services.router.policy_server import PolicyServicer
 from services.router.policy_store import PostgresPolicyStore
-
-AUDIT_TIMEOUT_S = 10.0
 
 
 class PolicyDesk:
@@ -37,8 +31,8 @@ class PolicyDesk:
             raise ConfigError(error.message) from None
         store = PostgresPolicyStore(context.database) if context.database is not None else None
         self.book = PolicyBook(store, files, base, poll_s=poll_s, clock=time.monotonic)
-        self._channel_to = context.channel_to
-        self._teller = ChangeTeller(store, self._append) if store is not None else None
+        append = append_to_audit("router", context.channel_to, APPEND_TIMEOUT_S)
+        self._teller = ChangeTeller("router", store, append) if store is not None else None
         self.told = self._teller.wake if self._teller is not None else lambda: None
         """To be called when something waits for audit."""
         self.servicer = PolicyServicer(self.book, store, base, _now, self.told)
@@ -62,12 +56,6 @@ class PolicyDesk:
         if self._teller is not None:
             await self._teller.close()
         await self.book.close()
-
-    async def _append(self, records: Sequence[bytes]) -> None:
-        parsed = [record_pb2.AdminRecord.FromString(record) for record in records]
-        with acting_as("router"):
-            stub = audit_pb2_grpc.AuditServiceStub(self._channel_to("audit"))
-            await stub.Append(audit_pb2.AppendRequest(records=parsed), timeout=AUDIT_TIMEOUT_S)
 
 
 def _now() -> dt.datetime:

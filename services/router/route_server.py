@@ -9,7 +9,7 @@ from google.protobuf import json_format
 
 from dac.router.v1 import router_pb2
 from dac.type.v1 import deployment_pb2, record_pb2
-from mesh.tokens import estimate_tokens
+from mesh.tokens import IMAGE_TOKENS, estimate_tokens
 from services.router.catalog import KnownModel
 from services.router.experiments import ShadowChoice
 from services.router.intents import intent_of_task
@@ -27,8 +27,6 @@ SURE_ENOUGH = 0.4
 PREDICTED = frozenset({"coding_help", "qa_retrieval", "reasoning_math"})
 """Intents that public results were learned of; on others the predictor would find nothing it knows, and reading costs
 time."""
-IMAGE_TOKENS = 1_100
-"""What an image counts as, as at the gateway."""
 
 
 def asked(

@@ -7,11 +7,10 @@ import time
 
 import grpc.aio
 
-from dac.audit.v1 import audit_pb2, audit_pb2_grpc
 from dac.router.v1 import catalog_pb2_grpc, router_pb2_grpc
 from dac.type.v1 import record_pb2
 from mesh import telemetry
-from mesh.call import acting_as
+from mesh.admin_changes import APPEND_TIMEOUT_S, append_to_audit
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from mesh.redis import connect
@@ -35,7 +34,6 @@ from services.router.sources.scheduler import Sources
 from services.router.sources_server import build_sources
 
 _OPENNESS = {State.CLOSED: 0.0, State.RECOVERING: 0.5, State.HALF_OPEN: 0.5, State.OPEN: 1.0}
-AUDIT_TIMEOUT_S = 10.0
 
 
 class RouterService:
@@ -142,10 +140,10 @@ def _hand(context: Context, breakers: Breakers, hints: BreakerHints | None) -> t
         if hints is not None:
             hints.announce_forced(model, provider, state)
 
+    append = append_to_audit("router", context.channel_to, APPEND_TIMEOUT_S)
+
     async def tell(record: record_pb2.AdminRecord) -> None:
-        with acting_as("router"):
-            stub = audit_pb2_grpc.AuditServiceStub(context.channel_to("audit"))
-            await stub.Append(audit_pb2.AppendRequest(records=[record]), timeout=AUDIT_TIMEOUT_S)
+        await append([record.SerializeToString()])
 
     return force, tell
 

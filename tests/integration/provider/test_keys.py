@@ -11,6 +11,7 @@ import pytest
 from dac.provider.v1 import key_pb2, key_pb2_grpc, provider_pb2, provider_pb2_grpc
 from dac.type.v1 import principal_pb2, record_pb2
 from mesh import call as calls
+from mesh.admin_changes import ChangeTeller
 from mesh.catalog import ProviderEntry
 from mesh.config import Secret
 from mesh.errors import MeshError, Reason
@@ -21,7 +22,6 @@ from mesh.public_addresses import PublicResolver
 from mesh.server import LiveHealth, Server
 from mesh.service import Context
 from mesh.transport import RemoteChannel, reading
-from services.provider.changes import ChangeTeller
 from services.provider.config import ProviderConfig
 from services.provider.keys import Trial, list_models
 from services.provider.server import ProviderApp, build
@@ -136,8 +136,8 @@ async def test_audit_is_told_once_it_can_hear(replicas: list[ProviderApp], org_i
 
     assert app.teller is not None and app._store is not None
     with pytest.raises(MeshError):
-        await ChangeTeller(app._store, deaf).tell()
-    await ChangeTeller(app._store, hear).tell()
+        await ChangeTeller("provider", app._store, deaf).tell()
+    await ChangeTeller("provider", app._store, hear).tell()
     mine = [record for record in told if record.org_id == org_id]
     assert [(r.actor, r.action, r.target) for r in mine] == [
         ("key:k1", "provider.add", "provider:openai"),
@@ -145,7 +145,7 @@ async def test_audit_is_told_once_it_can_hear(replicas: list[ProviderApp], org_i
         ("operator", "provider.add", "provider:mistral"),
     ]
     assert "api.openai.com" in mine[0].after_json and KEY not in str(told)
-    assert await ChangeTeller(app._store, hear).tell() == 0
+    assert await ChangeTeller("provider", app._store, hear).tell() == 0
 
 
 async def test_no_plain_key_is_stored(replicas: list[ProviderApp]) -> None:
