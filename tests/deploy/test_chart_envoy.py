@@ -18,8 +18,8 @@ from mesh.envoy.document import Endpoint
 from mesh.envoy.edge import EdgeOptions, edge
 from mesh.envoy.groups import Names, egress
 from tests.deploy.helm_binary import CHART, Helm, Rendered
-from tests.edge.conftest import free_port
 from tests.edge.envoy_process import running, validate
+from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -29,7 +29,7 @@ from mesh.envoy import certificates
 from mesh.envoy.groups import Names
 from tests import prepared
 from tests.deploy.helm_binary import CHART, Helm, Rendered
-from tests.edge.conftest import free_port
+from tests.ports import free_port
 
 pytestmark = [
     pytest.mark.timeout(180),

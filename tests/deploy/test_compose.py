@@ -34,7 +34,7 @@ from services.gateway.config import GatewayConfig
 from tests import prepared
 from tests.deploy import image_steps
 from tests.deploy.promtool_binary import find_promtool
-from tests.edge.conftest import free_port
+from tests.ports import free_port
 
 FILE = ROOT / "docker-compose.yml"
 FOLDER = ROOT / "deploy" / "compose"

@@ -25,7 +25,8 @@ from mesh.config import MeshConfig, env_name
 from services.gateway.config import GatewayConfig
 from tests.deploy import image_steps
 from tests.deploy.image_steps import Build, Step, ask, environment, is_ignored, read_steps, steps_of
-from tests.edge.conftest import free_port, new_key
+from tests.edge.conftest import new_key
+from tests.ports import free_port
 
 STEPS = read_steps(image_steps.DOCKERFILE.read_text())
 SECRET = re.compile(r"(password|secret|token|api_?key)\s*=", re.I)

@@ -6,7 +6,6 @@ import os
 import pathlib
 import secrets
 import signal
-import socket
 import string
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import httpx
 import pytest
 
 from tests import prepared
+from tests.ports import free_port
 from tests.upstream import Upstream
 
 ALPHABET = string.ascii_letters + string.digits
@@ -72,16 +72,6 @@ def new_key() -> str:
     """A bootstrap key of the right form."""
     pick = secrets.choice
     return f"dac_test_{''.join(pick(ALPHABET) for _ in range(12))}_{''.join(pick(ALPHABET) for _ in range(43))}"
-
-
-def free_port() -> int:
-    """A port nobody has right now, below those that the system gives to outgoing connections of other tests."""
-    for _ in range(1000):
-        port = 10_000 + secrets.randbelow(20_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("no port is free")
 
 
 @dataclasses.dataclass

@@ -1,12 +1,13 @@
 """A small rate limit service (RLS v3). Its wire format is Envoy's, so it is built here, in the tests alone."""
 
 import dataclasses
-import socket
 from concurrent import futures
 from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+from tests.ports import free_port
 
 METHOD = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 OK, OVER_LIMIT = 1, 2
@@ -48,9 +49,7 @@ class RateLimitServer:
     """Answers OVER_LIMIT for the descriptors in `limited`; keeps what it was asked and the bytes of it."""
 
     def __init__(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self.limited: list[tuple[str, str]] = []
         self.asked: list[Asked] = []
         self.raw = b""

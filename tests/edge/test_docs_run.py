@@ -20,7 +20,8 @@ import pytest
 
 from mesh.app import ROOT
 from mesh.embedded import EmbeddedPostgres
-from tests.edge.conftest import Dac, UpstreamProcess, free_port, make_dac
+from tests.edge.conftest import Dac, UpstreamProcess, make_dac
+from tests.ports import free_port
 from tests.prepared import server_in
 
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

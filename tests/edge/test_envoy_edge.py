@@ -18,10 +18,11 @@ from mesh.envoy.document import Endpoint
 from mesh.envoy.edge import EdgeOptions, edge
 from mesh.envoy.groups import Names
 from services.gateway.config import GatewayConfig
-from tests.edge.conftest import free_port, make_dac
+from tests.edge.conftest import make_dac
 from tests.edge.envoy_process import running
 from tests.edge.rate_limits import RateLimitServer
 from tests.otlp_receiver import OtlpReceiver
+from tests.ports import free_port
 
 MODEL = "mock/gpt-4o-mini"
 SERVER = 2

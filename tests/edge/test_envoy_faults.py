@@ -10,9 +10,9 @@ import pytest
 
 from mesh.envoy.document import Endpoint
 from mesh.envoy.edge import EdgeOptions, edge
-from tests.edge.conftest import free_port
 from tests.edge.envoy_process import running, until
 from tests.edge.stand_in import StandIn, finish, reply, reset
+from tests.ports import free_port
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 LIMIT = 64 * 1024

@@ -27,23 +27,14 @@ from mesh.envoy.groups import Names
 from mesh.envoy.sds import sds_files
 from mesh.envoy.sidecar import SidecarOptions, mesh_addresses, sidecar
 from tests import prepared
-from tests.edge.conftest import CONFIG, free_port, new_key
+from tests.edge.conftest import CONFIG, new_key
 from tests.edge.envoy_process import running, until
+from tests.ports import free_port, free_ports
 
 MODEL = "mock/gpt-4o-mini"
 EDGE, CORE = "gateway,router,provider", "budget,audit,memory"
 NAMES = Names()
 LOOPBACK = "127.0.0.1"
-
-
-def free_ports(count):
-    """The first of `count` ports in a row that nobody has."""
-    while True:
-        first = free_port()
-        with contextlib.ExitStack() as held, contextlib.suppress(OSError, OverflowError):
-            for port in range(first, first + count):
-                held.enter_context(socket.create_server((LOOPBACK, port)))
-            return first
 
 
 @pytest.fixture(scope="module")

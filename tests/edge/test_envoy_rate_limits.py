@@ -10,8 +10,9 @@ from mesh.envoy import certificates
 from mesh.envoy.document import Endpoint
 from mesh.envoy.edge import EdgeOptions, edge
 from mesh.envoy.groups import Names
-from tests.edge.conftest import free_port, make_dac
+from tests.edge.conftest import make_dac
 from tests.edge.envoy_process import running
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from tests import prepared
-from tests.edge.conftest import free_port, make_dac
+from tests.edge.conftest import make_dac
+from tests.ports import free_port
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import time
 import httpx
 import pytest
 
-from tests.edge.conftest import free_port, make_dac, new_key
+from tests.edge.conftest import make_dac, new_key
+from tests.ports import free_port
 
 
 @pytest.fixture

@@ -13,9 +13,10 @@ import aiohttp
 import psutil
 
 from bench.faults.raw_http import Connection, Request, Server
-from tests.edge.conftest import Dac, free_port, new_key
+from tests.edge.conftest import Dac, new_key
 from tests.fault_campaign import plays
 from tests.fault_campaign.cases import BY_ID, TOTAL_S, Case
+from tests.ports import free_port
 
 START_S = 120
 AT_ONCE = 10

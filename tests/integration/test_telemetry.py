@@ -9,8 +9,8 @@ from mesh import telemetry, tracing
 from mesh.call import Call
 from mesh.errors import Reason
 from services.provider.events import Attempt, Usage, UsageSource
-from tests.edge.conftest import free_port
 from tests.otlp_receiver import OtlpReceiver
+from tests.ports import free_port
 
 CLIENT, SERVER = 3, 2
 PROMPT = b'{"id":"x","model":"gpt-4o-mini-2024-07-18","choices":[{"message":{"content":"canary-words"}}]}'
