@@ -91,9 +91,9 @@ def terms_of(text: str) -> list[str]:
 
 def _folded(text: str) -> str:
     """Lower case of every script, without accents and widths: "Ｃafé" is "cafe"."""
-    plain = text.replace("’", "'").replace("ʼ", "'")
+    plain = text.casefold().replace("’", "'").replace("ʼ", "'")
     # One character may unfold to eighteen: what is too long is cut again.
-    apart = unicodedata.normalize("NFKD", plain.casefold())[:MAX_CHARS]
+    apart = unicodedata.normalize("NFKD", plain)[:MAX_CHARS]
     return unicodedata.normalize("NFC", _DROPPED.sub("", apart))
 
 
