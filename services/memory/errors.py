@@ -67,3 +67,12 @@ def wrong_master_key(org_id: str, master_key_id: str) -> MeshError:
         "that master key (DAC_MASTER_KEY_OLD_FILE), or erase the organisation's memory.",
         metadata={"master_key_id": master_key_id},
     )
+
+
+def no_embedder() -> MeshError:
+    """Search by meaning alone, where nothing knows what texts mean."""
+    return MeshError(
+        Reason.FAILED_PRECONDITION,
+        "Search by meaning needs an embedder, and this memory has none: leave `mode` out to search by words, or install "
+        "one (docs/memory.md).",
+    )
