@@ -76,3 +76,13 @@ def no_embedder() -> MeshError:
         "Search by meaning needs an embedder, and this memory has none: leave `mode` out to search by words, or install "
         "one (docs/memory.md).",
     )
+
+
+def thread_differs(thread_id: str) -> MeshError:
+    """A file is imported over a thread of the same id that has other messages."""
+    return MeshError(
+        Reason.FAILED_PRECONDITION,
+        f'There is a thread "{thread_id[:128]}" already, and it does not hold what the file says: name another thread_id '
+        "to import the file beside it.",
+        metadata={"thread_id": thread_id[:128]},
+    )
