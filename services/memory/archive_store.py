@@ -97,6 +97,11 @@ class PostgresArchiveStore:
     def __init__(self, threads: ThreadDatabase) -> None:
         self._threads = threads
 
+    async def find(self, viewer: Viewer, thread_id: str) -> Thread:
+        """One thread. Raises NOT_FOUND."""
+        async with self._threads.begin(viewer) as work:
+            return await work.get(thread_id)
+
     async def whole(self, viewer: Viewer, thread_id: str) -> Whole:
         """A thread, its branches and the shape of its tree. Raises NOT_FOUND."""
         async with self._threads.begin(viewer) as work:
@@ -118,10 +123,12 @@ class PostgresArchiveStore:
             rows = await work.connection.fetch(_AT, viewer.org_id, thread_id, list(positions))
             return [message_of(work.key, row) for row in rows]
 
-    async def bring(self, viewer: Viewer, file: ConversationFile, original: ConversationFile, limits: Limits) -> Imported:
+    async def bring(
+        self, viewer: Viewer, file: ConversationFile, original: ConversationFile, limits: Limits
+    ) -> Imported:
         """Makes the thread of a file, all or nothing; one that holds all of it already stays as it is.
 
-        Raises FAILED_PRECONDITION for a thread of this id with other messages, and what making a thread raises.
+        Raises ALREADY_EXISTS for a thread of this id with other messages, and what making a thread raises.
         """
         async with self._threads.begin(viewer) as work:
             thread_id = file.thread.thread_id
@@ -177,7 +184,9 @@ async def _fill(work: ThreadWork, made: Thread, file: ConversationFile) -> Threa
         rows.append((message, ordinals[about]))
         ordinals[about] += 1
     for start in range(0, len(rows), INSERTED_AT_ONCE):
-        await insert_messages(work.connection, work.key, org_id, thread.thread_id, rows[start : start + INSERTED_AT_ONCE])
+        await insert_messages(
+            work.connection, work.key, org_id, thread.thread_id, rows[start : start + INSERTED_AT_ONCE]
+        )
     deleted = [message for message in file.messages if message.deleted_at_s]
     if deleted:
         moments = [dt.datetime.fromtimestamp(message.deleted_at_s, dt.UTC) for message in deleted]

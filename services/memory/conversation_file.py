@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import hashlib
 import uuid
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from services.memory.window import Message
 FORMAT = "dac.conversation/1"
 MAX_ID_CHARS = 128
 MAX_MODEL_CHARS = 256
+_MOST_BYTES_PER_TOKEN = 16
 LATEST_S = 253_402_300_000
 """Times a calendar can say: before the year 10,000."""
 
@@ -38,14 +40,14 @@ class ConversationFile:
     """What the file could not say."""
 
 
-def checked(file: ConversationFile, *, max_bytes: int, now_s: float) -> ConversationFile:
+def checked(file: ConversationFile, *, max_bytes: int) -> ConversationFile:
     """The file with its gaps filled, its positions in order. Raises INVALID_REQUEST naming what is wrong."""
     notes = list(file.notes)
     messages, seen = [], set[str]()
     for index, message in enumerate(file.messages):
-        messages.append(_checked_message(message, index, seen, max_bytes, now_s))
+        messages.append(_checked_message(message, index, seen, max_bytes))
         seen.add(message.message_id)
-    branches = _checked_branches(file.branches, messages, now_s)
+    branches = _checked_branches(file.branches, messages)
     names = {branch.branch_id for branch in branches}
     active = file.thread.active_branch or MAIN
     if active not in names:
@@ -73,7 +75,7 @@ def checked(file: ConversationFile, *, max_bytes: int, now_s: float) -> Conversa
     return ConversationFile(thread, branches, messages, notes)
 
 
-def _checked_message(message: Message, index: int, seen: set[str], max_bytes: int, now_s: float) -> Message:
+def _checked_message(message: Message, index: int, seen: set[str], max_bytes: int) -> Message:
     here = f"messages[{index}]"
     _check_id(f"{here}.message_id", message.message_id)
     if message.message_id in seen:
@@ -90,6 +92,7 @@ def _checked_message(message: Message, index: int, seen: set[str], max_bytes: in
     text_bytes, json_bytes = len(message.text.encode()), len(message.openai_json.encode())
     if text_bytes + json_bytes > max_bytes:
         raise errors.message_too_large(text_bytes + json_bytes, max_bytes)
+    size_bytes = max(text_bytes, json_bytes)
     for name, value, most in (
         ("request_id", message.request_id, MAX_REQUEST_ID_CHARS),
         ("model", message.model, MAX_MODEL_CHARS),
@@ -105,18 +108,19 @@ def _checked_message(message: Message, index: int, seen: set[str], max_bytes: in
         message,
         text=storable(message.text),
         openai_json=storable(message.openai_json),
-        tokens_estimated=tokens or estimate_tokens(max(text_bytes, json_bytes)),
+        # A budget of tokens must not be cheated by what a file says.
+        tokens_estimated=tokens if tokens * _MOST_BYTES_PER_TOKEN >= size_bytes else estimate_tokens(size_bytes),
         request_id=storable(message.request_id),
         model=storable(message.model),
         finish_reason=storable(message.finish_reason),
         branch_id=message.branch_id or MAIN,
         position=index,
-        created_at_s=_checked_time(f"{here}.created_at", message.created_at_s) or now_s,
+        created_at_s=_checked_time(f"{here}.created_at", message.created_at_s),
         deleted_at_s=_checked_time(f"{here}.deleted_at", message.deleted_at_s),
     )
 
 
-def _checked_branches(branches: Sequence[Branch], messages: Sequence[Message], now_s: float) -> list[Branch]:
+def _checked_branches(branches: Sequence[Branch], messages: Sequence[Message]) -> list[Branch]:
     """The branches, "main" among them: where the file says none it ends with the last message."""
     places = {message.message_id: message.position for message in messages}
     found: list[Branch] = []
@@ -130,9 +134,7 @@ def _checked_branches(branches: Sequence[Branch], messages: Sequence[Message], n
         for name, value in (("head_message_id", branch.head), ("forked_from_message_id", branch.forked_from)):
             if value and value not in places:
                 raise errors.invalid(f"{here}.{name}", f'"{value[:64]}" is no message of the file')
-        found.append(
-            dataclasses.replace(branch, name=storable(branch.name), head_position=places.get(branch.head, -1))
-        )
+        found.append(dataclasses.replace(branch, name=storable(branch.name), head_position=places.get(branch.head, -1)))
     if not any(branch.branch_id == MAIN for branch in found):
         if found:
             raise errors.invalid("branches", f'have no "{MAIN}", which every thread has')
@@ -201,6 +203,20 @@ def renamed(file: ConversationFile, thread_id: str) -> ConversationFile:
     return dataclasses.replace(
         file, thread=dataclasses.replace(file.thread, thread_id=thread_id), branches=branches, messages=messages
     )
+
+
+def dated(file: ConversationFile, now: dt.datetime) -> ConversationFile:
+    """With a time wherever the file says none: the one before it, or now."""
+    messages: list[Message] = []
+    latest = min((one.created_at_s for one in file.messages if one.created_at_s), default=now.timestamp())
+    for message in file.messages:
+        latest = message.created_at_s or latest
+        messages.append(dataclasses.replace(message, created_at_s=latest))
+    branches = [
+        branch if branch.created_at.tzinfo else dataclasses.replace(branch, created_at=now, updated_at=now)
+        for branch in file.branches
+    ]
+    return dataclasses.replace(file, branches=branches, messages=messages)
 
 
 def derived_id(created_at_s: float, *names: str) -> str:

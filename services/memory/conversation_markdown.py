@@ -46,7 +46,11 @@ def head_of(thread: Thread) -> str:
 def section_of(message: Message) -> str:
     """A message with its heading."""
     moment = dt.datetime.fromtimestamp(message.created_at_s, dt.UTC)
-    parts = [_TITLES[message.role], _one_line(message.model).replace("·", "-") or _NO_TIME, f"{moment:%Y-%m-%dT%H:%M:%SZ}"]
+    parts = [
+        _TITLES[message.role],
+        _one_line(message.model).replace("·", "-") or _NO_TIME,
+        f"{moment:%Y-%m-%dT%H:%M:%SZ}",
+    ]
     lines = [f"\n## {' · '.join(parts)}\n"]
     if message.text:
         lines.append("\n" + _LOOKS_LIKE_OURS.sub(r"\\", message.text) + "\n")
@@ -85,11 +89,10 @@ class TreeComment:
 def tree_in(markdown: str) -> tuple[str, bool] | None:
     """The JSON of the comment at the end and whether what stands before it is as it was written; None = no comment."""
     markdown = markdown.replace("\r\n", "\n")
-    found = None
-    for found in _BLOCK.finditer(markdown):
-        pass
-    if found is None:
+    blocks = list(_BLOCK.finditer(markdown))
+    if not blocks:
         return None
+    found = blocks[-1]
     before = markdown[: found.start()].removesuffix("\n")
     return found[2], hashlib.sha256(before.encode("utf-8", "replace")).hexdigest() == found[1]
 

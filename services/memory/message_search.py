@@ -153,7 +153,8 @@ class MessageSearch:
             )
         if asked.mode is Mode.MEANING and near is None:
             raise errors.no_embedder()
-        candidates, total = [], 0
+        candidates: list[Candidate] = []
+        total = 0
         if words and asked.mode is not Mode.MEANING:
             candidates, total = await self._store.with_words(
                 viewer, words, asked.filter, every_word=asked.every_word, most=MOST_WEIGHED

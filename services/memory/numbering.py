@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Protocol
 
 from mesh.errors import MeshError
-from mesh.telemetry import get_logger
 from services.memory.config import MemoryConfig
 
-_log = get_logger("memory")
+_log = logging.getLogger(__name__)
 _MOST_ORGANISATIONS = 100
 
 

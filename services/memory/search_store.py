@@ -27,7 +27,7 @@ _FIND = """SELECT thread_id, position, message_id, created_at, length, counts
     FROM find_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"""
 _TOTAL = """SELECT coalesce(sum(message_count), 0)::bigint FROM (SELECT message_count FROM threads
     WHERE org_id = $1 AND (user_id = $2 OR $3) AND ($4 = '' OR thread_id = $4) AND ($5::text IS NULL OR user_id = $5)
-    LIMIT 10000) AS some"""
+    LIMIT 10000) AS counted"""
 _OF_IDS = """SELECT m.thread_id, m.position, m.message_id, m.created_at, coalesce(cardinality(m.terms), 0) AS length,
     ARRAY(SELECT coalesce(cardinality(array_positions(m.terms, word)), 0)
           FROM unnest($2::bigint[]) WITH ORDINALITY AS asked (word, place) ORDER BY place) AS counts

@@ -69,24 +69,24 @@ $$;
 REVOKE ALL ON FUNCTION organisations_with_unnumbered_messages(integer) FROM PUBLIC;
 
 -- What each change of a batch did, kept for a day: the same request again does nothing twice. It holds no text of a user.
-CREATE TABLE batch_results (
+CREATE TABLE batches (
     org_id uuid NOT NULL,
     -- Whose request it is: the caller's user, or '' for the organisation's keys.
     user_id text NOT NULL,
     request_id text NOT NULL CHECK (char_length(request_id) BETWEEN 1 AND 128),
-    place integer NOT NULL,
-    -- Of all the operations, so that others with the same request id are known.
+    -- Of the changes, so that others with the same request id are known.
     digest bytea NOT NULL CHECK (octet_length(digest) = 32),
-    -- '' = not finished.
-    thread_id text NOT NULL DEFAULT '',
-    -- '' = it was made.
-    reason text NOT NULL DEFAULT '',
-    message text NOT NULL DEFAULT '',
-    done boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL,
-    PRIMARY KEY (org_id, user_id, request_id, place)
+    -- Since when somebody is at it.
+    claimed_at timestamptz NOT NULL,
+    -- Of the changes that were tried, in their order; a reason '' = made.
+    thread_ids text[] NOT NULL DEFAULT '{}',
+    reasons text[] NOT NULL DEFAULT '{}',
+    messages text[] NOT NULL DEFAULT '{}',
+    done boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (org_id, user_id, request_id)
 );
-CREATE INDEX batch_results_age ON batch_results (org_id, created_at);
-ALTER TABLE batch_results ENABLE ROW LEVEL SECURITY; ALTER TABLE batch_results FORCE ROW LEVEL SECURITY;
-CREATE POLICY batch_results_org ON batch_results USING (org_id = ANY (string_to_array(NULLIF(current_setting('app.org_ids', true), ''), ',')::uuid[]))
+CREATE INDEX batches_age ON batches (org_id, created_at);
+ALTER TABLE batches ENABLE ROW LEVEL SECURITY; ALTER TABLE batches FORCE ROW LEVEL SECURITY;
+CREATE POLICY batches_org ON batches USING (org_id = ANY (string_to_array(NULLIF(current_setting('app.org_ids', true), ''), ',')::uuid[]))
   WITH CHECK (org_id = ANY (string_to_array(NULLIF(current_setting('app.org_ids', true), ''), ',')::uuid[]));
