@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import datetime as dt
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import grpc.aio
 from google.api import httpbody_pb2
 
 from dac.memory.v1 import archive_pb2, archive_pb2_grpc
+from mesh.ids import uuid7
+from mesh.postgres import Database
 from services.memory import errors
 from services.memory.archive_form import (
     ProtoEncoder,
@@ -19,11 +23,19 @@ from services.memory.archive_form import (
     stats_form,
     tree_form,
 )
+from services.memory.archive_store import PostgresArchiveStore
+from services.memory.batch_store import PostgresBatchStore
+from services.memory.config import MemoryConfig
 from services.memory.conversation_archive import ConversationArchive
 from services.memory.conversation_batch import Batches
 from services.memory.conversation_form import thread_form
 from services.memory.conversation_input import checked_thread_id
-from services.memory.message_search import MessageSearch
+from services.memory.conversations import Conversations
+from services.memory.message_search import MessageSearch, NearestTurns
+from services.memory.numbering import Numberer
+from services.memory.sealing import Sealer
+from services.memory.search_store import PostgresSearchStore, PostgresUnnumbered
+from services.memory.thread_work import ThreadDatabase
 from services.memory.viewers import viewer
 
 CONTENT_TYPES = {
@@ -122,3 +134,38 @@ class ArchiveServicer(archive_pb2_grpc.ArchiveServiceServicer):
             branch_count=len(file.branches),
             notes=file.notes,
         )
+
+
+class Archive:
+    """Everything of archives in one process: the servicer, and what runs beside it."""
+
+    def __init__(
+        self,
+        database: Database,
+        config: MemoryConfig,
+        sealer: Sealer,
+        threads: ThreadDatabase,
+        conversations: Conversations,
+        nearest: NearestTurns | None,
+        *,
+        clock: Callable[[], dt.datetime],
+    ) -> None:
+        """Opens nothing."""
+        self.servicer = ArchiveServicer(
+            ConversationArchive(PostgresArchiveStore(threads), config, clock=clock),
+            MessageSearch(PostgresSearchStore(threads), nearest),
+            Batches(conversations, PostgresBatchStore(database), clock=clock, new_id=uuid7),
+        )
+        self.numberer = Numberer(PostgresUnnumbered(database, sealer), config)
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Adds the servicer."""
+        archive_pb2_grpc.add_ArchiveServiceServicer_to_server(self.servicer, server)
+
+    def start(self) -> None:
+        """Begins to make old messages findable."""
+        self.numberer.start()
+
+    async def close(self) -> None:
+        """Stops that."""
+        await self.numberer.close()

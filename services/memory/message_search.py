@@ -25,6 +25,8 @@ MOST_WEIGHED = 500
 """Messages that are weighed of each word of the query: the newest ones."""
 MOST_NEAREST = 200
 """Messages that are asked of the index of meanings."""
+LEAST_COSINE = 0.3
+"""What is less near is not found by meaning: something is always nearest."""
 _K1, _B = 1.2, 0.75
 _MEANING_SHARE = 0.6
 
@@ -160,7 +162,7 @@ class MessageSearch:
                 viewer, words, asked.filter, every_word=asked.every_word, most=MOST_WEIGHED
             )
         has_unweighed = _has_unweighed(candidates, len(words))
-        meanings = dict(near or ())
+        meanings = {name: cosine for name, cosine in near or () if cosine >= LEAST_COSINE}
         missing = meanings.keys() - {one.message_id for one in candidates}
         if missing:
             others = await self._store.of_ids(viewer, sorted(missing), words, asked.filter)

@@ -6,26 +6,19 @@ import datetime as dt
 
 import grpc.aio
 
-from dac.memory.v1 import archive_pb2_grpc, cache_pb2_grpc, conversation_pb2_grpc
+from dac.memory.v1 import cache_pb2_grpc, conversation_pb2_grpc
 from mesh.ids import uuid7
 from mesh.postgres import Database
 from mesh.service import Context, Service
 from services.memory import errors
-from services.memory.archive_server import ArchiveServicer
-from services.memory.archive_store import PostgresArchiveStore
-from services.memory.batch_store import PostgresBatchStore
+from services.memory.archive_server import Archive
 from services.memory.cache import ResponseCache, Sweeper
 from services.memory.cache_server import CacheServicer
 from services.memory.cache_store import PostgresCacheStore
 from services.memory.config import MemoryConfig
-from services.memory.conversation_archive import ConversationArchive
-from services.memory.conversation_batch import Batches
 from services.memory.conversation_server import ConversationServicer
 from services.memory.conversations import Conversations
-from services.memory.message_search import MessageSearch
-from services.memory.numbering import Numberer
 from services.memory.sealing import PlainSealer
-from services.memory.search_store import PostgresSearchStore, PostgresUnnumbered
 from services.memory.thread_work import ThreadDatabase
 
 
@@ -36,29 +29,28 @@ class MemoryService:
         self,
         database: Database,
         conversations: ConversationServicer,
-        archive: ArchiveServicer,
         cache: CacheServicer,
         sweeper: Sweeper,
-        numberer: Numberer,
+        archive: Archive,
     ) -> None:
-        self._database, self.conversations, self.archive, self.cache = database, conversations, archive, cache
-        self._sweeper, self._numberer = sweeper, numberer
+        self._database, self.conversations, self.cache, self._sweeper = database, conversations, cache, sweeper
+        self.archive = archive
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicers."""
         conversation_pb2_grpc.add_ConversationServiceServicer_to_server(self.conversations, server)
-        archive_pb2_grpc.add_ArchiveServiceServicer_to_server(self.archive, server)
+        self.archive.register(server)
         cache_pb2_grpc.add_CacheServiceServicer_to_server(self.cache, server)
 
     async def start(self) -> None:
         """Begins to sweep, and to make old messages findable."""
         self._sweeper.start()
-        self._numberer.start()
+        self.archive.start()
 
     async def close(self) -> None:
         """Stops both."""
         await self._sweeper.close()
-        await self._numberer.close()
+        await self.archive.close()
 
     async def health(self) -> None:
         """Raises UNAVAILABLE when the database does not answer."""
@@ -81,12 +73,7 @@ def build(context: Context) -> Service:
     return MemoryService(
         context.database,
         ConversationServicer(conversations),
-        ArchiveServicer(
-            ConversationArchive(PostgresArchiveStore(threads), config, clock=_now),
-            MessageSearch(PostgresSearchStore(threads), None),
-            Batches(conversations, PostgresBatchStore(context.database), clock=_now, new_id=uuid7),
-        ),
         CacheServicer(ResponseCache(answers, config, clock=_now)),
         Sweeper(answers, config, clock=_now),
-        Numberer(PostgresUnnumbered(context.database, sealer), config),
+        Archive(context.database, config, sealer, threads, conversations, None, clock=_now),
     )

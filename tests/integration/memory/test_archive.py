@@ -288,12 +288,14 @@ async def test_meaning_is_mixed_in_where_there_is_an_index(anna: Caller, bob: Ca
     await bob.begin("b")
     hidden = await bob.say("b", "a puppy purred")
     assert await refused(anna.search("dog", mode=archive_pb2.SEARCH_MODE_MEANING)) is Reason.FAILED_PRECONDITION
-    house.meanings.said = [(hidden, 0.99), (cat, 0.9), (uuid7(), 0.8), (dog, 0.1)]
+    house.meanings.said = [(hidden, 0.99), (cat, 0.9), (uuid7(), 0.8), (dog, 0.35)]
     answer = await anna.search("dog", mode=archive_pb2.SEARCH_MODE_MEANING)
     assert [one.message.text for one in answer.hits] == ["a kitten purred", "the dog barked"]
     assert answer.by_meaning and answer.hits[0].meaning_score == 0.9
     assert set(await anna.found("dog")) == {"a kitten purred", "the dog barked"}
     assert await anna.found("dog", all_words=True) == ["the dog barked"]
+    house.meanings.said = [(cat, 0.2)]
+    assert await anna.found("dog") == ["the dog barked"], "something is always nearest"
     assert await anna.found("dog", mode=archive_pb2.SEARCH_MODE_WORDS) == ["the dog barked"]
 
 
