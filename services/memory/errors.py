@@ -67,3 +67,26 @@ def wrong_master_key(org_id: str, master_key_id: str) -> MeshError:
         "that master key (DAC_MASTER_KEY_OLD_FILE), or erase the organisation's memory.",
         metadata={"master_key_id": master_key_id},
     )
+
+
+def sealing_off() -> MeshError:
+    """A data key shall be changed, and text is not sealed."""
+    return MeshError(
+        Reason.FAILED_PRECONDITION,
+        "Text is not sealed in this installation, so there is no data key to change: set memory.encrypt_text: true.",
+    )
+
+
+def erased_meanwhile() -> MeshError:
+    """An organisation's memory was erased while it turned to a new data key."""
+    return MeshError("The organisation's memory was erased meanwhile, so its key is new.")
+
+
+def not_confirmed(named: str) -> MeshError:
+    """An erasure names another organisation than the caller's."""
+    return MeshError(
+        Reason.INVALID_REQUEST,
+        f'org_id: "{named[:64]}" is not the organisation of this key. Name it (GET /v1/caller) to confirm: '
+        "everything that memory has of it will be gone.",
+        metadata={"field": "org_id"},
+    )
