@@ -104,9 +104,14 @@ BEGIN
         WHERE c.relnamespace = 'memory'::regnamespace AND c.relkind = 'r' AND a.attname = 'org_id'
         AND c.relname <> 'data_keys' ORDER BY c.relname <> 'threads', c.relname
     LOOP
-        EXECUTE format('DELETE FROM %I WHERE org_id = $1', name) USING org;
-        GET DIAGNOSTICS deleted = ROW_COUNT;
-        total := total + deleted;
+        IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = name::regclass AND attname = 'swept_seq') THEN
+            -- The counter that mirrors follow does not go back: what they have is older than what is swept.
+            EXECUTE format('UPDATE %I SET seq = seq + 1, swept_seq = seq + 1 WHERE org_id = $1', name) USING org;
+        ELSE
+            EXECUTE format('DELETE FROM %I WHERE org_id = $1', name) USING org;
+            GET DIAGNOSTICS deleted = ROW_COUNT;
+            total := total + deleted;
+        END IF;
     END LOOP;
     RETURN total;
 END $$;
