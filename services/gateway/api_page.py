@@ -84,6 +84,8 @@ BODIES: Mapping[str, Any] = {
         "valid_from": "2099-01-01T00:00:00Z",
     },
     "memory.CreateThread": {"thread_id": "support-42", "title": "A question about an invoice"},
+    "memory.RewrapDataKeys": {"check_only": True},
+    "memory.EraseOrganisation": {"org_id": "ORG_ID"},
     "router.SubmitFeedback": {"request_id": "REQUEST_ID", "rating": 1},
     "router.ResetLearned": {"task_type": "coding_help"},
     "router.Route": {"model": "auto", "prompt": "Write a function that merges two sorted lists"},

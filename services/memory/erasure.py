@@ -12,14 +12,13 @@ from mesh.errors import MeshError, Reason
 from mesh.postgres import Database
 from services.memory import errors
 from services.memory.data_keys import CHANNEL, ERASED, DataKeys, KeyedSealer
-from services.memory.sealed_tables import TABLES, SealedTable
+from services.memory.sealed_tables import NO_UUID, TABLES, SealedTable
 from services.memory.sealing import header_of
 
 ATTEMPTS = 5
 """Of the erasure, which may meet others in the other order."""
 LONG_S = 600.0
 """For statements over everything an organisation has."""
-NO_KEY = "00000000-0000-0000-0000-000000000000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ class Erasure:
         counted = []
         async with self._database.transaction(org_id) as connection:
             for name, table in self._tables.items():
-                row = await connection.fetchrow(table.count, org_id, header_of(key_id or NO_KEY), timeout=LONG_S)
+                row = await connection.fetchrow(table.count, org_id, header_of(key_id or NO_UUID), timeout=LONG_S)
                 counted.append(Counted(name, *row))
         return key_id, counted
 

@@ -79,7 +79,9 @@ def sealing_off() -> MeshError:
 
 def erased_meanwhile() -> MeshError:
     """An organisation's memory was erased while it turned to a new data key."""
-    return MeshError("The organisation's memory was erased meanwhile, so its key is new.")
+    return MeshError(
+        Reason.FAILED_PRECONDITION, "The organisation's memory was erased meanwhile: it gets a new data key anyway."
+    )
 
 
 def not_confirmed(named: str) -> MeshError:

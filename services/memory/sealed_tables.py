@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+NO_UUID = "00000000-0000-0000-0000-000000000000"
+
 
 @dataclass(frozen=True, slots=True)
 class SealedTable:
@@ -30,15 +32,32 @@ TABLES: Mapping[str, SealedTable] = {
     "threads": SealedTable(
         first=("",),
         find="""SELECT ARRAY[thread_id] AS row_key, 'threads/' || thread_id AS about, version_read AS version, needs,
-            CASE WHEN needs THEN sealed END AS sealed, CASE WHEN needs THEN title END AS title
-            FROM (SELECT *, xmin::text AS version_read, coalesce(substring(sealed FROM 1 FOR 17) <> $4, title <> '')
-                AS needs FROM threads WHERE org_id = $1 AND thread_id > ($2::text[])[1]
+            CASE WHEN needs THEN sealed END AS sealed, CASE WHEN needs THEN title END AS title,
+            CASE WHEN needs THEN to_jsonb(tags)::text END AS tags, CASE WHEN needs THEN parameters END AS parameters
+            FROM (SELECT *, xmin::text AS version_read, coalesce(substring(sealed FROM 1 FOR 17) <> $4,
+                    title <> '' OR tags <> '{}' OR parameters <> '') AS needs
+                FROM threads WHERE org_id = $1 AND thread_id > ($2::text[])[1]
                 ORDER BY thread_id LIMIT $3) AS page ORDER BY thread_id""",
-        seal="""UPDATE threads SET sealed = $4, title = '' WHERE org_id = $1 AND thread_id = ($2::text[])[1]
-            AND xmin::text = $3""",
-        count="""SELECT count(*) FILTER (WHERE sealed IS NULL AND title <> ''),
+        seal="""UPDATE threads SET sealed = $4, title = '', tags = '{}', parameters = '' WHERE org_id = $1
+            AND thread_id = ($2::text[])[1] AND xmin::text = $3""",
+        count="""SELECT count(*) FILTER (WHERE sealed IS NULL AND (title <> '' OR tags <> '{}' OR parameters <> '')),
             count(*) FILTER (WHERE substring(sealed FROM 1 FOR 17) = $2),
             count(*) FILTER (WHERE substring(sealed FROM 1 FOR 17) <> $2) FROM threads WHERE org_id = $1""",
+    ),
+    # A branch has the name 'main' without anybody having said it.
+    "branches": SealedTable(
+        first=("", ""),
+        find="""SELECT ARRAY[thread_id, branch_id] AS row_key, 'branches/' || thread_id || '/' || branch_id AS about,
+            version_read AS version, needs, CASE WHEN needs THEN sealed END AS sealed, CASE WHEN needs THEN name END
+            AS name FROM (SELECT *, xmin::text AS version_read,
+                coalesce(substring(sealed FROM 1 FOR 17) <> $4, name NOT IN ('', 'main')) AS needs
+                FROM branches WHERE org_id = $1 AND (thread_id, branch_id) > (($2::text[])[1], ($2::text[])[2])
+                ORDER BY thread_id, branch_id LIMIT $3) AS page ORDER BY thread_id, branch_id""",
+        seal="""UPDATE branches SET sealed = $4, name = '' WHERE org_id = $1 AND thread_id = ($2::text[])[1]
+            AND branch_id = ($2::text[])[2] AND xmin::text = $3""",
+        count="""SELECT count(*) FILTER (WHERE sealed IS NULL AND name NOT IN ('', 'main')),
+            count(*) FILTER (WHERE substring(sealed FROM 1 FOR 17) = $2),
+            count(*) FILTER (WHERE substring(sealed FROM 1 FOR 17) <> $2) FROM branches WHERE org_id = $1""",
     ),
     "messages": SealedTable(
         first=("", "-1"),
@@ -55,6 +74,53 @@ TABLES: Mapping[str, SealedTable] = {
         count="""SELECT count(*) FILTER (WHERE sealed IS NULL AND (text <> '' OR openai_json <> '')),
             count(*) FILTER (WHERE substring(sealed FROM 1 FOR 17) = $2),
             count(*) FILTER (WHERE substring(sealed FROM 1 FOR 17) <> $2) FROM messages WHERE org_id = $1""",
+    ),
+    "memories": SealedTable(
+        first=(NO_UUID,),
+        find="""SELECT ARRAY[memory_id::text] AS row_key, 'memories/' || memory_id AS about, version_read AS version,
+            needs, CASE WHEN needs THEN sealed END AS sealed, CASE WHEN needs THEN speaker END AS speaker,
+            CASE WHEN needs THEN text END AS text, CASE WHEN needs THEN metadata END AS metadata
+            FROM (SELECT *, xmin::text AS version_read, coalesce(substring(sealed FROM 1 FOR 17) <> $4,
+                    text <> '' OR speaker <> '' OR metadata <> '') AS needs
+                FROM memories WHERE org_id = $1 AND memory_id > ($2::text[])[1]::uuid
+                ORDER BY memory_id LIMIT $3) AS page ORDER BY memory_id""",
+        seal="""UPDATE memories SET sealed = $4, text = '', speaker = '', metadata = '' WHERE org_id = $1
+            AND memory_id = ($2::text[])[1]::uuid AND xmin::text = $3""",
+        count="""SELECT count(*) FILTER (WHERE sealed IS NULL AND (text <> '' OR speaker <> '' OR metadata <> '')),
+            count(*) FILTER (WHERE substring(sealed FROM 1 FOR 17) = $2),
+            count(*) FILTER (WHERE substring(sealed FROM 1 FOR 17) <> $2) FROM memories WHERE org_id = $1""",
+    ),
+    "memory_history": SealedTable(
+        first=(NO_UUID, "0"),
+        find="""SELECT ARRAY[memory_id::text, change_id::text] AS row_key, 'memory_history/' || memory_id AS about,
+            version_read AS version, needs, CASE WHEN needs THEN sealed END AS sealed,
+            CASE WHEN needs THEN snapshot END AS snapshot
+            FROM (SELECT *, xmin::text AS version_read,
+                coalesce(substring(sealed FROM 1 FOR 17) <> $4, snapshot <> '') AS needs FROM memory_history
+                WHERE org_id = $1 AND (memory_id, change_id) > (($2::text[])[1]::uuid, ($2::text[])[2]::bigint)
+                ORDER BY memory_id, change_id LIMIT $3) AS page ORDER BY memory_id, change_id""",
+        seal="""UPDATE memory_history SET sealed = $4, snapshot = '' WHERE org_id = $1
+            AND memory_id = ($2::text[])[1]::uuid AND change_id = ($2::text[])[2]::bigint AND xmin::text = $3""",
+        count="""SELECT count(*) FILTER (WHERE sealed IS NULL AND snapshot <> ''),
+            count(*) FILTER (WHERE substring(sealed FROM 1 FOR 17) = $2),
+            count(*) FILTER (WHERE substring(sealed FROM 1 FOR 17) <> $2) FROM memory_history WHERE org_id = $1""",
+    ),
+    "thread_summaries": SealedTable(
+        first=("", NO_UUID, ""),
+        find="""SELECT ARRAY[thread_id, until_message_id::text, written_by] AS row_key,
+            'thread_summaries/' || until_message_id AS about, version_read AS version, needs,
+            CASE WHEN needs THEN sealed END AS sealed, CASE WHEN needs THEN text END AS text
+            FROM (SELECT *, xmin::text AS version_read,
+                coalesce(substring(sealed FROM 1 FOR 17) <> $4, text <> '') AS needs FROM thread_summaries
+                WHERE org_id = $1 AND (thread_id, until_message_id, written_by)
+                    > (($2::text[])[1], ($2::text[])[2]::uuid, ($2::text[])[3])
+                ORDER BY thread_id, until_message_id, written_by LIMIT $3) AS page
+            ORDER BY thread_id, until_message_id, written_by""",
+        seal="""UPDATE thread_summaries SET sealed = $4, text = '' WHERE org_id = $1 AND thread_id = ($2::text[])[1]
+            AND until_message_id = ($2::text[])[2]::uuid AND written_by = ($2::text[])[3] AND xmin::text = $3""",
+        count="""SELECT count(*) FILTER (WHERE sealed IS NULL AND text <> ''),
+            count(*) FILTER (WHERE substring(sealed FROM 1 FOR 17) = $2),
+            count(*) FILTER (WHERE substring(sealed FROM 1 FOR 17) <> $2) FROM thread_summaries WHERE org_id = $1""",
     ),
     "cache_entries": SealedTable(
         first=("",),

@@ -99,10 +99,11 @@ DECLARE
     deleted bigint;
     total bigint := 0;
 BEGIN
-    -- Threads first, as those who write begin with them.
+    -- Whoever writes to a thread has locked it.
+    PERFORM FROM threads WHERE org_id = org FOR UPDATE;
     FOR name IN SELECT c.relname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
         WHERE c.relnamespace = 'memory'::regnamespace AND c.relkind = 'r' AND a.attname = 'org_id'
-        AND c.relname <> 'data_keys' ORDER BY c.relname <> 'threads', c.relname
+        AND c.relname <> 'data_keys' ORDER BY c.relname = 'threads', c.relname
     LOOP
         IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = name::regclass AND attname = 'swept_seq') THEN
             -- The counter that mirrors follow does not go back: what they have is older than what is swept.

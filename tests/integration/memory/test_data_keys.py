@@ -46,9 +46,7 @@ class Replica:
     def new_resealer(self, rows: int = 3) -> Resealer:
         """One that remembers nothing, as after a kill."""
         keep = dt.timedelta(0)
-        return Resealer(
-            self.database, self.keys, self.sealer, rows=rows, interval_s=60, clock=now, keep_earlier=keep
-        )
+        return Resealer(self.database, self.keys, self.sealer, rows=rows, interval_s=60, clock=now, keep_earlier=keep)
 
     async def ask(self, org_id: str, method: str, request: object) -> object:
         with serving(Call(principal=Principal(org_id=org_id, key_id="k", kind=Principal.KIND_USER_KEY))):
@@ -182,9 +180,7 @@ async def test_switched_on_old_rows_are_sealed_and_a_broken_walk_goes_on(
     assert cached["answer"] == b"" and key.open_data(about, cached["sealed"]) == b"\x01\xff"
     # A replica that still writes plain text behind the walk is caught up with by the next walk.
     await off.write(org_id, "late")
-    late = Resealer(
-        on.database, on.keys, on.sealer, rows=3, interval_s=60, clock=lambda: now() + dt.timedelta(days=2)
-    )
+    late = Resealer(on.database, on.keys, on.sealer, rows=3, interval_s=60, clock=lambda: now() + dt.timedelta(days=2))
     await late.reseal(org_id)
     assert await on.counts(org_id) == (0, 11, 0)
 
@@ -230,14 +226,15 @@ async def test_data_keys_are_wrapped_anew_for_the_present_master_key(
     limited = await rotate(after.keys, "now", 1, WRAPPER)
     assert limited.rotated == 1
     # Killed here, and begun again; beside it everything goes on.
-    assert await after.read(organisations[0]) == await before.read(organisations[1])[:0] + [organisations[0]]
+    for org_id in organisations:
+        assert await after.read(org_id) == [org_id]
     answer = await after.ask(organisations[0], "RewrapDataKeys", sealing_pb2.RewrapDataKeysRequest(limit=1000))
     checked = await after.ask(organisations[0], "RewrapDataKeys", sealing_pb2.RewrapDataKeysRequest(check_only=True))
     assert answer.rotated >= 5 and answer.left == answer.lost == checked.left == 2  # type: ignore[attr-defined]
     only_now = await replicas(wrapper=Wrapper(b"n" * 32, "now"))
     for org_id in organisations:
         assert await only_now.read(org_id) == [org_id]
-    with pytest.raises(MeshError, match='wrapped by master key lost'):
+    with pytest.raises(MeshError, match="wrapped by master key lost"):
         await only_now.read(hopeless)
     with pytest.raises(MeshError, match="limit"):
         await after.ask(hopeless, "RewrapDataKeys", sealing_pb2.RewrapDataKeysRequest(limit=-1))
@@ -343,7 +340,8 @@ async def test_audit_is_told_of_changes(replicas: Callable[..., Awaitable[Replic
         ("memory.erase", "key:k"),
     ]
     await outbox.told([change for _, change in mine])
-    assert not any(change in await outbox.untold() for _, change in mine)
+    left = await outbox.untold()
+    assert not any(change in left for _, change in mine)
 
 
 async def test_every_table_with_sealed_text_is_known(superuser: asyncpg.Connection) -> None:
