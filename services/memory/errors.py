@@ -39,3 +39,17 @@ def no_organisation() -> MeshError:
 def not_opened() -> MeshError:
     """The service was built without a database."""
     return MeshError(Reason.UNAVAILABLE, "memory has no database: start it with `dac up`, or set DATABASE_URL.")
+
+
+def embedder_unusable(file: str, problem: str) -> MeshError:
+    """The model file is none that DAC can run."""
+    return MeshError(
+        Reason.FAILED_PRECONDITION,
+        f"{file} cannot be used to embed text: {problem}. Name an all-MiniLM-L6-v2 export in memory's "
+        "embedding_onnx_path, or set embedding_model: hashed.",
+    )
+
+
+def embedder_closed() -> MeshError:
+    """The process is stopping."""
+    return MeshError(Reason.UNAVAILABLE, "memory is stopping and embeds no more text: try again", retry_after_s=1.0)
