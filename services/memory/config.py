@@ -25,6 +25,15 @@ class MemoryConfig:
     """How often expired answers are deleted."""
     cache_sweep_limit: int = 1000
     """The most expired answers deleted in one transaction."""
+    encrypt_text: bool = False
+    """Whether text at rest is sealed with a data key of its organisation, see docs/encryption.md. Whatever is set, what
+    was sealed stays readable; switched on, older rows are sealed in the background."""
+    encrypt_key_check_s: float = 5.0
+    """How long a data key is used without asking the database whether it is still the organisation's."""
+    encrypt_reseal_rows: int = 500
+    """The most rows of one table that are sealed anew in one transaction in the background."""
+    encrypt_reseal_interval_s: float = 60.0
+    """How often it is looked for rows to seal anew."""
     embedding_model: str = "auto"
     """auto: the model in embedding_onnx_path, else the installed one, else hashed n-grams. hashed: never a model."""
     embedding_onnx_path: str = ""
