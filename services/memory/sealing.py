@@ -1,8 +1,8 @@
 """Text at rest: what the stores ask of a sealer, an organisation's keys, and the sealer that leaves text plain.
 
-A row with user text has a column `sealed` beside its text columns. When `OrgKey.seal` gives bytes, they are stored there
-and the text columns stay empty; when it gives None, the text columns hold the text and `sealed` is NULL. Reading never
-asks for the switch: a row that has `sealed` is opened, any other is read as it is.
+A row with user text has a column `sealed` beside its text columns. When `OrgKey.seal` gives bytes, they are stored
+there and the text columns stay empty; when it gives None, the text columns hold the text and `sealed` is NULL. Reading
+never asks for the switch: a row that has `sealed` is opened, any other is read as it is.
 
 Ask for the key before a transaction is begun: the first question of an organisation is answered by the database.
 """
