@@ -1,4 +1,4 @@
-"""Where data keys are kept, and the sealer that hands them out: made at first use, held for seconds, never written open."""
+"""Where data keys are kept, and the sealer that hands them out: made at first use, held for seconds."""
 
 from __future__ import annotations
 
@@ -97,6 +97,16 @@ class DataKeys:
                     destroyed += 1
         return destroyed
 
+    async def has_earlier(self, org_id: str) -> bool:
+        """Whether there are data keys that only open."""
+        async with self._database.transaction(org_id) as connection:
+            found = await connection.fetchval(
+                "SELECT EXISTS (SELECT FROM data_keys WHERE org_id = $1 AND purpose = 'text' "
+                "AND retired_at IS NOT NULL AND destroyed_at IS NULL)",
+                org_id,
+            )
+        return bool(found)
+
     async def organisations(self) -> list[str]:
         """Whose text there is."""
         async with self._database.transaction() as connection:
@@ -164,9 +174,7 @@ class DataKeys:
 class KeyedSealer:
     """Hands out organisations' keys: held for `check_s`, and read again at once when a replica tells of a change."""
 
-    def __init__(
-        self, keys: DataKeys, *, enabled: bool, check_s: float, monotonic: Callable[[], float]
-    ) -> None:
+    def __init__(self, keys: DataKeys, *, enabled: bool, check_s: float, monotonic: Callable[[], float]) -> None:
         self.enabled = enabled
         self._keys, self._check_s, self._monotonic = keys, check_s, monotonic
         self._purposes = (TERMS, TEXT) if enabled else (TERMS,)

@@ -81,3 +81,26 @@ def embedder_unusable(file: str, problem: str) -> MeshError:
 def embedder_closed() -> MeshError:
     """The process is stopping."""
     return MeshError(Reason.UNAVAILABLE, "memory is stopping and embeds no more text: try again", retry_after_s=1.0)
+
+
+def sealing_off() -> MeshError:
+    """A data key shall be changed, and text is not sealed."""
+    return MeshError(
+        Reason.FAILED_PRECONDITION,
+        "Text is not sealed in this installation, so there is no data key to change: set memory.encrypt_text: true.",
+    )
+
+
+def erased_meanwhile() -> MeshError:
+    """An organisation's memory was erased while it turned to a new data key."""
+    return MeshError("The organisation's memory was erased meanwhile, so its key is new.")
+
+
+def not_confirmed(named: str) -> MeshError:
+    """An erasure names another organisation than the caller's."""
+    return MeshError(
+        Reason.INVALID_REQUEST,
+        f'org_id: "{named[:64]}" is not the organisation of this key. Name it (GET /v1/caller) to confirm: '
+        "everything that memory has of it will be gone.",
+        metadata={"field": "org_id"},
+    )

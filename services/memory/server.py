@@ -17,6 +17,7 @@ from services.memory.cache_store import PostgresCacheStore
 from services.memory.config import MemoryConfig
 from services.memory.conversation_server import ConversationServicer
 from services.memory.conversations import Conversations
+from services.memory.sealing_server import Sealing
 from services.memory.store import PostgresThreadStore
 
 
@@ -24,22 +25,31 @@ class MemoryService:
     """The service as the mesh runs it."""
 
     def __init__(
-        self, database: Database, conversations: ConversationServicer, cache: CacheServicer, sweeper: Sweeper
+        self,
+        database: Database,
+        conversations: ConversationServicer,
+        cache: CacheServicer,
+        sweeper: Sweeper,
+        sealing: Sealing,
     ) -> None:
         self._database, self.conversations, self.cache, self._sweeper = database, conversations, cache, sweeper
+        self.sealing = sealing
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicers."""
         conversation_pb2_grpc.add_ConversationServiceServicer_to_server(self.conversations, server)
         cache_pb2_grpc.add_CacheServiceServicer_to_server(self.cache, server)
+        self.sealing.register(server)
 
     async def start(self) -> None:
-        """Begins to sweep."""
+        """Begins to sweep, and to seal old rows."""
+        await self.sealing.start()
         self._sweeper.start()
 
     async def close(self) -> None:
-        """Stops sweeping."""
+        """Stops that."""
         await self._sweeper.close()
+        await self.sealing.close()
 
     async def health(self) -> None:
         """Raises UNAVAILABLE when the database does not answer."""
@@ -61,4 +71,5 @@ def build(context: Context) -> Service:
         ConversationServicer(Conversations(PostgresThreadStore(context.database), config, clock=_now, new_id=uuid7)),
         CacheServicer(ResponseCache(answers, config, clock=_now)),
         Sweeper(answers, config, clock=_now),
+        Sealing(context),
     )

@@ -52,7 +52,7 @@ ALTER TABLE cache_entries ADD COLUMN IF NOT EXISTS sealed bytea;
 -- 40001 = try again: the next try is given another key.
 CREATE FUNCTION check_data_key() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM FROM data_keys
+    PERFORM FROM memory.data_keys
         WHERE org_id = NEW.org_id AND key_id = encode(substring(NEW.sealed FROM 2 FOR 16), 'hex')::uuid
         AND destroyed_at IS NULL FOR KEY SHARE;
     IF NOT FOUND THEN
@@ -60,12 +60,61 @@ BEGIN
     END IF;
     RETURN NEW;
 END $$;
-CREATE TRIGGER check_data_key BEFORE INSERT OR UPDATE OF sealed ON threads
-    FOR EACH ROW WHEN (NEW.sealed IS NOT NULL) EXECUTE FUNCTION check_data_key();
-CREATE TRIGGER check_data_key BEFORE INSERT OR UPDATE OF sealed ON messages
-    FOR EACH ROW WHEN (NEW.sealed IS NOT NULL) EXECUTE FUNCTION check_data_key();
-CREATE TRIGGER check_data_key BEFORE INSERT OR UPDATE OF sealed ON cache_entries
-    FOR EACH ROW WHEN (NEW.sealed IS NOT NULL) EXECUTE FUNCTION check_data_key();
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOR name IN SELECT table_name FROM information_schema.columns
+        WHERE table_schema = 'memory' AND column_name = 'sealed' ORDER BY table_name
+    LOOP
+        EXECUTE format('CREATE TRIGGER check_data_key BEFORE INSERT OR UPDATE OF sealed ON %I '
+            'FOR EACH ROW WHEN (NEW.sealed IS NOT NULL) EXECUTE FUNCTION check_data_key()', name);
+    END LOOP;
+END $$;
+
+-- Whether a row of any table, also one that the program does not know, is sealed by this key.
+CREATE FUNCTION data_key_in_use(org uuid, key uuid) RETURNS boolean LANGUAGE plpgsql STABLE
+SET search_path = memory, pg_temp AS $$
+DECLARE
+    name text;
+    found boolean;
+    header bytea := '\x01'::bytea || uuid_send(key);
+BEGIN
+    FOR name IN SELECT c.relname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+        WHERE c.relnamespace = 'memory'::regnamespace AND c.relkind = 'r' AND a.attname = 'sealed'
+    LOOP
+        EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE org_id = $1 AND substring(sealed FROM 1 FOR 17) = $2)', name)
+            INTO found USING org, header;
+        IF found THEN
+            RETURN true;
+        END IF;
+    END LOOP;
+    RETURN false;
+END $$;
+
+-- Deletes every row of an organisation, also of tables that the program does not know; its data keys stay.
+CREATE FUNCTION erase_rows(org uuid) RETURNS bigint LANGUAGE plpgsql SET search_path = memory, pg_temp AS $$
+DECLARE
+    name text;
+    deleted bigint;
+    total bigint := 0;
+BEGIN
+    -- Threads first, as those who write begin with them.
+    FOR name IN SELECT c.relname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+        WHERE c.relnamespace = 'memory'::regnamespace AND c.relkind = 'r' AND a.attname = 'org_id'
+        AND c.relname <> 'data_keys' ORDER BY c.relname <> 'threads', c.relname
+    LOOP
+        IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = name::regclass AND attname = 'swept_seq') THEN
+            -- The counter that mirrors follow does not go back: what they have is older than what is swept.
+            EXECUTE format('UPDATE %I SET seq = seq + 1, swept_seq = seq + 1 WHERE org_id = $1', name) USING org;
+        ELSE
+            EXECUTE format('DELETE FROM %I WHERE org_id = $1', name) USING org;
+            GET DIAGNOSTICS deleted = ROW_COUNT;
+            total := total + deleted;
+        END IF;
+    END LOOP;
+    RETURN total;
+END $$;
 
 -- The ways across organisations: whose text there is, and whose keys hang on another master key than the present one.
 CREATE POLICY threads_sealing ON threads FOR SELECT TO dac_owner USING (true);
