@@ -143,6 +143,8 @@ MARKS: Mapping[str, str] = {
     "budget.Adjust": "needs a request that was charged more than that",
     "budget.StopSpending": "refuses everything behind it",
     "provider.AddProvider": "needs a provider's real key",
+    "memory.RotateDataKey": "needs memory.encrypt_text",
+    "memory.EraseOrganisation": "erases what the other examples need",
     "provider.Probe": "needs a real provider, and money",
     "provider.CreateProviderKey.2": "needs a provider's real key",
     "router.SubmitFeedback": "needs a request that was answered",

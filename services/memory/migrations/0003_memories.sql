@@ -58,7 +58,8 @@ CREATE TABLE memories (
 ) WITH (fillfactor = 80);
 CREATE UNIQUE INDEX memories_seq ON memories (org_id, seq);
 CREATE INDEX memories_newest ON memories (org_id, user_id, created_at DESC, memory_id DESC) WHERE deleted_at IS NULL;
-CREATE INDEX memories_of_thread ON memories (org_id, thread_id, seq) WHERE deleted_at IS NULL AND thread_id <> '';
+CREATE INDEX memories_of_thread ON memories (org_id, thread_id, created_at DESC, memory_id DESC)
+    WHERE deleted_at IS NULL AND thread_id <> '';
 CREATE INDEX memories_after ON memories (org_id, previous_id) WHERE previous_id IS NOT NULL;
 CREATE INDEX memories_same_text ON memories (org_id, text_id) WHERE deleted_at IS NULL AND kind <> 1;
 CREATE UNIQUE INDEX memories_once ON memories (org_id, user_id, request_id, ordinal) WHERE request_id <> '' AND deleted_at IS NULL;
