@@ -18,7 +18,7 @@ from services.memory.config import MemoryConfig
 from services.memory.conversation_server import ConversationServicer
 from services.memory.conversations import Conversations
 from services.memory.sealing_server import Sealing
-from services.memory.store import PostgresThreadStore
+from services.memory.thread_work import ThreadDatabase
 
 
 class MemoryService:
@@ -66,10 +66,12 @@ def build(context: Context) -> Service:
     if context.database is None:
         raise errors.not_opened()
     answers = PostgresCacheStore(context.database)
+    sealing = Sealing(context)
+    threads = ThreadDatabase(context.database, sealing.sealer)
     return MemoryService(
         context.database,
-        ConversationServicer(Conversations(PostgresThreadStore(context.database), config, clock=_now, new_id=uuid7)),
+        ConversationServicer(Conversations(threads, config, clock=_now, new_id=uuid7)),
         CacheServicer(ResponseCache(answers, config, clock=_now)),
         Sweeper(answers, config, clock=_now),
-        Sealing(context),
+        sealing,
     )
