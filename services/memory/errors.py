@@ -39,3 +39,45 @@ def no_organisation() -> MeshError:
 def not_opened() -> MeshError:
     """The service was built without a database."""
     return MeshError(Reason.UNAVAILABLE, "memory has no database: start it with `dac up`, or set DATABASE_URL.")
+
+
+def key_gone(about: str) -> MeshError:
+    """A row was sealed by a data key that is destroyed, or that no master key at hand opens."""
+    return MeshError(
+        Reason.FAILED_PRECONDITION,
+        f"The text of {about[:160]} cannot be read: its data key was destroyed, or belongs to another installation.",
+        metadata={"about": about[:160]},
+    )
+
+
+def cannot_open(about: str) -> MeshError:
+    """A sealed text does not open: it was changed, or stands in another row than it was sealed for."""
+    return MeshError(
+        Reason.FAILED_PRECONDITION,
+        f"The text of {about[:160]} does not open: the row was changed outside of DAC. Restore it from a backup.",
+        metadata={"about": about[:160]},
+    )
+
+
+def wrong_master_key(org_id: str, master_key_id: str) -> MeshError:
+    """A data key was wrapped by a master key that is not at hand."""
+    return MeshError(
+        Reason.FAILED_PRECONDITION,
+        f"A data key of organisation {org_id} is wrapped by master key {master_key_id}, which is not at hand: restore "
+        "that master key (DAC_MASTER_KEY_OLD_FILE), or erase the organisation's memory.",
+        metadata={"master_key_id": master_key_id},
+    )
+
+
+def embedder_unusable(file: str, problem: str) -> MeshError:
+    """The model file is none that DAC can run."""
+    return MeshError(
+        Reason.FAILED_PRECONDITION,
+        f"{file} cannot be used to embed text: {problem}. Name an all-MiniLM-L6-v2 export in memory's "
+        "embedding_onnx_path, or set embedding_model: hashed.",
+    )
+
+
+def embedder_closed() -> MeshError:
+    """The process is stopping."""
+    return MeshError(Reason.UNAVAILABLE, "memory is stopping and embeds no more text: try again", retry_after_s=1.0)
