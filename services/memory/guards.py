@@ -8,19 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from services.memory.questions import Question, Word, taken_apart
-from services.memory.word_lists import NEGATIONS, OPPOSITES
+from services.memory.word_lists import NEGATIONS, OPPOSITES, words
 
-_DIRECTED = frozenset("to into onto from than by for over under before after versus vs as with without".split())
-_FIRST = frozenset("i me my mine myself we us our ours ourselves".split())
-_SECOND = frozenset("you your yours yourself".split())
+_DIRECTED = words("to into onto from than by for over under before after versus vs as with without")
+_FIRST = words("i me my mine myself we us our ours ourselves")
+_SECOND = words("you your yours yourself")
 _THIRD = {
     **dict.fromkeys(("he", "him", "his", "himself"), "he"),
     **dict.fromkeys(("she", "her", "hers", "herself"), "she"),
     **dict.fromkeys(("they", "them", "their", "theirs", "themselves"), "they"),
 }
-_PAST = frozenset("was were did had usedto".split())
-_PREFIXES = ("un", "dis", "in", "im", "il", "ir", "non", "de", "mis", "anti", "re", "over", "under", "pre", "post", "self", "hyper",
-             "hypo", "inter", "intra", "multi", "semi", "sub", "super", "a", "ex", "co", "up", "out")  # fmt: skip
+_PAST = words("was were did had usedto")
+_PREFIXES = words(
+    "un dis in im il ir non de mis anti re over under pre post self hyper hypo inter intra multi semi sub super a ex "
+    "co up out"
+)
 _PARTNERS: dict[str, set[str]] = {}
 for _left, _right in OPPOSITES:
     for _word in _left:
@@ -137,10 +139,10 @@ def _direction(a: Question, b: Question) -> bool:
     order = [key for key in right if key in left]
     if order == common or (a.has_comma != b.has_comma and _turned(common, order)):
         return False
-    swapped = [
-        (x, y) for place, x in enumerate(common) for y in common[place + 1 :] if order.index(x) > order.index(y)
-    ]
-    return any(_exchanged(left[x], left[y], right[x], right[y]) for x, y in swapped) or not _one_block_moved(common, order)
+    swapped = [(x, y) for place, x in enumerate(common) for y in common[place + 1 :] if order.index(x) > order.index(y)]
+    return any(_exchanged(left[x], left[y], right[x], right[y]) for x, y in swapped) or not _one_block_moved(
+        common, order
+    )
 
 
 _REVERSED = ({"to", "from"}, {"into", "from"}, {"before", "after"}, {"over", "under"}, {"with", "without"})
@@ -188,10 +190,12 @@ _KINDS = {
     "howfar": "howfar", "howbig": "howbig", "howtall": "howtall", "howearly": "howearly", "howlate": "howlate",
     "what": "what", "which": "what",
 }  # fmt: skip
-_EITHER_OR = {"can": "may", "could": "may", "may": "may", "allowed": "may", "possible": "may", "able": "may", "ok": "may",
-              "permitted": "may", "must": "must", "should": "should", "ought": "should", "will": "is", "would": "is",
-              "is": "is", "are": "is", "do": "is", "does": "is", "did": "is", "was": "is", "were": "is", "am": "is",
-              "has": "is", "have": "is"}  # fmt: skip
+_EITHER_OR = {
+    **dict.fromkeys(words("can could may allowed possible able ok permitted"), "may"),
+    **dict.fromkeys(words("should ought"), "should"),
+    **dict.fromkeys(words("will would is are do does did was were am has have"), "is"),
+    "must": "must",
+}
 
 
 def _kind(question: Question) -> str:
@@ -203,14 +207,16 @@ def _kind(question: Question) -> str:
     return "?" + _EITHER_OR[words[0]] if words and words[0] in _EITHER_OR else ""
 
 
-_ALIKE_KINDS = ({"what", "howmuch"}, {"what", "howmany"}, {"what", "howlong"}, {"what", "how"}, {"what", "howold"},
-                {"what", "howtall"}, {"what", "howoften"}, {"what", "howbig"}, {"what", "howfar"}, {"?may", "?is"})  # fmt: skip
+_WHAT = words("what howmuch howmany howlong how howold howtall howoften howbig howfar")
 
 
 def _question(a: Question, b: Question) -> bool:
     """Whether they ask for different things. What a `what` asks for is in its words, so it goes with most."""
     one, other = _kind(a), _kind(b)
-    return one != other and bool(one) and bool(other) and {one, other} not in _ALIKE_KINDS
+    if one == other or not one or not other:
+        return False
+    goes_with_what = "what" in (one, other) and one in _WHAT and other in _WHAT
+    return not goes_with_what and {one, other} != {"?may", "?is"}
 
 
 def _symbols(a: Question, b: Question) -> bool:
@@ -218,7 +224,7 @@ def _symbols(a: Question, b: Question) -> bool:
 
 
 _SYMBOLS = frozenset("<>{}[]=*^|\\~@#+&;/_")
-_POINTING = frozenset("this that these those".split())
+_POINTING = words("this that these those")
 
 
 def _pointing(a: Question, b: Question) -> bool:

@@ -1,14 +1,16 @@
-"""How far two questions are the same word for word: what is left when equal words, synonyms and slips are paired off."""
+"""How far two questions are the same word for word: what is left when equal words, synonyms and slips are paired."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from services.memory.questions import MIN_SLIP_LETTERS, Question, Word, one_edit_apart
+from services.memory.word_lists import words
 
-LIGHT = frozenset(
-    "obtain request receive acquire have offer provide supply available existing current currently stay stays take takes "
-    "use using used make makes tell give find know show help work works properly correctly exact certain".split()
+LIGHT = words(
+    "obtain request receive acquire have offer provide supply available existing current currently stay "
+    "stays take takes use using used make makes tell give find know show help work works properly "
+    "correctly exact certain"
 )
 """Words that add nothing when the other question has no word in their place."""
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from services.memory.synonyms import GROUP_OF, PHRASES
-from services.memory.word_lists import ASKING, FUNCTION, NEGATIONS, NUMBERS, PERSONS, QUANTITIES, TIMES, UNITS
 from services.memory.vocabulary import known_words
+from services.memory.word_lists import ASKING, FUNCTION, NEGATIONS, NUMBERS, PERSONS, QUANTITIES, TIMES, UNITS, words
 from services.memory.wording import plain
 
 KEPT = 8192
@@ -19,15 +19,20 @@ MAX_TOKENS = 96
 MIN_SLIP_LETTERS = 5
 """Shorter words are never taken for slips of the pen."""
 
-_TOKEN = re.compile(
-    r"[€£$¥₹%]|\d(?:[\d.,:/-]*\d)?[^\W\d_]*|[^\W_]+(?:['.&_/@][^\W_]+)*[+#]*|[^\w\s]", re.UNICODE
-)
+_TOKEN = re.compile(r"[€£$¥₹%]|\d(?:[\d.,:/-]*\d)?[^\W\d_]*|[^\W_]+(?:['.&_/@][^\W_]+)*[+#]*|[^\w\s]", re.UNICODE)
 _HYPHEN = re.compile(r"(?<=[^\W_])-(?=[^\W\d_])|(?<=[^\W\d_])-(?=[^\W_])")
 _AMOUNT = re.compile(r"^(\d[\d.,:/]*)([a-z%]+)$")
 _ORDINAL = re.compile(r"^(\d+)(?:st|nd|rd|th)$")
+_AUXILIARIES = "do|does|did|is|are|was|were|would|should|could|must|has|have|had|need|ai"
+
+
+def _uncontracted(match: re.Match[str]) -> str:
+    return {"can": "can not", "won": "will not"}.get(match[1].lower(), "shall not")
+
+
 _CONTRACTIONS = (
-    (re.compile(r"\b(can|won|shan)['\u2019]?t\b", re.I), lambda m: {"can": "can not", "won": "will not"}.get(m[1].lower(), "shall not")),
-    (re.compile(r"\b(do|does|did|is|are|was|were|would|should|could|must|has|have|had|need|ai)n['\u2019]?t\b", re.I), r"\1 not"),
+    (re.compile(r"\b(can|won|shan)['\u2019]?t\b", re.I), _uncontracted),
+    (re.compile(r"\b(" + _AUXILIARIES + r")n['\u2019]?t\b", re.I), r"\1 not"),
     (re.compile(r"\b(cannot)\b", re.I), "can not"),
     (re.compile(r"\b(what|who|where|when|how|that|there|here)['\u2019]?s\b", re.I), r"\1 is"),
     (re.compile(r"\b(it|he|she)'s\b", re.I), r"\1 is"),
@@ -40,11 +45,29 @@ _CONTRACTIONS = (
 )  # fmt: skip
 _WIFI = re.compile(r"\bwi-fi\b", re.I)
 _PHRASE = re.compile(r"\b(?:" + "|".join(re.escape(one) for one in sorted(PHRASES, key=len, reverse=True)) + r")\b")
-_ENDINGS = ("ations", "ation", "ings", "ing", "ions", "ion", "als", "al", "ies", "ied", "es", "ed", "ly", "ment", "s", "e", "y")
-_PREPOSITIONS = frozenset("to into onto from than by for of with without at in on before after over under versus vs as".split())
+_ENDINGS = (
+    "ations",
+    "ation",
+    "ings",
+    "ing",
+    "ions",
+    "ion",
+    "als",
+    "al",
+    "ies",
+    "ied",
+    "es",
+    "ed",
+    "ly",
+    "ment",
+    "s",
+    "e",
+    "y",
+)
+_PREPOSITIONS = words("to into onto from than by for of with without at in on before after over under versus vs as")
 NOT_CONTENT = FUNCTION | NEGATIONS | ASKING | _PREPOSITIONS
-_ACRONYMS = frozenset("US IT WHO AM OR IN AS ME AN MAY CAN".split())
-_MONTH_BEFORE = frozenset("in on until till since by from last next this early late mid of".split())
+_ACRONYMS = words("US IT WHO AM OR IN AS ME AN MAY CAN")
+_MONTH_BEFORE = words("in on until till since by from last next this early late mid of")
 
 
 @dataclass(frozen=True)
@@ -83,7 +106,11 @@ def stem(word: str) -> str:
     if len(word) < 5 or not word.isascii():
         return word[:-1] if len(word) == 4 and word.endswith("s") and not word.endswith("ss") else word
     for ending in _ENDINGS:
-        if word.endswith(ending) and len(word) - len(ending) >= 4 and not (ending == "s" and word.endswith(("ss", "us", "is"))):
+        if (
+            word.endswith(ending)
+            and len(word) - len(ending) >= 4
+            and not (ending == "s" and word.endswith(("ss", "us", "is")))
+        ):
             base = word[: -len(ending)]
             return base[:-1] if len(base) > 4 and base[-1] == base[-2] and base[-1] not in "ls" else base
     return word
@@ -161,7 +188,9 @@ def _names(tokens: list[str]) -> frozenset[str]:
     for place, token in enumerate(tokens):
         mixed = any(one.isdigit() for one in token) and any(one.isalpha() for one in token)
         begins = place == 0 or tokens[place - 1] in ".!?:"
-        if mixed or (token[0].isupper() and not shouting and token != "I" and (not begins or token[1:].lower() != token[1:])):
+        if mixed or (
+            token[0].isupper() and not shouting and token != "I" and (not begins or token[1:].lower() != token[1:])
+        ):
             found.add(_bare(token.lower()))
     return frozenset(found)
 
@@ -211,7 +240,9 @@ def _built(text: str, tokens: list[str], names: frozenset[str], acronyms: frozen
 def _amount(word: str, following: str, before: str) -> tuple[str, str] | None:
     """A number with its unit's group, or None."""
     unit = UNITS.get(following, "") or UNITS.get(before if before in "€£$¥₹" and before else "", "")
-    if word in NUMBERS and not (word in ("one", "second", "single", "both", "third", "quarter", "once") and not UNITS.get(following)):
+    if word in NUMBERS and not (
+        word in ("one", "second", "single", "both", "third", "quarter", "once") and not UNITS.get(following)
+    ):
         return _in_small_units(NUMBERS[word], unit)
     if not word[:1].isdigit():
         return None
@@ -224,7 +255,14 @@ def _amount(word: str, following: str, before: str) -> tuple[str, str] | None:
     return _in_small_units(word, unit)
 
 
-_SAME = {"week": (7, "day"), "fortnight": (14, "day"), "year": (12, "month"), "min": (60, "s"), "h": (3600, "s"), "kg": (1000, "g")}
+_SAME = {
+    "week": (7, "day"),
+    "fortnight": (14, "day"),
+    "year": (12, "month"),
+    "min": (60, "s"),
+    "h": (3600, "s"),
+    "kg": (1000, "g"),
+}
 
 
 def _in_small_units(number: str, unit: str) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import random
 
 import grpc.aio
 
@@ -11,22 +12,31 @@ from mesh.ids import uuid7
 from mesh.postgres import Database
 from mesh.service import Context, Service
 from services.memory import errors
-from services.memory.cache import ResponseCache, Sweeper
+from services.memory.cache import ResponseCache
 from services.memory.cache_server import CacheServicer
 from services.memory.cache_store import PostgresCacheStore
 from services.memory.config import MemoryConfig
 from services.memory.conversation_server import ConversationServicer
 from services.memory.conversations import Conversations
+from services.memory.embedder import Embedder, open_embedder
+from services.memory.sealing import PlainSealer
 from services.memory.store import PostgresThreadStore
+from services.memory.sweeper import Sweeper
 
 
 class MemoryService:
     """The service as the mesh runs it."""
 
     def __init__(
-        self, database: Database, conversations: ConversationServicer, cache: CacheServicer, sweeper: Sweeper
+        self,
+        database: Database,
+        conversations: ConversationServicer,
+        cache: CacheServicer,
+        sweeper: Sweeper,
+        embedder: Embedder,
     ) -> None:
-        self._database, self.conversations, self.cache, self._sweeper = database, conversations, cache, sweeper
+        self._database, self.conversations, self.cache = database, conversations, cache
+        self._sweeper, self._embedder = sweeper, embedder
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicers."""
@@ -40,6 +50,7 @@ class MemoryService:
     async def close(self) -> None:
         """Stops sweeping."""
         await self._sweeper.close()
+        await self._embedder.close()
 
     async def health(self) -> None:
         """Raises UNAVAILABLE when the database does not answer."""
@@ -55,10 +66,22 @@ def build(context: Context) -> Service:
     config: MemoryConfig = context.config
     if context.database is None:
         raise errors.not_opened()
+    embedder = open_embedder(config)
     answers = PostgresCacheStore(context.database)
+    cache = ResponseCache(
+        answers,
+        config,
+        embedder,
+        PlainSealer(),
+        digest_key=context.keyring.subkey("memory-cache-digests"),
+        clock=_now,
+        new_id=uuid7,
+        chance=random.SystemRandom(),
+    )
     return MemoryService(
         context.database,
         ConversationServicer(Conversations(PostgresThreadStore(context.database), config, clock=_now, new_id=uuid7)),
-        CacheServicer(ResponseCache(answers, config, clock=_now)),
-        Sweeper(answers, config, clock=_now),
+        CacheServicer(cache, answers, clock=_now),
+        Sweeper(answers, config, cache.counts, clock=_now),
+        embedder,
     )

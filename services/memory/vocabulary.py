@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import pathlib
 from functools import lru_cache
 
-_FILE = pathlib.Path(__file__).parent / "bert_uncased_vocab.txt.gz"
+from services.memory.wordpiece import VOCABULARY
 
 
 @lru_cache(maxsize=1)
 def known_words() -> frozenset[str]:
     """Read once; about 20,000 words."""
-    lines = gzip.decompress(_FILE.read_bytes()).decode().split("\n")
+    lines = gzip.decompress(VOCABULARY.read_bytes()).decode().split("\n")
     return frozenset(line for line in lines if line.isalpha() and len(line) > 1)

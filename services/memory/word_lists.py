@@ -6,41 +6,42 @@ General lists, written by hand; nothing here is learned. A word that is in no li
 from __future__ import annotations
 
 
-def _words(text: str) -> frozenset[str]:
+def words(text: str) -> frozenset[str]:
+    """The words of a text."""
     return frozenset(text.split())
 
 
-FUNCTION = _words(
-    "a an the this that these those there here is am are be been being was were do does did done have has had having "
-    "will would shall should can could may might must ought i me my mine myself we us our ours ourselves you your yours "
-    "yourself he him his she her hers it its they them their theirs one someone somebody anyone anybody person people "
-    "what which who whom whose when where why how and or of at in on for to with by as into onto upon so then "
-    "able possible ok okay allowed permitted go going get getting got please just also really actually currently "
-    "exactly basically simply kindly way ways step steps process procedure method need needed needs require required requires want wants wanted "
-    "like some any else if thing things stuff much many long often often come s t d m re ve ll"
+FUNCTION = words(
+    "a an the this that these those there here is am are be been being was were do does did done have has had "
+    "having will would shall should can could may might must ought i me my mine myself we us our ours ourselves "
+    "you your yours yourself he him his she her hers it its they them their theirs one someone somebody anyone "
+    "anybody person people what which who whom whose when where why how and or of at in on for to with by as "
+    "into onto upon so then able possible ok okay allowed permitted go going get getting got please just also "
+    "really actually currently exactly basically simply kindly way ways step steps process procedure method need "
+    "needed needs require required requires want wants wanted like some any else if thing things stuff much many "
+    "long often often come s t d m re ve ll"
 )
 """Words that carry no content of their own. What some of them mean is looked at by guards of their own."""
 
-ASKING = _words(
-    "howmuch howmany howlong howoften howold howfar howbig howtall howearly howlate bestway usedto"
-)
+ASKING = words("howmuch howmany howlong howoften howold howfar howbig howtall howearly howlate bestway usedto")
 """Phrases that ask; see QUESTION_KINDS in guards."""
 
-NEGATIONS = _words(
-    "not no non never none nothing nobody nowhere neither nor without cannot cant dont doesnt didnt isnt arent wasnt werent "
-    "wont wouldnt shouldnt couldnt mustnt hasnt havent hadnt aint except excluding lacking lack lacks fail fails failed "
-    "unable stop stops stopped stopping avoid avoids avoiding avoided prevent prevents preventing prohibited forbidden "
-    "banned refuse refuses refused deny denies denied hardly barely scarcely nicht kein keine nie nunca jamais pas sans "
-    "ohne sin sem senza non nao não niet geen ikke inte aldrig"
+NEGATIONS = words(
+    "not no non never none nothing nobody nowhere neither nor without cannot cant dont doesnt didnt isnt arent "
+    "wasnt werent wont wouldnt shouldnt couldnt mustnt hasnt havent hadnt aint except excluding lacking lack "
+    "lacks fail fails failed unable stop stops stopped stopping avoid avoids avoiding avoided prevent prevents "
+    "preventing prohibited forbidden banned refuse refuses refused deny denies denied hardly barely scarcely "
+    "nicht kein keine nie nunca jamais pas sans ohne sin sem senza non nao não niet geen ikke inte aldrig"
 )
 """Words that turn a question round."""
 
+_SMALL_NUMBERS = (
+    "zero one two three four five six seven eight nine ten eleven twelve "
+    "thirteen fourteen fifteen sixteen seventeen eighteen nineteen"
+)
 NUMBERS = {
     word: str(value)
-    for value, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-        "seventeen eighteen nineteen".split()
-    )
+    for value, word in enumerate(_SMALL_NUMBERS.split())
 } | {
     "twenty": "20", "thirty": "30", "forty": "40", "fifty": "50", "sixty": "60", "seventy": "70", "eighty": "80",
     "ninety": "90", "hundred": "100", "thousand": "1000", "million": "1000000", "billion": "1000000000",
@@ -205,41 +206,43 @@ QUANTITIES = {
 }
 """Small words that change an answer; they must stand on both sides."""
 
-OPPOSITES = tuple(
-    tuple(frozenset(side.split()) for side in pair.split("|"))
-    for pair in (
-        "on|off", "optin|optout", "checkin|checkout", "signin login logon|signout logout logoff", "signup register|unregister", "parttime|fulltime", "pickup|dropoff", "in|out", "up|down", "enable activate|disable deactivate", "turnon|turnoff", "lock|unlock",
-        "mute|unmute", "open|close shut", "start begin|stop end finish quit", "accept approve|decline reject refuse deny",
-        "allow permit let|ban forbid block prohibit disallow exclude", "include cover contain|exclude omit except",
-        "benefit advantage pro upside strength|drawback disadvantage con downside weakness risk danger",
-        "increase raise grow gain rise boost improve|decrease reduce lower drop lose fall cut damage shrink worsen",
-        "add insert append|remove delete subtract drop", "grant give|revoke withdraw take", "pause suspend|resume continue",
-        "upgrade|downgrade", "buy purchase|sell", "borrow|lend", "import|export", "upload|download", "send|receive",
-        "push|pull", "push|pop", "deposit|withdraw withdrawal", "arrive arrival|depart departure leave", "hot warm|cold cool",
-        "most max maximum highest|least min minimum lowest", "more|less fewer", "over above|under below",
-        "before|after", "first|last", "best|worst", "better|worse", "good|bad", "large big|small little", "high|low",
-        "long|short", "fast quick|slow", "cheap|expensive dear", "early|late", "easy|hard difficult", "safe|unsafe dangerous",
-        "legal lawful|illegal unlawful", "public|private hide", "online|offline paper", "spicy|mild", "old|new young",
-        "male man men boy|female woman women girl", "mother mum mom|father dad", "brother|sister", "son|daughter",
-        "husband|wife", "king|queen", "uncle|aunt", "landlord|tenant", "buyer|seller", "employer|employee", "lender|borrower",
-        "teacher|student pupil", "doctor|patient", "adult|child kid", "parent|child kid", "hire|fire dismiss sack", "win|lose",
-        "pass|fail", "success successful|failure unsuccessful", "true|false", "positive|negative", "left|right",
-        "north|south", "east|west", "inner|outer", "internal|external", "domestic|international", "indoor|outdoor",
-        "import|export", "ascend ascending|descend descending", "asc|desc", "encrypt|decrypt", "encode|decode",
-        "compress|decompress extract", "mount|unmount", "attach|detach", "connect|disconnect", "subscribe|unsubscribe",
-        "follow|unfollow", "archive|unarchive", "install|uninstall", "hide|show", "join|leave", "enter|exit",
-        "love|hate", "like|dislike", "debit|credit", "income|expense", "profit|loss", "asset|liability", "gross|net",
-        "fixed|variable", "full|empty", "full|part", "wet|dry", "heavy|light", "dark|light", "wide|narrow", "deep|shallow",
-        "strong|weak", "thick|thin", "rich|poor", "single|joint", "same|different", "inbound|outbound", "sync|async",
-        "client|server", "read|write", "get|post", "get|put", "row|column", "horizontal|vertical", "lunar|solar",
-        "paid|free", "day|night", "am|pm", "sunrise|sunset", "freeze|thaw", "melt|freeze", "boil|freeze", "vegan|meat",
-        "personal|business", "home|away", "save|spend", "create make|destroy delete", "build|demolish", "expand|collapse",
-        "fill|empty", "permanent|temporary", "eat|avoid", "carry|prohibit", "qualify|disqualify", "host|guest",
-        "supply|demand", "import|export", "question|answer", "cause|cure treat prevent", "cause|effect", "prove|disprove",
-        "love|hate", "remember remind|forget", "minor|major", "ancient|modern", "urban|rural", "popular|unpopular",
-        "employed|unemployed", "employed|selfemployed", "qualified|unqualified", "optional|mandatory compulsory required",
-    )
-)  # fmt: skip
+_PAIRS = (
+    "on|off; optin|optout; checkin|checkout; signin login logon|signout logout logoff; "
+    "signup register|unregister; parttime|fulltime; pickup|dropoff; in|out; up|down; "
+    "enable activate|disable deactivate; turnon|turnoff; lock|unlock; mute|unmute; open|close shut; "
+    "start begin|stop end finish quit; accept approve|decline reject refuse deny; "
+    "allow permit let|ban forbid block prohibit disallow exclude; include cover contain|exclude omit except; "
+    "benefit advantage pro upside strength|drawback disadvantage con downside weakness risk danger; "
+    "increase raise grow gain rise boost improve|decrease reduce lower drop lose fall cut damage shrink worsen; "
+    "add insert append|remove delete subtract drop; grant give|revoke withdraw take; "
+    "pause suspend|resume continue; upgrade|downgrade; buy purchase|sell; borrow|lend; import|export; "
+    "upload|download; send|receive; push|pull; push|pop; deposit|withdraw withdrawal; "
+    "arrive arrival|depart departure leave; hot warm|cold cool; "
+    "most max maximum highest|least min minimum lowest; more|less fewer; over above|under below; "
+    "before|after; first|last; best|worst; better|worse; good|bad; large big|small little; high|low; "
+    "long|short; fast quick|slow; cheap|expensive dear; early|late; easy|hard difficult; "
+    "safe|unsafe dangerous; legal lawful|illegal unlawful; public|private hide; online|offline paper; "
+    "spicy|mild; old|new young; male man men boy|female woman women girl; mother mum mom|father dad; "
+    "brother|sister; son|daughter; husband|wife; king|queen; uncle|aunt; landlord|tenant; buyer|seller; "
+    "employer|employee; lender|borrower; teacher|student pupil; doctor|patient; adult|child kid; "
+    "parent|child kid; hire|fire dismiss sack; win|lose; pass|fail; success successful|failure unsuccessful; "
+    "true|false; positive|negative; left|right; north|south; east|west; inner|outer; internal|external; "
+    "domestic|international; indoor|outdoor; ascend ascending|descend descending; asc|desc; encrypt|decrypt; "
+    "encode|decode; compress|decompress extract; mount|unmount; attach|detach; connect|disconnect; "
+    "subscribe|unsubscribe; follow|unfollow; archive|unarchive; install|uninstall; hide|show; join|leave; "
+    "enter|exit; love|hate; like|dislike; debit|credit; income|expense; profit|loss; asset|liability; "
+    "gross|net; fixed|variable; full|empty; full|part; wet|dry; heavy|light; dark|light; wide|narrow; "
+    "deep|shallow; strong|weak; thick|thin; rich|poor; single|joint; same|different; inbound|outbound; "
+    "sync|async; client|server; read|write; get|post; get|put; row|column; horizontal|vertical; lunar|solar; "
+    "paid|free; day|night; am|pm; sunrise|sunset; freeze|thaw; melt|freeze; boil|freeze; vegan|meat; "
+    "personal|business; home|away; save|spend; create make|destroy delete; build|demolish; expand|collapse; "
+    "fill|empty; permanent|temporary; eat|avoid; carry|prohibit; qualify|disqualify; host|guest; "
+    "supply|demand; question|answer; cause|cure treat prevent; cause|effect; prove|disprove; "
+    "remember remind|forget; minor|major; ancient|modern; urban|rural; popular|unpopular; "
+    "employed|unemployed; employed|selfemployed; qualified|unqualified; "
+    "optional|mandatory compulsory required"
+)
+OPPOSITES = tuple(tuple(words(side) for side in pair.split("|")) for pair in _PAIRS.split("; "))
 """Pairs of which a question must not exchange one for the other."""
 
 PERSONS = {
@@ -252,7 +255,8 @@ PERSONS = {
         "partner": "partner spouse husband wife boyfriend girlfriend fiance fiancee ex expartner",
         "relative": "brother sister sibling uncle aunt cousin nephew niece grandmother grandfather grandma grandpa "
         "grandparent grandparents gran family relative relatives",
-        "friend": "friend friends colleague colleagues coworker coworkers neighbour neighbours neighbor roommate flatmate "
+        "friend": "friend friends colleague colleagues coworker coworkers neighbour neighbours neighbor roommate "
+        "flatmate "
         "flatmates guest guests visitor visitors",
         "elder": "elderly pensioner pensioners senior seniors retiree retirees",
         "tenant": "tenant tenants renter renters lodger lodgers",

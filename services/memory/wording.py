@@ -18,13 +18,13 @@ _SPACES = re.compile(r"\s+")
 _CLOSING = re.compile(r"(?<!\d)[\s.!?…,;:]+$")
 _APOSTROPHES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'", "`": "'", "\u2032": "'"})
 _GREETING = re.compile(
-    r"^(?:(?:hi|hiya|hello|hey|hallo|howdy|greetings|dear|good (?:morning|afternoon|evening|day))"
-    r"(?: (?:there|all|team|everyone|everybody|folks|guys|sir|madam|again))?"
-    r"|(?:just )?(?:a )?quick (?:one|question|query|q)|(?:one )?quick thing|question|quick|just (?:wondering|curious|checking)"
-    r"|i(?:'m| am|m|) (?:just )?wondering|i was (?:just )?wondering|sorry|excuse me|pardon me|apologies|hope you are well"
-    r"|um+|uh+|er+m*|hm+|ah+|oh|ok|okay|so|well|right|yeah|yes|yep|please|pls|kindly|anyway|basically|actually"
-    r"|(?:could|can|would) (?:you|anyone|someone|somebody) (?:please |kindly )?tell me|tell me|(?:please )?let me know"
-    r"|(?:do|does) (?:you|anyone|anybody) know|i(?:'d| would)? (?:like|want|need) to know|any idea)"
+    r"^(?:(?:hi|hiya|hello|hey|hallo|howdy|greetings|dear|good (?:morning|afternoon|evening|day))(?: (?:there|all"
+    r"|team|everyone|everybody|folks|guys|sir|madam|again))?|(?:just )?(?:a )?quick (?:one|question|query|q)"
+    r"|(?:one )?quick thing|question|quick|just (?:wondering|curious|checking)|i(?:'m| am|m|) (?:just )?wondering"
+    r"|i was (?:just )?wondering|sorry|excuse me|pardon me|apologies|hope you are well|um+|uh+|er+m*|hm+|ah+|oh|ok"
+    r"|okay|so|well|right|yeah|yes|yep|please|pls|kindly|anyway|basically|actually|(?:could|can|would) (?:you"
+    r"|anyone|someone|somebody) (?:please |kindly )?tell me|tell me|(?:please )?let me know|(?:do|does) (?:you"
+    r"|anyone|anybody) know|i(?:'d| would)? (?:like|want|need) to know|any idea)"
     r"(?:[\s,.:;!…–-]+|$)",
     re.IGNORECASE,
 )
