@@ -122,20 +122,32 @@ TABLES: Mapping[str, SealedTable] = {
             count(*) FILTER (WHERE substring(sealed FROM 1 FOR 17) = $2),
             count(*) FILTER (WHERE substring(sealed FROM 1 FOR 17) <> $2) FROM thread_summaries WHERE org_id = $1""",
     ),
+    "cache_answers": SealedTable(
+        first=(NO_UUID,),
+        find="""SELECT ARRAY[entry_id::text] AS row_key, 'cache_answers/' || entry_id AS about, version_read AS version,
+            needs, CASE WHEN needs THEN sealed END AS sealed, CASE WHEN needs THEN content END AS data
+            FROM (SELECT *, xmin::text AS version_read,
+                coalesce(substring(sealed FROM 1 FOR 17) <> $4, content <> '') AS needs
+                FROM cache_answers WHERE org_id = $1 AND entry_id > ($2::text[])[1]::uuid
+                ORDER BY entry_id LIMIT $3) AS page ORDER BY entry_id""",
+        seal="""UPDATE cache_answers SET sealed = $4, content = '' WHERE org_id = $1
+            AND entry_id = ($2::text[])[1]::uuid AND xmin::text = $3""",
+        count="""SELECT count(*) FILTER (WHERE sealed IS NULL AND content <> ''),
+            count(*) FILTER (WHERE substring(sealed FROM 1 FOR 17) = $2),
+            count(*) FILTER (WHERE substring(sealed FROM 1 FOR 17) <> $2) FROM cache_answers WHERE org_id = $1""",
+        is_data=True,
+    ),
+    # Of the program before, which could not read sealed ones: they are dropped, which costs it a hit.
     "cache_entries": SealedTable(
         first=("",),
-        find="""SELECT ARRAY[encode(fingerprint, 'hex')] AS row_key,
-            'cache_entries/' || encode(fingerprint, 'hex') AS about, version_read AS version, needs,
-            CASE WHEN needs THEN sealed END AS sealed, CASE WHEN needs THEN answer END AS data
-            FROM (SELECT *, xmin::text AS version_read,
-                coalesce(substring(sealed FROM 1 FOR 17) <> $4, answer <> '') AS needs
-                FROM cache_entries WHERE org_id = $1 AND fingerprint > decode(($2::text[])[1], 'hex')
-                ORDER BY fingerprint LIMIT $3) AS page ORDER BY fingerprint""",
-        seal="""UPDATE cache_entries SET sealed = $4, answer = '' WHERE org_id = $1
-            AND fingerprint = decode(($2::text[])[1], 'hex') AND xmin::text = $3""",
-        count="""SELECT count(*) FILTER (WHERE sealed IS NULL AND answer <> ''),
-            count(*) FILTER (WHERE substring(sealed FROM 1 FOR 17) = $2),
-            count(*) FILTER (WHERE substring(sealed FROM 1 FOR 17) <> $2) FROM cache_entries WHERE org_id = $1""",
+        find="""SELECT ARRAY[encode(fingerprint, 'hex')] AS row_key, '' AS about, xmin::text AS version, true AS needs,
+            NULL::bytea AS sealed, ''::bytea AS data FROM cache_entries
+            WHERE org_id = $1 AND fingerprint > decode(($2::text[])[1], 'hex') AND octet_length($4::bytea) > 0
+            ORDER BY fingerprint LIMIT $3""",
+        seal="""DELETE FROM cache_entries WHERE org_id = $1 AND fingerprint = decode(($2::text[])[1], 'hex')
+            AND xmin::text = $3 AND octet_length($4::bytea) > 0""",
+        count="""SELECT count(*), count(*) FILTER (WHERE octet_length($2::bytea) = 0), 0 FROM cache_entries
+            WHERE org_id = $1""",
         is_data=True,
     ),
 }

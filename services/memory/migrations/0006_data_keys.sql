@@ -43,20 +43,16 @@ CREATE TABLE change_outbox (
     record bytea NOT NULL
 );
 
-ALTER TABLE threads ADD COLUMN IF NOT EXISTS sealed bytea;
-ALTER TABLE messages ADD COLUMN IF NOT EXISTS sealed bytea;
-ALTER TABLE cache_entries ADD COLUMN IF NOT EXISTS sealed bytea;
-
 -- A row must not be sealed by a key that is destroyed: not by a replica that still holds it, not while it is destroyed.
 -- The lock lasts until the writer's transaction ends, so that destroying waits for it, and deletes what it wrote.
--- 40001 = try again: the next try is given another key.
+-- 40000 = try again: the next try is given another key.
 CREATE FUNCTION check_data_key() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM FROM memory.data_keys
         WHERE org_id = NEW.org_id AND key_id = encode(substring(NEW.sealed FROM 2 FOR 16), 'hex')::uuid
         AND destroyed_at IS NULL FOR KEY SHARE;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'the data key of this row is destroyed' USING ERRCODE = '40001';
+        RAISE EXCEPTION 'the data key of this row is destroyed' USING ERRCODE = '40000';
     END IF;
     RETURN NEW;
 END $$;
@@ -105,9 +101,14 @@ BEGIN
         WHERE c.relnamespace = 'memory'::regnamespace AND c.relkind = 'r' AND a.attname = 'org_id'
         AND c.relname <> 'data_keys' ORDER BY c.relname = 'threads', c.relname
     LOOP
-        IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = name::regclass AND attname = 'swept_seq') THEN
+        IF EXISTS (SELECT FROM pg_attribute a JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary
+            WHERE a.attrelid = name::regclass AND a.attname = 'seq' AND i.indnatts = 1)
+        THEN
             -- The counter that mirrors follow does not go back: what they have is older than what is swept.
-            EXECUTE format('UPDATE %I SET seq = seq + 1, swept_seq = seq + 1 WHERE org_id = $1', name) USING org;
+            EXECUTE format('UPDATE %I SET seq = seq + 1 WHERE org_id = $1', name) USING org;
+            IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = name::regclass AND attname = 'swept_seq') THEN
+                EXECUTE format('UPDATE %I SET swept_seq = seq WHERE org_id = $1', name) USING org;
+            END IF;
         ELSE
             EXECUTE format('DELETE FROM %I WHERE org_id = $1', name) USING org;
             GET DIAGNOSTICS deleted = ROW_COUNT;
