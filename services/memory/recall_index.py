@@ -7,7 +7,7 @@ scores.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.memory import ranking
-from services.memory.memory import FACT, Change
+from services.memory.memory import FACT, NO_METADATA, Change
 from services.memory.postings import Postings
 
 FIRST_ROWS = 64
@@ -42,6 +42,7 @@ class Query:
     occurred_before_s: float | None = None
     valid_at_s: float | None = None
     """None = facts that hold no longer, too."""
+    metadata: Mapping[str, str] = NO_METADATA
     metadata_terms: Sequence[int] = ()
     only: frozenset[str] | None = None
     without: frozenset[str] = frozenset()
@@ -146,7 +147,9 @@ class RecallIndex:
             rows, words, scores = rows[matching], words[matching], scores[matching]
         chosen = ranking.best(scores, query.k)
         found = [
-            Found(self._ids[rows[at]], float(scores[at]), float(words[at]), 0.0 if cosines is None else float(cosines[at]))
+            Found(
+                self._ids[rows[at]], float(scores[at]), float(words[at]), 0.0 if cosines is None else float(cosines[at])
+            )
             for at in chosen
         ]
         return Findings(found, int(len(embedded) - np.count_nonzero(embedded)))
