@@ -134,7 +134,7 @@ class MemoryServicer(memory_pb2_grpc.MemoryServiceServicer):
         facts, counts = await self._memories.profile(about, request.agent_id, request.max_facts)
         return memory_pb2.GetProfileResponse(
             facts=map(memory_message, facts),
-            counts={memory_pb2.MemoryKind.Name(kind): many for kind, many in counts.items()},  # type: ignore[arg-type]
+            counts={memory_pb2.MemoryKind.Name(kind): many for kind, many in counts.items()},
         )
 
     async def Embed(self, request: memory_pb2.EmbedRequest, context: Any) -> memory_pb2.EmbedResponse:

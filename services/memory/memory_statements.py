@@ -13,8 +13,8 @@ LAST_TURN = """SELECT memory_id FROM memories WHERE org_id = $1 AND thread_id = 
     AND kind = 1 AND deleted_at IS NULL AND thread_id <> '' ORDER BY created_at DESC, memory_id DESC LIMIT 1"""
 EXISTING = "SELECT memory_id FROM memories WHERE org_id = $1 AND memory_id = ANY ($2) AND deleted_at IS NULL"
 INSERT = """INSERT INTO memories (org_id, memory_id, seq, kind, user_id, agent_id, thread_id, role, speaker, text,
-    metadata, sealed, text_id, terms, metadata_terms, previous_id, request_id, ordinal, occurred_at, created_at, updated_at,
-    valid_from, valid_to, superseded_by, source_ids, confidence, pinned, embedder_id, vector)
+    metadata, sealed, text_id, terms, metadata_terms, previous_id, request_id, ordinal, occurred_at, created_at,
+    updated_at, valid_from, valid_to, superseded_by, source_ids, confidence, pinned, embedder_id, vector)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
     $23, $24, $25, $26, $27, $28, $29) ON CONFLICT (org_id, memory_id) DO NOTHING"""
 HISTORY = """INSERT INTO memory_history (org_id, memory_id, user_id, changed_at, action, key_id, snapshot, sealed)
