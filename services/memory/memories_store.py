@@ -183,7 +183,7 @@ class PostgresMemoryStore:
         """See MemoryStore."""
         key = await self._sealer.key_of(seen.org_id)
         async with self._database.transaction(seen.org_id) as connection:
-            gone = await _forget(connection, seen, filter_values(key, seen, wanted), now)
+            gone = await forget_within(connection, seen, filter_values(key, seen, wanted), now)
             ids, owners = list(gone), list(gone.values())
             if erase:
                 everything = not wanted.narrows
@@ -392,7 +392,7 @@ async def _tell(connection: Any, org_id: str, key: OrgKey, memory: Memory, actio
     await connection.execute(sql.HISTORY, org_id, *values)
 
 
-async def _forget(connection: Any, seen: Seen, values: tuple[Any, ...], now: dt.datetime) -> dict[str, str]:
+async def forget_within(connection: Any, seen: Seen, values: tuple[Any, ...], now: dt.datetime) -> dict[str, str]:
     """Leaves tombstones of what fits; the owners by id. Windows that held its text are taken apart."""
     seq = await connection.fetchval(sql.NEXT, seen.org_id, 0)
     rows = await connection.fetch(sql.FORGET, *values, seq, now)

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from services.memory.memory import NO_METADATA, Change, Filter, Keeping, Memory, Seen, to_bytes
+from services.memory.memory import Change, Filter, Keeping, Memory, Seen, to_bytes
 from services.memory.sealing import OrgKey
 from services.memory.terms import terms_of
 
@@ -111,7 +111,7 @@ def memory_of(key: OrgKey, row: Any) -> Memory:
         source_ids=tuple(row["source_ids"]),
         confidence=row["confidence"],
         pinned=row["pinned"],
-        metadata=msgspec.json.decode(metadata, type=dict[str, str]) if metadata else NO_METADATA,
+        metadata=msgspec.json.decode(metadata, type=dict[str, str]) if metadata else {},
     )
 
 

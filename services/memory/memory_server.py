@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import datetime as dt
+import logging
+from collections.abc import Sequence
 from typing import Any
+
+import grpc.aio
 
 from dac.memory.v1 import memory_pb2, memory_pb2_grpc
 from mesh.call import current, require_principal
+from mesh.errors import MeshError
+from mesh.ids import uuid7
+from mesh.postgres import Database
 from services.memory import errors
+from services.memory.config import MemoryConfig
 from services.memory.embedder import Embedder
+from services.memory.guards import fires
 from services.memory.memories import Memories
+from services.memory.memories_store import MemoryListener, PostgresMemoryStore
 from services.memory.memory import Seen
 from services.memory.memory_form import (
     amendment,
@@ -18,10 +30,18 @@ from services.memory.memory_form import (
     memory_message,
     new_memory,
 )
+from services.memory.memory_vectors import VectorMaker
+from services.memory.recall import Recaller
+from services.memory.sealing import Sealer
+from services.memory.turn_index import TurnIndex
 from services.memory.viewers import viewer
 
+SWEEP_INTERVAL_S = 3600.0
+SWEEP_ROWS = 10_000
 MAX_EMBEDDED_TEXTS = 256
 MAX_EMBEDDED_BYTES = 1_048_576
+
+_log = logging.getLogger(__name__)
 
 
 def _seen() -> Seen:
@@ -156,3 +176,80 @@ class MemoryServicer(memory_pb2_grpc.MemoryServiceServicer):
 
 def _key_id() -> str:
     return require_principal().key_id
+
+
+class Remembering:
+    """Everything of memories in one process: the servicer, the turn index, and what runs beside them."""
+
+    def __init__(
+        self,
+        database: Database,
+        config: MemoryConfig,
+        sealer: Sealer,
+        embedder: Embedder,
+        listeners: Sequence[MemoryListener] = (),
+    ) -> None:
+        """Opens nothing. `listeners` are told what is forgotten."""
+        store = PostgresMemoryStore(database, sealer, listeners)
+        recaller = Recaller(store, embedder, sealer, max_bytes=config.recall_index_max_bytes)
+        self.vector_maker = VectorMaker(
+            store, embedder, rows=config.recall_embed_rows, check_s=config.recall_embed_check_s
+        )
+        memories = Memories(store, recaller, config, clock=_now, new_id=uuid7, fires=fires, kept=self.vector_maker.wake)
+        self.turn_index = TurnIndex(
+            sealer,
+            clock=_now,
+            max_text_bytes=config.recall_max_text_bytes,
+            kept=self.vector_maker.wake,
+            listeners=listeners,
+        )
+        self.servicer = MemoryServicer(memories, embedder)
+        self._sweeper = TombstoneSweeper(store, keep_s=config.recall_keep_deleted_s)
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Adds the servicer."""
+        memory_pb2_grpc.add_MemoryServiceServicer_to_server(self.servicer, server)
+
+    async def start(self) -> None:
+        """Begins to make vectors and to sweep tombstones."""
+        self.vector_maker.start()
+        self._sweeper.start()
+
+    async def close(self) -> None:
+        """Stops that."""
+        await self._sweeper.close()
+        await self.vector_maker.close()
+
+
+class TombstoneSweeper:
+    """Takes away, now and then, what says that memories were deleted."""
+
+    def __init__(self, store: PostgresMemoryStore, *, keep_s: float) -> None:
+        self._store, self._keep_s = store, keep_s
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begins."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="memory-tombstones")
+
+    async def close(self) -> None:
+        """Stops."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_INTERVAL_S)
+            try:
+                await self._store.sweep(_now() - dt.timedelta(seconds=self._keep_s), SWEEP_ROWS)
+            except MeshError as error:
+                _log.warning("tombstones of memories stay for now: %s", error.message)
+            except Exception:
+                _log.exception("sweeping tombstones failed and goes on")
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)

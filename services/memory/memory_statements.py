@@ -79,3 +79,5 @@ SWEEP = """WITH gone AS (DELETE FROM memories WHERE org_id = $1 AND memory_id IN
         LIMIT $3) RETURNING seq)
     UPDATE memory_changes SET swept_seq = greatest(swept_seq, (SELECT max(seq) FROM gone))
     WHERE org_id = $1 AND EXISTS (SELECT FROM gone) RETURNING (SELECT count(*) FROM gone)"""
+DROP_SUMMARIES = "DELETE FROM thread_summaries WHERE org_id = $1 AND thread_id = $2"
+DROP_HISTORY = "DELETE FROM memory_history WHERE org_id = $1 AND memory_id = ANY ($2)"

@@ -8,14 +8,14 @@ scores.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.memory import ranking
-from services.memory.memory import FACT, NO_METADATA, Change
+from services.memory.memory import FACT, Change
 from services.memory.postings import Postings
 
 FIRST_ROWS = 64
@@ -42,7 +42,7 @@ class Query:
     occurred_before_s: float | None = None
     valid_at_s: float | None = None
     """None = facts that hold no longer, too."""
-    metadata: Mapping[str, str] = NO_METADATA
+    metadata: Mapping[str, str] = field(default_factory=dict)
     metadata_terms: Sequence[int] = ()
     only: frozenset[str] | None = None
     without: frozenset[str] = frozenset()

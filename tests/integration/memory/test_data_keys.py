@@ -46,9 +46,7 @@ class Replica:
     def new_resealer(self, rows: int = 3) -> Resealer:
         """One that remembers nothing, as after a kill."""
         keep = dt.timedelta(0)
-        return Resealer(
-            self.database, self.keys, self.sealer, rows=rows, interval_s=60, clock=now, keep_earlier=keep
-        )
+        return Resealer(self.database, self.keys, self.sealer, rows=rows, interval_s=60, clock=now, keep_earlier=keep)
 
     async def ask(self, org_id: str, method: str, request: object) -> object:
         with serving(Call(principal=Principal(org_id=org_id, key_id="k", kind=Principal.KIND_USER_KEY))):
@@ -182,9 +180,7 @@ async def test_switched_on_old_rows_are_sealed_and_a_broken_walk_goes_on(
     assert cached["answer"] == b"" and key.open_data(about, cached["sealed"]) == b"\x01\xff"
     # A replica that still writes plain text behind the walk is caught up with by the next walk.
     await off.write(org_id, "late")
-    late = Resealer(
-        on.database, on.keys, on.sealer, rows=3, interval_s=60, clock=lambda: now() + dt.timedelta(days=2)
-    )
+    late = Resealer(on.database, on.keys, on.sealer, rows=3, interval_s=60, clock=lambda: now() + dt.timedelta(days=2))
     await late.reseal(org_id)
     assert await on.counts(org_id) == (0, 11, 0)
 
@@ -237,7 +233,7 @@ async def test_data_keys_are_wrapped_anew_for_the_present_master_key(
     only_now = await replicas(wrapper=Wrapper(b"n" * 32, "now"))
     for org_id in organisations:
         assert await only_now.read(org_id) == [org_id]
-    with pytest.raises(MeshError, match='wrapped by master key lost'):
+    with pytest.raises(MeshError, match="wrapped by master key lost"):
         await only_now.read(hopeless)
     with pytest.raises(MeshError, match="limit"):
         await after.ask(hopeless, "RewrapDataKeys", sealing_pb2.RewrapDataKeysRequest(limit=-1))
