@@ -20,7 +20,7 @@ from services.memory.conversations import Conversations
 from services.memory.embedder import open_embedder
 from services.memory.memory_server import Remembering
 from services.memory.sealing_server import Sealing
-from services.memory.store import PostgresThreadStore
+from services.memory.thread_work import ThreadDatabase
 
 
 class MemoryService:
@@ -74,9 +74,10 @@ def build(context: Context) -> Service:
     answers = PostgresCacheStore(context.database)
     sealing = Sealing(context)
     embedder = open_embedder(config)
+    threads = ThreadDatabase(context.database)
     return MemoryService(
         context.database,
-        ConversationServicer(Conversations(PostgresThreadStore(context.database), config, clock=_now, new_id=uuid7)),
+        ConversationServicer(Conversations(threads, config, clock=_now, new_id=uuid7)),
         CacheServicer(ResponseCache(answers, config, clock=_now)),
         Sweeper(answers, config, clock=_now),
         sealing,
