@@ -19,6 +19,7 @@ from services.memory.config import MemoryConfig
 from services.memory.conversation_server import ConversationServicer
 from services.memory.conversations import Conversations
 from services.memory.embedder import Embedder, open_embedder
+from services.memory.memory_server import Remembering
 from services.memory.sealing_server import Sealing
 from services.memory.sweeper import Sweeper
 from services.memory.thread_work import ThreadDatabase
@@ -35,24 +36,29 @@ class MemoryService:
         sweeper: Sweeper,
         sealing: Sealing,
         embedder: Embedder,
+        remembering: Remembering,
     ) -> None:
         self._database, self.conversations, self.cache = database, conversations, cache
         self._sweeper, self.sealing, self._embedder = sweeper, sealing, embedder
+        self.remembering = remembering
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicers."""
         conversation_pb2_grpc.add_ConversationServiceServicer_to_server(self.conversations, server)
         cache_pb2_grpc.add_CacheServiceServicer_to_server(self.cache, server)
         self.sealing.register(server)
+        self.remembering.register(server)
 
     async def start(self) -> None:
         """Begins to sweep, and to seal old rows."""
         await self.sealing.start()
+        await self.remembering.start()
         self._sweeper.start()
 
     async def close(self) -> None:
         """Stops that."""
         await self._sweeper.close()
+        await self.remembering.close()
         await self.sealing.close()
         await self._embedder.close()
 
@@ -91,4 +97,5 @@ def build(context: Context) -> Service:
         Sweeper(answers, config, cache.counts, clock=_now),
         sealing,
         embedder,
+        Remembering(context.database, config, sealing.sealer, embedder),
     )
