@@ -164,9 +164,7 @@ class DataKeys:
 class KeyedSealer:
     """Hands out organisations' keys: held for `check_s`, and read again at once when a replica tells of a change."""
 
-    def __init__(
-        self, keys: DataKeys, *, enabled: bool, check_s: float, monotonic: Callable[[], float]
-    ) -> None:
+    def __init__(self, keys: DataKeys, *, enabled: bool, check_s: float, monotonic: Callable[[], float]) -> None:
         self.enabled = enabled
         self._keys, self._check_s, self._monotonic = keys, check_s, monotonic
         self._purposes = (TERMS, TEXT) if enabled else (TERMS,)
