@@ -7,7 +7,7 @@ import random
 
 import grpc.aio
 
-from dac.memory.v1 import cache_pb2_grpc, conversation_pb2_grpc
+from dac.memory.v1 import cache_pb2_grpc, conversation_pb2_grpc, vector_pb2_grpc
 from mesh.ids import uuid7
 from mesh.postgres import Database
 from mesh.service import Context, Service
@@ -23,6 +23,11 @@ from services.memory.memory_server import Remembering
 from services.memory.sealing_server import Sealing
 from services.memory.sweeper import Sweeper
 from services.memory.thread_work import ThreadDatabase
+from services.memory.vector_feed import VectorFeed
+from services.memory.vector_index import VectorIndex, open_index
+from services.memory.vector_server import VectorServicer
+from services.memory.vector_store import VectorStore
+from services.memory.vectors import VectorCollections
 
 
 class MemoryService:
@@ -33,19 +38,22 @@ class MemoryService:
         database: Database,
         conversations: ConversationServicer,
         cache: CacheServicer,
+        vectors: VectorServicer,
         sweeper: Sweeper,
         sealing: Sealing,
         embedder: Embedder,
         remembering: Remembering,
+        index: VectorIndex,
     ) -> None:
-        self._database, self.conversations, self.cache = database, conversations, cache
-        self._sweeper, self.sealing, self._embedder = sweeper, sealing, embedder
+        self._database, self.conversations, self.cache, self.vectors = database, conversations, cache, vectors
+        self._sweeper, self.sealing, self._embedder, self._index = sweeper, sealing, embedder, index
         self.remembering = remembering
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicers."""
         conversation_pb2_grpc.add_ConversationServiceServicer_to_server(self.conversations, server)
         cache_pb2_grpc.add_CacheServiceServicer_to_server(self.cache, server)
+        vector_pb2_grpc.add_VectorServiceServicer_to_server(self.vectors, server)
         self.sealing.register(server)
         self.remembering.register(server)
 
@@ -54,12 +62,14 @@ class MemoryService:
         await self.sealing.start()
         await self.remembering.start()
         self._sweeper.start()
+        await self._index.start()
 
     async def close(self) -> None:
         """Stops that."""
         await self._sweeper.close()
         await self.remembering.close()
         await self.sealing.close()
+        await self._index.close()
         await self._embedder.close()
 
     async def health(self) -> None:
@@ -79,7 +89,8 @@ def build(context: Context) -> Service:
     embedder = open_embedder(config)
     answers = PostgresCacheStore(context.database)
     sealing = Sealing(context)
-    threads = ThreadDatabase(context.database, sealer=sealing.sealer)
+    remembering = Remembering(context.database, config, sealing.sealer, embedder)
+    threads = ThreadDatabase(context.database, sealer=sealing.sealer, listeners=(remembering.turn_index,))
     cache = ResponseCache(
         answers,
         config,
@@ -90,12 +101,19 @@ def build(context: Context) -> Service:
         new_id=uuid7,
         chance=random.SystemRandom(),
     )
+    index = open_index(config, VectorFeed(context.database), context.data_dir)
+    vectors = VectorCollections(
+        VectorStore(context.database), index, embedder, sealing.sealer, config, clock=_now, new_id=uuid7
+    )
+    sealing.erasure.first(vectors.delete_all)
     return MemoryService(
         context.database,
         ConversationServicer(Conversations(threads, config, clock=_now, new_id=uuid7)),
         CacheServicer(cache, answers, clock=_now),
+        VectorServicer(vectors),
         Sweeper(answers, config, cache.counts, clock=_now),
         sealing,
         embedder,
-        Remembering(context.database, config, sealing.sealer, embedder),
+        remembering,
+        index,
     )
