@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import datetime as dt
+import random
 
 import grpc.aio
 
-from dac.memory.v1 import cache_pb2_grpc, conversation_pb2_grpc
+from dac.memory.v1 import cache_pb2_grpc, conversation_pb2_grpc, vector_pb2_grpc
 from mesh.ids import uuid7
 from mesh.postgres import Database
 from mesh.service import Context, Service
 from services.memory import errors
 from services.memory.archive_server import Archive
-from services.memory.cache import ResponseCache, Sweeper
+from services.memory.cache import ResponseCache
 from services.memory.cache_server import CacheServicer
 from services.memory.cache_store import PostgresCacheStore
 from services.memory.config import MemoryConfig
 from services.memory.conversation_server import ConversationServicer
 from services.memory.conversations import Conversations
-from services.memory.sealing import PlainSealer
+from services.memory.embedder import Embedder, open_embedder
+from services.memory.memory_server import Remembering
+from services.memory.nearest_turns import RecalledTurns
+from services.memory.sealing_server import Sealing
+from services.memory.sweeper import Sweeper
 from services.memory.thread_work import ThreadDatabase
+from services.memory.vector_feed import VectorFeed
+from services.memory.vector_index import VectorIndex, open_index
+from services.memory.vector_server import VectorServicer
+from services.memory.vector_store import VectorStore
+from services.memory.vectors import VectorCollections
 
 
 class MemoryService:
@@ -30,27 +40,43 @@ class MemoryService:
         database: Database,
         conversations: ConversationServicer,
         cache: CacheServicer,
+        vectors: VectorServicer,
         sweeper: Sweeper,
+        sealing: Sealing,
+        embedder: Embedder,
+        remembering: Remembering,
+        index: VectorIndex,
         archive: Archive,
     ) -> None:
-        self._database, self.conversations, self.cache, self._sweeper = database, conversations, cache, sweeper
-        self.archive = archive
+        self._database, self.conversations, self.cache, self.vectors = database, conversations, cache, vectors
+        self._sweeper, self.sealing, self._embedder, self._index = sweeper, sealing, embedder, index
+        self.remembering, self.archive = remembering, archive
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicers."""
         conversation_pb2_grpc.add_ConversationServiceServicer_to_server(self.conversations, server)
-        self.archive.register(server)
         cache_pb2_grpc.add_CacheServiceServicer_to_server(self.cache, server)
+        vector_pb2_grpc.add_VectorServiceServicer_to_server(self.vectors, server)
+        self.sealing.register(server)
+        self.remembering.register(server)
+        self.archive.register(server)
 
     async def start(self) -> None:
-        """Begins to sweep, and to make old messages findable."""
+        """Begins to sweep, and to seal old rows."""
+        await self.sealing.start()
+        await self.remembering.start()
         self._sweeper.start()
         self.archive.start()
+        await self._index.start()
 
     async def close(self) -> None:
-        """Stops both."""
+        """Stops that."""
         await self._sweeper.close()
         await self.archive.close()
+        await self.remembering.close()
+        await self.sealing.close()
+        await self._index.close()
+        await self._embedder.close()
 
     async def health(self) -> None:
         """Raises UNAVAILABLE when the database does not answer."""
@@ -66,14 +92,44 @@ def build(context: Context) -> Service:
     config: MemoryConfig = context.config
     if context.database is None:
         raise errors.not_opened()
+    embedder = open_embedder(config)
     answers = PostgresCacheStore(context.database)
-    sealer = PlainSealer()
-    threads = ThreadDatabase(context.database, sealer=sealer)
+    sealing = Sealing(context)
+    remembering = Remembering(context.database, config, sealing.sealer, embedder)
+    threads = ThreadDatabase(context.database, sealer=sealing.sealer, listeners=(remembering.turn_index,))
     conversations = Conversations(threads, config, clock=_now, new_id=uuid7)
+    cache = ResponseCache(
+        answers,
+        config,
+        embedder,
+        sealing.sealer,
+        digest_key=context.keyring.subkey("memory-cache-digests"),
+        clock=_now,
+        new_id=uuid7,
+        chance=random.SystemRandom(),
+    )
+    index = open_index(config, VectorFeed(context.database), context.data_dir)
+    vectors = VectorCollections(
+        VectorStore(context.database), index, embedder, sealing.sealer, config, clock=_now, new_id=uuid7
+    )
+    sealing.erasure.first(vectors.delete_all)
     return MemoryService(
         context.database,
         ConversationServicer(conversations),
-        CacheServicer(ResponseCache(answers, config, clock=_now)),
-        Sweeper(answers, config, clock=_now),
-        Archive(context.database, config, sealer, threads, conversations, None, clock=_now),
+        CacheServicer(cache, answers, clock=_now),
+        VectorServicer(vectors),
+        Sweeper(answers, config, cache.counts, clock=_now),
+        sealing,
+        embedder,
+        remembering,
+        index,
+        Archive(
+            context.database,
+            config,
+            sealing.sealer,
+            threads,
+            conversations,
+            RecalledTurns(remembering.recaller),
+            clock=_now,
+        ),
     )
