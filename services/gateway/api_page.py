@@ -369,10 +369,11 @@ class Page:
         if mark:
             yield f"<!-- not run: {mark} -->"
         line = docs_page.curl(self._document, verb, path, operation).replace(" \\\n  http", " http", 1)
+        shown = path
         for name in names:
-            line = line.replace(f"{{{name}}}", NAMES.get(name, f"{name.upper()}"))
+            line, shown = (one.replace(f"{{{name}}}", NAMES.get(name, f"{name.upper()}")) for one in (line, shown))
         if identity in QUERIES:
-            head, mark, tail = line.partition(path)
+            head, mark, tail = line.partition(shown)
             start = head.rindex("http")
             line = f"{head[:start]}'{head[start:]}{mark}?{QUERIES[identity]}'{tail}"
         binding = self._bindings.get((verb, path))
