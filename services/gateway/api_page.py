@@ -293,6 +293,14 @@ class Page:
     def __init__(self, document: Mapping[str, Any], bindings: Sequence[Binding]) -> None:
         self._document = document
         self._schemas: Mapping[str, Any] = document["components"]["schemas"]
+        # A request that another message holds is a type like any other, e.g. in a batch.
+        self._held = {
+            held["$ref"].rsplit("/", 1)[1]
+            for schema in self._schemas.values()
+            for field in schema.get("properties", {}).values()
+            for held in (field, field.get("items", {}), field.get("additionalProperties", {}))
+            if isinstance(held, Mapping) and "$ref" in held
+        }
         self._bindings = {(one.verb.lower(), one.template.replace("=**", "")): one for one in bindings}
 
     def lines(self) -> Iterator[str]:
@@ -307,7 +315,7 @@ class Page:
             raise SystemExit(f"these services have no section in services/gateway/api_page.py: {', '.join(operations)}")
         yield "## Types\n"
         for name, schema in sorted(self._schemas.items(), key=lambda item: item[0].rsplit(".", 1)[1]):
-            if not name.endswith(("Request", "Response")):
+            if not name.endswith(("Request", "Response")) or name in self._held:
                 yield f"### Type {name.rsplit('.', 1)[1]}\n"
                 if schema.get("description"):
                     yield schema["description"] + "\n"
