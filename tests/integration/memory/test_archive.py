@@ -1,117 +1,23 @@
-"""ArchiveService against a real PostgreSQL: search, trees, files, batches, counts; and who sees what of them."""
+"""Whole conversations against a real PostgreSQL: trees, files, batches, counts; and who sees what of them."""
 
-import dataclasses
 import datetime as dt
 import json
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from google.protobuf import json_format
 
 from dac.memory.v1 import archive_pb2, conversation_pb2
 from dac.type.v1.principal_pb2 import Principal
-from mesh.call import Call, serving
-from mesh.errors import MeshError, Reason
+from mesh.envelope_keys import Wrapper
+from mesh.errors import Reason
 from mesh.ids import uuid7
 from mesh.postgres import Database
-from services.memory.archive_server import ArchiveServicer
-from services.memory.archive_store import PostgresArchiveStore
-from services.memory.batch_store import PostgresBatchStore
-from services.memory.config import MemoryConfig
-from services.memory.conversation_archive import ConversationArchive
-from services.memory.conversation_batch import Batches
-from services.memory.conversation_server import ConversationServicer
-from services.memory.conversations import Conversations
-from services.memory.message_search import MessageSearch
-from services.memory.numbering import Numberer
-from services.memory.sealing import PlainSealer
-from services.memory.search_store import PostgresSearchStore, PostgresUnnumbered
-from services.memory.thread_work import ThreadDatabase
-from services.memory.viewers import Viewer
+from services.memory.data_keys import DataKeys, KeyedSealer
+from tests.integration.memory.archive_house import START, Caller, House, Msg, refused
 
 Open = Callable[..., Awaitable[Database]]
-START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-Msg = conversation_pb2.Message
-
-
-class Meanings:
-    """An index of meanings that says what it was told to."""
-
-    def __init__(self) -> None:
-        self.said: list[tuple[str, float]] | None = None
-
-    async def nearest(self, viewer: Viewer, query: str, *, thread_id: str, user_id: str, most: int) -> Any:
-        return self.said
-
-
-class House:
-    """Both servicers on one database, called as somebody of an organisation."""
-
-    def __init__(self, database: Database, sealer: Any = None) -> None:
-        self.now, self.database, self.meanings = START, database, Meanings()
-        self.sealer = sealer or PlainSealer()
-        config, threads = MemoryConfig(), ThreadDatabase(database, sealer=self.sealer)
-        conversations = Conversations(threads, config, clock=lambda: self.now, new_id=uuid7)
-        batches = Batches(conversations, PostgresBatchStore(database), clock=lambda: self.now, new_id=uuid7)
-        archive = ConversationArchive(PostgresArchiveStore(threads), config, clock=lambda: self.now)
-        search = MessageSearch(PostgresSearchStore(threads), self.meanings)
-        self.servicers = (ConversationServicer(conversations), ArchiveServicer(archive, search, batches))
-        self.numberer = Numberer(PostgresUnnumbered(database, self.sealer), config)
-
-    def caller(self, who: Principal) -> "Caller":
-        return Caller(self, who)
-
-
-@dataclasses.dataclass
-class Caller:
-    """Somebody who calls."""
-
-    house: House
-    who: Principal
-
-    async def ask(self, method: str, request: object) -> Any:
-        servicer = next(one for one in self.house.servicers if method in type(one).__dict__)
-        with serving(Call(principal=self.who)):
-            return await getattr(servicer, method)(request, None)
-
-    async def say(self, thread_id: str, text: str, role: str = "user", **values: Any) -> str:
-        """Appends a message; its id."""
-        self.house.now += dt.timedelta(seconds=1)
-        with_parent = {"parent_message_id": values.pop("parent")} if "parent" in values else {}
-        request = conversation_pb2.AppendMessagesRequest(
-            thread_id=thread_id, messages=[Msg(role=role, text=text, **values)], **with_parent
-        )
-        return str((await self.ask("AppendMessages", request)).message_ids[0])
-
-    async def begin(self, thread_id: str, **values: Any) -> None:
-        await self.ask("CreateThread", conversation_pb2.CreateThreadRequest(thread_id=thread_id, **values))
-
-    async def found(self, query: str, **values: Any) -> list[str]:
-        """The texts that a search finds."""
-        return [one.message.text for one in (await self.search(query, **values)).hits]
-
-    async def search(self, query: str, **values: Any) -> Any:
-        return await self.ask("SearchMessages", archive_pb2.SearchMessagesRequest(query=query, **values))
-
-    async def file(self, thread_id: str, form: str = "json", **values: Any) -> str:
-        request = archive_pb2.ExportConversationRequest(thread_id=thread_id, format=form, **values)
-        data = b""
-        with serving(Call(principal=self.who)):
-            async for part in self.house.servicers[1].ExportConversation(request, None):
-                data += part.data
-        return data.decode()
-
-    async def bring(self, file: str, **values: Any) -> Any:
-        """Imports an exported JSON file, whose text is the body as it is."""
-        request = json_format.Parse(file, archive_pb2.ImportConversationRequest(**values))
-        return await self.ask("ImportConversation", request)
-
-    async def batch(self, *operations: dict[str, Any], request_id: str = "") -> Any:
-        document = {"operations": list(operations), "request_id": request_id}
-        return await self.ask(
-            "BatchConversations", json_format.ParseDict(document, archive_pb2.BatchConversationsRequest())
-        )
 
 
 @pytest.fixture
@@ -137,166 +43,6 @@ def admin(house: House, org_id: str) -> Caller:
 @pytest.fixture
 def stranger(house: House) -> Caller:
     return house.caller(Principal(org_id=uuid7(), user_id="anna", scopes=["admin"]))
-
-
-async def refused(work: Awaitable[object]) -> Reason:
-    with pytest.raises(MeshError) as caught:
-        await work
-    return caught.value.reason
-
-
-async def test_search_finds_what_was_said_and_shows_where(anna: Caller) -> None:
-    await anna.begin("t", title="Walls")
-    await anna.say("t", "We painted the kitchen yellow.")
-    await anna.say("t", "Nice, and the bathroom?", "assistant")
-    await anna.say("t", "The kitchen took two days; painting is slow.")
-    answer = await anna.search("painting the kitchen")
-    assert [one.message.text for one in answer.hits] == [
-        "We painted the kitchen yellow.",
-        "The kitchen took two days; painting is slow.",
-    ]
-    hit = answer.hits[0]
-    marked = [hit.snippets[0].text[span.start : span.end] for span in hit.snippets[0].found]
-    assert (hit.thread_title, marked) == ("Walls", ["painted", "kitchen"])
-    assert hit.score == hit.word_score > 0 and not answer.by_meaning
-    assert await anna.found("rowing") == []
-    assert await anna.found("?!") == []
-
-
-async def test_a_rare_word_weighs_more_than_a_common_one(anna: Caller) -> None:
-    await anna.begin("t")
-    for n in range(8):
-        await anna.say("t", f"the report number {n} is done")
-    await anna.say("t", "the quokka is here")
-    assert (await anna.found("quokka report"))[0] == "the quokka is here"
-    assert await anna.found("quokka report", all_words=True) == []
-
-
-async def test_search_keeps_to_its_filters(anna: Caller, house: House) -> None:
-    await anna.begin("one", tags=["home"])
-    await anna.begin("two", tags=["work", "home"])
-    await anna.say("one", "apples in one")
-    await anna.say("two", "apples in two", "assistant", model="m/1")
-    noon = house.now + dt.timedelta(seconds=1)
-    house.now += dt.timedelta(hours=1)
-    await anna.say("two", "late apples in two")
-    assert set(await anna.found("apple")) == {"apples in one", "apples in two", "late apples in two"}
-    assert await anna.found("apple", thread_id="one") == ["apples in one"]
-    assert await anna.found("apple", conversation_id="one") == ["apples in one"]
-    assert await anna.found("apple", role=["assistant"]) == ["apples in two"]
-    assert await anna.found("apple", model=["m/1", "m/2"]) == ["apples in two"]
-    assert set(await anna.found("apple", tag=["home", "work"])) == {"apples in two", "late apples in two"}
-    assert await anna.found("apple", start_at=noon) == ["late apples in two"]
-    assert set(await anna.found("apple", end_at=noon)) == {"apples in one", "apples in two"}
-    assert await refused(anna.found("apple", thread_id="nowhere")) is Reason.NOT_FOUND
-    assert await refused(anna.found(" ")) is Reason.INVALID_REQUEST
-    assert await refused(anna.found("x" * 2001)) is Reason.INVALID_REQUEST
-
-
-async def test_pages_of_a_search_hold_everything_once(anna: Caller) -> None:
-    await anna.begin("t")
-    for n in range(5):
-        await anna.say("t", f"pear {n}")
-    texts, token = [], ""
-    while True:
-        page = await anna.search("pear", page_size=2, page_token=token)
-        texts += [one.message.text for one in page.hits]
-        token = page.next_page_token
-        if not token:
-            break
-    assert texts == [f"pear {n}" for n in reversed(range(5))], "of equals the newest first"
-    token = (await anna.search("pear", page_size=2)).next_page_token
-    assert await refused(anna.search("plum", page_size=2, page_token=token)) is Reason.INVALID_REQUEST
-
-
-async def test_nobody_finds_what_is_anothers(
-    anna: Caller, bob: Caller, admin: Caller, stranger: Caller, house: House, org_id: str
-) -> None:
-    await anna.begin("t")
-    await anna.say("t", "the secret word is xylophone")
-    nobody = house.caller(Principal(org_id=org_id, scopes=["chat", "read"]))
-    for other in (bob, stranger, nobody):
-        assert await other.found("xylophone") == []
-        assert await refused(other.found("xylophone", thread_id="t")) is Reason.NOT_FOUND
-        full = archive_pb2.GetConversationFullRequest(thread_id="t")
-        assert await refused(other.ask("GetConversationFull", full)) is Reason.NOT_FOUND
-        assert await refused(other.file("t")) is Reason.NOT_FOUND
-        assert (await other.ask("GetConversationStats", archive_pb2.GetConversationStatsRequest())).messages == 0
-        result = await other.batch({"delete": {"thread_id": "t"}}, {"tag": {"thread_id": "t", "add": ["x"]}})
-        assert [one.error.reason for one in result.results] == ["NOT_FOUND", "NOT_FOUND"]
-    assert await admin.found("xylophone") == await anna.found("xylophone") != []
-    assert await admin.found("xylophone", user_id="bob") == []
-    assert await refused(bob.found("xylophone", user_id="anna")) is Reason.PERMISSION_DENIED
-
-
-async def test_the_search_function_answers_only_for_the_organisation_that_is_set(
-    anna: Caller, house: House, org_id: str
-) -> None:
-    await anna.begin("t")
-    await anna.say("t", "xylophone")
-    numbers = [(await house.sealer.key_of(org_id)).term_id("xylophon")]
-    ask = "SELECT * FROM find_messages($1, $2, false, 5, '', '', true, NULL, '{}', '{}', '{}', NULL, NULL)"
-    async with house.database.transaction(org_id) as connection:
-        assert len(await connection.fetch(ask, org_id, numbers)) == 1
-    async with house.database.transaction(uuid7()) as connection:
-        assert (
-            await connection.fetch(
-                ask.replace("$1", "current_setting('app.org_ids')::uuid").replace("$2", "$1"), numbers
-            )
-            == []
-        )
-    with pytest.raises(MeshError):
-        async with house.database.transaction(uuid7()) as connection:
-            await connection.fetch(ask, org_id, numbers)
-
-
-async def test_what_is_deleted_or_erased_is_not_found(anna: Caller) -> None:
-    await anna.begin("t")
-    first, second = await anna.say("t", "walnut one"), await anna.say("t", "walnut two")
-    delete = conversation_pb2.DeleteMessageRequest
-    await anna.ask("DeleteMessage", delete(thread_id="t", message_id=first))
-    assert await anna.found("walnut") == await anna.found("walnut", thread_id="t") == ["walnut two"]
-    await anna.ask("DeleteMessage", delete(thread_id="t", message_id=second, erase=True))
-    assert await anna.found("walnut") == []
-    await anna.begin("u")
-    await anna.say("u", "walnut three")
-    await anna.ask("DeleteThread", conversation_pb2.DeleteThreadRequest(thread_id="u"))
-    assert await anna.found("walnut") == []
-    await anna.ask("RestoreThread", conversation_pb2.RestoreThreadRequest(thread_id="u"))
-    assert await anna.found("walnut") == ["walnut three"]
-    await anna.ask("DeleteThread", conversation_pb2.DeleteThreadRequest(thread_id="u", erase=True))
-    assert await anna.found("walnut") == []
-
-
-async def test_messages_of_an_older_program_are_found_once_they_are_numbered(
-    anna: Caller, house: House, org_id: str
-) -> None:
-    await anna.begin("t")
-    await anna.say("t", "hazelnut")
-    async with house.database.transaction(org_id) as connection:
-        await connection.execute("UPDATE messages SET terms = NULL")
-    assert await anna.found("hazelnut") == []
-    assert await house.numberer.number_once() >= 1
-    assert await anna.found("hazelnut") == ["hazelnut"]
-    async with house.database.transaction(org_id) as connection:
-        assert await connection.fetchval("SELECT count(*) FROM messages WHERE terms IS NULL") == 0
-
-
-async def test_meaning_is_mixed_in_where_there_is_an_index(anna: Caller, bob: Caller, house: House) -> None:
-    await anna.begin("t")
-    dog, cat = await anna.say("t", "the dog barked"), await anna.say("t", "a kitten purred")
-    await bob.begin("b")
-    hidden = await bob.say("b", "a puppy purred")
-    assert await refused(anna.search("dog", mode=archive_pb2.SEARCH_MODE_MEANING)) is Reason.FAILED_PRECONDITION
-    house.meanings.said = [(hidden, 0.99), (cat, 0.9), (uuid7(), 0.8), (dog, 0.35)]
-    answer = await anna.search("dog", mode=archive_pb2.SEARCH_MODE_MEANING)
-    assert [one.message.text for one in answer.hits] == ["a kitten purred", "the dog barked"]
-    assert answer.by_meaning and answer.hits[0].meaning_score == 0.9
-    assert set(await anna.found("dog")) == {"a kitten purred", "the dog barked"}
-    assert await anna.found("dog", all_words=True) == ["the dog barked"]
-    house.meanings.said = [(cat, 0.2)]
-    assert await anna.found("dog") == ["the dog barked"], "something is always nearest"
-    assert await anna.found("dog", mode=archive_pb2.SEARCH_MODE_WORDS) == ["the dog barked"]
 
 
 async def make_tree(anna: Caller) -> None:
@@ -501,3 +247,27 @@ async def test_counts_are_of_ones_own(anna: Caller, bob: Caller, admin: Caller) 
     assert (await admin.ask("GetConversationStats", ask(user_id="bob"))).messages == 1
     assert await refused(bob.ask("GetConversationStats", ask(user_id="anna"))) is Reason.PERMISSION_DENIED
     assert await refused(bob.ask("GetConversationStats", ask(whole_organisation=True))) is Reason.PERMISSION_DENIED
+
+
+async def test_with_text_sealed_all_of_it_works_and_nothing_is_readable(database_for: Open, org_id: str) -> None:
+    database = await database_for("memory")
+    keys = DataKeys(database, Wrapper(b"w" * 32, "master"), clock=lambda: START)
+    house = House(database, KeyedSealer(keys, enabled=True, check_s=60, monotonic=time.monotonic))
+    anna = house.caller(Principal(org_id=org_id, user_id="anna", scopes=["chat", "read"]))
+    await make_tree(anna)
+    await anna.batch({"tag": {"thread_id": "t", "add": ["y" * 65]}}, request_id="r1")
+    for form in ("json", "markdown"):
+        file = await anna.file("t", form)
+        if form == "json":
+            await anna.bring(file, thread_id=form)
+        else:
+            request = archive_pb2.ImportConversationRequest(markdown=file, thread_id=form)
+            await anna.ask("ImportConversation", request)
+        assert shape_of(await anna.file(form)) == shape_of(await anna.file("t"))
+    assert len(await anna.found("rome", tag=["travel"])) == 3
+    stats = await anna.ask("GetConversationStats", archive_pb2.GetConversationStatsRequest())
+    assert {one.name: one.count for one in stats.tags} == {"travel": 3}
+    async with database.transaction(org_id) as connection:
+        for table in ("threads", "messages", "branches", "batches"):
+            for row in await connection.fetch(f"SELECT {table}::text FROM {table}"):
+                assert not any(word in row[0] for word in ("Rome", "Trip", "travel", "yyyy", "sunny")), table
