@@ -36,11 +36,11 @@ async def test_turns_are_found_by_their_meaning_once_they_have_vectors(house: Me
     await house.remember(org_id, "We adopted a puppy last week.", "The tax form is due.", kind=TURN, thread_id="t")
     request = memory_pb2.RecallRequest(query="Do they have a dog?", top_k=1)
     assert (await house.ask(org_id, "Recall", request)).not_embedded == 2
-    assert await house.part.vector_maker.make_all() == 2
+    assert await house.part.vector_maker.make(org_id) == 2
     answer = await house.ask(org_id, "Recall", request)
     assert (answer.memories[0].memory.text, answer.not_embedded) == ("We adopted a puppy last week.", 0)
     assert answer.embedder_id == house.embedder.embedder_id and answer.memories[0].cosine > 0.2
-    assert await house.part.vector_maker.make_all() == 0
+    assert await house.part.vector_maker.make(org_id) == 0
 
 
 async def test_the_same_meaning_is_kept_once_and_what_only_looks_alike_twice(house: MemoryHouse, org_id: str) -> None:
@@ -58,7 +58,7 @@ async def test_the_same_meaning_is_kept_once_and_what_only_looks_alike_twice(hou
 
 async def test_erasing_a_turn_takes_the_vector_that_its_neighbour_has_of_both(house: MemoryHouse, org_id: str) -> None:
     (turn, after) = await house.remember(org_id, "I bought a canary.", "How nice!", kind=TURN, thread_id="t")
-    await house.part.vector_maker.make_all()
+    await house.part.vector_maker.make(org_id)
     async with house.database.transaction(org_id) as connection:
         windowed = "SELECT window_vector IS NOT NULL FROM memories WHERE memory_id = $1"
         assert await connection.fetchval(windowed, after)
@@ -74,13 +74,13 @@ async def test_erasing_a_turn_takes_the_vector_that_its_neighbour_has_of_both(ho
 
 async def test_vectors_of_another_embedder_are_not_compared_and_are_made_anew(house: MemoryHouse, org_id: str) -> None:
     await house.remember(org_id, "We adopted a puppy.", kind=TURN)
-    await house.part.vector_maker.make_all()
+    await house.part.vector_maker.make(org_id)
     async with house.database.transaction(org_id) as connection:
         await connection.execute("UPDATE memories SET embedder_id = 'other:1', seq = seq + 1")
         await connection.execute("UPDATE memory_changes SET seq = seq + 1")
     request = memory_pb2.RecallRequest(query="puppy")
     assert (await house.ask(org_id, "Recall", request)).not_embedded == 1
-    assert await house.part.vector_maker.make_all() == 1
+    assert await house.part.vector_maker.make(org_id) == 1
     assert (await house.ask(org_id, "Recall", request)).not_embedded == 0
 
 
