@@ -75,6 +75,7 @@ def build(context: Context) -> Service:
     sealing = Sealing(context)
     embedder = open_embedder(config)
     remembering = Remembering(context.database, config, sealing.sealer, embedder)
+    sealing.sealer.on_erased(remembering.recaller.forget)
     threads = ThreadDatabase(context.database, sealer=sealing.sealer, listeners=[remembering.turn_index])
     return MemoryService(
         context.database,
