@@ -29,6 +29,7 @@ ANSWERED = (1, 2, 3, 4)
 ADVERSARIAL = 5
 SPEED_QUESTIONS = 200
 VOCABULARY = 30_000
+PATIENCE_S = 120.0
 
 
 def tell(what: str) -> None:
@@ -57,7 +58,7 @@ class Caller:
         call.signed_principal = self._process.signers["memory"].sign(call.principal)
         with serving(call):
             began = time.perf_counter()
-            answer = await getattr(self.stub, method)(request)
+            answer = await getattr(self.stub, method)(request, timeout=PATIENCE_S)
             return answer, time.perf_counter() - began
 
     async def embedded(self) -> None:

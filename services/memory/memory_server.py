@@ -37,7 +37,7 @@ from services.memory.recall import Recaller
 from services.memory.sealing import Sealer
 from services.memory.summaries import Summarist, SummaryStore
 from services.memory.thread_work import ThreadDatabase
-from services.memory.turn_index import TurnIndex
+from services.memory.turn_index import CatchUp, TurnIndex
 from services.memory.turn_store import PostgresTurnStore
 from services.memory.viewers import viewer
 
@@ -216,8 +216,7 @@ class Remembering:
     ) -> None:
         """Opens nothing. `listeners` are told what is forgotten."""
         store = PostgresMemoryStore(database, sealer, listeners)
-        recaller = Recaller(store, embedder, sealer, max_bytes=config.recall_index_max_bytes)
-        self.recaller = recaller
+        self.recaller = recaller = Recaller(store, embedder, sealer, max_bytes=config.recall_index_max_bytes)
         self.vector_maker = VectorMaker(
             store, embedder, rows=config.recall_embed_rows, check_s=config.recall_embed_check_s
         )
@@ -234,7 +233,8 @@ class Remembering:
         turns = PostgresTurnStore(ThreadDatabase(database, sealer=sealer))
         contexts = Contexts(turns, store, recaller, summaries, self.summarist, config, clock=now)
         self.servicer = MemoryServicer(memories, contexts, embedder)
-        self._sweeper = TombstoneSweeper(store, keep_s=config.recall_keep_deleted_s)
+        self.catch_up = CatchUp(database, sealer, self.turn_index)
+        self._caretaker = Caretaker(store, self.catch_up, keep_s=config.recall_keep_deleted_s)
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicer."""
@@ -244,26 +244,26 @@ class Remembering:
         """Begins to make vectors and summaries, and to sweep tombstones."""
         self.vector_maker.start()
         self.summarist.start()
-        self._sweeper.start()
+        self._caretaker.start()
 
     async def close(self) -> None:
         """Stops that."""
-        await self._sweeper.close()
+        await self._caretaker.close()
         await self.summarist.close()
         await self.vector_maker.close()
 
 
-class TombstoneSweeper:
-    """Takes away, now and then, what says that memories were deleted."""
+class Caretaker:
+    """Catches up with turns, and takes away what says that memories were deleted: at the start, then now and then."""
 
-    def __init__(self, store: PostgresMemoryStore, *, keep_s: float) -> None:
-        self._store, self._keep_s = store, keep_s
+    def __init__(self, store: PostgresMemoryStore, catch_up: CatchUp, *, keep_s: float) -> None:
+        self._store, self._catch_up, self._keep_s = store, catch_up, keep_s
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begins."""
         if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="memory-tombstones")
+            self._task = asyncio.create_task(self._run(), name="memory-caretaker")
 
     async def close(self) -> None:
         """Stops."""
@@ -274,13 +274,14 @@ class TombstoneSweeper:
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(SWEEP_INTERVAL_S)
             try:
+                await self._catch_up.run()
                 await self._store.sweep(now() - dt.timedelta(seconds=self._keep_s), SWEEP_ROWS)
             except MeshError as error:
-                _log.warning("tombstones of memories stay for now: %s", error.message)
+                _log.warning("turns and tombstones stay as they are for now: %s", error.message)
             except Exception:
-                _log.exception("sweeping tombstones failed and goes on")
+                _log.exception("looking after memories failed and goes on")
+            await asyncio.sleep(SWEEP_INTERVAL_S)
 
 
 def now() -> dt.datetime:

@@ -43,11 +43,15 @@ class VectorMaker:
 
     async def make_all(self) -> int:
         """Makes all that are lacking; how many. Raises MeshError."""
+        found = await self._store.organisations_to_embed(self._embedder.embedder_id)
+        return sum([await self.make(org_id) for org_id in found])
+
+    async def make(self, org_id: str) -> int:
+        """Makes those of one organisation; how many. Raises MeshError."""
         made = 0
-        for org_id in await self._store.organisations_to_embed(self._embedder.embedder_id):
-            while rows := await self._store.to_embed(org_id, self._embedder.embedder_id, self._rows):
-                await self._store.put_vectors(org_id, self._embedder.embedder_id, await self._embedded(rows))
-                made += len(rows)
+        while rows := await self._store.to_embed(org_id, self._embedder.embedder_id, self._rows):
+            await self._store.put_vectors(org_id, self._embedder.embedder_id, await self._embedded(rows))
+            made += len(rows)
         return made
 
     async def _embedded(self, rows: list[ToEmbed]) -> list[Embedded]:

@@ -10,7 +10,8 @@ import asyncio
 import dataclasses
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +23,14 @@ from services.memory.memory_rows import metadata_ids, terms_ids
 from services.memory.recall_index import Findings, Query, RecallIndex
 from services.memory.sealing import OrgKey, Sealer
 
-PAGE_ROWS = 4096
+PAGE_ROWS = 1024
 """How many changes are read at once."""
 AT_ONCE_ROWS = 64
 """So many changes are taken over without a thread."""
 MAX_QUERY_CHARS = 4096
 """Only the beginning of a longer question is looked for."""
 
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
@@ -64,22 +66,23 @@ class Recaller:
 
     async def find(self, org_id: str, text: str, query: Query) -> Findings:
         """What fits `text` best among what `query` says; its terms and vector are filled in here."""
-        text = text[:MAX_QUERY_CHARS]
-        key = await self._sealer.key_of(org_id)
-        asked = asyncio.ensure_future(self.vectors([text]))
-        try:
-            held = self._hold(org_id, key)
-            async with held.turn:
-                index = await self._current(org_id, held, key)
-                (vector,) = await asked
-                numbers = metadata_ids(key, query.metadata)
-                whole = dataclasses.replace(query, terms=terms_ids(key, text), vector=vector, metadata_terms=numbers)
-                return await asyncio.to_thread(index.search, whole)
-        finally:
-            asked.cancel()
+        return await _whatever_happens(self._find(org_id, text[:MAX_QUERY_CHARS], query))
 
     async def nearest(self, org_id: str, query: Query) -> list[tuple[str, float]]:
         """Those nearest to `query.vector`."""
+        return await _whatever_happens(self._nearest(org_id, query))
+
+    async def _find(self, org_id: str, text: str, query: Query) -> Findings:
+        key = await self._sealer.key_of(org_id)
+        (vector,) = await self.vectors([text])
+        held = self._hold(org_id, key)
+        async with held.turn:
+            index = await self._current(org_id, held, key)
+            numbers = metadata_ids(key, query.metadata)
+            whole = dataclasses.replace(query, terms=terms_ids(key, text), vector=vector, metadata_terms=numbers)
+            return await asyncio.to_thread(index.search, whole)
+
+    async def _nearest(self, org_id: str, query: Query) -> list[tuple[str, float]]:
         key = await self._sealer.key_of(org_id)
         held = self._hold(org_id, key)
         async with held.turn:
@@ -120,3 +123,17 @@ class Recaller:
                 await asyncio.to_thread(held.index.apply, mirror.changes)
             if len(mirror.changes) < PAGE_ROWS:
                 return held.index
+
+
+async def _whatever_happens(work: Coroutine[Any, Any, T]) -> T:
+    """Its result; it goes on when nobody waits any more: a thread that writes an index cannot be stopped, and what it
+    has read is of use to the next question.
+    """
+    task = asyncio.create_task(work)
+    task.add_done_callback(_seen)
+    return await asyncio.shield(task)
+
+
+def _seen(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()

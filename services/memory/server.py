@@ -96,6 +96,7 @@ def build(context: Context) -> Service:
     answers = PostgresCacheStore(context.database)
     sealing = Sealing(context)
     remembering = Remembering(context.database, config, sealing.sealer, embedder)
+    sealing.sealer.on_erased(remembering.recaller.forget)
     threads = ThreadDatabase(context.database, sealer=sealing.sealer, listeners=(remembering.turn_index,))
     conversations = Conversations(threads, config, clock=_now, new_id=uuid7)
     cache = ResponseCache(

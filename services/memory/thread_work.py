@@ -34,8 +34,9 @@ _FIND = """SELECT {columns}
 _LOCK = _FIND + " FOR UPDATE"
 _BRANCHES = """SELECT b.thread_id, b.branch_id, b.name, b.head_message_id, b.forked_from, b.merge_request_id,
     b.created_at, b.updated_at, b.sealed, m.position AS head_position
-    FROM branches b LEFT JOIN messages m ON m.org_id = b.org_id AND m.thread_id = b.thread_id
-        AND m.message_id = b.head_message_id
+    FROM branches b LEFT JOIN LATERAL (SELECT position, message_id FROM messages
+        WHERE org_id = b.org_id AND thread_id = b.thread_id AND message_id >= b.head_message_id
+        ORDER BY message_id LIMIT 1) AS m ON m.message_id = b.head_message_id
     WHERE b.org_id = $1 AND b.thread_id = $2 AND ($3 = '' OR b.branch_id = $3)
     ORDER BY b.branch_id <> 'main', b.created_at, b.branch_id"""
 _MESSAGE = """SELECT {columns}
@@ -43,7 +44,8 @@ _MESSAGE = """SELECT {columns}
 _NODES = """SELECT message_id, parent_id, position, role, tokens_estimated, model, status, created_at, copied_from,
     deleted_at FROM messages WHERE org_id = $1 AND thread_id = $2"""
 _OF_REQUEST = """SELECT role, ordinal, message_id, position, parent_id, branch_id FROM messages
-    WHERE org_id = $1 AND thread_id = $2 AND request_id = $3 AND request_id <> '' ORDER BY position"""
+    WHERE org_id = $1 AND thread_id = $2 AND request_id = $3 AND request_id <> ''
+    ORDER BY role, ordinal"""
 _INSERT_BRANCH = """INSERT INTO branches (org_id, thread_id, branch_id, name, sealed, head_message_id, forked_from,
     request_id, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)"""
 _GROW = """WITH moved AS (UPDATE branches SET head_message_id = $3, updated_at = $4
@@ -123,7 +125,8 @@ class ThreadWork:
 
     async def of_request(self, thread_id: str, request_id: str) -> list[Any]:
         """What a request saved: role, ordinal, message_id, position, parent_id, branch_id; in order."""
-        return list(await self.connection.fetch(_OF_REQUEST, self.viewer.org_id, thread_id, request_id))
+        rows = await self.connection.fetch(_OF_REQUEST, self.viewer.org_id, thread_id, request_id)
+        return sorted(rows, key=lambda row: row["position"])
 
     async def make_branch(
         self, thread: Thread, name: str, forked_from: str, head: str, request_id: str, now: dt.datetime

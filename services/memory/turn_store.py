@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 from collections.abc import Sequence
 
 from services.memory import errors
@@ -13,34 +14,35 @@ from services.memory.threads import EDITED_FROM, MAIN, ROOT, Branch, Draft, Limi
 from services.memory.viewers import Viewer
 from services.memory.window import MESSAGE_OVERHEAD_TOKENS, Message
 
-# A thread that never forked is read by position; along a forked one every message names the one before it.
+# A thread that never forked is read by position; along a forked one every message names the one before it. A message is
+# looked up as the first one from its id on: only the index by id has that order, so that no other index is ever taken
+# for it, which would read the whole thread for each message.
 _LINE_WINDOW = """SELECT {columns} FROM (
         SELECT *, sum(tokens_estimated + $6::bigint) OVER (ORDER BY position DESC) AS running FROM (
             SELECT * FROM messages WHERE org_id = $1 AND thread_id = $2 AND deleted_at IS NULL AND position <= (
-                SELECT position FROM messages WHERE org_id = $1 AND thread_id = $2 AND message_id = $3)
+                SELECT position FROM (SELECT position, message_id FROM messages
+                    WHERE org_id = $1 AND thread_id = $2 AND message_id >= $3 ORDER BY message_id LIMIT 1) AS head
+                WHERE message_id = $3)
             ORDER BY position DESC LIMIT $4) AS newest) AS summed
     WHERE $5::bigint = 0 OR running <= $5 ORDER BY position""".replace("{columns}", MESSAGE_COLUMNS)
-_TREE_WINDOW = """WITH RECURSIVE line AS (
-        SELECT position, parent_id, deleted_at, (deleted_at IS NULL)::int AS living FROM messages
-            WHERE org_id = $1 AND thread_id = $2 AND message_id = $3
+_TREE_WINDOW = """WITH RECURSIVE line (whole, before, living) AS (
+        SELECT NULL::messages, $3::uuid, 0
         UNION ALL
-        SELECT m.position, m.parent_id, m.deleted_at, line.living + (m.deleted_at IS NULL)::int
-            FROM line JOIN messages m ON m.org_id = $1 AND m.thread_id = $2 AND m.message_id = line.parent_id
-            WHERE line.living < $4)
-    SELECT {columns} FROM (SELECT m.*, sum(m.tokens_estimated + $6::bigint) OVER (ORDER BY m.position DESC) AS running
-        FROM line JOIN messages m ON m.org_id = $1 AND m.thread_id = $2 AND m.position = line.position
-        WHERE line.deleted_at IS NULL) AS summed
+        SELECT found.whole, (found.whole).parent_id, line.living + ((found.whole).deleted_at IS NULL)::int
+        FROM line, LATERAL (SELECT m AS whole FROM messages m
+            WHERE m.org_id = $1 AND m.thread_id = $2 AND m.message_id >= line.before
+            ORDER BY m.message_id LIMIT 1) AS found
+        WHERE line.living < $4 AND (found.whole).message_id = line.before)
+    SELECT {columns} FROM (
+        SELECT (whole).*, sum((whole).tokens_estimated + $6::bigint) OVER (ORDER BY (whole).position DESC) AS running
+        FROM line WHERE (whole).message_id IS NOT NULL AND (whole).deleted_at IS NULL) AS summed
     WHERE $5::bigint = 0 OR running <= $5 ORDER BY position""".replace("{columns}", MESSAGE_COLUMNS)
 _LINE_PAGE = """SELECT {columns} FROM messages WHERE org_id = $1 AND thread_id = $2 AND position > $3 AND position <= $4
     AND (deleted_at IS NULL OR $5) ORDER BY position LIMIT $6""".replace("{columns}", MESSAGE_COLUMNS)
-_TREE_PAGE = """WITH RECURSIVE line AS (
-        SELECT position, parent_id FROM messages WHERE org_id = $1 AND thread_id = $2 AND position = $4
-        UNION ALL
-        SELECT m.position, m.parent_id FROM line JOIN messages m
-            ON m.org_id = $1 AND m.thread_id = $2 AND m.message_id = line.parent_id AND m.position > $3)
-    SELECT {columns} FROM messages WHERE org_id = $1 AND thread_id = $2 AND position > $3
-    AND position = ANY (ARRAY(SELECT position FROM line)) AND (deleted_at IS NULL OR $5)
-    ORDER BY position LIMIT $6""".replace("{columns}", MESSAGE_COLUMNS)
+_SKELETON = """SELECT position, message_id, parent_id, deleted_at IS NULL AS living FROM messages
+    WHERE org_id = $1 AND thread_id = $2 AND position > $3 AND position <= $4"""
+_AT = """SELECT {columns} FROM messages WHERE org_id = $1 AND thread_id = $2 AND position = ANY ($3::bigint[])
+    ORDER BY position""".replace("{columns}", MESSAGE_COLUMNS)
 _LAST = 2**63 - 1
 _SIBLINGS = """SELECT message_id FROM messages WHERE org_id = $1 AND thread_id = $2 AND parent_id = $3
     AND deleted_at IS NULL ORDER BY position"""
@@ -61,10 +63,19 @@ async def read_line(
     work: ThreadWork, thread: Thread, branch: Branch, *, after: int = -1, limit: int = _LAST, deleted: bool = False
 ) -> list[Message]:
     """The messages of a branch, oldest first, behind a position."""
-    statement = _TREE_PAGE if thread.forked else _LINE_PAGE
-    rows = await work.connection.fetch(
-        statement, work.viewer.org_id, thread.thread_id, after, branch.head_position, deleted, limit
-    )
+    org_id, connection = work.viewer.org_id, work.connection
+    between = (org_id, thread.thread_id, after, branch.head_position)
+    if not thread.forked:
+        rows = await connection.fetch(_LINE_PAGE, *between, deleted, limit)
+    else:
+        # Cheaper than a question for each message of the line: the bare tree, walked here.
+        before = {one["message_id"]: one for one in await connection.fetch(_SKELETON, *between)}
+        places, at = [], before.get(uuid.UUID(branch.head)) if branch.head else None
+        while at is not None:
+            if deleted or at["living"]:
+                places.append(at["position"])
+            at = before.get(at["parent_id"])
+        rows = await connection.fetch(_AT, org_id, thread.thread_id, places[::-1][:limit])
     return [message_of(work.key, row) for row in rows]
 
 

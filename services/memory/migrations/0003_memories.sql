@@ -137,3 +137,13 @@ CREATE FUNCTION memories_that_fit(
 $$;
 REVOKE ALL ON FUNCTION memories_that_fit(uuid, boolean, text, text, text, text, smallint[], timestamptz, timestamptz,
     timestamptz, bigint[], uuid[]) FROM PUBLIC;
+
+-- Turns that no memory was made of: those from before this migration, and those that the program before still writes.
+CREATE POLICY messages_recall ON messages FOR SELECT TO dac_owner USING (true);
+CREATE FUNCTION organisations_with_unremembered_turns() RETURNS SETOF uuid
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = memory, pg_temp AS $$
+    SELECT DISTINCT org_id FROM messages WHERE role IN ('user', 'assistant') AND deleted_at IS NULL AND copied_from IS NULL
+        AND NOT EXISTS (SELECT FROM memories WHERE memories.org_id = messages.org_id
+            AND memories.memory_id = messages.message_id)
+$$;
+REVOKE ALL ON FUNCTION organisations_with_unremembered_turns() FROM PUBLIC;

@@ -245,3 +245,17 @@ async def test_a_context_that_is_echoed_is_not_remembered(house: TalkHouse, org_
     await house.say(org_id, "t", ("system", block), ("user", f"{block} where is it?"), user="u1")
     found = await house.texts(org_id, user="u1")
     assert found == {"The pineapple is in the cellar", "where is it?"}
+
+
+async def test_turns_that_were_saved_without_memories_are_caught_up_with(house: TalkHouse, org_id: str) -> None:
+    await house.say(org_id, "t", ("user", "An old walnut"), ("assistant", "Yes."), ("assistant", " "), user="u1")
+    async with house.database.transaction(org_id) as connection:
+        await connection.execute("DELETE FROM memories")
+    other = TalkHouse(house.database)
+    assert await other.recall(org_id, "walnut", user="u1") == []
+    assert await other.part.catch_up.run() >= 3, "every organisation is looked after"
+    assert await other.recall(org_id, "walnut", user="u1") == ["An old walnut", "Yes."]
+    (first, *_) = (await other.ask(org_id, "ListMemories", memory_pb2.ListMemoriesRequest(), user="u1")).memories
+    await other.ask(org_id, "DeleteMemory", memory_pb2.DeleteMemoryRequest(memory_id=first.memory_id), user="u1")
+    await other.part.catch_up.of_organisation(org_id)
+    assert len(await other.texts(org_id, user="u1")) == 1, "what was deleted is not made anew"

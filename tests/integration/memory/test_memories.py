@@ -197,6 +197,18 @@ async def test_concurrent_writers_lose_nothing_for_a_mirror(house: MemoryHouse, 
     assert len(await other.recall(org_id, "pebble", top_k=200)) == 40
 
 
+async def test_who_asked_may_go_away_while_the_index_is_filled(house: MemoryHouse, org_id: str) -> None:
+    await house.remember(org_id, *(f"pebble {one}" for one in range(300)), kind=TURN)
+    other = MemoryHouse(house.database)
+    for _ in range(3):
+        impatient = asyncio.ensure_future(other.recall(org_id, "pebble", top_k=200))
+        await asyncio.sleep(0.001)
+        impatient.cancel()
+        await asyncio.gather(impatient, return_exceptions=True)
+    assert await other.recall(org_id, "299") == ["pebble 299"]
+    assert len(await other.recall(org_id, "pebble", top_k=200)) == 200
+
+
 async def test_nothing_erased_is_left_in_any_table(house: MemoryHouse, org_id: str) -> None:
     (turn, after) = await house.remember(
         org_id, "zanzibar canary", "and then?", kind=TURN, thread_id="t", speaker="Zoe"
