@@ -84,6 +84,17 @@ BODIES: Mapping[str, Any] = {
         "valid_from": "2099-01-01T00:00:00Z",
     },
     "memory.CreateThread": {"thread_id": "support-42", "title": "A question about an invoice"},
+    "memory.CreateCollection": {"collection": "handbook"},
+    "memory.UpsertVectors": {
+        "collection": "handbook",
+        "items": [
+            {"id": "leave", "text": "You have 28 days of leave a year.", "metadata": {"lang": "en"}},
+            {"id": "laptop", "text": "A new laptop is ordered from the service desk.", "metadata": {"lang": "en"}},
+        ],
+    },
+    "memory.SearchVectors": {"collection": "handbook", "text": "how many vacation days", "filter": {"lang": "en"}},
+    "memory.DeleteVectors": {"collection": "handbook", "ids": ["laptop"]},
+    "memory.ReindexCollection": {},
     "memory.RewrapDataKeys": {"check_only": True},
     "memory.EraseOrganisation": {"org_id": "ORG_ID"},
     "router.SubmitFeedback": {"request_id": "REQUEST_ID", "rating": 1},
@@ -122,6 +133,7 @@ BODIES: Mapping[str, Any] = {
 
 NAMES: Mapping[str, str] = {
     "thread_id": "support-42",
+    "collection": "handbook",
     "model_id": "openai/gpt-4o-mini",
     "model": "openai/gpt-4o-mini",
     "provider": "openai",
