@@ -85,6 +85,23 @@ class MemoryConfig:
     """The longest text of an item. Only its beginning, some 100 words, is embedded."""
     vector_max_dimensions: int = 4096
     """The longest vector that a collection takes."""
+    recall_index_max_bytes: int = 1_073_741_824
+    """How much of this process's memory the indexes of memories may take; the least recently used go first. One of
+    100,000 memories takes about 0.4 GB."""
+    recall_max_text_bytes: int = 262_144
+    """The largest memory that is kept; longer turns are kept by their beginning."""
+    recall_same_meaning_cosine: float = 0.95
+    """From which cosine on a new fact or note that no guard tells apart is the one that is there already."""
+    recall_embed_rows: int = 32
+    """How many memories get their vectors at once in the background."""
+    recall_embed_check_s: float = 30.0
+    """How often it is looked for memories without vectors that nobody announced."""
+    recall_keep_deleted_s: float = 604_800.0
+    """How long it is known that a memory was deleted (its id, never its text): mirrors that are older are made anew."""
+    recall_top_k: int = 8
+    """How many memories a context recalls when the caller does not say."""
+    recall_max_share: float = 0.3
+    """The largest share of a context's tokens that facts and recalled memories take."""
 
     def __post_init__(self) -> None:
         """Refuses what could not work."""

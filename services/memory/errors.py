@@ -184,18 +184,22 @@ def wrong_master_key(org_id: str, master_key_id: str) -> MeshError:
     )
 
 
-def embedder_unusable(file: str, problem: str) -> MeshError:
-    """The model file is none that DAC can run."""
+def memory_not_found(memory_id: str) -> MeshError:
+    """No such memory that the caller may see; another's looks the same."""
     return MeshError(
-        Reason.FAILED_PRECONDITION,
-        f"{file} cannot be used to embed text: {problem}. Name an all-MiniLM-L6-v2 export in memory's "
-        "embedding_onnx_path, or set embedding_model: hashed.",
+        Reason.NOT_FOUND,
+        f'There is no memory "{memory_id[:128]}"; GET /v1/memories lists them.',
+        metadata={"memory_id": memory_id[:128]},
     )
 
 
-def embedder_closed() -> MeshError:
-    """The process is stopping."""
-    return MeshError(Reason.UNAVAILABLE, "memory is stopping and embeds no more text: try again", retry_after_s=1.0)
+def not_yours(user_id: str) -> MeshError:
+    """Somebody wants to keep a memory for another user."""
+    return MeshError(
+        Reason.PERMISSION_DENIED,
+        f'Only a key with scope "admin" keeps memories for others; leave user_id empty, not "{user_id[:64]}".',
+        metadata={"scope": "admin"},
+    )
 
 
 def sealing_off() -> MeshError:

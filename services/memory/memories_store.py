@@ -12,12 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mesh.postgres import Database
+from services.memory import memory_statements as sql
 from services.memory.memory import TURN, Change, Filter, HistoryEntry, Keeping, Kept, Memory, Seen, Vector, to_bytes
 from services.memory.memory_rows import (
-    FITS,
-    INSERTED,
-    MIRRORED,
-    READ,
     change_of,
     filter_values,
     inserted,
@@ -115,95 +112,6 @@ class MemoryStore(Protocol):
         """Takes away tombstones from before this moment; how many."""
 
 
-_NEXT = """INSERT INTO memory_changes (org_id, seq) VALUES ($1, $2)
-    ON CONFLICT (org_id) DO UPDATE SET seq = memory_changes.seq + EXCLUDED.seq RETURNING seq"""
-_SAVED_BEFORE = """SELECT user_id, ordinal, memory_id FROM memories
-    WHERE org_id = $1 AND user_id = ANY ($2) AND request_id = $3 AND deleted_at IS NULL"""
-_SAME_TEXT = """SELECT memory_id, text_id, kind, user_id, agent_id, thread_id FROM memories
-    WHERE org_id = $1 AND text_id = ANY ($2) AND kind <> 1 AND deleted_at IS NULL AND superseded_by IS NULL
-    AND (valid_to IS NULL OR valid_to > $3)"""
-_LAST_TURN = """SELECT memory_id FROM memories WHERE org_id = $1 AND thread_id = $2 AND user_id = $3 AND agent_id = $4
-    AND kind = 1 AND deleted_at IS NULL AND thread_id <> '' ORDER BY created_at DESC, memory_id DESC LIMIT 1"""
-_EXISTING = "SELECT memory_id FROM memories WHERE org_id = $1 AND memory_id = ANY ($2) AND deleted_at IS NULL"
-_INSERT = (
-    "INSERT INTO memories ("
-    + INSERTED
-    + """) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-    $23, $24, $25, $26, $27, $28, $29) ON CONFLICT (org_id, memory_id) DO NOTHING"""
-)
-_HISTORY = """INSERT INTO memory_history (org_id, memory_id, user_id, changed_at, action, key_id, snapshot, sealed)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
-_SUPERSEDE = (
-    """UPDATE memories SET superseded_by = $2, valid_to = least(valid_to, $3), updated_at = $4, seq = $5
-    WHERE org_id = $1 AND memory_id = $6 AND user_id = $7 AND kind = 2 AND deleted_at IS NULL RETURNING """
-    + READ
-)
-_READ = (
-    "SELECT "
-    + READ
-    + """ FROM memories WHERE org_id = $1 AND deleted_at IS NULL AND ($2::boolean OR user_id = $3)
-    AND memory_id = ANY ($4)"""
-)
-_NEWEST = (
-    "SELECT "
-    + READ
-    + " FROM memories WHERE "
-    + FITS
-    + """ AND ($13::timestamptz IS NULL OR (created_at, memory_id) < ($13, $14::uuid))
-    ORDER BY created_at DESC, memory_id DESC LIMIT $15"""
-)
-_OLDEST = (
-    "SELECT "
-    + READ
-    + " FROM memories WHERE "
-    + FITS
-    + """ AND ($13::timestamptz IS NULL OR (created_at, memory_id) > ($13, $14::uuid))
-    ORDER BY created_at, memory_id LIMIT $15"""
-)
-_COUNTS = "SELECT kind, count(*) AS many FROM memories WHERE " + FITS + " GROUP BY kind"
-_UPDATE = """UPDATE memories SET seq = $4, speaker = $5, text = $6, metadata = $7, sealed = $8, metadata_terms = $9,
-    updated_at = $10, valid_from = $11, valid_to = $12, superseded_by = $13, confidence = $14, pinned = $15
-    WHERE org_id = $1 AND memory_id = $2 AND user_id = $3 AND deleted_at IS NULL"""
-_RETEXT = """UPDATE memories SET text_id = $3, terms = $4, embedder_id = $5, vector = $6, window_vector = NULL
-    WHERE org_id = $1 AND memory_id = $2"""
-_FORGET = (
-    """UPDATE memories SET seq = $13 + n, agent_id = '', thread_id = '', role = '', speaker = '', text = '',
-    metadata = '', sealed = NULL, text_id = 0, terms = '{}', metadata_terms = '{}', previous_id = NULL, request_id = '',
-    valid_from = NULL, valid_to = NULL, superseded_by = NULL, source_ids = '{}', confidence = 0, pinned = false,
-    embedder_id = '', vector = NULL, window_vector = NULL, deleted_at = $14, updated_at = $14
-    FROM (SELECT memory_id AS going, row_number() OVER () AS n FROM memories WHERE """
-    + FITS
-    + ") AS these WHERE org_id = $1 AND memory_id = going RETURNING memory_id, user_id"
-)
-_UNCHAIN = """UPDATE memories SET seq = $3 + n, previous_id = NULL, window_vector = NULL
-    FROM (SELECT memory_id AS left_behind, row_number() OVER () AS n FROM memories
-          WHERE org_id = $1 AND previous_id = ANY ($2) AND deleted_at IS NULL) AS these
-    WHERE org_id = $1 AND memory_id = left_behind"""
-_BLANK_HISTORY = """UPDATE memory_history SET snapshot = '', sealed = NULL
-    WHERE org_id = $1 AND memory_id = ANY ($2)"""
-_TELL_DELETED = """INSERT INTO memory_history (org_id, memory_id, user_id, changed_at, action, key_id)
-    SELECT $1, gone.memory_id, gone.user_id, $4, 'deleted', $5
-    FROM unnest($2::uuid[], $3::text[]) AS gone (memory_id, user_id)"""
-_ERASE_HISTORY = """DELETE FROM memory_history WHERE org_id = $1 AND (memory_id = ANY ($2)
-    OR ($3::boolean AND ($4::boolean OR user_id = $5)) OR (memory_id = ANY ($6) AND ($4::boolean OR user_id = $5)))"""
-_READ_HISTORY = """SELECT memory_id, changed_at, action, key_id, snapshot, sealed FROM memory_history
-    WHERE org_id = $1 AND ($2::boolean OR user_id = $3) AND memory_id = $4 ORDER BY change_id"""
-_CHANGES = "SELECT " + MIRRORED + " FROM memories WHERE org_id = $1 AND seq > $2 ORDER BY seq LIMIT $3"
-_SWEPT = "SELECT swept_seq FROM memory_changes WHERE org_id = $1"
-_TO_EMBED = """SELECT memory_id, seq, kind, speaker, text, metadata, sealed, previous_id FROM memories
-    WHERE org_id = $1 AND deleted_at IS NULL AND (embedder_id < $2 OR embedder_id > $2)
-    ORDER BY embedder_id, created_at DESC LIMIT $3"""
-_SAID = "SELECT memory_id, speaker, text, metadata, sealed FROM memories WHERE org_id = $1 AND memory_id = ANY ($2)"
-_PUT_VECTOR = """UPDATE memories SET seq = $4, embedder_id = $5, vector = $6, window_vector = $7
-    WHERE org_id = $1 AND memory_id = $2 AND seq = $3 AND deleted_at IS NULL"""
-_SWEEP = """WITH gone AS (DELETE FROM memories WHERE org_id = $1 AND memory_id IN (
-        SELECT memory_id FROM memories WHERE org_id = $1 AND deleted_at <= $2 AND NOT EXISTS (
-            SELECT FROM messages WHERE messages.org_id = $1 AND messages.message_id = memories.memory_id)
-        LIMIT $3) RETURNING seq)
-    UPDATE memory_changes SET swept_seq = greatest(swept_seq, (SELECT max(seq) FROM gone))
-    WHERE org_id = $1 AND EXISTS (SELECT FROM gone) RETURNING (SELECT count(*) FROM gone)"""
-
-
 class PostgresMemoryStore:
     """MemoryStore in the schema `memory`."""
 
@@ -224,7 +132,7 @@ class PostgresMemoryStore:
             return {}
         key = await self._sealer.key_of(seen.org_id)
         async with self._database.transaction(seen.org_id) as connection:
-            rows = await connection.fetch(_READ, seen.org_id, seen.everyone, seen.user_id, list(memory_ids))
+            rows = await connection.fetch(sql.READ, seen.org_id, seen.everyone, seen.user_id, list(memory_ids))
         return {memory.memory_id: memory for memory in (memory_of(key, row) for row in rows)}
 
     async def page(
@@ -235,7 +143,7 @@ class PostgresMemoryStore:
         moment, memory_id = after or (None, None)
         async with self._database.transaction(seen.org_id) as connection:
             rows = await connection.fetch(
-                _NEWEST if newest_first else _OLDEST, *filter_values(key, seen, wanted), moment, memory_id, limit
+                sql.NEWEST if newest_first else sql.OLDEST, *filter_values(key, seen, wanted), moment, memory_id, limit
             )
         return [memory_of(key, row) for row in rows]
 
@@ -246,9 +154,9 @@ class PostgresMemoryStore:
         org_id = seen.org_id
         key = await self._sealer.key_of(org_id)
         async with self._database.transaction(org_id) as connection:
-            seq = await connection.fetchval(_NEXT, org_id, 1)
+            seq = await connection.fetchval(sql.NEXT, org_id, 1)
             done = await connection.execute(
-                _UPDATE,
+                sql.UPDATE,
                 org_id,
                 memory.memory_id,
                 memory.user_id,
@@ -267,7 +175,7 @@ class PostgresMemoryStore:
             if text_changed:
                 embedder = embedder_id if vector is not None else ""
                 values = (text_id_of(key, memory), terms_ids(key, memory.said), embedder, to_bytes(vector))
-                await connection.execute(_RETEXT, org_id, memory.memory_id, *values)
+                await connection.execute(sql.RETEXT, org_id, memory.memory_id, *values)
             await _tell(connection, org_id, key, memory, "updated", key_id)
         return True
 
@@ -275,16 +183,16 @@ class PostgresMemoryStore:
         """See MemoryStore."""
         key = await self._sealer.key_of(seen.org_id)
         async with self._database.transaction(seen.org_id) as connection:
-            gone = await _forget(connection, seen, filter_values(key, seen, wanted), now)
+            gone = await forget_within(connection, seen, filter_values(key, seen, wanted), now)
             ids, owners = list(gone), list(gone.values())
             if erase:
                 everything = not wanted.narrows
                 named = list(wanted.memory_ids)
                 erased = (seen.org_id, ids, everything, seen.everyone, seen.user_id, named)
-                await connection.execute(_ERASE_HISTORY, *erased)
+                await connection.execute(sql.ERASE_HISTORY, *erased)
             elif ids:
-                await connection.execute(_BLANK_HISTORY, seen.org_id, ids)
-                await connection.execute(_TELL_DELETED, seen.org_id, ids, owners, now, key_id)
+                await connection.execute(sql.BLANK_HISTORY, seen.org_id, ids)
+                await connection.execute(sql.TELL_DELETED, seen.org_id, ids, owners, now, key_id)
             if ids:
                 for listener in self._listeners:
                     await listener.forgotten(connection, seen.org_id, sorted(set(owners)), ids)
@@ -294,7 +202,7 @@ class PostgresMemoryStore:
         """See MemoryStore."""
         key = await self._sealer.key_of(seen.org_id)
         async with self._database.transaction(seen.org_id) as connection:
-            rows = await connection.fetch(_READ_HISTORY, seen.org_id, seen.everyone, seen.user_id, memory_id)
+            rows = await connection.fetch(sql.READ_HISTORY, seen.org_id, seen.everyone, seen.user_id, memory_id)
         return [
             HistoryEntry(
                 row["changed_at"],
@@ -309,31 +217,35 @@ class PostgresMemoryStore:
         """See MemoryStore."""
         key = await self._sealer.key_of(seen.org_id)
         async with self._database.transaction(seen.org_id) as connection:
-            rows = await connection.fetch(_COUNTS, *filter_values(key, seen, wanted))
+            rows = await connection.fetch(sql.COUNTS, *filter_values(key, seen, wanted))
         return {row["kind"]: row["many"] for row in rows}
 
     async def changes(self, org_id: str, after_seq: int, limit: int) -> Mirror:
         """See MemoryStore."""
         async with self._database.transaction(org_id) as connection:
-            swept_seq = await connection.fetchval(_SWEPT, org_id)
+            swept_seq = await connection.fetchval(sql.SWEPT, org_id)
             if swept_seq is None:
                 return Mirror([], 0)
-            rows = await connection.fetch(_CHANGES, org_id, after_seq, limit)
+            rows = await connection.fetch(sql.CHANGES, org_id, after_seq, limit)
         return Mirror([change_of(row) for row in rows], swept_seq)
 
     async def organisations_to_embed(self, embedder_id: str) -> list[str]:
         """See MemoryStore."""
         async with self._database.transaction() as connection:
-            rows = await connection.fetch("SELECT organisations_with_memories_to_embed($1)::text AS org_id", embedder_id)
+            rows = await connection.fetch(
+                "SELECT organisations_with_memories_to_embed($1)::text AS org_id", embedder_id
+            )
         return [row["org_id"] for row in rows]
 
     async def to_embed(self, org_id: str, embedder_id: str, limit: int) -> list[ToEmbed]:
         """See MemoryStore."""
         key = await self._sealer.key_of(org_id)
         async with self._database.transaction(org_id) as connection:
-            rows = await connection.fetch(_TO_EMBED, org_id, embedder_id, limit)
-            wanted = list({row["previous_id"] for row in rows if row["previous_id"] is not None and row["kind"] == TURN})
-            before = {row["memory_id"]: _said(key, row) for row in await connection.fetch(_SAID, org_id, wanted)}
+            rows = await connection.fetch(sql.TO_EMBED, org_id, embedder_id, limit)
+            wanted = list(
+                {row["previous_id"] for row in rows if row["previous_id"] is not None and row["kind"] == TURN}
+            )
+            before = {row["memory_id"]: _said(key, row) for row in await connection.fetch(sql.SAID, org_id, wanted)}
         return [
             ToEmbed(str(row["memory_id"]), row["seq"], _said(key, row), before.get(row["previous_id"], ""))
             for row in rows
@@ -342,9 +254,9 @@ class PostgresMemoryStore:
     async def put_vectors(self, org_id: str, embedder_id: str, rows: Sequence[Embedded]) -> int:
         """See MemoryStore."""
         async with self._database.transaction(org_id) as connection:
-            last = await connection.fetchval(_NEXT, org_id, len(rows))
+            last = await connection.fetchval(sql.NEXT, org_id, len(rows))
             await connection.executemany(
-                _PUT_VECTOR,
+                sql.PUT_VECTOR,
                 [
                     (
                         org_id,
@@ -367,8 +279,8 @@ class PostgresMemoryStore:
         swept = 0
         for row in rows:
             async with self._database.transaction(row["org_id"]) as connection:
-                await connection.fetchval(_NEXT, row["org_id"], 0)
-                swept += await connection.fetchval(_SWEEP, row["org_id"], before, limit) or 0
+                await connection.fetchval(sql.NEXT, row["org_id"], 0)
+                swept += await connection.fetchval(sql.SWEEP, row["org_id"], before, limit) or 0
         return swept
 
 
@@ -383,12 +295,12 @@ async def keep_within(
 ) -> list[Kept]:
     """Saves memories inside a transaction that is open."""
     replaced = [(one, old) for one in keepings for old in one.supersedes]
-    last = await connection.fetchval(_NEXT, org_id, len(keepings) + len(replaced))
+    last = await connection.fetchval(sql.NEXT, org_id, len(keepings) + len(replaced))
     first = last - len(keepings) - len(replaced) + 1
     owners = list({one.memory.user_id for one in keepings})
     before: dict[tuple[str, int], str] = {}
     if request_id:
-        rows = await connection.fetch(_SAVED_BEFORE, org_id, owners, request_id)
+        rows = await connection.fetch(sql.SAVED_BEFORE, org_id, owners, request_id)
         before = {(row["user_id"], row["ordinal"]): str(row["memory_id"]) for row in rows}
     same = await _same_texts(connection, org_id, key, keepings)
     chain = await _chain(connection, org_id, keepings)
@@ -407,7 +319,7 @@ async def keep_within(
             fresh.append(one)
             told.append(Kept(memory.memory_id, True))
     await connection.executemany(
-        _INSERT,
+        sql.INSERT,
         [
             inserted(org_id, key, one, first + at, chain.get(one.memory.memory_id, ""), request_id, embedder_id)
             for at, one in enumerate(fresh)
@@ -438,7 +350,7 @@ async def _same_texts(
     now = max(one.memory.created_at for one in keepings)
     return {
         (row["text_id"], row["kind"], row["user_id"], row["agent_id"], row["thread_id"]): str(row["memory_id"])
-        for row in await connection.fetch(_SAME_TEXT, org_id, wanted, now)
+        for row in await connection.fetch(sql.SAME_TEXT, org_id, wanted, now)
     }
 
 
@@ -449,7 +361,7 @@ async def _chain(connection: Any, org_id: str, keepings: Sequence[Keeping]) -> d
     named = [one.previous_id for one in keepings if one.previous_id]
     there = {one.memory.memory_id for one in keepings}
     if named:
-        there |= {str(row["memory_id"]) for row in await connection.fetch(_EXISTING, org_id, named)}
+        there |= {str(row["memory_id"]) for row in await connection.fetch(sql.EXISTING, org_id, named)}
     for one in keepings:
         memory = one.memory
         if memory.kind != TURN or not memory.thread_id:
@@ -459,18 +371,16 @@ async def _chain(connection: Any, org_id: str, keepings: Sequence[Keeping]) -> d
             chain[memory.memory_id] = one.previous_id
         else:
             if line not in last:
-                last[line] = str(await connection.fetchval(_LAST_TURN, org_id, *line) or "")
+                last[line] = str(await connection.fetchval(sql.LAST_TURN, org_id, *line) or "")
             chain[memory.memory_id] = last[line]
         last[line] = memory.memory_id
     return chain
 
 
-async def _supersede(
-    connection: Any, org_id: str, key: OrgKey, newer: Memory, old: str, seq: int, key_id: str
-) -> None:
+async def _supersede(connection: Any, org_id: str, key: OrgKey, newer: Memory, old: str, seq: int, key_id: str) -> None:
     until = newer.valid_from or newer.created_at
     values = (newer.memory_id, until, newer.created_at, seq, old, newer.user_id)
-    row = await connection.fetchrow(_SUPERSEDE, org_id, *values)
+    row = await connection.fetchrow(sql.SUPERSEDE, org_id, *values)
     if row is not None:
         await _tell(connection, org_id, key, memory_of(key, row), "superseded", key_id)
 
@@ -479,18 +389,18 @@ async def _tell(connection: Any, org_id: str, key: OrgKey, memory: Memory, actio
     """Adds to a memory's history."""
     snapshot, sealed = snapshot_of(key, memory)
     values = (memory.memory_id, memory.user_id, memory.updated_at, action, key_id, snapshot, sealed)
-    await connection.execute(_HISTORY, org_id, *values)
+    await connection.execute(sql.HISTORY, org_id, *values)
 
 
-async def _forget(connection: Any, seen: Seen, values: tuple[Any, ...], now: dt.datetime) -> dict[str, str]:
+async def forget_within(connection: Any, seen: Seen, values: tuple[Any, ...], now: dt.datetime) -> dict[str, str]:
     """Leaves tombstones of what fits; the owners by id. Windows that held its text are taken apart."""
-    seq = await connection.fetchval(_NEXT, seen.org_id, 0)
-    rows = await connection.fetch(_FORGET, *values, seq, now)
+    seq = await connection.fetchval(sql.NEXT, seen.org_id, 0)
+    rows = await connection.fetch(sql.FORGET, *values, seq, now)
     if not rows:
         return {}
     ids = [row["memory_id"] for row in rows]
-    unchained = await connection.execute(_UNCHAIN, seen.org_id, ids, seq + len(ids))
-    await connection.fetchval(_NEXT, seen.org_id, len(ids) + int(str(unchained).removeprefix("UPDATE ")))
+    unchained = await connection.execute(sql.UNCHAIN, seen.org_id, ids, seq + len(ids))
+    await connection.fetchval(sql.NEXT, seen.org_id, len(ids) + int(str(unchained).removeprefix("UPDATE ")))
     return {str(row["memory_id"]): row["user_id"] for row in rows}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 TURN, FACT, NOTE = 1, 2, 3
 """The kinds of memories, as the contract numbers them."""
 KINDS = (TURN, FACT, NOTE)
-NO_METADATA: Mapping[str, str] = MappingProxyType({})
 Vector = NDArray[np.float32]
 
 
@@ -38,7 +36,7 @@ class Memory:
     source_ids: tuple[str, ...] = ()
     confidence: float = 0.0
     pinned: bool = False
-    metadata: Mapping[str, str] = NO_METADATA
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def said(self) -> str:

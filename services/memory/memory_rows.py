@@ -9,26 +9,9 @@ from typing import Any
 
 import msgspec
 
-from services.memory.memory import NO_METADATA, Change, Filter, Keeping, Memory, Seen, to_bytes
+from services.memory.memory import Change, Filter, Keeping, Memory, Seen, to_bytes
 from services.memory.sealing import OrgKey
 from services.memory.terms import terms_of
-
-INSERTED = (
-    "org_id, memory_id, seq, kind, user_id, agent_id, thread_id, role, speaker, text, metadata, sealed, text_id, terms, "
-    "metadata_terms, previous_id, request_id, ordinal, occurred_at, created_at, updated_at, valid_from, valid_to, "
-    "superseded_by, source_ids, confidence, pinned, embedder_id, vector"
-)
-"""The columns of `inserted`, in its order."""
-READ = (
-    "memory_id, kind, user_id, agent_id, thread_id, role, speaker, text, metadata, sealed, occurred_at, created_at, "
-    "updated_at, valid_from, valid_to, superseded_by, source_ids, confidence, pinned"
-)
-"""The columns that `memory_of` reads."""
-MIRRORED = (
-    "memory_id, seq, kind, user_id, agent_id, thread_id, text_id, terms, metadata_terms, previous_id, occurred_at, "
-    "valid_from, valid_to, superseded_by, embedder_id, vector, window_vector, deleted_at"
-)
-"""The columns that `change_of` reads."""
 
 
 def normalised(text: str) -> str:
@@ -67,7 +50,7 @@ def sealable(key: OrgKey, memory: Memory) -> tuple[str, str, str, bytes | None]:
 def inserted(
     org_id: str, key: OrgKey, keeping: Keeping, seq: int, previous_id: str, request_id: str, embedder_id: str
 ) -> tuple[Any, ...]:
-    """The values of INSERTED."""
+    """The values of the statement INSERT."""
     memory = keeping.memory
     speaker, text, metadata, sealed = sealable(key, memory)
     return (
@@ -104,7 +87,7 @@ def inserted(
 
 
 def memory_of(key: OrgKey, row: Any) -> Memory:
-    """A row of READ, opened."""
+    """A row that the statement READ gives, opened."""
     memory_id = str(row["memory_id"])
     speaker, text, metadata = row["speaker"], row["text"], row["metadata"]
     if row["sealed"] is not None:
@@ -128,12 +111,12 @@ def memory_of(key: OrgKey, row: Any) -> Memory:
         source_ids=tuple(row["source_ids"]),
         confidence=row["confidence"],
         pinned=row["pinned"],
-        metadata=msgspec.json.decode(metadata, type=dict[str, str]) if metadata else NO_METADATA,
+        metadata=msgspec.json.decode(metadata, type=dict[str, str]) if metadata else {},
     )
 
 
 def change_of(row: Any) -> Change:
-    """A row of MIRRORED."""
+    """A row that the statement CHANGES gives."""
     memory_id = str(row["memory_id"])
     if row["deleted_at"] is not None:
         return Change(memory_id, row["seq"], gone=True)
@@ -178,7 +161,7 @@ def remembered_in(key: OrgKey, memory_id: str, snapshot: str, sealed: bytes | No
 
 
 def filter_values(key: OrgKey, seen: Seen, wanted: Filter) -> tuple[Any, ...]:
-    """The values $1 to $12 of the condition FITS."""
+    """What the database's function memories_that_fit is given."""
     return (
         seen.org_id,
         seen.everyone,
@@ -193,14 +176,3 @@ def filter_values(key: OrgKey, seen: Seen, wanted: Filter) -> tuple[Any, ...]:
         metadata_ids(key, wanted.metadata),
         list(wanted.memory_ids),
     )
-
-
-FITS = """org_id = $1 AND deleted_at IS NULL AND ($2::boolean OR user_id = $3)
-    AND ($4::text = '' OR user_id = $4) AND ($5::text = '' OR agent_id = $5) AND ($6::text = '' OR thread_id = $6)
-    AND (cardinality($7::smallint[]) = 0 OR kind = ANY ($7))
-    AND ($8::timestamptz IS NULL OR occurred_at >= $8) AND ($9::timestamptz IS NULL OR occurred_at < $9)
-    AND ($10::timestamptz IS NULL OR kind <> 2 OR ((valid_from IS NULL OR valid_from <= $10)
-        AND (valid_to IS NULL OR valid_to > $10)))
-    AND (cardinality($11::bigint[]) = 0 OR metadata_terms @> $11)
-    AND (cardinality($12::uuid[]) = 0 OR memory_id = ANY ($12))"""
-"""Whose and which memories; its values are `filter_values`."""

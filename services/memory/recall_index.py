@@ -7,8 +7,8 @@ scores.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,7 @@ class Query:
     occurred_before_s: float | None = None
     valid_at_s: float | None = None
     """None = facts that hold no longer, too."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
     metadata_terms: Sequence[int] = ()
     only: frozenset[str] | None = None
     without: frozenset[str] = frozenset()
@@ -146,7 +147,9 @@ class RecallIndex:
             rows, words, scores = rows[matching], words[matching], scores[matching]
         chosen = ranking.best(scores, query.k)
         found = [
-            Found(self._ids[rows[at]], float(scores[at]), float(words[at]), 0.0 if cosines is None else float(cosines[at]))
+            Found(
+                self._ids[rows[at]], float(scores[at]), float(words[at]), 0.0 if cosines is None else float(cosines[at])
+            )
             for at in chosen
         ]
         return Findings(found, int(len(embedded) - np.count_nonzero(embedded)))

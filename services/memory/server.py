@@ -19,6 +19,7 @@ from services.memory.config import MemoryConfig
 from services.memory.conversation_server import ConversationServicer
 from services.memory.conversations import Conversations
 from services.memory.embedder import Embedder, open_embedder
+from services.memory.memory_server import Remembering
 from services.memory.sealing_server import Sealing
 from services.memory.sweeper import Sweeper
 from services.memory.thread_work import ThreadDatabase
@@ -41,10 +42,12 @@ class MemoryService:
         sweeper: Sweeper,
         sealing: Sealing,
         embedder: Embedder,
+        remembering: Remembering,
         index: VectorIndex,
     ) -> None:
         self._database, self.conversations, self.cache, self.vectors = database, conversations, cache, vectors
         self._sweeper, self.sealing, self._embedder, self._index = sweeper, sealing, embedder, index
+        self.remembering = remembering
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicers."""
@@ -52,16 +55,19 @@ class MemoryService:
         cache_pb2_grpc.add_CacheServiceServicer_to_server(self.cache, server)
         vector_pb2_grpc.add_VectorServiceServicer_to_server(self.vectors, server)
         self.sealing.register(server)
+        self.remembering.register(server)
 
     async def start(self) -> None:
         """Begins to sweep, and to seal old rows."""
         await self.sealing.start()
+        await self.remembering.start()
         self._sweeper.start()
         await self._index.start()
 
     async def close(self) -> None:
         """Stops that."""
         await self._sweeper.close()
+        await self.remembering.close()
         await self.sealing.close()
         await self._index.close()
         await self._embedder.close()
@@ -83,7 +89,8 @@ def build(context: Context) -> Service:
     embedder = open_embedder(config)
     answers = PostgresCacheStore(context.database)
     sealing = Sealing(context)
-    threads = ThreadDatabase(context.database, sealer=sealing.sealer)
+    remembering = Remembering(context.database, config, sealing.sealer, embedder)
+    threads = ThreadDatabase(context.database, sealer=sealing.sealer, listeners=(remembering.turn_index,))
     cache = ResponseCache(
         answers,
         config,
@@ -99,6 +106,7 @@ def build(context: Context) -> Service:
     vectors = VectorCollections(
         VectorStore(context.database), index, embedder, sealing.sealer, config, clock=_now, new_id=uuid7
     )
+    sealing.erasure.first(vectors.delete_all)
     return MemoryService(
         context.database,
         ConversationServicer(Conversations(threads, config, clock=_now, new_id=uuid7)),
@@ -107,5 +115,6 @@ def build(context: Context) -> Service:
         Sweeper(answers, config, cache.counts, clock=_now),
         sealing,
         embedder,
+        remembering,
         index,
     )

@@ -119,3 +119,21 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = memory, pg_temp AS $$
     SELECT DISTINCT org_id FROM memories WHERE deleted_at <= before
 $$;
 REVOKE ALL ON FUNCTION organisations_with_deleted_memories(timestamptz) FROM PUBLIC;
+
+-- Whose and which memories: every filter that is set narrows. Planned as a part of the statement that calls it.
+CREATE FUNCTION memories_that_fit(
+    of_org uuid, everyone boolean, viewer text, of_user text, of_agent text, of_thread text, of_kinds smallint[],
+    since timestamptz, until timestamptz, holding_at timestamptz, with_metadata bigint[], among uuid[]
+) RETURNS SETOF memories LANGUAGE sql STABLE AS $$
+    SELECT * FROM memories WHERE org_id = of_org AND deleted_at IS NULL AND (everyone OR user_id = viewer)
+        AND (of_user = '' OR user_id = of_user) AND (of_agent = '' OR agent_id = of_agent)
+        AND (of_thread = '' OR thread_id = of_thread)
+        AND (cardinality(of_kinds) = 0 OR kind = ANY (of_kinds))
+        AND (since IS NULL OR occurred_at >= since) AND (until IS NULL OR occurred_at < until)
+        AND (holding_at IS NULL OR kind <> 2 OR ((valid_from IS NULL OR valid_from <= holding_at)
+            AND (valid_to IS NULL OR valid_to > holding_at)))
+        AND (cardinality(with_metadata) = 0 OR metadata_terms @> with_metadata)
+        AND (cardinality(among) = 0 OR memory_id = ANY (among))
+$$;
+REVOKE ALL ON FUNCTION memories_that_fit(uuid, boolean, text, text, text, text, smallint[], timestamptz, timestamptz,
+    timestamptz, bigint[], uuid[]) FROM PUBLIC;
