@@ -30,7 +30,7 @@ class VectorIndex(Protocol):
         """Forgets a collection at once, before PostgreSQL does."""
 
     async def erase(self, org_id: str) -> None:
-        """Forgets everything of an organisation, after PostgreSQL did."""
+        """Forgets everything of an organisation, whose collections are gone."""
 
     async def start(self) -> None:
         """Begins background work."""

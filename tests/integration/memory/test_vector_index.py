@@ -214,9 +214,7 @@ async def test_an_erased_organisation_leaves_nothing(house: House) -> None:
     for org_id in (one, two):
         await house.upsert(org_id, "c", rows)
         assert len(await house.near(org_id, "c", rows[0])) == 3
-    async with house.database.transaction(one) as connection:
-        await connection.execute("DELETE FROM vector_collections WHERE org_id = $1", one)
-    await house.index.erase(one)
+    await house.servicer()._vectors.delete_all(one)
     if house.stand_in is not None:
         assert {tenant for tenant, _ in house.stand_in.objects()} == {two}
     assert not (house.data_dir / "vectors" / one).exists()
