@@ -50,9 +50,7 @@ def test_vectors_of_the_callers_own(client: httpx.Client) -> None:
     other = client.post("/vector/upsert", json={**body, "embedder_id": "another"})
     assert other.status_code == 409 and "cannot be compared" in other.json()["error"]["message"]
     found = client.post("/vector/search", json={"collection": "own", "vector": [1, 0, 0]}).json()["hits"]
-    assert [{"id": one["id"], "score": one["score"]} for one in found] == [
-        {"id": "a", "score": 1}
-    ]
+    assert [{"id": one["id"], "score": one["score"]} for one in found] == [{"id": "a", "score": 1}]
 
 
 def test_health_says_what_embeds(dac: Dac, client: httpx.Client) -> None:
