@@ -103,6 +103,17 @@ BODIES: Mapping[str, Any] = {
     "memory.Embed": {"texts": ["first", "second"]},
     "memory.CreateThread": {"thread_id": "support-42", "title": "A question about an invoice"},
     **{f"memory.SearchMessages{form}": {"query": "invoice of May"} for form in ("", ".2", ".3", ".4")},
+    "memory.CreateCollection": {"collection": "handbook"},
+    "memory.UpsertVectors": {
+        "collection": "handbook",
+        "items": [
+            {"id": "leave", "text": "You have 28 days of leave a year.", "metadata": {"lang": "en"}},
+            {"id": "laptop", "text": "A new laptop is ordered from the service desk.", "metadata": {"lang": "en"}},
+        ],
+    },
+    "memory.SearchVectors": {"collection": "handbook", "text": "how many vacation days", "filter": {"lang": "en"}},
+    "memory.DeleteVectors": {"collection": "handbook", "ids": ["laptop"]},
+    "memory.ReindexCollection": {},
     "memory.RewrapDataKeys": {"check_only": True},
     "memory.EraseOrganisation": {"org_id": "ORG_ID"},
     "memory.CreateThread.2": {"title": "A journey to Rome", "tags": ["travel"], "model": "auto:quality"},
@@ -163,6 +174,7 @@ BODIES: Mapping[str, Any] = {
 
 NAMES: Mapping[str, str] = {
     "thread_id": "support-42",
+    "collection": "handbook",
     "model_id": "openai/gpt-4o-mini",
     "model": "openai/gpt-4o-mini",
     "provider": "openai",

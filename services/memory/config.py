@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from mesh.config import Secret
@@ -75,11 +75,11 @@ class MemoryConfig:
     """An ONNX export of all-MiniLM-L6-v2 (uncased BERT pieces, 384 numbers) in place of the installed package's."""
     vector_index: str = "postgres"
     """What searches vectors: postgres (pgvector where the server has it), faiss (one process only) or weaviate."""
-    vector_weaviate_url: str = "http://127.0.0.1:8080"
+    vector_weaviate_url: str = field(default="http://127.0.0.1:8080", metadata={"env": "DAC_WEAVIATE_URL"})
     """Where Weaviate answers HTTP, when vector_index is weaviate; with https its gRPC is encrypted, too."""
-    vector_weaviate_grpc_address: str = ":50051"
+    vector_weaviate_grpc_address: str = field(default=":50051", metadata={"env": "DAC_WEAVIATE_GRPC_ADDRESS"})
     """Where Weaviate answers gRPC, as host:port; without a host, the one of vector_weaviate_url."""
-    vector_weaviate_api_key: Secret | None = None
+    vector_weaviate_api_key: Secret | None = field(default=None, metadata={"env": "DAC_WEAVIATE_API_KEY"})
     """The key that Weaviate asks for, if it does."""
     vector_memory_bytes: int = 536_870_912
     """About how much memory mirrored collections may take: with faiss, or on a server without pgvector."""

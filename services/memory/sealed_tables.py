@@ -122,6 +122,23 @@ TABLES: Mapping[str, SealedTable] = {
             count(*) FILTER (WHERE substring(sealed FROM 1 FOR 17) = $2),
             count(*) FILTER (WHERE substring(sealed FROM 1 FOR 17) <> $2) FROM thread_summaries WHERE org_id = $1""",
     ),
+    "vector_items": SealedTable(
+        first=(NO_UUID, ""),
+        find="""SELECT ARRAY[collection_id::text, item_id] AS row_key,
+            'vector_items/' || collection_id || '/' || item_id AS about, version_read AS version, needs,
+            CASE WHEN needs THEN sealed END AS sealed, CASE WHEN needs THEN text END AS text,
+            CASE WHEN needs THEN metadata::text END AS metadata
+            FROM (SELECT *, xmin::text AS version_read,
+                coalesce(substring(sealed FROM 1 FOR 17) <> $4, text <> '' OR metadata <> '{}') AS needs
+                FROM vector_items WHERE org_id = $1
+                AND (collection_id, item_id) > (($2::text[])[1]::uuid, ($2::text[])[2])
+                ORDER BY collection_id, item_id LIMIT $3) AS page ORDER BY collection_id, item_id""",
+        seal="""UPDATE vector_items SET sealed = $4, text = '', metadata = '{}' WHERE org_id = $1
+            AND collection_id = ($2::text[])[1]::uuid AND item_id = ($2::text[])[2] AND xmin::text = $3""",
+        count="""SELECT count(*) FILTER (WHERE sealed IS NULL AND (text <> '' OR metadata <> '{}')),
+            count(*) FILTER (WHERE substring(sealed FROM 1 FOR 17) = $2),
+            count(*) FILTER (WHERE substring(sealed FROM 1 FOR 17) <> $2) FROM vector_items WHERE org_id = $1""",
+    ),
     "cache_answers": SealedTable(
         first=(NO_UUID,),
         find="""SELECT ARRAY[entry_id::text] AS row_key, 'cache_answers/' || entry_id AS about, version_read AS version,
@@ -136,23 +153,6 @@ TABLES: Mapping[str, SealedTable] = {
             count(*) FILTER (WHERE substring(sealed FROM 1 FOR 17) = $2),
             count(*) FILTER (WHERE substring(sealed FROM 1 FOR 17) <> $2) FROM cache_answers WHERE org_id = $1""",
         is_data=True,
-    ),
-    "vector_items": SealedTable(
-        first=(NO_UUID, ""),
-        find="""SELECT ARRAY[collection_id::text, item_id] AS row_key,
-            'vector_items/' || collection_id || '/' || item_id AS about, version_read AS version, needs,
-            CASE WHEN needs THEN sealed END AS sealed, CASE WHEN needs THEN text END AS text,
-            CASE WHEN needs THEN metadata::text END AS metadata
-            FROM (SELECT *, xmin::text AS version_read,
-                coalesce(substring(sealed FROM 1 FOR 17) <> $4, text <> '' OR metadata <> '{}') AS needs
-                FROM vector_items
-                WHERE org_id = $1 AND (collection_id, item_id) > (($2::text[])[1]::uuid, ($2::text[])[2])
-                ORDER BY collection_id, item_id LIMIT $3) AS page ORDER BY collection_id, item_id""",
-        seal="""UPDATE vector_items SET sealed = $4, text = '', metadata = '{}' WHERE org_id = $1
-            AND collection_id = ($2::text[])[1]::uuid AND item_id = ($2::text[])[2] AND xmin::text = $3""",
-        count="""SELECT count(*) FILTER (WHERE sealed IS NULL AND (text <> '' OR metadata <> '{}')),
-            count(*) FILTER (WHERE substring(sealed FROM 1 FOR 17) = $2),
-            count(*) FILTER (WHERE substring(sealed FROM 1 FOR 17) <> $2) FROM vector_items WHERE org_id = $1""",
     ),
     # Of the program before, which could not read sealed ones: they are dropped, which costs it a hit.
     "cache_entries": SealedTable(

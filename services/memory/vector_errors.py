@@ -1,4 +1,4 @@
-"""The named failures of collections of vectors."""
+"""The named failures of embedders and of collections of vectors."""
 
 from __future__ import annotations
 
@@ -115,3 +115,17 @@ def index_not_installed(index: str) -> MeshError:
         f"memory.vector_index is {index}, whose client is not installed: pip install 'dac[{index}]', or set "
         "vector_index: postgres.",
     )
+
+
+def embedder_unusable(file: str, problem: str) -> MeshError:
+    """The model file is none that DAC can run."""
+    return MeshError(
+        Reason.FAILED_PRECONDITION,
+        f"{file} cannot be used to embed text: {problem}. Name an all-MiniLM-L6-v2 export in memory's "
+        "embedding_onnx_path, or set embedding_model: hashed.",
+    )
+
+
+def embedder_closed() -> MeshError:
+    """The process is stopping."""
+    return MeshError(Reason.UNAVAILABLE, "memory is stopping and embeds no more text: try again", retry_after_s=1.0)

@@ -59,16 +59,17 @@ class VectorFeed:
         """Exact search by pgvector over the collection's rows only."""
         async with self._database.transaction(collection.org_id) as connection:
             rows = await connection.fetch(
-                """SELECT seq, -(embedding::vector <#> $3::real[]::vector) AS score FROM vector_items
+                # The product is computed once for each row, and the sought vector is converted once for all.
+                """SELECT seq, embedding::vector <#> (SELECT $3::real[]::vector) AS distance FROM vector_items
                    WHERE org_id = $1 AND collection_id = $2 AND pairs @> $4::bigint[]
-                   ORDER BY embedding::vector <#> $3::real[]::vector, seq LIMIT $5""",
+                   ORDER BY distance, seq LIMIT $5""",
                 collection.org_id,
                 collection.collection_id,
                 vector.tolist(),
                 pairs,
                 k,
             )
-        return [(row["seq"], row["score"]) for row in rows]
+        return [(row["seq"], -row["distance"]) for row in rows]
 
     async def changes(self, collection: Collection, after: int, limit: int) -> Changes | None:
         """The next changes behind `after`, some `limit` of them; None when the collection is gone."""

@@ -29,6 +29,9 @@ class VectorIndex(Protocol):
     async def drop(self, collection: Collection) -> None:
         """Forgets a collection at once, before PostgreSQL does."""
 
+    async def erase(self, org_id: str) -> None:
+        """Forgets everything of an organisation, whose collections are gone."""
+
     async def start(self) -> None:
         """Begins background work."""
 

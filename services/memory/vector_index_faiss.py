@@ -6,9 +6,11 @@ not yet is caught up with, and what it has too much is removed, before the first
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import pathlib
+import shutil
 import struct
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -112,8 +114,8 @@ class FaissIndex:
 
     name = "faiss"
 
-    def __init__(self, mirror: Mirror) -> None:
-        self._mirror = mirror
+    def __init__(self, mirror: Mirror, folder: pathlib.Path) -> None:
+        self._mirror, self._folder = mirror, folder
 
     async def search(
         self, collection: Collection, vector: Vectors, k: int, pairs: Sequence[int]
@@ -128,6 +130,11 @@ class FaissIndex:
     async def drop(self, collection: Collection) -> None:
         """See VectorIndex."""
         await self._mirror.drop(collection)
+
+    async def erase(self, org_id: str) -> None:
+        """See VectorIndex."""
+        await self._mirror.erase(org_id)
+        await asyncio.to_thread(shutil.rmtree, self._folder / org_id, ignore_errors=True)
 
     async def start(self) -> None:
         """Nothing to begin: a collection's file is read when it is asked for first."""
@@ -145,4 +152,4 @@ def faiss_index(feed: VectorFeed, folder: pathlib.Path, max_bytes: int) -> Faiss
         raise errors.index_not_installed("faiss") from None
     # It would take every core for each search.
     faiss.omp_set_num_threads(1)
-    return FaissIndex(Mirror(feed, lambda collection: _shelf(faiss, folder, collection), max_bytes))
+    return FaissIndex(Mirror(feed, lambda collection: _shelf(faiss, folder, collection), max_bytes), folder)

@@ -69,6 +69,10 @@ class PostgresIndex:
         """See VectorIndex."""
         await self._mirror.drop(collection)
 
+    async def erase(self, org_id: str) -> None:
+        """See VectorIndex."""
+        await self._mirror.erase(org_id)
+
     async def start(self) -> None:
         """Nothing to begin."""
 

@@ -28,6 +28,9 @@ CATCH_UP_S = 30.0
 """How often it is looked for what Weaviate missed."""
 CALL_S = 5.0
 """How long one call to Weaviate may take with all the repeats that its client makes by itself."""
+PAUSE_S = 1.0
+"""After a failure, before the next try."""
+FAILURES_MAX = 3
 NUMBER = (1 << 64) - 1
 
 _log = logging.getLogger(__name__)
@@ -105,6 +108,14 @@ class WeaviateIndex:
             if current is not None:
                 await self._feed.mark_unindexed(current)
                 await self._empty(shelf, current)
+
+    async def erase(self, org_id: str) -> None:
+        """See VectorIndex: the organisation's tenant goes with all it has."""
+        client = await self._asked(self._connected())
+        for name in await self._asked(client.collections.list_all(simple=True)):
+            if name.startswith(CLASS):
+                await self._asked(client.collections.use(name).tenants.remove([org_id]))
+        self._tenants = {one for one in self._tenants if one[1] != org_id}
 
     async def start(self) -> None:
         """Begins to look for what Weaviate missed."""
@@ -263,19 +274,31 @@ class WeaviateIndex:
             return self._client
 
     async def _catch_up(self) -> None:
+        """Sends what was just written, and now and then whatever is behind."""
         while True:
             self._wake.clear()
             written, self._written = list(self._written.values()), {}
             try:
-                for collection in written or await self._feed.behind():
-                    await self._settle(collection)
+                await self._settle_all(written or await self._feed.behind())
             except MeshError as error:
                 _log.warning("Weaviate is behind and stays so for now: %s", error.message)
-                # What was just written is found behind after the pause.
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(PAUSE_S)
+                # What came meanwhile is found behind.
                 self._written.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), CATCH_UP_S)
+
+    async def _settle_all(self, collections: Sequence[Collection]) -> None:
+        """Goes on after one that fails, but not when nothing works at all."""
+        failures = 0
+        for collection in collections:
+            try:
+                await self._settle(collection)
+                failures = 0
+            except MeshError:
+                failures += 1
+                if failures == FAILURES_MAX or len(collections) == 1:
+                    raise
 
 
 def weaviate_index(config: MemoryConfig, feed: VectorFeed) -> WeaviateIndex:

@@ -42,7 +42,8 @@ OpenShelf = Callable[[Collection], tuple[Shelf, int, int]]
 class _Partition:
     """One collection's shelf and which changes it has."""
 
-    def __init__(self, shelf: Shelf, position: int, floor: int, dimensions: int) -> None:
+    def __init__(self, org_id: str, shelf: Shelf, position: int, floor: int, dimensions: int) -> None:
+        self.org_id = org_id
         self.shelf, self.position, self.floor, self.dimensions = shelf, position, floor, dimensions
         self.lock = asyncio.Lock()
 
@@ -88,6 +89,14 @@ class Mirror:
         async with partition.lock:
             partition.shelf.erase()
 
+    async def erase(self, org_id: str) -> None:
+        """See VectorIndex.erase."""
+        for key, partition in list(self._partitions.items()):
+            if partition.org_id == org_id:
+                del self._partitions[key]
+                async with partition.lock:
+                    partition.shelf.erase()
+
     async def close(self) -> None:
         """Writes what has a file."""
         for partition in self._partitions.values():
@@ -97,7 +106,7 @@ class Mirror:
 
     async def _opened(self, collection: Collection) -> _Partition:
         shelf, position, floor = await asyncio.to_thread(self._open, collection)
-        return _Partition(shelf, position, floor, collection.dimensions)
+        return _Partition(collection.org_id, shelf, position, floor, collection.dimensions)
 
     async def _partition(self, collection: Collection) -> _Partition:
         key = collection.collection_id

@@ -125,12 +125,13 @@ class VectorCollections:
         await self._store.drop(collection)
 
     async def delete_all(self, org_id: str) -> None:
-        """Deletes every collection of an organisation."""
+        """Deletes every collection of an organisation, and whatever its index may still hold."""
         token = "first"
         while token:
             found, token = await self.collections(org_id, 0, "")
             for collection in found:
                 await self.delete(org_id, collection.name)
+        await self.index.erase(org_id)
 
     async def upsert(self, org_id: str, name: str, items: Sequence[Item], embedder_id: str) -> list[str]:
         """Saves items, all or none; their ids."""

@@ -94,7 +94,16 @@ PURE = {
         "significance.py",
     ],
     "budget": ["money.py", "windows.py", "ledger.py", "price_book.py", "rate_limits.py", "limiter.py"],
-    "memory": ["window.py", "threads.py", "tree.py"],
+    "memory": [
+        "window.py",
+        "threads.py",
+        "tree.py",
+        "matrix.py",
+        "wordpiece.py",
+        "hashed_embedder.py",
+        "vectors.py",
+        "vector_mirror.py",
+    ],
     "gateway": ["key_tokens.py"],
     "provider": ["splice.py", "events.py"],
 }

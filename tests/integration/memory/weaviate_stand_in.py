@@ -18,6 +18,25 @@ from starlette.routing import Route
 from weaviate.proto.v1 import base_pb2, batch_delete_pb2, batch_pb2, search_get_pb2, weaviate_pb2_grpc
 
 
+NEW_HNSW = {
+    "cleanupIntervalSeconds": 300,
+    "dynamicEfMin": 100,
+    "dynamicEfMax": 500,
+    "dynamicEfFactor": 8,
+    "ef": -1,
+    "efConstruction": 128,
+    "flatSearchCutoff": 40000,
+    "maxConnections": 32,
+    "skip": False,
+    "vectorCacheMaxObjects": 1000000000000,
+}
+NEW_INVERTED = {
+    "bm25": {"b": 0.75, "k1": 1.2},
+    "cleanupIntervalSeconds": 60,
+    "stopwords": {"preset": "en", "additions": [], "removals": []},
+}
+
+
 class Stored:
     """One object."""
 
@@ -115,6 +134,12 @@ class StandIn(weaviate_pb2_grpc.WeaviateServicer):
         if name in self.schema:
             return JSONResponse({"error": [{"message": f"class name {name} already exists"}]}, 422)
         assert given["multiTenancyConfig"]["enabled"] is True
+        # The real one answers with what was not said.
+        given.setdefault("invertedIndexConfig", NEW_INVERTED)
+        given.setdefault("replicationConfig", {"factor": 1, "asyncEnabled": False})
+        for one in given.get("vectorConfig", {}).values():
+            one["vectorIndexConfig"] = {**NEW_HNSW, **one["vectorIndexConfig"]}
+            assert one["vectorIndexConfig"]["distance"] == "dot"
         self.schema[name], self.classes[name] = given, {}
         return JSONResponse(given)
 
@@ -123,6 +148,14 @@ class StandIn(weaviate_pb2_grpc.WeaviateServicer):
         for one in given:
             self.classes[request.path_params["name"]].setdefault(one["name"], {})
         return JSONResponse(given)
+
+    async def _remove_tenants(self, request: Request) -> Response:
+        for one in json.loads(await request.body()):
+            self.classes[request.path_params["name"]].pop(one, None)
+        return Response(status_code=200)
+
+    async def _all(self, request: Request) -> Response:
+        return JSONResponse({"classes": list(self.schema.values())})
 
     async def _has_tenant(self, request: Request) -> Response:
         there = request.path_params["tenant"] in self.classes.get(request.path_params["name"], {})
@@ -148,8 +181,10 @@ class StandIn(weaviate_pb2_grpc.WeaviateServicer):
                 Route("/v1/meta", self._meta),
                 Route("/v1/.well-known/openid-configuration", self._no_login),
                 Route("/v1/schema", self._make_class, methods=["POST"]),
+                Route("/v1/schema", self._all, methods=["GET"]),
                 Route("/v1/schema/{name}", self._class),
                 Route("/v1/schema/{name}/tenants", self._make_tenants, methods=["POST"]),
+                Route("/v1/schema/{name}/tenants", self._remove_tenants, methods=["DELETE"]),
                 Route("/v1/schema/{name}/tenants/{tenant}", self._has_tenant, methods=["GET", "HEAD"]),
             ]
         )

@@ -14,6 +14,7 @@ from services.memory.config import MemoryConfig
 from services.memory.embedder import open_embedder, pinned
 from services.memory.hashed_embedder import HashedEmbedder
 from services.memory.onnx_embedder import OnnxEmbedder
+from services.memory.vector_index import open_index
 
 NEAR = ("How do I reset my password?", "I forgot my password, how can I change it?")
 FAR = "The recipe needs two eggs and some flour."
@@ -162,3 +163,26 @@ def test_nothing_heavy_is_imported_before_the_first_text():
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "minilm-l6-int8:8199be6f []" and said.stderr == ""
+
+
+@pytest.mark.parametrize("kind", ["faiss", "weaviate"])
+def test_an_index_whose_package_is_missing_says_how_to_get_it(kind, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, kind, None)
+    with pytest.raises(MeshError, match=rf"pip install 'dac\[{kind}\]'") as refused:
+        open_index(MemoryConfig(vector_index=kind), None, tmp_path)
+    assert refused.value.reason is Reason.FAILED_PRECONDITION
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"vector_index": "qdrant"}, "postgres, faiss or weaviate"),
+        ({"embedding_model": "big"}, "auto or hashed"),
+        ({"vector_index": "weaviate", "vector_weaviate_url": "host:8080"}, "http://host:8080"),
+        ({"vector_index": "weaviate", "vector_weaviate_grpc_address": "host"}, "host:50051"),
+        ({"vector_max_items": 0}, "at least 1"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(wrong, words):
+    with pytest.raises(ValueError, match=words):
+        MemoryConfig(**wrong)
