@@ -126,7 +126,7 @@ bench-routing: setup ## The choice of a model, measured: make bench-routing DATA
 	@test -d "$(DATA)" || { echo "make bench-routing DATA=folder of the public sets; docs/benchmarks.md, Routing, names them"; exit 2; }
 	@$(BIN)/python -m bench.routing --data "$(DATA)" --pictures docs
 	@$(BIN)/python -m bench.intent --data "$(DATA)"
-	@$(BIN)/python -m bench.bandit --data "$(DATA)"
+	@$(BIN)/python -m bench.bandit --data "$(DATA)" --pictures docs
 	@$(BIN)/python -m bench.day --data "$(DATA)"
 	@$(BIN)/python -m bench.decision
 	@if [ -n "$(GOLD)" ]; then $(BIN)/python -m bench.resolver --gold "$(GOLD)" --source openrouter --catalog "$(CATALOG)"; fi
