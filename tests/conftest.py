@@ -23,9 +23,11 @@ from tests import prepared
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-# A time limit for one example says more about the machine than about the code.
-hypothesis.settings.register_profile("dac", deadline=None)
-hypothesis.settings.load_profile("dac")
+# A time limit for one example says more about the machine than about the code. `make test` says the same of the same
+# tree each time; `make test-long` (HYPOTHESIS_PROFILE=search) looks for examples that nobody has seen yet.
+hypothesis.settings.register_profile("dac", deadline=None, derandomize=True, database=None, max_examples=50)
+hypothesis.settings.register_profile("search", deadline=None, max_examples=500, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dac"))
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
 

@@ -168,6 +168,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.bandit", description=__doc__)
     parser.add_argument("--data", type=pathlib.Path, required=True, help="folder with the data sets")
     parser.add_argument("--json", action="store_true", help="one JSON value on stdout instead of the tables")
+    parser.add_argument("--pictures", type=pathlib.Path, help="folder for the regret curves")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--limit", type=int, default=0, help="about so many prompts of each set: for a quick look")
     given = parser.parse_args()
@@ -177,6 +178,10 @@ def main() -> None:
     if given.seeds < 1:
         parser.error(f"--seeds must be at least 1, not {given.seeds}")
     found = run(given.data, given.seeds, given.limit)
+    if given.pictures:
+        from bench.bandit.pictures import draw
+
+        draw(found["bandit"], given.pictures)
     if given.json:
         print(json.dumps(found))
     else:

@@ -12,6 +12,7 @@ Ints = NDArray[np.int64]
 WINDOW = 50
 """Decisions in which a majority counts."""
 QUARTERS = (10, 25, 50, 100)
+CURVE_POINTS = 60
 
 
 def orders_of(rounds: int, seeds: int) -> Ints:
@@ -30,6 +31,10 @@ def regret(rewards: Floats, orders: Ints, chosen: Ints) -> dict[str, Any]:
     return {
         "mean": round(float(got.mean()), 4),
         "regret": {str(share): round(float(behind[rounds * share // 100 - 1]), 1) for share in QUARTERS},
+        "curve": [
+            (step, round(float(behind[step - 1]), 1))
+            for step in np.linspace(1, rounds, CURVE_POINTS, dtype=int).tolist()
+        ],
         "last_quarter": round(float(got[:, last].mean()), 4),
         "last_quarter_gain": round(float(gain.mean()), 4),
         "last_quarter_gain_ci95": round(float(1.96 * gain.std(ddof=1) / np.sqrt(len(gain))), 4) if len(gain) > 1 else 0,

@@ -6,7 +6,8 @@ import secrets
 from collections.abc import Iterable
 
 _TYPE = re.compile(r"[\w.+-]{1,64}/[\w.+-]{1,64}(?:; ?[\w-]{1,32}=[\w.-]{1,64}){0,4}", re.A)
-_ESCAPED = {'"': "%22", "\r": "%0D", "\n": "%0A"}
+# A backslash too: to some readers it hides the quotation mark that follows it.
+_ESCAPED = {'"': "%22", "\\": "%5C", "\r": "%0D", "\n": "%0A"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

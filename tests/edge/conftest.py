@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Iterator
 import httpx
 import pytest
 
-from tests import prepared
+from tests import prepared, programs
 from tests.ports import free_port
 from tests.upstream import Upstream
 
@@ -85,7 +85,7 @@ class Dac:
     config: pathlib.Path
     env: dict[str, str]
     arguments: tuple[str, ...]
-    process: subprocess.Popen[bytes] | None = None
+    process: programs.Program | subprocess.Popen[bytes] | None = None
     database: str = "migrated"
     """What a first start finds: a migrated database, an "empty" server, or "nothing", as at people's first start."""
 
@@ -95,8 +95,12 @@ class Dac:
         if self.database != "nothing" and "DATABASE_URL" not in self.env and not folder.exists():
             prepared.put(folder, migrated=self.database == "migrated")
         log = (self.data_dir.parent / "dac.log").open("ab")
-        command = [sys.executable, "-m", "mesh", "up", "--config", str(self.config), *self.arguments]
-        self.process = subprocess.Popen(command, env=self.env, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        command = ["up", "--config", str(self.config), *self.arguments]
+        if self.env.get("PYTHONPATH") == os.environ.get("PYTHONPATH"):
+            self.process = programs.start(command, self.env, stdout=log, stderr=log)
+        else:  # Another program than the one that these tests have imported.
+            real = [sys.executable, "-m", "mesh", *command]
+            self.process = subprocess.Popen(real, env=self.env, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         end = time.monotonic() + timeout_s
         while time.monotonic() < end:
             if self.process.poll() is not None:

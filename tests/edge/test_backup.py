@@ -19,7 +19,7 @@ from mesh.backup.envelope import Lock, Reader
 from mesh.errors import MeshError
 from mesh.keyring import Keyring
 from mesh.migrate import LOCK_ID
-from tests import prepared
+from tests import prepared, programs
 from tests.edge.conftest import make_dac
 
 PASSPHRASE = "a passphrase for the drill"
@@ -29,14 +29,7 @@ STORED_KEY = "sk-stored-canary-20f3"
 
 def run(dac, *arguments, code=0, **env):
     """A `dac` command beside this DAC; returns what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "mesh", *map(str, arguments)],
-        env={**dac.env, "DAC_BACKUP_PASSPHRASE": PASSPHRASE, **env},
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=60,
-    )
+    done = programs.run([*map(str, arguments)], {**dac.env, "DAC_BACKUP_PASSPHRASE": PASSPHRASE, **env})
     assert done.returncode == code, done.stderr
     return done.stdout if code == 0 else done.stderr
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from typing import Any
 
 import grpc
@@ -12,6 +11,7 @@ import httpx
 import pytest
 
 from dac.router.v1 import catalog_pb2, catalog_pb2_grpc
+from tests import programs
 from tests.edge.conftest import Dac
 
 
@@ -29,9 +29,7 @@ def refusal(dac: Dac, path: str, status: int = 400, **params: Any) -> str:
 
 def command(dac: Dac, *arguments: str) -> subprocess.CompletedProcess[str]:
     env = {**dac.env, "DAC_BASE_URL": dac.url, "DAC_API_KEY": dac.key, "COLUMNS": "200"}
-    return subprocess.run(
-        [sys.executable, "-m", "mesh", *arguments], env=env, capture_output=True, text=True, timeout=60, check=False
-    )
+    return programs.run([*arguments], env)
 
 
 def test_the_list_in_openais_form_is_ordered_as_asked(dac: Dac) -> None:

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from tests import programs
 from tests.edge.conftest import Dac
 
 MODEL = "mock/gpt-4o-mini"
@@ -18,8 +19,7 @@ def run(dac: Dac, *arguments: str, key: str | None = None, stdin: str = "") -> s
     """The command with the first key, or as the operator for key=""."""
     env = {**os.environ, "DAC_BASE_URL": dac.url, "DAC_DATA_DIR": str(dac.data_dir)}
     env["DAC_API_KEY"] = dac.key if key is None else key
-    command = [sys.executable, "-m", "mesh", *arguments]
-    return subprocess.run(command, env=env, input=stdin, capture_output=True, text=True, timeout=30)
+    return programs.run([*arguments], env, stdin=stdin)
 
 
 def answered(done: subprocess.CompletedProcess[str]) -> dict[str, object]:

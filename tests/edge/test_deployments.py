@@ -1,8 +1,6 @@
 """One model at several endpoints of a running DAC: traffic moves and comes back, each charges its own price."""
 
 import dataclasses
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import programs
 from tests.edge.conftest import Dac, UpstreamProcess, make_dac
 
 MORE = """
@@ -160,7 +159,6 @@ def test_explain_names_the_endpoint(fleet: Dac) -> None:
     answer = fleet.chat(model="fleet/lame")
     fleet.record(answer)
     env = {**fleet.env, "DAC_BASE_URL": fleet.url, "DAC_API_KEY": fleet.key}
-    command = [sys.executable, "-m", "mesh", "explain", answer.headers["x-dac-request-id"]]
-    told = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    told = programs.run(["explain", answer.headers["x-dac-request-id"]], env)
     assert told.returncode == 0, told.stderr
     assert "fleet/lame at second: ok" in told.stdout

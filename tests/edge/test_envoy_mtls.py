@@ -9,8 +9,6 @@ import shutil
 import signal
 import socket
 import ssl
-import subprocess
-import sys
 import threading
 from concurrent import futures
 
@@ -26,7 +24,7 @@ from mesh.envoy.document import Endpoint, to_yaml
 from mesh.envoy.groups import Names
 from mesh.envoy.sds import sds_files
 from mesh.envoy.sidecar import SidecarOptions, mesh_addresses, sidecar
-from tests import prepared
+from tests import prepared, programs
 from tests.edge.conftest import CONFIG, new_key
 from tests.edge.envoy_process import running, until
 from tests.ports import free_port, free_ports
@@ -88,8 +86,7 @@ class Serving:
         self.probe = free_port()
         more = {"DAC_DATA_DIR": str(folder / "data"), "DAC_PROBE_PORT": str(self.probe)}
         with self.log.open("ab") as log:
-            command = [sys.executable, "-m", "mesh", "serve", "--target", target]
-            self.process = subprocess.Popen(command, env={**env, **more}, stdout=log, stderr=log)
+            self.process = programs.start(["serve", "--target", target], {**env, **more}, stdout=log, stderr=log)
 
     def ready(self):
         assert self.process.poll() is None, self.log.read_text()[-4000:]
@@ -138,8 +135,8 @@ def mesh(authority, database, upstream_process, tmp_path_factory):
         "DAC_LOG_FORMAT": "json",
         "MOCK_API_KEY": "mock",
     }
-    migrate = [sys.executable, "-m", "mesh", "migrate"]
-    subprocess.run(migrate, env={**env, "DATABASE_OWNER_URL": database[0]}, check=True, capture_output=True)
+    migrated = programs.run(["migrate"], {**env, "DATABASE_OWNER_URL": database[0]})
+    assert migrated.returncode == 0, migrated.stderr
     addresses = ",".join(f"{target}={address}" for target, address in mesh_addresses(edge_options).items())
     edge_env = {
         **env,

@@ -1,8 +1,6 @@
 """Experiments over HTTP and by the command: threads stay in their arm, figures come from requests, a stop ends it."""
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import programs
 from tests.edge.conftest import Dac, UpstreamProcess, make_dac
 
 
@@ -30,9 +29,7 @@ def call(dac: Dac, method: str, path: str, body: Any = None, code: int = 200) ->
 
 def command(dac: Dac, *arguments: str) -> str:
     env = {**dac.env, "DAC_BASE_URL": dac.url, "DAC_API_KEY": dac.key}
-    done = subprocess.run(
-        [sys.executable, "-m", "mesh", "experiment", *arguments], env=env, capture_output=True, text=True, timeout=60
-    )
+    done = programs.run(["experiment", *arguments], env)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 

@@ -2,13 +2,12 @@
 
 import json
 import pathlib
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests import programs
 from tests.edge.conftest import Dac, UpstreamProcess, make_dac
 
 MORE = """
@@ -68,7 +67,6 @@ def test_clients_see_aliases_beside_the_ids(linked: Dac) -> None:
 def test_the_check_names_a_wrong_fallback(linked: Dac, tmp_path: pathlib.Path) -> None:
     config = tmp_path / "wrong.yaml"
     config.write_text(linked.config.read_text().replace("[dead/one, ", "[dead/onne, "))
-    command = [sys.executable, "-m", "mesh", "config", "check", "--json", "--config", str(config)]
-    done = subprocess.run(command, env=linked.env, capture_output=True, text=True, timeout=60)
+    done = programs.run(["config", "check", "--json", "--config", str(config)], linked.env)
     assert done.returncode == 2
     assert 'there is no model "dead/onne" (did you mean "dead/one"?)' in json.loads(done.stdout)["error"]

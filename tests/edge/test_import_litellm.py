@@ -4,13 +4,12 @@ import hashlib
 import json
 import os
 import secrets
-import subprocess
-import sys
 
 import httpx
 import openai
 import pytest
 
+from tests import programs
 from tests.edge.conftest import make_dac
 
 CONFIG = """
@@ -68,13 +67,14 @@ def moved(tmp_path_factory, upstream_process):
     (folder / "config.yaml").write_text(CONFIG.format(base=upstream_process.base_url))
     (folder / "keys.json").write_text(dump())
     output = folder / "converted"
-    command = [sys.executable, "-m", "mesh", "import", "litellm", str(folder / "config.yaml")]
+    command = ["import", "litellm", str(folder / "config.yaml")]
     command += ["--keys", str(folder / "keys.json"), "--output", str(output), "--json"]
     env = {name: value for name, value in os.environ.items() if not name.startswith("DAC_")}
     env |= {"DAC_BASE_URL": dac.url, "DAC_DATA_DIR": str(dac.data_dir)}
 
     def convert(*more: str) -> dict:
-        done = subprocess.run([*command, *more], env=env, capture_output=True, text=True, timeout=60, check=True)
+        done = programs.run([*command, *more], env)
+        assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
     first = convert()

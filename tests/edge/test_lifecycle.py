@@ -5,8 +5,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 
@@ -14,7 +12,7 @@ import asyncpg
 import httpx
 import pytest
 
-from tests import prepared
+from tests import prepared, programs
 from tests.edge.conftest import make_dac
 from tests.ports import free_port
 
@@ -27,8 +25,7 @@ def own(tmp_path, upstream_process):
 
 
 def run_up(dac, *arguments, **env):
-    command = [sys.executable, "-m", "mesh", "up", "--config", str(dac.config), *arguments]
-    return subprocess.run(command, env={**dac.env, **env}, capture_output=True, text=True, timeout=60)
+    return programs.run(["up", "--config", str(dac.config), *arguments], {**dac.env, **env})
 
 
 def test_restart_keeps_keys_threads_and_records(own):
@@ -140,8 +137,9 @@ def test_a_drain_finishes_running_streams(own, upstream_process):
 
 
 def services_of(dac):
-    command = [sys.executable, "-m", "mesh", "status", "--json", "--data-dir", str(dac.data_dir)]
-    return json.loads(subprocess.run(command, capture_output=True, text=True).stdout)["services"]
+    return json.loads(programs.run(["status", "--json", "--data-dir", str(dac.data_dir)], os.environ).stdout)[
+        "services"
+    ]
 
 
 def check_rate_limits(dac):

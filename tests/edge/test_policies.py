@@ -1,8 +1,6 @@
 """Policies and tenants over HTTP: what a policy leaves out, files that change while DAC runs, lives of tenants."""
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import programs
 from tests.edge.conftest import Dac, UpstreamProcess, make_dac
 
 FILED = """
@@ -52,9 +51,7 @@ def until(true: Callable[[], bool], within_s: float = 5) -> float:
 
 def command(dac: Dac, *arguments: str, code: int = 0) -> str:
     env = {**dac.env, "DAC_BASE_URL": dac.url, "DAC_API_KEY": dac.key}
-    done = subprocess.run(
-        [sys.executable, "-m", "mesh", *arguments], env=env, capture_output=True, text=True, timeout=60
-    )
+    done = programs.run([*arguments], env)
     assert done.returncode == code, done.stderr
     return done.stdout + done.stderr
 

@@ -11,6 +11,7 @@ import time
 import httpx
 import pytest
 
+from tests import programs
 from tests.edge.conftest import make_dac
 
 PROVIDER = """providers:
@@ -92,8 +93,7 @@ def make_organisation(dac, upstream_process):
 def cli(dac, *arguments, key="", check=True, stdin=""):
     """`dac …` as its user runs it; without a key as the operator."""
     env = {**dac.env, "DAC_BASE_URL": dac.url, **({"DAC_API_KEY": key} if key else {})}
-    command = [sys.executable, "-m", "mesh", *arguments]
-    done = subprocess.run(command, env=env, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+    done = programs.run([*arguments], env, stdin=stdin)
     assert done.returncode == 0 or not check, done.stderr
     assert CANARY not in done.stdout + done.stderr
     return done

@@ -11,7 +11,7 @@ import asyncpg
 import httpx
 import pytest
 
-from tests import prepared
+from tests import prepared, programs
 from tests.edge.conftest import make_dac
 from tests.ports import free_port
 
@@ -30,8 +30,8 @@ class Replica:
 
     def start(self):
         with (self.dac.data_dir.parent / "dac.log").open("ab") as log:
-            command = [sys.executable, "-m", "mesh", "serve", "--target=all", "--config", str(self.dac.config)]
-            self.process = subprocess.Popen(command, env=self.dac.env, stdout=log, stderr=log)
+            command = ["serve", "--target=all", "--config", str(self.dac.config)]
+            self.process = programs.start(command, self.dac.env, stdout=log, stderr=log)
 
     def until_ready(self):
         end = time.monotonic() + 40
@@ -131,8 +131,8 @@ def replicas(tmp_path, upstream_process, shared):
 
 
 def migrate(replica):
-    done = subprocess.run([sys.executable, "-m", "mesh", "migrate"], env=replica.dac.env, capture_output=True)
-    assert done.returncode == 0, done.stderr.decode()
+    done = programs.run(["migrate"], replica.dac.env)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture

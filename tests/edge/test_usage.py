@@ -8,7 +8,6 @@ import json
 import os
 import pathlib
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from tests import programs
 from tests.edge.conftest import Dac, UpstreamProcess, make_dac
 
 MODEL = "mock/gpt-4o-mini"
@@ -68,8 +68,7 @@ def own(
 
 def run(dac: Dac, *arguments: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "DAC_BASE_URL": dac.url, "DAC_API_KEY": dac.key}
-    command = [sys.executable, "-m", "mesh", *arguments]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=30)
+    return programs.run([*arguments], env)
 
 
 def test_rows_and_files_say_the_same(own: Dac) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from bench.bandit import measures, rivals
 from bench.bandit.__main__ import run
+from bench.bandit.pictures import draw
 from bench.bandit.report import rows
 from bench.bandit.sets import FILES, TASK_INTENTS
 
@@ -46,6 +47,12 @@ def test_the_keys_are_those_that_are_asked_for(folder: pathlib.Path) -> None:
     assert all(row["explored"] <= 0.1 for name, row in policies.items() if name.startswith("ours"))
     assert any(what.startswith("regret") for what, *_ in rows(found))
     assert run(folder, 2)["bandit"]["sets"] == found["sets"]
+    curve = policies["random"]["curve"]
+    assert curve[-1] == [240, policies["random"]["regret"]["100"]]
+    for name in ("once", "again"):
+        draw(found, folder / name)
+    pictures = [(folder / name / "routing-regret.svg").read_bytes() for name in ("once", "again")]
+    assert pictures[0] == pictures[1] and all(policy.encode() in pictures[0] for policy in policies)
 
 
 def test_regret_is_against_the_best_fixed_model() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dac.provider.v1.provider_pb2 import FormPart
@@ -30,12 +30,13 @@ def told(part: FormPart) -> tuple[str, str, bytes]:
 
 
 @given(st.lists(st.tuples(NAMES, DATA, FILENAMES), min_size=1, max_size=6))
+@example([("A", b"", "\\")])
 def test_what_the_provider_service_writes_is_read_as_it_was(parts: list[tuple[str, bytes, str]]) -> None:
     kind, body = provider_form.written(provider_form.FormPart(name, data, filename) for name, data, filename in parts)
     read = read_form(body, kind)
     assert [(one.name, one.data) for one in read] == [(name, data) for name, data, _ in parts]
     for one, (_, _, filename) in zip(read, parts, strict=True):
-        shown = "".join(c for c in filename if c.isprintable()).replace('"', "%22")
+        shown = "".join(c for c in filename if c.isprintable()).replace('"', "%22").replace("\\", "%5C")
         # A file name of nothing but what cannot be shown is still a file's.
         assert one.filename == shown or not shown
     # Another reader sees the same parts.

@@ -98,8 +98,18 @@ def run(
     return said, requests
 
 
-@pytest.mark.parametrize(("plan", "share"), [(USUAL, 0.5), (CARE, 0.05)])
-@pytest.mark.parametrize("errors", [0.002, 0.02, 0.3])
+@pytest.mark.parametrize(
+    ("plan", "share", "errors"),
+    [
+        (USUAL, 0.5, 0.02),
+        (CARE, 0.05, 0.002),
+        *(
+            pytest.param(plan, share, errors, marks=pytest.mark.long)
+            for plan, share in ((USUAL, 0.5), (CARE, 0.05))
+            for errors in (0.002, 0.02, 0.3)
+        ),
+    ],
+)
 def test_equal_arms_seldom_differ_however_often_one_looks(plan: Plan, share: float, errors: float) -> None:
     same = Arm(errors)
     wrong = sum(run(plan, seed, same, a=same, share=share, requests=4_000)[0].state != RUNNING for seed in range(300))
