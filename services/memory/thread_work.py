@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from mesh.ids import uuid7
 from mesh.postgres import Database
 from services.memory import errors
@@ -46,6 +48,11 @@ _NODES = """SELECT message_id, parent_id, position, role, tokens_estimated, mode
 _OF_REQUEST = """SELECT role, ordinal, message_id, position, parent_id, branch_id FROM messages
     WHERE org_id = $1 AND thread_id = $2 AND request_id = $3 AND request_id <> ''
     ORDER BY role, ordinal"""
+_SITUATION = """SELECT b.*, (SELECT json_agg(one) FROM (
+        SELECT role, ordinal, message_id, position, parent_id, branch_id FROM messages
+        WHERE org_id = $1 AND thread_id = $2 AND request_id = $4 AND request_id <> ''
+        ORDER BY role, ordinal) AS one) AS saved
+    FROM ({branches}) AS b""".replace("{branches}", _BRANCHES)
 _INSERT_BRANCH = """INSERT INTO branches (org_id, thread_id, branch_id, name, sealed, head_message_id, forked_from,
     request_id, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)"""
 _GROW = """WITH moved AS (UPDATE branches SET head_message_id = $3, updated_at = $4
@@ -128,6 +135,16 @@ class ThreadWork:
         rows = await self.connection.fetch(_OF_REQUEST, self.viewer.org_id, thread_id, request_id)
         return sorted(rows, key=lambda row: row["position"])
 
+    async def situation(self, thread: Thread, request_id: str) -> tuple[list[Any], Branch]:
+        """What a request saved, and the active branch, at one question."""
+        row = await self.connection.fetchrow(
+            _SITUATION, self.viewer.org_id, thread.thread_id, thread.active_branch, request_id
+        )
+        if row is None:
+            raise errors.branch_not_found(thread.thread_id, thread.active_branch)
+        rows = msgspec.json.decode(row["saved"]) if row["saved"] else []
+        return sorted(rows, key=lambda one: int(one["position"])), branch_of(self.key, row, thread.active_branch)
+
     async def make_branch(
         self, thread: Thread, name: str, forked_from: str, head: str, request_id: str, now: dt.datetime
     ) -> str:
@@ -176,7 +193,7 @@ class ThreadWork:
         limits: Limits,
     ) -> Saved:
         """Saves what this request has not saved yet, under the thread's lock."""
-        rows = await self.of_request(thread.thread_id, request_id) if request_id else []
+        rows, active = await self.situation(thread, request_id)
         known = {(row["role"], row["ordinal"]): str(row["message_id"]) for row in rows}
         new = [draft for draft in drafts if (draft.role, draft.ordinal) not in known]
         ids = [known.get((draft.role, draft.ordinal), draft.message_id) for draft in drafts]
@@ -189,7 +206,7 @@ class ThreadWork:
         is_answer = bool(rows) or new[0].role in ("assistant", "tool")
         if not is_answer and limits.messages and thread.message_count + len(new) > limits.messages:
             raise errors.too_many_messages(thread.thread_id, thread.message_count, limits.messages)
-        chosen = await self._choose(thread, place, rows, new)
+        chosen = await self._choose(thread, active, place, rows, new)
         if chosen.branch is not None:
             branch_id = chosen.branch.branch_id
         else:
@@ -246,13 +263,14 @@ class ThreadWork:
         return grown, messages
 
     async def _choose(
-        self, thread: Thread, place: Place, rows: Sequence[Mapping[str, Any]], new: Sequence[Draft]
+        self, thread: Thread, active: Branch, place: Place, rows: Sequence[Mapping[str, Any]], new: Sequence[Draft]
     ) -> Chosen:
         """The branch and the parent for new messages. Raises NOT_FOUND and FAILED_PRECONDITION."""
         own = {str(row["message_id"]) for row in rows}
         if rows and place.new_branch is None and (not place.said or place.parent_id in own):
             # An answer follows its own question, after whatever came between.
-            branch = await self.find_branch(thread, rows[-1]["branch_id"])
+            own_branch = rows[-1]["branch_id"]
+            branch = active if own_branch == active.branch_id else await self.find_branch(thread, own_branch)
             if branch is not None:
                 return Chosen(branch.head, branch.head_position, branch)
             return Chosen(str(rows[-1]["message_id"]), rows[-1]["position"], None)
@@ -260,7 +278,7 @@ class ThreadWork:
             replaced = await self.message(thread, new[0].replaces, deleted=True)
             place = Place(parent_id=replaced.parent_id or ROOT)
         if place.branch_id or not place.parent_id:
-            branch = await self.branch(thread, place.branch_id)
+            branch = await self.branch(thread, place.branch_id) if place.branch_id else active
             if place.parent_id and place.parent_id != (branch.head or ROOT):
                 raise errors.not_the_head(branch.branch_id, branch.head, place.parent_id)
             return Chosen(branch.head, branch.head_position, branch)

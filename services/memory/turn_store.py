@@ -140,12 +140,12 @@ class PostgresTurnStore:
             thread = await work.find(thread_id)
             if thread is None:
                 return None, []
-            rows = await work.of_request(thread_id, request_id) if request_id else []
+            rows, active = await work.situation(thread, request_id)
             if rows:
                 before = str(rows[0]["parent_id"])
                 saved = Saved(thread, [], rows[-1]["branch_id"], "" if before == ROOT else before)
             else:
-                saved = await _before_saving(work, thread, place, limits)
+                saved = await _before_saving(work, thread, active, place, limits)
             return saved, await read_window(work, thread, saved.before, limit=limit, max_tokens=max_tokens)
 
     async def list_messages(
@@ -220,7 +220,7 @@ async def _branch_or_main(work: ThreadWork, thread: Thread, branch_id: str) -> B
     return await work.find_branch(thread, branch_id) or await work.branch(thread, MAIN)
 
 
-async def _before_saving(work: ThreadWork, thread: Thread, place: Place, limits: Limits) -> Saved:
+async def _before_saving(work: ThreadWork, thread: Thread, active: Branch, place: Place, limits: Limits) -> Saved:
     """Where a turn would go. Raises what saving it would raise."""
     if thread.deleted_at is not None:
         raise errors.thread_deleted(thread.thread_id)
@@ -235,7 +235,7 @@ async def _before_saving(work: ThreadWork, thread: Thread, place: Place, limits:
         if not there and limits.branches and len(branches) >= limits.branches:
             raise errors.too_many_branches(thread.thread_id, len(branches), limits.branches)
         return Saved(thread, [], there[0].branch_id if there else "", parent_id)
-    branch = await work.branch(thread, place.branch_id)
+    branch = await work.branch(thread, place.branch_id) if place.branch_id else active
     if place.parent_id and place.parent_id != (branch.head or ROOT):
         raise errors.not_the_head(branch.branch_id, branch.head, place.parent_id)
     return Saved(thread, [], branch.branch_id, branch.head)

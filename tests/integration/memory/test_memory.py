@@ -5,6 +5,7 @@ import base64
 import datetime as dt
 import random
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -57,7 +58,7 @@ class House:
         with serving(Call(principal=Principal(org_id=org_id))):
             return await getattr(servicer, method)(request, None)
 
-    async def turn(self, org_id: str, request_id: str, *texts: str, **limits: int) -> list[str]:
+    async def turn(self, org_id: str, request_id: str, *texts: str, **limits: Any) -> list[str]:
         """Opens a turn with user messages in thread "t"; the texts of the window."""
         messages = [conversation_pb2.Message(role="user", text=text) for text in texts]
         request = conversation_pb2.OpenTurnRequest(thread_id="t", request_id=request_id, messages=messages, **limits)

@@ -42,7 +42,8 @@ class Model:
         self.active = "main"
 
     def line(self, branch: str) -> list[str]:
-        found, at = [], self.heads[branch]
+        found: list[str] = []
+        at = self.heads[branch]
         while at:
             found.insert(0, at)
             at = self.said[at].parent

@@ -313,7 +313,7 @@ async def test_a_users_thread_is_seen_by_that_user_and_by_admins(talks: Talks) -
     ids = await ann.say("mine", "yes")
     assert (await ann.ask("GetThread")).thread.user_id == "ann"
     for other in (bob, talks):
-        for method, fields in {
+        calls: dict[str, dict[str, Any]] = {
             "GetThread": {},
             "UpdateThread": {"title": "x"},
             "DeleteThread": {"erase": True},
@@ -331,7 +331,8 @@ async def test_a_users_thread_is_seen_by_that_user_and_by_admins(talks: Talks) -
             "AppendMessages": {"messages": [pb.Message(role="user", text="x")]},
             "OpenTurn": {"messages": [pb.Message(role="user", text="x")]},
             "CreateThread": {},
-        }.items():
+        }
+        for method, fields in calls.items():
             await refused(other.ask(method, **fields), Reason.NOT_FOUND)
         assert await other.window() == [] and not (await other.ask("ListThreads")).threads
     await refused(bob.ask("ListThreads", user_id="ann"), Reason.PERMISSION_DENIED)
