@@ -37,6 +37,7 @@ from services.gateway.reserved_run import ReservedRun, usd
 EMBEDDINGS_PATH = "/v1/embeddings"
 EXPOSED = (
     b"x-request-id, request-id, x-dac-request-id, x-dac-model, x-dac-route, x-dac-cost-usd, retry-after, "
+    b"x-dac-thread-id, x-dac-message-id, x-dac-user-message-id, x-dac-thread-saved, x-dac-context, "
     b"x-should-retry, retry-after-ms, "
     b"x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
     b"x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, "
@@ -279,7 +280,8 @@ class Edge:
             await events.aclose()
         assert head is not None and done is not None
         request.done = True
-        await request.answer(200, [*_head_headers(request, run, head, done.cost_nano_usd), JSON], b"".join(parts))
+        told = [*_head_headers(request, run, head, done.cost_nano_usd), *thread_headers(run)]
+        await request.answer(200, [*told, JSON], b"".join(parts))
 
     async def _stream(self, request: Exchange, run: ChatRun) -> None:
         events, sent = run.events(), b""
@@ -291,7 +293,8 @@ class Edge:
                     await request.send_body(event, more=True)
                 elif isinstance(event, Head):
                     run.record.http_status = 200
-                    await request.start(200, [*_head_headers(request, run, event), EVENTS, UNBUFFERED])
+                    told = [*_head_headers(request, run, event), *thread_headers(run)]
+                    await request.start(200, [*told, EVENTS, UNBUFFERED])
                 else:
                     assert isinstance(event, Done)
                     request.done = True
@@ -306,6 +309,11 @@ class Edge:
         finally:
             telemetry.ACTIVE_STREAMS.dec()
             await events.aclose()
+
+
+def thread_headers(run: ChatRun) -> list[tuple[bytes, bytes]]:
+    """What the answer of a chat in a thread tells of it."""
+    return [] if run.turn is None else run.turn.headers()
 
 
 def _head_headers(

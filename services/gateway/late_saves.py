@@ -6,7 +6,7 @@ Each turn has a task of its own, tried until memory has it; shutting down waits 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dac.memory.v1.conversation_pb2 import AppendMessagesRequest, OpenTurnRequest
@@ -17,13 +17,16 @@ from services.gateway.callers import Caller
 from services.gateway.settlement import FIRST_WAIT_S, GIVE_UP_AFTER, LONGEST_WAIT_S
 
 if TYPE_CHECKING:
-    from dac.memory.v1.conversation_pb2_grpc import ConversationServiceAsyncStub
+    from services.gateway.pipeline import Stubs
 
 MOST_WAITING = 1_000
 """How many turns may wait for memory at once; more are refused instead of answered."""
 UNREACHED = frozenset({Reason.UNAVAILABLE, Reason.DEADLINE_EXCEEDED})
 """Memory did not take it, and may later."""
+_OF_DAC = frozenset({Reason.INTERNAL})
+"""A fault of DAC's own, which may go away."""
 TIMEOUT_S = 15.0
+"""One try to save."""
 _log = logging.getLogger("dac.gateway.late_saves")
 Step = OpenTurnRequest | AppendMessagesRequest
 
@@ -31,8 +34,8 @@ Step = OpenTurnRequest | AppendMessagesRequest
 class LateSaves:
     """Saves turns with memory. `drain` waits for all that were handed in."""
 
-    def __init__(self, threads: "ConversationServiceAsyncStub") -> None:
-        self._threads = threads
+    def __init__(self, stubs: "Stubs") -> None:
+        self._stubs = stubs
         self._running: set[asyncio.Task[None]] = set()
 
     @property
@@ -55,14 +58,12 @@ class LateSaves:
         wait_s, broken = FIRST_WAIT_S, 0
         while True:
             deadline = time.monotonic() + TIMEOUT_S
-            calls.enter(
-                Call(call.request_id, caller.principal, caller.signed(), deadline, call.trace_id, call.span_id)
-            )
+            calls.enter(Call(call.request_id, caller.principal, caller.signed(), deadline, call.trace_id, call.span_id))
             try:
                 if isinstance(step, OpenTurnRequest):
-                    await self._threads.OpenTurn(step)
+                    await self._stubs.threads.OpenTurn(step)
                 else:
-                    await self._threads.AppendMessages(step)
+                    await self._stubs.threads.AppendMessages(step)
                 return True
             except Exception as error:
                 if not isinstance(error, MeshError) or error.reason not in UNREACHED:
@@ -82,10 +83,6 @@ class LateSaves:
                 task.cancel()
             if left:
                 _log.error("%d turns were not saved in time", len(left))
-
-
-_OF_DAC = frozenset({Reason.INTERNAL})
-"""A fault of DAC's own, which may go away."""
 
 
 def _said(error: Exception) -> str:

@@ -100,6 +100,10 @@ class ChatAsk:
     """The saved message that the new ones answer; empty = the head of the thread's active branch."""
     question_id: str = ""
     """The saved message that is answered once more: the body's own messages are in the thread already."""
+    replaces_message_id: str = ""
+    """The saved answer that the new one is another version of."""
+    begins_anew: bool = False
+    """What is answered once more is the thread's first turn: nothing of the thread is earlier."""
     enable_memory: bool | None = None
     """What may be recalled besides the window; None = as the caller's identity says."""
     enable_cache: bool = False

@@ -48,11 +48,10 @@ class ThreadEvents:
         thought = next((said for name in _REASONING if isinstance(said := delta.get(name), str) and said), "")
         if thought:
             yield event("thinking", {"text": thought})
-        said = {"text": text for text in (delta.get("content") or delta.get("refusal"),) if isinstance(text, str)}
-        if delta.get("tool_calls"):
-            said["tool_calls"] = delta["tool_calls"]
-        if any(said.values()):
-            yield event("delta", said)
+        text = delta.get("content") or delta.get("refusal")
+        said = {"text": text if isinstance(text, str) else "", "tool_calls": delta.get("tool_calls")}
+        if said["text"] or said["tool_calls"]:
+            yield event("delta", {name: value for name, value in said.items() if value})
         for one in citations_of(delta):
             yield from self._citation(one)
 

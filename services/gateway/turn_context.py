@@ -8,11 +8,11 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dac.memory.v1.conversation_pb2 import OpenTurnRequest, OpenTurnResponse
+from dac.memory.v1.conversation_pb2 import Message, OpenTurnRequest, OpenTurnResponse
 from dac.memory.v1.memory_pb2 import BuildContextRequest, BuildContextResponse, ContextMessage
 from dac.type.v1.record_pb2 import ContextRecord
-from mesh import telemetry
 from mesh.errors import MeshError, Reason
+from mesh.tokens import estimate_tokens
 from services.gateway import openai_wire
 from services.gateway.openai_wire import ChatAsk
 
@@ -93,7 +93,7 @@ class TurnContext:
             parent_message_id=ask.parent_message_id,
             request_id=self._request_id,
             messages=new,
-            max_tokens=most_tokens + sum(openai_wire.estimated(raw) for _, raw in own),
+            max_tokens=most_tokens + sum(estimate_tokens(len(raw)) for _, raw in own),
             model="" if openai_wire.lets_choose(ask.model) else ask.model,
             recall=BuildContextRequest.RecallOptions(enabled=enabled, across_threads=enabled and self._across_threads),
         )
@@ -138,6 +138,6 @@ def role_of(message: openai_wire.ChatMessage) -> str:
     return "tool" if message.role == "function" else message.role
 
 
-def _sent(messages: Sequence[object], tokens: int) -> Earlier:
-    raw = [one.openai_json.encode() or openai_wire.plain_message(one.role, one.text) for one in messages]  # type: ignore[attr-defined]
-    return Earlier(raw, tokens, sum(one.role == "user" for one in messages))  # type: ignore[attr-defined]
+def _sent(messages: "Sequence[ContextMessage] | Sequence[Message]", tokens: int) -> Earlier:
+    raw = [one.openai_json.encode() or openai_wire.plain_message(one.role, one.text) for one in messages]
+    return Earlier(raw, tokens, sum(one.role == "user" for one in messages))
