@@ -17,9 +17,10 @@ def event(name: str, data: Mapping[str, Any]) -> bytes:
     return b"event: " + name.encode() + b"\ndata: " + msgspec.json.encode(data) + b"\n\n"
 
 
-def error_event(error: MeshError, request_id: str) -> bytes:
-    """The last event of a stream that failed: OpenAI's error object, and the request's id."""
-    return event("error", {**error_object(error), "request_id": request_id})
+def error_event(error: MeshError, request_id: str, told: Mapping[str, Any]) -> bytes:
+    """The last event of a stream that failed: OpenAI's error object, and what became of the turn."""
+    kept = {name: told[name] for name in ("thread_id", "user_message_id", "saved") if told.get(name)}
+    return event("error", {**error_object(error), "request_id": request_id, **kept})
 
 
 class ThreadEvents:
@@ -58,6 +59,8 @@ class ThreadEvents:
     def _citation(self, one: dict[str, Any]) -> Iterator[bytes]:
         key = one.get("url") or repr(one)
         if key not in self._cited:
+            if not self._cited and "url" in one:
+                yield event("searching", {"source": "web"})
             self._cited.add(key)
             yield event("citation", {"index": len(self._cited), **one})
 

@@ -47,6 +47,11 @@ class ThreadTurn:
         self.record.user_message_id = ask.question_id
 
     @property
+    def recalls(self) -> bool:
+        """Whether memories were looked for."""
+        return self._ask.enable_memory is not False and self.record.source == ContextRecord.SOURCE_MEMORY
+
+    @property
     def private(self) -> bool:
         """The context holds memories of the caller: the answer must not be shared with others."""
         return self._context.private
