@@ -15,6 +15,7 @@ from dac.type.v1.record_pb2 import ContextRecord
 from mesh import telemetry
 from mesh.call import Call
 from mesh.errors import MeshError, Reason
+from mesh.ids import uuid7
 from mesh.tokens import estimate_tokens
 from services.gateway import openai_wire
 from services.gateway.callers import Caller
@@ -24,6 +25,7 @@ from services.gateway.pipeline import Pipeline, persistently
 from services.gateway.thread_events import shown_text
 from services.gateway.turn_context import Earlier, TurnContext, role_of
 
+_UNSAVED = {ContextRecord.SAVED_LATER: b"later", ContextRecord.SAVED_REFUSED: b"refused"}
 SAVE_TIMEOUT_S, SAVE_AFTER_SILENCE_S = 10.0, 2.0
 """How long one try to save may take before the answer goes on without it; less when memory gave no context either."""
 
@@ -44,7 +46,8 @@ class ThreadTurn:
         """What memory has not taken yet."""
         self._answered = False
         self.record = self._context.record
-        self.record.user_message_id = ask.question_id
+        self._message_id = uuid7() if ask.thread_id else ""
+        """The answer's, known before there is an answer: a stream's headers can tell it."""
 
     @property
     def recalls(self) -> bool:
@@ -63,7 +66,7 @@ class ThreadTurn:
     async def _with(self, most_tokens: int) -> bytes:
         ask = self._ask
         self._earlier = earlier = await self._context.build(most_tokens)
-        self.record.user_message_id = ask.question_id
+        self.record.user_message_id, self.record.message_id = ask.question_id, self._message_id
         tokens, tokens_max, turns = self._own
         ask.input_tokens = tokens + earlier.tokens
         ask.input_tokens_max = tokens_max + sum(map(len, earlier.messages))
@@ -92,7 +95,10 @@ class ThreadTurn:
     async def save_question(self) -> None:
         """Saves the user's turn; durable when it returns, unless memory does not answer: then it is saved later."""
         ask = self._ask
-        if not ask.thread_id or ask.question_id:
+        if not ask.thread_id:
+            return
+        if ask.question_id:
+            await self._check_place()
             return
         if not self.record.messages:
             telemetry.CONVERSATIONS.inc()
@@ -124,6 +130,22 @@ class ThreadTurn:
         if opened.message_ids:
             self.record.user_message_id = opened.message_ids[-1]
 
+    async def _check_place(self) -> None:
+        """What is answered once more is there, and another answer has a place. Raises what saving it would raise."""
+        ask = self._ask
+        look = OpenTurnRequest(
+            thread_id=ask.thread_id,
+            request_id=self._call.request_id,
+            parent_message_id=ask.question_id,
+            max_tokens=1,
+            max_messages=1,
+        )
+        try:
+            await persistently(lambda: self._threads.OpenTurn(look, timeout=SAVE_TIMEOUT_S))
+        except MeshError as error:
+            if error.reason not in UNREACHED:
+                raise
+
     def _later(self, step: Step, error: MeshError) -> None:
         """Keeps a step for when memory is back. Raises what it says of the request, and when too many wait already."""
         if error.reason not in UNREACHED or self._late.full:
@@ -147,6 +169,7 @@ class ThreadTurn:
         if not ask.thread_id:
             return
         message = Message(
+            message_id=self._message_id,
             role="assistant",
             text=text,
             openai_json=openai_wire.assistant_message(text, tool_calls_json) if tool_calls_json else "",
@@ -165,7 +188,11 @@ class ThreadTurn:
             saved = await persistently(lambda: self._threads.AppendMessages(request, timeout=SAVE_TIMEOUT_S))
         except MeshError as error:
             self._steps.clear()
-            self._later(request, error)
+            if error.reason in UNREACHED or error.reason is Reason.INTERNAL:
+                self._later(request, error)
+            else:
+                # The answer is paid for and there: a thread that was deleted meanwhile does not take it away.
+                self.record.saved, self.record.message_id = ContextRecord.SAVED_REFUSED, ""
             return
         self._steps.clear()
         self.record.saved, self.record.message_id = ContextRecord.SAVED_WHOLE, saved.message_ids[0]
@@ -182,6 +209,7 @@ class ThreadTurn:
             if text:
                 # Calls of tools are left out: nobody was told that they are whole, so nobody will answer them.
                 message = Message(
+                    message_id=self._message_id,
                     role="assistant",
                     text=text,
                     tokens_estimated=estimate_tokens(len(text.encode())),
@@ -193,6 +221,8 @@ class ThreadTurn:
                 self.record.saved = ContextRecord.SAVED_PARTIAL
         elif self._steps:
             self.record.saved = ContextRecord.SAVED_LATER
+        elif not self._answered:
+            self.record.message_id = ""
         if self._steps:
             self._late.submit(self._steps, self._call, self._caller)
         record.context.CopyFrom(self.record)
@@ -207,8 +237,8 @@ class ThreadTurn:
         ):
             if value:
                 told.append((name, value.encode() if value.isascii() else quote(value).encode()))
-        if record.saved == ContextRecord.SAVED_LATER:
-            told.append((b"x-dac-thread-saved", b"later"))
+        if record.saved in _UNSAVED:
+            told.append((b"x-dac-thread-saved", _UNSAVED[record.saved]))
         return told
 
     def _context_line(self) -> str:

@@ -246,11 +246,13 @@ class ContextRecord(_message.Message):
         SAVED_PARTIAL: _ClassVar[ContextRecord.Saved]
         SAVED_LATER: _ClassVar[ContextRecord.Saved]
         SAVED_QUESTION: _ClassVar[ContextRecord.Saved]
+        SAVED_REFUSED: _ClassVar[ContextRecord.Saved]
     SAVED_UNSPECIFIED: ContextRecord.Saved
     SAVED_WHOLE: ContextRecord.Saved
     SAVED_PARTIAL: ContextRecord.Saved
     SAVED_LATER: ContextRecord.Saved
     SAVED_QUESTION: ContextRecord.Saved
+    SAVED_REFUSED: ContextRecord.Saved
     class LeftOut(_message.Message):
         __slots__ = ("kind", "count", "tokens", "why")
         KIND_FIELD_NUMBER: _ClassVar[int]
