@@ -17,7 +17,7 @@ from services.memory.cache_store import PostgresCacheStore
 from services.memory.config import MemoryConfig
 from services.memory.conversation_server import ConversationServicer
 from services.memory.conversations import Conversations
-from services.memory.store import PostgresThreadStore
+from services.memory.thread_work import ThreadDatabase
 
 
 class MemoryService:
@@ -56,9 +56,10 @@ def build(context: Context) -> Service:
     if context.database is None:
         raise errors.not_opened()
     answers = PostgresCacheStore(context.database)
+    threads = ThreadDatabase(context.database)
     return MemoryService(
         context.database,
-        ConversationServicer(Conversations(PostgresThreadStore(context.database), config, clock=_now, new_id=uuid7)),
+        ConversationServicer(Conversations(threads, config, clock=_now, new_id=uuid7)),
         CacheServicer(ResponseCache(answers, config, clock=_now)),
         Sweeper(answers, config, clock=_now),
     )

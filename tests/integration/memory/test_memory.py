@@ -19,7 +19,7 @@ from services.memory.cache_store import PostgresCacheStore
 from services.memory.config import MemoryConfig
 from services.memory.conversation_server import ConversationServicer
 from services.memory.conversations import Conversations
-from services.memory.store import PostgresThreadStore
+from services.memory.thread_work import ThreadDatabase
 
 Open = Callable[..., Awaitable[Database]]
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -33,7 +33,7 @@ class House:
         self.now, self.database, config = START, database, MemoryConfig(cache_max_entry_bytes=2000)
         answers = PostgresCacheStore(database)
         self.threads = ConversationServicer(
-            Conversations(PostgresThreadStore(database), config, clock=lambda: self.now, new_id=uuid7)
+            Conversations(ThreadDatabase(database), config, clock=lambda: self.now, new_id=uuid7)
         )
         self.cache = CacheServicer(ResponseCache(answers, config, clock=lambda: self.now))
         self.sweeper = Sweeper(answers, config, clock=lambda: self.now)
