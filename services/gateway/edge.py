@@ -56,7 +56,7 @@ class Edge:
     ) -> None:
         self._config, self._callers, self._pipeline, self._other = config, callers, pipeline, other
         self._leaving = leaving
-        self._opener = ThreadOpener(pipeline.stubs)
+        self._opener = ThreadOpener(pipeline)
         self._any_origin = "*" in config.cors_origins
         self._origins = frozenset(origin.encode() for origin in config.cors_origins)
         self.console_caller: Callable[[Callable[[str], str]], Awaitable[Caller]] | None = None

@@ -27,7 +27,7 @@ class ThreadEvents:
     """Reads the frames of one stream in OpenAI's form; remembers what was cited and why it ended."""
 
     def __init__(self) -> None:
-        self._splitter, self._cited = sse.Splitter(), set[str]()
+        self._splitter, self._cited, self._begun = sse.Splitter(), set[str](), False
 
     def read(self, frames: bytes) -> Iterator[bytes]:
         """The events that these frames become."""
@@ -37,13 +37,16 @@ class ThreadEvents:
                 yield from self._chunk(document)
 
     def _chunk(self, document: dict[str, Any]) -> Iterator[bytes]:
-        choices = document.get("choices")
+        choices, deltas = document.get("choices"), list[dict[str, Any]]()
         for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, dict) and not choice.get("index"):
                 delta = choice.get("delta")
-                yield from self._delta(delta if isinstance(delta, dict) else {})
+                deltas.append(delta if isinstance(delta, dict) else {})
+        # What was found before the first word is told before it.
         for one in citations_of(document):
             yield from self._citation(one)
+        for delta in deltas:
+            yield from self._delta(delta)
 
     def _delta(self, delta: dict[str, Any]) -> Iterator[bytes]:
         thought = next((said for name in _REASONING if isinstance(said := delta.get(name), str) and said), "")
@@ -52,6 +55,7 @@ class ThreadEvents:
         text = delta.get("content") or delta.get("refusal")
         said = {"text": text if isinstance(text, str) else "", "tool_calls": delta.get("tool_calls")}
         if said["text"] or said["tool_calls"]:
+            self._begun = True
             yield event("delta", {name: value for name, value in said.items() if value})
         for one in citations_of(delta):
             yield from self._citation(one)
@@ -59,7 +63,7 @@ class ThreadEvents:
     def _citation(self, one: dict[str, Any]) -> Iterator[bytes]:
         key = one.get("url") or repr(one)
         if key not in self._cited:
-            if not self._cited and "url" in one:
+            if not self._cited and not self._begun:
                 yield event("searching", {"source": "web"})
             self._cited.add(key)
             yield event("citation", {"index": len(self._cited), **one})

@@ -12,7 +12,7 @@ from services.gateway.pipeline import persistently
 from services.gateway.thread_paths import ThreadAsk
 
 if TYPE_CHECKING:
-    from services.gateway.pipeline import Stubs
+    from services.gateway.pipeline import Pipeline
 
 MOST_EARLIER = 100
 """How far back the question of an answer may lie."""
@@ -21,8 +21,8 @@ MOST_EARLIER = 100
 class ThreadOpener:
     """Makes a chat of a turn below a thread."""
 
-    def __init__(self, stubs: "Stubs") -> None:
-        self._stubs = stubs
+    def __init__(self, pipeline: "Pipeline") -> None:
+        self._pipeline = pipeline
 
     async def open(self, turn: ThreadAsk) -> ChatAsk:
         """The chat. Raises NOT_FOUND for a thread or a message that is not the caller's, and INVALID_REQUEST."""
@@ -49,7 +49,7 @@ class ThreadOpener:
             max_tokens=0 if message_id else 1,
             max_messages=MOST_EARLIER if message_id else 1,
         )
-        opened: OpenTurnResponse = await persistently(lambda: self._stubs.threads.OpenTurn(request))
+        opened: OpenTurnResponse = await persistently(lambda: self._pipeline.stubs.threads.OpenTurn(request))
         if not opened.HasField("thread"):
             raise MeshError(
                 Reason.NOT_FOUND,
@@ -66,5 +66,5 @@ class ThreadOpener:
             text=turn.text,
             request_id=calls.current().request_id,
         )
-        edited = await persistently(lambda: self._stubs.threads.UpdateMessage(request))
+        edited = await persistently(lambda: self._pipeline.stubs.threads.UpdateMessage(request))
         return str(edited.message.message_id)

@@ -50,7 +50,9 @@ def test_a_source_is_cited_once():
     sources = {"search_results": [{"title": "A", "url": "https://a.example"}], "citations": ["https://a.example"]}
     events = read(frame({"content": "x"}, **sources), frame({}, **sources))
     cited = {"index": 1, "url": "https://a.example", "title": "A"}
-    assert events == [("delta", {"text": "x"}), ("searching", {"source": "web"}), ("citation", cited)]
+    assert events == [("searching", {"source": "web"}), ("citation", cited), ("delta", {"text": "x"})]
+    later = read(frame({"content": "x"}), frame({}, **sources))
+    assert later == [("delta", {"text": "x"}), ("citation", cited)]
 
 
 @pytest.mark.parametrize(

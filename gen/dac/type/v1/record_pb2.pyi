@@ -253,7 +253,7 @@ class ContextRecord(_message.Message):
     SAVED_LATER: ContextRecord.Saved
     SAVED_QUESTION: ContextRecord.Saved
     SAVED_REFUSED: ContextRecord.Saved
-    class LeftOut(_message.Message):
+    class Omitted(_message.Message):
         __slots__ = ("kind", "count", "tokens", "why")
         KIND_FIELD_NUMBER: _ClassVar[int]
         COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -278,11 +278,11 @@ class ContextRecord(_message.Message):
     tokens: int
     recalled: int
     summarised: bool
-    left_out: _containers.RepeatedCompositeFieldContainer[ContextRecord.LeftOut]
+    left_out: _containers.RepeatedCompositeFieldContainer[ContextRecord.Omitted]
     saved: ContextRecord.Saved
     user_message_id: str
     message_id: str
-    def __init__(self, source: _Optional[_Union[ContextRecord.Source, str]] = ..., messages: _Optional[int] = ..., tokens: _Optional[int] = ..., recalled: _Optional[int] = ..., summarised: _Optional[bool] = ..., left_out: _Optional[_Iterable[_Union[ContextRecord.LeftOut, _Mapping]]] = ..., saved: _Optional[_Union[ContextRecord.Saved, str]] = ..., user_message_id: _Optional[str] = ..., message_id: _Optional[str] = ...) -> None: ...
+    def __init__(self, source: _Optional[_Union[ContextRecord.Source, str]] = ..., messages: _Optional[int] = ..., tokens: _Optional[int] = ..., recalled: _Optional[int] = ..., summarised: _Optional[bool] = ..., left_out: _Optional[_Iterable[_Union[ContextRecord.Omitted, _Mapping]]] = ..., saved: _Optional[_Union[ContextRecord.Saved, str]] = ..., user_message_id: _Optional[str] = ..., message_id: _Optional[str] = ...) -> None: ...
 
 class RequestRecord(_message.Message):
     __slots__ = ("request_id", "org_id", "path", "asked_model", "dialect_in", "dialect_out", "route", "features", "attempts", "cache", "validation", "outcome", "finish_reason", "stage_ms", "tags", "started_at", "ended_at", "reserved_nano_usd", "cost_nano_usd", "client_request_id", "stream", "reason", "message", "thread_id", "reservation_id", "http_status", "trace_id", "operation", "context")
