@@ -35,6 +35,44 @@ class MemoryConfig:
     """How often expired answers are deleted."""
     cache_sweep_limit: int = 1000
     """The most expired answers deleted in one transaction."""
+    encrypt_text: bool = False
+    """Whether text at rest is sealed with a data key of its organisation, see docs/encryption.md. Whatever is set, what
+    was sealed stays readable; switched on, older rows are sealed in the background."""
+    encrypt_key_check_s: float = 5.0
+    """How long a data key is used without asking the database whether it is still the organisation's."""
+    encrypt_reseal_rows: int = 500
+    """The most rows of one table that are sealed anew in one transaction in the background."""
+    encrypt_reseal_interval_s: float = 60.0
+    """How often it is looked for rows to seal anew."""
+    embedding_model: str = "auto"
+    """auto: the model in embedding_onnx_path, else the installed one, else hashed n-grams. hashed: never a model."""
+    embedding_onnx_path: str = ""
+    """An ONNX export of all-MiniLM-L6-v2 (uncased BERT pieces, 384 numbers) in place of the installed package's."""
+    vector_index: str = "postgres"
+    """What searches vectors: postgres (pgvector where the server has it), faiss (one process only) or weaviate."""
+    vector_max_items: int = 100_000
+    """The most items in one collection."""
+    vector_max_text_bytes: int = 65_536
+    """The longest text of an item. Only its beginning, some 100 words, is embedded."""
+    vector_max_dimensions: int = 4096
+    """The longest vector that a collection takes."""
+    recall_index_max_bytes: int = 1_073_741_824
+    """How much of this process's memory the indexes of memories may take; the least recently used go first. One of
+    100,000 memories takes about 0.4 GB."""
+    recall_max_text_bytes: int = 262_144
+    """The largest memory that is kept; longer turns are kept by their beginning."""
+    recall_same_meaning_cosine: float = 0.95
+    """From which cosine on a new fact or note that no guard tells apart is the one that is there already."""
+    recall_embed_rows: int = 32
+    """How many memories get their vectors at once in the background."""
+    recall_embed_check_s: float = 30.0
+    """How often it is looked for memories without vectors that nobody announced."""
+    recall_keep_deleted_s: float = 604_800.0
+    """How long it is known that a memory was deleted (its id, never its text): mirrors that are older are made anew."""
+    recall_top_k: int = 8
+    """How many memories a context recalls when the caller does not say."""
+    recall_max_share: float = 0.3
+    """The largest share of a context's tokens that facts and recalled memories take."""
 
     def __post_init__(self) -> None:
         """Refuses what could not work."""
@@ -46,3 +84,10 @@ class MemoryConfig:
                 raise ValueError(f"{name} must be 0 (no limit) or more, not {getattr(self, name)}")
         if self.cache_lifetime_s <= 0 or self.cache_sweep_interval_s <= 0:
             raise ValueError("cache_lifetime_s and cache_sweep_interval_s must be above 0")
+        if self.embedding_model not in ("auto", "hashed"):
+            raise ValueError(f'embedding_model must be auto or hashed, not "{self.embedding_model}"')
+        if self.vector_index not in ("postgres", "faiss", "weaviate"):
+            raise ValueError(f'vector_index must be postgres, faiss or weaviate, not "{self.vector_index}"')
+        for name in ("vector_max_items", "vector_max_text_bytes", "vector_max_dimensions"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")

@@ -182,3 +182,58 @@ def wrong_master_key(org_id: str, master_key_id: str) -> MeshError:
         "that master key (DAC_MASTER_KEY_OLD_FILE), or erase the organisation's memory.",
         metadata={"master_key_id": master_key_id},
     )
+
+
+def memory_not_found(memory_id: str) -> MeshError:
+    """No such memory that the caller may see; another's looks the same."""
+    return MeshError(
+        Reason.NOT_FOUND,
+        f'There is no memory "{memory_id[:128]}"; GET /v1/memories lists them.',
+        metadata={"memory_id": memory_id[:128]},
+    )
+
+
+def not_yours(user_id: str) -> MeshError:
+    """Somebody wants to keep a memory for another user."""
+    return MeshError(
+        Reason.PERMISSION_DENIED,
+        f'Only a key with scope "admin" keeps memories for others; leave user_id empty, not "{user_id[:64]}".',
+        metadata={"scope": "admin"},
+    )
+
+
+def sealing_off() -> MeshError:
+    """A data key shall be changed, and text is not sealed."""
+    return MeshError(
+        Reason.FAILED_PRECONDITION,
+        "Text is not sealed in this installation, so there is no data key to change: set memory.encrypt_text: true.",
+    )
+
+
+def erased_meanwhile() -> MeshError:
+    """An organisation's memory was erased while it turned to a new data key."""
+    return MeshError("The organisation's memory was erased meanwhile, so its key is new.")
+
+
+def not_confirmed(named: str) -> MeshError:
+    """An erasure names another organisation than the caller's."""
+    return MeshError(
+        Reason.INVALID_REQUEST,
+        f'org_id: "{named[:64]}" is not the organisation of this key. Name it (GET /v1/caller) to confirm: '
+        "everything that memory has of it will be gone.",
+        metadata={"field": "org_id"},
+    )
+
+
+def embedder_unusable(file: str, problem: str) -> MeshError:
+    """The model file is none that DAC can run."""
+    return MeshError(
+        Reason.FAILED_PRECONDITION,
+        f"{file} cannot be used to embed text: {problem}. Name an all-MiniLM-L6-v2 export in memory's "
+        "embedding_onnx_path, or set embedding_model: hashed.",
+    )
+
+
+def embedder_closed() -> MeshError:
+    """The process is stopping."""
+    return MeshError(Reason.UNAVAILABLE, "memory is stopping and embeds no more text: try again", retry_after_s=1.0)

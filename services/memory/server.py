@@ -17,6 +17,9 @@ from services.memory.cache_store import PostgresCacheStore
 from services.memory.config import MemoryConfig
 from services.memory.conversation_server import ConversationServicer
 from services.memory.conversations import Conversations
+from services.memory.embedder import open_embedder
+from services.memory.memory_server import Remembering
+from services.memory.sealing_server import Sealing
 from services.memory.thread_work import ThreadDatabase
 
 
@@ -24,22 +27,35 @@ class MemoryService:
     """The service as the mesh runs it."""
 
     def __init__(
-        self, database: Database, conversations: ConversationServicer, cache: CacheServicer, sweeper: Sweeper
+        self,
+        database: Database,
+        conversations: ConversationServicer,
+        cache: CacheServicer,
+        sweeper: Sweeper,
+        sealing: Sealing,
+        remembering: Remembering,
     ) -> None:
         self._database, self.conversations, self.cache, self._sweeper = database, conversations, cache, sweeper
+        self.sealing, self.remembering = sealing, remembering
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicers."""
         conversation_pb2_grpc.add_ConversationServiceServicer_to_server(self.conversations, server)
         cache_pb2_grpc.add_CacheServiceServicer_to_server(self.cache, server)
+        self.sealing.register(server)
+        self.remembering.register(server)
 
     async def start(self) -> None:
-        """Begins to sweep."""
+        """Begins to sweep, and to seal old rows."""
+        await self.sealing.start()
+        await self.remembering.start()
         self._sweeper.start()
 
     async def close(self) -> None:
-        """Stops sweeping."""
+        """Stops that."""
         await self._sweeper.close()
+        await self.remembering.close()
+        await self.sealing.close()
 
     async def health(self) -> None:
         """Raises UNAVAILABLE when the database does not answer."""
@@ -56,10 +72,14 @@ def build(context: Context) -> Service:
     if context.database is None:
         raise errors.not_opened()
     answers = PostgresCacheStore(context.database)
+    sealing = Sealing(context)
+    embedder = open_embedder(config)
     threads = ThreadDatabase(context.database)
     return MemoryService(
         context.database,
         ConversationServicer(Conversations(threads, config, clock=_now, new_id=uuid7)),
         CacheServicer(ResponseCache(answers, config, clock=_now)),
         Sweeper(answers, config, clock=_now),
+        sealing,
+        Remembering(context.database, config, sealing.sealer, embedder),
     )
