@@ -333,3 +333,18 @@ def test_family_d_asks_the_same_chat(dac, upstream_process):
     assert refused.status_code == 400 and 'mean "task_type"?' in refused.json()["error"]["message"]
     elsewhere = httpx.post(f"{dac.url}/v2/chat", json=body, headers={**dac.headers, "x-tenant-id": "another"})
     assert elsewhere.status_code == 403
+
+
+def test_the_results_of_tools_follow_their_calls_in_the_next_turn(dac, thread, upstream_process):
+    function = {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
+    tools = [{"type": "function", "function": function}]
+    called = turn(dac, thread, "How is the weather?", model=MOCK, tools=tools)
+    (call,) = called["message"]["tool_calls"]
+    result = {"role": "tool", "tool_call_id": call["id"], "content": "sunny"}
+    body = {"messages": [result], "model": MOCK, "tools": tools}
+    answer = post(dac, f"/api/threads/{thread}/messages", body).json()
+    assert answer["message"]["content"].startswith("one two")
+    sent = upstream_process.requests()[-1]["body"]["messages"]
+    assert [one["role"] for one in sent] == ["user", "assistant", "tool"]
+    assert sent[1]["tool_calls"][0]["id"] == sent[2]["tool_call_id"]
+    assert [one["role"] for one in saved(dac, thread)] == ["user", "assistant", "tool", "assistant"]
