@@ -74,12 +74,13 @@ def build(context: Context) -> Service:
     answers = PostgresCacheStore(context.database)
     sealing = Sealing(context)
     embedder = open_embedder(config)
-    threads = ThreadDatabase(context.database)
+    remembering = Remembering(context.database, config, sealing.sealer, embedder)
+    threads = ThreadDatabase(context.database, sealer=sealing.sealer, listeners=[remembering.turn_index])
     return MemoryService(
         context.database,
         ConversationServicer(Conversations(threads, config, clock=_now, new_id=uuid7)),
         CacheServicer(ResponseCache(answers, config, clock=_now)),
         Sweeper(answers, config, clock=_now),
         sealing,
-        Remembering(context.database, config, sealing.sealer, embedder),
+        remembering,
     )
