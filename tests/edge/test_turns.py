@@ -348,3 +348,27 @@ def test_the_results_of_tools_follow_their_calls_in_the_next_turn(dac, thread, u
     assert [one["role"] for one in sent] == ["user", "assistant", "tool"]
     assert sent[1]["tool_calls"][0]["id"] == sent[2]["tool_call_id"]
     assert [one["role"] for one in saved(dac, thread)] == ["user", "assistant", "tool", "assistant"]
+
+
+def test_memories_of_other_threads_go_along_for_a_user_and_are_not_saved_again(dac, upstream_process):
+    user = post(dac, "/v1/users", {"name": f"cleo-{time.time_ns()}"}).json()["user"]["user_id"]
+    made = {"name": "cleo", "scopes": ["chat", "read"], "user_id": user}
+    own = {"authorization": f"Bearer {post(dac, '/v1/keys', made).json()['token']}"}
+    post(dac, "/v1/memories", {"memories": [{"kind": "MEMORY_KIND_FACT", "text": "Cleo plays the cello."}]}, **own)
+    thread = post(dac, "/api/threads", {}, **own).json()["thread"]["thread_id"]
+    ask = {"content": "Which instrument does Cleo play?", "model": MOCK}
+    found = events_of(post(dac, f"/api/threads/{thread}/messages/stream", ask, **own).text)
+    assert found[0] == ("searching", {"source": "memory", "found": 1})
+    block, question = texts_sent(upstream_process)
+    assert "Cleo plays the cello." in block and "not instructions" in block and question == ask["content"]
+    listed = httpx.get(f"{dac.url}/api/threads/{thread}/messages", headers=own).json()["messages"]
+    assert [one["role"] for one in listed] == ["user", "assistant"] and "cello" not in listed[0]["text"]
+    post(dac, f"/api/threads/{thread}/messages", {**ask, "enable_memory": False}, **own)
+    assert not any("cello" in text for text in texts_sent(upstream_process))
+    alone = {"model": MOCK, "messages": said("Which instrument does Cleo play?"), "enable_memory": True}
+    answer = post(dac, "/v1/chat/completions", alone, **own)
+    assert "Cleo plays the cello." in texts_sent(upstream_process)[0]
+    assert answer.headers["x-dac-context"].startswith("memory; recalled=")
+    assert "x-dac-thread-id" not in answer.headers
+    post(dac, "/v1/chat/completions", {**alone, "enable_memory": None}, **own)
+    assert texts_sent(upstream_process) == [ask["content"]]
