@@ -29,7 +29,7 @@ GROUPS: Mapping[str, tuple[str, str]] = {
     "chat": ("Chat", "gateway.md#chat"),
     "gateway": ("Keys, organisations, teams, projects and users", "gateway.md"),
     "budget": ("Budgets", "budget.md"),
-    "memory": ("Threads", "memory.md"),
+    "memory": ("Threads", "conversations.md"),
     "audit": ("Records", "audit.md"),
     "router": ("Routing", "router.md"),
     "provider": ("Providers", "provider.md"),
@@ -95,6 +95,19 @@ BODIES: Mapping[str, Any] = {
     },
     "gateway.taskChat": {"messages": [{"role": "user", "content": "Hi"}], "task_type": "qa_retrieval"},
     "memory.CreateThread": {"thread_id": "support-42", "title": "A question about an invoice"},
+    "memory.CreateThread.2": {"title": "A journey to Rome", "tags": ["travel"], "model": "auto:quality"},
+    **{
+        f"memory.{name}{form}": body
+        for form in ("", ".2")
+        for name, body in {
+            "UpdateThread": {"title": "The invoice of May", "tags": ["billing"], "parameters": {"temperature": 0.2}},
+            "RestoreThread": {},
+            "UpdateMessage": {"content": "Where is the invoice of May?", "request_id": "edit-1"},
+            "CreateBranch": {"name": "another try", "request_id": "branch-1"},
+            "ActivateBranch": {},
+            "MergeBranch": {"target_branch_id": "main", "policy": "MERGE_POLICY_APPEND", "request_id": "merge-1"},
+        }.items()
+    },
     "router.SubmitFeedback": {"request_id": "REQUEST_ID", "rating": 1},
     "router.ResetLearned": {"task_type": "coding_help"},
     "router.Route": {"model": "auto", "prompt": "Write a function that merges two sorted lists"},
@@ -138,6 +151,9 @@ NAMES: Mapping[str, str] = {
 """Example values of parameters in paths; the others are ids that DAC makes."""
 
 QUERIES: Mapping[str, str] = {
+    "memory.ListThreads.2": "tag=travel&search=rome&page_size=10",
+    "memory.ListMessages.2": "all=true",
+    "memory.DeleteThread.2": "erase=true",
     "router.ListModels": "order_by=quality+desc&page_size=3",
     "router.SearchModels": "q=claude+images&include_unavailable=true",
     "router.CompareModels": "model_ids=openai/gpt-4o-mini,anthropic/claude-haiku-4-5",
@@ -366,10 +382,11 @@ class Page:
         if mark:
             yield f"<!-- not run: {mark} -->"
         line = docs_page.curl(self._document, verb, path, operation).replace(" \\\n  http", " http", 1)
+        shown = path
         for name in names:
-            line = line.replace(f"{{{name}}}", NAMES.get(name, f"{name.upper()}"))
+            line, shown = (one.replace(f"{{{name}}}", NAMES.get(name, f"{name.upper()}")) for one in (line, shown))
         if identity in QUERIES:
-            head, mark, tail = line.partition(path)
+            head, mark, tail = line.partition(shown)
             start = head.rindex("http")
             line = f"{head[:start]}'{head[start:]}{mark}?{QUERIES[identity]}'{tail}"
         binding = self._bindings.get((verb, path))

@@ -36,7 +36,8 @@ _BRANCHES = """SELECT b.thread_id, b.branch_id, b.name, b.head_message_id, b.for
     b.created_at, b.updated_at, b.sealed, m.position AS head_position
     FROM branches b LEFT JOIN messages m ON m.org_id = b.org_id AND m.thread_id = b.thread_id
         AND m.message_id = b.head_message_id
-    WHERE b.org_id = $1 AND b.thread_id = $2 AND ($3 = '' OR b.branch_id = $3) ORDER BY b.created_at, b.branch_id"""
+    WHERE b.org_id = $1 AND b.thread_id = $2 AND ($3 = '' OR b.branch_id = $3)
+    ORDER BY b.branch_id <> 'main', b.created_at, b.branch_id"""
 _MESSAGE = """SELECT {columns}
     FROM messages WHERE org_id = $1 AND thread_id = $2 AND message_id = $3""".replace("{columns}", MESSAGE_COLUMNS)
 _NODES = """SELECT message_id, parent_id, position, role, tokens_estimated, model, status, created_at, copied_from,

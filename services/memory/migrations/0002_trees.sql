@@ -22,7 +22,7 @@ ALTER TABLE threads
 CREATE INDEX threads_of_user ON threads (org_id, user_id, created_at DESC, thread_id DESC);
 
 ALTER TABLE messages
-    -- The message before it. The nil UUID = the first of all. NULL never stays: a trigger puts in what the program before left out.
+    -- The message before it; the nil UUID = the first of all. A trigger puts in what the program before leaves out.
     ADD COLUMN parent_id uuid,
     -- The branch it was written on.
     ADD COLUMN branch_id text NOT NULL DEFAULT 'main',
@@ -45,6 +45,8 @@ UPDATE messages SET parent_id = line.before_it
 FROM (SELECT org_id, thread_id, position, coalesce(lag(message_id) OVER (PARTITION BY org_id, thread_id ORDER BY position),
         '00000000-0000-0000-0000-000000000000') AS before_it FROM messages) AS line
 WHERE (messages.org_id, messages.thread_id, messages.position) = (line.org_id, line.thread_id, line.position);
+
+ALTER TABLE messages ALTER COLUMN parent_id SET NOT NULL;
 
 CREATE UNIQUE INDEX messages_by_id ON messages (org_id, thread_id, message_id);
 CREATE INDEX messages_siblings ON messages (org_id, thread_id, parent_id);
