@@ -76,6 +76,10 @@ async def house(database_for: Open) -> TalkHouse:
     return TalkHouse(await database_for("memory"))
 
 
+def said_of(number: int) -> tuple[str, str]:
+    return f"Tell me about topic{number}, please.", f"Topic{number} is a kind of animal."
+
+
 async def long_talk(house: TalkHouse, org_id: str, turns: int = 20, **who: str) -> None:
     await house.say(org_id, "t", ("system", "You are kind."), **who)
     for number in range(turns):
@@ -129,11 +133,7 @@ async def test_the_budget_holds_and_what_is_left_out_adds_up(
     window = texts(context, Kind.KIND_WINDOW)
     out = sum(one.count for one in context.left_out if one.kind == Kind.KIND_WINDOW)
     assert len(window) + out == 40
-    listed = [
-        text
-        for number in range(20)
-        for text in (f"Tell me about topic{number}, please.", f"Topic{number} is a kind of animal.")
-    ]
+    listed = [text for number in range(20) for text in said_of(number)]
     assert window == listed[len(listed) - len(window) :], "the newest, in order, without holes"
     if not recall:
         assert not texts(context, Kind.KIND_SYSTEM_BLOCK, Kind.KIND_SUMMARY)
