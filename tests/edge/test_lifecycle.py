@@ -31,15 +31,21 @@ def run_up(dac, *arguments, **env):
     return subprocess.run(command, env={**dac.env, **env}, capture_output=True, text=True, timeout=60)
 
 
-def test_restart_keeps_keys_threads_and_records(own):
+def test_restart_keeps_keys_threads_and_records(own, upstream_process):
     own.database = "nothing"
     own.start()
     answer = own.chat(thread_id="kept")
     request_id = own.record(answer)["request_id"]
+    upstream_process.script("stall", after_tokens=3, times=1)
+    body = {"model": "mock/gpt-4o-mini", "message": "Count.", "thread_id": "kept", "stream": True}
+    with httpx.stream("POST", f"{own.url}/v1/chat/completions", json=body, headers=own.headers, timeout=30) as cut:
+        next(line for line in cut.iter_lines() if "three" in line)
+    # What was shown of the cut answer is saved by the time that it has stopped.
     assert own.stop() == 0
     own.start()
     assert own.get(f"/v1/requests/{request_id}").status_code == 200
-    assert len(own.get("/api/threads/kept/messages").json()["messages"]) == 2
+    kept = own.get("/api/threads/kept/messages").json()["messages"]
+    assert len(kept) == 4 and (kept[3]["status"], kept[3]["text"]) == ("STATUS_PARTIAL", "one two three")
     assert own.chat().status_code == 200
     assert own.stop() == 0
 
