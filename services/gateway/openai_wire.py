@@ -262,8 +262,9 @@ def _read_thread(ask: ChatAsk) -> None:
     ask.thread_id = thread or other
     ask.parent_message_id = read_field(fields, "parent_message_id", str, "")
     for name in ("thread_id", "parent_message_id"):
-        if len(getattr(ask, name)) > 128:
-            raise invalid(name, f'"{name}" has at most 128 characters.')
+        given: str = getattr(ask, name)
+        if len(given) > 128 or not given.isprintable():
+            raise invalid(name, f'"{name}" has at most 128 printable characters.')
     if ask.parent_message_id and not ask.thread_id:
         raise invalid("parent_message_id", '"parent_message_id" is a message of a thread: send thread_id as well.')
     ask.enable_memory = read_field(fields, "enable_memory", bool | None, None)
