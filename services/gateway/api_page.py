@@ -29,7 +29,7 @@ GROUPS: Mapping[str, tuple[str, str]] = {
     "chat": ("Chat", "gateway.md#chat"),
     "gateway": ("Keys, organisations, teams, projects and users", "gateway.md"),
     "budget": ("Budgets", "budget.md"),
-    "memory": ("Threads", "conversations.md"),
+    "memory": ("Threads and memories", "memory.md"),
     "audit": ("Records", "audit.md"),
     "router": ("Routing", "router.md"),
     "provider": ("Providers", "provider.md"),
@@ -94,6 +94,24 @@ BODIES: Mapping[str, Any] = {
         for form in ("", ".2")
     },
     "gateway.taskChat": {"messages": [{"role": "user", "content": "Hi"}], "task_type": "qa_retrieval"},
+    "memory.Remember": {
+        "memories": [{"kind": "MEMORY_KIND_FACT", "text": "Ada lives in Bergen", "pinned": True, "source_ids": ["m1"]}]
+    },
+    "memory.Recall": {"query": "Where does Ada live?", "top_k": 5},
+    "memory.UpdateMemory": {"pinned": False, "valid_to": "2026-11-30T00:00:00Z"},
+    "memory.DeleteMemories": {"filter": {"thread_id": "support-42"}},
+    "memory.EraseMemories": {"filter": {"agent_id": "support"}},
+    "memory.BuildContext": {
+        "messages": [{"role": "user", "text": "And my invoice?"}],
+        "max_tokens": 4000,
+        "recall": {"enabled": True},
+    },
+    "memory.UpdateSummary": {
+        "text": "They talked about an invoice.",
+        "until_message_id": "MESSAGE_ID",
+        "written_by": "openai/gpt-4o-mini",
+    },
+    "memory.Embed": {"texts": ["first", "second"]},
     "memory.CreateThread": {"thread_id": "support-42", "title": "A question about an invoice"},
     "memory.CreateThread.2": {"title": "A journey to Rome", "tags": ["travel"], "model": "auto:quality"},
     **{

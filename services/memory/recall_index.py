@@ -136,12 +136,17 @@ class RecallIndex:
         rows = np.flatnonzero(mask)
         if not len(rows):
             return Findings([], 0)
-        words = self._words(rows, query.terms)
-        embedded = self._columns["embedded"][rows].astype(np.bool_)
+        places, before, behind = self._neighbours(rows)
+        words = self._words(rows, places, before, query.terms)
+        embedded: NDArray[np.bool_] = self._columns["embedded"][rows]
         cosines = None
         if query.vector is not None and embedded.any():
-            cosines = self._cosines(rows, query.vector)
-        scores = ranking.mixed(words, cosines, embedded)
+            cosines = self._cosines(rows, before, behind, words, query.vector)
+        threads = self._columns["thread"][rows]
+        threads[threads == self._codes["thread"].get("", NOBODY)] = ranking.NONE
+        among, scores = ranking.surrounded(ranking.mixed(words, cosines, embedded), before, behind, threads)
+        rows, words = rows[among], words[among]
+        cosines = None if cosines is None else cosines[among]
         if cosines is None:
             # Without meaning, what shares no word with the query is no answer to it.
             matching = np.flatnonzero(words > 0)
@@ -157,7 +162,7 @@ class RecallIndex:
 
     def nearest(self, query: Query) -> list[tuple[str, float]]:
         """The k memories nearest by meaning, with their cosines; of the text itself, without the turn before it."""
-        rows = np.flatnonzero(self._mask(query) & self._columns["embedded"][: len(self._ids)].astype(np.bool_))
+        rows = np.flatnonzero(self._mask(query) & self._columns["embedded"][: len(self._ids)])
         if query.vector is None or not len(rows):
             return []
         cosines = self._products(self._vectors, rows, query.vector)
@@ -166,17 +171,17 @@ class RecallIndex:
     def _mask(self, query: Query) -> NDArray[np.bool_]:
         size = len(self._ids)
         column = {name: values[:size] for name, values in self._columns.items()}
-        mask: NDArray[np.bool_] = column["alive"].astype(np.bool_)
+        mask: NDArray[np.bool_] = column["alive"].copy()
         if query.user_id is not None:
             mask &= column["user"] == self._codes["user"].get(query.user_id, NOBODY)
         if query.agents is not None:
-            mask &= np.isin(column["agent"], [self._codes["agent"].get(one, NOBODY) for one in query.agents])
+            mask &= _any_of(column["agent"], [self._codes["agent"].get(one, NOBODY) for one in query.agents])
         if query.thread_id is not None:
             mask &= column["thread"] == self._codes["thread"].get(query.thread_id, NOBODY)
         if query.not_thread_id is not None:
             mask &= column["thread"] != self._codes["thread"].get(query.not_thread_id, NOBODY)
         if query.kinds is not None:
-            mask &= np.isin(column["kind"], list(query.kinds))
+            mask &= _any_of(column["kind"], query.kinds)
         if query.occurred_from_s is not None:
             mask &= column["occurred"] >= np.float64(query.occurred_from_s)
         if query.occurred_before_s is not None:
@@ -201,35 +206,72 @@ class RecallIndex:
             mask[[row for one in query.without if (row := self._row_of.get(one)) is not None]] = False
         return mask
 
-    def _words(self, rows: NDArray[np.int64], terms: Sequence[int]) -> ranking.Floats:
-        """BM25 of each by itself, and half of that of it with the turn before it."""
-        size = len(self._ids)
-        previous = self._columns["previous"][rows].astype(np.int64)
-        lengths = self._columns["length"].astype(np.float32, copy=False)
-        followed = previous != NOBODY
-        own, window = [], []
-        counts = np.zeros(size, np.float32)
+    def _neighbours(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+        """Where in `rows` each row is, and where the turns before and behind each are."""
+        places = np.full(len(self._ids) + 1, ranking.NONE, np.int32)
+        places[rows] = np.arange(len(rows), dtype=np.int32)
+        # The last place stands for no turn, which the index -1 points to.
+        before = places[self._columns["previous"][rows]]
+        behind = np.full(len(rows), ranking.NONE, np.int32)
+        followed = np.flatnonzero(before != ranking.NONE)
+        behind[before[followed]] = followed
+        return places, before, behind
+
+    def _words(
+        self, rows: NDArray[np.int64], places: NDArray[np.int32], before: NDArray[np.int32], terms: Sequence[int]
+    ) -> ranking.Floats:
+        """BM25 of each by itself, and of it with the turn before it."""
+        lengths = np.append(self._columns["length"][rows], np.float32(0))
+        own = ranking.WordScores(lengths[:-1])
+        together = ranking.WordScores(lengths[:-1] + lengths[before])
+        # The last one stands for no turn.
+        counts = np.zeros(len(rows) + 1, np.float32)
         for term in dict.fromkeys(terms):
             holding, often = self._postings.of(term)
-            if not len(holding):
+            at = places[holding]
+            allowed = at != ranking.NONE
+            at, often = at[allowed], often[allowed]
+            if not len(at):
                 continue
-            counts[holding] = often
-            frequency = counts[rows]
-            own.append(frequency)
-            window.append(frequency + np.where(followed, counts[previous], np.float32(0)))
-            counts[holding] = 0
-        own_lengths = lengths[rows]
-        window_lengths = own_lengths + np.where(followed, lengths[previous], np.float32(0))
-        together = ranking.bm25(window, window_lengths)
-        return ranking.bm25(own, own_lengths) + np.float32(ranking.WINDOW_WEIGHT) * together
+            own.add(at, often)
+            counts[at] = often
+            window = counts[:-1] + counts[before]
+            windows = np.flatnonzero(window)
+            together.add(windows, window[windows])
+            counts[at] = 0
+        return own.scores + np.float32(ranking.WINDOW_WEIGHT) * together.scores
 
-    def _cosines(self, rows: NDArray[np.int64], vector: NDArray[np.float32]) -> ranking.Floats:
+    def _cosines(
+        self,
+        rows: NDArray[np.int64],
+        before: NDArray[np.int32],
+        behind: NDArray[np.int32],
+        words: ranking.Floats,
+        vector: NDArray[np.float32],
+    ) -> ranking.Floats:
+        """The nearest of each by itself, with the turn before it, and with the turn behind it.
+
+        Of very many, the last two are asked only of the best by themselves and of their neighbours.
+        """
         alone = self._products(self._vectors, rows, vector)
-        if not self._columns["windowed"][rows].any():
+        windowed: NDArray[np.bool_] = self._columns["windowed"][rows]
+        embedded: NDArray[np.bool_] = self._columns["embedded"][rows]
+        if not windowed.any():
             return alone
-        together = self._products(self._windows, rows, vector)
-        windowed = self._columns["windowed"][rows].astype(np.bool_)
-        return np.where(windowed, np.maximum(alone, together), alone).astype(np.float32)
+        together = np.full(len(rows) + 1, NOBODY, np.float32)
+        if len(rows) > 2 * ranking.CANDIDATES:
+            first = ranking.mixed(words, alone, embedded)
+            chosen = np.argpartition(-first, ranking.CANDIDATES - 1)[: ranking.CANDIDATES]
+            wanted = np.zeros(len(rows) + 1, np.bool_)
+            for there in (chosen, before[chosen], behind[chosen]):
+                wanted[there] = True
+            at = np.flatnonzero(wanted[:-1] & windowed)
+        else:
+            at = np.flatnonzero(windowed)
+        together[at] = self._products(self._windows, rows[at], vector)
+        nearest: ranking.Floats = np.maximum(alone, np.maximum(together[:-1], together[behind]))
+        # One without a vector of its own is not known by its neighbour's.
+        return np.where(embedded, nearest, np.float32(0))
 
     def _products(
         self, matrix: NDArray[np.float32], rows: NDArray[np.int64], vector: NDArray[np.float32]
@@ -299,3 +341,11 @@ class RecallIndex:
             matrix = np.zeros((wanted, self._vectors.shape[1]), np.float32)
             matrix[:capacity] = getattr(self, name)[:capacity]
             setattr(self, name, matrix)
+
+
+def _any_of(column: NDArray[Any], values: Iterable[int]) -> NDArray[np.bool_]:
+    """Where the column holds one of a few values."""
+    found = np.zeros(len(column), np.bool_)
+    for value in values:
+        found |= column == value
+    return found
