@@ -60,23 +60,24 @@ class ChatRun(ReservedRun):
         self._head_sent = False
         self._cache: AnswerCache | None = None
         self._watch: StreamCover | None = None
-        self._turn = ThreadTurn(self._stubs.threads, ask, call.request_id) if ask.thread_id else None
+        self.turn = ThreadTurn(pipeline, ask, caller, call) if ask.thread_id or ask.enable_memory else None
+        """Its part in a thread; None when it has none."""
 
     async def events(self) -> AsyncGenerator[Head | bytes | Done, None]:
         """The answer, event by event."""
         with self._accounted("the chat pipeline"):
-            if self._turn is not None:
-                self._body = await self._turn.body_with_window()
-                self._stage("context")
-            await self._route()
+            if self.turn is None:
+                await self._route()
+            else:
+                await self._route_with_context(self.turn)
             if self.ask.enable_cache:
                 async for event in self._from_cache():
                     yield event
                 if self.record.outcome:
                     return
             await self._reserve()
-            if self._turn is not None:
-                await self._turn.save_question()
+            if self.turn is not None:
+                await self.turn.save_question()
                 self._stage("save_question")
             try:
                 async for event in self._generate():
@@ -111,6 +112,21 @@ class ChatRun(ReservedRun):
                 error.metadata["field"] = "routing_profile" if ask.profile else "model"
             raise
 
+    async def _route_with_context(self, turn: ThreadTurn) -> None:
+        """The context first, because the route has to know how long the request is."""
+        self._body = await turn.body()
+        self._stage("context")
+        try:
+            await self._route()
+        except MeshError as error:
+            shorter = await turn.body_after(error)
+            if shorter is None:
+                raise
+            self._body = shorter
+            await self._route()
+        shorter = await turn.body_for(self._candidates)
+        self._body = self._body if shorter is None else shorter
+
     async def _from_cache(self) -> AsyncIterator[Head | bytes | Done]:
         """The stored answer, when there is one; then the run is over and `record.outcome` is set."""
         self._cache = AnswerCache(self._stubs.cache, self.ask, self._body, self.call.request_id)
@@ -123,10 +139,10 @@ class ChatRun(ReservedRun):
         # It costs nothing, but it is a request.
         admitted = await persistently(lambda: self._stubs.limits.Admit(self._admission(hit.model)))
         self.rate_limit = admitted.rate_limit if admitted.HasField("rate_limit") else None
-        if self._turn is not None:
-            await self._turn.save_question()
+        if self.turn is not None:
+            await self.turn.save_question()
             text, calls_json = openai_wire.answer_of(hit.openai_json)
-            await self._turn.save_answer(text, calls_json, hit.usage.output_tokens, hit.model)
+            await self.turn.save_answer(text, calls_json, hit.usage.output_tokens, hit.model, hit.finish_reason)
         record.cache.saved_nano_usd, record.cache.similarity = hit.cost_nano_usd, 1.0
         self._end(record_pb2.OUTCOME_OK, hit.finish_reason)
         yield Head(hit.model, hit.provider, "cache: exact hit")
@@ -179,7 +195,7 @@ class ChatRun(ReservedRun):
             dialect_out=ask.dialect,
             stream=ask.stream,
             include_usage=ask.include_usage and not ask.include_dac,
-            need_text=self._turn is not None or (self._cache is not None and self._cache.wants_text()),
+            need_text=self.turn is not None or (self._cache is not None and self._cache.wants_text()),
             rescues=rescues,
             hedge_after_s=hedge_after_s,
             anthropic_beta=ask.anthropic_beta,
@@ -250,12 +266,13 @@ class ChatRun(ReservedRun):
         cost = self._cost(finish.attempts)
         if not self._head_sent:
             yield self._head()
+        model = finish.attempts[-1].model if finish.attempts else ""
+        if self.turn is not None:
+            calls, tokens = finish.tool_calls_json, finish.usage.output_tokens
+            await self.turn.save_answer(finish.text, calls, tokens, model, finish.finish_reason)
+            self._stage("save")
         if self.ask.stream and self.ask.include_dac:
             yield self._usage_event(finish, cost)
-        model = finish.attempts[-1].model if finish.attempts else ""
-        if self._turn is not None:
-            await self._turn.save_answer(finish.text, finish.tool_calls_json, finish.usage.output_tokens, model)
-            self._stage("save")
         if self._cache is not None and await self._cache.store(finish, b"".join(self._frames), cost or 0):
             record.cache.status = record_pb2.CacheRecord.STATUS_STORED
             self._stage("store")
@@ -264,7 +281,7 @@ class ChatRun(ReservedRun):
     def _usage_event(self, finish: GenerateFinish, cost: int | None) -> bytes:
         model = finish.attempts[-1].model if finish.attempts else self.ask.model
         own = {"request_id": self.call.request_id, "model": model, "cost_usd": None if cost is None else usd(cost)}
-        extra: dict[str, Any] = {"dac": own}
+        extra: dict[str, Any] = {"dac": own if self.turn is None else {**own, **self.turn.told()}}
         if self.ask.include_usage:
             extra["usage"] = openai_wire.usage_object(finish.usage)
         return openai_wire.chunk(self.call.request_id, model, [], extra)
@@ -291,6 +308,15 @@ class ChatRun(ReservedRun):
             usage_source=usage_pb2.USAGE_SOURCE_COUNTED,
             rescue=self._attempt.rescue,
         )
+
+    def _settle(self) -> None:
+        try:
+            if self.turn is not None:
+                cut = self.ask.stream and self.record.outcome != record_pb2.OUTCOME_OK
+                model = self._attempt.model if self._attempt is not None else ""
+                self.turn.settle(self.record, b"".join(self._frames) if cut else b"", model)
+        finally:
+            super()._settle()
 
     def _observe(
         self, label: str, outcome: str, attempts: Sequence[AttemptRecord], charge: int | None, seconds: float

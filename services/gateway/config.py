@@ -8,6 +8,7 @@ from mesh.transport import LARGE_MESSAGE_BYTES
 
 MOST_BODY_BYTES = LARGE_MESSAGE_BYTES - 2 * 1024 * 1024
 """A body with what is said beside it must fit into a message between services."""
+CONTEXT_TOKENS = 8_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +43,8 @@ class GatewayConfig:
     hedge_after_s: float = 0.0
     """A stream that has shown nothing after this long is asked for at another endpoint or model too, and whoever
     begins first answers; both are charged, where the budget covers it. 0 = never."""
+    context_tokens: int = CONTEXT_TOKENS
+    """How much of a thread and of memory goes along with a turn; less for a model whose window is too short for it."""
     max_body_bytes: int = 10 * 1024 * 1024
     """The largest request body; at most 30 MiB."""
     audio_min_bytes_per_s: int = 1000
@@ -60,6 +63,8 @@ class GatewayConfig:
             raise ValueError(f"max_rescues is {self.max_rescues}: set it between 0 and 7")
         if not 0 <= self.hedge_after_s < float("inf"):
             raise ValueError(f"hedge_after_s is {self.hedge_after_s}: set seconds, or 0 for never")
+        if self.context_tokens < 0:
+            raise ValueError(f"context_tokens is {self.context_tokens}: set how many tokens, or 0 for none")
         if self.audio_min_bytes_per_s < 1:
             raise ValueError(f"audio_min_bytes_per_s is {self.audio_min_bytes_per_s}: set 1 or more")
         if self.max_body_bytes > MOST_BODY_BYTES:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from mesh.tokens import estimate_tokens
 from services.memory.memory import FACT, Memory
 from services.memory.recalled_text import labelled
-from services.memory.window import MESSAGE_OVERHEAD_TOKENS, Message, choose, cost_tokens, groups_of
+from services.memory.window import MESSAGE_OVERHEAD_TOKENS, Message, choose, cost_tokens, groups_of, result_of
 
 SYSTEM, BLOCK, SUMMARY, WINDOW, NEW = 1, 2, 3, 4, 5
 """The kinds of a context's messages, as the contract numbers them."""
@@ -139,10 +139,15 @@ def sorted_out(messages: Sequence[Message], news: Sequence[Piece]) -> Earlier:
         elif message.openai_json or message.text not in said:
             said.add(message.text)
             system.append(_saved_piece(message, SYSTEM))
-    whole = [message for group in groups_of(others) for message in group]
+    answered = {result_of(piece.openai_json) for piece in news if piece.role == "tool"} - {""}
+    groups = groups_of(others, answered)
+    whole = [message for group in groups for message in group]
     kept = {message.message_id for message in whole}
     begin = len(whole)
-    if not any(piece.kind == NEW for piece in news):
+    if answered and groups and groups_of(groups[-1]) == []:
+        # The calls whose results the request brings: neither means anything without the other.
+        begin -= len(groups[-1])
+    elif not any(piece.kind == NEW for piece in news):
         begin = next((at for at in range(len(whole) - 1, -1, -1) if whole[at].role == "user"), len(whole))
     broken = tuple(message for message in others if message.message_id not in kept)
     return Earlier(tuple(system), tuple(whole[begin:]), tuple(whole[:begin]), broken)

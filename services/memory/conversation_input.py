@@ -37,6 +37,8 @@ class NewMessage:
     status: str = COMPLETE
     finish_reason: str = ""
     replaces: str = ""
+    message_id: str = ""
+    """Empty = a new one is made."""
 
 
 def drafts_of(
@@ -52,9 +54,14 @@ def drafts_of(
     if len(messages) > APPENDED_FROM:
         raise errors.invalid("messages", f"has {len(messages)}, at most {APPENDED_FROM} are saved at once")
     return [
-        draft_of(message, max_bytes, new_id(), first_ordinal + index, f"messages[{index}]")
+        draft_of(message, max_bytes, _id_of(message, index) or new_id(), first_ordinal + index, f"messages[{index}]")
         for index, message in enumerate(messages)
     ]
+
+
+def _id_of(message: NewMessage, index: int) -> str:
+    given = message.message_id
+    return checked_message_id(given, f"messages[{index}].message_id") if given else ""
 
 
 def draft_of(message: NewMessage, max_bytes: int, message_id: str, ordinal: int, field: str = "message") -> Draft:

@@ -235,6 +235,7 @@ def _new(messages: Iterable[conversation_pb2.Message]) -> list[NewMessage]:
             status_text(one.status),
             one.finish_reason,
             one.replaces_message_id,
+            one.message_id,
         )
         for one in messages
     ]

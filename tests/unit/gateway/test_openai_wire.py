@@ -109,6 +109,8 @@ def test_earlier_messages_go_between_the_system_messages_and_the_new_ones():
 def test_the_short_form_becomes_a_message():
     ask = wire.parse_chat(b'{"model":"m","message":"Hi \\"you\\""}')
     assert json.loads(ask.body) == {"model": "m", "messages": [{"role": "user", "content": 'Hi "you"'}]}
+    ask = wire.parse_chat(b'{"model":"m","message":{"role":"tool","tool_call_id":"c","content":"x","extra":1}}')
+    assert ask.body == b'{"model":"m","messages":[{"role":"tool","tool_call_id":"c","content":"x","extra":1}]}'
 
 
 @pytest.mark.parametrize(
@@ -175,6 +177,11 @@ def test_the_order_of_fields_does_not_change_the_fingerprint():
         (body_of(max_tokens=0), "max_tokens", "between 1 and"),
         (body_of(stream_options={}), "stream_options", '"stream": true'),
         (body_of(thread_id="x" * 129), "thread_id", "128"),
+        (body_of(thread_id="x\r\nset-cookie: a=b"), "thread_id", "printable"),
+        (body_of(thread_id="a", conversation_id="b"), "conversation_id", "two names of one thing"),
+        (body_of(parent_message_id="a"), "parent_message_id", "send thread_id"),
+        (body_of(thread_id="t", enable_memory="yes"), "enable_memory", "bool"),
+        (body_of(thread_id="t", parent_message_id="x" * 129), "parent_message_id", "128"),
         (body_of(enable_cache="yes"), "enable_cache", "bool"),
     ],
 )
