@@ -37,6 +37,7 @@ from services.gateway.reserved_run import ReservedRun, usd
 EMBEDDINGS_PATH = "/v1/embeddings"
 EXPOSED = (
     b"x-request-id, request-id, x-dac-request-id, x-dac-model, x-dac-route, x-dac-cost-usd, retry-after, "
+    b"x-dac-cache, x-dac-cache-similarity, x-dac-cache-entry, x-dac-coalesced, age, "
     b"x-should-retry, retry-after-ms, "
     b"x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
     b"x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, "
@@ -316,7 +317,8 @@ def _head_headers(
     limits = headers_of(run.rate_limit, request.wire.dialect)
     if run.exceeded:
         limits.append((b"x-dac-budget-exceeded", "; ".join(map(_excess, run.exceeded)).encode()))
-    return [(b"x-dac-model", head.model.encode("ascii", "replace")), (b"x-dac-route", route), *cost, *limits]
+    model = (b"x-dac-model", head.model.encode("ascii", "replace"))
+    return [model, (b"x-dac-route", route), *cost, *limits, *run.answer_headers]
 
 
 def _excess(one: SoftExcess) -> str:

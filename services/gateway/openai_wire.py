@@ -5,7 +5,6 @@ fields survive byte for byte.
 """
 
 import dataclasses
-import hashlib
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +17,7 @@ from dac.type.v1.usage_pb2 import Usage
 from mesh.errors import MeshError, Reason, invalid
 from mesh.tokens import IMAGE_TOKENS, estimate_tokens, upper_bound_tokens
 from mesh.usage import answer_tokens, cached_tokens, prompt_tokens
+from services.gateway.cache_control import NOTHING, Said
 from services.gateway.places import named_id
 
 DAC_FIELDS = frozenset(
@@ -42,9 +42,10 @@ PROMPT_HALF_CHARS = 4_000
 MOST_TOKENS = 100_000_000
 """More than any model writes."""
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
-_SHAPES_NOTHING = (
+SHAPES_NOTHING = (
     frozenset({"stream", "stream_options", "user", "metadata", "store", "model"}) | DAC_FIELDS | LATER_FIELDS
 )
+"""Fields that say how an answer is delivered or filed, not what it is."""
 # Possessive: a string is passed in one go, also one that never ends.
 _NESTING = re.compile(rb'(?s)"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]')
 _PATH = re.compile(r"`\$([^`]*)`")
@@ -93,7 +94,10 @@ class ChatAsk:
     turns: int = 0
     """How many messages of the user there are; only there."""
     thread_id: str = ""
-    enable_cache: bool = False
+    enable_cache: bool | None = None
+    """None = the body does not say."""
+    cache_said: Said = NOTHING
+    """What the headers say of the cache."""
     enable_rescue: bool = True
     team_id: str = ""
     """Whom it is for, when the body says so."""
@@ -303,7 +307,7 @@ def _read_options(ask: ChatAsk) -> None:
     if len(thread) > 128:
         raise invalid("thread_id", '"thread_id" has at most 128 characters.')
     ask.thread_id = thread
-    ask.enable_cache = read_field(fields, "enable_cache", bool, False)
+    ask.enable_cache = read_field(fields, "enable_cache", bool | None, None)
     ask.enable_rescue = read_field(fields, "enable_rescue", bool, True)
     if "team_id" in fields or "project_id" in fields:
         ask.team_id = named_id("team_id", read_field(fields, "team_id", str, ""))
@@ -336,15 +340,6 @@ def with_system(body: bytes, text: str) -> bytes:
 def raw_messages(ask: ChatAsk) -> list[bytes]:
     """Every message as it was sent."""
     return [bytes(raw) for raw in _raw_messages.decode(ask.fields["messages"])]
-
-
-def fingerprint(ask: ChatAsk, body: bytes) -> bytes:
-    """SHA-256 over everything that shapes the answer: every field but those that only shape its delivery."""
-    digest = hashlib.sha256(f"v1\n{ask.model}\n{ask.profile}\n".encode())
-    for key, raw in sorted(_top.decode(body).items()):
-        if key not in _SHAPES_NOTHING:
-            digest.update(key.encode() + b"\0" + hashlib.sha256(bytes(raw)).digest())
-    return digest.digest()
 
 
 def text_of(message: ChatMessage) -> str:
@@ -400,23 +395,6 @@ def chunk(request_id: str, model: str, choices: list[dict[str, Any]], extra: Map
         "choices": choices,
     }
     return b"data: " + msgspec.json.encode({**body, **(extra or {})}) + b"\n\n"
-
-
-def replay(document: bytes, request_id: str, *, include_usage: bool) -> bytes:
-    """A stored chat.completion as the events of a stream, without [DONE]."""
-    stored = msgspec.json.decode(document)
-    events = []
-    for choice in stored.get("choices", ()):
-        message, index = choice.get("message", {}), choice.get("index", 0)
-        delta: dict[str, Any] = {"role": "assistant", "content": message.get("content") or ""}
-        if message.get("tool_calls"):
-            delta["tool_calls"] = [{"index": number, **one} for number, one in enumerate(message["tool_calls"])]
-        for part, reason in ((delta, None), ({}, choice.get("finish_reason"))):
-            item = {"index": index, "delta": part, "logprobs": None, "finish_reason": reason}
-            events.append(chunk(request_id, stored.get("model", ""), [item]))
-    if include_usage and stored.get("usage"):
-        events.append(chunk(request_id, stored.get("model", ""), [], {"usage": stored["usage"]}))
-    return b"".join(events)
 
 
 def answer_of(document: bytes) -> tuple[str, str]:

@@ -29,6 +29,7 @@ from services.gateway.callers import Caller
 from services.gateway.outcome_reports import OutcomeReports
 from services.gateway.second_sends import SecondSends
 from services.gateway.settlement import Settlements
+from services.gateway.sharing import Sharing
 
 DONE = b"data: [DONE]\n\n"
 CHAT = "chat"
@@ -96,7 +97,9 @@ class Pipeline:
         stubs: Stubs,
         settlements: Settlements,
         second_sends: SecondSends = SecondSends(),  # noqa: B008
+        sharing: Sharing | None = None,
     ) -> None:
+        self.sharing = sharing or Sharing()
         self.stubs, self.settlements, self.second_sends = stubs, settlements, second_sends
         self._reports = OutcomeReports(stubs.router)
 
