@@ -62,7 +62,8 @@ class ChatRun(ReservedRun):
         self._frames_bytes = 0
         self._head_sent = False
         self._watch: StreamCover | None = None
-        self._turn = ThreadTurn(self._stubs.threads, ask, call.request_id) if ask.thread_id else None
+        self.turn = ThreadTurn(pipeline, ask, caller, call) if ask.thread_id or ask.enable_memory else None
+        """Its part in a thread; None when it has none."""
         self.answer_headers = _BYPASS
         wish = pipeline.sharing.wish(ask)
         self._cached = None if wish is None else CachedChat(self, wish)
@@ -74,18 +75,18 @@ class ChatRun(ReservedRun):
     async def own_events(self) -> AsyncGenerator[Head | bytes | Done, None]:
         """The same, on this request's own account; ends when its record is handed over."""
         with self._accounted("the chat pipeline"):
-            if self._turn is not None:
-                self._body = await self._turn.body_with_window()
-                self.stage("context")
-            await self._route()
+            if self.turn is None:
+                await self._route()
+            else:
+                await self._route_with_context(self.turn)
             if self._cached is not None:
                 async for event in self._cached.answered({candidate.model for candidate in self._candidates}):
                     yield event
                 if self.record.outcome:
                     return
             await self.reserve()
-            if self._turn is not None:
-                await self._turn.save_question()
+            if self.turn is not None:
+                await self.turn.save_question()
                 self.stage("save_question")
             try:
                 async for event in self._generate():
@@ -120,6 +121,21 @@ class ChatRun(ReservedRun):
                 error.metadata["field"] = "routing_profile" if ask.profile else "model"
             raise
 
+    async def _route_with_context(self, turn: ThreadTurn) -> None:
+        """The context first, because the route has to know how long the request is."""
+        self._body = await turn.body()
+        self.stage("context")
+        try:
+            await self._route()
+        except MeshError as error:
+            shorter = await turn.body_after(error)
+            if shorter is None:
+                raise
+            self._body = shorter
+            await self._route()
+        shorter = await turn.body_for(self._candidates)
+        self._body = self._body if shorter is None else shorter
+
     # --- what a chat that may be answered otherwise needs of its run: see CachedChat ---
 
     @property
@@ -150,12 +166,12 @@ class ChatRun(ReservedRun):
     @property
     def has_thread(self) -> bool:
         """Whether its turn is saved."""
-        return self._turn is not None
+        return self.turn is not None
 
     @property
     def private(self) -> bool:
         """Whether what it sends may hold what only its user may see."""
-        return self._turn is not None
+        return self.turn is not None and self.turn.private
 
     async def admit(self, model: str) -> None:
         """Counts a request that holds nothing: it costs nothing, but it is a request."""
@@ -165,14 +181,14 @@ class ChatRun(ReservedRun):
 
     async def save_question(self) -> None:
         """Saves the user's turn, if there is a thread."""
-        if self._turn is not None:
-            await self._turn.save_question()
+        if self.turn is not None:
+            await self.turn.save_question()
             self.stage("save_question")
 
     async def save_turn(self, text: str, calls_json: str, output_tokens: int, model: str, finish_reason: str) -> None:
         """Saves the answer, if there is a thread."""
-        if self._turn is not None:
-            await self._turn.save_answer(text, calls_json, output_tokens, model)
+        if self.turn is not None:
+            await self.turn.save_answer(text, calls_json, output_tokens, model, finish_reason)
             self.stage("save")
 
     def said_in(self, body: bytes) -> tuple[str, str]:
@@ -229,7 +245,7 @@ class ChatRun(ReservedRun):
             dialect_out=ask.dialect,
             stream=ask.stream,
             include_usage=ask.include_usage and not ask.include_dac,
-            need_text=self._turn is not None or self._cached is not None,
+            need_text=self.turn is not None or self._cached is not None,
             rescues=rescues,
             hedge_after_s=hedge_after_s,
             anthropic_beta=ask.anthropic_beta,
@@ -302,12 +318,13 @@ class ChatRun(ReservedRun):
         cost = self._cost(finish.attempts)
         if not self._head_sent:
             yield self._head()
-        if self.ask.stream and self.ask.include_dac:
-            yield self.usage_event(finish.usage, finish.attempts[-1].model if finish.attempts else self.ask.model, cost)
         model = finish.attempts[-1].model if finish.attempts else ""
-        if self._turn is not None:
-            await self._turn.save_answer(finish.text, finish.tool_calls_json, finish.usage.output_tokens, model)
+        if self.turn is not None:
+            calls, tokens = finish.tool_calls_json, finish.usage.output_tokens
+            await self.turn.save_answer(finish.text, calls, tokens, model, finish.finish_reason)
             self.stage("save")
+        if self.ask.stream and self.ask.include_dac:
+            yield self.usage_event(finish.usage, model or self.ask.model, cost)
         if self._cached is not None:
             await self._cached.keep(finish, b"".join(self._frames), self._end_mark, cost)
             if self._cached.left:
@@ -317,7 +334,7 @@ class ChatRun(ReservedRun):
     def usage_event(self, usage: usage_pb2.Usage, model: str, cost: int | None) -> bytes:
         """The last event of a stream that asks for DAC's own figures."""
         own = {"request_id": self.call.request_id, "model": model, "cost_usd": None if cost is None else usd(cost)}
-        extra: dict[str, Any] = {"dac": own}
+        extra: dict[str, Any] = {"dac": own if self.turn is None else {**own, **self.turn.told()}}
         if self.ask.include_usage:
             extra["usage"] = openai_wire.usage_object(usage)
         return openai_wire.chunk(self.call.request_id, model, [], extra)
@@ -344,6 +361,15 @@ class ChatRun(ReservedRun):
             usage_source=usage_pb2.USAGE_SOURCE_COUNTED,
             rescue=self._attempt.rescue,
         )
+
+    def _settle(self) -> None:
+        try:
+            if self.turn is not None:
+                cut = self.ask.stream and self.record.outcome != record_pb2.OUTCOME_OK
+                model = self._attempt.model if self._attempt is not None else ""
+                self.turn.settle(self.record, b"".join(self._frames) if cut else b"", model)
+        finally:
+            super()._settle()
 
     def _observe(
         self, label: str, outcome: str, attempts: Sequence[AttemptRecord], charge: int | None, seconds: float

@@ -8,6 +8,7 @@ from mesh.transport import LARGE_MESSAGE_BYTES
 
 MOST_BODY_BYTES = LARGE_MESSAGE_BYTES - 2 * 1024 * 1024
 """A body with what is said beside it must fit into a message between services."""
+CONTEXT_TOKENS = 8_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +56,8 @@ class GatewayConfig:
     """So long after a call to a provider began equal chats share it, where the cache is allowed for them; 0 = never."""
     coalescing_charge: str = "leader"
     """Who pays for a shared call: "leader", whose request made it, or "each", as if every request had made its own."""
+    context_tokens: int = CONTEXT_TOKENS
+    """How much of a thread and of memory goes along with a turn; less for a model whose window is too short for it."""
     max_body_bytes: int = 10 * 1024 * 1024
     """The largest request body; at most 30 MiB."""
     audio_min_bytes_per_s: int = 1000
@@ -82,6 +85,8 @@ class GatewayConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}: set 0 or more")
         if not 0 < self.cache_timeout_s <= 60:
             raise ValueError(f"cache_timeout_s is {self.cache_timeout_s}: set seconds, at most 60")
+        if self.context_tokens < 0:
+            raise ValueError(f"context_tokens is {self.context_tokens}: set how many tokens, or 0 for none")
         if self.audio_min_bytes_per_s < 1:
             raise ValueError(f"audio_min_bytes_per_s is {self.audio_min_bytes_per_s}: set 1 or more")
         if self.max_body_bytes > MOST_BODY_BYTES:

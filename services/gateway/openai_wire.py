@@ -26,6 +26,8 @@ DAC_FIELDS = frozenset(
         "conversation_id",
         "thread_id",
         "message",
+        "parent_message_id",
+        "enable_memory",
         "enable_cache",
         "enable_rescue",
         "task_type",
@@ -34,8 +36,9 @@ DAC_FIELDS = frozenset(
     }
 )
 """DAC's own fields: read here, never sent to a provider."""
-LATER_FIELDS = frozenset({"parent_message_id", "enable_validation"})
+LATER_FIELDS = frozenset({"enable_validation"})
 """DAC's fields that other parts will read; taken out as well."""
+_OWN_FIELDS = DAC_FIELDS | LATER_FIELDS
 IMAGE_TOKENS_MAX = 20_000
 PROMPT_HALF_CHARS = 4_000
 """How much of a prompt's beginning, and of its end, the router reads."""
@@ -98,6 +101,16 @@ class ChatAsk:
     """None = the body does not say."""
     cache_said: Said = NOTHING
     """What the headers say of the cache."""
+    parent_message_id: str = ""
+    """The saved message that the new ones answer; empty = the head of the thread's active branch."""
+    question_id: str = ""
+    """The saved message that is answered once more: the body's own messages are in the thread already."""
+    replaces_message_id: str = ""
+    """The saved answer that the new one is another version of."""
+    begins_anew: bool = False
+    """What is answered once more is the thread's first turn: nothing of the thread is earlier."""
+    enable_memory: bool | None = None
+    """What may be recalled besides the window; None = as the caller's identity says."""
     enable_rescue: bool = True
     team_id: str = ""
     """Whom it is for, when the body says so."""
@@ -226,17 +239,38 @@ def parse_chat(body: bytes, *, max_depth: int = 64) -> ChatAsk:
     fields = top_level(body, max_depth, CHAT_EXAMPLE)
     ask = ChatAsk(model_of(fields, MODEL_MISSING), [], fields, body)
     if "message" in fields and "messages" not in fields:
-        text = read_field(fields, "message", str, "")
-        fields["messages"] = msgspec.Raw(msgspec.json.encode([{"role": "user", "content": text}]))
+        fields["messages"] = _of_one(fields)
     _read_messages(ask)
     _read_options(ask)
-    own = DAC_FIELDS | LATER_FIELDS
-    if not own.isdisjoint(fields) or ask.include_dac:
-        ask.fields = {key: value for key, value in fields.items() if key not in own}
+    if not _OWN_FIELDS.isdisjoint(fields) or ask.include_dac:
+        _read_thread(ask)
+        ask.fields = {key: value for key, value in fields.items() if key not in _OWN_FIELDS}
         if ask.include_dac:
             ask.fields["stream_options"] = msgspec.Raw(b'{"include_usage":true}' if ask.include_usage else b"{}")
         ask.body = join_fields(ask.fields)
     return ask
+
+
+def _of_one(fields: Mapping[str, msgspec.Raw]) -> msgspec.Raw:
+    """`messages` from its short form: a text of the user, or one message."""
+    said: str | dict[str, Any] = read_field(fields, "message", str | dict[str, Any], "")
+    one = fields["message"] if isinstance(said, dict) else plain_message("user", said)
+    return msgspec.Raw(b"[" + bytes(one) + b"]")
+
+
+def _read_thread(ask: ChatAsk) -> None:
+    fields = ask.fields
+    thread, other = read_field(fields, "thread_id", str, ""), read_field(fields, "conversation_id", str, "")
+    if thread and other and thread != other:
+        raise invalid("conversation_id", '"thread_id" and "conversation_id" are two names of one thing: send one.')
+    ask.thread_id = thread or other
+    ask.parent_message_id = read_field(fields, "parent_message_id", str, "")
+    for name in ("thread_id", "parent_message_id"):
+        if len(getattr(ask, name)) > 128:
+            raise invalid(name, f'"{name}" has at most 128 characters.')
+    if ask.parent_message_id and not ask.thread_id:
+        raise invalid("parent_message_id", '"parent_message_id" is a message of a thread: send thread_id as well.')
+    ask.enable_memory = read_field(fields, "enable_memory", bool | None, None)
 
 
 def _read_messages(ask: ChatAsk) -> None:
@@ -303,10 +337,6 @@ def _read_options(ask: ChatAsk) -> None:
     ask.needs_json = form.get("type") in ("json_object", "json_schema")
     ask.profile = read_field(fields, "routing_profile", str, "")
     ask.task_type = read_field(fields, "task_type", str, "")[:64]
-    thread = read_field(fields, "thread_id", str, "") or read_field(fields, "conversation_id", str, "")
-    if len(thread) > 128:
-        raise invalid("thread_id", '"thread_id" has at most 128 characters.')
-    ask.thread_id = thread
     ask.enable_cache = read_field(fields, "enable_cache", bool | None, None)
     ask.enable_rescue = read_field(fields, "enable_rescue", bool, True)
     if "team_id" in fields or "project_id" in fields:

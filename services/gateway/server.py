@@ -139,8 +139,8 @@ class GatewayService:
         self._stubs = stubs = Stubs(context.channel_to, context.here)
         self.settlements = Settlements(stubs.budget, timeout_s=config.commit_timeout_s)
         self.sharing = sharing_of(context)
-        second_sends = SecondSends(config.max_rescues, config.hedge_after_s)
-        self.pipeline = Pipeline(stubs, self.settlements, second_sends, self.sharing)
+        sends = SecondSends(config.max_rescues, config.hedge_after_s)
+        self.pipeline = Pipeline(stubs, self.settlements, sends, self.sharing, config.context_tokens)
         self._bindings = transcoder.bindings()
         pages = Pages(
             context.channel_to,
@@ -244,7 +244,8 @@ class GatewayService:
         if self._grpc is not None:
             await self._grpc.stop(max(1.0, until - time.monotonic()))
         await self.sharing.close(max(1.0, until - time.monotonic()))
-        await self.settlements.drain(max(2.0, until - time.monotonic()))
+        drained = max(2.0, until - time.monotonic())
+        await asyncio.gather(self.settlements.drain(drained), self.pipeline.late_saves.drain(drained))
         await self._stubs.close()
         await self.identity.close()
         await self.callers.close()

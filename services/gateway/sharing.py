@@ -43,7 +43,9 @@ class Sharing:
         """What the cache is to do for a chat; None = nothing."""
         if not ask.enable_cache and ask.cache_said is NOTHING and not self.defaults.on:
             return None
-        return wish_of(ask.cache_said, ask.enable_cache, temperature_of(ask), self.defaults)
+        # Who asks for another answer to the same question wants no stored one.
+        said = dataclasses.replace(ask.cache_said, read=False) if ask.replaces_message_id else ask.cache_said
+        return wish_of(said, ask.enable_cache, temperature_of(ask), self.defaults)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Runs what may outlive its caller's request."""

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 from mesh.errors import MeshError
 from services.memory import errors
+from services.memory.cache_store import CacheStore
 from services.memory.config import MemoryConfig
-from services.memory.store import CacheStore
 
 FINGERPRINT_BYTES = 32
 STORABLE_FINISH_REASON = "stop"

@@ -1,4 +1,4 @@
-"""Where threads, messages and cached answers are kept: what memory needs of a store, and PostgreSQL as one."""
+"""Where threads and messages are kept: what memory needs of a store, and PostgreSQL as one."""
 
 from __future__ import annotations
 
@@ -20,6 +20,17 @@ class Thread:
     message_count: int
     created_at: dt.datetime
     updated_at: dt.datetime
+    user_id: str = ""
+    """Whose it is; empty = the organisation's."""
+    tags: tuple[str, ...] = ()
+    model: str = ""
+    parameters: str = ""
+    """A JSON object, or empty."""
+    active_branch: str = "main"
+    forked: bool = False
+    """False: the tree is one line in the order of positions."""
+    version: int = 1
+    deleted_at: dt.datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,21 +96,6 @@ class ThreadStore(Protocol):
         """The newest messages before the request, oldest first; writes nothing, none without such a thread."""
 
 
-class CacheStore(Protocol):
-    """Cached answers."""
-
-    async def find(self, org_id: str, fingerprint: bytes, now: dt.datetime) -> tuple[bytes, dt.datetime] | None:
-        """The answer and when it was stored, unless it has expired."""
-
-    async def put(
-        self, org_id: str, fingerprint: bytes, answer: bytes, stored_at: dt.datetime, expires_at: dt.datetime
-    ) -> None:
-        """Stores the answer, replacing an older one."""
-
-    async def sweep(self, now: dt.datetime, limit: int) -> int:
-        """Deletes up to `limit` expired answers in each organisation; how many it deleted."""
-
-
 _INSERT_THREAD = (
     "INSERT INTO threads (org_id, thread_id, title, created_at, updated_at) VALUES ($1, $2, $3, $4, $4) "
     "ON CONFLICT (org_id, thread_id) DO NOTHING"
@@ -135,13 +131,6 @@ _WINDOW = """SELECT message_id, thread_id, role, text, openai_json, tokens_estim
         FROM (SELECT * FROM messages WHERE org_id = $1 AND thread_id = $2 AND position < $3
               ORDER BY position DESC LIMIT $4) AS newest) AS summed
     WHERE $5::bigint = 0 OR running <= $5 ORDER BY position"""
-_FIND = """SELECT answer, stored_at FROM cache_entries
-    WHERE org_id = $1 AND fingerprint = $2 AND expires_at > $3"""
-_SWEEP = """DELETE FROM cache_entries WHERE org_id = $1 AND fingerprint IN (
-    SELECT fingerprint FROM cache_entries WHERE org_id = $1 AND expires_at <= $2 LIMIT $3)"""
-_PUT = """INSERT INTO cache_entries (org_id, fingerprint, answer, stored_at, expires_at) VALUES ($1, $2, $3, $4, $5)
-    ON CONFLICT (org_id, fingerprint) DO UPDATE
-    SET answer = EXCLUDED.answer, stored_at = EXCLUDED.stored_at, expires_at = EXCLUDED.expires_at"""
 
 
 class PostgresThreadStore:
@@ -270,39 +259,3 @@ def _message(row: Any) -> Message:
     values["message_id"] = str(values["message_id"])
     values["created_at_s"] = values.pop("created_at").timestamp()
     return Message(**values)
-
-
-class PostgresCacheStore:
-    """CacheStore in the schema `memory`."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def find(self, org_id: str, fingerprint: bytes, now: dt.datetime) -> tuple[bytes, dt.datetime] | None:
-        """See CacheStore."""
-        async with self._database.transaction(org_id) as connection:
-            row = await connection.fetchrow(
-                _FIND,
-                org_id,
-                fingerprint,
-                now,
-            )
-        return None if row is None else (row["answer"], row["stored_at"])
-
-    async def put(
-        self, org_id: str, fingerprint: bytes, answer: bytes, stored_at: dt.datetime, expires_at: dt.datetime
-    ) -> None:
-        """See CacheStore."""
-        async with self._database.transaction(org_id) as connection:
-            await connection.execute(_PUT, org_id, fingerprint, answer, stored_at, expires_at)
-
-    async def sweep(self, now: dt.datetime, limit: int) -> int:
-        """See CacheStore."""
-        async with self._database.transaction() as connection:
-            rows = await connection.fetch("SELECT organisations_with_expired_answers($1)::text AS org_id", now)
-        deleted = 0
-        for row in rows:
-            async with self._database.transaction(row["org_id"]) as connection:
-                done = await connection.execute(_SWEEP, row["org_id"], now, limit)
-            deleted += int(str(done).removeprefix("DELETE "))
-        return deleted

@@ -25,6 +25,19 @@ class Message:
     model: str
     position: int
     created_at_s: float = 0.0
+    parent_id: str = ""
+    """The message before it; empty = the first."""
+    branch_id: str = "main"
+    """The branch it was written on."""
+    status: str = "COMPLETE"
+    """COMPLETE, or PARTIAL for an answer that was cut half-way."""
+    finish_reason: str = ""
+    replaces: str = ""
+    """The message that this one is another version of."""
+    copied_from: str = ""
+    """The message that this one is a copy of, made by a merge."""
+    deleted_at_s: float = 0.0
+    """0 = not deleted."""
 
 
 class _Call(msgspec.Struct):

@@ -14,10 +14,12 @@ from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from mesh.postgres import Database
 from services.memory.cache import ResponseCache, Sweeper
+from services.memory.cache_server import CacheServicer
+from services.memory.cache_store import PostgresCacheStore
 from services.memory.config import MemoryConfig
+from services.memory.conversation_server import ConversationServicer
 from services.memory.conversations import Conversations
-from services.memory.server import CacheServicer, ConversationServicer
-from services.memory.store import PostgresCacheStore, PostgresThreadStore
+from services.memory.store import PostgresThreadStore
 
 Open = Callable[..., Awaitable[Database]]
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
