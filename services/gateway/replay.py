@@ -79,7 +79,7 @@ def _join_choice(found: dict[str, Any], choice: dict[str, Any]) -> bool:
             if value is not None and not _join_delta(found["message"], value):
                 return False
         elif key == "logprobs" and isinstance(value, dict):
-            kept = found.setdefault("logprobs", {})
+            kept = found["logprobs"] = found.get("logprobs") or {}
             for name, tokens in value.items():
                 kept[name] = (kept.get(name) or []) + tokens if isinstance(tokens, list) else kept.get(name)
         elif key != "index" and (value is not None or key not in found):
@@ -119,8 +119,9 @@ def _join_call(kept: dict[str, Any], call: dict[str, Any]) -> None:
 
 def split(document: dict[str, Any]) -> list[bytes]:
     """A chat.completion as the events of a stream, without its usage."""
-    beside = ("choices", "usage", "object")
-    top = {key: value for key, value in document.items() if key not in beside} | {"object": "chat.completion.chunk"}
+    top = {key: value for key, value in document.items() if key not in ("choices", "usage")}
+    if "object" in top:
+        top["object"] = "chat.completion.chunk"
     events = []
     for choice in document.get("choices") or ():
         index = choice.get("index", 0)
