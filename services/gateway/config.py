@@ -50,7 +50,7 @@ class GatewayConfig:
     cache_semantic_temperature_max: float = 1.0
     """A chat at a higher temperature is answered from the cache only where an equal question was asked. A chat without
     a temperature counts as 1, as providers take it."""
-    cache_timeout_s: float = 0.5
+    cache_timeout_s: float = 2.0
     """How long an answer waits for the cache at most, before it and at its end."""
     coalescing_window_s: float = 5.0
     """So long after a call to a provider began equal chats share it, where the cache is allowed for them; 0 = never."""

@@ -31,7 +31,7 @@ class Sharing:
     window_s: float = 5.0
     """So long after a call began equal chats join it; 0 = every chat makes its own."""
     charge: str = LEADER
-    timeout_s: float = 0.5
+    timeout_s: float = 2.0
     line: ReplicaLine | None = None
 
     def __post_init__(self) -> None:
