@@ -6,6 +6,7 @@ A cache that fails or is slow never loses the answer, and holds it no longer tha
 import asyncio
 import hashlib
 from collections.abc import Collection
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -151,13 +152,21 @@ def _openai(ask: ChatAsk, finish: GenerateFinish, body: bytes) -> tuple[bytes, l
 def _other(
     ask: ChatAsk, finish: GenerateFinish, body: bytes, end: bytes, request_id: str
 ) -> tuple[bytes, list[bytes]] | None:
-    form = replay_responses if ask.dialect == RESPONSES else replay_anthropic
-    events = replay.events_of(body + end) if ask.stream else form.split(msgspec.json.decode(body))
-    if form.assembled(events) is None:
-        return None
+    if ask.stream:
+        events = replay.events_of(body + end)
+        if _form_of(ask).assembled(events) is None:
+            return None
+    else:
+        # In place of events stands the one document: it is split when somebody asks for a stream.
+        _form_of(ask).split(msgspec.json.decode(body))
+        events = [body]
     model, reason = finish.attempts[-1].model, finish.finish_reason
     plain = openai_wire.completion(request_id, model, finish.text, finish.tool_calls_json, reason, finish.usage)
     return plain, events
+
+
+def _form_of(ask: ChatAsk) -> ModuleType:
+    return replay_responses if ask.dialect == RESPONSES else replay_anthropic
 
 
 class Replayed(NamedTuple):
@@ -178,11 +187,9 @@ def replayed(ask: ChatAsk, answer: CachedAnswer, end: bytes) -> Replayed:
         usage = document.get("usage") or openai_wire.usage_object(answer.usage)
         wanted = ask.include_usage and not ask.include_dac
         return Replayed(replay.framed(replay.with_usage(events, usage, wanted=wanted)), end)
-    events = list(answer.stream_events)
-    form = replay_responses if ask.dialect == RESPONSES else replay_anthropic
+    events, whole = list(answer.stream_events), len(answer.stream_events) == 1
     if not ask.stream:
-        return Replayed(msgspec.json.encode(form.assembled(events)), b"")
-    if ask.dialect == RESPONSES:
-        return Replayed(replay.framed(events[:-1], named=True), replay.framed(events[-1:], named=True))
-    shown = [event for event in events if b'"message_stop"' not in event[-40:]]
-    return Replayed(replay.framed(shown, named=True), end)
+        return Replayed(events[0] if whole else msgspec.json.encode(_form_of(ask).assembled(events)), b"")
+    if whole:
+        events = _form_of(ask).split(msgspec.json.decode(events[0]))
+    return Replayed(replay.framed(events[:-1], named=True), replay.framed(events[-1:], named=True))

@@ -155,7 +155,9 @@ class CachedChat:
             found, leader = await self._elsewhere(allowed)
         run.stage("cache")
         if found is not None:
-            if self._flight is not None:
+            if self._flight is not None and leader:
+                self._flight.made_by, self._flight.answer = leader, found.answer
+            elif self._flight is not None:
                 self._flight.hit = found
             async for event in self._served(found.answer, found, leader=leader):
                 yield event
@@ -224,7 +226,7 @@ class CachedChat:
         if answer is None or answer.model not in allowed:
             self._alone = True
             return
-        leader = "" if flight.hit is not None else flight.leader_id
+        leader = "" if flight.hit is not None else flight.caller_id
         async for event in self._served(answer, flight.hit, leader=leader):
             yield event
 
@@ -290,8 +292,8 @@ class CachedChat:
         if flight.hit is not None:
             run.answer_headers = _entry_headers(flight.hit)
             return _found_how(flight.hit)
-        run.answer_headers = [MISS, (b"x-dac-coalesced", flight.leader_id.encode("ascii", "replace"))]
-        return f"coalesced: request {flight.leader_id} was under way"
+        run.answer_headers = [MISS, (b"x-dac-coalesced", flight.caller_id.encode("ascii", "replace"))]
+        return f"coalesced: request {flight.caller_id} was under way"
 
     def _said(self, parts: list[bytes]) -> tuple[str, str]:
         """Text and tool calls of what was shown, for a thread."""
@@ -302,7 +304,7 @@ class CachedChat:
     def _charged(self, model: str, provider: str, usage: usage_pb2.Usage, cost: int, flight: Flight) -> int:
         if flight.hit is not None:
             return self._hit(flight.hit)
-        return self._coalesced(flight.leader_id, model, provider, usage, cost)
+        return self._coalesced(flight.caller_id, model, provider, usage, cost)
 
     def _hit(self, found: LookupResponse) -> int:
         """Writes down what was found stored; it costs nothing."""

@@ -113,6 +113,8 @@ class Flight:
     failed_calls: int = 0
     """Calls that failed at their providers before this one, one leader after another."""
     following: int = 0
+    made_by: str = ""
+    """The request whose call it was, when that came to another replica."""
     hit: Any = None
     """What the leader found stored, if it did."""
     answer: Any = None
@@ -125,6 +127,11 @@ class Flight:
     """The failure would be the same for everybody."""
     deserted: Callable[[], None] | None = None
     """Called when the last follower has left and the leader's caller is gone."""
+
+    @property
+    def caller_id(self) -> str:
+        """The request whose call is shared."""
+        return self.made_by or self.leader_id
 
     @contextmanager
     def followed(self) -> Iterator[None]:

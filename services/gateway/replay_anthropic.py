@@ -63,7 +63,7 @@ def _join(block: dict[str, Any], inputs: dict[int, str], index: int, delta: dict
 
 
 def split(document: dict[str, Any]) -> list[bytes]:
-    """A message as the events of a stream, without message_stop."""
+    """A message as the events of a stream, message_stop included."""
     ended = {name: document.get(name) for name in ("stop_reason", "stop_sequence")}
     opened = {**document, "content": [], **dict.fromkeys(ended)}
     usage = document.get("usage")
@@ -76,7 +76,7 @@ def split(document: dict[str, Any]) -> list[bytes]:
         events += [{"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas]
         events.append({"type": "content_block_stop", "index": index})
     told = {"output_tokens": usage.get("output_tokens")} if isinstance(usage, dict) else {}
-    events.append({"type": "message_delta", "delta": ended, "usage": told})
+    events += [{"type": "message_delta", "delta": ended, "usage": told}, {"type": "message_stop"}]
     return [msgspec.json.encode(event) for event in events]
 
 

@@ -1,4 +1,4 @@
-"""Equal chats at the same time make one call: who gets what, who pays, and what happens when somebody leaves or fails."""
+"""Equal chats at the same time make one call: who gets what, who pays, and what happens when somebody fails."""
 
 import asyncio
 import contextlib
@@ -51,10 +51,15 @@ def texts_of(stream):
     return "".join(choices[0]["delta"].get("content") or "" for choices in found if choices)
 
 
-def make_key(dac, **fields):
-    made = httpx.post(f"{dac.url}/v1/keys", headers=dac.headers, json={"name": "test", **fields})
-    assert made.status_code == 200, made.text
-    return made.json()
+def manage(dac, verb, path, headers=None, **fields):
+    """One call to the management API."""
+    done = httpx.request(verb, dac.url + path, headers=headers or dac.headers, json=fields or None)
+    assert done.status_code == 200, done.text
+    return done.json()
+
+
+def make_key(dac, headers=None, **fields):
+    return manage(dac, "POST", "/v1/keys", headers, name="test", **fields)
 
 
 async def test_a_thousand_equal_chats_make_one_call(dac, upstream_process):
@@ -123,7 +128,9 @@ async def test_one_call_serves_whole_answers_and_streams(dac, upstream_process):
     whole, with_usage, with_dac, live = (body for _, _, body in found)
     assert len(upstream_process.requests()) == 1
     assert json.loads(whole)["choices"][0]["message"]["content"] == "one two three" == texts_of(live)
-    assert texts_of(with_usage) == "one two three" and b'"prompt_tokens"' in with_usage and b'"prompt_tokens"' not in live
+    assert (
+        texts_of(with_usage) == "one two three" and b'"prompt_tokens"' in with_usage and b'"prompt_tokens"' not in live
+    )
     assert texts_of(with_dac) == "one two three" and found[2][1]["x-dac-request-id"].encode() in with_dac
 
 
@@ -162,32 +169,28 @@ async def test_when_everybody_has_left_the_call_ends(dac, upstream_process):
     assert led["attempts"][0]["usage_source"] == "USAGE_SOURCE_COUNTED", "the provider was stopped"
 
 
-async def test_a_leader_that_fails_is_followed_by_one_other(dac, upstream_process):
-    upstream_process.script("ok", text="never seen", delay_s=0.5, fault="reset", times=1)
-    upstream_process.script("ok", text="Second try.", delay_s=0.3)
+async def test_an_answer_that_breaks_is_told_so_to_everybody_who_saw_a_part_of_it(dac, upstream_process):
+    upstream_process.script("cut", token_delay_s=0.05, after_tokens=10, times=1)
     messages = question()
-    # The leader's provider answers nothing more often than it is tried again: so the leader has no answer.
     async with client() as session:
-        found = await asyncio.gather(*(chat(session, dac, messages, model="dead-then/ok") for _ in range(5)))
-    assert {status for status, _, _ in found} == {404}, "a model that is not there is everybody's own refusal"
-    upstream_process.clear()
-    upstream_process.script("500", times=3, delay_s=0.3)
-    upstream_process.script("ok", text="Second try.", delay_s=0.3)
+        found = await asyncio.gather(
+            *(chat(session, dac, messages, stream=True, enable_rescue=False) for _ in range(5))
+        )
+    assert len(upstream_process.requests()) == 1
+    assert all(status == 200 and b"[DONE]" not in body and b'"error"' in body for status, _, body in found)
+    records = [record(dac, headers) for _, headers, _ in found]
+    assert {one["outcome"] for one in records} == {"OUTCOME_FAILED"}
+    assert sum(int(one["cost_nano_usd"]) > 0 for one in records) == 1, "what was shown is charged once"
+    upstream_process.script("ok", text="whole")
     async with client() as session:
-        found = await asyncio.gather(*(chat(session, dac, messages) for _ in range(20)))
-    answered = [body for status, _, body in found if status == 200]
-    assert len(answered) >= 19 and len(set(answered)) == 1, "only who made the call that failed is told so"
-    told = {headers.get("x-dac-coalesced") for status, headers, _ in found if status == 200} - {None}
-    assert len(told) == 1, "one took over, the others followed it"
+        _, headers, body = await chat(session, dac, messages)
+    assert headers["x-dac-cache"] == "miss" and b"whole" in body, "a part of an answer is never stored"
 
 
 async def test_a_leader_without_money_is_nobody_elses_refusal(dac, upstream_process):
     poor, rich = make_key(dac), make_key(dac)
     level = {"kind": "KIND_KEY", "id": poor["key"]["key_id"]}
-    limited = httpx.put(
-        f"{dac.url}/v1/budgets", headers=dac.headers, json={"level": level, "window": "WINDOW_DAY", "limit_nano_usd": "1"}
-    )
-    assert limited.status_code == 200, limited.text
+    manage(dac, "PUT", "/v1/budgets", level=level, window="WINDOW_DAY", limit_nano_usd="1")
     upstream_process.script("ok", text="Paid for.", delay_s=0.2)
     messages = question()
     async with client() as session:
@@ -200,13 +203,13 @@ async def test_a_leader_without_money_is_nobody_elses_refusal(dac, upstream_proc
 async def test_a_key_that_is_revoked_or_may_not_use_the_model_is_not_served(dac, upstream_process):
     upstream_process.script("ok", text="Not for everybody.", delay_s=0.6)
     gone, narrow = make_key(dac), make_key(dac, scopes=["chat"], models=["second/*"])
-    httpx.delete(f"{dac.url}/v1/keys/{gone['key']['key_id']}", headers=dac.headers).raise_for_status()
+    manage(dac, "DELETE", f"/v1/keys/{gone['key']['key_id']}")
     await asyncio.sleep(1.0)
     messages = question()
     async with client() as session:
         leading = asyncio.create_task(chat(session, dac, messages))
         await asked(upstream_process, 1)
-        refused, forbidden, (status, _, body) = await asyncio.gather(
+        refused, forbidden, (status, _, _) = await asyncio.gather(
             chat(session, dac, messages, token=gone["token"]),
             chat(session, dac, messages, token=narrow["token"]),
             leading,
@@ -218,10 +221,7 @@ async def test_a_key_that_is_revoked_or_may_not_use_the_model_is_not_served(dac,
 async def test_a_follower_over_its_rate_limit_is_refused_alone(dac, upstream_process):
     slow = make_key(dac)
     level = {"kind": "KIND_KEY", "id": slow["key"]["key_id"]}
-    limits = httpx.put(
-        f"{dac.url}/v1/rate-limits", headers=dac.headers, json={"level": level, "requests_per_minute": "1"}
-    )
-    assert limits.status_code == 200, limits.text
+    manage(dac, "PUT", "/v1/rate-limits", level=level, requests_per_minute="1")
     upstream_process.script("ok", text="For those within.", delay_s=0.5)
     messages = question()
     async with client() as session:
@@ -232,14 +232,8 @@ async def test_a_follower_over_its_rate_limit_is_refused_alone(dac, upstream_pro
 
 
 async def test_organisations_never_share_a_call(dac, upstream_process):
-    made = httpx.post(
-        f"{dac.url}/v1/organisations", headers=dac.operator_headers, json={"name": f"other-{time.time_ns()}"}
-    ).json()
-    key = httpx.post(
-        f"{dac.url}/v1/keys",
-        headers=dac.operator_headers,
-        json={"name": "a", "scopes": ["chat"], "org_id": made["organisation"]["org_id"]},
-    ).json()
+    made = manage(dac, "POST", "/v1/organisations", dac.operator_headers, name=f"other-{time.time_ns()}")
+    key = make_key(dac, dac.operator_headers, scopes=["chat"], org_id=made["organisation"]["org_id"])
     upstream_process.script("ok", delay_s=0.3)
     messages = question()
     async with client() as session:
@@ -291,3 +285,19 @@ async def test_everybody_pays_where_the_operator_says_so(each, upstream_process)
     assert sum(one["cache"]["status"] == "STATUS_COALESCED" for one in records) == 4
     verified = each.get("/v1/budgets:verify").json()
     assert verified["differences"] == []
+
+
+async def test_a_leader_that_fails_is_followed_by_one_other(each, upstream_process):
+    upstream_process.script("500", times=99)
+    async with client() as session:
+        assert (await chat(session, each, question(), model="second/small", enable_cache=False))[0] >= 500
+        tries = len(upstream_process.requests())
+        upstream_process.clear()
+        upstream_process.script("500", times=tries, delay_s=0.2)
+        upstream_process.script("ok", text="Second try.", delay_s=0.3)
+        messages = question()
+        found = await asyncio.gather(*(chat(session, each, messages) for _ in range(20)))
+    answered = [body for status, _, body in found if status == 200]
+    assert len(answered) == 19 and len(set(answered)) == 1, "only who made the call that failed is told so"
+    told = {headers.get("x-dac-coalesced") for status, headers, _ in found if status == 200}
+    assert len(told) == 2 and len(upstream_process.requests()) == tries + 1, "one took over, the others followed it"

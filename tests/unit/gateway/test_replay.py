@@ -143,7 +143,7 @@ def test_anthropics_message_is_the_same_in_both_forms():
     assert [one["text"] for one in again["content"]] == [one["text"] for one in whole["content"]]
     assert again["usage"] == whole["usage"] and again["stop_reason"] == whole["stop_reason"]
     kinds = [json.loads(one)["type"] for one in replay_anthropic.split(whole)]
-    assert kinds[0] == "message_start" and kinds[-1] == "message_delta" and "content_block_delta" in kinds
+    assert kinds[0] == "message_start" and kinds[-1] == "message_stop" and "content_block_delta" in kinds
 
 
 def test_anthropics_thoughts_and_calls_survive():
@@ -155,7 +155,7 @@ def test_anthropics_thoughts_and_calls_survive():
     ]
     whole = {"id": "m", "type": "message", "content": blocks, "stop_reason": "end_turn", "stop_sequence": None}
     assert replay_anthropic.assembled(replay_anthropic.split(whole)) == whole
-    assert replay_anthropic.assembled(replay_anthropic.split(whole)[:-1]) is None, "without its end it is not whole"
+    assert replay_anthropic.assembled(replay_anthropic.split(whole)[:-2]) is None, "without its end it is not whole"
 
 
 def test_a_response_is_the_same_in_both_forms():
