@@ -21,6 +21,7 @@ from mesh.admin_changes import APPEND_TIMEOUT_S, append_to_audit
 from mesh.errors import MeshError, Reason, invalid
 from mesh.service import Context
 from services.gateway import docs_page, openai_wire, openapi, transcoder
+from services.gateway.cache_feedback import FEEDBACK, CacheFeedback
 from services.gateway.callers import Callers
 from services.gateway.chat_run import ChatRun
 from services.gateway.config import GatewayConfig
@@ -152,7 +153,8 @@ class GatewayService:
         )
         console = Console(context.channel_to, self.callers, context.keyring, pages)
         self.stopping = asyncio.Event()
-        api = transcoder.routes(self._bindings, context.channel_to, self.callers, self.stopping)
+        first = {FEEDBACK: CacheFeedback(context.channel_to).heard}
+        api = transcoder.routes(self._bindings, context.channel_to, self.callers, self.stopping, first)
         other = Starlette(
             routes=[*console.routes(), *api, *pages.routes()],
             exception_handlers={404: not_found, 405: not_found, MeshError: named_failure, Exception: named_failure},
