@@ -1,4 +1,4 @@
-"""Where data keys are kept, and the sealer that hands them out: made at first use, held for seconds, never written open."""
+"""Where data keys are kept, and the sealer that hands them out: made at first use, held for seconds."""
 
 from __future__ import annotations
 
@@ -96,6 +96,16 @@ class DataKeys:
                     )
                     destroyed += 1
         return destroyed
+
+    async def has_earlier(self, org_id: str) -> bool:
+        """Whether there are data keys that only open."""
+        async with self._database.transaction(org_id) as connection:
+            found = await connection.fetchval(
+                "SELECT EXISTS (SELECT FROM data_keys WHERE org_id = $1 AND purpose = 'text' "
+                "AND retired_at IS NOT NULL AND destroyed_at IS NULL)",
+                org_id,
+            )
+        return bool(found)
 
     async def organisations(self) -> list[str]:
         """Whose text there is."""

@@ -122,6 +122,6 @@ class PlainSealer:
         return SealingKeys(org_id, {}, "", terms=b"")
 
 
-def key_id_of(sealed: bytes) -> str:
-    """The data key that sealed this."""
-    return str(uuid.UUID(bytes=bytes(sealed[1:HEADER_BYTES])))
+def header_of(key_id: str) -> bytes:
+    """What everything begins with that this data key sealed."""
+    return FORMAT + uuid.UUID(key_id).bytes

@@ -19,9 +19,9 @@ from services.memory.config import MemoryConfig
 from services.memory.conversation_server import ConversationServicer
 from services.memory.conversations import Conversations
 from services.memory.embedder import Embedder, open_embedder
-from services.memory.sealing import PlainSealer
-from services.memory.store import PostgresThreadStore
+from services.memory.sealing_server import Sealing
 from services.memory.sweeper import Sweeper
+from services.memory.thread_work import ThreadDatabase
 
 
 class MemoryService:
@@ -33,23 +33,27 @@ class MemoryService:
         conversations: ConversationServicer,
         cache: CacheServicer,
         sweeper: Sweeper,
+        sealing: Sealing,
         embedder: Embedder,
     ) -> None:
         self._database, self.conversations, self.cache = database, conversations, cache
-        self._sweeper, self._embedder = sweeper, embedder
+        self._sweeper, self.sealing, self._embedder = sweeper, sealing, embedder
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicers."""
         conversation_pb2_grpc.add_ConversationServiceServicer_to_server(self.conversations, server)
         cache_pb2_grpc.add_CacheServiceServicer_to_server(self.cache, server)
+        self.sealing.register(server)
 
     async def start(self) -> None:
-        """Begins to sweep."""
+        """Begins to sweep, and to seal old rows."""
+        await self.sealing.start()
         self._sweeper.start()
 
     async def close(self) -> None:
-        """Stops sweeping."""
+        """Stops that."""
         await self._sweeper.close()
+        await self.sealing.close()
         await self._embedder.close()
 
     async def health(self) -> None:
@@ -68,11 +72,13 @@ def build(context: Context) -> Service:
         raise errors.not_opened()
     embedder = open_embedder(config)
     answers = PostgresCacheStore(context.database)
+    sealing = Sealing(context)
+    threads = ThreadDatabase(context.database, sealing.sealer)
     cache = ResponseCache(
         answers,
         config,
         embedder,
-        PlainSealer(),
+        sealing.sealer,
         digest_key=context.keyring.subkey("memory-cache-digests"),
         clock=_now,
         new_id=uuid7,
@@ -80,8 +86,9 @@ def build(context: Context) -> Service:
     )
     return MemoryService(
         context.database,
-        ConversationServicer(Conversations(PostgresThreadStore(context.database), config, clock=_now, new_id=uuid7)),
+        ConversationServicer(Conversations(threads, config, clock=_now, new_id=uuid7)),
         CacheServicer(cache, answers, clock=_now),
         Sweeper(answers, config, cache.counts, clock=_now),
+        sealing,
         embedder,
     )

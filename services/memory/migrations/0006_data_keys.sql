@@ -43,29 +43,80 @@ CREATE TABLE change_outbox (
     record bytea NOT NULL
 );
 
-ALTER TABLE threads ADD COLUMN IF NOT EXISTS sealed bytea;
-ALTER TABLE messages ADD COLUMN IF NOT EXISTS sealed bytea;
-ALTER TABLE cache_entries ADD COLUMN IF NOT EXISTS sealed bytea;
-
 -- A row must not be sealed by a key that is destroyed: not by a replica that still holds it, not while it is destroyed.
 -- The lock lasts until the writer's transaction ends, so that destroying waits for it, and deletes what it wrote.
--- 40001 = try again: the next try is given another key.
+-- 40000 = try again: the next try is given another key.
 CREATE FUNCTION check_data_key() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM FROM data_keys
+    PERFORM FROM memory.data_keys
         WHERE org_id = NEW.org_id AND key_id = encode(substring(NEW.sealed FROM 2 FOR 16), 'hex')::uuid
         AND destroyed_at IS NULL FOR KEY SHARE;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'the data key of this row is destroyed' USING ERRCODE = '40001';
+        RAISE EXCEPTION 'the data key of this row is destroyed' USING ERRCODE = '40000';
     END IF;
     RETURN NEW;
 END $$;
-CREATE TRIGGER check_data_key BEFORE INSERT OR UPDATE OF sealed ON threads
-    FOR EACH ROW WHEN (NEW.sealed IS NOT NULL) EXECUTE FUNCTION check_data_key();
-CREATE TRIGGER check_data_key BEFORE INSERT OR UPDATE OF sealed ON messages
-    FOR EACH ROW WHEN (NEW.sealed IS NOT NULL) EXECUTE FUNCTION check_data_key();
-CREATE TRIGGER check_data_key BEFORE INSERT OR UPDATE OF sealed ON cache_entries
-    FOR EACH ROW WHEN (NEW.sealed IS NOT NULL) EXECUTE FUNCTION check_data_key();
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOR name IN SELECT table_name FROM information_schema.columns
+        WHERE table_schema = 'memory' AND column_name = 'sealed' ORDER BY table_name
+    LOOP
+        EXECUTE format('CREATE TRIGGER check_data_key BEFORE INSERT OR UPDATE OF sealed ON %I '
+            'FOR EACH ROW WHEN (NEW.sealed IS NOT NULL) EXECUTE FUNCTION check_data_key()', name);
+    END LOOP;
+END $$;
+
+-- Whether a row of any table, also one that the program does not know, is sealed by this key.
+CREATE FUNCTION data_key_in_use(org uuid, key uuid) RETURNS boolean LANGUAGE plpgsql STABLE
+SET search_path = memory, pg_temp AS $$
+DECLARE
+    name text;
+    found boolean;
+    header bytea := '\x01'::bytea || uuid_send(key);
+BEGIN
+    FOR name IN SELECT c.relname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+        WHERE c.relnamespace = 'memory'::regnamespace AND c.relkind = 'r' AND a.attname = 'sealed'
+    LOOP
+        EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE org_id = $1 AND substring(sealed FROM 1 FOR 17) = $2)', name)
+            INTO found USING org, header;
+        IF found THEN
+            RETURN true;
+        END IF;
+    END LOOP;
+    RETURN false;
+END $$;
+
+-- Deletes every row of an organisation, also of tables that the program does not know; its data keys stay.
+CREATE FUNCTION erase_rows(org uuid) RETURNS bigint LANGUAGE plpgsql SET search_path = memory, pg_temp AS $$
+DECLARE
+    name text;
+    deleted bigint;
+    total bigint := 0;
+BEGIN
+    -- Whoever writes to a thread has locked it.
+    PERFORM FROM threads WHERE org_id = org FOR UPDATE;
+    FOR name IN SELECT c.relname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+        WHERE c.relnamespace = 'memory'::regnamespace AND c.relkind = 'r' AND a.attname = 'org_id'
+        AND c.relname <> 'data_keys' ORDER BY c.relname = 'threads', c.relname
+    LOOP
+        IF EXISTS (SELECT FROM pg_attribute a JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary
+            WHERE a.attrelid = name::regclass AND a.attname = 'seq' AND i.indnatts = 1)
+        THEN
+            -- The counter that mirrors follow does not go back: what they have is older than what is swept.
+            EXECUTE format('UPDATE %I SET seq = seq + 1 WHERE org_id = $1', name) USING org;
+            IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = name::regclass AND attname = 'swept_seq') THEN
+                EXECUTE format('UPDATE %I SET swept_seq = seq WHERE org_id = $1', name) USING org;
+            END IF;
+        ELSE
+            EXECUTE format('DELETE FROM %I WHERE org_id = $1', name) USING org;
+            GET DIAGNOSTICS deleted = ROW_COUNT;
+            total := total + deleted;
+        END IF;
+    END LOOP;
+    RETURN total;
+END $$;
 
 -- The ways across organisations: whose text there is, and whose keys hang on another master key than the present one.
 CREATE POLICY threads_sealing ON threads FOR SELECT TO dac_owner USING (true);

@@ -22,8 +22,8 @@ from services.memory.conversation_server import ConversationServicer
 from services.memory.conversations import Conversations
 from services.memory.hashed_embedder import HashedEmbedder
 from services.memory.sealing import PlainSealer
-from services.memory.store import PostgresThreadStore
 from services.memory.sweeper import Sweeper
+from services.memory.thread_work import ThreadDatabase
 
 Open = Callable[..., Awaitable[Database]]
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -37,7 +37,7 @@ class House:
         self.now, self.database, config = START, database, MemoryConfig(cache_max_entry_bytes=2000)
         answers = PostgresCacheStore(database)
         self.threads = ConversationServicer(
-            Conversations(PostgresThreadStore(database), config, clock=lambda: self.now, new_id=uuid7)
+            Conversations(ThreadDatabase(database), config, clock=lambda: self.now, new_id=uuid7)
         )
         cache = ResponseCache(
             answers,
