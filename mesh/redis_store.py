@@ -48,6 +48,14 @@ class RedisStore:
         ttl_ms = max(1, math.ceil(ttl_s * 1000))
         await self._either(lambda: self._client.set(key, value, px=ttl_ms), lambda: self._memory.set(key, value, ttl_s))
 
+    async def add(self, key: str, value: bytes, ttl_s: float) -> bool:
+        """See KeyValueStore."""
+        ttl_ms = max(1, math.ceil(ttl_s * 1000))
+        kept = await self._either(
+            lambda: self._client.set(key, value, px=ttl_ms, nx=True), lambda: self._memory.add(key, value, ttl_s)
+        )
+        return bool(kept)
+
     async def delete(self, key: str) -> None:
         """See KeyValueStore."""
         await self._either(lambda: self._client.delete(key), lambda: self._memory.delete(key))

@@ -37,6 +37,11 @@ GROUPS: Mapping[str, tuple[str, str]] = {
 }
 """The page's sections, by the tag of an operation: heading and the page that explains more."""
 
+THREAD_OPERATIONS = tuple(
+    f"gateway.{name}{form}" for name in ("turn", "streamTurn", "regenerate") for form in ("", ".2")
+)
+"""What asks a model below a thread."""
+
 BODIES: Mapping[str, Any] = {
     "gateway.ImportKeys": {
         "source": "litellm",
@@ -83,6 +88,12 @@ BODIES: Mapping[str, Any] = {
         "nano_usd_per_mtok": {"input": "150000000", "output": "600000000"},
         "valid_from": "2099-01-01T00:00:00Z",
     },
+    **{
+        f"gateway.{name}{form}": {"content": "Where is my invoice?", "model": "mock/gpt-4o-mini", "max_tokens": 20}
+        for name in ("turn", "streamTurn")
+        for form in ("", ".2")
+    },
+    "gateway.taskChat": {"messages": [{"role": "user", "content": "Hi"}], "task_type": "qa_retrieval"},
     "memory.CreateThread": {"thread_id": "support-42", "title": "A question about an invoice"},
     "memory.RewrapDataKeys": {"check_only": True},
     "memory.EraseOrganisation": {"org_id": "ORG_ID"},
@@ -317,6 +328,8 @@ class Page:
             rpc = ""
             needed = "any key" if operation.get("security") else "none, also without a key"
             if path == "/v1/embeddings" or path.startswith("/v1/audio/"):
+                needed = "`chat`"
+            if operation.get("operationId") in ("gateway.taskChat", *THREAD_OPERATIONS):
                 needed = "`chat`"
             if path == "/v1/chat/completions":
                 needed, rpc = "`chat`", "; the same by gRPC: `ChatService.Chat`"

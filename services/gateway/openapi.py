@@ -11,7 +11,7 @@ from typing import Any
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from services.gateway import anthropic_form, audio_form, responses_form
+from services.gateway import anthropic_form, audio_form, responses_form, thread_form
 from services.gateway.transcoder import Binding
 
 DESCRIPTORS = pathlib.Path(__file__).resolve().parents[2] / "gen" / "descriptors.binpb"
@@ -244,11 +244,22 @@ def _by_hand() -> dict[str, Any]:
         "conversation_id": {"type": "string", "description": "Another name for thread_id."},
         "team_id": {"type": "string", "description": "The team it is for; the header x-dac-team says the same."},
         "project_id": {"type": "string", "description": "The project it is for, as x-dac-project."},
-        "message": {"type": "string", "description": "A short form of messages: one message of the user."},
+        "parent_message_id": {
+            "type": "string",
+            "description": "The thread's message that the new ones answer; any but a branch's head begins a branch.",
+        },
+        "enable_memory": {
+            "type": "boolean",
+            "description": "false: the thread's window only. true: memories of other threads too.",
+        },
+        "message": {
+            "type": ["string", "object"],
+            "description": "A short form of messages: a text of the user, or one message.",
+        },
         "stream_options": {
             "type": "object",
             "properties": {"include_usage": {"type": "boolean"}, "include_dac": {"type": "boolean"}},
-            "description": "include_dac adds model and cost to the last chunk.",
+            "description": "include_dac adds model, cost and what was saved of the thread to the last chunk.",
         },
         "enable_cache": {"type": "boolean", "description": "Answer from and store in the exact response cache."},
         "enable_rescue": {
@@ -285,6 +296,7 @@ def _by_hand() -> dict[str, Any]:
         "/v1/responses": {"post": responses_form.responses(_ERROR)},
         "/v1/embeddings": {"post": _embeddings()},
         **audio_form.paths(_ERROR),
+        **thread_form.paths(_ERROR),
         "/v1/models/{model_id}": page(
             "One model, in OpenAI's form; ids may hold slashes", secured=True, parameter="model_id"
         ),

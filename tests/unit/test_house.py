@@ -95,7 +95,7 @@ PURE = {
     ],
     "budget": ["money.py", "windows.py", "ledger.py", "price_book.py", "rate_limits.py", "limiter.py"],
     "memory": ["window.py"],
-    "gateway": ["key_tokens.py"],
+    "gateway": ["key_tokens.py", "coalescing.py", "cache_control.py", "replay.py", "replay_anthropic.py", "replay_responses.py"],
     "provider": ["splice.py", "events.py"],
 }
 
