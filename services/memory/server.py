@@ -73,7 +73,7 @@ def build(context: Context) -> Service:
     embedder = open_embedder(config)
     answers = PostgresCacheStore(context.database)
     sealing = Sealing(context)
-    threads = ThreadDatabase(context.database, sealing.sealer)
+    threads = ThreadDatabase(context.database, sealer=sealing.sealer)
     cache = ResponseCache(
         answers,
         config,
