@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from mesh.config import Secret
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,14 @@ class MemoryConfig:
     """An ONNX export of all-MiniLM-L6-v2 (uncased BERT pieces, 384 numbers) in place of the installed package's."""
     vector_index: str = "postgres"
     """What searches vectors: postgres (pgvector where the server has it), faiss (one process only) or weaviate."""
+    vector_weaviate_url: str = "http://127.0.0.1:8080"
+    """Where Weaviate answers HTTP, when vector_index is weaviate; with https its gRPC is encrypted, too."""
+    vector_weaviate_grpc_address: str = ":50051"
+    """Where Weaviate answers gRPC, as host:port; without a host, the one of vector_weaviate_url."""
+    vector_weaviate_api_key: Secret | None = None
+    """The key that Weaviate asks for, if it does."""
+    vector_memory_bytes: int = 536_870_912
+    """About how much memory mirrored collections may take: with faiss, or on a server without pgvector."""
     vector_max_items: int = 100_000
     """The most items in one collection."""
     vector_max_text_bytes: int = 65_536
@@ -97,6 +108,13 @@ class MemoryConfig:
             raise ValueError(f'embedding_model must be auto or hashed, not "{self.embedding_model}"')
         if self.vector_index not in ("postgres", "faiss", "weaviate"):
             raise ValueError(f'vector_index must be postgres, faiss or weaviate, not "{self.vector_index}"')
-        for name in ("vector_max_items", "vector_max_text_bytes", "vector_max_dimensions"):
+        for name in ("vector_memory_bytes", "vector_max_items", "vector_max_text_bytes", "vector_max_dimensions"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.vector_index == "weaviate":
+            http = urlsplit(self.vector_weaviate_url)
+            if http.scheme not in ("http", "https") or not http.hostname:
+                raise ValueError(f'vector_weaviate_url must be like http://host:8080, not "{self.vector_weaviate_url}"')
+            if not self.vector_weaviate_grpc_address.rpartition(":")[2].isdigit():
+                wrong = self.vector_weaviate_grpc_address
+                raise ValueError(f'vector_weaviate_grpc_address must be like host:50051, not "{wrong}"')
