@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import random
 
 import grpc.aio
 
@@ -11,35 +12,49 @@ from mesh.ids import uuid7
 from mesh.postgres import Database
 from mesh.service import Context, Service
 from services.memory import errors
-from services.memory.cache import ResponseCache, Sweeper
+from services.memory.cache import ResponseCache
 from services.memory.cache_server import CacheServicer
 from services.memory.cache_store import PostgresCacheStore
 from services.memory.config import MemoryConfig
 from services.memory.conversation_server import ConversationServicer
 from services.memory.conversations import Conversations
-from services.memory.store import PostgresThreadStore
+from services.memory.embedder import Embedder, open_embedder
+from services.memory.sealing_server import Sealing
+from services.memory.sweeper import Sweeper
+from services.memory.thread_work import ThreadDatabase
 
 
 class MemoryService:
     """The service as the mesh runs it."""
 
     def __init__(
-        self, database: Database, conversations: ConversationServicer, cache: CacheServicer, sweeper: Sweeper
+        self,
+        database: Database,
+        conversations: ConversationServicer,
+        cache: CacheServicer,
+        sweeper: Sweeper,
+        sealing: Sealing,
+        embedder: Embedder,
     ) -> None:
-        self._database, self.conversations, self.cache, self._sweeper = database, conversations, cache, sweeper
+        self._database, self.conversations, self.cache = database, conversations, cache
+        self._sweeper, self.sealing, self._embedder = sweeper, sealing, embedder
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicers."""
         conversation_pb2_grpc.add_ConversationServiceServicer_to_server(self.conversations, server)
         cache_pb2_grpc.add_CacheServiceServicer_to_server(self.cache, server)
+        self.sealing.register(server)
 
     async def start(self) -> None:
-        """Begins to sweep."""
+        """Begins to sweep, and to seal old rows."""
+        await self.sealing.start()
         self._sweeper.start()
 
     async def close(self) -> None:
-        """Stops sweeping."""
+        """Stops that."""
         await self._sweeper.close()
+        await self.sealing.close()
+        await self._embedder.close()
 
     async def health(self) -> None:
         """Raises UNAVAILABLE when the database does not answer."""
@@ -55,10 +70,25 @@ def build(context: Context) -> Service:
     config: MemoryConfig = context.config
     if context.database is None:
         raise errors.not_opened()
+    embedder = open_embedder(config)
     answers = PostgresCacheStore(context.database)
+    sealing = Sealing(context)
+    threads = ThreadDatabase(context.database, sealer=sealing.sealer)
+    cache = ResponseCache(
+        answers,
+        config,
+        embedder,
+        sealing.sealer,
+        digest_key=context.keyring.subkey("memory-cache-digests"),
+        clock=_now,
+        new_id=uuid7,
+        chance=random.SystemRandom(),
+    )
     return MemoryService(
         context.database,
-        ConversationServicer(Conversations(PostgresThreadStore(context.database), config, clock=_now, new_id=uuid7)),
-        CacheServicer(ResponseCache(answers, config, clock=_now)),
-        Sweeper(answers, config, clock=_now),
+        ConversationServicer(Conversations(threads, config, clock=_now, new_id=uuid7)),
+        CacheServicer(cache, answers, clock=_now),
+        Sweeper(answers, config, cache.counts, clock=_now),
+        sealing,
+        embedder,
     )

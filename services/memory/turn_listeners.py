@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from services.memory.store import Thread
+from services.memory.threads import Thread
 from services.memory.window import Message
 
 
@@ -19,4 +19,7 @@ class TurnListener(Protocol):
         """
 
     async def erased(self, connection: Any, org_id: str, thread_id: str, message_ids: Sequence[str] | None) -> None:
-        """These messages were deleted, softly or for ever; None = the whole thread. What derives from them must go."""
+        """These messages were deleted, softly or for ever; None = the whole thread. What derives from them must go.
+
+        A thread that is restored is told again by `saved`, with all its messages.
+        """

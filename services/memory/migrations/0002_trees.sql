@@ -13,7 +13,7 @@ ALTER TABLE threads
     -- A JSON object; '' = none.
     ADD COLUMN parameters text NOT NULL DEFAULT '',
     ADD COLUMN active_branch text NOT NULL DEFAULT 'main',
-    -- Whether a message has more than one after it. False: the tree is one line in the order of positions.
+    -- False: the tree is one line in the order of positions.
     ADD COLUMN forked boolean NOT NULL DEFAULT false,
     ADD COLUMN version bigint NOT NULL DEFAULT 1,
     ADD COLUMN deleted_at timestamptz,
@@ -61,6 +61,8 @@ CREATE TABLE branches (
     -- The message it began after; NULL for the first of all.
     forked_from uuid,
     request_id text NOT NULL DEFAULT '',
+    -- The last merge into it.
+    merge_request_id text NOT NULL DEFAULT '',
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     -- What name holds, when it is sealed.
@@ -100,10 +102,10 @@ BEGIN
     NEW.parent_id := coalesce(head, '00000000-0000-0000-0000-000000000000');
     UPDATE branches SET head_message_id = NEW.message_id, updated_at = NEW.created_at
     WHERE org_id = NEW.org_id AND thread_id = NEW.thread_id AND branch_id = active;
-    -- Another line goes on behind the head: from here the order of positions is not the order of one branch.
+    -- Something else was written after the head: from here the order of positions is not the order of one branch.
     UPDATE threads SET forked = true WHERE org_id = NEW.org_id AND thread_id = NEW.thread_id AND NOT forked
-        AND EXISTS (SELECT FROM messages WHERE org_id = NEW.org_id AND thread_id = NEW.thread_id AND position > coalesce(
-            (SELECT position FROM messages WHERE org_id = NEW.org_id AND thread_id = NEW.thread_id AND message_id = head), -1));
+        AND NEW.position - 1 IS DISTINCT FROM coalesce((SELECT position FROM messages
+            WHERE org_id = NEW.org_id AND thread_id = NEW.thread_id AND message_id = head), -1);
     RETURN NEW;
 END $$;
 CREATE TRIGGER messages_follow BEFORE INSERT ON messages FOR EACH ROW WHEN (NEW.parent_id IS NULL)

@@ -177,12 +177,14 @@ class RecallRequest(_message.Message):
     def __init__(self, query: _Optional[str] = ..., top_k: _Optional[int] = ..., filter: _Optional[_Union[MemoryFilter, _Mapping]] = ..., all_agents: _Optional[bool] = ..., include_superseded: _Optional[bool] = ...) -> None: ...
 
 class RecallResponse(_message.Message):
-    __slots__ = ("memories", "embedder_id")
+    __slots__ = ("memories", "embedder_id", "not_embedded")
     MEMORIES_FIELD_NUMBER: _ClassVar[int]
     EMBEDDER_ID_FIELD_NUMBER: _ClassVar[int]
+    NOT_EMBEDDED_FIELD_NUMBER: _ClassVar[int]
     memories: _containers.RepeatedCompositeFieldContainer[Recalled]
     embedder_id: str
-    def __init__(self, memories: _Optional[_Iterable[_Union[Recalled, _Mapping]]] = ..., embedder_id: _Optional[str] = ...) -> None: ...
+    not_embedded: int
+    def __init__(self, memories: _Optional[_Iterable[_Union[Recalled, _Mapping]]] = ..., embedder_id: _Optional[str] = ..., not_embedded: _Optional[int] = ...) -> None: ...
 
 class Recalled(_message.Message):
     __slots__ = ("memory", "score", "bm25", "cosine")

@@ -157,7 +157,7 @@ class MemoryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteMemory(self, request, context):
-        """Deletes one memory: nothing finds it from then on. Its history stays until it is erased.
+        """Deletes one memory: nothing finds it from then on, and its texts are gone, also from its history.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -171,7 +171,7 @@ class MemoryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetMemoryHistory(self, request, context):
-        """What happened to a memory, oldest first; also of a deleted one.
+        """What happened to a memory, oldest first; of a deleted one without its texts.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -49,11 +49,11 @@ class MemoryServiceStub:
     UpdateMemory: _grpc.UnaryUnaryMultiCallable[_memory_pb2.UpdateMemoryRequest, _memory_pb2.UpdateMemoryResponse]
     """Changes a memory: its text, when it holds, whether it is pinned, what replaces it. Turns keep their text."""
     DeleteMemory: _grpc.UnaryUnaryMultiCallable[_memory_pb2.DeleteMemoryRequest, _memory_pb2.DeleteMemoryResponse]
-    """Deletes one memory: nothing finds it from then on. Its history stays until it is erased."""
+    """Deletes one memory: nothing finds it from then on, and its texts are gone, also from its history."""
     DeleteMemories: _grpc.UnaryUnaryMultiCallable[_memory_pb2.DeleteMemoriesRequest, _memory_pb2.DeleteMemoriesResponse]
     """Deletes every memory that fits all the filters; at least one filter is needed."""
     GetMemoryHistory: _grpc.UnaryUnaryMultiCallable[_memory_pb2.GetMemoryHistoryRequest, _memory_pb2.GetMemoryHistoryResponse]
-    """What happened to a memory, oldest first; also of a deleted one."""
+    """What happened to a memory, oldest first; of a deleted one without its texts."""
     ExportMemories: _grpc.UnaryUnaryMultiCallable[_memory_pb2.ExportMemoriesRequest, _memory_pb2.ExportMemoriesResponse]
     """Every memory of the caller (or that fits the filters) as JSON Lines, a page at a time, oldest first."""
     EraseMemories: _grpc.UnaryUnaryMultiCallable[_memory_pb2.EraseMemoriesRequest, _memory_pb2.EraseMemoriesResponse]
@@ -93,11 +93,11 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     UpdateMemory: _aio.UnaryUnaryMultiCallable[_memory_pb2.UpdateMemoryRequest, _memory_pb2.UpdateMemoryResponse]  # type: ignore[assignment]
     """Changes a memory: its text, when it holds, whether it is pinned, what replaces it. Turns keep their text."""
     DeleteMemory: _aio.UnaryUnaryMultiCallable[_memory_pb2.DeleteMemoryRequest, _memory_pb2.DeleteMemoryResponse]  # type: ignore[assignment]
-    """Deletes one memory: nothing finds it from then on. Its history stays until it is erased."""
+    """Deletes one memory: nothing finds it from then on, and its texts are gone, also from its history."""
     DeleteMemories: _aio.UnaryUnaryMultiCallable[_memory_pb2.DeleteMemoriesRequest, _memory_pb2.DeleteMemoriesResponse]  # type: ignore[assignment]
     """Deletes every memory that fits all the filters; at least one filter is needed."""
     GetMemoryHistory: _aio.UnaryUnaryMultiCallable[_memory_pb2.GetMemoryHistoryRequest, _memory_pb2.GetMemoryHistoryResponse]  # type: ignore[assignment]
-    """What happened to a memory, oldest first; also of a deleted one."""
+    """What happened to a memory, oldest first; of a deleted one without its texts."""
     ExportMemories: _aio.UnaryUnaryMultiCallable[_memory_pb2.ExportMemoriesRequest, _memory_pb2.ExportMemoriesResponse]  # type: ignore[assignment]
     """Every memory of the caller (or that fits the filters) as JSON Lines, a page at a time, oldest first."""
     EraseMemories: _aio.UnaryUnaryMultiCallable[_memory_pb2.EraseMemoriesRequest, _memory_pb2.EraseMemoriesResponse]  # type: ignore[assignment]
@@ -170,7 +170,7 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_pb2.DeleteMemoryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.DeleteMemoryResponse, _abc.Awaitable[_memory_pb2.DeleteMemoryResponse]]:
-        """Deletes one memory: nothing finds it from then on. Its history stays until it is erased."""
+        """Deletes one memory: nothing finds it from then on, and its texts are gone, also from its history."""
 
     @_abc_1.abstractmethod
     def DeleteMemories(
@@ -186,7 +186,7 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_pb2.GetMemoryHistoryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_pb2.GetMemoryHistoryResponse, _abc.Awaitable[_memory_pb2.GetMemoryHistoryResponse]]:
-        """What happened to a memory, oldest first; also of a deleted one."""
+        """What happened to a memory, oldest first; of a deleted one without its texts."""
 
     @_abc_1.abstractmethod
     def ExportMemories(
