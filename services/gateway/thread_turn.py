@@ -24,8 +24,8 @@ from services.gateway.pipeline import Pipeline, persistently
 from services.gateway.thread_events import shown_text
 from services.gateway.turn_context import Earlier, TurnContext, role_of
 
-SAVE_TIMEOUT_S = 10.0
-"""How long one try to save may take before the answer goes on without it."""
+SAVE_TIMEOUT_S, SAVE_AFTER_SILENCE_S = 10.0, 2.0
+"""How long one try to save may take before the answer goes on without it; less when memory gave no context either."""
 
 
 class ThreadTurn:
@@ -113,8 +113,10 @@ class ThreadTurn:
             max_tokens=1,
             parent_message_id=ask.parent_message_id,
         )
+        silent = self.record.source == ContextRecord.SOURCE_NONE
+        timeout_s = SAVE_AFTER_SILENCE_S if silent else SAVE_TIMEOUT_S
         try:
-            opened = await persistently(lambda: self._threads.OpenTurn(turn, timeout=SAVE_TIMEOUT_S))
+            opened = await persistently(lambda: self._threads.OpenTurn(turn, timeout=timeout_s))
         except MeshError as error:
             self._later(turn, error)
             return

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from dac.memory.v1.conversation_pb2_grpc import ConversationServiceAsyncStub
     from dac.memory.v1.memory_pb2_grpc import MemoryServiceAsyncStub
 
-TIMEOUT_S = 5.0
-"""How long a context, or the plain window in its place, is waited for."""
+TIMEOUT_S = 2.0
+"""How long a context is waited for."""
+WINDOW_TIMEOUT_S = 1.0
+"""How long the plain window is waited for in its place."""
 _FAILS = frozenset({Reason.UNAVAILABLE, Reason.DEADLINE_EXCEEDED, Reason.INTERNAL, Reason.UNIMPLEMENTED})
 """What says that memory cannot do its work; anything else is said of the request."""
 _GONE = {ContextMessage.KIND_NEW, ContextMessage.KIND_UNSPECIFIED}
@@ -123,7 +125,7 @@ class TurnContext:
             parent_message_id=ask.parent_message_id,
         )
         try:
-            opened: OpenTurnResponse = await self._threads.OpenTurn(request, timeout=TIMEOUT_S)
+            opened: OpenTurnResponse = await self._threads.OpenTurn(request, timeout=WINDOW_TIMEOUT_S)
         except MeshError as error:
             if error.reason not in _FAILS:
                 raise
