@@ -1,8 +1,8 @@
 """Who answers a day's requests when some of them repeat: the exact cache, a call under way, the semantic cache.
 
-Word-for-word repeats are played against the gateway's own rules (its flights, on a clock of the day's): no mesh runs, and
-when requests come and how long answers take is made up, as said in each constant. Repeats in other words need texts:
-`worded` asks memory itself, as it ships, with a file of question pairs.
+Word-for-word repeats are played against the gateway's own rules (its flights, on a clock of the day's): no mesh runs,
+and when requests come and how long answers take is made up, as said in each constant. Repeats in other words need
+texts: `worded` asks memory itself, as it ships, with a file of question pairs.
 """
 
 from __future__ import annotations

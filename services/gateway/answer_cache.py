@@ -25,6 +25,8 @@ from services.gateway.openai_wire import ChatAsk
 if TYPE_CHECKING:
     from dac.memory.v1.cache_pb2_grpc import CacheServiceAsyncStub
 
+STORE_WAIT_S = 1.0
+"""How long the end of an answer waits until it is stored, at most; storing goes on behind it."""
 STORE_TIMEOUT_S = 10.0
 """How long storing may go on behind its answer."""
 OPENAI, RESPONSES = chat_pb2.DIALECT_OPENAI_CHAT, chat_pb2.DIALECT_OPENAI_RESPONSES
@@ -51,6 +53,8 @@ class AnswerCache:
         """`user_id`: only for this user; None = for the whole organisation."""
         self._cache, self._wish, self._scoped = cache, wish, scoped
         self._user_scoped, self._timeout_s = user_id is not None, timeout_s
+        self.storing: asyncio.Task[str] | None = None
+        """What stores the answer, while it does and after."""
         # What a memory of the release before knows an equal chat by, while both run.
         about = f"{user_id is not None}\n{user_id}\n{scoped.prompt}".encode("utf-8", "replace")
         self._fingerprint = hashlib.sha256(scoped.key + about).digest()
@@ -91,10 +95,10 @@ class AnswerCache:
             user_scoped=self._user_scoped,
             exact_only=not self._wish.semantic,
         )
-        storing = asyncio.create_task(self._store(request))
+        self.storing = storing = asyncio.create_task(self._store(request))
         _storing.add(storing)
         storing.add_done_callback(_storing.discard)
-        done, _ = await asyncio.wait({storing}, timeout=self._timeout_s)
+        done, _ = await asyncio.wait({storing}, timeout=min(self._timeout_s, STORE_WAIT_S))
         return storing.result() if done else ""
 
     async def _store(self, request: StoreRequest) -> str:

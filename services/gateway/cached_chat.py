@@ -17,13 +17,13 @@ from dac.provider.v1.provider_pb2 import GenerateFinish
 from dac.type.v1 import record_pb2, usage_pb2
 from mesh import telemetry
 from mesh.errors import MeshError, Reason
-from mesh.ids import uuid7
 from services.gateway import openai_wire
 from services.gateway.answer_cache import AnswerCache, kept_form, kind_of, replayed
 from services.gateway.cache_control import Wish, not_cached
 from services.gateway.cache_scope import scope_of
 from services.gateway.coalescing import Flight, LeaderFailed, Overrun, Tape
 from services.gateway.pipeline import Done, Head, ProviderRefusal
+from services.gateway.shared_answers import entry_headers, found_how, told_again
 from services.gateway.sharing import LEADER
 
 if TYPE_CHECKING:
@@ -98,11 +98,22 @@ class CachedChat:
             flight.dispatched = self._run.dispatched
             flight.own_failure = isinstance(error, MeshError) and (error.reason in OWN or self._run.dispatched is False)
             flight.final = isinstance(error, ProviderRefusal)
-            self._sharing.flights.close(flight)
+        storing = self._cache.storing if self._cache is not None else None
+        self._tape.end(error)
+        if error is None and storing is not None and not storing.done():
+            # Who comes before it is stored still gets it from here.
+            storing.add_done_callback(
+                lambda done: self._closed(error, stored=not done.cancelled() and bool(done.result()))
+            )
+        else:
+            self._closed(error, stored=self._stored)
+
+    def _closed(self, error: BaseException | None, *, stored: bool) -> None:
+        if self._flight is not None:
+            self._sharing.flights.close(self._flight)
         if self._claimed and self._sharing.line is not None:
             request_id = self._run.call.request_id
-            self._sharing.line.release(self._claimed, request_id, stored=self._stored, failed=error is not None)
-        self._tape.end(error)
+            self._sharing.line.release(self._claimed, request_id, stored=stored, failed=error is not None)
 
     async def _leave(self, task: asyncio.Task[None]) -> None:
         if task.done() or self._tape.ended:
@@ -211,7 +222,7 @@ class CachedChat:
             except LeaderFailed as failed:
                 if head is not None or failed.everybodys:
                     run.followed = True
-                    raise _again(failed.error) from None
+                    raise told_again(failed.error) from None
             except Overrun:
                 if head is not None:
                     raise MeshError(Reason.CANCELLED, "The client read the answer too slowly.") from None
@@ -266,11 +277,11 @@ class CachedChat:
             assert found is not None
             cost = self._hit(found)
         if found is not None:
-            run.answer_headers = _entry_headers(found)
+            run.answer_headers = entry_headers(found)
         if leader:
             run.answer_headers = [*run.answer_headers, (b"x-dac-coalesced", leader.encode("ascii", "replace"))]
         run.end_well(answer.finish_reason)
-        why = f"coalesced: request {leader} was under way" if leader else _found_how(found)
+        why = f"coalesced: request {leader} was under way" if leader else found_how(found)
         yield Head(answer.model, answer.provider, why)
         yield made.body
         if run.ask.stream and run.ask.include_dac:
@@ -290,8 +301,8 @@ class CachedChat:
     def _why(self, flight: Flight) -> str:
         run = self._run
         if flight.hit is not None:
-            run.answer_headers = _entry_headers(flight.hit)
-            return _found_how(flight.hit)
+            run.answer_headers = entry_headers(flight.hit)
+            return found_how(flight.hit)
         run.answer_headers = [MISS, (b"x-dac-coalesced", flight.caller_id.encode("ascii", "replace"))]
         return f"coalesced: request {flight.caller_id} was under way"
 
@@ -352,37 +363,3 @@ class CachedChat:
             run.record.cache.status = Status.STATUS_STORED
             run.record.cache.entry_id = entry_id
             run.stage("store")
-
-
-def _entry_headers(found: LookupResponse) -> list[tuple[bytes, bytes]]:
-    made = [(b"x-dac-cache", b"hit"), (b"x-dac-cache-similarity", f"{found.similarity or 1.0:.4f}".encode())]
-    made.append((b"age", str(int(max(0.0, found.age_s))).encode()))
-    return [*made, (b"x-dac-cache-entry", found.entry_id.encode("ascii", "replace"))] if found.entry_id else made
-
-
-def _found_how(found: LookupResponse | None) -> str:
-    return f"cache: {kind_of(found)} hit" if found is not None else "cache"
-
-
-def _again(error: BaseException) -> MeshError:
-    """The leader's failure, told to somebody else."""
-    if isinstance(error, ProviderRefusal):
-        return ProviderRefusal(error.message, error.status_code, error.body)
-    if isinstance(error, MeshError):
-        return MeshError(error.reason, error.message, metadata=error.metadata, retry_after_s=error.retry_after_s)
-    return MeshError(Reason.UNAVAILABLE, "The call that was shared ended. Try again.")
-
-
-def share_of(model: str, provider: str, usage: usage_pb2.Usage, begun_ns: int) -> record_pb2.AttemptRecord:
-    """What a follower is charged for, as an attempt of its own record."""
-    made = record_pb2.AttemptRecord(
-        attempt_id=uuid7(),
-        provider=provider,
-        model=model,
-        usage=usage,
-        usage_source=usage_pb2.USAGE_SOURCE_PROVIDER,
-        finish_reason="stop",
-    )
-    made.started_at.FromNanoseconds(begun_ns)
-    made.ended_at.FromNanoseconds(time.time_ns())
-    return made

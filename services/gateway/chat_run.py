@@ -18,11 +18,12 @@ from mesh.errors import MeshError, Reason
 from mesh.tokens import estimate_tokens
 from mesh.transport import reading
 from services.gateway import candidates, openai_wire, replay
-from services.gateway.cached_chat import BYPASS, CachedChat, share_of
+from services.gateway.cached_chat import BYPASS, CachedChat
 from services.gateway.callers import Caller
 from services.gateway.openai_wire import ChatAsk
 from services.gateway.pipeline import CHAT, Done, Head, Pipeline, persistently
 from services.gateway.reserved_run import ReservedRun, usd
+from services.gateway.shared_answers import share_of
 from services.gateway.sharing import Sharing
 from services.gateway.stream_cover import StreamCover
 from services.gateway.thread_turn import ThreadTurn

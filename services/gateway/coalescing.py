@@ -183,7 +183,8 @@ class Flights:
         `after`: the flight that failed the one who asks; what failed there counts on.
         """
         flight = self._open.get(key)
-        if flight is not None and not flight.tape.ended and self._now() - flight.started <= self._window_s:
+        # One that has landed well can be joined until it is closed: its answer may not be in the cache yet.
+        if flight is not None and flight.tape.error is None and self._now() - flight.started <= self._window_s:
             return flight
         failed = 0
         if after is not None:

@@ -145,3 +145,43 @@ def test_a_thread_is_answered_from_the_cache_only_after_the_same_turns(dac, upst
     assert post(dac, messages).headers["x-dac-cache"] == "miss"
     assert post(dac, messages, **thread).headers["x-dac-cache"] == "hit"
     assert post(dac, messages, **thread).headers["x-dac-cache"] == "miss", "now there is an earlier turn"
+
+
+def test_a_question_that_means_the_same_is_answered_and_says_how_alike_it_is(dac, upstream_process):
+    system = {"role": "system", "content": f"Answer briefly. {time.time_ns()}"}
+
+    def asked(text, **more):
+        return post(dac, [system, {"role": "user", "content": text}], **more)
+
+    # The first question of all loads the embedder, which nobody waits for long.
+    messages, end = question(), time.monotonic() + 20
+    while post(dac, messages).headers["x-dac-cache"] != "hit":
+        assert time.monotonic() < end
+    first = asked("How do I reset my password?")
+    close = asked("How can I reset my password?")
+    assert close.headers["x-dac-cache"] == "hit" and close.headers["x-dac-route"] == "cache: semantic hit"
+    assert 0.9 < float(close.headers["x-dac-cache-similarity"]) < 1 and close.json() == first.json()
+    cache = dac.record(close)["cache"]
+    assert cache["kind"] == "semantic" and cache["entry_id"] == close.headers["x-dac-cache-entry"]
+    assert asked("How can I reset my password?", headers={"x-dac-cache-mode": "exact"}).headers["x-dac-cache"] == "miss"
+    other = [system, {"role": "user", "content": "How do I reset my 2 passwords?"}]
+    assert post(dac, other).headers["x-dac-cache"] == "miss"
+    higher = {**ON, "x-dac-cache-similarity": "0.9999"}
+    assert asked("How would I reset my password?", headers=higher).headers["x-dac-cache"] == "miss"
+    assert len(upstream_process.requests()) >= 4
+
+
+def test_a_bad_rating_takes_a_stored_answer_out(dac):
+    messages = question()
+    post(dac, messages)
+    hit = post(dac, messages)
+    assert hit.headers["x-dac-cache"] == "hit"
+
+    def rated(answer, rating):
+        body = {"request_id": answer.headers["x-dac-request-id"], "rating": rating}
+        return httpx.post(f"{dac.url}/v1/feedback", json=body, headers=dac.headers, timeout=30)
+
+    assert rated(hit, 1).status_code == 200 and post(dac, messages).headers["x-dac-cache"] == "hit"
+    told = rated(hit, -1)
+    assert told.status_code == 200 and told.json()["model"] == "mock/gpt-4o-mini"
+    assert post(dac, messages).headers["x-dac-cache"] == "miss"
