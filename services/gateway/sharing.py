@@ -18,6 +18,8 @@ from services.gateway.config import GatewayConfig
 from services.gateway.openai_wire import ChatAsk
 from services.gateway.replica_line import ReplicaLine
 
+LINE_TIMEOUT_S = 0.5
+"""How long a chat that has no stored answer waits for Redis to say who leads: little beside a call to a provider."""
 LEADER, EACH = "leader", "each"
 CHARGES = (LEADER, EACH)
 """Who pays for a call that several share: the one who made it, or everybody as if it were their own."""
@@ -75,7 +77,7 @@ def sharing_of(context: Context) -> Sharing:
     config: GatewayConfig = context.config
     line = None
     if context.redis_url and config.coalescing_window_s:
-        open_store = functools.partial(connect, context.redis_url)
+        open_store = functools.partial(connect, context.redis_url, call_timeout_s=LINE_TIMEOUT_S)
         line = ReplicaLine(open_store, context.keyring.subkey("gateway-coalescing"))
     return Sharing(
         Defaults(config.cache_by_default, Mode(config.cache_mode), config.cache_semantic_temperature_max),
