@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 MEMORY_KEYS_MAX = 100_000
+CALL_TIMEOUT_S = 0.04
+"""How long a call waits for a server, unless its caller can wait longer."""
 
 Subscriber = Callable[[bytes], None]
 

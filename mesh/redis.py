@@ -1,16 +1,13 @@
 """Small shared values with a life time: Redis or Valkey when there is one, this process's memory when not.
 
-Nothing here may be the truth: a call never raises and never waits longer than it is told, by default 50 ms. When the server goes away,
-calls are answered from memory until a background task finds it again.
+Nothing here may be the truth: a call never raises and never waits longer than it is told, by default 50 ms. When the
+server goes away, calls are answered from memory until a background task finds it again.
 """
 
 import time
 from collections.abc import Callable
 
-from mesh.key_values import KeyValueStore, MemoryStore
-
-CALL_TIMEOUT_S = 0.04
-"""How long a call waits for the server, unless its caller can wait longer."""
+from mesh.key_values import CALL_TIMEOUT_S, KeyValueStore, MemoryStore
 
 
 async def connect(

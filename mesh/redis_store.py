@@ -12,7 +12,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from mesh.key_values import MemoryStore, Subscriber
+from mesh.key_values import CALL_TIMEOUT_S, MemoryStore, Subscriber
 
 RECONNECT_S = 0.25
 FAILURES = (RedisError, OSError, TimeoutError)
@@ -23,7 +23,7 @@ _log = logging.getLogger("mesh.redis")
 class RedisStore:
     """A server, with memory behind it."""
 
-    def __init__(self, url: str, memory: MemoryStore, *, call_timeout_s: float) -> None:
+    def __init__(self, url: str, memory: MemoryStore, *, call_timeout_s: float = CALL_TIMEOUT_S) -> None:
         self._memory, self._call_timeout_s = memory, call_timeout_s
         self._client: Any = client.from_url(
             url,

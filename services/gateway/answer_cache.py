@@ -25,8 +25,6 @@ from services.gateway.openai_wire import ChatAsk
 if TYPE_CHECKING:
     from dac.memory.v1.cache_pb2_grpc import CacheServiceAsyncStub
 
-STORE_WAIT_S = 1.0
-"""How long the end of an answer waits until it is stored, at most; storing goes on behind it."""
 STORE_TIMEOUT_S = 10.0
 """How long storing may go on behind its answer."""
 OPENAI, RESPONSES = chat_pb2.DIALECT_OPENAI_CHAT, chat_pb2.DIALECT_OPENAI_RESPONSES
@@ -98,7 +96,7 @@ class AnswerCache:
         self.storing = storing = asyncio.create_task(self._store(request))
         _storing.add(storing)
         storing.add_done_callback(_storing.discard)
-        done, _ = await asyncio.wait({storing}, timeout=min(self._timeout_s, STORE_WAIT_S))
+        done, _ = await asyncio.wait({storing}, timeout=self._timeout_s)
         return storing.result() if done else ""
 
     async def _store(self, request: StoreRequest) -> str:
