@@ -153,6 +153,8 @@ def _cache(record: dict[str, Any]) -> Iterator[str]:
     similarity = get(record, "cache", "similarity")
     extra = [f"similarity {float(similarity):.3f}"] if similarity else []
     extra += [f"saved {money(saved)}"] if int(saved or 0) else []
+    leader = get(record, "cache", "leader_request_id")
+    extra += [f"answered by the call of request {leader}"] if leader else []
     yield ", ".join(["off" if verdict == "unspecified" else verdict, *extra])
 
 

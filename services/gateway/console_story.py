@@ -51,6 +51,8 @@ def why(record: RequestRecord) -> str:
     """One sentence: why this route, or what stopped the request."""
     if record.cache.status == record_pb2.CacheRecord.STATUS_HIT:
         return "Answered from the cache."
+    if record.cache.status == record_pb2.CacheRecord.STATUS_COALESCED:
+        return f"Answered by the call of request {record.cache.leader_request_id}, which was under way."
     said = record.route.reason or record.message or "No model was looked for."
     fallen = dict.fromkeys(one.model for one in record.attempts if one.reason and one.model != answered_by(record))
     if fallen and record.outcome == record_pb2.OUTCOME_OK:

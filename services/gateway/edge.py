@@ -38,6 +38,7 @@ from services.gateway.thread_paths import ThreadAsk, ThreadPath
 EMBEDDINGS_PATH = "/v1/embeddings"
 EXPOSED = (
     b"x-request-id, request-id, x-dac-request-id, x-dac-model, x-dac-route, x-dac-cost-usd, retry-after, "
+    b"x-dac-cache, x-dac-cache-similarity, x-dac-cache-entry, x-dac-coalesced, age, "
     b"x-dac-thread-id, x-dac-message-id, x-dac-user-message-id, x-dac-thread-saved, x-dac-context, "
     b"x-should-retry, retry-after-ms, "
     b"x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "

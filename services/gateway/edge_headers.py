@@ -30,7 +30,8 @@ def head_headers(
     limits = headers_of(run.rate_limit, request.wire.dialect)
     if run.exceeded:
         limits.append((b"x-dac-budget-exceeded", "; ".join(map(_excess, run.exceeded)).encode()))
-    return [(b"x-dac-model", head.model.encode("ascii", "replace")), (b"x-dac-route", route), *cost, *limits]
+    model = (b"x-dac-model", head.model.encode("ascii", "replace"))
+    return [model, (b"x-dac-route", route), *cost, *limits, *run.answer_headers]
 
 
 def _excess(one: SoftExcess) -> str:

@@ -12,6 +12,7 @@ from mesh.call import Call, enter
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from services.gateway import anthropic_wire, openai_wire
+from services.gateway.cache_control import read_headers
 from services.gateway.callers import Caller, Callers
 from services.gateway.failures import error_headers, http_status
 from services.gateway.labels import Labels, read_labels
@@ -90,6 +91,7 @@ class Exchange:
     def parse(self, body: bytes, *, max_depth: int) -> openai_wire.ChatAsk:
         """The body as an ask, with what else the wire format says in headers. Raises INVALID_REQUEST."""
         ask = self.wire.parse(body, max_depth=max_depth)
+        ask.cache_said = read_headers(self.scope["headers"])
         if self.wire is ANTHROPIC:
             said = [value.decode("latin-1") for key, value in self.scope["headers"] if key == b"anthropic-beta"]
             ask.anthropic_beta = anthropic_wire.read_beta(said)

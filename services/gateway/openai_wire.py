@@ -5,7 +5,6 @@ fields survive byte for byte.
 """
 
 import dataclasses
-import hashlib
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +17,7 @@ from dac.type.v1.usage_pb2 import Usage
 from mesh.errors import MeshError, Reason, invalid
 from mesh.tokens import IMAGE_TOKENS, estimate_tokens, upper_bound_tokens
 from mesh.usage import answer_tokens, cached_tokens, prompt_tokens
+from services.gateway.cache_control import NOTHING, Said
 from services.gateway.places import named_id
 
 DAC_FIELDS = frozenset(
@@ -45,9 +45,10 @@ PROMPT_HALF_CHARS = 4_000
 MOST_TOKENS = 100_000_000
 """More than any model writes."""
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
-_SHAPES_NOTHING = (
+SHAPES_NOTHING = (
     frozenset({"stream", "stream_options", "user", "metadata", "store", "model"}) | DAC_FIELDS | LATER_FIELDS
 )
+"""Fields that say how an answer is delivered or filed, not what it is."""
 # Possessive: a string is passed in one go, also one that never ends.
 _NESTING = re.compile(rb'(?s)"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]')
 _PATH = re.compile(r"`\$([^`]*)`")
@@ -96,6 +97,10 @@ class ChatAsk:
     turns: int = 0
     """How many messages of the user there are; only there."""
     thread_id: str = ""
+    enable_cache: bool | None = None
+    """None = the body does not say."""
+    cache_said: Said = NOTHING
+    """What the headers say of the cache."""
     parent_message_id: str = ""
     """The saved message that the new ones answer; empty = the head of the thread's active branch."""
     question_id: str = ""
@@ -106,7 +111,6 @@ class ChatAsk:
     """What is answered once more is the thread's first turn: nothing of the thread is earlier."""
     enable_memory: bool | None = None
     """What may be recalled besides the window; None = as the caller's identity says."""
-    enable_cache: bool = False
     enable_rescue: bool = True
     team_id: str = ""
     """Whom it is for, when the body says so."""
@@ -334,7 +338,7 @@ def _read_options(ask: ChatAsk) -> None:
     ask.needs_json = form.get("type") in ("json_object", "json_schema")
     ask.profile = read_field(fields, "routing_profile", str, "")
     ask.task_type = read_field(fields, "task_type", str, "")[:64]
-    ask.enable_cache = read_field(fields, "enable_cache", bool, False)
+    ask.enable_cache = read_field(fields, "enable_cache", bool | None, None)
     ask.enable_rescue = read_field(fields, "enable_rescue", bool, True)
     if "team_id" in fields or "project_id" in fields:
         ask.team_id = named_id("team_id", read_field(fields, "team_id", str, ""))
@@ -367,15 +371,6 @@ def with_system(body: bytes, text: str) -> bytes:
 def raw_messages(ask: ChatAsk) -> list[bytes]:
     """Every message as it was sent."""
     return [bytes(raw) for raw in _raw_messages.decode(ask.fields["messages"])]
-
-
-def fingerprint(ask: ChatAsk, body: bytes) -> bytes:
-    """SHA-256 over everything that shapes the answer: every field but those that only shape its delivery."""
-    digest = hashlib.sha256(f"v1\n{ask.model}\n{ask.profile}\n".encode())
-    for key, raw in sorted(_top.decode(body).items()):
-        if key not in _SHAPES_NOTHING:
-            digest.update(key.encode() + b"\0" + hashlib.sha256(bytes(raw)).digest())
-    return digest.digest()
 
 
 def text_of(message: ChatMessage) -> str:
@@ -431,23 +426,6 @@ def chunk(request_id: str, model: str, choices: list[dict[str, Any]], extra: Map
         "choices": choices,
     }
     return b"data: " + msgspec.json.encode({**body, **(extra or {})}) + b"\n\n"
-
-
-def replay(document: bytes, request_id: str, *, include_usage: bool) -> bytes:
-    """A stored chat.completion as the events of a stream, without [DONE]."""
-    stored = msgspec.json.decode(document)
-    events = []
-    for choice in stored.get("choices", ()):
-        message, index = choice.get("message", {}), choice.get("index", 0)
-        delta: dict[str, Any] = {"role": "assistant", "content": message.get("content") or ""}
-        if message.get("tool_calls"):
-            delta["tool_calls"] = [{"index": number, **one} for number, one in enumerate(message["tool_calls"])]
-        for part, reason in ((delta, None), ({}, choice.get("finish_reason"))):
-            item = {"index": index, "delta": part, "logprobs": None, "finish_reason": reason}
-            events.append(chunk(request_id, stored.get("model", ""), [item]))
-    if include_usage and stored.get("usage"):
-        events.append(chunk(request_id, stored.get("model", ""), [], {"usage": stored["usage"]}))
-    return b"".join(events)
 
 
 def answer_of(document: bytes) -> tuple[str, str]:

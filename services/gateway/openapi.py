@@ -252,7 +252,7 @@ _CHAT: dict[str, Any] = {
         "properties": {"include_usage": {"type": "boolean"}, "include_dac": {"type": "boolean"}},
         "description": "include_dac adds model, cost and what was saved of the thread to the last chunk.",
     },
-    "enable_cache": {"type": "boolean", "description": "Answer from and store in the exact response cache."},
+    "enable_cache": {"type": "boolean", "description": "Answer from and store in the response cache; share calls."},
     "enable_rescue": {
         "type": "boolean",
         "description": "Let another attempt take up a streamed answer that breaks (the default), or fail instead.",

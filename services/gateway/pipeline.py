@@ -32,6 +32,7 @@ from services.gateway.late_saves import LateSaves
 from services.gateway.outcome_reports import OutcomeReports
 from services.gateway.second_sends import SecondSends
 from services.gateway.settlement import Settlements
+from services.gateway.sharing import Sharing
 
 DONE = b"data: [DONE]\n\n"
 CHAT = "chat"
@@ -100,8 +101,10 @@ class Pipeline:
         stubs: Stubs,
         settlements: Settlements,
         second_sends: SecondSends = SecondSends(),  # noqa: B008
+        sharing: Sharing | None = None,
         context_tokens: int = CONTEXT_TOKENS,
     ) -> None:
+        self.sharing = sharing or Sharing()
         self.stubs, self.settlements, self.second_sends = stubs, settlements, second_sends
         self.context_tokens, self.late_saves = context_tokens, LateSaves(stubs)
         self._reports = OutcomeReports(stubs.router)

@@ -220,7 +220,17 @@ def _question(a: Question, b: Question) -> bool:
 
 
 def _symbols(a: Question, b: Question) -> bool:
-    return {one for one in a.words if one in _SYMBOLS} != {one for one in b.words if one in _SYMBOLS}
+    return _signs(a) != _signs(b)
+
+
+def _signs(question: Question) -> list[str]:
+    """What is not prose, in its order; a mark of exclamation counts in front of another sign."""
+    words = question.words
+    return [
+        one
+        for place, one in enumerate(words)
+        if one in _SYMBOLS or (one == "!" and {*words[place + 1 : place + 2]} & _SYMBOLS)
+    ]
 
 
 _SYMBOLS = frozenset("<>{}[]=*^|\\~@#+&;/_")

@@ -53,11 +53,14 @@ def _by_key(question: Question) -> dict[str, Word]:
 
 
 def is_slip(a: Word, b: Word, known: frozenset[str]) -> bool:
-    """Whether one of two words is a mistyped form of the other: exactly one is a known word, and one edit apart."""
+    """Whether one of two words is a mistyped form of the other: not both are known words, and one edit apart."""
     if min(len(a.text), len(b.text)) < MIN_SLIP_LETTERS or a.text[0] != b.text[0] or (a.is_name and b.is_name):
         return False
-    if not (a.text.isalpha() and b.text.isalpha()) or (a.text in known) == (b.text in known):
+    if not (a.text.isalpha() and b.text.isalpha()) or (a.text in known and b.text in known):
         return False
+    if a.text not in known and b.text not in known:
+        # Two rare words: only neighbours exchanged are surely a slip.
+        return sorted(a.text) == sorted(b.text) and one_edit_apart(a.text, b.text)
     return one_edit_apart(a.text, b.text)
 
 

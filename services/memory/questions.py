@@ -16,11 +16,13 @@ KEPT = 8192
 MAX_TOKENS = 96
 """What comes after is one word of its own: two such texts are alike only when they end alike."""
 
+_MENDED = words("which where would could should whose there these those their")
+"""Words without content that are taken for what they are when mistyped; a name must not become one of the others."""
 MIN_SLIP_LETTERS = 5
 """Shorter words are never taken for slips of the pen."""
 
-_TOKEN = re.compile(r"[€£$¥₹%]|\d(?:[\d.,:/-]*\d)?[^\W\d_]*|[^\W_]+(?:['.&_/@][^\W_]+)*[+#]*|[^\w\s]", re.UNICODE)
-_HYPHEN = re.compile(r"(?<=[^\W_])-(?=[^\W\d_])|(?<=[^\W\d_])-(?=[^\W_])")
+_TOKEN = re.compile(r"[€£$¥₹%]|\d(?:[\d.,:/-]*\d)?[^\W\d_]*|[^\W_]+(?:['.&_/@-][^\W_]+)*[+#]*|[^\w\s]", re.UNICODE)
+_HYPHEN = re.compile(r"(?<=\d)-(?=[^\W\d_]{2})|(?<=[^\W\d_]{2})-(?=[^\W\d_]{2}|\d)")
 _AMOUNT = re.compile(r"^(\d[\d.,:/]*)([a-z%]+)$")
 _ORDINAL = re.compile(r"^(\d+)(?:st|nd|rd|th)$")
 _AUXILIARIES = "do|does|did|is|are|was|were|would|should|could|must|has|have|had|need|ai"
@@ -66,7 +68,6 @@ _ENDINGS = (
 )
 _PREPOSITIONS = words("to into onto from than by for of with without at in on before after over under versus vs as")
 NOT_CONTENT = FUNCTION | NEGATIONS | ASKING | _PREPOSITIONS
-_ACRONYMS = words("US IT WHO AM OR IN AS ME AN MAY CAN")
 _MONTH_BEFORE = words("in on until till since by from last next this early late mid of")
 
 
@@ -134,16 +135,16 @@ def taken_apart(text: str) -> Question:
     tokens = _TOKEN.findall(_HYPHEN.sub(" ", _WIFI.sub("wifi", core)))
     tokens = tokens[:MAX_TOKENS] + (["".join(tokens[MAX_TOKENS:])] if len(tokens) > MAX_TOKENS else [])
     names = _names(tokens)
-    tokens = [_corrected(one) for one in tokens]
-    acronyms = frozenset(one.lower() for one in tokens if one in _ACRONYMS) & names
+    tokens = [one if one.lower() in names else _corrected(one) for one in tokens]
+    spoken_names = frozenset(one.lower() for one in tokens if one != "I" and one.lower() in FUNCTION) & names
     flat = _PHRASE.sub(lambda match: PHRASES[match[0]], " ".join(tokens).lower())
-    return _built(core, flat.split(), names, acronyms)
+    return _built(core, flat.split(), names, spoken_names)
 
 
 @lru_cache(maxsize=1)
 def _lookups() -> tuple[frozenset[str], dict[str, str]]:
     """The known words, and every listed word by its forms with one letter left out."""
-    listed = {*FUNCTION, *NEGATIONS, *QUANTITIES, *TIMES, *PERSONS, *NUMBERS, *GROUP_OF}
+    listed = {*_MENDED, *NEGATIONS, *QUANTITIES, *TIMES, *PERSONS, *NUMBERS, *GROUP_OF}
     shortened: dict[str, str] = {}
     for word in sorted(one for one in listed if len(one) >= MIN_SLIP_LETTERS and one.isalpha()):
         for place in range(1, len(word)):
@@ -183,7 +184,7 @@ def _names(tokens: list[str]) -> frozenset[str]:
     """Lower-case forms of the tokens that are written as names."""
     letters = [one for one in tokens if one[0].isalpha()]
     capitals = sum(one[0].isupper() for one in letters)
-    shouting = len(letters) > 2 and capitals > 0.6 * len(letters)
+    shouting = len(letters) > 2 and capitals > 0.8 * len(letters)
     found = set()
     for place, token in enumerate(tokens):
         mixed = any(one.isdigit() for one in token) and any(one.isalpha() for one in token)
@@ -199,7 +200,7 @@ def _bare(word: str) -> str:
     return word.removesuffix("'s").removesuffix("'")
 
 
-def _built(text: str, tokens: list[str], names: frozenset[str], acronyms: frozenset[str]) -> Question:
+def _built(text: str, tokens: list[str], names: frozenset[str], spoken_names: frozenset[str]) -> Question:
     content: list[Word] = []
     amounts: set[tuple[str, str]] = set()
     times: set[str] = set()
@@ -228,7 +229,7 @@ def _built(text: str, tokens: list[str], names: frozenset[str], acronyms: frozen
             persons.add(PERSONS[word])
             content.append(Word(word, PERSONS[word] + ":" + key_of(word), False, "'s" if token != word else after))
             after = ""
-        elif (word not in NOT_CONTENT or word in acronyms) and word[:1].isalnum():
+        elif (word not in NOT_CONTENT or word in spoken_names) and word[:1].isalnum():
             content.append(Word(word, key_of(word), word in names, "'s" if token != word else after))
             after = ""
     return Question(

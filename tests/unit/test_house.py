@@ -104,7 +104,14 @@ PURE = {
         "vectors.py",
         "vector_mirror.py",
     ],
-    "gateway": ["key_tokens.py"],
+    "gateway": [
+        "key_tokens.py",
+        "coalescing.py",
+        "cache_control.py",
+        "replay.py",
+        "replay_anthropic.py",
+        "replay_responses.py",
+    ],
     "provider": ["splice.py", "events.py"],
 }
 

@@ -189,7 +189,7 @@ class Features(_message.Message):
     def __init__(self, intent: _Optional[str] = ..., complexity: _Optional[float] = ..., language: _Optional[str] = ..., input_tokens_estimated: _Optional[int] = ..., intent_confidence: _Optional[float] = ..., needs_web: _Optional[bool] = ...) -> None: ...
 
 class CacheRecord(_message.Message):
-    __slots__ = ("status", "similarity", "saved_nano_usd")
+    __slots__ = ("status", "similarity", "saved_nano_usd", "kind", "entry_id", "leader_request_id", "saved_ms")
     class Status(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATUS_UNSPECIFIED: _ClassVar[CacheRecord.Status]
@@ -197,18 +197,28 @@ class CacheRecord(_message.Message):
         STATUS_MISS: _ClassVar[CacheRecord.Status]
         STATUS_HIT: _ClassVar[CacheRecord.Status]
         STATUS_STORED: _ClassVar[CacheRecord.Status]
+        STATUS_COALESCED: _ClassVar[CacheRecord.Status]
     STATUS_UNSPECIFIED: CacheRecord.Status
     STATUS_OFF: CacheRecord.Status
     STATUS_MISS: CacheRecord.Status
     STATUS_HIT: CacheRecord.Status
     STATUS_STORED: CacheRecord.Status
+    STATUS_COALESCED: CacheRecord.Status
     STATUS_FIELD_NUMBER: _ClassVar[int]
     SIMILARITY_FIELD_NUMBER: _ClassVar[int]
     SAVED_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    LEADER_REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    SAVED_MS_FIELD_NUMBER: _ClassVar[int]
     status: CacheRecord.Status
     similarity: float
     saved_nano_usd: int
-    def __init__(self, status: _Optional[_Union[CacheRecord.Status, str]] = ..., similarity: _Optional[float] = ..., saved_nano_usd: _Optional[int] = ...) -> None: ...
+    kind: str
+    entry_id: str
+    leader_request_id: str
+    saved_ms: float
+    def __init__(self, status: _Optional[_Union[CacheRecord.Status, str]] = ..., similarity: _Optional[float] = ..., saved_nano_usd: _Optional[int] = ..., kind: _Optional[str] = ..., entry_id: _Optional[str] = ..., leader_request_id: _Optional[str] = ..., saved_ms: _Optional[float] = ...) -> None: ...
 
 class ValidationRecord(_message.Message):
     __slots__ = ("policy", "scores", "action")
