@@ -102,6 +102,8 @@ class MemoryConfig:
     """How many memories a context recalls when the caller does not say."""
     recall_max_share: float = 0.3
     """The largest share of a context's tokens that facts and recalled memories take."""
+    recall_max_tokens: int = 2000
+    """The most tokens of a context that facts and recalled memories take, however large it may be."""
 
     def __post_init__(self) -> None:
         """Refuses what could not work."""
@@ -121,6 +123,17 @@ class MemoryConfig:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
         if not 0 <= self.cache_min_quality <= 1:
             raise ValueError(f"cache_min_quality must be from 0 to 1, not {self.cache_min_quality}")
+        if not 0 <= self.recall_max_share <= 0.5:
+            raise ValueError(f"recall_max_share must be from 0 to 0.5, not {self.recall_max_share}")
+        if not 0 < self.recall_same_meaning_cosine <= 1.01:
+            raise ValueError("recall_same_meaning_cosine must be above 0 and at most 1.01 (never)")
+        for name in ("recall_index_max_bytes", "recall_max_text_bytes", "recall_embed_rows", "recall_top_k"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.recall_embed_check_s <= 0 or self.recall_keep_deleted_s < 0 or self.recall_max_tokens < 0:
+            raise ValueError(
+                "recall_embed_check_s must be above 0, recall_keep_deleted_s and recall_max_tokens not below"
+            )
         if self.embedding_model not in ("auto", "hashed"):
             raise ValueError(f'embedding_model must be auto or hashed, not "{self.embedding_model}"')
         if self.vector_index not in ("postgres", "faiss", "weaviate"):

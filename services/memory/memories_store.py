@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
+
 from mesh.postgres import Database
 from services.memory import memory_statements as sql
 from services.memory.memory import TURN, Change, Filter, HistoryEntry, Keeping, Kept, Memory, Seen, Vector, to_bytes
@@ -297,19 +299,14 @@ async def keep_within(
     replaced = [(one, old) for one in keepings for old in one.supersedes]
     last = await connection.fetchval(sql.NEXT, org_id, len(keepings) + len(replaced))
     first = last - len(keepings) - len(replaced) + 1
-    owners = list({one.memory.user_id for one in keepings})
-    before: dict[tuple[str, int], str] = {}
-    if request_id:
-        rows = await connection.fetch(sql.SAVED_BEFORE, org_id, owners, request_id)
-        before = {(row["user_id"], row["ordinal"]): str(row["memory_id"]) for row in rows}
+    before, chain = await _look(connection, org_id, keepings, request_id)
     same = await _same_texts(connection, org_id, key, keepings)
-    chain = await _chain(connection, org_id, keepings)
     told: list[Kept] = []
     fresh: list[Keeping] = []
     for one in keepings:
         memory = one.memory
         place = _place(text_id_of(key, memory), memory)
-        known = before.get((memory.user_id, one.ordinal)) if request_id else None
+        known = before.get((memory.user_id, one.ordinal))
         if known is not None:
             told.append(Kept(known, True))
         elif memory.kind != TURN and place in same:
@@ -354,19 +351,21 @@ async def _same_texts(
     }
 
 
-async def _chain(connection: Any, org_id: str, keepings: Sequence[Keeping]) -> dict[str, str]:
-    """For each turn, the one before it in its thread."""
-    chain: dict[str, str] = {}
-    last: dict[tuple[str, str, str], str] = {}
+async def _look(
+    connection: Any, org_id: str, keepings: Sequence[Keeping], request_id: str
+) -> tuple[dict[tuple[str, int], str], dict[str, str]]:
+    """What the request saved before, by owner and ordinal; and for each turn, the one before it in its thread."""
+    owners = list({one.memory.user_id for one in keepings})
     named = [one.previous_id for one in keepings if one.previous_id]
-    there = {one.memory.memory_id for one in keepings}
-    if named:
-        there |= {str(row["memory_id"]) for row in await connection.fetch(sql.EXISTING, org_id, named)}
-    for one in keepings:
-        memory = one.memory
-        if memory.kind != TURN or not memory.thread_id:
-            continue
-        line = (memory.thread_id, memory.user_id, memory.agent_id)
+    turns = [one for one in keepings if one.memory.kind == TURN and one.memory.thread_id]
+    first = _line(turns[0].memory) if turns else ("", "", "")
+    row = await connection.fetchrow(sql.LOOK, org_id, owners, request_id, named, *first)
+    saved = msgspec.json.decode(row["saved"] or "[]", type=list[tuple[str, int, str]])
+    there = {one.memory.memory_id for one in keepings} | set(row["there"])
+    last = {first: row["last_turn"] or ""}
+    chain: dict[str, str] = {}
+    for one in turns:
+        memory, line = one.memory, _line(one.memory)
         if one.previous_id in there:
             chain[memory.memory_id] = one.previous_id
         else:
@@ -374,7 +373,12 @@ async def _chain(connection: Any, org_id: str, keepings: Sequence[Keeping]) -> d
                 last[line] = str(await connection.fetchval(sql.LAST_TURN, org_id, *line) or "")
             chain[memory.memory_id] = last[line]
         last[line] = memory.memory_id
-    return chain
+    return {(owner, ordinal): memory_id for owner, ordinal, memory_id in saved}, chain
+
+
+def _line(memory: Memory) -> tuple[str, str, str]:
+    """Within what a turn has one before it."""
+    return memory.thread_id, memory.user_id, memory.agent_id
 
 
 async def _supersede(connection: Any, org_id: str, key: OrgKey, newer: Memory, old: str, seq: int, key_id: str) -> None:

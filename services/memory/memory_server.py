@@ -17,6 +17,8 @@ from mesh.ids import uuid7
 from mesh.postgres import Database
 from services.memory import errors
 from services.memory.config import MemoryConfig
+from services.memory.context_form import asked_of, built_message, summary_message
+from services.memory.contexts import Contexts
 from services.memory.embedder import Embedder
 from services.memory.guards import fires
 from services.memory.memories import Memories
@@ -33,7 +35,10 @@ from services.memory.memory_form import (
 from services.memory.memory_vectors import VectorMaker
 from services.memory.recall import Recaller
 from services.memory.sealing import Sealer
+from services.memory.summaries import Summarist, SummaryStore
+from services.memory.thread_work import ThreadDatabase
 from services.memory.turn_index import TurnIndex
+from services.memory.turn_store import PostgresTurnStore
 from services.memory.viewers import viewer
 
 SWEEP_INTERVAL_S = 3600.0
@@ -52,8 +57,8 @@ def _seen() -> Seen:
 class MemoryServicer(memory_pb2_grpc.MemoryServiceServicer):
     """dac.memory.v1.MemoryService."""
 
-    def __init__(self, memories: Memories, embedder: Embedder) -> None:
-        self._memories, self._embedder = memories, embedder
+    def __init__(self, memories: Memories, contexts: Contexts, embedder: Embedder) -> None:
+        self._memories, self._contexts, self._embedder = memories, contexts, embedder
 
     async def Remember(self, request: memory_pb2.RememberRequest, context: Any) -> memory_pb2.RememberResponse:
         """See MemoryService.Remember."""
@@ -157,6 +162,26 @@ class MemoryServicer(memory_pb2_grpc.MemoryServiceServicer):
             counts={memory_pb2.MemoryKind.Name(kind): many for kind, many in counts.items()},
         )
 
+    async def BuildContext(
+        self, request: memory_pb2.BuildContextRequest, context: Any
+    ) -> memory_pb2.BuildContextResponse:
+        """See MemoryService.BuildContext."""
+        return built_message(await self._contexts.build(viewer(), asked_of(request)))
+
+    async def GetSummary(self, request: memory_pb2.GetSummaryRequest, context: Any) -> memory_pb2.GetSummaryResponse:
+        """See MemoryService.GetSummary."""
+        found = await self._contexts.summary(viewer(), request.thread_id, request.head_message_id)
+        return memory_pb2.GetSummaryResponse(summary=None if found is None else summary_message(found))
+
+    async def UpdateSummary(
+        self, request: memory_pb2.UpdateSummaryRequest, context: Any
+    ) -> memory_pb2.UpdateSummaryResponse:
+        """See MemoryService.UpdateSummary."""
+        written = await self._contexts.write_summary(
+            viewer(), request.thread_id, request.text, request.until_message_id, request.written_by
+        )
+        return memory_pb2.UpdateSummaryResponse(summary=summary_message(written))
+
     async def Embed(self, request: memory_pb2.EmbedRequest, context: Any) -> memory_pb2.EmbedResponse:
         """See MemoryService.Embed."""
         texts = list(request.texts)
@@ -195,15 +220,19 @@ class Remembering:
         self.vector_maker = VectorMaker(
             store, embedder, rows=config.recall_embed_rows, check_s=config.recall_embed_check_s
         )
-        memories = Memories(store, recaller, config, clock=_now, new_id=uuid7, fires=fires, kept=self.vector_maker.wake)
+        memories = Memories(store, recaller, config, clock=now, new_id=uuid7, fires=fires, kept=self.vector_maker.wake)
         self.turn_index = TurnIndex(
             sealer,
-            clock=_now,
+            clock=now,
             max_text_bytes=config.recall_max_text_bytes,
             kept=self.vector_maker.wake,
             listeners=listeners,
         )
-        self.servicer = MemoryServicer(memories, embedder)
+        summaries = SummaryStore(database, sealer)
+        self.summarist = Summarist(summaries, embedder, clock=now)
+        turns = PostgresTurnStore(ThreadDatabase(database, sealer=sealer))
+        contexts = Contexts(turns, store, recaller, summaries, self.summarist, config, clock=now)
+        self.servicer = MemoryServicer(memories, contexts, embedder)
         self._sweeper = TombstoneSweeper(store, keep_s=config.recall_keep_deleted_s)
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -211,13 +240,15 @@ class Remembering:
         memory_pb2_grpc.add_MemoryServiceServicer_to_server(self.servicer, server)
 
     async def start(self) -> None:
-        """Begins to make vectors and to sweep tombstones."""
+        """Begins to make vectors and summaries, and to sweep tombstones."""
         self.vector_maker.start()
+        self.summarist.start()
         self._sweeper.start()
 
     async def close(self) -> None:
         """Stops that."""
         await self._sweeper.close()
+        await self.summarist.close()
         await self.vector_maker.close()
 
 
@@ -244,12 +275,13 @@ class TombstoneSweeper:
         while True:
             await asyncio.sleep(SWEEP_INTERVAL_S)
             try:
-                await self._store.sweep(_now() - dt.timedelta(seconds=self._keep_s), SWEEP_ROWS)
+                await self._store.sweep(now() - dt.timedelta(seconds=self._keep_s), SWEEP_ROWS)
             except MeshError as error:
                 _log.warning("tombstones of memories stay for now: %s", error.message)
             except Exception:
                 _log.exception("sweeping tombstones failed and goes on")
 
 
-def _now() -> dt.datetime:
+def now() -> dt.datetime:
+    """The time, in UTC."""
     return dt.datetime.now(dt.UTC)

@@ -4,19 +4,35 @@ from __future__ import annotations
 
 NEXT = """INSERT INTO memory_changes (org_id, seq) VALUES ($1, $2)
     ON CONFLICT (org_id) DO UPDATE SET seq = memory_changes.seq + EXCLUDED.seq RETURNING seq"""
-SAVED_BEFORE = """SELECT user_id, ordinal, memory_id FROM memories
-    WHERE org_id = $1 AND user_id = ANY ($2) AND request_id = $3 AND deleted_at IS NULL"""
 SAME_TEXT = """SELECT memory_id, text_id, kind, user_id, agent_id, thread_id FROM memories
     WHERE org_id = $1 AND text_id = ANY ($2) AND kind <> 1 AND deleted_at IS NULL AND superseded_by IS NULL
     AND (valid_to IS NULL OR valid_to > $3)"""
+# What the request saved before, which of the named turns are there, and the last turn of a thread: in one round trip.
+LOOK = """SELECT
+    (SELECT json_agg(json_build_array(user_id, ordinal, memory_id)) FROM memories WHERE org_id = $1
+        AND user_id = ANY ($2) AND request_id = $3 AND request_id <> '' AND deleted_at IS NULL)::text AS saved,
+    ARRAY(SELECT memory_id::text FROM memories WHERE org_id = $1 AND memory_id = ANY ($4) AND deleted_at IS NULL)
+        AS there,
+    (SELECT memory_id FROM memories WHERE org_id = $1 AND thread_id = $5 AND user_id = $6 AND agent_id = $7
+        AND kind = 1 AND deleted_at IS NULL AND thread_id <> '' ORDER BY created_at DESC, memory_id DESC LIMIT 1)::text
+        AS last_turn"""
 LAST_TURN = """SELECT memory_id FROM memories WHERE org_id = $1 AND thread_id = $2 AND user_id = $3 AND agent_id = $4
     AND kind = 1 AND deleted_at IS NULL AND thread_id <> '' ORDER BY created_at DESC, memory_id DESC LIMIT 1"""
-EXISTING = "SELECT memory_id FROM memories WHERE org_id = $1 AND memory_id = ANY ($2) AND deleted_at IS NULL"
 INSERT = """INSERT INTO memories (org_id, memory_id, seq, kind, user_id, agent_id, thread_id, role, speaker, text,
     metadata, sealed, text_id, terms, metadata_terms, previous_id, request_id, ordinal, occurred_at, created_at,
     updated_at, valid_from, valid_to, superseded_by, source_ids, confidence, pinned, embedder_id, vector)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-    $23, $24, $25, $26, $27, $28, $29) ON CONFLICT (org_id, memory_id) DO NOTHING"""
+    $23, $24, $25, $26, $27, $28, $29) ON CONFLICT (org_id, memory_id) DO UPDATE SET
+    seq = EXCLUDED.seq, kind = EXCLUDED.kind, user_id = EXCLUDED.user_id, agent_id = EXCLUDED.agent_id, thread_id =
+    EXCLUDED.thread_id, role = EXCLUDED.role, speaker = EXCLUDED.speaker, text = EXCLUDED.text, metadata =
+    EXCLUDED.metadata, sealed = EXCLUDED.sealed, text_id = EXCLUDED.text_id, terms = EXCLUDED.terms, metadata_terms
+    = EXCLUDED.metadata_terms, previous_id = EXCLUDED.previous_id, request_id = EXCLUDED.request_id, ordinal =
+    EXCLUDED.ordinal, occurred_at = EXCLUDED.occurred_at, created_at = EXCLUDED.created_at, updated_at =
+    EXCLUDED.updated_at, valid_from = EXCLUDED.valid_from, valid_to = EXCLUDED.valid_to, superseded_by =
+    EXCLUDED.superseded_by, source_ids = EXCLUDED.source_ids, confidence = EXCLUDED.confidence, pinned =
+    EXCLUDED.pinned, embedder_id = EXCLUDED.embedder_id, vector = EXCLUDED.vector, window_vector = NULL, deleted_at
+    = NULL
+    WHERE memories.deleted_at IS NOT NULL"""
 HISTORY = """INSERT INTO memory_history (org_id, memory_id, user_id, changed_at, action, key_id, snapshot, sealed)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
 SUPERSEDE = """UPDATE memories SET superseded_by = $2, valid_to = least(valid_to, $3), updated_at = $4, seq = $5

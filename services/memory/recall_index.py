@@ -37,6 +37,7 @@ class Query:
     agents: frozenset[str] | None = None
     """None = of every agent."""
     thread_id: str | None = None
+    not_thread_id: str | None = None
     kinds: frozenset[int] | None = None
     occurred_from_s: float | None = None
     occurred_before_s: float | None = None
@@ -172,6 +173,8 @@ class RecallIndex:
             mask &= np.isin(column["agent"], [self._codes["agent"].get(one, NOBODY) for one in query.agents])
         if query.thread_id is not None:
             mask &= column["thread"] == self._codes["thread"].get(query.thread_id, NOBODY)
+        if query.not_thread_id is not None:
+            mask &= column["thread"] != self._codes["thread"].get(query.not_thread_id, NOBODY)
         if query.kinds is not None:
             mask &= np.isin(column["kind"], list(query.kinds))
         if query.occurred_from_s is not None:

@@ -102,7 +102,6 @@ def build(context: Context) -> Service:
         chance=random.SystemRandom(),
     )
     index = open_index(config, VectorFeed(context.database), context.data_dir)
-    sealing.erasure.also(index.erase)
     vectors = VectorCollections(
         VectorStore(context.database), index, embedder, sealing.sealer, config, clock=_now, new_id=uuid7
     )

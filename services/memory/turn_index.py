@@ -12,7 +12,7 @@ from services.memory.memory import TURN, Filter, Keeping, Memory, Seen
 from services.memory.memory_rows import filter_values
 from services.memory.recalled_text import without_recalled
 from services.memory.sealing import Sealer
-from services.memory.store import Thread
+from services.memory.threads import Thread
 from services.memory.window import Message
 
 INDEXED_ROLES = frozenset({"user", "assistant"})
