@@ -28,6 +28,10 @@ class MemoryConfig:
     thread_max_per_user: int = 10_000
     """The most threads, without deleted ones, of one user; 0 = no limit. Chat applications often set 1000. Threads of
     keys without a user are not counted: a program may begin one with every call."""
+    search_numbering_interval_s: float = 30.0
+    """How often it is looked for messages that an older program saved and that search does not find yet."""
+    search_numbering_limit: int = 200
+    """The most such messages that are made findable in one transaction."""
     cache_lifetime_s: float = 3600.0
     """How long a stored answer lives when the caller does not say."""
     cache_max_lifetime_s: float = 2_592_000.0
@@ -113,6 +117,8 @@ class MemoryConfig:
         for name in ("thread_max_messages", "thread_max_branches", "thread_max_per_user"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 (no limit) or more, not {getattr(self, name)}")
+        if self.search_numbering_limit < 1 or self.search_numbering_interval_s <= 0:
+            raise ValueError("search_numbering_limit must be at least 1, search_numbering_interval_s above 0")
         if self.cache_lifetime_s <= 0 or self.cache_sweep_interval_s <= 0:
             raise ValueError("cache_lifetime_s and cache_sweep_interval_s must be above 0")
         for name in ("cache_max_prompt_bytes", "cache_max_entries", "cache_max_bytes", "cache_mirror_bytes"):

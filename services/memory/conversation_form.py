@@ -9,8 +9,11 @@ from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct
 
 from dac.memory.v1 import conversation_pb2
-from services.memory.threads import COMPLETE, PARTIAL, Branch, BranchStats, Thread
+from services.memory import errors
+from services.memory.threads import COMPLETE, PARTIAL, Branch, BranchStats, Thread, ThreadChange
 from services.memory.window import Message
+
+CLEARABLE = ("title", "tags", "model", "parameters")
 
 
 def thread_form(thread: Thread) -> conversation_pb2.Thread:
@@ -47,6 +50,25 @@ def _whole(value: object) -> object:
     if isinstance(value, dict):
         return {name: _whole(one) for name, one in value.items()}
     return [_whole(one) for one in value] if isinstance(value, list) else value
+
+
+def change_of(request: conversation_pb2.UpdateThreadRequest) -> ThreadChange:
+    """What an update changes. Raises INVALID_REQUEST."""
+    for name in request.clear:
+        if name not in CLEARABLE:
+            raise errors.invalid("clear", f'"{name[:32]}" is none of {", ".join(CLEARABLE)}')
+    clear = set(request.clear)
+    return ThreadChange(
+        title=request.title if request.HasField("title") else "" if "title" in clear else None,
+        tags=tuple(request.tags) if request.tags else () if "tags" in clear else None,
+        model=request.model if request.HasField("model") else "" if "model" in clear else None,
+        parameters=parameters_text(request.parameters)
+        if request.HasField("parameters")
+        else ""
+        if "parameters" in clear
+        else None,
+        version=request.version,
+    )
 
 
 def status_text(status: int) -> str:

@@ -9,6 +9,7 @@ from dac.memory.v1 import conversation_pb2, conversation_pb2_grpc
 from services.memory import errors
 from services.memory.conversation_form import (
     branch_form,
+    change_of,
     message_form,
     parameters_text,
     stats_form,
@@ -17,10 +18,8 @@ from services.memory.conversation_form import (
 )
 from services.memory.conversation_input import NewMessage
 from services.memory.conversations import Conversations
-from services.memory.threads import ThreadChange, ThreadFilter
+from services.memory.threads import ThreadFilter
 from services.memory.viewers import viewer
-
-CLEARABLE = ("title", "tags", "model", "parameters")
 
 
 class ConversationServicer(conversation_pb2_grpc.ConversationServiceServicer):
@@ -62,21 +61,7 @@ class ConversationServicer(conversation_pb2_grpc.ConversationServiceServicer):
         self, request: conversation_pb2.UpdateThreadRequest, context: Any
     ) -> conversation_pb2.UpdateThreadResponse:
         """See ConversationService.UpdateThread."""
-        for name in request.clear:
-            if name not in CLEARABLE:
-                raise errors.invalid("clear", f'"{name[:32]}" is none of {", ".join(CLEARABLE)}')
-        clear = set(request.clear)
-        change = ThreadChange(
-            title=request.title if request.HasField("title") else "" if "title" in clear else None,
-            tags=tuple(request.tags) if request.tags else () if "tags" in clear else None,
-            model=request.model if request.HasField("model") else "" if "model" in clear else None,
-            parameters=parameters_text(request.parameters)
-            if request.HasField("parameters")
-            else ""
-            if "parameters" in clear
-            else None,
-            version=request.version,
-        )
+        change = change_of(request)
         thread = await self._conversations.update(viewer(), request.thread_id, change)
         return conversation_pb2.UpdateThreadResponse(thread=thread_form(thread))
 

@@ -184,6 +184,44 @@ def wrong_master_key(org_id: str, master_key_id: str) -> MeshError:
     )
 
 
+def no_embedder() -> MeshError:
+    """Search by meaning alone, where nothing knows what texts mean."""
+    return MeshError(
+        Reason.FAILED_PRECONDITION,
+        "Search by meaning needs an embedder, and this memory has none: leave `mode` out to search by words, or give "
+        "it one (memory.embedding_onnx_path).",
+    )
+
+
+def thread_differs(thread_id: str) -> MeshError:
+    """A file is imported over a thread of the same id that has other messages."""
+    return MeshError(
+        Reason.ALREADY_EXISTS,
+        f'There is a thread "{thread_id[:128]}" already, and it does not hold what the file says: name another '
+        "thread_id to import the file beside it.",
+        metadata={"thread_id": thread_id[:128]},
+    )
+
+
+def other_batch(request_id: str) -> MeshError:
+    """A batch's request id was used for other changes within a day."""
+    return MeshError(
+        Reason.REQUEST_ID_CONFLICT,
+        f'request_id "{request_id[:128]}" was sent with other operations: use a new one for these.',
+        metadata={"request_id": request_id[:128]},
+    )
+
+
+def batch_running(request_id: str) -> MeshError:
+    """The same batch is being worked on."""
+    return MeshError(
+        Reason.UNAVAILABLE,
+        f'The batch "{request_id[:128]}" is being worked on: send it again in a moment for its results.',
+        metadata={"request_id": request_id[:128]},
+        retry_after_s=2.0,
+    )
+
+
 def memory_not_found(memory_id: str) -> MeshError:
     """No such memory that the caller may see; another's looks the same."""
     return MeshError(
@@ -225,3 +263,17 @@ def not_confirmed(named: str) -> MeshError:
         "everything that memory has of it will be gone.",
         metadata={"field": "org_id"},
     )
+
+
+def embedder_unusable(file: str, problem: str) -> MeshError:
+    """The model file is none that DAC can run."""
+    return MeshError(
+        Reason.FAILED_PRECONDITION,
+        f"{file} cannot be used to embed text: {problem}. Name an all-MiniLM-L6-v2 export in memory's "
+        "embedding_onnx_path, or set embedding_model: hashed.",
+    )
+
+
+def embedder_closed() -> MeshError:
+    """The process is stopping."""
+    return MeshError(Reason.UNAVAILABLE, "memory is stopping and embeds no more text: try again", retry_after_s=1.0)

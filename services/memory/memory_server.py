@@ -217,6 +217,7 @@ class Remembering:
         """Opens nothing. `listeners` are told what is forgotten."""
         store = PostgresMemoryStore(database, sealer, listeners)
         recaller = Recaller(store, embedder, sealer, max_bytes=config.recall_index_max_bytes)
+        self.recaller = recaller
         self.vector_maker = VectorMaker(
             store, embedder, rows=config.recall_embed_rows, check_s=config.recall_embed_check_s
         )

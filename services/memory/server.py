@@ -12,6 +12,7 @@ from mesh.ids import uuid7
 from mesh.postgres import Database
 from mesh.service import Context, Service
 from services.memory import errors
+from services.memory.archive_server import Archive
 from services.memory.cache import ResponseCache
 from services.memory.cache_server import CacheServicer
 from services.memory.cache_store import PostgresCacheStore
@@ -20,6 +21,7 @@ from services.memory.conversation_server import ConversationServicer
 from services.memory.conversations import Conversations
 from services.memory.embedder import Embedder, open_embedder
 from services.memory.memory_server import Remembering
+from services.memory.nearest_turns import RecalledTurns
 from services.memory.sealing_server import Sealing
 from services.memory.sweeper import Sweeper
 from services.memory.thread_work import ThreadDatabase
@@ -44,10 +46,11 @@ class MemoryService:
         embedder: Embedder,
         remembering: Remembering,
         index: VectorIndex,
+        archive: Archive,
     ) -> None:
         self._database, self.conversations, self.cache, self.vectors = database, conversations, cache, vectors
         self._sweeper, self.sealing, self._embedder, self._index = sweeper, sealing, embedder, index
-        self.remembering = remembering
+        self.remembering, self.archive = remembering, archive
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicers."""
@@ -56,17 +59,20 @@ class MemoryService:
         vector_pb2_grpc.add_VectorServiceServicer_to_server(self.vectors, server)
         self.sealing.register(server)
         self.remembering.register(server)
+        self.archive.register(server)
 
     async def start(self) -> None:
         """Begins to sweep, and to seal old rows."""
         await self.sealing.start()
         await self.remembering.start()
         self._sweeper.start()
+        self.archive.start()
         await self._index.start()
 
     async def close(self) -> None:
         """Stops that."""
         await self._sweeper.close()
+        await self.archive.close()
         await self.remembering.close()
         await self.sealing.close()
         await self._index.close()
@@ -91,6 +97,7 @@ def build(context: Context) -> Service:
     sealing = Sealing(context)
     remembering = Remembering(context.database, config, sealing.sealer, embedder)
     threads = ThreadDatabase(context.database, sealer=sealing.sealer, listeners=(remembering.turn_index,))
+    conversations = Conversations(threads, config, clock=_now, new_id=uuid7)
     cache = ResponseCache(
         answers,
         config,
@@ -105,10 +112,10 @@ def build(context: Context) -> Service:
     vectors = VectorCollections(
         VectorStore(context.database), index, embedder, sealing.sealer, config, clock=_now, new_id=uuid7
     )
-    sealing.erasure.first(vectors.delete_all)
+    sealing.erasure.also(index.erase)
     return MemoryService(
         context.database,
-        ConversationServicer(Conversations(threads, config, clock=_now, new_id=uuid7)),
+        ConversationServicer(conversations),
         CacheServicer(cache, answers, clock=_now),
         VectorServicer(vectors),
         Sweeper(answers, config, cache.counts, clock=_now),
@@ -116,4 +123,13 @@ def build(context: Context) -> Service:
         embedder,
         remembering,
         index,
+        Archive(
+            context.database,
+            config,
+            sealing.sealer,
+            threads,
+            conversations,
+            RecalledTurns(remembering.recaller),
+            clock=_now,
+        ),
     )

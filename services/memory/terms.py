@@ -1,8 +1,8 @@
 """The words by which texts find each other: lexical analysis for message search and for recall's BM25.
 
 Folded (case, accents, full width), English lightly stemmed, stop words left out, numbers kept. Scripts that write no
-spaces between words become pairs of neighbouring characters. The same text gives the same terms on every machine: they
-are stored, so a change here needs the stored terms made anew (`TERMS_VERSION`).
+spaces between words become pairs of neighbouring characters. The same text gives the same terms on every machine: their
+numbers are stored, so a change here needs a migration that sets them to NULL; they are then made anew.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import unicodedata
 from functools import lru_cache
 from itertools import chain, islice
 
-TERMS_VERSION = 1
-"""Stored beside terms: rows of another version are analysed again in the background."""
 MAX_CHARS = 131_072
 """Only the beginning of a longer text is analysed."""
 MAX_TERMS = 16_384
@@ -54,11 +52,12 @@ _OTHER_ENDINGS = "anyth ceil duckl dur even everyth hundr kindr morn noth sacr s
 _NOT_VERBS = frozenset(_OTHER_ENDINGS.split())
 
 # Written without spaces: kana, Han, Hangul, Bopomofo, Thai, Lao, Burmese, Khmer.
-_UNSPACED = (
+UNSPACED = (
     "\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0eb9\u0ebb-\u0ece\u1000-\u1049\u1050-\u109d\u1100-\u11ff\u1780-\u17b3\u17b6-\u17d3"
     "\u3005-\u3007\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u3105-\u312f\u31f0-\u31ff\u3400-\u4dbf"
     "\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff"
 )
+"""The inside of a character class."""
 # Vowel signs and the like, which `\w` does not know: they belong to the letter before them.
 _MARKS = "".join(
     chr(code)
@@ -68,9 +67,9 @@ _MARKS = "".join(
 )
 _NUMBER = r"\d{1,3}(?:,\d{3})++(?!\d)(?:\.\d++)?+|\d++(?:\.\d++)++"
 _ASCII_WORD = re.compile(rf"{_NUMBER}|[a-z0-9]++(?:'[a-z0-9]++)*+")
-_LETTERS = rf"(?:[^\W_{_UNSPACED}]++[{_MARKS}\u200c\u200d]*+)++"
-_ANY_WORD = re.compile(rf"{_NUMBER}|[{_UNSPACED}]++|{_LETTERS}(?:'{_LETTERS})*+")
-_FIRST_UNSPACED = re.compile(rf"[{_UNSPACED}]")
+_LETTERS = rf"(?:[^\W_{UNSPACED}]++[{_MARKS}\u200c\u200d]*+)++"
+_ANY_WORD = re.compile(rf"{_NUMBER}|[{UNSPACED}]++|{_LETTERS}(?:'{_LETTERS})*+")
+_FIRST_UNSPACED = re.compile(rf"[{UNSPACED}]")
 # Accents of Latin, Greek and Cyrillic; points of Hebrew and Arabic, which most people leave out; soft hyphen, tatweel.
 _DROPPED = re.compile("[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u064b-\u0652\u0670\u00ad\u0640]")
 _VOWEL = re.compile(r"[aeiouy]")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Sequence
+from itertools import chain, repeat
 from typing import Any
 
 import msgspec
@@ -40,6 +42,12 @@ def about_branch(thread_id: str, branch_id: str) -> str:
 def numbers_of(key: OrgKey, text: str) -> list[int]:
     """The numbers of a text's words, sorted, each once: what search and the title's filter compare."""
     return sorted({key.term_id(term) for term in terms_of(text)})
+
+
+def message_numbers(key: OrgKey, text: str) -> list[int]:
+    """The numbers of a message's words, sorted, each as often as the text says it: search weighs by that."""
+    said = Counter(terms_of(text))
+    return sorted(chain.from_iterable(repeat(key.term_id(term), count) for term, count in said.items()))
 
 
 def tag_number(key: OrgKey, tag: str) -> int:
@@ -155,7 +163,7 @@ async def insert_messages(
         [one.replaces or None for one in plain],
         [one.copied_from or None for one in plain],
         sealed,
-        ["{" + ",".join(map(str, numbers_of(key, one.text))) + "}" for one in plain],
+        ["{" + ",".join(map(str, message_numbers(key, one.text))) + "}" for one in plain],
     )
 
 

@@ -1,7 +1,7 @@
 """One call of every RPC of memory, in an order in which each has something to find: for tests of what all must hold.
 
-`STEPS` names each RPC and what it is asked; `uncovered` says which RPCs of the descriptors have no step. Texts begin with
-`MARK` and say where they went in, ids that a caller chooses are the same for everybody.
+`STEPS` names each RPC and what it is asked; `uncovered` says which RPCs of the descriptors have no step. Texts begin
+with `MARK` and say where they went in, ids that a caller chooses are the same for everybody.
 """
 
 import base64
