@@ -1,6 +1,5 @@
-"""kill -9 of memory's process and of PostgreSQL under turns of threads: no acknowledged turn is lost, none is there twice.
-
-Text at rest is sealed meanwhile, and old rows of a thread that began plain are sealed in the background.
+"""kill -9 of memory's process and of PostgreSQL under turns of threads, with text at rest sealed: no acknowledged turn
+is lost, and none is there twice.
 """
 
 import collections
