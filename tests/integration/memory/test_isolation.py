@@ -5,6 +5,7 @@ made: none of one may stand in an answer to another, also not when it is asked f
 """
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -76,12 +77,13 @@ READS_ONE = {
 
 async def unchanged(visitor: Visitor) -> None:
     """What others tried has changed nothing: everything is read as it was."""
-    for rpc, body in (
+    reading: list[tuple[str, dict[str, Any]]] = [
         ("ConversationService.ListMessages", {"thread_id": "t", "all": True}),
         ("ConversationService.ListThreads", {}),
         ("MemoryService.ListMemories", {}),
         ("VectorService.ListCollections", {}),
-    ):
+    ]
+    for rpc, body in reading:
         said = as_json(await visitor.ask(rpc, body))
         assert visitor.before.setdefault(rpc, said) == said, rpc  # type: ignore[attr-defined]
 
@@ -122,7 +124,7 @@ async def test_two_users_of_one_organisation(memory: TestProcess) -> None:
         mine = {visitor.known["memory"], visitor.known["message"]}
         theirs = {other.known["memory"], other.known["message"]}
         thread = {"thread_id": other.known["thread"]}
-        for rpc, body in (
+        by_name: list[tuple[str, dict[str, Any]]] = [
             ("ConversationService.GetThread", thread),
             ("ConversationService.UpdateThread", {**thread, "title": "taken"}),
             ("ConversationService.ListMessages", thread),
@@ -140,11 +142,12 @@ async def test_two_users_of_one_organisation(memory: TestProcess) -> None:
             ("MemoryService.UpdateMemory", {"memory_id": other.known["memory"], "text": "taken"}),
             ("MemoryService.DeleteMemory", {"memory_id": other.known["memory"]}),
             ("MemoryService.GetSummary", thread),
-        ):
+        ]
+        for rpc, body in by_name:
             with pytest.raises(MeshError):
                 await visitor.ask(rpc, body)
                 pytest.fail(f"{rpc} let {visitor.user_id} at what is {other.user_id}'s")
-        for rpc, body in (
+        listing: list[tuple[str, dict[str, Any]]] = [
             ("ConversationService.ListThreads", {}),
             ("ArchiveService.SearchMessages", {"query": "the same lamps"}),
             ("MemoryService.Recall", {"query": "the same lamps", "top_k": 20}),
@@ -160,7 +163,8 @@ async def test_two_users_of_one_organisation(memory: TestProcess) -> None:
                     "recall": {"enabled": True, "across_threads": True, "top_k": 20},
                 },
             ),
-        ):
+        ]
+        for rpc, body in listing:
             said = as_json(await visitor.ask(rpc, body))
             assert not ids_in(said) & theirs and f'"{other.known["thread"]}"' not in said, rpc
             if rpc in ("ArchiveService.SearchMessages", "MemoryService.Recall", "MemoryService.ListMemories"):
