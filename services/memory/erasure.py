@@ -65,8 +65,8 @@ class Erasure:
         self._clock, self._wait, self._tables = clock, wait, tables
         self._elsewhere: list[Callable[[str], Awaitable[None]]] = []
 
-    def first(self, erase: Callable[[str], Awaitable[None]]) -> None:
-        """Before the rows, erases what is kept of an organisation elsewhere, e.g. in a vector index. May raise."""
+    def also(self, erase: Callable[[str], Awaitable[None]]) -> None:
+        """After the rows, erases what is kept of an organisation elsewhere, e.g. in a vector index. May raise."""
         self._elsewhere.append(erase)
 
     async def status(self, org_id: str) -> tuple[str, list[Counted]]:
@@ -95,12 +95,10 @@ class Erasure:
         return key_id
 
     async def erase(self, org_id: str, change: Change) -> Erased:
-        """Destroys the organisation's data keys and deletes everything of it: elsewhere, then in one transaction.
+        """Destroys the organisation's data keys and deletes everything of it: in one transaction, then elsewhere.
 
-        Raises MeshError when something is left; asked again, it goes on.
+        Raises MeshError when something is left; asked again, it erases again.
         """
-        for erase in self._elsewhere:
-            await erase(org_id)
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 erased = await self._erase_rows(org_id, change)
@@ -110,6 +108,8 @@ class Erasure:
                     raise
                 await asyncio.sleep(0.05 * attempt)
         self._sealer.forget(org_id)
+        for erase in self._elsewhere:
+            await erase(org_id)
         return erased
 
     async def _erase_rows(self, org_id: str, change: Change) -> Erased:

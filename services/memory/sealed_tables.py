@@ -108,7 +108,7 @@ TABLES: Mapping[str, SealedTable] = {
     "thread_summaries": SealedTable(
         first=("", NO_UUID, ""),
         find="""SELECT ARRAY[thread_id, until_message_id::text, written_by] AS row_key,
-            'thread_summaries/' || until_message_id AS about, version_read AS version, needs,
+            'thread_summaries/' || thread_id AS about, version_read AS version, needs,
             CASE WHEN needs THEN sealed END AS sealed, CASE WHEN needs THEN text END AS text
             FROM (SELECT *, xmin::text AS version_read,
                 coalesce(substring(sealed FROM 1 FOR 17) <> $4, text <> '') AS needs FROM thread_summaries

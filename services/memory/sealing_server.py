@@ -128,7 +128,7 @@ class Sealing:
             await asyncio.sleep(config.encrypt_key_check_s)
 
         self.erasure = Erasure(database, keys, self.sealer, clock=_now, wait=heard)
-        self._resealer = Resealer(
+        self.resealer = Resealer(
             database,
             keys,
             self.sealer,
@@ -144,7 +144,7 @@ class Sealing:
             enabled=config.encrypt_text,
             clock=_now,
             told=self._teller.wake,
-            rotated=self._resealer.wake,
+            rotated=self.resealer.wake,
         )
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -154,13 +154,13 @@ class Sealing:
     async def start(self) -> None:
         """Begins to follow the keys' news, to seal old rows, and to tell audit."""
         await self.sealer.follow(self._database.listen)
-        self._resealer.start()
+        self.resealer.start()
         self._teller.start()
 
     async def close(self) -> None:
         """Stops all that."""
         await self._teller.close()
-        await self._resealer.close()
+        await self.resealer.close()
         await self.sealer.close()
 
 

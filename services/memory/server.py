@@ -113,7 +113,7 @@ def build(context: Context) -> Service:
     vectors = VectorCollections(
         VectorStore(context.database), index, embedder, sealing.sealer, config, clock=_now, new_id=uuid7
     )
-    sealing.erasure.first(vectors.delete_all)
+    sealing.erasure.also(index.erase)
     return MemoryService(
         context.database,
         ConversationServicer(conversations),

@@ -252,7 +252,7 @@ async def test_erased_nothing_is_left_and_nothing_opens_with_what_others_still_h
     async def erase_elsewhere(gone: str) -> None:
         elsewhere.append(gone)
 
-    one.erasure.first(erase_elsewhere)
+    one.erasure.also(erase_elsewhere)
     await one.write(org_id, "a", "b")
     await one.write(other := uuid7(), "theirs")
     held = await two.sealer.key_of(org_id)

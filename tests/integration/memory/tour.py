@@ -1,7 +1,7 @@
 """One call of every RPC of memory, in an order in which each has something to find: for tests of what all must hold.
 
-`STEPS` names each RPC and what it is asked; `uncovered` says which RPCs of the descriptors have no step. Texts begin with
-`MARK` and say where they went in, ids that a caller chooses are the same for everybody.
+`STEPS` names each RPC and what it is asked; `uncovered` says which RPCs of the descriptors have no step. Texts begin
+with `MARK` and say where they went in, ids that a caller chooses are the same for everybody.
 """
 
 import base64
@@ -148,6 +148,7 @@ STEPS: tuple[Step, ...] = (
         "ConversationService.MergeBranch",
         lambda k: {**T, "branch_id": k["branch"], "target_branch_id": "main", "request_id": "m"},
     ),
+    Step("ConversationService.DeleteMessage", lambda k: {**T, "message_id": k["edit"]}),
     Step("ConversationService.DeleteBranch", lambda k: {**T, "branch_id": k["second"]}),
     Step("ConversationService.CreateThread", lambda k: {"thread_id": "t2", "title": text("secondtitle")}),
     Step("ConversationService.DeleteThread", lambda k: {"thread_id": "t2"}),
@@ -198,7 +199,7 @@ STEPS: tuple[Step, ...] = (
         "MemoryService.UpdateSummary",
         lambda k: {**T, "text": text("summary"), "until_message_id": k["answer"], "written_by": "mock/m"},
     ),
-    Step("MemoryService.GetSummary", lambda k: T),
+    Step("MemoryService.GetSummary", lambda k: {**T, "head_message_id": k["answer"]}),
     Step(
         "MemoryService.BuildContext",
         lambda k: {
@@ -241,7 +242,6 @@ STEPS: tuple[Step, ...] = (
     Step("ArchiveService.GetConversationStats", lambda k: {}),
     Step("ArchiveService.ExportConversation", lambda k: {**T, "format": "json"}, _exported),
     Step("ArchiveService.ImportConversation", lambda k: {**k["file"], "thread_id": "t4"}),
-    Step("ConversationService.DeleteMessage", lambda k: {**T, "message_id": k["edit"]}),
     Step("SealingService.GetSealStatus", lambda k: {}),
     Step("SealingService.RotateDataKey", lambda k: {}, refused=(Reason.FAILED_PRECONDITION,)),
     Step("SealingService.RewrapDataKeys", lambda k: {"check_only": True}),
