@@ -97,3 +97,4 @@ SWEEP = """WITH gone AS (DELETE FROM memories WHERE org_id = $1 AND memory_id IN
     WHERE org_id = $1 AND EXISTS (SELECT FROM gone) RETURNING (SELECT count(*) FROM gone)"""
 DROP_SUMMARIES = "DELETE FROM thread_summaries WHERE org_id = $1 AND thread_id = $2"
 DROP_HISTORY = "DELETE FROM memory_history WHERE org_id = $1 AND memory_id = ANY ($2)"
+THREAD_OWNER = "SELECT user_id FROM threads WHERE org_id = $1 AND thread_id = $2"

@@ -73,7 +73,9 @@ class TurnIndex:
             wanted = Filter(memory_ids=tuple(message_ids))
         else:
             return
-        seen = Seen(org_id, everyone=True)
+        # Somebody else may have kept memories under a thread of the same name.
+        owner = await connection.fetchval(sql.THREAD_OWNER, org_id, thread_id)
+        seen = Seen(org_id, owner or "", everyone=owner is None)
         key = await self._sealer.key_of(org_id)
         gone = await forget_within(connection, seen, filter_values(key, seen, wanted), self._clock())
         if not gone:

@@ -234,8 +234,13 @@ async def test_turns_are_memories_from_their_own_transaction_until_theirs_of_del
     await house.say(org_id, "t", ("user", "The chestnut is ripe"), user="u1")
     await house.on_threads(org_id, "DeleteThread", conversation_pb2.DeleteThreadRequest(thread_id="t"), user="u1")
     assert await house.recall(org_id, "chestnut", user="u1") == []
+    await house.remember(org_id, "chestnut of another", user="u2", thread_id="t")
     await house.on_threads(org_id, "RestoreThread", conversation_pb2.RestoreThreadRequest(thread_id="t"), user="u1")
     assert await house.recall(org_id, "chestnut", user="u1") == ["The chestnut is ripe"]
+    erase = conversation_pb2.DeleteThreadRequest(thread_id="t", erase=True)
+    await house.on_threads(org_id, "DeleteThread", erase, user="u1")
+    assert await house.texts(org_id, user="u1") == set()
+    assert await house.texts(org_id, user="u2") == {"chestnut of another"}, "theirs is not of this thread"
 
 
 async def test_a_context_that_is_echoed_is_not_remembered(house: TalkHouse, org_id: str) -> None:

@@ -64,8 +64,8 @@ def test_words_are_scored_as_the_formula_says_in_any_order_of_rows(
     expected = [a + ranking.WINDOW_WEIGHT * b for a, b in zip(own, naive_bm25(windows, query), strict=True)]
     found = index.search(Query(terms=query, vector=None, k=50, user_id="u")).found
     assert {one.memory_id for one in found} == {str(at) for at, score in enumerate(expected) if score > 0}
-    for one in found:
-        assert math.isclose(one.bm25, expected[int(one.memory_id)], rel_tol=1e-3, abs_tol=1e-4)
+    for hit in found:
+        assert math.isclose(hit.bm25, expected[int(hit.memory_id)], rel_tol=1e-3, abs_tol=1e-4)
 
 
 def test_of_very_many_the_best_are_those_that_an_exact_search_gives() -> None:
