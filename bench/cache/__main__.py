@@ -1,5 +1,4 @@
-"""`python -m bench.cache --pairs FILE --conversations FILE --qqp FILE [--json]`: how often the cache answers, and wrong.
-
+"""How often the cache answers, and wrongly: `python -m bench.cache --pairs FILE --conversations FILE --qqp FILE`.
 
 Memory runs as it ships, in this process, on a PostgreSQL of its own; everything goes through CacheService. The method,
 and what each figure means, is in docs/cache.md.

@@ -130,6 +130,20 @@ _NEGATIONS = (
     ("Kann ich rauchen?", "Kann ich nicht rauchen?"),
     ("Puedo entrar?", "No puedo entrar?"),
 )
+_BINDINGS = (
+    ("Book 2 adults and 1 child", "Book 1 adult and 2 children"),
+    ("Is the shop open from Monday to Friday?", "Is the shop open from Friday to Monday?"),
+    ("Order 5 plates for Anna and 3 for Bob", "Order 5 plates for Bob and 3 for Anna"),
+    ("Is a week in March cheaper than one in May?", "Is a week in May cheaper than one in March?"),
+    ("What is 10 - 4?", "What is 10 + 4?"),
+    ("Is -5 degrees cold?", "Is 5 degrees cold?"),
+    ("What does 🙂 mean?", "What does 🙃 mean?"),
+    ("Can I drink tea with milk?", "Can I drink milk with tea?"),
+    ("Who is it?", "What is it?"),
+    ("Divide 12 by 3", "Divide 3 by 12"),
+    ("Does my brother's wife inherit?", "Does my wife's brother inherit?"),
+    ("Can the landlord sue the agent?", "Can the agent sue the landlord?"),
+)
 _DIRECTIONS = (
     ("How do I get from {x} to {y}?", "How do I get from {y} to {x}?"),
     ("Convert {x} to {y}", "Convert {y} to {x}"),
@@ -172,6 +186,7 @@ def traps() -> list[Pair]:
         for x, y in itertools.combinations(fillers, 2)
     ]
     found += [Pair("negation", *pair) for pair in _NEGATIONS]
+    found += [Pair("binding", *pair) for pair in _BINDINGS]
     found += [
         Pair("direction", a.format(x=x, y=y), b.format(x=x, y=y)) for a, b in _DIRECTIONS for x, y in _NAMED
     ]  # fmt: skip

@@ -196,7 +196,7 @@ class ResponseCache:
     async def _nearest(self, asked: Asked, wanted: Wanted, held: Held, key: OrgKey) -> Hit | Miss:
         """The nearest question that nothing tells apart from this one."""
         vector = await self._embed(asked.prompt)
-        near = [one for one in held.matrix.top(vector, CANDIDATES) if one[1] >= self._thresholds.alike]
+        near = [one for one in held.matrix.top(vector, CANDIDATES) if one[1] >= self._thresholds.mended]
         best = Miss(near[0][1] if near else 0.0)
         for part in (near[:FIRST_CANDIDATES], near[FIRST_CANDIDATES:]):
             if not part:

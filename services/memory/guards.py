@@ -48,11 +48,11 @@ def _numbers(a: Question, b: Question) -> bool:
 
 
 def _times(a: Question, b: Question) -> bool:
-    return a.times != b.times
+    return a.times != b.times and not (a.has_comma != b.has_comma and sorted(a.times) == sorted(b.times))
 
 
 def _quantities(a: Question, b: Question) -> bool:
-    return a.quantities != b.quantities
+    return sorted(a.quantities) != sorted(b.quantities)
 
 
 def _negation(a: Question, b: Question) -> bool:
@@ -139,6 +139,9 @@ def _direction(a: Question, b: Question) -> bool:
     order = [key for key in right if key in left]
     if order == common or (a.has_comma != b.has_comma and _turned(common, order)):
         return False
+    if len(a.amounts) + len(a.times) > 1:
+        # What belongs to which number would be another thing.
+        return True
     swapped = [(x, y) for place, x in enumerate(common) for y in common[place + 1 :] if order.index(x) > order.index(y)]
     return any(_exchanged(left[x], left[y], right[x], right[y]) for x, y in swapped) or not _one_block_moved(
         common, order
@@ -160,7 +163,7 @@ def _exchanged(x: Word, y: Word, x_then: Word, y_then: Word) -> bool:
     directed = any(one.after in _DIRECTED for one in (x, y, x_then, y_then))
     owners = {"'s", "of"}
     if directed and (x.after != x_then.after or y.after != y_then.after):
-        return bool({x.after, x_then.after, y.after, y_then.after} & (_DIRECTED - {"for", "with", "by"}))
+        return bool({x.after, x_then.after, y.after, y_then.after} & (_DIRECTED - {"for"}))
     if (x.after in owners and y_then.after in owners and x_then.after not in owners) or (
         y.after in owners and x_then.after in owners and y_then.after not in owners
     ):
@@ -224,16 +227,22 @@ def _symbols(a: Question, b: Question) -> bool:
 
 
 def _signs(question: Question) -> list[str]:
-    """What is not prose, in its order; a mark of exclamation counts in front of another sign."""
+    """What is not prose, in its order: operators, brackets, emoji, a minus in front of a number."""
     words = question.words
     return [
-        one
-        for place, one in enumerate(words)
-        if one in _SYMBOLS or (one == "!" and {*words[place + 1 : place + 2]} & _SYMBOLS)
+        one for place, one in enumerate(words) if not one[0].isalnum() and _is_sign(one, words[place + 1 : place + 2])
     ]
 
 
-_SYMBOLS = frozenset("<>{}[]=*^|\\~@#+&;/_")
+def _is_sign(mark: str, following: tuple[str, ...]) -> bool:
+    if mark in "-\u2212\u2013":
+        return bool(following) and following[0][0].isdigit()
+    if mark == "!":
+        return bool(following) and following[0] in "=<>"
+    return mark not in _PROSE_MARKS
+
+
+_PROSE_MARKS = ".,?!'\"():;\u2026\u2014\u201c\u201d\u2018\u2019`\u00bf\u00a1%\u20ac\u00a3$\u00a5\u20b9"
 _POINTING = words("this that these those")
 
 

@@ -21,6 +21,8 @@ class Rest:
 
     left: tuple[str, ...]
     right: tuple[str, ...]
+    mended: bool = False
+    """Whether words were mistyped: then the embedder did not see what was meant."""
 
     @property
     def is_nothing(self) -> bool:
@@ -30,19 +32,23 @@ class Rest:
 
 def rest(a: Question, b: Question, known: frozenset[str]) -> Rest:
     """What is left of both; `known`: the words that are no slips of the pen."""
+    if not a.content or not b.content:
+        return Rest((), ()) if a.words == b.words else Rest(a.words, b.words)
     left, right = _by_key(a), _by_key(b)
+    mended = a.mended or b.mended
     only_left = [word for key, word in left.items() if key not in right]
     only_right = [word for key, word in right.items() if key not in left]
     for word in list(only_left):
         partner = next((other for other in only_right if is_slip(word, other, known)), None)
         if partner is not None:
+            mended = True
             only_left.remove(word)
             only_right.remove(partner)
     if not only_right:
         only_left = [word for word in only_left if word.text not in LIGHT]
     if not only_left:
         only_right = [word for word in only_right if word.text not in LIGHT]
-    return Rest(tuple(word.text for word in only_left), tuple(word.text for word in only_right))
+    return Rest(tuple(word.text for word in only_left), tuple(word.text for word in only_right), mended)
 
 
 def _by_key(question: Question) -> dict[str, Word]:

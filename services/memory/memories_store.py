@@ -324,7 +324,9 @@ class PostgresMemoryStore:
     async def organisations_to_embed(self, embedder_id: str) -> list[str]:
         """See MemoryStore."""
         async with self._database.transaction() as connection:
-            rows = await connection.fetch("SELECT organisations_with_memories_to_embed($1)::text AS org_id", embedder_id)
+            rows = await connection.fetch(
+                "SELECT organisations_with_memories_to_embed($1)::text AS org_id", embedder_id
+            )
         return [row["org_id"] for row in rows]
 
     async def to_embed(self, org_id: str, embedder_id: str, limit: int) -> list[ToEmbed]:
@@ -332,7 +334,9 @@ class PostgresMemoryStore:
         key = await self._sealer.key_of(org_id)
         async with self._database.transaction(org_id) as connection:
             rows = await connection.fetch(_TO_EMBED, org_id, embedder_id, limit)
-            wanted = list({row["previous_id"] for row in rows if row["previous_id"] is not None and row["kind"] == TURN})
+            wanted = list(
+                {row["previous_id"] for row in rows if row["previous_id"] is not None and row["kind"] == TURN}
+            )
             before = {row["memory_id"]: _said(key, row) for row in await connection.fetch(_SAID, org_id, wanted)}
         return [
             ToEmbed(str(row["memory_id"]), row["seq"], _said(key, row), before.get(row["previous_id"], ""))
@@ -465,9 +469,7 @@ async def _chain(connection: Any, org_id: str, keepings: Sequence[Keeping]) -> d
     return chain
 
 
-async def _supersede(
-    connection: Any, org_id: str, key: OrgKey, newer: Memory, old: str, seq: int, key_id: str
-) -> None:
+async def _supersede(connection: Any, org_id: str, key: OrgKey, newer: Memory, old: str, seq: int, key_id: str) -> None:
     until = newer.valid_from or newer.created_at
     values = (newer.memory_id, until, newer.created_at, seq, old, newer.user_id)
     row = await connection.fetchrow(_SUPERSEDE, org_id, *values)

@@ -146,7 +146,9 @@ class RecallIndex:
             rows, words, scores = rows[matching], words[matching], scores[matching]
         chosen = ranking.best(scores, query.k)
         found = [
-            Found(self._ids[rows[at]], float(scores[at]), float(words[at]), 0.0 if cosines is None else float(cosines[at]))
+            Found(
+                self._ids[rows[at]], float(scores[at]), float(words[at]), 0.0 if cosines is None else float(cosines[at])
+            )
             for at in chosen
         ]
         return Findings(found, int(len(embedded) - np.count_nonzero(embedded)))
