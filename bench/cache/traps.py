@@ -130,6 +130,12 @@ _NEGATIONS = (
     ("Kann ich rauchen?", "Kann ich nicht rauchen?"),
     ("Puedo entrar?", "No puedo entrar?"),
 )
+_OPPOSED = (
+    ("What are the benefits of a heat pump?", "What are the possible drawbacks of fitting a heat pump at home?"),
+    ("How do I install the printer driver?", "How do I safely uninstall the old printer driver?"),
+    ("Can I sell my car to a dealer?", "Can I buy an electric car from my dealer?"),
+    ("How do I increase the volume?", "How do I quickly lower the speaker volume?"),
+)
 _BINDINGS = (
     ("Book 2 adults and 1 child", "Book 1 adult and 2 children"),
     ("Is the shop open from Monday to Friday?", "Is the shop open from Friday to Monday?"),
@@ -187,6 +193,7 @@ def traps() -> list[Pair]:
     ]
     found += [Pair("negation", *pair) for pair in _NEGATIONS]
     found += [Pair("binding", *pair) for pair in _BINDINGS]
+    found += [Pair("opposites", *pair) for pair in _OPPOSED]
     found += [
         Pair("direction", a.format(x=x, y=y), b.format(x=x, y=y)) for a, b in _DIRECTIONS for x, y in _NAMED
     ]  # fmt: skip

@@ -10,6 +10,7 @@ import datetime as dt
 import hashlib
 import math
 import random
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ FIRST_CANDIDATES, CANDIDATES = 3, 8
 KEPT_VECTORS = 2048
 MAX_TAGS, MAX_TAG_BYTES = 16, 128
 PURGE_PAGE = 200
+_ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -256,8 +258,8 @@ def _age_s(kept: Kept, now: dt.datetime) -> float:
 
 def _holds(answer: bytes, wanted: str) -> bool:
     """Whether an answer holds a text, also one that JSON writes with escapes."""
-    text = answer.decode("utf-8", "replace").casefold()
-    return wanted in text or msgspec.json.encode(wanted)[1:-1].decode() in text or ascii(wanted)[1:-1] in text
+    text = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), answer.decode("utf-8", "replace")).casefold()
+    return wanted in text or msgspec.json.encode(wanted)[1:-1].decode() in text
 
 
 def _check_key(key: bytes, field: str) -> None:
