@@ -26,6 +26,7 @@ from services.memory.cache_rules import Offered, life_s, refuses, refuses_unread
 from services.memory.cache_store import CacheStore, Kept, NewAnswer, Partition, Purge, Wanted
 from services.memory.config import MemoryConfig
 from services.memory.embedder import Embedder
+from services.memory.erasure import Change
 from services.memory.matching import judge, thresholds_of
 from services.memory.sealing import OrgKey, Sealer
 from services.memory.wording import comparable, normalised, plain
@@ -168,18 +169,18 @@ class ResponseCache:
         self.counts.add(partition.org_id, STORED)
         return entry_id, ""
 
-    async def purge(self, org_id: str, purge: Purge, text: str) -> int:
+    async def purge(self, org_id: str, purge: Purge, text: str, change: Change) -> int:
         """Deletes what is meant, everywhere at once; how many."""
         self._partitions.forget_organisation(org_id)
         if not text:
-            return await self._store.purge(org_id, purge)
+            return await self._store.purge(org_id, purge, change)
         key, wanted, meant = await self._sealer.key_of(org_id), text.casefold(), []
         async for page in self._store.read(org_id, purge, PURGE_PAGE):
             for kept in page:
                 prompt, answer = _opened(key, kept)
                 if wanted in prompt.casefold() or _holds(answer, wanted):
                     meant.append(kept.entry_id)
-        return await self._store.delete(org_id, meant)
+        return await self._store.delete(org_id, meant, change)
 
     async def fail(
         self, org_id: str, user_id: str | None, entry_id: str, similarity: float, request_id: str

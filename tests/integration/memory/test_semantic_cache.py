@@ -11,6 +11,7 @@ import pytest
 
 from dac.memory.v1 import cache_pb2
 from dac.type.v1.principal_pb2 import Principal
+from dac.type.v1.record_pb2 import AdminRecord
 from mesh.call import Call, serving
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
@@ -306,6 +307,18 @@ async def test_a_purge_is_gone_at_once_in_every_replica(replica: Replica, twin: 
     assert await refused(replica.purge(org_id, entry_id="x")) is Reason.INVALID_REQUEST
     elsewhere = cache_pb2.PurgeCacheRequest(all=True, org_id=uuid7())
     assert await refused(replica.ask(org_id, "PurgeCache", elsewhere, "admin")) is Reason.PERMISSION_DENIED
+
+
+async def test_a_purge_leaves_word_for_audit_without_the_text(
+    replica: Replica, database_for: Open, org_id: str
+) -> None:
+    await replica.purge(org_id, text="a secret", model="m")
+    async with (await database_for("memory")).transaction() as connection:
+        records = [
+            AdminRecord.FromString(row["record"]) for row in await connection.fetch("SELECT record FROM change_outbox")
+        ]
+    mine = [one for one in records if one.org_id == org_id]
+    assert [(one.action, one.target) for one in mine] == [("memory.cache.purge", "cache:model=m text")]
 
 
 async def test_replicas_find_what_the_other_stored_and_replaced(replica: Replica, twin: Replica, org_id: str) -> None:
