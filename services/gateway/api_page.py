@@ -96,6 +96,8 @@ BODIES: Mapping[str, Any] = {
     "gateway.taskChat": {"messages": [{"role": "user", "content": "Hi"}], "task_type": "qa_retrieval"},
     "memory.CreateThread": {"thread_id": "support-42", "title": "A question about an invoice"},
     "memory.RewrapDataKeys": {"check_only": True},
+    "memory.PurgeCache": {"model": "mock/gpt-4o-mini", "older_than_s": 3600},
+    "memory.ReportCacheFeedback": {"entry_id": "01a1fccb-d17f-7000-8000-000000000001", "similarity": 0.97},
     "memory.EraseOrganisation": {"org_id": "ORG_ID"},
     "router.SubmitFeedback": {"request_id": "REQUEST_ID", "rating": 1},
     "router.ResetLearned": {"task_type": "coding_help"},
