@@ -100,12 +100,9 @@ def _names(a: Question, b: Question) -> bool:
 
 def _lacks_name(a: Question, b: Question) -> bool:
     """Whether a name of `a` is not in `b`, in whatever case."""
-    others = {word.text for word in b.content} | {word.key for word in b.content} | set(b.words)
+    others = {word.text for word in b.content} | set(b.words)
     squeezed = "".join(b.words)
-    return any(
-        word.is_name and word.text not in others and word.key not in others and _squeezed(word.text) not in squeezed
-        for word in a.content
-    )
+    return any(word.is_name and word.text not in others and _squeezed(word.text) not in squeezed for word in a.content)
 
 
 def _squeezed(word: str) -> str:
@@ -206,11 +203,13 @@ def _kind(question: Question) -> str:
     words = question.words
     for word in words:
         if word in _KINDS:
-            return _KINDS[word]
+            kind = _KINDS[word]
+            return "how" if kind == "what" and not _WAYS.isdisjoint(words) else kind
     return "?" + _EITHER_OR[words[0]] if words and words[0] in _EITHER_OR else ""
 
 
-_WHAT = words("what howmuch howmany howlong how howold howtall howoften howbig howfar")
+_WAYS = words("way ways step steps process procedure method bestway")
+_WHAT = words("what howmuch howmany howlong howold howtall howoften howbig howfar")
 
 
 def _question(a: Question, b: Question) -> bool:
@@ -220,6 +219,25 @@ def _question(a: Question, b: Question) -> bool:
         return False
     goes_with_what = "what" in (one, other) and one in _WHAT and other in _WHAT
     return not goes_with_what and {one, other} != {"?may", "?is"}
+
+
+_NEED = words("need needs needed must require requires required requirement")
+_WANT = words("want wants wanted")
+_MAY = words("allowed permitted possible able ok okay")
+_CAN = _MAY | words("can could may might")
+
+
+def _modality(a: Question, b: Question) -> bool:
+    """Whether one needs, wants, may or should what the other does not; and whether one leaves a choice."""
+    left, right = set(a.words), set(b.words)
+    for marks in (_NEED, frozenset(("or",))):
+        if left.isdisjoint(marks) != right.isdisjoint(marks):
+            return True
+    if left.isdisjoint(_WANT) != right.isdisjoint(_WANT) and "how" not in (_kind(a), _kind(b)):
+        return True
+    if (not left.isdisjoint(_MAY) and right.isdisjoint(_CAN)) or (not right.isdisjoint(_MAY) and left.isdisjoint(_CAN)):
+        return True
+    return ("should" in left and "can" in right - left) or ("should" in right and "can" in left - right)
 
 
 def _symbols(a: Question, b: Question) -> bool:
@@ -271,6 +289,7 @@ _GUARDS: tuple[tuple[str, Callable[[Question, Question], bool]], ...] = (
     ("quantities", _quantities),
     ("question", _question),
     ("tense", _tense),
+    ("modality", _modality),
     ("symbols", _symbols),
     ("pointing", _pointing),
     ("direction", _direction),

@@ -31,7 +31,7 @@ class Thresholds:
 
 
 BY_EMBEDDER = (
-    ("minilm-l6-int8:", Thresholds(0.50, 0.70, 0.86)),
+    ("minilm-l6-int8:", Thresholds(0.50, 0.70, 0.84)),
     ("hashed-ngrams:", Thresholds(0.50, 0.60, 0.92)),
 )
 UNKNOWN_EMBEDDER = Thresholds(0.80, 0.80, 0.95)

@@ -192,6 +192,8 @@ def _names(tokens: list[str]) -> frozenset[str]:
     for place, token in enumerate(tokens):
         mixed = any(one.isdigit() for one in token) and any(one.isalpha() for one in token)
         begins = place == 0 or tokens[place - 1] in ".!?:"
+        if token.isupper() and token.lower() in GROUP_OF:
+            continue
         if mixed or (
             token[0].isupper() and not shouting and token != "I" and (not begins or token[1:].lower() != token[1:])
         ):

@@ -45,7 +45,7 @@ def test_every_guard_is_needed() -> None:
         firing = [name for name, told_apart in guards._GUARDS if told_apart(a, b)]
         if len(firing) == 1 and not is_narrowed(a, b, rest(a, b, known_words())):
             needed.update(firing)
-    assert set(words("numbers times negation opposites quantities question tense direction symbols")) <= needed
+    assert set(words("numbers times negation opposites quantities question tense modality direction symbols")) <= needed
 
 
 @pytest.mark.parametrize(
