@@ -140,6 +140,7 @@ async def test_answers_come_back_whole(replica: Replica, org_id: str) -> None:
     assert (list(found.stream_events), found.provider, found.cost_nano_usd) == (events, "p", 7)
 
 
+@pytest.mark.timeout(300)
 async def test_10_000_requests_never_cross_a_partition(database_for: Open) -> None:
     """Every answer says where it was stored; equal texts are everywhere."""
     replicas = [Replica(await database_for("memory")) for _ in range(2)]
