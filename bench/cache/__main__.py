@@ -1,5 +1,4 @@
-"""`python -m bench.cache --pairs FILE --conversations FILE --qqp FILE [--json]`: how often the cache answers, and wrong.
-
+"""How often the cache answers, and wrongly: `python -m bench.cache --pairs FILE --conversations FILE --qqp FILE`.
 
 Memory runs as it ships, in this process, on a PostgreSQL of its own; everything goes through CacheService. The method,
 and what each figure means, is in docs/cache.md.
@@ -8,13 +7,13 @@ and what each figure means, is in docs/cache.md.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import pathlib
 import sys
 import tempfile
 from typing import Any
 
+import uvloop
 from rich.console import Console
 from rich.table import Table
 
@@ -139,7 +138,8 @@ def main() -> None:
     )
     parser.add_argument("--config", default="", help="a mesh.yaml's text, such as 'memory: {embedding_model: hashed}'")
     parser.add_argument("--json", action="store_true", help="figures as JSON on stdout")
-    result = asyncio.run(run(options := parser.parse_args()))
+    # On the loop that DAC ships with.
+    result = uvloop.run(run(options := parser.parse_args()))
     if options.json:
         print(json.dumps(result))
     else:

@@ -130,6 +130,40 @@ _NEGATIONS = (
     ("Kann ich rauchen?", "Kann ich nicht rauchen?"),
     ("Puedo entrar?", "No puedo entrar?"),
 )
+_OPPOSED = (
+    ("What are the benefits of a heat pump?", "What are the possible drawbacks of fitting a heat pump at home?"),
+    ("How do I install the printer driver?", "How do I safely uninstall the old printer driver?"),
+    ("Can I sell my car to a dealer?", "Can I buy an electric car from my dealer?"),
+    ("How do I increase the volume?", "How do I quickly lower the speaker volume?"),
+)
+_BINDINGS = (
+    ("Book 2 adults and 1 child", "Book 1 adult and 2 children"),
+    ("Is the shop open from Monday to Friday?", "Is the shop open from Friday to Monday?"),
+    ("Order 5 plates for Anna and 3 for Bob", "Order 5 plates for Bob and 3 for Anna"),
+    ("Is a week in March cheaper than one in May?", "Is a week in May cheaper than one in March?"),
+    ("What is 10 - 4?", "What is 10 + 4?"),
+    ("Is -5 degrees cold?", "Is 5 degrees cold?"),
+    ("What does 🙂 mean?", "What does 🙃 mean?"),
+    ("Can I drink tea with milk?", "Can I drink milk with tea?"),
+    ("Who is it?", "What is it?"),
+    ("How do I get a copy of my report?", "How do I copy my report?"),
+    ("Can I receive calls at sea?", "Can I call at sea?"),
+    ("How do I use Redis?", "What is Redis?"),
+    ("What do I clean first?", "How do I clean first?"),
+    ("Do I need a permit?", "Do I have a permit?"),
+    ("Do you want a boat?", "Do you have a boat?"),
+    ("What is allowed in the cabin?", "What is in the cabin?"),
+    ("What is the refund process?", "What is a refund?"),
+    ("What should I eat at high altitude?", "What can I eat at high altitude?"),
+    ("Can I have tea and cake?", "Can I have tea or cake?"),
+    ("Where is 12 Mill Street?", "Where is 12 Mill Road?"),
+    ("How do I make a payment file?", "How do I make a payment?"),
+    ("What is my current account balance?", "What is my account balance?"),
+    ("What is Oslo like?", "What is Oslo?"),
+    ("Divide 12 by 3", "Divide 3 by 12"),
+    ("Does my brother's wife inherit?", "Does my wife's brother inherit?"),
+    ("Can the landlord sue the agent?", "Can the agent sue the landlord?"),
+)
 _DIRECTIONS = (
     ("How do I get from {x} to {y}?", "How do I get from {y} to {x}?"),
     ("Convert {x} to {y}", "Convert {y} to {x}"),
@@ -172,6 +206,8 @@ def traps() -> list[Pair]:
         for x, y in itertools.combinations(fillers, 2)
     ]
     found += [Pair("negation", *pair) for pair in _NEGATIONS]
+    found += [Pair("binding", *pair) for pair in _BINDINGS]
+    found += [Pair("opposites", *pair) for pair in _OPPOSED]
     found += [
         Pair("direction", a.format(x=x, y=y), b.format(x=x, y=y)) for a, b in _DIRECTIONS for x, y in _NAMED
     ]  # fmt: skip

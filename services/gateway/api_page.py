@@ -126,6 +126,8 @@ BODIES: Mapping[str, Any] = {
     "memory.DeleteVectors": {"collection": "handbook", "ids": ["laptop"]},
     "memory.ReindexCollection": {},
     "memory.RewrapDataKeys": {"check_only": True},
+    "memory.PurgeCache": {"model": "mock/gpt-4o-mini", "older_than_s": 3600},
+    "memory.ReportCacheFeedback": {"entry_id": "01a1fccb-d17f-7000-8000-000000000001", "similarity": 0.97},
     "memory.EraseOrganisation": {"org_id": "ORG_ID"},
     "memory.CreateThread.2": {"title": "A journey to Rome", "tags": ["travel"], "model": "auto:quality"},
     **{

@@ -10,6 +10,7 @@ import datetime as dt
 import hashlib
 import math
 import random
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from services.memory.cache_rules import Offered, life_s, refuses, refuses_unread
 from services.memory.cache_store import CacheStore, Kept, NewAnswer, Partition, Purge, Wanted
 from services.memory.config import MemoryConfig
 from services.memory.embedder import Embedder
+from services.memory.erasure import Change
 from services.memory.matching import judge, thresholds_of
 from services.memory.sealing import OrgKey, Sealer
 from services.memory.wording import comparable, normalised, plain
@@ -34,6 +36,7 @@ FIRST_CANDIDATES, CANDIDATES = 3, 8
 KEPT_VECTORS = 2048
 MAX_TAGS, MAX_TAG_BYTES = 16, 128
 PURGE_PAGE = 200
+_ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -166,18 +169,18 @@ class ResponseCache:
         self.counts.add(partition.org_id, STORED)
         return entry_id, ""
 
-    async def purge(self, org_id: str, purge: Purge, text: str) -> int:
+    async def purge(self, org_id: str, purge: Purge, text: str, change: Change) -> int:
         """Deletes what is meant, everywhere at once; how many."""
         self._partitions.forget_organisation(org_id)
         if not text:
-            return await self._store.purge(org_id, purge)
+            return await self._store.purge(org_id, purge, change)
         key, wanted, meant = await self._sealer.key_of(org_id), text.casefold(), []
         async for page in self._store.read(org_id, purge, PURGE_PAGE):
             for kept in page:
                 prompt, answer = _opened(key, kept)
                 if wanted in prompt.casefold() or _holds(answer, wanted):
                     meant.append(kept.entry_id)
-        return await self._store.delete(org_id, meant)
+        return await self._store.delete(org_id, meant, change)
 
     async def fail(
         self, org_id: str, user_id: str | None, entry_id: str, similarity: float, request_id: str
@@ -196,7 +199,7 @@ class ResponseCache:
     async def _nearest(self, asked: Asked, wanted: Wanted, held: Held, key: OrgKey) -> Hit | Miss:
         """The nearest question that nothing tells apart from this one."""
         vector = await self._embed(asked.prompt)
-        near = [one for one in held.matrix.top(vector, CANDIDATES) if one[1] >= self._thresholds.alike]
+        near = [one for one in held.matrix.top(vector, CANDIDATES) if one[1] >= self._thresholds.mended]
         best = Miss(near[0][1] if near else 0.0)
         for part in (near[:FIRST_CANDIDATES], near[FIRST_CANDIDATES:]):
             if not part:
@@ -256,8 +259,8 @@ def _age_s(kept: Kept, now: dt.datetime) -> float:
 
 def _holds(answer: bytes, wanted: str) -> bool:
     """Whether an answer holds a text, also one that JSON writes with escapes."""
-    text = answer.decode("utf-8", "replace").casefold()
-    return wanted in text or msgspec.json.encode(wanted)[1:-1].decode() in text or ascii(wanted)[1:-1] in text
+    text = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), answer.decode("utf-8", "replace")).casefold()
+    return wanted in text or msgspec.json.encode(wanted)[1:-1].decode() in text
 
 
 def _check_key(key: bytes, field: str) -> None:

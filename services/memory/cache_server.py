@@ -8,13 +8,16 @@ from collections.abc import Callable
 from typing import Any
 
 from dac.memory.v1 import cache_pb2, cache_pb2_grpc
-from mesh.call import require_principal, require_scope
-from mesh.ids import is_uuid
+from dac.type.v1 import record_pb2
+from mesh.admin_changes import actor_of
+from mesh.call import current, require_principal, require_scope
+from mesh.ids import is_uuid, uuid7
 from services.memory import cache_counts, errors
 from services.memory.cache import Asked, Hit, ResponseCache
 from services.memory.cache_counts import error_bounds
 from services.memory.cache_rules import Offered
 from services.memory.cache_store import CacheStore, Partition, Purge
+from services.memory.erasure import Change
 from services.memory.viewers import organisation, viewer
 
 DEFAULT_DAYS, MAX_DAYS = 30, 366
@@ -124,7 +127,25 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             before=self._clock() - dt.timedelta(seconds=age_s) if age_s else None,
             user_id=request.user_id,
         )
-        return cache_pb2.PurgeCacheResponse(deleted=await self._cache.purge(org_id, purge, request.text))
+        return cache_pb2.PurgeCacheResponse(
+            deleted=await self._cache.purge(org_id, purge, request.text, self._change(org_id, request))
+        )
+
+    def _change(self, org_id: str, request: cache_pb2.PurgeCacheRequest) -> Change:
+        """What audit is told: which fields narrowed the purge; a text and a scope key not by what they hold."""
+        spoken = [(name, getattr(request, name)) for name in ("model", "tag", "entry_id", "user_id")]
+        named = [f"{name}={value}" for name, value in spoken if value]
+        named += [name for name in ("scope_key", "older_than_s", "text") if getattr(request, name)]
+        record = record_pb2.AdminRecord(
+            record_id=uuid7(),
+            org_id=org_id,
+            actor=actor_of(require_principal()),
+            action="memory.cache.purge",
+            target=("cache:" + " ".join(named or ["all"]))[:512],
+            request_id=current().request_id,
+        )
+        record.at.FromDatetime(self._clock())
+        return Change(record.record_id, record.SerializeToString())
 
     async def ReportCacheFeedback(
         self, request: cache_pb2.ReportCacheFeedbackRequest, context: Any

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mesh.postgres import Database
+from services.memory.erasure import Change
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +115,14 @@ class CacheStore(Protocol):
     ) -> tuple[bool, bool, float]:
         """Notes that an answer did not fit: whether it was there, whether it is deleted, what it needs now."""
 
-    async def purge(self, org_id: str, purge: Purge) -> int:
-        """Deletes what is meant; how many."""
+    async def purge(self, org_id: str, purge: Purge, change: Change) -> int:
+        """Deletes what is meant, and leaves word of it for audit; how many."""
 
     def read(self, org_id: str, purge: Purge, page: int) -> AsyncIterator[list[Kept]]:
         """What is meant, in pages."""
 
-    async def delete(self, org_id: str, entry_ids: Collection[str]) -> int:
-        """Deletes these; how many were there."""
+    async def delete(self, org_id: str, entry_ids: Collection[str], change: Change) -> int:
+        """Deletes these, and leaves word of it for audit; how many were there."""
 
     async def count(
         self, org_id: str, day: dt.date, totals: Mapping[str, int], used: Mapping[str, int], now: dt.datetime
@@ -160,6 +161,7 @@ _READ = """SELECT entry_id::text AS entry_id, row_id, content, sealed, stored_at
     AND ($6::timestamptz IS NULL OR stored_at < $6) AND ($7 = '' OR user_id = $7)
     AND row_id > $8 ORDER BY row_id LIMIT $9"""
 _PURGE_OLD_PROGRAMS = "DELETE FROM cache_entries WHERE org_id = $1 AND ($2::timestamptz IS NULL OR stored_at < $2)"
+_TELL = "INSERT INTO change_outbox (record_id, record) VALUES ($1, $2)"
 _COUNT = """INSERT INTO cache_counts AS c (org_id, day, name, total) SELECT $1, $2, name, total
     FROM unnest($3::text[], $4::bigint[]) AS new (name, total) ORDER BY name
     ON CONFLICT (org_id, day, name) DO UPDATE SET total = c.total + EXCLUDED.total"""
@@ -239,13 +241,14 @@ class PostgresCacheStore:
             await connection.execute(_DELETE, org_id, [entry_id])
         return True, True, 0.0
 
-    async def purge(self, org_id: str, purge: Purge) -> int:
+    async def purge(self, org_id: str, purge: Purge, change: Change) -> int:
         """See CacheStore."""
         async with self._database.transaction(org_id) as connection:
             await connection.execute(_LOCK_ORGANISATION, org_id)
             deleted = _rows(await connection.execute(_PURGE, org_id, *_meant(purge)))
             if not (purge.model or purge.tag or purge.entry_id or purge.scope_key or purge.user_id):
                 deleted += _rows(await connection.execute(_PURGE_OLD_PROGRAMS, org_id, purge.before))
+            await connection.execute(_TELL, change.record_id, change.record)
         return deleted
 
     async def read(self, org_id: str, purge: Purge, page: int) -> AsyncIterator[list[Kept]]:
@@ -260,11 +263,13 @@ class PostgresCacheStore:
                 return
             after = rows[-1]["row_id"]
 
-    async def delete(self, org_id: str, entry_ids: Collection[str]) -> int:
+    async def delete(self, org_id: str, entry_ids: Collection[str], change: Change) -> int:
         """See CacheStore."""
         async with self._database.transaction(org_id) as connection:
             await connection.execute(_LOCK_ORGANISATION, org_id)
-            return _rows(await connection.execute(_DELETE, org_id, list(entry_ids)))
+            deleted = _rows(await connection.execute(_DELETE, org_id, list(entry_ids)))
+            await connection.execute(_TELL, change.record_id, change.record)
+        return deleted
 
     async def count(
         self, org_id: str, day: dt.date, totals: Mapping[str, int], used: Mapping[str, int], now: dt.datetime

@@ -48,11 +48,11 @@ def _numbers(a: Question, b: Question) -> bool:
 
 
 def _times(a: Question, b: Question) -> bool:
-    return a.times != b.times
+    return a.times != b.times and not (a.has_comma != b.has_comma and sorted(a.times) == sorted(b.times))
 
 
 def _quantities(a: Question, b: Question) -> bool:
-    return a.quantities != b.quantities
+    return sorted(a.quantities) != sorted(b.quantities)
 
 
 def _negation(a: Question, b: Question) -> bool:
@@ -100,12 +100,9 @@ def _names(a: Question, b: Question) -> bool:
 
 def _lacks_name(a: Question, b: Question) -> bool:
     """Whether a name of `a` is not in `b`, in whatever case."""
-    others = {word.text for word in b.content} | {word.key for word in b.content} | set(b.words)
+    others = {word.text for word in b.content} | set(b.words)
     squeezed = "".join(b.words)
-    return any(
-        word.is_name and word.text not in others and word.key not in others and _squeezed(word.text) not in squeezed
-        for word in a.content
-    )
+    return any(word.is_name and word.text not in others and _squeezed(word.text) not in squeezed for word in a.content)
 
 
 def _squeezed(word: str) -> str:
@@ -139,6 +136,9 @@ def _direction(a: Question, b: Question) -> bool:
     order = [key for key in right if key in left]
     if order == common or (a.has_comma != b.has_comma and _turned(common, order)):
         return False
+    if len(a.amounts) + len(a.times) > 1:
+        # What belongs to which number would be another thing.
+        return True
     swapped = [(x, y) for place, x in enumerate(common) for y in common[place + 1 :] if order.index(x) > order.index(y)]
     return any(_exchanged(left[x], left[y], right[x], right[y]) for x, y in swapped) or not _one_block_moved(
         common, order
@@ -160,7 +160,7 @@ def _exchanged(x: Word, y: Word, x_then: Word, y_then: Word) -> bool:
     directed = any(one.after in _DIRECTED for one in (x, y, x_then, y_then))
     owners = {"'s", "of"}
     if directed and (x.after != x_then.after or y.after != y_then.after):
-        return bool({x.after, x_then.after, y.after, y_then.after} & (_DIRECTED - {"for", "with", "by"}))
+        return bool({x.after, x_then.after, y.after, y_then.after} & (_DIRECTED - {"for"}))
     if (x.after in owners and y_then.after in owners and x_then.after not in owners) or (
         y.after in owners and x_then.after in owners and y_then.after not in owners
     ):
@@ -203,11 +203,13 @@ def _kind(question: Question) -> str:
     words = question.words
     for word in words:
         if word in _KINDS:
-            return _KINDS[word]
+            kind = _KINDS[word]
+            return "how" if kind == "what" and not _WAYS.isdisjoint(words) else kind
     return "?" + _EITHER_OR[words[0]] if words and words[0] in _EITHER_OR else ""
 
 
-_WHAT = words("what howmuch howmany howlong how howold howtall howoften howbig howfar")
+_WAYS = words("way ways step steps process procedure method bestway")
+_WHAT = words("what howmuch howmany howlong howold howtall howoften howbig howfar")
 
 
 def _question(a: Question, b: Question) -> bool:
@@ -219,21 +221,46 @@ def _question(a: Question, b: Question) -> bool:
     return not goes_with_what and {one, other} != {"?may", "?is"}
 
 
+_NEED = words("need needs needed must require requires required requirement")
+_WANT = words("want wants wanted")
+_MAY = words("allowed permitted possible able ok okay")
+_CAN = _MAY | words("can could may might")
+
+
+def _modality(a: Question, b: Question) -> bool:
+    """Whether one needs, wants, may or should what the other does not; and whether one leaves a choice."""
+    left, right = set(a.words), set(b.words)
+    for marks in (_NEED, frozenset(("or",))):
+        if left.isdisjoint(marks) != right.isdisjoint(marks):
+            return True
+    if left.isdisjoint(_WANT) != right.isdisjoint(_WANT) and "how" not in (_kind(a), _kind(b)):
+        return True
+    if (not left.isdisjoint(_MAY) and right.isdisjoint(_CAN)) or (not right.isdisjoint(_MAY) and left.isdisjoint(_CAN)):
+        return True
+    return ("should" in left and "can" in right - left) or ("should" in right and "can" in left - right)
+
+
 def _symbols(a: Question, b: Question) -> bool:
     return _signs(a) != _signs(b)
 
 
 def _signs(question: Question) -> list[str]:
-    """What is not prose, in its order; a mark of exclamation counts in front of another sign."""
+    """What is not prose, in its order: operators, brackets, emoji, a minus in front of a number."""
     words = question.words
     return [
-        one
-        for place, one in enumerate(words)
-        if one in _SYMBOLS or (one == "!" and {*words[place + 1 : place + 2]} & _SYMBOLS)
+        one for place, one in enumerate(words) if not one[0].isalnum() and _is_sign(one, words[place + 1 : place + 2])
     ]
 
 
-_SYMBOLS = frozenset("<>{}[]=*^|\\~@#+&;/_")
+def _is_sign(mark: str, following: tuple[str, ...]) -> bool:
+    if mark in "-\u2212\u2013":
+        return bool(following) and following[0][0].isdigit()
+    if mark == "!":
+        return bool(following) and following[0] in "=<>"
+    return mark not in _PROSE_MARKS
+
+
+_PROSE_MARKS = ".,?!'\"():;\u2026\u2014\u201c\u201d\u2018\u2019`\u00bf\u00a1%\u20ac\u00a3$\u00a5\u20b9"
 _POINTING = words("this that these those")
 
 
@@ -262,6 +289,7 @@ _GUARDS: tuple[tuple[str, Callable[[Question, Question], bool]], ...] = (
     ("quantities", _quantities),
     ("question", _question),
     ("tense", _tense),
+    ("modality", _modality),
     ("symbols", _symbols),
     ("pointing", _pointing),
     ("direction", _direction),

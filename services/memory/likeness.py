@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from services.memory.questions import MIN_SLIP_LETTERS, Question, Word, one_edit_apart
 from services.memory.word_lists import words
 
-LIGHT = words(
-    "obtain request receive acquire have offer provide supply available existing current currently stay "
-    "stays take takes use using used make makes tell give find know show help work works properly "
-    "correctly exact certain"
-)
-"""Words that add nothing when the other question has no word in their place."""
+_IN_PLACE = {
+    **dict.fromkeys(("offer", "offers", "provide", "provides", "supply", "get"), words("do have there has")),
+    "available": words("there have has get"),
+}
+"""Words that add nothing when the other question has one of these where they stand."""
+
+
+_NONE: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,8 @@ class Rest:
 
     left: tuple[str, ...]
     right: tuple[str, ...]
+    mended: bool = False
+    """Whether words were mistyped: then the embedder did not see what was meant."""
 
     @property
     def is_nothing(self) -> bool:
@@ -30,25 +34,34 @@ class Rest:
 
 def rest(a: Question, b: Question, known: frozenset[str]) -> Rest:
     """What is left of both; `known`: the words that are no slips of the pen."""
+    if not a.content or not b.content:
+        return Rest((), ()) if a.words == b.words else Rest(a.words, b.words)
     left, right = _by_key(a), _by_key(b)
-    only_left = [word for key, word in left.items() if key not in right]
-    only_right = [word for key, word in right.items() if key not in left]
+    mended = a.mended or b.mended
+    only_left = [word for place, word in left.items() if place not in right]
+    only_right = [word for place, word in right.items() if place not in left]
     for word in list(only_left):
         partner = next((other for other in only_right if is_slip(word, other, known)), None)
         if partner is not None:
+            mended = True
             only_left.remove(word)
             only_right.remove(partner)
     if not only_right:
-        only_left = [word for word in only_left if word.text not in LIGHT]
+        only_left = [word for word in only_left if _IN_PLACE.get(word.text, _NONE).isdisjoint(b.words)]
     if not only_left:
-        only_right = [word for word in only_right if word.text not in LIGHT]
-    return Rest(tuple(word.text for word in only_left), tuple(word.text for word in only_right))
+        only_right = [word for word in only_right if _IN_PLACE.get(word.text, _NONE).isdisjoint(a.words)]
+    return Rest(tuple(word.text for word in only_left), tuple(word.text for word in only_right), mended)
 
 
-def _by_key(question: Question) -> dict[str, Word]:
-    found: dict[str, Word] = {}
+def _by_key(question: Question) -> dict[tuple[str, int], Word]:
+    """Words by what they are compared by; two different words of one group count twice, a repeated word once."""
+    found: dict[tuple[str, int], Word] = {}
+    texts: dict[str, list[str]] = {}
     for word in question.content:
-        found.setdefault(word.key, word)
+        of_key = texts.setdefault(word.key, [])
+        if word.text not in of_key:
+            of_key.append(word.text)
+            found[word.key, len(of_key)] = word
     return found
 
 

@@ -22,17 +22,19 @@ WORDING = "wording"
 class Thresholds:
     """Cosines of one embedder; those of different embedders say nothing about each other."""
 
+    mended: float
+    """When every word has its partner, some of them mistyped."""
     alike: float
-    """When every word has its partner."""
+    """When every word has its partner as it stands."""
     meaning: float
     """When words are left over, in the balanced mode."""
 
 
 BY_EMBEDDER = (
-    ("minilm-l6-int8:", Thresholds(0.70, 0.86)),
-    ("hashed-ngrams:", Thresholds(0.60, 0.92)),
+    ("minilm-l6-int8:", Thresholds(0.50, 0.70, 0.84)),
+    ("hashed-ngrams:", Thresholds(0.50, 0.60, 0.92)),
 )
-UNKNOWN_EMBEDDER = Thresholds(0.80, 0.95)
+UNKNOWN_EMBEDDER = Thresholds(0.80, 0.80, 0.95)
 
 
 def thresholds_of(embedder_id: str) -> Thresholds:
@@ -55,14 +57,14 @@ SERVES = Verdict(True)
 
 def judge(asked: str, stored: str, similarity: float, thresholds: Thresholds, *, balanced: bool) -> Verdict:
     """Whether the answer to `stored` answers `asked`."""
-    if similarity < thresholds.alike:
+    if similarity < thresholds.mended:
         return NOT_ALIKE
     a, b = taken_apart(asked), taken_apart(stored)
     guard = between(a, b)
     if guard is not None:
-        return Verdict(False, guard)
+        return Verdict(False, guard) if similarity >= thresholds.alike else NOT_ALIKE
     left_over = rest(a, b, known_words())
-    if left_over.is_nothing:
+    if left_over.is_nothing and similarity >= (thresholds.mended if left_over.mended else thresholds.alike):
         return SERVES
     if similarity < thresholds.meaning:
         return NOT_ALIKE

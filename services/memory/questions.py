@@ -94,12 +94,14 @@ class Question:
     """Every word in its order, lower case, contractions and phrases undone."""
     content: tuple[Word, ...]
     """The words that carry content, in their order."""
-    amounts: frozenset[tuple[str, str]]
-    """Numbers with their unit's group."""
-    times: frozenset[str]
-    quantities: frozenset[str]
+    amounts: tuple[tuple[str, str], ...]
+    """Numbers with their unit's group, in their order: `2 adults, 1 child` is not `1 adult, 2 children`."""
+    times: tuple[str, ...]
+    quantities: tuple[str, ...]
     persons: frozenset[str]
     has_comma: bool
+    mended: bool
+    """Whether a mistyped word was put right."""
 
 
 def stem(word: str) -> str:
@@ -135,10 +137,11 @@ def taken_apart(text: str) -> Question:
     tokens = _TOKEN.findall(_HYPHEN.sub(" ", _WIFI.sub("wifi", core)))
     tokens = tokens[:MAX_TOKENS] + (["".join(tokens[MAX_TOKENS:])] if len(tokens) > MAX_TOKENS else [])
     names = _names(tokens)
+    typed = tokens
     tokens = [one if one.lower() in names else _corrected(one) for one in tokens]
     spoken_names = frozenset(one.lower() for one in tokens if one != "I" and one.lower() in FUNCTION) & names
     flat = _PHRASE.sub(lambda match: PHRASES[match[0]], " ".join(tokens).lower())
-    return _built(core, flat.split(), names, spoken_names)
+    return _built(core, flat.split(), names, spoken_names, mended=tokens != typed)
 
 
 @lru_cache(maxsize=1)
@@ -189,6 +192,8 @@ def _names(tokens: list[str]) -> frozenset[str]:
     for place, token in enumerate(tokens):
         mixed = any(one.isdigit() for one in token) and any(one.isalpha() for one in token)
         begins = place == 0 or tokens[place - 1] in ".!?:"
+        if token.isupper() and token.lower() in GROUP_OF:
+            continue
         if mixed or (
             token[0].isupper() and not shouting and token != "I" and (not begins or token[1:].lower() != token[1:])
         ):
@@ -200,11 +205,13 @@ def _bare(word: str) -> str:
     return word.removesuffix("'s").removesuffix("'")
 
 
-def _built(text: str, tokens: list[str], names: frozenset[str], spoken_names: frozenset[str]) -> Question:
+def _built(
+    text: str, tokens: list[str], names: frozenset[str], spoken_names: frozenset[str], *, mended: bool
+) -> Question:
     content: list[Word] = []
-    amounts: set[tuple[str, str]] = set()
-    times: set[str] = set()
-    quantities: set[str] = set()
+    amounts: list[tuple[str, str]] = []
+    times: list[str] = []
+    quantities: list[str] = []
     persons: set[str] = set()
     after = ""
     skip = False
@@ -216,15 +223,15 @@ def _built(text: str, tokens: list[str], names: frozenset[str], spoken_names: fr
         following = _bare(tokens[place + 1]) if place + 1 < len(tokens) else ""
         amount = _amount(word, following, tokens[place - 1] if place else "")
         if amount is not None:
-            amounts.add(amount)
+            amounts.append(amount)
             skip = following in UNITS and word[-1:].isalpha() == (word in NUMBERS)
             continue
         if word in _PREPOSITIONS:
             after = word
         if word in TIMES or (word == "may" and place and tokens[place - 1] in _MONTH_BEFORE and "may" in names):
-            times.add(TIMES.get(word, "may"))
+            times.append(TIMES.get(word, "may"))
         elif word in QUANTITIES:
-            quantities.add(QUANTITIES[word])
+            quantities.append(QUANTITIES[word])
         elif word in PERSONS:
             persons.add(PERSONS[word])
             content.append(Word(word, PERSONS[word] + ":" + key_of(word), False, "'s" if token != word else after))
@@ -233,8 +240,8 @@ def _built(text: str, tokens: list[str], names: frozenset[str], spoken_names: fr
             content.append(Word(word, key_of(word), word in names, "'s" if token != word else after))
             after = ""
     return Question(
-        text, tuple(tokens), tuple(content), frozenset(amounts), frozenset(times), frozenset(quantities),
-        frozenset(persons), "," in text,
+        text, tuple(tokens), tuple(content), tuple(amounts), tuple(times), tuple(quantities),
+        frozenset(persons), "," in text, mended,
     )  # fmt: skip
 
 

@@ -6,7 +6,8 @@ The first word of a line names the group. A word may stand in one group only, so
 from __future__ import annotations
 
 GROUPS = """
-acquire obtain receive
+get getting gets got acquire obtain receive
+people person persons
 request order ask
 submit make file lodge
 apply application
@@ -39,7 +40,6 @@ movable portable
 create setup establish
 quick fast rapid speedy
 shop store
-street road
 large big huge
 small little tiny
 buy purchase
@@ -126,7 +126,6 @@ smart intelligent clever
 rich wealthy
 famous wellknown
 dangerous hazardous risky
-safe secure
 good great nice
 bad poor
 improve enhance better boost

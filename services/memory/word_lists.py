@@ -12,14 +12,13 @@ def words(text: str) -> frozenset[str]:
 
 
 FUNCTION = words(
-    "a an the this that these those there here is am are be been being was were do does did done have has had "
-    "having will would shall should can could may might must ought i me my mine myself we us our ours ourselves "
-    "you your yours yourself he him his she her hers it its they them their theirs one someone somebody anyone "
-    "anybody person people what which who whom whose when where why how and or of at in on for to with by as "
-    "into onto upon so then able possible ok okay allowed permitted go going get getting got please just also "
-    "really actually currently exactly basically simply kindly way ways step steps process procedure method need "
-    "needed needs require required requires want wants wanted like some any else if thing things stuff much many "
-    "long often often come s t d m re ve ll"
+    "a an the this that these those there is am are be been being was were do does did done have has had having "
+    "will would shall should can could may might must ought i me my mine myself we us our ours ourselves you your "
+    "yours yourself he him his she her hers it its they them their theirs one someone somebody anyone anybody what "
+    "which who whom whose when where why how and or of at in on for to with by as into onto upon so then able "
+    "possible ok okay allowed permitted go going please just also really actually currently exactly basically "
+    "simply kindly way ways step steps process procedure method need needed needs require required requires want "
+    "wants wanted some any if thing things stuff many come s t d m re ve ll"
 )
 """Words that carry no content of their own. What some of them mean is looked at by guards of their own."""
 

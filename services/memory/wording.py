@@ -42,8 +42,13 @@ def normalised(text: str) -> str:
 
     Only for questions: what has several lines or code in it is compared as it is written.
     """
-    if len(text) > COMPARABLE_CHARACTERS or "\n" in text.strip() or "`" in text:
+    if len(text) > COMPARABLE_CHARACTERS or "\n" in text or "`" in text:
         return text
+    return _flattened(text)
+
+
+@lru_cache(maxsize=PARSED_KEPT)
+def _flattened(text: str) -> str:
     flat = _SPACES.sub(" ", unicodedata.normalize("NFC", text)).translate(_APOSTROPHES).strip()
     return _lowered(_CLOSING.sub("", flat)) or flat
 
