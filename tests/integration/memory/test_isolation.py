@@ -123,25 +123,25 @@ async def test_two_users_of_one_organisation(memory: TestProcess) -> None:
     for visitor, other in ((ada, bob), (bob, ada)):
         mine = {visitor.known["memory"], visitor.known["message"]}
         theirs = {other.known["memory"], other.known["message"]}
-        thread = {"thread_id": other.known["thread"]}
+        place = {"thread_id": other.known["thread"]}
         by_name: list[tuple[str, dict[str, Any]]] = [
-            ("ConversationService.GetThread", thread),
-            ("ConversationService.UpdateThread", {**thread, "title": "taken"}),
-            ("ConversationService.ListMessages", thread),
-            ("ConversationService.GetMessage", {**thread, "message_id": other.known["message"]}),
+            ("ConversationService.GetThread", place),
+            ("ConversationService.UpdateThread", {**place, "title": "taken"}),
+            ("ConversationService.ListMessages", place),
+            ("ConversationService.GetMessage", {**place, "message_id": other.known["message"]}),
             (
                 "ConversationService.OpenTurn",
-                {**thread, "request_id": "x", "messages": [{"role": "user", "text": "x"}]},
+                {**place, "request_id": "x", "messages": [{"role": "user", "text": "x"}]},
             ),
-            ("ConversationService.AppendMessages", {**thread, "messages": [{"role": "assistant", "text": "x"}]}),
-            ("ConversationService.ListBranches", thread),
-            ("ConversationService.DeleteThread", thread),
-            ("ArchiveService.GetConversationFull", thread),
-            ("ArchiveService.ExportConversation", {**thread, "format": "json"}),
+            ("ConversationService.AppendMessages", {**place, "messages": [{"role": "assistant", "text": "x"}]}),
+            ("ConversationService.ListBranches", place),
+            ("ConversationService.DeleteThread", place),
+            ("ArchiveService.GetConversationFull", place),
+            ("ArchiveService.ExportConversation", {**place, "format": "json"}),
             ("MemoryService.GetMemory", {"memory_id": other.known["memory"]}),
             ("MemoryService.UpdateMemory", {"memory_id": other.known["memory"], "text": "taken"}),
             ("MemoryService.DeleteMemory", {"memory_id": other.known["memory"]}),
-            ("MemoryService.GetSummary", thread),
+            ("MemoryService.GetSummary", place),
         ]
         for rpc, body in by_name:
             with pytest.raises(MeshError):

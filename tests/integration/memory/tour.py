@@ -252,7 +252,7 @@ LAST = "SealingService.EraseOrganisation"
 
 def methods() -> dict[str, Any]:
     """Every RPC of memory by "Service.Method": its descriptor."""
-    found = {}
+    found: dict[str, Any] = {}
     for file in sorted(pathlib.Path(next(iter(dac.memory.v1.__path__))).glob("*_pb2.py")):
         module = importlib.import_module(f"{PACKAGE}.{file.stem}")
         for service in module.DESCRIPTOR.services_by_name.values():
