@@ -17,7 +17,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from weaviate.proto.v1 import base_pb2, batch_delete_pb2, batch_pb2, search_get_pb2, weaviate_pb2_grpc
 
-
 NEW_HNSW = {
     "cleanupIntervalSeconds": 300,
     "dynamicEfMin": 100,
