@@ -89,7 +89,10 @@ def is_narrowed(a: Question, b: Question, left_over: Rest) -> bool:
 
 def _neighbours(question: Question, word: str) -> tuple[str, str]:
     keys = [one.key for one in question.content]
-    place = next(place for place, one in enumerate(question.content) if one.text == word)
+    place = next((place for place, one in enumerate(question.content) if one.text == word), None)
+    if place is None:
+        # What is left of a question without content is what it is written with: nothing stands beside it.
+        return "", ""
     return keys[place - 1] if place else "", keys[place + 1] if place + 1 < len(keys) else ""
 
 

@@ -56,6 +56,8 @@ BEGIN
     END IF;
     RETURN NEW;
 END $$;
+-- In the order in which a turn writes, also the program before: the triggers come in another, and would wait for each other.
+LOCK TABLE threads, messages IN ACCESS EXCLUSIVE MODE;
 DO $$
 DECLARE
     name text;

@@ -218,6 +218,9 @@ async def test_data_keys_are_wrapped_anew_for_the_present_master_key(
 ) -> None:
     before, after = await replicas(wrapper=EARLIER), await replicas()
     organisations = [uuid7() for _ in range(3)]
+    check = sealing_pb2.RewrapDataKeysRequest(check_only=True)
+    # Other tests leave keys of masters that nobody knows any more.
+    others = (await after.ask(organisations[0], "RewrapDataKeys", check)).lost  # type: ignore[attr-defined]
     for org_id in organisations:
         await before.write(org_id, org_id)
     lost = await replicas(wrapper=Wrapper(b"x" * 32, "lost"))
@@ -228,8 +231,8 @@ async def test_data_keys_are_wrapped_anew_for_the_present_master_key(
     for org_id in organisations:
         assert await after.read(org_id) == [org_id]
     answer = await after.ask(organisations[0], "RewrapDataKeys", sealing_pb2.RewrapDataKeysRequest(limit=1000))
-    checked = await after.ask(organisations[0], "RewrapDataKeys", sealing_pb2.RewrapDataKeysRequest(check_only=True))
-    assert answer.rotated >= 5 and answer.left == answer.lost == checked.left == 2  # type: ignore[attr-defined]
+    checked = await after.ask(organisations[0], "RewrapDataKeys", check)
+    assert answer.rotated >= 5 and answer.left == answer.lost == checked.left == others + 2  # type: ignore[attr-defined]
     only_now = await replicas(wrapper=Wrapper(b"n" * 32, "now"))
     for org_id in organisations:
         assert await only_now.read(org_id) == [org_id]
