@@ -48,6 +48,7 @@ OWNED: Mapping[str, str] = {
     "mesh.probe_port": "the chart computes it",
     "mesh.lame_duck_s": "lameDuckSeconds",
     "mesh.drain_s": "drainSeconds",
+    "memory.encrypt_text": "encryptText",
     "gateway.http_host": "the chart computes it",
     "gateway.http_port": "service.httpPort is what callers see",
     "gateway.grpc_host": "the chart computes it",

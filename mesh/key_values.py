@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 MEMORY_KEYS_MAX = 100_000
+CALL_TIMEOUT_S = 0.04
+"""How long a call waits for a server, unless its caller can wait longer."""
 
 Subscriber = Callable[[bytes], None]
 
@@ -23,6 +25,9 @@ class KeyValueStore(Protocol):
 
     async def set(self, key: str, value: bytes, ttl_s: float) -> None:
         """Keep `value` for `ttl_s`."""
+
+    async def add(self, key: str, value: bytes, ttl_s: float) -> bool:
+        """Keep `value` for `ttl_s` unless there is one already; whether it is kept."""
 
     async def delete(self, key: str) -> None:
         """Forget `key`."""
@@ -59,6 +64,13 @@ class MemoryStore:
     async def set(self, key: str, value: bytes, ttl_s: float) -> None:
         """See KeyValueStore."""
         self._put(key, value, self._now() + ttl_s)
+
+    async def add(self, key: str, value: bytes, ttl_s: float) -> bool:
+        """See KeyValueStore."""
+        if await self.get(key) is not None:
+            return False
+        self._put(key, value, self._now() + ttl_s)
+        return True
 
     async def delete(self, key: str) -> None:
         """See KeyValueStore."""

@@ -12,9 +12,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from mesh.key_values import MemoryStore, Subscriber
+from mesh.key_values import CALL_TIMEOUT_S, MemoryStore, Subscriber
 
-CALL_TIMEOUT_S = 0.04
 RECONNECT_S = 0.25
 FAILURES = (RedisError, OSError, TimeoutError)
 
@@ -24,12 +23,12 @@ _log = logging.getLogger("mesh.redis")
 class RedisStore:
     """A server, with memory behind it."""
 
-    def __init__(self, url: str, memory: MemoryStore) -> None:
-        self._memory = memory
+    def __init__(self, url: str, memory: MemoryStore, *, call_timeout_s: float = CALL_TIMEOUT_S) -> None:
+        self._memory, self._call_timeout_s = memory, call_timeout_s
         self._client: Any = client.from_url(
             url,
-            socket_timeout=CALL_TIMEOUT_S,
-            socket_connect_timeout=CALL_TIMEOUT_S,
+            socket_timeout=call_timeout_s,
+            socket_connect_timeout=call_timeout_s,
             retry=Retry(NoBackoff(), 0),
             max_connections=64,
         )
@@ -47,6 +46,14 @@ class RedisStore:
         """See KeyValueStore."""
         ttl_ms = max(1, math.ceil(ttl_s * 1000))
         await self._either(lambda: self._client.set(key, value, px=ttl_ms), lambda: self._memory.set(key, value, ttl_s))
+
+    async def add(self, key: str, value: bytes, ttl_s: float) -> bool:
+        """See KeyValueStore."""
+        ttl_ms = max(1, math.ceil(ttl_s * 1000))
+        kept = await self._either(
+            lambda: self._client.set(key, value, px=ttl_ms, nx=True), lambda: self._memory.add(key, value, ttl_s)
+        )
+        return bool(kept)
 
     async def delete(self, key: str) -> None:
         """See KeyValueStore."""
@@ -76,7 +83,7 @@ class RedisStore:
             confirmed = asyncio.Event()
             self._tasks[f"subscribe {channel}"] = asyncio.create_task(self._receive(channel, confirmed))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(confirmed.wait(), CALL_TIMEOUT_S)
+                await asyncio.wait_for(confirmed.wait(), self._call_timeout_s)
 
     async def close(self) -> None:
         """See KeyValueStore."""
@@ -91,7 +98,7 @@ class RedisStore:
     async def _either(self, remote: Callable[[], Awaitable[Any]], local: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         if self.connected:
             try:
-                async with asyncio.timeout(CALL_TIMEOUT_S):
+                async with asyncio.timeout(self._call_timeout_s):
                     return await remote()
             except FAILURES as error:
                 self._lost(error)
@@ -107,7 +114,7 @@ class RedisStore:
         while not self.connected:
             await asyncio.sleep(RECONNECT_S)
             with contextlib.suppress(*FAILURES):
-                async with asyncio.timeout(CALL_TIMEOUT_S):
+                async with asyncio.timeout(self._call_timeout_s):
                     await self._client.ping()
                 self.connected = True
                 _log.info("Redis is available again")

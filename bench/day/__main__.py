@@ -14,6 +14,7 @@ from typing import Any
 from bench.day.judged import SHIPPABLE, SHIPPED, judge, save, shipped
 from bench.day.prices import USD_PER_MTOK
 from bench.day.replay import REQUESTS, run
+from bench.day.shares import play, worded
 
 SEED = 20261121
 
@@ -25,6 +26,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="a folder with the public result sets")
     parser.add_argument("--requests", type=int, default=REQUESTS)
     parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--questions", type=Path, help="question pairs (text_a, text_b, label): repeats in other words")
     parser.add_argument("--keep", action="store_true", help="with --data: also write the figures that come with DAC")
     parser.add_argument("--json", action="store_true", help="one JSON value on standard output")
     chosen = parser.parse_args()
@@ -37,7 +39,12 @@ def main() -> None:
             raise SystemExit(f"no result sets in {chosen.data}: see docs/benchmarks.md for their names")
         if chosen.keep:
             save([one for one in sets if one.name in SHIPPABLE], SHIPPED)
-    day = {"day": {**run(sets, chosen.seed, chosen.requests), "price_list": len(USD_PER_MTOK)}}
+    shares: dict[str, Any] = {"word_for_word": play(chosen.requests, chosen.seed)}
+    if chosen.questions is not None:
+        print("asking memory, as it ships, with repeats in other words …", file=sys.stderr)
+        shares["half_in_other_words"] = worded(chosen.questions, min(chosen.requests, 2_000), chosen.seed)
+    replayed = run(sets, chosen.seed, chosen.requests)
+    day = {"day": {**replayed, "price_list": len(USD_PER_MTOK), "shares": shares}}
     print(json.dumps(day, indent=2)) if chosen.json else _show(day["day"])
 
 
@@ -60,6 +67,18 @@ def _show(day: dict[str, Any]) -> None:
             f"{name:14}{one['prompts']:>9,}{one['saved']:>9.1%}"
             f"{100 * one['quality']:>10.2f}{100 * one['best_single']:>13.2f}"
         )
+    _show_shares(day["shares"])
+
+
+def _show_shares(shares: dict[str, Any]) -> None:
+    for name, rows in shares.items():
+        print(f"\n{'repeats ' + name.replace('_', ' '):34}{'exact':>9}{'semantic':>10}{'coalesced':>11}{'calls':>9}")
+        for row in rows:
+            coalesced = f"{row['coalescing']:>11.1%}" if "coalescing" in row else f"{'–':>11}"
+            label = f"{row['repeat_rate']:.0%}"
+            print(f"{label:34}{row['exact_cache']:>9.1%}{row['semantic_cache']:>10.1%}{coalesced}{row['calls']:>9.1%}")
+            if row.get("other_question"):
+                print(f"{'':34}of which {row['other_question']:.2%} got the answer of a question from another pair")
 
 
 if __name__ == "__main__":

@@ -150,9 +150,10 @@ def _cost() -> dict[str, Any]:
 def _cache() -> dict[str, Any]:
     return graph(
         "Response cache and threads",
-        "Look-ups of the cache by verdict, and threads opened.",
+        "Look-ups of the cache by verdict, chats that shared another one's call, and threads opened.",
         "ops",
         (total(rate("cache_operations_total", *BOARD), "verdict"), "cache {{verdict}}"),
+        (total(rate("coalesced_requests_total", *BOARD, 'part="followed"')), "coalesced"),
         (total(rate("conversations_total", *BOARD)), "threads opened"),
     )
 

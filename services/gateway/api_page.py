@@ -29,13 +29,18 @@ GROUPS: Mapping[str, tuple[str, str]] = {
     "chat": ("Chat", "gateway.md#chat"),
     "gateway": ("Keys, organisations, teams, projects and users", "gateway.md"),
     "budget": ("Budgets", "budget.md"),
-    "memory": ("Threads", "memory.md"),
+    "memory": ("Threads and memories", "memory.md"),
     "audit": ("Records", "audit.md"),
     "router": ("Routing", "router.md"),
     "provider": ("Providers", "provider.md"),
     "edge": ("Models, health and pages", "gateway.md"),
 }
 """The page's sections, by the tag of an operation: heading and the page that explains more."""
+
+THREAD_OPERATIONS = tuple(
+    f"gateway.{name}{form}" for name in ("turn", "streamTurn", "regenerate") for form in ("", ".2")
+)
+"""What asks a model below a thread."""
 
 BODIES: Mapping[str, Any] = {
     "gateway.ImportKeys": {
@@ -83,7 +88,69 @@ BODIES: Mapping[str, Any] = {
         "nano_usd_per_mtok": {"input": "150000000", "output": "600000000"},
         "valid_from": "2099-01-01T00:00:00Z",
     },
+    **{
+        f"gateway.{name}{form}": {"content": "Where is my invoice?", "model": "mock/gpt-4o-mini", "max_tokens": 20}
+        for name in ("turn", "streamTurn")
+        for form in ("", ".2")
+    },
+    "gateway.taskChat": {"messages": [{"role": "user", "content": "Hi"}], "task_type": "qa_retrieval"},
+    "memory.Remember": {
+        "memories": [{"kind": "MEMORY_KIND_FACT", "text": "Ada lives in Bergen", "pinned": True, "source_ids": ["m1"]}]
+    },
+    "memory.Recall": {"query": "Where does Ada live?", "top_k": 5},
+    "memory.UpdateMemory": {"pinned": False, "valid_to": "2026-11-30T00:00:00Z"},
+    "memory.DeleteMemories": {"filter": {"thread_id": "support-42"}},
+    "memory.EraseMemories": {"filter": {"agent_id": "support"}},
+    "memory.BuildContext": {
+        "messages": [{"role": "user", "text": "And my invoice?"}],
+        "max_tokens": 4000,
+        "recall": {"enabled": True},
+    },
+    "memory.UpdateSummary": {
+        "text": "They talked about an invoice.",
+        "until_message_id": "MESSAGE_ID",
+        "written_by": "openai/gpt-4o-mini",
+    },
+    "memory.Embed": {"texts": ["first", "second"]},
     "memory.CreateThread": {"thread_id": "support-42", "title": "A question about an invoice"},
+    **{f"memory.SearchMessages{form}": {"query": "invoice of May"} for form in ("", ".2", ".3", ".4")},
+    "memory.CreateCollection": {"collection": "handbook"},
+    "memory.UpsertVectors": {
+        "collection": "handbook",
+        "items": [
+            {"id": "leave", "text": "You have 28 days of leave a year.", "metadata": {"lang": "en"}},
+            {"id": "laptop", "text": "A new laptop is ordered from the service desk.", "metadata": {"lang": "en"}},
+        ],
+    },
+    "memory.SearchVectors": {"collection": "handbook", "text": "how many vacation days", "filter": {"lang": "en"}},
+    "memory.DeleteVectors": {"collection": "handbook", "ids": ["laptop"]},
+    "memory.ReindexCollection": {},
+    "memory.RewrapDataKeys": {"check_only": True},
+    "memory.PurgeCache": {"model": "mock/gpt-4o-mini", "older_than_s": 3600},
+    "memory.ReportCacheFeedback": {"entry_id": "01a1fccb-d17f-7000-8000-000000000001", "similarity": 0.97},
+    "memory.EraseOrganisation": {"org_id": "ORG_ID"},
+    "memory.CreateThread.2": {"title": "A journey to Rome", "tags": ["travel"], "model": "auto:quality"},
+    **{
+        f"memory.{name}{form}": body
+        for form in ("", ".2")
+        for name, body in {
+            "UpdateThread": {"title": "The invoice of May", "tags": ["billing"], "parameters": {"temperature": 0.2}},
+            "RestoreThread": {},
+            "UpdateMessage": {"content": "Where is the invoice of May?", "request_id": "edit-1"},
+            "CreateBranch": {"name": "another try", "request_id": "branch-1"},
+            "ActivateBranch": {},
+            "BatchConversations": {
+                "request_id": f"batch{form}",
+                "operations": [
+                    {"create": {"thread_id": "support-43", "title": "Another question"}},
+                    {"tag": {"thread_id": "support-43", "add": ["billing"]}},
+                    {"delete": {"thread_id": "support-43", "erase": True}},
+                ],
+            },
+            "ImportConversation": {"markdown": "# Lunch\n\n## User\n\nPasta?\n\n## Assistant\n\nYes, with basil.\n"},
+            "MergeBranch": {"target_branch_id": "main", "policy": "MERGE_POLICY_APPEND", "request_id": "merge-1"},
+        }.items()
+    },
     "router.SubmitFeedback": {"request_id": "REQUEST_ID", "rating": 1},
     "router.ResetLearned": {"task_type": "coding_help"},
     "router.Route": {"model": "auto", "prompt": "Write a function that merges two sorted lists"},
@@ -120,6 +187,7 @@ BODIES: Mapping[str, Any] = {
 
 NAMES: Mapping[str, str] = {
     "thread_id": "support-42",
+    "collection": "handbook",
     "model_id": "openai/gpt-4o-mini",
     "model": "openai/gpt-4o-mini",
     "provider": "openai",
@@ -127,6 +195,11 @@ NAMES: Mapping[str, str] = {
 """Example values of parameters in paths; the others are ids that DAC makes."""
 
 QUERIES: Mapping[str, str] = {
+    "memory.ListThreads.2": "tag=travel&search=rome&page_size=10",
+    "memory.ListMessages.2": "all=true",
+    "memory.DeleteThread.2": "erase=true",
+    "memory.ExportConversation": "format=markdown",
+    "memory.ExportConversation.2": "format=json",
     "router.ListModels": "order_by=quality+desc&page_size=3",
     "router.SearchModels": "q=claude+images&include_unavailable=true",
     "router.CompareModels": "model_ids=openai/gpt-4o-mini,anthropic/claude-haiku-4-5",
@@ -141,6 +214,8 @@ MARKS: Mapping[str, str] = {
     "budget.Adjust": "needs a request that was charged more than that",
     "budget.StopSpending": "refuses everything behind it",
     "provider.AddProvider": "needs a provider's real key",
+    "memory.RotateDataKey": "needs memory.encrypt_text",
+    "memory.EraseOrganisation": "erases what the other examples need",
     "provider.Probe": "needs a real provider, and money",
     "provider.CreateProviderKey.2": "needs a provider's real key",
     "router.SubmitFeedback": "needs a request that was answered",
@@ -261,6 +336,14 @@ class Page:
     def __init__(self, document: Mapping[str, Any], bindings: Sequence[Binding]) -> None:
         self._document = document
         self._schemas: Mapping[str, Any] = document["components"]["schemas"]
+        # A request that another message holds is a type like any other, e.g. in a batch.
+        self._held = {
+            held["$ref"].rsplit("/", 1)[1]
+            for schema in self._schemas.values()
+            for field in schema.get("properties", {}).values()
+            for held in (field, field.get("items", {}), field.get("additionalProperties", {}))
+            if isinstance(held, Mapping) and "$ref" in held
+        }
         self._bindings = {(one.verb.lower(), one.template.replace("=**", "")): one for one in bindings}
 
     def lines(self) -> Iterator[str]:
@@ -275,7 +358,7 @@ class Page:
             raise SystemExit(f"these services have no section in services/gateway/api_page.py: {', '.join(operations)}")
         yield "## Types\n"
         for name, schema in sorted(self._schemas.items(), key=lambda item: item[0].rsplit(".", 1)[1]):
-            if not name.endswith(("Request", "Response")):
+            if not name.endswith(("Request", "Response")) or name in self._held:
                 yield f"### Type {name.rsplit('.', 1)[1]}\n"
                 if schema.get("description"):
                     yield schema["description"] + "\n"
@@ -313,6 +396,8 @@ class Page:
             rpc = ""
             needed = "any key" if operation.get("security") else "none, also without a key"
             if path == "/v1/embeddings" or path.startswith("/v1/audio/"):
+                needed = "`chat`"
+            if operation.get("operationId") in ("gateway.taskChat", *THREAD_OPERATIONS):
                 needed = "`chat`"
             if path == "/v1/chat/completions":
                 needed, rpc = "`chat`", "; the same by gRPC: `ChatService.Chat`"
@@ -353,10 +438,11 @@ class Page:
         if mark:
             yield f"<!-- not run: {mark} -->"
         line = docs_page.curl(self._document, verb, path, operation).replace(" \\\n  http", " http", 1)
+        shown = path
         for name in names:
-            line = line.replace(f"{{{name}}}", NAMES.get(name, f"{name.upper()}"))
+            line, shown = (one.replace(f"{{{name}}}", NAMES.get(name, f"{name.upper()}")) for one in (line, shown))
         if identity in QUERIES:
-            head, mark, tail = line.partition(path)
+            head, mark, tail = line.partition(shown)
             start = head.rindex("http")
             line = f"{head[:start]}'{head[start:]}{mark}?{QUERIES[identity]}'{tail}"
         binding = self._bindings.get((verb, path))

@@ -104,7 +104,7 @@ class AudioRun(ReservedRun):
                 f"What is left of the budget pays for {held.output_cap_tokens} tokens of the answer, and this may take "
                 f"{most.output_tokens}: send less, or raise the budget.",
             )
-        self._stage("reserve")
+        self.stage("reserve")
 
     def _request(self) -> AudioRequest:
         ask = self.ask
@@ -143,7 +143,7 @@ class AudioRun(ReservedRun):
     def _head(self, content_type: str) -> AudioHead:
         assert self._attempt is not None
         self._content_type = content_type
-        self._stage("first_token")
+        self.stage("first_token")
         return AudioHead(Head(self._attempt.model, self._attempt.provider, self.record.route.reason), content_type)
 
     def _keep(self, data: bytes) -> None:
@@ -155,7 +155,7 @@ class AudioRun(ReservedRun):
         self.record.attempts.extend(finish.attempts)
         self._end(record_pb2.OUTCOME_OK)
         self.record.http_status = 200
-        self._stage("generate")
+        self.stage("generate")
         return AudioDone(self._cost(finish.attempts))
 
     def _count_open_attempt(self, why: MeshError) -> None:

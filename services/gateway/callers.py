@@ -106,6 +106,7 @@ class Callers:
         self._anonymous = anonymous
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._refused: OrderedDict[bytes, _Known] = OrderedDict()
+        self._reading: dict[bytes, asyncio.Task[_Known]] = {}
         self._by_key: OrderedDict[str, tuple[str, ...]] = OrderedDict()
         self._acting: OrderedDict[tuple[object, ...], tuple[int, Caller]] = OrderedDict()
         self._epoch, self._confirmed = 0, -FRESH_S
@@ -185,13 +186,27 @@ class Callers:
         digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
         known = self._known.get(digest) or self._refused.get(digest)
         if known is None or known.epoch != self._epoch or not self.fresh():
-            known = await self._read(token, digest)
+            known = await self._read_once(token, digest)
         if known.failure is not None:
             raise known.failure
         assert known.caller is not None
         if known.expires_at is not None and known.expires_at <= self._clock():
             raise errors.expired_key(known.expires_at.isoformat(timespec="seconds"))
         return known.caller
+
+    async def _read_once(self, token: str, digest: bytes) -> _Known:
+        """Many requests of one key at the same time read it once."""
+        reading = self._reading.get(digest)
+        if reading is None:
+            reading = self._reading[digest] = asyncio.create_task(self._read(token, digest))
+            reading.add_done_callback(lambda done: self._read_ended(digest, done))
+        return await asyncio.shield(reading)
+
+    def _read_ended(self, digest: bytes, done: "asyncio.Task[_Known]") -> None:
+        del self._reading[digest]
+        if not done.cancelled():
+            # Whoever waited for it may be gone.
+            done.exception()
 
     async def _read(self, token: str, digest: bytes) -> _Known:
         if key_tokens.is_foreign(token):

@@ -4,9 +4,10 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
+import msgspec
+
 from dac.budget.v1.budget_pb2 import ReserveResponse
 from dac.budget.v1.limit_pb2 import AdmitRequest
-from dac.memory.v1.cache_pb2 import CachedAnswer
 from dac.provider.v1.provider_pb2 import AttemptStarted, GenerateFinish, GenerateRequest
 from dac.router.v1.router_pb2 import RouteRequest
 from dac.type.v1 import record_pb2, usage_pb2
@@ -16,12 +17,14 @@ from mesh.call import Call
 from mesh.errors import MeshError, Reason
 from mesh.tokens import estimate_tokens
 from mesh.transport import reading
-from services.gateway import candidates, openai_wire
-from services.gateway.answer_cache import AnswerCache
+from services.gateway import candidates, openai_wire, replay
+from services.gateway.cached_chat import BYPASS, CachedChat
 from services.gateway.callers import Caller
 from services.gateway.openai_wire import ChatAsk
 from services.gateway.pipeline import CHAT, Done, Head, Pipeline, persistently
 from services.gateway.reserved_run import ReservedRun, usd
+from services.gateway.shared_answers import share_of
+from services.gateway.sharing import Sharing
 from services.gateway.stream_cover import StreamCover
 from services.gateway.thread_turn import ThreadTurn
 from services.gateway.wires import wire_of
@@ -30,6 +33,7 @@ COUNTED_BYTES_MAX = 8 * 1024 * 1024
 """How much of an answer is kept for counting it when its caller leaves."""
 MOST_OUTPUT_TOKENS = 1_000_000_000
 """What budget takes at most."""
+_BYPASS = (BYPASS,)
 
 
 class ChatRun(ReservedRun):
@@ -58,26 +62,33 @@ class ChatRun(ReservedRun):
         self._frames: list[bytes] = []
         self._frames_bytes = 0
         self._head_sent = False
-        self._cache: AnswerCache | None = None
         self._watch: StreamCover | None = None
-        self._turn = ThreadTurn(self._stubs.threads, ask, call.request_id) if ask.thread_id else None
+        self.turn = ThreadTurn(pipeline, ask, caller, call) if ask.thread_id or ask.enable_memory else None
+        """Its part in a thread; None when it has none."""
+        self.answer_headers = _BYPASS
+        wish = pipeline.sharing.wish(ask)
+        self._cached = None if wish is None else CachedChat(self, wish)
 
-    async def events(self) -> AsyncGenerator[Head | bytes | Done, None]:
+    def events(self) -> AsyncGenerator[Head | bytes | Done, None]:
         """The answer, event by event."""
+        return self.own_events() if self._cached is None else self._cached.events()
+
+    async def own_events(self) -> AsyncGenerator[Head | bytes | Done, None]:
+        """The same, on this request's own account; ends when its record is handed over."""
         with self._accounted("the chat pipeline"):
-            if self._turn is not None:
-                self._body = await self._turn.body_with_window()
-                self._stage("context")
-            await self._route()
-            if self.ask.enable_cache:
-                async for event in self._from_cache():
+            if self.turn is None:
+                await self._route()
+            else:
+                await self._route_with_context(self.turn)
+            if self._cached is not None:
+                async for event in self._cached.answered({candidate.model for candidate in self._candidates}):
                     yield event
                 if self.record.outcome:
                     return
-            await self._reserve()
-            if self._turn is not None:
-                await self._turn.save_question()
-                self._stage("save_question")
+            await self.reserve()
+            if self.turn is not None:
+                await self.turn.save_question()
+                self.stage("save_question")
             try:
                 async for event in self._generate():
                     yield event
@@ -111,42 +122,98 @@ class ChatRun(ReservedRun):
                 error.metadata["field"] = "routing_profile" if ask.profile else "model"
             raise
 
-    async def _from_cache(self) -> AsyncIterator[Head | bytes | Done]:
-        """The stored answer, when there is one; then the run is over and `record.outcome` is set."""
-        self._cache = AnswerCache(self._stubs.cache, self.ask, self._body, self.call.request_id)
-        hit = await self._cache.look_up({candidate.model for candidate in self._candidates})
-        record = self.record
-        record.cache.status = record_pb2.CacheRecord.STATUS_HIT if hit else record_pb2.CacheRecord.STATUS_MISS
-        self._stage("cache")
-        if hit is None:
-            return
-        # It costs nothing, but it is a request.
-        admitted = await persistently(lambda: self._stubs.limits.Admit(self._admission(hit.model)))
+    async def _route_with_context(self, turn: ThreadTurn) -> None:
+        """The context first, because the route has to know how long the request is."""
+        self._body = await turn.body()
+        self.stage("context")
+        try:
+            await self._route()
+        except MeshError as error:
+            shorter = await turn.body_after(error)
+            if shorter is None:
+                raise
+            self._body = shorter
+            await self._route()
+        shorter = await turn.body_for(self._candidates)
+        self._body = self._body if shorter is None else shorter
+
+    # --- what a chat that may be answered otherwise needs of its run: see CachedChat ---
+
+    @property
+    def sharing(self) -> Sharing:
+        """How answers are shared."""
+        return self._pipeline.sharing
+
+    @property
+    def cache_stub(self) -> Any:
+        """The cache."""
+        return self._stubs.cache
+
+    @property
+    def body(self) -> bytes:
+        """What would be sent, earlier turns included."""
+        return self._body
+
+    @property
+    def end_mark(self) -> bytes:
+        """What a stream of this form ends with."""
+        return self._end_mark
+
+    @property
+    def dispatched(self) -> bool:
+        """Whether a provider was asked."""
+        return self._dispatched
+
+    @property
+    def has_thread(self) -> bool:
+        """Whether its turn is saved."""
+        return self.turn is not None
+
+    @property
+    def private(self) -> bool:
+        """Whether what it sends may hold what only its user may see."""
+        return self.turn is not None and self.turn.private
+
+    async def admit(self, model: str) -> None:
+        """Counts a request that holds nothing: it costs nothing, but it is a request."""
+        admission = AdmitRequest(request_id=self.call.request_id, models=[model])
+        admitted = await persistently(lambda: self._stubs.limits.Admit(admission))
         self.rate_limit = admitted.rate_limit if admitted.HasField("rate_limit") else None
-        if self._turn is not None:
-            await self._turn.save_question()
-            text, calls_json = openai_wire.answer_of(hit.openai_json)
-            await self._turn.save_answer(text, calls_json, hit.usage.output_tokens, hit.model)
-        record.cache.saved_nano_usd, record.cache.similarity = hit.cost_nano_usd, 1.0
-        self._end(record_pb2.OUTCOME_OK, hit.finish_reason)
-        yield Head(hit.model, hit.provider, "cache: exact hit")
-        yield self._replayed(hit)
-        yield Done(hit.finish_reason, hit.usage, usage_pb2.USAGE_SOURCE_PROVIDER, 0)
 
-    def _admission(self, model: str) -> AdmitRequest:
-        return AdmitRequest(request_id=self.call.request_id, models=[model])
+    async def save_question(self) -> None:
+        """Saves the user's turn, if there is a thread."""
+        if self.turn is not None:
+            await self.turn.save_question()
+            self.stage("save_question")
 
-    def _replayed(self, hit: CachedAnswer) -> bytes:
-        if not self.ask.stream:
-            return hit.openai_json
-        return openai_wire.replay(hit.openai_json, self.call.request_id, include_usage=self.ask.include_usage)
+    async def save_turn(self, text: str, calls_json: str, output_tokens: int, model: str, finish_reason: str) -> None:
+        """Saves the answer, if there is a thread."""
+        if self.turn is not None:
+            await self.turn.save_answer(text, calls_json, output_tokens, model, finish_reason)
+            self.stage("save")
+
+    def said_in(self, body: bytes) -> tuple[str, str]:
+        """Text and tool calls of an answer as it was shown."""
+        document = msgspec.json.encode(replay.assembled(replay.events_of(body))) if self.ask.stream else body
+        return openai_wire.answer_of(document) if document != b"null" else ("", "")
+
+    def charge_share(self, model: str, provider: str, usage: usage_pb2.Usage) -> int:
+        """Takes what another request's call used as this one's own; what that is charged with."""
+        self._shares_call = self._dispatched = True
+        self.record.attempts.append(share_of(model, provider, usage, self.record.started_at.ToNanoseconds()))
+        return self._cost(self.record.attempts) or 0
+
+    def end_well(self, finish_reason: str) -> None:
+        """The answer is whole."""
+        self._end(record_pb2.OUTCOME_OK, finish_reason)
 
     def _input_tokens_max(self) -> int:
         """The most the model may read, also of what only its provider knows."""
         contexts = [one.context_tokens for one in self._candidates] if self.ask.unseen_input else []
         return max([self.ask.input_tokens_max, *contexts])
 
-    async def _reserve(self) -> None:
+    async def reserve(self) -> None:
+        """Has budget hold what it may cost."""
         ask = self.ask
         limits = [candidate.max_output_tokens for candidate in self._candidates if candidate.max_output_tokens]
         wanted = ask.max_output_tokens or (max(limits) if limits else 0)
@@ -167,7 +234,7 @@ class ChatRun(ReservedRun):
                 f"of the {ask.choices} choices: ask for fewer with n.",
                 metadata={"field": "n"},
             )
-        self._stage("reserve")
+        self.stage("reserve")
 
     def _generate_request(self, reservation: ReserveResponse) -> GenerateRequest:
         ask = self.ask
@@ -179,7 +246,7 @@ class ChatRun(ReservedRun):
             dialect_out=ask.dialect,
             stream=ask.stream,
             include_usage=ask.include_usage and not ask.include_dac,
-            need_text=self._turn is not None or (self._cache is not None and self._cache.wants_text()),
+            need_text=self.turn is not None or self._cached is not None,
             rescues=rescues,
             hedge_after_s=hedge_after_s,
             anthropic_beta=ask.anthropic_beta,
@@ -192,6 +259,8 @@ class ChatRun(ReservedRun):
         assert self._reservation is not None
         self._dispatched, finish = True, None
         self._watch = cover = self._cover(self._reservation)
+        if cover is not None and self._cached is not None:
+            self._cached.hold()
         async with reading(self._stubs.provider.Generate(self._generate_request(self._reservation))) as events:
             async for event in events:
                 kind = event.WhichOneof("event")
@@ -231,7 +300,7 @@ class ChatRun(ReservedRun):
 
     def _head(self) -> Head:
         self._head_sent = True
-        self._stage("first_token")
+        self.stage("first_token")
         model = self._attempt.model if self._attempt else self._candidates[0].model
         provider = self._attempt.provider if self._attempt else self._candidates[0].provider
         telemetry.FIRST_TOKEN.labels(model).observe(time.perf_counter() - self._started)
@@ -246,27 +315,29 @@ class ChatRun(ReservedRun):
         record = self.record
         record.attempts.extend(finish.attempts)
         self._end(record_pb2.OUTCOME_OK, finish.finish_reason)
-        self._stage("generate")
+        self.stage("generate")
         cost = self._cost(finish.attempts)
         if not self._head_sent:
             yield self._head()
-        if self.ask.stream and self.ask.include_dac:
-            yield self._usage_event(finish, cost)
         model = finish.attempts[-1].model if finish.attempts else ""
-        if self._turn is not None:
-            await self._turn.save_answer(finish.text, finish.tool_calls_json, finish.usage.output_tokens, model)
-            self._stage("save")
-        if self._cache is not None and await self._cache.store(finish, b"".join(self._frames), cost or 0):
-            record.cache.status = record_pb2.CacheRecord.STATUS_STORED
-            self._stage("store")
+        if self.turn is not None:
+            calls, tokens = finish.tool_calls_json, finish.usage.output_tokens
+            await self.turn.save_answer(finish.text, calls, tokens, model, finish.finish_reason)
+            self.stage("save")
+        if self.ask.stream and self.ask.include_dac:
+            yield self.usage_event(finish.usage, model or self.ask.model, cost)
+        if self._cached is not None:
+            await self._cached.keep(finish, b"".join(self._frames), self._end_mark, cost)
+            if self._cached.left:
+                record.outcome = record_pb2.OUTCOME_CLIENT_GONE
         yield Done(finish.finish_reason, finish.usage, finish.usage_source, cost, finish.text, self._end_mark)
 
-    def _usage_event(self, finish: GenerateFinish, cost: int | None) -> bytes:
-        model = finish.attempts[-1].model if finish.attempts else self.ask.model
+    def usage_event(self, usage: usage_pb2.Usage, model: str, cost: int | None) -> bytes:
+        """The last event of a stream that asks for DAC's own figures."""
         own = {"request_id": self.call.request_id, "model": model, "cost_usd": None if cost is None else usd(cost)}
-        extra: dict[str, Any] = {"dac": own}
+        extra: dict[str, Any] = {"dac": own if self.turn is None else {**own, **self.turn.told()}}
         if self.ask.include_usage:
-            extra["usage"] = openai_wire.usage_object(finish.usage)
+            extra["usage"] = openai_wire.usage_object(usage)
         return openai_wire.chunk(self.call.request_id, model, [], extra)
 
     def _count_open_attempt(self, why: MeshError) -> None:
@@ -291,6 +362,15 @@ class ChatRun(ReservedRun):
             usage_source=usage_pb2.USAGE_SOURCE_COUNTED,
             rescue=self._attempt.rescue,
         )
+
+    def _settle(self) -> None:
+        try:
+            if self.turn is not None:
+                cut = self.ask.stream and self.record.outcome != record_pb2.OUTCOME_OK
+                model = self._attempt.model if self._attempt is not None else ""
+                self.turn.settle(self.record, b"".join(self._frames) if cut else b"", model)
+        finally:
+            super()._settle()
 
     def _observe(
         self, label: str, outcome: str, attempts: Sequence[AttemptRecord], charge: int | None, seconds: float

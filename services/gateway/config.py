@@ -8,6 +8,7 @@ from mesh.transport import LARGE_MESSAGE_BYTES
 
 MOST_BODY_BYTES = LARGE_MESSAGE_BYTES - 2 * 1024 * 1024
 """A body with what is said beside it must fit into a message between services."""
+CONTEXT_TOKENS = 8_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +43,21 @@ class GatewayConfig:
     hedge_after_s: float = 0.0
     """A stream that has shown nothing after this long is asked for at another endpoint or model too, and whoever
     begins first answers; both are charged, where the budget covers it. 0 = never."""
+    cache_by_default: bool = False
+    """Whether chats that do not say are answered from the response cache and stored in it."""
+    cache_mode: str = "default"
+    """How much alike a stored question must be for a chat that does not say: exact, default or balanced."""
+    cache_semantic_temperature_max: float = 1.0
+    """A chat at a higher temperature is answered from the cache only where an equal question was asked. A chat without
+    a temperature counts as 1, as providers take it."""
+    cache_timeout_s: float = 2.0
+    """How long an answer waits for the cache at most, before it and at its end."""
+    coalescing_window_s: float = 5.0
+    """So long after a call to a provider began equal chats share it, where the cache is allowed for them; 0 = never."""
+    coalescing_charge: str = "leader"
+    """Who pays for a shared call: "leader", whose request made it, or "each", as if every request had made its own."""
+    context_tokens: int = CONTEXT_TOKENS
+    """How much of a thread and of memory goes along with a turn; less for a model whose window is too short for it."""
     max_body_bytes: int = 10 * 1024 * 1024
     """The largest request body; at most 30 MiB."""
     audio_min_bytes_per_s: int = 1000
@@ -60,6 +76,17 @@ class GatewayConfig:
             raise ValueError(f"max_rescues is {self.max_rescues}: set it between 0 and 7")
         if not 0 <= self.hedge_after_s < float("inf"):
             raise ValueError(f"hedge_after_s is {self.hedge_after_s}: set seconds, or 0 for never")
+        if self.cache_mode not in ("exact", "default", "balanced"):
+            raise ValueError(f'cache_mode is "{self.cache_mode}": set exact, default or balanced')
+        if self.coalescing_charge not in ("leader", "each"):
+            raise ValueError(f'coalescing_charge is "{self.coalescing_charge}": set leader or each')
+        for name in ("cache_semantic_temperature_max", "coalescing_window_s"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} is {getattr(self, name)}: set 0 or more")
+        if not 0 < self.cache_timeout_s <= 60:
+            raise ValueError(f"cache_timeout_s is {self.cache_timeout_s}: set seconds, at most 60")
+        if self.context_tokens < 0:
+            raise ValueError(f"context_tokens is {self.context_tokens}: set how many tokens, or 0 for none")
         if self.audio_min_bytes_per_s < 1:
             raise ValueError(f"audio_min_bytes_per_s is {self.audio_min_bytes_per_s}: set 1 or more")
         if self.max_body_bytes > MOST_BODY_BYTES:

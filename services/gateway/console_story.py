@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dac.type.v1 import error_pb2, record_pb2, usage_pb2
-from dac.type.v1.record_pb2 import AttemptRecord, RequestRecord
+from dac.type.v1.record_pb2 import AttemptRecord, ContextRecord, RequestRecord
 from mesh.model_prices import split_bucket
 from mesh.usage import answer_tokens, prompt_tokens
 from services.gateway.console_html import Safe, bar, count, el, elapsed_ms, enum_word, milliseconds, money, text, when
@@ -22,7 +22,7 @@ OUTCOMES = {
 CHAT = "chat"
 STAGES = ("context", "route", "cache", "reserve", "save_question", "first_token", "generate", "embed", "save", "store")
 STAGE_MEANS = {
-    "context": "reading the thread",
+    "context": "reading the thread and its memories",
     "route": "choosing the model",
     "cache": "looking for a stored answer",
     "reserve": "holding the budget",
@@ -51,6 +51,8 @@ def why(record: RequestRecord) -> str:
     """One sentence: why this route, or what stopped the request."""
     if record.cache.status == record_pb2.CacheRecord.STATUS_HIT:
         return "Answered from the cache."
+    if record.cache.status == record_pb2.CacheRecord.STATUS_COALESCED:
+        return f"Answered by the call of request {record.cache.leader_request_id}, which was under way."
     said = record.route.reason or record.message or "No model was looked for."
     fallen = dict.fromkeys(one.model for one in record.attempts if one.reason and one.model != answered_by(record))
     if fallen and record.outcome == record_pb2.OUTCOME_OK:
@@ -174,12 +176,25 @@ def _facts(record: RequestRecord) -> Safe:
         _fact("Cache", _cache(record)),
         _fact("Failure", reason) if reason else None,
         _fact("Thread", el("span", record.thread_id, class_="mono")) if record.thread_id else None,
+        _fact("Went along", _context(record)) if record.HasField("context") else None,
         _fact("Your id", el("span", record.client_request_id, class_="mono")) if record.client_request_id else None,
         _fact("Trace", el("span", record.trace_id, class_="mono")) if record.trace_id else None,
         _fact("Request", el("span", record.request_id, class_="mono")),
     ]
     said = el("p", record.message, class_="notice calm") if record.message else None
     return text(said, el("dl", *facts, class_="facts"))
+
+
+def _context(record: RequestRecord) -> str:
+    context = record.context
+    parts = [f"from {enum_word(ContextRecord.Source.Name(context.source), 'SOURCE_')}"]
+    parts += [f"{context.messages} earlier messages"] if context.messages else []
+    parts += [f"{context.recalled} memories"] if context.recalled else []
+    parts += ["a summary"] if context.summarised else []
+    left_out = sum(one.count for one in context.left_out)
+    parts += [f"{left_out} left out"] if left_out else []
+    saved = enum_word(ContextRecord.Saved.Name(context.saved), "SAVED_")
+    return ", ".join([*parts, *([f"saved: {saved}"] if context.saved else [])])
 
 
 def _cache(record: RequestRecord) -> str:

@@ -3,21 +3,20 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 
-from dac.budget.v1.budget_pb2 import SoftExcess
-from dac.type.v1.principal_pb2 import Level
 from mesh import telemetry, tracing
 from mesh.call import enter
 from mesh.errors import MeshError, Reason
 from mesh.status import from_exception
-from services.gateway import anthropic_wire
+from services.gateway import anthropic_wire, thread_paths
 from services.gateway.audio import OPERATIONS, AudioAsk, parse_speech, parse_upload
 from services.gateway.audio_run import EVENTS as EVENT_STREAM
 from services.gateway.audio_run import AudioDone, AudioHead, AudioRun
 from services.gateway.callers import Caller, Callers
 from services.gateway.chat_run import ChatRun
 from services.gateway.config import GatewayConfig
+from services.gateway.edge_headers import EVENTS, UNBUFFERED, head_headers, thread_headers
 from services.gateway.embeddings import OPERATION as EMBEDDINGS
 from services.gateway.embeddings import EmbedRun, parse_embeddings
 from services.gateway.exchange import (
@@ -31,22 +30,23 @@ from services.gateway.exchange import (
     Send,
 )
 from services.gateway.pipeline import CHAT, Done, Head, Pipeline
-from services.gateway.rate_limit_headers import headers_of
-from services.gateway.reserved_run import ReservedRun, usd
+from services.gateway.task_chat import NOT_DONE_HEADER, TASK_CHAT, TENANT_HEADER, check_tenant, not_done
+from services.gateway.thread_answers import answer_stream, answer_whole
+from services.gateway.thread_opener import ThreadOpener
+from services.gateway.thread_paths import ThreadAsk, ThreadPath
 
 EMBEDDINGS_PATH = "/v1/embeddings"
 EXPOSED = (
     b"x-request-id, request-id, x-dac-request-id, x-dac-model, x-dac-route, x-dac-cost-usd, retry-after, "
+    b"x-dac-cache, x-dac-cache-similarity, x-dac-cache-entry, x-dac-coalesced, age, "
+    b"x-dac-thread-id, x-dac-message-id, x-dac-user-message-id, x-dac-thread-saved, x-dac-context, "
     b"x-should-retry, retry-after-ms, "
     b"x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
     b"x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, "
     b"anthropic-ratelimit-requests-limit, anthropic-ratelimit-requests-remaining, anthropic-ratelimit-requests-reset, "
     b"anthropic-ratelimit-tokens-limit, anthropic-ratelimit-tokens-remaining, anthropic-ratelimit-tokens-reset"
 )
-UNBUFFERED = (b"x-accel-buffering", b"no")
-EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
 _log = logging.getLogger("dac.gateway.edge")
-Ask = TypeVar("Ask")
 
 
 class Edge:
@@ -57,6 +57,7 @@ class Edge:
     ) -> None:
         self._config, self._callers, self._pipeline, self._other = config, callers, pipeline, other
         self._leaving = leaving
+        self._opener = ThreadOpener(pipeline)
         self._any_origin = "*" in config.cors_origins
         self._origins = frozenset(origin.encode() for origin in config.cors_origins)
         self.console_caller: Callable[[Callable[[str], str]], Awaitable[Caller]] | None = None
@@ -87,6 +88,8 @@ class Edge:
                 await self._embeddings(request)
             elif scope["path"] in OPERATIONS:
                 await self._audio(request, OPERATIONS[scope["path"]])
+            elif (path := thread_paths.found(scope["method"], scope["path"])) is not None:
+                await self._thread(request, path)
             else:
                 await self._serve_other(request)
         except Exception as error:
@@ -129,6 +132,31 @@ class Edge:
         request.tag(run.record)
         await self._watched(request, self._stream(request, run) if ask.stream else self._whole(request, run))
 
+    async def _thread(self, request: Exchange, path: ThreadPath) -> None:
+        """A turn below a thread: the same chat, with its thread's model and parameters, answered in threads' form."""
+        if path.edits:
+            try:
+                await self._callers.authenticate_header(request.credential())
+                body = await request.keep_body(self._config.max_body_bytes)
+            except MeshError as error:
+                await request.fail(error)
+                return
+            if thread_paths.edits_only(body):
+                await self._serve_other(request)
+                return
+        request.template = path.template
+
+        def parse(body: bytes, *, max_depth: int) -> ThreadAsk:
+            return thread_paths.parse_turn(path, body, max_depth=max_depth)
+
+        admitted = await self._admit(request, parse, CHAT, self._opener.open)
+        if admitted is None:
+            return
+        caller, ask = admitted
+        run = ChatRun(self._pipeline, ask, caller, request.call, client_request_id=request.client_request_id)
+        request.tag(run.record)
+        await self._watched(request, answer_stream(request, run) if ask.stream else answer_whole(request, run))
+
     async def _embeddings(self, request: Exchange) -> None:
         admitted = await self._admit(request, parse_embeddings, EMBEDDINGS)
         if admitted is None:
@@ -154,10 +182,16 @@ class Edge:
         request.tag(run.record)
         await self._watched(request, self._sounded(request, run))
 
-    async def _admit(self, request: Exchange, parse: Callable[..., Ask], operation: str) -> tuple[Caller, Ask] | None:
-        """The caller and the body it sent; None when it was refused and told so."""
-        request.route = request.scope["path"]
-        if request.scope["method"] != "POST":
+    async def _admit(
+        self,
+        request: Exchange,
+        parse: Callable[..., Any],
+        operation: str,
+        complete: Callable[[Any], Awaitable[Any]] | None = None,
+    ) -> tuple[Caller, Any] | None:
+        """The caller and the body it sent, completed by what it has to ask for; None when it was refused and told."""
+        request.route = request.template or request.scope["path"]
+        if request.scope["method"] != "POST" and not request.template:
             error = MeshError(Reason.UNIMPLEMENTED, f"{request.route} takes POST, not {request.scope['method'][:20]}.")
             body = request.wire.error_body(error, request.call.request_id)
             await request.answer(405, [(b"allow", b"POST, OPTIONS"), JSON], body)
@@ -176,6 +210,12 @@ class Edge:
             request.read_labels()
             body = await request.body(self._config.max_body_bytes)
             ask = parse(body, max_depth=self._config.max_body_depth)
+            if complete is not None:
+                ask = await complete(ask)
+            elif request.wire is TASK_CHAT:
+                check_tenant(request.text_header(TENANT_HEADER), caller)
+                if left := not_done(body):
+                    request.tell(NOT_DONE_HEADER, left.encode())
             return await request.place(self._callers, caller, ask), ask
         except MeshError as error:
             await request.fail(error)
@@ -219,7 +259,7 @@ class Edge:
             await request.fail(error)
             return
         request.done = True
-        await request.answer(200, [*_head_headers(request, run, made.head, made.cost_nano_usd), JSON], made.body)
+        await request.answer(200, [*head_headers(request, run, made.head, made.cost_nano_usd), JSON], made.body)
 
     async def _sounded(self, request: Exchange, run: AudioRun) -> None:
         events, parts = run.events(), list[bytes]()
@@ -234,13 +274,13 @@ class Edge:
                     headers = [(b"content-type", kind.encode())]
                     if streamed:
                         run.record.http_status = 200
-                        await request.start(200, [*_head_headers(request, run, event.head), *headers, UNBUFFERED])
+                        await request.start(200, [*head_headers(request, run, event.head), *headers, UNBUFFERED])
                 elif isinstance(event, AudioDone):
                     ended, request.done = True, True
                     if streamed:
                         await request.send_body(b"", more=False)
                     elif head is not None:
-                        headers = [*_head_headers(request, run, head.head, event.cost_nano_usd), *headers]
+                        headers = [*head_headers(request, run, head.head, event.cost_nano_usd), *headers]
                         await request.answer(200, headers, b"".join(parts))
                 elif streamed:
                     await request.send_body(event, more=True)
@@ -279,7 +319,8 @@ class Edge:
             await events.aclose()
         assert head is not None and done is not None
         request.done = True
-        await request.answer(200, [*_head_headers(request, run, head, done.cost_nano_usd), JSON], b"".join(parts))
+        told = [*head_headers(request, run, head, done.cost_nano_usd), *thread_headers(run)]
+        await request.answer(200, [*told, JSON], b"".join(parts))
 
     async def _stream(self, request: Exchange, run: ChatRun) -> None:
         events, sent = run.events(), b""
@@ -291,7 +332,8 @@ class Edge:
                     await request.send_body(event, more=True)
                 elif isinstance(event, Head):
                     run.record.http_status = 200
-                    await request.start(200, [*_head_headers(request, run, event), EVENTS, UNBUFFERED])
+                    told = [*head_headers(request, run, event), *thread_headers(run)]
+                    await request.start(200, [*told, EVENTS, UNBUFFERED])
                 else:
                     assert isinstance(event, Done)
                     request.done = True
@@ -306,19 +348,3 @@ class Edge:
         finally:
             telemetry.ACTIVE_STREAMS.dec()
             await events.aclose()
-
-
-def _head_headers(
-    request: Exchange, run: ReservedRun, head: Head, cost_nano_usd: int | None = None
-) -> list[tuple[bytes, bytes]]:
-    route = " ".join(head.route.split())[:300].encode("ascii", "replace")
-    cost = [] if cost_nano_usd is None else [(b"x-dac-cost-usd", usd(cost_nano_usd).encode())]
-    limits = headers_of(run.rate_limit, request.wire.dialect)
-    if run.exceeded:
-        limits.append((b"x-dac-budget-exceeded", "; ".join(map(_excess, run.exceeded)).encode()))
-    return [(b"x-dac-model", head.model.encode("ascii", "replace")), (b"x-dac-route", route), *cost, *limits]
-
-
-def _excess(one: SoftExcess) -> str:
-    kind = Level.Kind.Name(one.level.kind).removeprefix("KIND_").lower()
-    return f"{kind} {one.level.id}: ${usd(one.used_nano_usd)} of ${usd(one.limit_nano_usd)}"

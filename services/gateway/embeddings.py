@@ -146,7 +146,7 @@ class EmbedRun(ReservedRun):
             max_output_tokens=1,
             asked_output_tokens=1,
         )
-        self._stage("reserve")
+        self.stage("reserve")
 
     async def _embed(self) -> Embedded:
         request = EmbedRequest(
@@ -159,7 +159,7 @@ class EmbedRun(ReservedRun):
         self._dispatched, self._dispatched_ns = True, time.time_ns()
         # Never sent again from here: the provider may have been asked already.
         response = await self._stubs.provider.Embed(request)
-        self._stage("embed")
+        self.stage("embed")
         kind = response.WhichOneof("result")
         if kind == "failure":
             raise self._refused(response.failure)

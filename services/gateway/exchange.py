@@ -12,11 +12,14 @@ from mesh.call import Call, enter
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from services.gateway import anthropic_wire, openai_wire
+from services.gateway.cache_control import read_headers
 from services.gateway.callers import Caller, Callers
 from services.gateway.failures import error_headers, http_status
 from services.gateway.labels import Labels, read_labels
 from services.gateway.pipeline import ProviderRefusal
 from services.gateway.rate_limit_headers import headers_of_refusal
+from services.gateway.task_chat import PATH as TASK_PATH
+from services.gateway.task_chat import TASK_CHAT
 from services.gateway.wires import ANTHROPIC, OPENAI, RESPONSES
 
 Scope = MutableMapping[str, Any]
@@ -35,6 +38,7 @@ WIRES = {
     MESSAGES_PATH: ANTHROPIC,
     COUNT_PATH: ANTHROPIC,
     RESPONSES_PATH: RESPONSES,
+    TASK_PATH: TASK_CHAT,
 }
 """The wire format of every path that is served by hand."""
 SECURE_HEADERS = [
@@ -59,12 +63,16 @@ class Exchange:
         self.started = time.perf_counter()
         self.status = 0
         self.route = "other"
+        self.template = ""
+        """The path as it is counted, where it has parameters."""
         self.wire = WIRES.get(scope["path"], OPENAI)
         self.done = self.gone = self.loopback_only = False
         self._body_read = scope["method"] in ("GET", "HEAD", "DELETE", "OPTIONS")
         self._until = math.inf
         self._timer: asyncio.TimerHandle | None = None
         self.labels: Labels | None = None
+        self._kept: bytes | None = None
+        """The body, when it was read to see whose request this is."""
         self.call = Call(request_id=uuid7())
         given = self.text_header(b"x-request-id")
         self.client_request_id = given if given and len(given) <= 128 and given.isprintable() else ""
@@ -83,6 +91,7 @@ class Exchange:
     def parse(self, body: bytes, *, max_depth: int) -> openai_wire.ChatAsk:
         """The body as an ask, with what else the wire format says in headers. Raises INVALID_REQUEST."""
         ask = self.wire.parse(body, max_depth=max_depth)
+        ask.cache_said = read_headers(self.scope["headers"])
         if self.wire is ANTHROPIC:
             said = [value.decode("latin-1") for key, value in self.scope["headers"] if key == b"anthropic-beta"]
             ask.anthropic_beta = anthropic_wire.read_beta(said)
@@ -126,6 +135,8 @@ class Exchange:
 
     async def body(self, limit: int) -> bytes:
         """The whole body. Raises TOO_LARGE, INVALID_REQUEST, or CANCELLED when the client left."""
+        if self._kept is not None:
+            return self._kept
         encoding = self.header(b"content-encoding").lower()
         if encoding not in (b"", b"identity"):
             raise MeshError(
@@ -152,12 +163,24 @@ class Exchange:
                 self._body_read, self._until = True, math.inf
                 return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    async def keep_body(self, limit: int) -> bytes:
+        """The whole body, which can be read once more. Raises as `body` does."""
+        self._kept = await self.body(limit)
+        return self._kept
+
+    def tell(self, name: bytes, value: bytes) -> None:
+        """Adds a header to the answer."""
+        self._cors = [*self._cors, (name, value)]
+
     def bounded_receive(self, limit: int) -> Receive:
         """`receive` for Starlette, refusing bodies over `limit`."""
         size = 0
 
         async def receive() -> MutableMapping[str, Any]:
             nonlocal size
+            if self._kept is not None:
+                kept, self._kept = self._kept, None
+                return {"type": "http.request", "body": kept, "more_body": False}
             message = await self._receive()
             size += len(message.get("body", b""))
             if size > limit:

@@ -5,7 +5,6 @@ fields survive byte for byte.
 """
 
 import dataclasses
-import hashlib
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +17,7 @@ from dac.type.v1.usage_pb2 import Usage
 from mesh.errors import MeshError, Reason, invalid
 from mesh.tokens import IMAGE_TOKENS, estimate_tokens, upper_bound_tokens
 from mesh.usage import answer_tokens, cached_tokens, prompt_tokens
+from services.gateway.cache_control import NOTHING, Said
 from services.gateway.places import named_id
 
 DAC_FIELDS = frozenset(
@@ -26,6 +26,8 @@ DAC_FIELDS = frozenset(
         "conversation_id",
         "thread_id",
         "message",
+        "parent_message_id",
+        "enable_memory",
         "enable_cache",
         "enable_rescue",
         "task_type",
@@ -34,17 +36,19 @@ DAC_FIELDS = frozenset(
     }
 )
 """DAC's own fields: read here, never sent to a provider."""
-LATER_FIELDS = frozenset({"parent_message_id", "enable_validation"})
+LATER_FIELDS = frozenset({"enable_validation"})
 """DAC's fields that other parts will read; taken out as well."""
+_OWN_FIELDS = DAC_FIELDS | LATER_FIELDS
 IMAGE_TOKENS_MAX = 20_000
 PROMPT_HALF_CHARS = 4_000
 """How much of a prompt's beginning, and of its end, the router reads."""
 MOST_TOKENS = 100_000_000
 """More than any model writes."""
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
-_SHAPES_NOTHING = (
+SHAPES_NOTHING = (
     frozenset({"stream", "stream_options", "user", "metadata", "store", "model"}) | DAC_FIELDS | LATER_FIELDS
 )
+"""Fields that say how an answer is delivered or filed, not what it is."""
 # Possessive: a string is passed in one go, also one that never ends.
 _NESTING = re.compile(rb'(?s)"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]')
 _PATH = re.compile(r"`\$([^`]*)`")
@@ -93,7 +97,20 @@ class ChatAsk:
     turns: int = 0
     """How many messages of the user there are; only there."""
     thread_id: str = ""
-    enable_cache: bool = False
+    enable_cache: bool | None = None
+    """None = the body does not say."""
+    cache_said: Said = NOTHING
+    """What the headers say of the cache."""
+    parent_message_id: str = ""
+    """The saved message that the new ones answer; empty = the head of the thread's active branch."""
+    question_id: str = ""
+    """The saved message that is answered once more: the body's own messages are in the thread already."""
+    replaces_message_id: str = ""
+    """The saved answer that the new one is another version of."""
+    begins_anew: bool = False
+    """What is answered once more is the thread's first turn: nothing of the thread is earlier."""
+    enable_memory: bool | None = None
+    """What may be recalled besides the window; None = as the caller's identity says."""
     enable_rescue: bool = True
     team_id: str = ""
     """Whom it is for, when the body says so."""
@@ -222,17 +239,39 @@ def parse_chat(body: bytes, *, max_depth: int = 64) -> ChatAsk:
     fields = top_level(body, max_depth, CHAT_EXAMPLE)
     ask = ChatAsk(model_of(fields, MODEL_MISSING), [], fields, body)
     if "message" in fields and "messages" not in fields:
-        text = read_field(fields, "message", str, "")
-        fields["messages"] = msgspec.Raw(msgspec.json.encode([{"role": "user", "content": text}]))
+        fields["messages"] = _of_one(fields)
     _read_messages(ask)
     _read_options(ask)
-    own = DAC_FIELDS | LATER_FIELDS
-    if not own.isdisjoint(fields) or ask.include_dac:
-        ask.fields = {key: value for key, value in fields.items() if key not in own}
+    if not _OWN_FIELDS.isdisjoint(fields) or ask.include_dac:
+        _read_thread(ask)
+        ask.fields = {key: value for key, value in fields.items() if key not in _OWN_FIELDS}
         if ask.include_dac:
             ask.fields["stream_options"] = msgspec.Raw(b'{"include_usage":true}' if ask.include_usage else b"{}")
         ask.body = join_fields(ask.fields)
     return ask
+
+
+def _of_one(fields: Mapping[str, msgspec.Raw]) -> msgspec.Raw:
+    """`messages` from its short form: a text of the user, or one message."""
+    said: str | dict[str, Any] = read_field(fields, "message", str | dict[str, Any], "")
+    one = fields["message"] if isinstance(said, dict) else plain_message("user", said)
+    return msgspec.Raw(b"[" + bytes(one) + b"]")
+
+
+def _read_thread(ask: ChatAsk) -> None:
+    fields = ask.fields
+    thread, other = read_field(fields, "thread_id", str, ""), read_field(fields, "conversation_id", str, "")
+    if thread and other and thread != other:
+        raise invalid("conversation_id", '"thread_id" and "conversation_id" are two names of one thing: send one.')
+    ask.thread_id = thread or other
+    ask.parent_message_id = read_field(fields, "parent_message_id", str, "")
+    for name in ("thread_id", "parent_message_id"):
+        given: str = getattr(ask, name)
+        if len(given) > 128 or not given.isprintable():
+            raise invalid(name, f'"{name}" has at most 128 printable characters.')
+    if ask.parent_message_id and not ask.thread_id:
+        raise invalid("parent_message_id", '"parent_message_id" is a message of a thread: send thread_id as well.')
+    ask.enable_memory = read_field(fields, "enable_memory", bool | None, None)
 
 
 def _read_messages(ask: ChatAsk) -> None:
@@ -299,11 +338,7 @@ def _read_options(ask: ChatAsk) -> None:
     ask.needs_json = form.get("type") in ("json_object", "json_schema")
     ask.profile = read_field(fields, "routing_profile", str, "")
     ask.task_type = read_field(fields, "task_type", str, "")[:64]
-    thread = read_field(fields, "thread_id", str, "") or read_field(fields, "conversation_id", str, "")
-    if len(thread) > 128:
-        raise invalid("thread_id", '"thread_id" has at most 128 characters.')
-    ask.thread_id = thread
-    ask.enable_cache = read_field(fields, "enable_cache", bool, False)
+    ask.enable_cache = read_field(fields, "enable_cache", bool | None, None)
     ask.enable_rescue = read_field(fields, "enable_rescue", bool, True)
     if "team_id" in fields or "project_id" in fields:
         ask.team_id = named_id("team_id", read_field(fields, "team_id", str, ""))
@@ -336,15 +371,6 @@ def with_system(body: bytes, text: str) -> bytes:
 def raw_messages(ask: ChatAsk) -> list[bytes]:
     """Every message as it was sent."""
     return [bytes(raw) for raw in _raw_messages.decode(ask.fields["messages"])]
-
-
-def fingerprint(ask: ChatAsk, body: bytes) -> bytes:
-    """SHA-256 over everything that shapes the answer: every field but those that only shape its delivery."""
-    digest = hashlib.sha256(f"v1\n{ask.model}\n{ask.profile}\n".encode())
-    for key, raw in sorted(_top.decode(body).items()):
-        if key not in _SHAPES_NOTHING:
-            digest.update(key.encode() + b"\0" + hashlib.sha256(bytes(raw)).digest())
-    return digest.digest()
 
 
 def text_of(message: ChatMessage) -> str:
@@ -400,23 +426,6 @@ def chunk(request_id: str, model: str, choices: list[dict[str, Any]], extra: Map
         "choices": choices,
     }
     return b"data: " + msgspec.json.encode({**body, **(extra or {})}) + b"\n\n"
-
-
-def replay(document: bytes, request_id: str, *, include_usage: bool) -> bytes:
-    """A stored chat.completion as the events of a stream, without [DONE]."""
-    stored = msgspec.json.decode(document)
-    events = []
-    for choice in stored.get("choices", ()):
-        message, index = choice.get("message", {}), choice.get("index", 0)
-        delta: dict[str, Any] = {"role": "assistant", "content": message.get("content") or ""}
-        if message.get("tool_calls"):
-            delta["tool_calls"] = [{"index": number, **one} for number, one in enumerate(message["tool_calls"])]
-        for part, reason in ((delta, None), ({}, choice.get("finish_reason"))):
-            item = {"index": index, "delta": part, "logprobs": None, "finish_reason": reason}
-            events.append(chunk(request_id, stored.get("model", ""), [item]))
-    if include_usage and stored.get("usage"):
-        events.append(chunk(request_id, stored.get("model", ""), [], {"usage": stored["usage"]}))
-    return b"".join(events)
 
 
 def answer_of(document: bytes) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from typing import Any
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from services.gateway import anthropic_form, audio_form, responses_form
+from services.gateway import anthropic_form, audio_form, responses_form, thread_form
 from services.gateway.transcoder import Binding
 
 DESCRIPTORS = pathlib.Path(__file__).resolve().parents[2] / "gen" / "descriptors.binpb"
@@ -225,6 +225,41 @@ _MESSAGE = {
 }
 
 
+_CHAT: dict[str, Any] = {
+    "model": {"type": "string", "description": 'A model id, "auto", or a profile such as "auto:quality".'},
+    "messages": {"type": "array", "items": _MESSAGE, "minItems": 1},
+    "stream": {"type": "boolean"},
+    "routing_profile": {"enum": _PROFILES},
+    "task_type": {"type": "string", "description": _TASK_TYPE},
+    "thread_id": {"type": "string", "maxLength": 128, "description": "Continues a conversation kept by DAC."},
+    "conversation_id": {"type": "string", "description": "Another name for thread_id."},
+    "team_id": {"type": "string", "description": "The team it is for; the header x-dac-team says the same."},
+    "project_id": {"type": "string", "description": "The project it is for, as x-dac-project."},
+    "parent_message_id": {
+        "type": "string",
+        "description": "The thread's message that the new ones answer; any but a branch's head begins a branch.",
+    },
+    "enable_memory": {
+        "type": "boolean",
+        "description": "false: the thread's window only. true: memories of other threads too.",
+    },
+    "message": {
+        "type": ["string", "object"],
+        "description": "A short form of messages: a text of the user, or one message.",
+    },
+    "stream_options": {
+        "type": "object",
+        "properties": {"include_usage": {"type": "boolean"}, "include_dac": {"type": "boolean"}},
+        "description": "include_dac adds model, cost and what was saved of the thread to the last chunk.",
+    },
+    "enable_cache": {"type": "boolean", "description": "Answer from and store in the response cache; share calls."},
+    "enable_rescue": {
+        "type": "boolean",
+        "description": "Let another attempt take up a streamed answer that breaks (the default), or fail instead.",
+    },
+}
+
+
 def _by_hand() -> dict[str, Any]:
     """The paths whose wire form is somebody else's."""
 
@@ -234,28 +269,6 @@ def _by_hand() -> dict[str, Any]:
             made["parameters"] = [{"name": parameter, "in": "path", "required": True, "schema": {"type": "string"}}]
         return {"get": {**made, "security": [{"key": []}]} if secured else made}
 
-    properties = {
-        "model": {"type": "string", "description": 'A model id, "auto", or a profile such as "auto:quality".'},
-        "messages": {"type": "array", "items": _MESSAGE, "minItems": 1},
-        "stream": {"type": "boolean"},
-        "routing_profile": {"enum": _PROFILES},
-        "task_type": {"type": "string", "description": _TASK_TYPE},
-        "thread_id": {"type": "string", "maxLength": 128, "description": "Continues a conversation kept by DAC."},
-        "conversation_id": {"type": "string", "description": "Another name for thread_id."},
-        "team_id": {"type": "string", "description": "The team it is for; the header x-dac-team says the same."},
-        "project_id": {"type": "string", "description": "The project it is for, as x-dac-project."},
-        "message": {"type": "string", "description": "A short form of messages: one message of the user."},
-        "stream_options": {
-            "type": "object",
-            "properties": {"include_usage": {"type": "boolean"}, "include_dac": {"type": "boolean"}},
-            "description": "include_dac adds model and cost to the last chunk.",
-        },
-        "enable_cache": {"type": "boolean", "description": "Answer from and store in the exact response cache."},
-        "enable_rescue": {
-            "type": "boolean",
-            "description": "Let another attempt take up a streamed answer that breaks (the default), or fail instead.",
-        },
-    }
     chat = {
         "operationId": "gateway.chat",
         "summary": "Chat in OpenAI's form",
@@ -266,7 +279,7 @@ def _by_hand() -> dict[str, Any]:
             "required": True,
             "content": {
                 "application/json": {
-                    "schema": {"type": "object", "required": ["model", "messages"], "properties": properties}
+                    "schema": {"type": "object", "required": ["model", "messages"], "properties": _CHAT}
                 }
             },
         },
@@ -285,6 +298,7 @@ def _by_hand() -> dict[str, Any]:
         "/v1/responses": {"post": responses_form.responses(_ERROR)},
         "/v1/embeddings": {"post": _embeddings()},
         **audio_form.paths(_ERROR),
+        **thread_form.paths(_ERROR),
         "/v1/models/{model_id}": page(
             "One model, in OpenAI's form; ids may hold slashes", secured=True, parameter="model_id"
         ),

@@ -13,6 +13,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from dac.memory.v1.vector_pb2 import GetEmbedderRequest
+from dac.memory.v1.vector_pb2_grpc import VectorServiceStub
 from dac.router.v1.catalog_pb2 import GetModelRequest, ListModelsRequest, Model
 from dac.router.v1.catalog_pb2_grpc import CatalogServiceStub
 from dac.router.v1.router_pb2 import GetStatusRequest
@@ -47,6 +49,7 @@ class Pages:
         self._channel_to, self._callers = channel_to, callers
         self._catalog = CatalogServiceStub(channel_to("router"))
         self._router = RouterServiceStub(channel_to("router"))
+        self._vectors = VectorServiceStub(channel_to("memory"))
         self._openapi, self._docs, self._metrics_public = openapi, docs, metrics_public
         self._leaving = leaving
         self._document: dict[str, Any] | None = None
@@ -87,9 +90,19 @@ class Pages:
         parts["database"] = {"status": "up" if self._callers.fresh() else "down"}
         return parts
 
+    async def _embedder(self) -> dict[str, str]:
+        """What embeds text in memory, and what searches it; nothing when memory does not say."""
+        with acting_as("gateway"):
+            try:
+                found = await self._vectors.GetEmbedder(GetEmbedderRequest(), timeout=PART_TIMEOUT_S)
+            except MeshError:
+                return {}
+        return {"embedder": found.embedder_id, "detail": found.note, "vector_index": found.vector_index}
+
     async def health(self, request: Request) -> Response:
         """Every part with its state and latency; 200 also when something that is not needed is down."""
-        parts = await self._parts()
+        parts, embedder = await asyncio.gather(self._parts(), self._embedder())
+        parts["memory"].update(embedder)
         down = sorted(name for name, part in parts.items() if part["status"] != "up")
         status = "healthy" if not down else "degraded"
         return JSONResponse({"status": status, "down": down, "parts": parts, "version": VERSION})

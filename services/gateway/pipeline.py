@@ -18,6 +18,7 @@ from dac.budget.v1.budget_pb2_grpc import BudgetServiceStub
 from dac.budget.v1.limit_pb2_grpc import LimitServiceStub
 from dac.memory.v1.cache_pb2_grpc import CacheServiceStub
 from dac.memory.v1.conversation_pb2_grpc import ConversationServiceStub
+from dac.memory.v1.memory_pb2_grpc import MemoryServiceStub
 from dac.provider.v1.provider_pb2_grpc import ProviderServiceStub
 from dac.router.v1.router_pb2_grpc import RouterServiceStub
 from dac.type.v1 import chat_pb2, record_pb2, usage_pb2
@@ -26,9 +27,12 @@ from mesh.call import Call
 from mesh.errors import MeshError, Reason
 from services.gateway.budget_session import BudgetSession, Ledger
 from services.gateway.callers import Caller
+from services.gateway.config import CONTEXT_TOKENS
+from services.gateway.late_saves import LateSaves
 from services.gateway.outcome_reports import OutcomeReports
 from services.gateway.second_sends import SecondSends
 from services.gateway.settlement import Settlements
+from services.gateway.sharing import Sharing
 
 DONE = b"data: [DONE]\n\n"
 CHAT = "chat"
@@ -80,6 +84,7 @@ class Stubs:
         self.budget: Ledger = self.session or BudgetServiceStub(budget)  # type: ignore[assignment]
         self.limits = LimitServiceStub(budget)
         self.threads = ConversationServiceStub(channel_to("memory"))
+        self.memories = MemoryServiceStub(channel_to("memory"))
         self.cache = CacheServiceStub(channel_to("memory"))
 
     async def close(self) -> None:
@@ -96,8 +101,12 @@ class Pipeline:
         stubs: Stubs,
         settlements: Settlements,
         second_sends: SecondSends = SecondSends(),  # noqa: B008
+        sharing: Sharing | None = None,
+        context_tokens: int = CONTEXT_TOKENS,
     ) -> None:
+        self.sharing = sharing or Sharing()
         self.stubs, self.settlements, self.second_sends = stubs, settlements, second_sends
+        self.context_tokens, self.late_saves = context_tokens, LateSaves(stubs)
         self._reports = OutcomeReports(stubs.router)
 
     def refuse(

@@ -59,6 +59,12 @@ class ReservedRun:
         self._reservation: ReserveResponse | None = None
         self._reserving: asyncio.Future[ReserveResponse] | None = None
         self._dispatched = False
+        self.followed = False
+        """It waited for another request's call, which failed it."""
+        self._shares_call = False
+        """What it is charged for is a share of another request's call: no provider was asked."""
+        self.answer_headers: Sequence[tuple[bytes, bytes]] = ()
+        """What else its answer's headers say."""
         self.rate_limit: RateLimitState | None = None
         self.exceeded: Sequence[SoftExcess] = ()
         """The soft budgets that it goes beyond."""
@@ -78,7 +84,8 @@ class ReservedRun:
         record.cache.status = record_pb2.CacheRecord.STATUS_OFF
         self.record.started_at.FromNanoseconds(time.time_ns())
 
-    def _stage(self, name: str) -> None:
+    def stage(self, name: str) -> None:
+        """Notes how long the step took that has just ended."""
         now = time.perf_counter()
         self._stages[name] = round((now - self._mark) * 1e3, 3)
         self._mark = now
@@ -90,7 +97,7 @@ class ReservedRun:
         self.record.route.CopyFrom(answer.route)
         if answer.HasField("features"):
             self.record.features.MergeFrom(answer.features)
-        self._stage("route")
+        self.stage("route")
 
     async def _hold(
         self,
@@ -162,7 +169,7 @@ class ReservedRun:
         self.record.finish_reason = finish_reason
 
     def _fail(self, error: MeshError) -> None:
-        self._end(record_pb2.OUTCOME_FAILED if self._dispatched else record_pb2.OUTCOME_REFUSED)
+        self._end(record_pb2.OUTCOME_FAILED if self._dispatched or self.followed else record_pb2.OUTCOME_REFUSED)
         self.record.reason = error_reason(error)
         self.record.message = error.message[:500]
         if not self.record.http_status:
@@ -208,7 +215,7 @@ class ReservedRun:
 
     def _failed_in(self) -> str:
         """Where it ended: before a provider was asked, before the caller had anything, or in the middle of a stream."""
-        if not self._dispatched:
+        if not self._dispatched and not self.followed:
             return "refused"
         return "cut" if self.record.http_status == 200 else "failed"
 
@@ -226,11 +233,12 @@ class ReservedRun:
         label = record.attempts[-1].model if record.attempts else "none"
         charge = self._cost(record.attempts) if held is not None else None
         outcome = record_pb2.Outcome.Name(record.outcome)
-        self._observe(label, outcome, record.attempts, charge, time.perf_counter() - self._started)
+        attempts = () if self._shares_call else record.attempts
+        self._observe(label, outcome, attempts, charge, time.perf_counter() - self._started)
         telemetry.observe_org(record.org_id, outcome, record.attempts, charge)
         if record.reason:
             telemetry.observe_failure(self._failed_in(), record.reason)
-        self._pipeline.report(list(record.attempts), stream=record.stream)
+        self._pipeline.report(list(attempts), stream=record.stream)
         if self._reserving is not None and not self._dispatched:
             self._pipeline.settlements.release(self._reserving, record, self.caller)
             return

@@ -21,6 +21,7 @@ from mesh.admin_changes import APPEND_TIMEOUT_S, append_to_audit
 from mesh.errors import MeshError, Reason, invalid
 from mesh.service import Context
 from services.gateway import docs_page, openai_wire, openapi, transcoder
+from services.gateway.cache_feedback import FEEDBACK, CacheFeedback
 from services.gateway.callers import Callers
 from services.gateway.chat_run import ChatRun
 from services.gateway.config import GatewayConfig
@@ -34,6 +35,7 @@ from services.gateway.pages import Pages, named_failure, not_found
 from services.gateway.pipeline import DONE, Done, Head, Pipeline, Stubs
 from services.gateway.second_sends import SecondSends
 from services.gateway.settlement import Settlements
+from services.gateway.sharing import sharing_of
 from services.gateway.store import PostgresStore
 from services.gateway.tenant_rules import Held, tell_router_names
 from services.gateway.tenants import TenantServicer
@@ -137,7 +139,9 @@ class GatewayService:
         self.tenants = TenantServicer(self.identity, Held(context.channel_to, context.signer))
         self._stubs = stubs = Stubs(context.channel_to, context.here)
         self.settlements = Settlements(stubs.budget, timeout_s=config.commit_timeout_s)
-        self.pipeline = Pipeline(stubs, self.settlements, SecondSends(config.max_rescues, config.hedge_after_s))
+        self.sharing = sharing_of(context)
+        sends = SecondSends(config.max_rescues, config.hedge_after_s)
+        self.pipeline = Pipeline(stubs, self.settlements, sends, self.sharing, config.context_tokens)
         self._bindings = transcoder.bindings()
         pages = Pages(
             context.channel_to,
@@ -149,7 +153,8 @@ class GatewayService:
         )
         console = Console(context.channel_to, self.callers, context.keyring, pages)
         self.stopping = asyncio.Event()
-        api = transcoder.routes(self._bindings, context.channel_to, self.callers, self.stopping)
+        first = {FEEDBACK: CacheFeedback(context.channel_to).heard}
+        api = transcoder.routes(self._bindings, context.channel_to, self.callers, self.stopping, first)
         other = Starlette(
             routes=[*console.routes(), *api, *pages.routes()],
             exception_handlers={404: not_found, 405: not_found, MeshError: named_failure, Exception: named_failure},
@@ -181,6 +186,7 @@ class GatewayService:
         self.callers.set_operator(self.identity.operator_token, self.identity.default_org_id)
         await self.callers.start()
         await self.identity.start()
+        await self.sharing.start()
         await self._start_http()
         if self._config.grpc_port:
             await self._start_grpc()
@@ -239,7 +245,9 @@ class GatewayService:
             await asyncio.wait([self._serving])
         if self._grpc is not None:
             await self._grpc.stop(max(1.0, until - time.monotonic()))
-        await self.settlements.drain(max(2.0, until - time.monotonic()))
+        await self.sharing.close(max(1.0, until - time.monotonic()))
+        drained = max(2.0, until - time.monotonic())
+        await asyncio.gather(self.settlements.drain(drained), self.pipeline.late_saves.drain(drained))
         await self._stubs.close()
         await self.identity.close()
         await self.callers.close()

@@ -14,7 +14,7 @@ import importlib
 import pathlib
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import grpc.aio
@@ -122,17 +122,28 @@ def routes(
     channel_to: Callable[[str], grpc.aio.Channel],
     callers: Callers,
     stopping: asyncio.Event,
+    first: Mapping[str, Callable[[Message], Awaitable[Message | None]]] | None = None,
 ) -> list[Route]:
-    """A Starlette route for every binding. Endless streams end when `stopping` is set."""
+    """A Starlette route for every binding. Endless streams end when `stopping` is set.
+
+    `first`: who hears a request of an RPC before its service does, and may answer in its place.
+    """
 
     def route(binding: Binding) -> Route:
-        endpoint = _endpoint(binding, channel_to(binding.service), callers, stopping)
+        heard = (first or {}).get(binding.rpc)
+        endpoint = _endpoint(binding, channel_to(binding.service), callers, stopping, heard)
         return Route(binding.route_path, endpoint, methods=[binding.verb])
 
     return [route(binding) for binding in found]
 
 
-def _endpoint(binding: Binding, channel: grpc.aio.Channel, callers: Callers, stopping: asyncio.Event) -> Any:
+def _endpoint(
+    binding: Binding,
+    channel: grpc.aio.Channel,
+    callers: Callers,
+    stopping: asyncio.Event,
+    first: Callable[[Message], Awaitable[Message | None]] | None,
+) -> Any:
     make: Any = channel.unary_stream if binding.method.server_streaming else channel.unary_unary
     call = make(
         binding.rpc,
@@ -155,6 +166,8 @@ def _endpoint(binding: Binding, channel: grpc.aio.Channel, callers: Callers, sto
                 return await _file(call(message))
             events = _events(call(message), lambda: callers.authenticate_header(authorization), stopping)
             return StreamingResponse(events, media_type="text/event-stream")
+        if first is not None and (answer := await first(message)) is not None:
+            return Response(to_json(answer), media_type="application/json")
         answer = await call(message, timeout=max(0.1, exchange.call.deadline - time.monotonic()))
         return Response(to_json(answer), media_type="application/json")
 

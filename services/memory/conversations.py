@@ -2,36 +2,58 @@
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mesh.tokens import estimate_tokens
 from services.memory import errors
+from services.memory.branch_store import PostgresBranchStore
 from services.memory.config import MemoryConfig
-from services.memory.store import Draft, Thread, ThreadStore
+from services.memory.conversation_input import (
+    NewMessage,
+    checked_change,
+    checked_limit,
+    checked_message_id,
+    checked_name,
+    checked_request_id,
+    checked_tags,
+    checked_thread_id,
+    draft_of,
+    drafts_of,
+    make_token,
+    page_size_of,
+    read_position_token,
+    read_thread_token,
+    storable,
+)
+from services.memory.store import PostgresThreadStore
+from services.memory.thread_work import ThreadDatabase
+from services.memory.threads import (
+    APPENDED_FROM,
+    EDITED_FROM,
+    MAIN,
+    Branch,
+    BranchStats,
+    Limits,
+    Place,
+    Saved,
+    Thread,
+    ThreadChange,
+    ThreadFilter,
+)
+from services.memory.turn_store import PostgresTurnStore
+from services.memory.viewers import Viewer
 from services.memory.window import Message, choose, cost_tokens
-
-ROLES = ("system", "user", "assistant", "tool")
-MAX_THREAD_ID_CHARS = 128
-MAX_REQUEST_ID_CHARS = 128
-MAX_TITLE_CHARS = 512
-DEFAULT_PAGE_SIZE = 50
-MAX_PAGE_SIZE = 1000
-APPENDED_FROM = 1_000_000
-"""The first ordinal of appended messages: an answer is never taken for a message of the turn that it answers."""
 
 
 @dataclass(frozen=True, slots=True)
-class NewMessage:
-    """A message as it comes in."""
+class OpenedTurn:
+    """A turn with the window before it."""
 
-    role: str
-    text: str
-    openai_json: str = ""
-    tokens_estimated: int = 0
-    model: str = ""
+    window: list[Message]
+    window_tokens: int
+    saved: Saved | None
+    """Where the turn is, or would go; None = there is no such thread."""
 
 
 class Conversations:
@@ -39,159 +61,232 @@ class Conversations:
 
     def __init__(
         self,
-        store: ThreadStore,
+        threads: ThreadDatabase,
         config: MemoryConfig,
         *,
         clock: Callable[[], dt.datetime],
         new_id: Callable[[], str],
     ) -> None:
-        self._store, self._config, self._clock, self._new_id = store, config, clock, new_id
+        self._threads, self._turns = PostgresThreadStore(threads), PostgresTurnStore(threads)
+        self._branches = PostgresBranchStore(threads)
+        self._config, self._clock, self._new_id = config, clock, new_id
+        self._limits = Limits(config.thread_max_messages, config.thread_max_branches, config.thread_max_per_user)
 
-    async def create(self, org_id: str, thread_id: str, title: str) -> Thread:
+    async def create(
+        self,
+        viewer: Viewer,
+        thread_id: str,
+        title: str,
+        *,
+        tags: Sequence[str] = (),
+        model: str = "",
+        parameters: str = "",
+    ) -> Thread:
         """The thread of this id, or a new one."""
-        if len(title) > MAX_TITLE_CHARS:
-            raise errors.invalid("title", f"has {len(title)} characters, at most {MAX_TITLE_CHARS} are kept")
-        chosen = _checked_thread_id(thread_id) if thread_id else self._new_id()
-        return await self._store.create(org_id, chosen, _storable(title), self._clock())
+        chosen = checked_thread_id(thread_id) if thread_id else self._new_id()
+        named = checked_change(ThreadChange(title, tuple(tags), model, parameters))
+        return await self._threads.create(viewer, self._thread(viewer, chosen, named), self._limits)
 
-    async def get(self, org_id: str, thread_id: str) -> Thread:
+    def _thread(self, viewer: Viewer, thread_id: str, named: ThreadChange | None = None) -> Thread:
+        """A thread that is not there yet."""
+        now, named = self._clock(), named or ThreadChange()
+        return Thread(
+            thread_id,
+            named.title or "",
+            0,
+            now,
+            now,
+            viewer.user_id,
+            named.tags or (),
+            named.model or "",
+            named.parameters or "",
+        )
+
+    async def get(self, viewer: Viewer, thread_id: str) -> Thread:
         """One thread. Raises NOT_FOUND."""
-        thread = await self._store.get(org_id, _checked_thread_id(thread_id))
-        if thread is None:
-            raise errors.thread_not_found(thread_id)
-        return thread
+        return await self._threads.get(viewer, checked_thread_id(thread_id))
 
-    async def list_threads(self, org_id: str, page_size: int, page_token: str) -> tuple[list[Thread], str]:
+    async def list_threads(
+        self, viewer: Viewer, wanted: ThreadFilter, page_size: int, page_token: str
+    ) -> tuple[list[Thread], str]:
         """A page of threads, newest first, and the next page's token."""
-        size = _size(page_size)
-        found = await self._store.list_threads(org_id, size + 1, _read_thread_token(page_token))
+        size = page_size_of(page_size)
+        checked_tags(wanted.tags)
+        if wanted.user_id and wanted.user_id != viewer.user_id and not viewer.sees_all:
+            raise errors.others_threads()
+        found = await self._threads.list_threads(viewer, wanted, size + 1, read_thread_token(page_token))
         page = found[:size]
-        return page, _make_token(f"{page[-1].created_at.isoformat()} {page[-1].thread_id}") if found[size:] else ""
+        return page, make_token(f"{page[-1].created_at.isoformat()} {page[-1].thread_id}") if found[size:] else ""
 
-    async def delete(self, org_id: str, thread_id: str) -> None:
-        """Deletes a thread with its messages. Raises NOT_FOUND."""
-        if not await self._store.delete(org_id, _checked_thread_id(thread_id)):
-            raise errors.thread_not_found(thread_id)
+    async def update(self, viewer: Viewer, thread_id: str, change: ThreadChange) -> Thread:
+        """Changes what is named. Raises NOT_FOUND."""
+        return await self._threads.update(viewer, checked_thread_id(thread_id), checked_change(change), self._clock())
+
+    async def delete(self, viewer: Viewer, thread_id: str, *, erase: bool = False) -> None:
+        """Deletes a thread, with `erase` for ever. Raises NOT_FOUND."""
+        await self._threads.delete(viewer, checked_thread_id(thread_id), self._clock(), erase=erase)
+
+    async def restore(self, viewer: Viewer, thread_id: str) -> Thread:
+        """Takes a deletion back. Raises NOT_FOUND."""
+        return await self._threads.restore(viewer, checked_thread_id(thread_id), self._clock(), self._limits)
 
     async def list_messages(
-        self, org_id: str, thread_id: str, page_size: int, page_token: str
+        self,
+        viewer: Viewer,
+        thread_id: str,
+        page_size: int,
+        page_token: str,
+        *,
+        branch_id: str = "",
+        everything: bool = False,
+        deleted: bool = False,
     ) -> tuple[list[Message], str]:
         """A page of messages, oldest first, and the next page's token. Raises NOT_FOUND."""
-        size = _size(page_size)
-        after = _read_position_token(page_token)
-        found = await self._store.list_messages(org_id, _checked_thread_id(thread_id), size + 1, after)
-        if found is None:
-            raise errors.thread_not_found(thread_id)
+        size = page_size_of(page_size)
+        found = await self._turns.list_messages(
+            viewer,
+            checked_thread_id(thread_id),
+            storable(branch_id),
+            size + 1,
+            read_position_token(page_token),
+            everything=everything,
+            deleted=deleted,
+        )
         page = found[:size]
-        return page, _make_token(str(page[-1].position)) if found[size:] else ""
+        return page, make_token(str(page[-1].position)) if found[size:] else ""
 
-    async def append(self, org_id: str, thread_id: str, request_id: str, messages: Sequence[NewMessage]) -> list[str]:
-        """Saves messages, once per request; their ids. Raises NOT_FOUND."""
-        _checked_thread_id(thread_id)
-        drafts = self._drafts(request_id, messages, first_ordinal=APPENDED_FROM)
-        ids = await self._store.append(org_id, thread_id, request_id, drafts, self._clock())
-        if ids is None:
-            raise errors.thread_not_found(thread_id)
-        return ids
+    async def get_message(self, viewer: Viewer, thread_id: str, message_id: str) -> tuple[Message, list[str]]:
+        """One message and the ids of all with the same parent. Raises NOT_FOUND."""
+        return await self._turns.get_message(viewer, checked_thread_id(thread_id), checked_message_id(message_id))
+
+    async def edit(
+        self, viewer: Viewer, thread_id: str, request_id: str, edited: NewMessage, branch_name: str
+    ) -> tuple[Message, Branch]:
+        """Another version of `edited.replaces` on a new, active branch. Raises NOT_FOUND."""
+        checked_message_id(edited.replaces)
+        draft = draft_of(edited, self._config.max_message_bytes, self._new_id(), EDITED_FROM)
+        return await self._turns.edit(
+            viewer,
+            checked_thread_id(thread_id),
+            checked_request_id(request_id),
+            draft,
+            checked_name(branch_name),
+            self._clock(),
+            self._limits,
+        )
+
+    async def delete_message(self, viewer: Viewer, thread_id: str, message_id: str, *, erase: bool) -> None:
+        """Deletes one message. Raises NOT_FOUND."""
+        await self._branches.delete_message(
+            viewer, checked_thread_id(thread_id), checked_message_id(message_id), self._clock(), erase=erase
+        )
+
+    async def list_branches(self, viewer: Viewer, thread_id: str) -> list[Branch]:
+        """All branches, oldest first. Raises NOT_FOUND."""
+        return await self._branches.list_branches(viewer, checked_thread_id(thread_id))
+
+    async def create_branch(
+        self, viewer: Viewer, thread_id: str, name: str, message_id: str, request_id: str, *, activate: bool
+    ) -> Branch:
+        """A branch whose head is a message; "" = the active branch's head. Raises NOT_FOUND."""
+        return await self._branches.create(
+            viewer,
+            checked_thread_id(thread_id),
+            checked_name(name),
+            checked_message_id(message_id) if message_id else "",
+            checked_request_id(request_id),
+            self._clock(),
+            self._limits,
+            activate=activate,
+        )
+
+    async def activate_branch(self, viewer: Viewer, thread_id: str, branch_id: str) -> Branch:
+        """Makes a branch the active one. Raises NOT_FOUND."""
+        return await self._branches.activate(viewer, checked_thread_id(thread_id), storable(branch_id), self._clock())
+
+    async def merge_branch(
+        self, viewer: Viewer, thread_id: str, branch_id: str, target_id: str, request_id: str, *, fast_forward: bool
+    ) -> tuple[Branch, list[str]]:
+        """Brings a branch's own turns into another ("" = main); what was appended. Raises NOT_FOUND."""
+        target_id = target_id or MAIN
+        if branch_id == target_id:
+            raise errors.invalid("target_branch_id", f'a branch cannot be merged into itself, "{branch_id[:64]}"')
+        return await self._branches.merge(
+            viewer,
+            checked_thread_id(thread_id),
+            storable(branch_id),
+            storable(target_id),
+            checked_request_id(request_id),
+            self._clock(),
+            self._limits,
+            fast_forward=fast_forward,
+        )
+
+    async def branch_stats(self, viewer: Viewer, thread_id: str, branch_id: str) -> BranchStats:
+        """Counts of a branch. Raises NOT_FOUND."""
+        return await self._branches.stats(viewer, checked_thread_id(thread_id), storable(branch_id))
+
+    async def delete_branch(self, viewer: Viewer, thread_id: str, branch_id: str, *, erase: bool) -> None:
+        """Deletes a branch, with `erase` also what only it holds. Raises NOT_FOUND."""
+        await self._branches.delete(
+            viewer, checked_thread_id(thread_id), storable(branch_id), self._clock(), erase=erase
+        )
+
+    async def append(
+        self,
+        viewer: Viewer,
+        thread_id: str,
+        request_id: str,
+        messages: Sequence[NewMessage],
+        *,
+        parent_id: str = "",
+        branch_id: str = "",
+    ) -> Saved:
+        """Saves messages, once per request. Raises NOT_FOUND."""
+        drafts = drafts_of(
+            messages, self._config.max_message_bytes, self._new_id, request_id, first_ordinal=APPENDED_FROM
+        )
+        return await self._turns.append(
+            viewer,
+            checked_thread_id(thread_id),
+            request_id,
+            drafts,
+            _place(parent_id, branch_id),
+            self._clock(),
+            self._limits,
+        )
 
     async def open_turn(
         self,
-        org_id: str,
+        viewer: Viewer,
         thread_id: str,
         request_id: str,
         messages: Sequence[NewMessage],
         *,
         max_tokens: int,
         max_messages: int,
-    ) -> tuple[list[Message], int]:
+        parent_id: str = "",
+        branch_id: str = "",
+    ) -> OpenedTurn:
         """Saves the turn and gives the window of earlier messages with its tokens. Without messages it only reads."""
-        _checked_thread_id(thread_id)
-        if max_tokens < 0 or max_messages < 0:
-            raise errors.invalid("max_tokens", "limits of the window must not be negative; 0 means the default")
+        checked_thread_id(thread_id)
+        checked_limit(max_tokens, max_messages)
         limit = min(max_messages or self._config.window_max_messages, self._config.window_scan_messages)
-        drafts = self._drafts(request_id, messages)
+        place = _place(parent_id, branch_id)
+        drafts = drafts_of(messages, self._config.max_message_bytes, self._new_id, request_id)
+        saved: Saved | None
         if drafts:
-            earlier = await self._store.open_turn(
-                org_id, thread_id, request_id, drafts, self._clock(), limit=limit, max_tokens=max_tokens
+            thread = self._thread(viewer, thread_id)
+            saved, earlier = await self._turns.open_turn(
+                viewer, thread, request_id, drafts, place, self._limits, limit=limit, max_tokens=max_tokens
             )
         else:
-            earlier = await self._store.read_window(org_id, thread_id, request_id, limit=limit, max_tokens=max_tokens)
+            saved, earlier = await self._turns.look(
+                viewer, thread_id, request_id, place, self._limits, limit=limit, max_tokens=max_tokens
+            )
         window = choose(earlier, max_tokens=max_tokens, max_messages=limit)
-        return window, sum(map(cost_tokens, window))
-
-    def _drafts(self, request_id: str, messages: Sequence[NewMessage], *, first_ordinal: int = 0) -> list[Draft]:
-        if len(request_id) > MAX_REQUEST_ID_CHARS or not request_id.isprintable():
-            raise errors.invalid("request_id", f"must be at most {MAX_REQUEST_ID_CHARS} printable characters")
-        if len(messages) > APPENDED_FROM:
-            raise errors.invalid("messages", f"has {len(messages)}, at most {APPENDED_FROM} are saved at once")
-        return [self._draft(message, index, first_ordinal + index) for index, message in enumerate(messages)]
-
-    def _draft(self, message: NewMessage, index: int, ordinal: int) -> Draft:
-        if message.role not in ROLES:
-            raise errors.invalid(f"messages[{index}].role", f'"{message.role[:32]}" is none of {", ".join(ROLES)}')
-        text_bytes, json_bytes = len(message.text.encode()), len(message.openai_json.encode())
-        size_bytes = text_bytes + json_bytes
-        if size_bytes > self._config.max_message_bytes:
-            raise errors.message_too_large(size_bytes, self._config.max_message_bytes)
-        return Draft(
-            message_id=self._new_id(),
-            role=message.role,
-            text=_storable(message.text),
-            openai_json=_storable(message.openai_json),
-            tokens_estimated=message.tokens_estimated
-            if message.tokens_estimated > 0
-            else estimate_tokens(max(text_bytes, json_bytes)),
-            model=_storable(message.model),
-            ordinal=ordinal,
-        )
+        return OpenedTurn(window, sum(map(cost_tokens, window)), saved)
 
 
-def _storable(text: str) -> str:
-    """PostgreSQL's text holds every character but NUL."""
-    return text.replace("\x00", "\ufffd")
-
-
-def _checked_thread_id(thread_id: str) -> str:
-    if not 1 <= len(thread_id) <= MAX_THREAD_ID_CHARS or not thread_id.isprintable():
-        raise errors.invalid("thread_id", f"must be 1 to {MAX_THREAD_ID_CHARS} printable characters")
-    return thread_id
-
-
-def _size(page_size: int) -> int:
-    if page_size < 0:
-        raise errors.invalid("page_size", f"must not be negative, not {page_size}")
-    return min(page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
-
-
-def _make_token(text: str) -> str:
-    return base64.urlsafe_b64encode(text.encode()).decode()
-
-
-def _read_thread_token(token: str) -> tuple[dt.datetime, str] | None:
-    if not token:
-        return None
-    try:
-        created, _, thread_id = base64.urlsafe_b64decode(token.encode()).decode().partition(" ")
-        moment = dt.datetime.fromisoformat(created)
-        if moment.tzinfo is None or "\x00" in thread_id:
-            raise _bad_token()
-        # A moment may lie outside of what UTC can say.
-        return moment.astimezone(dt.UTC), thread_id
-    except (ValueError, OverflowError):
-        raise _bad_token() from None
-
-
-def _read_position_token(token: str) -> int:
-    if not token:
-        return -1
-    try:
-        position = int(base64.urlsafe_b64decode(token.encode()).decode())
-    except ValueError:
-        raise _bad_token() from None
-    if not 0 <= position < 2**63:
-        raise _bad_token()
-    return position
-
-
-def _bad_token() -> Exception:
-    return errors.invalid("page_token", "is not one that this list gave; leave it out to begin anew")
+def _place(parent_id: str, branch_id: str) -> Place:
+    return Place(storable(branch_id), checked_message_id(parent_id, "parent_message_id") if parent_id else "")

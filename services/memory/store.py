@@ -1,308 +1,188 @@
-"""Where threads, messages and cached answers are kept: what memory needs of a store, and PostgreSQL as one."""
+"""Threads themselves in the schema `memory`: made, found, listed, changed, deleted, restored, erased."""
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from mesh.postgres import Database
-from services.memory.window import MESSAGE_OVERHEAD_TOKENS, Message
-
-
-@dataclass(frozen=True, slots=True)
-class Thread:
-    """A conversation."""
-
-    thread_id: str
-    title: str
-    message_count: int
-    created_at: dt.datetime
-    updated_at: dt.datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A message to save; (role, ordinal) makes it unique within its request."""
-
-    message_id: str
-    role: str
-    text: str
-    openai_json: str
-    tokens_estimated: int
-    model: str
-    ordinal: int
-
-
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """What saving gave: the ids in the order of the drafts, and where this request's messages begin."""
-
-    message_ids: list[str]
-    first_position: int
-
-
-class ThreadStore(Protocol):
-    """Threads and messages of one organisation at a time."""
-
-    async def create(self, org_id: str, thread_id: str, title: str, now: dt.datetime) -> Thread:
-        """The thread of this id, made when there is none."""
-
-    async def get(self, org_id: str, thread_id: str) -> Thread | None:
-        """One thread."""
-
-    async def list_threads(self, org_id: str, limit: int, after: tuple[dt.datetime, str] | None) -> list[Thread]:
-        """Newest first, behind `after`."""
-
-    async def delete(self, org_id: str, thread_id: str) -> bool:
-        """Deletes a thread with its messages; False when there was none."""
-
-    async def list_messages(self, org_id: str, thread_id: str, limit: int, after: int) -> list[Message] | None:
-        """Oldest first, behind position `after`; None when there is no such thread."""
-
-    async def append(
-        self, org_id: str, thread_id: str, request_id: str, drafts: Sequence[Draft], now: dt.datetime
-    ) -> list[str] | None:
-        """Saves the messages once per request; None when there is no such thread."""
-
-    async def open_turn(
-        self,
-        org_id: str,
-        thread_id: str,
-        request_id: str,
-        drafts: Sequence[Draft],
-        now: dt.datetime,
-        *,
-        limit: int,
-        max_tokens: int,
-    ) -> list[Message]:
-        """Saves the turn, making the thread when needed, and reads the newest messages before it, oldest first."""
-
-    async def read_window(
-        self, org_id: str, thread_id: str, request_id: str, *, limit: int, max_tokens: int
-    ) -> list[Message]:
-        """The newest messages before the request, oldest first; writes nothing, none without such a thread."""
-
-
-class CacheStore(Protocol):
-    """Cached answers."""
-
-    async def find(self, org_id: str, fingerprint: bytes, now: dt.datetime) -> tuple[bytes, dt.datetime] | None:
-        """The answer and when it was stored, unless it has expired."""
-
-    async def put(
-        self, org_id: str, fingerprint: bytes, answer: bytes, stored_at: dt.datetime, expires_at: dt.datetime
-    ) -> None:
-        """Stores the answer, replacing an older one."""
-
-    async def sweep(self, now: dt.datetime, limit: int) -> int:
-        """Deletes up to `limit` expired answers in each organisation; how many it deleted."""
-
-
-_INSERT_THREAD = (
-    "INSERT INTO threads (org_id, thread_id, title, created_at, updated_at) VALUES ($1, $2, $3, $4, $4) "
-    "ON CONFLICT (org_id, thread_id) DO NOTHING"
+from services.memory import errors
+from services.memory.thread_rows import (
+    MESSAGE_COLUMNS,
+    THREAD_COLUMNS,
+    message_of,
+    numbers_of,
+    tag_number,
+    thread_of,
+    thread_values,
 )
-_GET_THREAD = """SELECT thread_id, title, message_count, created_at, updated_at FROM threads
+from services.memory.thread_work import ThreadDatabase, ThreadWork
+from services.memory.threads import Limits, Thread, ThreadChange, ThreadFilter
+from services.memory.viewers import Viewer
+
+_INSERT = """INSERT INTO threads (org_id, thread_id, user_id, created_at, updated_at, title, tags, tag_terms,
+    title_terms, parameters, sealed, model) VALUES ($1, $2, $3, $4, $4, $5, $6, $7, $8, $9, $10, $11)
+    ON CONFLICT (org_id, thread_id) DO NOTHING"""
+_UPDATE = """UPDATE threads SET updated_at = $3, title = $4, tags = $5, tag_terms = $6, title_terms = $7,
+    parameters = $8, sealed = $9, model = $10, version = $11 WHERE org_id = $1 AND thread_id = $2"""
+_MARK = """UPDATE threads SET deleted_at = $3, version = version + 1, updated_at = $4
     WHERE org_id = $1 AND thread_id = $2"""
-_LIST_THREADS = """SELECT thread_id, title, message_count, created_at, updated_at FROM threads
-    WHERE org_id = $1 AND ($2::timestamptz IS NULL OR (created_at, thread_id) < ($2, $3))
-    ORDER BY created_at DESC, thread_id DESC LIMIT $4"""
-_LIST_MESSAGES = """SELECT message_id, thread_id, role, text, openai_json, tokens_estimated, request_id, model,
-    position, created_at FROM messages
-    WHERE org_id = $1 AND thread_id = $2 AND position > $3 ORDER BY position LIMIT $4"""
-_LOCK_THREAD = "SELECT next_position FROM threads WHERE org_id = $1 AND thread_id = $2 FOR UPDATE"
-_END_OF_WINDOW = """SELECT least(next_position, (
-        SELECT min(position) FROM messages
-        WHERE org_id = $1 AND thread_id = $2 AND request_id = $3 AND request_id <> ''))
-    FROM threads WHERE org_id = $1 AND thread_id = $2"""
-_SAVED_BEFORE = (
-    "SELECT role, ordinal, message_id, position FROM messages "
-    "WHERE org_id = $1 AND thread_id = $2 AND request_id = $3 AND request_id <> ''"
+_LIST = """SELECT {columns} FROM threads WHERE org_id = $1 AND (user_id = $2 OR $3) AND (deleted_at IS NOT NULL) = $4
+    AND ($5 = '' OR user_id = $5) AND ($6 = '' OR model = $6)
+    AND ($7::bigint[] IS NULL OR tag_terms @> $7)
+    AND ($8::bigint[] IS NULL OR title_terms @> $8 OR (title_terms IS NULL AND title ILIKE ALL ($9::text[])))
+    AND ($10::timestamptz IS NULL OR (created_at, thread_id) < ($10, $11))
+    ORDER BY created_at DESC, thread_id DESC LIMIT $12""".replace("{columns}", THREAD_COLUMNS)
+_COUNT = "SELECT count(*) FROM threads WHERE org_id = $1 AND user_id = $2 AND deleted_at IS NULL"
+_ONE_BY_ONE = "SELECT pg_advisory_xact_lock(hashtextextended($1, 7))"
+_ALL_MESSAGES = """SELECT {columns}
+    FROM messages WHERE org_id = $1 AND thread_id = $2 AND deleted_at IS NULL ORDER BY position""".replace(
+    "{columns}", MESSAGE_COLUMNS
 )
-_INSERT_MESSAGES = """INSERT INTO messages (org_id, thread_id, request_id, created_at,
-    position, message_id, role, text, openai_json, tokens_estimated, ordinal, model)
-    SELECT $1, $2, $3, $4, * FROM unnest($5::bigint[], $6::uuid[], $7::text[], $8::text[], $9::text[], $10::bigint[],
-    $11::integer[], $12::text[])"""
-_GROW_THREAD = (
-    "UPDATE threads SET next_position = next_position + $3, message_count = message_count + $3, updated_at = $4 "
-    "WHERE org_id = $1 AND thread_id = $2"
-)
-_WINDOW = """SELECT message_id, thread_id, role, text, openai_json, tokens_estimated, request_id, model,
-    position, created_at FROM (
-        SELECT *, sum(tokens_estimated + $6::bigint) OVER (ORDER BY position DESC) AS running
-        FROM (SELECT * FROM messages WHERE org_id = $1 AND thread_id = $2 AND position < $3
-              ORDER BY position DESC LIMIT $4) AS newest) AS summed
-    WHERE $5::bigint = 0 OR running <= $5 ORDER BY position"""
-_FIND = """SELECT answer, stored_at FROM cache_entries
-    WHERE org_id = $1 AND fingerprint = $2 AND expires_at > $3"""
-_SWEEP = """DELETE FROM cache_entries WHERE org_id = $1 AND fingerprint IN (
-    SELECT fingerprint FROM cache_entries WHERE org_id = $1 AND expires_at <= $2 LIMIT $3)"""
-_PUT = """INSERT INTO cache_entries (org_id, fingerprint, answer, stored_at, expires_at) VALUES ($1, $2, $3, $4, $5)
-    ON CONFLICT (org_id, fingerprint) DO UPDATE
-    SET answer = EXCLUDED.answer, stored_at = EXCLUDED.stored_at, expires_at = EXCLUDED.expires_at"""
+_ERASE = "DELETE FROM threads WHERE org_id = $1 AND thread_id = $2"
+
+
+async def make_thread(work: ThreadWork, thread: Thread, limits: Limits) -> Thread:
+    """The thread of this id, made when there is none, and locked. Raises NOT_FOUND when it is not the caller's."""
+    viewer = work.viewer
+    if viewer.user_id and limits.threads_of_user:
+        await work.connection.execute(_ONE_BY_ONE, f"{viewer.org_id}/{viewer.user_id}")
+        count = await work.connection.fetchval(_COUNT, viewer.org_id, viewer.user_id)
+        if count >= limits.threads_of_user:
+            raise errors.too_many_threads(count, limits.threads_of_user)
+    title, tags, tag_terms, title_terms, parameters, sealed = thread_values(
+        work.key, thread.thread_id, thread.title, thread.tags, thread.parameters
+    )
+    await work.connection.execute(
+        _INSERT,
+        viewer.org_id,
+        thread.thread_id,
+        viewer.user_id,
+        thread.created_at,
+        title,
+        tags,
+        tag_terms,
+        title_terms,
+        parameters,
+        sealed,
+        thread.model,
+    )
+    made = await work.find(thread.thread_id, lock=True)
+    if made is None:
+        raise errors.thread_id_taken(thread.thread_id)
+    if made.deleted_at is not None:
+        raise errors.thread_deleted(thread.thread_id)
+    return made
 
 
 class PostgresThreadStore:
-    """ThreadStore in the schema `memory`."""
+    """Threads, inside what the viewer may see."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, threads: ThreadDatabase) -> None:
+        self._threads = threads
 
-    async def create(self, org_id: str, thread_id: str, title: str, now: dt.datetime) -> Thread:
-        """See ThreadStore."""
-        async with self._database.transaction(org_id) as connection:
-            await connection.execute(_INSERT_THREAD, org_id, thread_id, title, now)
-            return _thread(await connection.fetchrow(_GET_THREAD, org_id, thread_id))
+    async def create(self, viewer: Viewer, thread: Thread, limits: Limits) -> Thread:
+        """The thread of this id, made when there is none."""
+        async with self._threads.begin(viewer) as work:
+            found = await work.find(thread.thread_id)
+            if found is not None and found.deleted_at is None:
+                return found
+            return await make_thread(work, thread, limits)
 
-    async def get(self, org_id: str, thread_id: str) -> Thread | None:
-        """See ThreadStore."""
-        async with self._database.transaction(org_id) as connection:
-            row = await connection.fetchrow(_GET_THREAD, org_id, thread_id)
-        return None if row is None else _thread(row)
+    async def get(self, viewer: Viewer, thread_id: str) -> Thread:
+        """One thread. Raises NOT_FOUND."""
+        async with self._threads.begin(viewer) as work:
+            return await work.get(thread_id)
 
-    async def list_threads(self, org_id: str, limit: int, after: tuple[dt.datetime, str] | None) -> list[Thread]:
-        """See ThreadStore."""
+    async def list_threads(
+        self, viewer: Viewer, wanted: ThreadFilter, limit: int, after: tuple[dt.datetime, str] | None
+    ) -> list[Thread]:
+        """Newest first, behind `after`."""
         created_at, thread_id = after or (None, "")
-        async with self._database.transaction(org_id) as connection:
-            rows = await connection.fetch(_LIST_THREADS, org_id, created_at, thread_id, limit)
-        return [_thread(row) for row in rows]
-
-    async def delete(self, org_id: str, thread_id: str) -> bool:
-        """See ThreadStore."""
-        async with self._database.transaction(org_id) as connection:
-            done = await connection.execute(
-                "DELETE FROM threads WHERE org_id = $1 AND thread_id = $2", org_id, thread_id
+        async with self._threads.begin(viewer) as work:
+            words = wanted.search.split()
+            rows = await work.connection.fetch(
+                _LIST,
+                viewer.org_id,
+                viewer.user_id,
+                viewer.sees_all,
+                wanted.deleted,
+                wanted.user_id,
+                wanted.model,
+                [tag_number(work.key, tag) for tag in wanted.tags] or None,
+                numbers_of(work.key, wanted.search) or None,
+                [f"%{_escaped(word)}%" for word in words],
+                created_at,
+                thread_id,
+                limit,
             )
-        return str(done) != "DELETE 0"
+            return [thread_of(work.key, row) for row in rows]
 
-    async def list_messages(self, org_id: str, thread_id: str, limit: int, after: int) -> list[Message] | None:
-        """See ThreadStore."""
-        async with self._database.transaction(org_id) as connection:
-            if await connection.fetchrow(_GET_THREAD, org_id, thread_id) is None:
-                return None
-            rows = await connection.fetch(_LIST_MESSAGES, org_id, thread_id, after, limit)
-        return [_message(row) for row in rows]
-
-    async def append(
-        self, org_id: str, thread_id: str, request_id: str, drafts: Sequence[Draft], now: dt.datetime
-    ) -> list[str] | None:
-        """See ThreadStore."""
-        async with self._database.transaction(org_id) as connection:
-            saved = await _save(connection, org_id, thread_id, request_id, drafts, now)
-        return None if saved is None else saved.message_ids
-
-    async def open_turn(
-        self,
-        org_id: str,
-        thread_id: str,
-        request_id: str,
-        drafts: Sequence[Draft],
-        now: dt.datetime,
-        *,
-        limit: int,
-        max_tokens: int,
-    ) -> list[Message]:
-        """See ThreadStore."""
-        async with self._database.transaction(org_id) as connection:
-            saved = await _save(connection, org_id, thread_id, request_id, drafts, now)
-            if saved is None:
-                await connection.execute(_INSERT_THREAD, org_id, thread_id, "", now)
-                saved = await _save(connection, org_id, thread_id, request_id, drafts, now)
-            assert saved is not None
-            return await _window(connection, org_id, thread_id, saved.first_position, limit, max_tokens)
-
-    async def read_window(
-        self, org_id: str, thread_id: str, request_id: str, *, limit: int, max_tokens: int
-    ) -> list[Message]:
-        """See ThreadStore."""
-        async with self._database.transaction(org_id) as connection:
-            end = await connection.fetchval(_END_OF_WINDOW, org_id, thread_id, request_id)
-            return [] if end is None else await _window(connection, org_id, thread_id, end, limit, max_tokens)
-
-
-async def _window(connection: Any, org_id: str, thread_id: str, end: int, limit: int, max_tokens: int) -> list[Message]:
-    """The newest messages before a position, oldest first."""
-    rows = await connection.fetch(_WINDOW, org_id, thread_id, end, limit, max_tokens, MESSAGE_OVERHEAD_TOKENS)
-    return [_message(row) for row in rows]
-
-
-async def _save(
-    connection: Any, org_id: str, thread_id: str, request_id: str, drafts: Sequence[Draft], now: dt.datetime
-) -> Saved | None:
-    """Saves what this request has not saved yet, under the thread's lock; None without such a thread."""
-    position = await connection.fetchval(_LOCK_THREAD, org_id, thread_id)
-    if position is None:
-        return None
-    before = {
-        (row["role"], row["ordinal"]): (str(row["message_id"]), row["position"])
-        for row in await connection.fetch(_SAVED_BEFORE, org_id, thread_id, request_id)
-    }
-    new = [draft for draft in drafts if (draft.role, draft.ordinal) not in before]
-    if new:
-        await connection.execute(
-            _INSERT_MESSAGES,
-            org_id,
-            thread_id,
-            request_id,
-            now,
-            list(range(position, position + len(new))),
-            [draft.message_id for draft in new],
-            [draft.role for draft in new],
-            [draft.text for draft in new],
-            [draft.openai_json for draft in new],
-            [draft.tokens_estimated for draft in new],
-            [draft.ordinal for draft in new],
-            [draft.model for draft in new],
-        )
-        await connection.execute(_GROW_THREAD, org_id, thread_id, len(new), now)
-    ids = [before.get((draft.role, draft.ordinal), (draft.message_id, 0))[0] for draft in drafts]
-    return Saved(ids, min([position, *(place for _, place in before.values())]))
-
-
-def _thread(row: Any) -> Thread:
-    return Thread(**dict(row))
-
-
-def _message(row: Any) -> Message:
-    values = dict(row)
-    values["message_id"] = str(values["message_id"])
-    values["created_at_s"] = values.pop("created_at").timestamp()
-    return Message(**values)
-
-
-class PostgresCacheStore:
-    """CacheStore in the schema `memory`."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def find(self, org_id: str, fingerprint: bytes, now: dt.datetime) -> tuple[bytes, dt.datetime] | None:
-        """See CacheStore."""
-        async with self._database.transaction(org_id) as connection:
-            row = await connection.fetchrow(
-                _FIND,
-                org_id,
-                fingerprint,
+    async def update(self, viewer: Viewer, thread_id: str, change: ThreadChange, now: dt.datetime) -> Thread:
+        """Changes what is named. Raises NOT_FOUND, and FAILED_PRECONDITION for another version."""
+        async with self._threads.begin(viewer) as work:
+            thread = await work.get(thread_id, lock=True)
+            if change.version and change.version != thread.version:
+                raise errors.version_changed(thread_id, change.version, thread.version)
+            named: dict[str, Any] = {
+                name: value
+                for name in ("title", "tags", "model", "parameters")
+                if (value := getattr(change, name)) is not None
+            }
+            changed = dataclasses.replace(thread, **named, updated_at=now, version=thread.version + 1)
+            title, tags, tag_terms, title_terms, parameters, sealed = thread_values(
+                work.key, thread_id, changed.title, changed.tags, changed.parameters
+            )
+            await work.connection.execute(
+                _UPDATE,
+                viewer.org_id,
+                thread_id,
                 now,
+                title,
+                tags,
+                tag_terms,
+                title_terms,
+                parameters,
+                sealed,
+                changed.model,
+                changed.version,
             )
-        return None if row is None else (row["answer"], row["stored_at"])
+            return changed
 
-    async def put(
-        self, org_id: str, fingerprint: bytes, answer: bytes, stored_at: dt.datetime, expires_at: dt.datetime
-    ) -> None:
-        """See CacheStore."""
-        async with self._database.transaction(org_id) as connection:
-            await connection.execute(_PUT, org_id, fingerprint, answer, stored_at, expires_at)
+    async def delete(self, viewer: Viewer, thread_id: str, now: dt.datetime, *, erase: bool) -> None:
+        """Marks a thread deleted, or leaves nothing of it. Raises NOT_FOUND."""
+        async with self._threads.begin(viewer) as work:
+            thread = await work.find(thread_id, lock=True)
+            if thread is None:
+                raise errors.thread_not_found(thread_id)
+            if thread.deleted_at is not None and not erase:
+                raise errors.thread_deleted(thread_id)
+            await work.tell_erased(thread_id, None)
+            if erase:
+                await work.connection.execute(_ERASE, viewer.org_id, thread_id)
+            else:
+                await work.connection.execute(_MARK, viewer.org_id, thread_id, now, now)
 
-    async def sweep(self, now: dt.datetime, limit: int) -> int:
-        """See CacheStore."""
-        async with self._database.transaction() as connection:
-            rows = await connection.fetch("SELECT organisations_with_expired_answers($1)::text AS org_id", now)
-        deleted = 0
-        for row in rows:
-            async with self._database.transaction(row["org_id"]) as connection:
-                done = await connection.execute(_SWEEP, row["org_id"], now, limit)
-            deleted += int(str(done).removeprefix("DELETE "))
-        return deleted
+    async def restore(self, viewer: Viewer, thread_id: str, now: dt.datetime, limits: Limits) -> Thread:
+        """Takes a deletion back; a thread that is not deleted stays as it is. Raises NOT_FOUND."""
+        async with self._threads.begin(viewer) as work:
+            thread = await work.find(thread_id, lock=True)
+            if thread is None:
+                raise errors.thread_not_found(thread_id)
+            if thread.deleted_at is None:
+                return thread
+            if thread.user_id and limits.threads_of_user:
+                await work.connection.execute(_ONE_BY_ONE, f"{viewer.org_id}/{thread.user_id}")
+                count = await work.connection.fetchval(_COUNT, viewer.org_id, thread.user_id)
+                if count >= limits.threads_of_user:
+                    raise errors.too_many_threads(count, limits.threads_of_user)
+            await work.connection.execute(_MARK, viewer.org_id, thread_id, None, now)
+            restored = dataclasses.replace(thread, deleted_at=None, updated_at=now, version=thread.version + 1)
+            rows = await work.connection.fetch(_ALL_MESSAGES, viewer.org_id, thread_id)
+            await work.tell_saved(restored, [message_of(work.key, row) for row in rows])
+            return restored
+
+
+def _escaped(word: str) -> str:
+    """A word as ILIKE takes it literally."""
+    return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -25,6 +25,19 @@ class Message:
     model: str
     position: int
     created_at_s: float = 0.0
+    parent_id: str = ""
+    """The message before it; empty = the first."""
+    branch_id: str = "main"
+    """The branch it was written on."""
+    status: str = "COMPLETE"
+    """COMPLETE, or PARTIAL for an answer that was cut half-way."""
+    finish_reason: str = ""
+    replaces: str = ""
+    """The message that this one is another version of."""
+    copied_from: str = ""
+    """The message that this one is a copy of, made by a merge."""
+    deleted_at_s: float = 0.0
+    """0 = not deleted."""
 
 
 class _Call(msgspec.Struct):
@@ -55,10 +68,19 @@ def cost_tokens(message: Message) -> int:
     return message.tokens_estimated + MESSAGE_OVERHEAD_TOKENS
 
 
-def groups_of(messages: Sequence[Message]) -> list[list[Message]]:
+def result_of(openai_json: str) -> str:
+    """The id of the call that a message of a tool answers; empty = none."""
+    try:
+        return _decoder.decode(openai_json).tool_call_id
+    except msgspec.DecodeError:
+        return ""
+
+
+def groups_of(messages: Sequence[Message], answered: Collection[str] = ()) -> list[list[Message]]:
     """Messages that only make sense together: a tool-calling assistant message with all its results; else one alone.
 
-    Calls without all their results and results without their call are left out: providers refuse both.
+    Calls without all their results and results without their call are left out: providers refuse both. `answered`: the
+    calls whose results follow behind all these messages.
     """
     groups: list[list[Message]] = []
     index = 0
@@ -73,12 +95,12 @@ def groups_of(messages: Sequence[Message]) -> list[list[Message]]:
             continue
         open_ids, group = {call.id for call in calls}, [message]
         while index < len(messages) and messages[index].role == "tool":
-            result_of = _shape(messages[index]).tool_call_id
-            if result_of in open_ids:
-                open_ids.discard(result_of)
+            result = _shape(messages[index]).tool_call_id
+            if result in open_ids:
+                open_ids.discard(result)
                 group.append(messages[index])
             index += 1
-        if not open_ids:
+        if not open_ids or (index == len(messages) and open_ids <= set(answered)):
             groups.append(group)
     return groups
 

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 
 from mesh.errors import MeshError, Reason, invalid
 from mesh.ids import is_uuid, uuid7
+from mesh.rotation import Progress, SealStore
 from services.provider.errors import unknown_key, unknown_provider
 from services.provider.key_store import Edit, KeyRow, KeyStore
 from services.provider.registry import Provider, Registry, hint_of, known_entry
-from services.provider.rotation import Progress, SealStore, rotate
+from services.provider.rotation import Again, rotate
 from services.provider.store import Change
 from services.provider.vault import SealedKey, Vault
 
@@ -30,7 +31,7 @@ class ProviderKeyDesk:
         self,
         registry: Registry,
         store: KeyStore | None,
-        seals: SealStore | None,
+        seals: SealStore[Again] | None,
         vault: Vault,
         *,
         now: Callable[[], datetime.datetime],

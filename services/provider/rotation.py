@@ -1,32 +1,22 @@
-"""From one master key to the next: what an earlier one sealed is sealed anew, a few secrets at a time.
+"""Provider keys from one master key to the next: what an earlier one sealed is sealed anew, see mesh/rotation.py.
 
-Every step is one transaction over one organisation, so it may be broken off anywhere, begun again, and run beside
-itself. Versions are not raised: the secrets are the same, and a process that has only the earlier master key must not
-be made to read rows that it cannot open.
+Versions are not raised: the secrets are the same, and a process that has only the earlier master key must not be made
+to read rows that it cannot open.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
+from mesh import rotation
 from mesh.errors import MeshError
 from mesh.postgres import Database
+from mesh.rotation import Progress, SealStore
 from services.provider.key_store import GLOBAL, OWN
 from services.provider.vault import Place, SealedKey, Vault
 
 PROVIDERS = "providers"
 Again = Callable[[Place, SealedKey], SealedKey | None]
 """A secret sealed anew; None when it does not open."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Progress:
-    """What a step did, and what there is left to do."""
-
-    rotated: int
-    left: int
-    lost: int
-    """Those of `left` that no master key at hand opens."""
 
 
 _COUNT = {
@@ -56,17 +46,7 @@ _FIND_AND_SEAL = {
 """By table: what an earlier master key sealed, and how it is written back."""
 
 
-class SealStore(Protocol):
-    """Everything sealed, by where it stands: a table, and an organisation for those that belong to one."""
-
-    async def stale(self, present: str) -> Sequence[tuple[str, str, int]]:
-        """(table, organisation or "", how many) that another master key than `present` sealed."""
-
-    async def reseal(self, table: str, org_id: str, present: str, limit: int, again: Again) -> tuple[int, int]:
-        """Seals anew in one transaction; how many, and how many more were met that do not open."""
-
-
-async def rotate(store: SealStore, vault: Vault, limit: int) -> Progress:
+async def rotate(store: SealStore[Again], vault: Vault, limit: int) -> Progress:
     """At most `limit` secrets sealed anew; 0 = only looked at. Raises MeshError."""
 
     def again(place: Place, sealed: SealedKey) -> SealedKey | None:
@@ -75,11 +55,7 @@ async def rotate(store: SealStore, vault: Vault, limit: int) -> Progress:
         except MeshError:
             return None
 
-    rotated = left = lost = 0
-    for table, org_id, stale in await store.stale(vault.master_key_id):
-        done, shut = await store.reseal(table, org_id, vault.master_key_id, limit - rotated, again)
-        rotated, left, lost = rotated + done, left + stale - done, lost + shut
-    return Progress(rotated, max(0, left), lost)
+    return await rotation.rotate(store, vault.master_key_id, limit, again)
 
 
 class PostgresSealStore:
@@ -89,7 +65,7 @@ class PostgresSealStore:
         self._database = database
 
     async def stale(self, present: str) -> Sequence[tuple[str, str, int]]:
-        """See SealStore."""
+        """See mesh.rotation.SealStore."""
         found: list[tuple[str, str, int]] = []
         async with self._database.transaction() as connection:
             for table, query in _COUNT.items():
@@ -98,7 +74,7 @@ class PostgresSealStore:
         return [one for one in [*found, *((OWN, row[0], row[1]) for row in rows)] if one[2]]
 
     async def reseal(self, table: str, org_id: str, present: str, limit: int, again: Again) -> tuple[int, int]:
-        """See SealStore."""
+        """See mesh.rotation.SealStore."""
         find, seal = _FIND_AND_SEAL[table]
         done = lost = 0
         async with self._database.transaction(*((org_id,) if org_id else ())) as connection:

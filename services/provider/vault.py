@@ -4,12 +4,9 @@ import dataclasses
 import os
 from collections.abc import Callable, Mapping
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
+from mesh.envelope_keys import KEY_BYTES, CannotOpen, Wrapper, seal, unseal
 from mesh.errors import MeshError, Reason
 
-NONCE_BYTES = 12
 PURPOSE = "provider-keys"
 
 
@@ -50,28 +47,25 @@ class Vault:
         former: Mapping[str, bytes] | None = None,
     ) -> None:
         """`former`: the subkeys of earlier master keys by their ids."""
-        self._subkeys = {**(former or {}), master_key_id: subkey}
-        self._random, self.master_key_id = random, master_key_id
+        self._wrapper, self.master_key_id = Wrapper(subkey, master_key_id, random, former=former), master_key_id
 
     def seal(self, place: Place, key: str) -> SealedKey:
         """The key sealed by a data key of its own."""
-        data_key = self._random(32)
+        data_key = self._wrapper.random(KEY_BYTES)
         bound = place.bound(self.master_key_id)
         return SealedKey(
-            self._encrypt(data_key, key.encode(), b"api_key\0" + bound),
-            self._encrypt(self._subkeys[self.master_key_id], data_key, b"data_key\0" + bound),
+            seal(data_key, key.encode(), b"api_key\0" + bound, self._wrapper.random),
+            self._wrapper.wrap(data_key, b"data_key\0" + bound),
             self.master_key_id,
         )
 
     def open(self, place: Place, sealed: SealedKey) -> str:
         """The key. Raises FAILED_PRECONDITION when the row or the master key is another than at sealing."""
         bound = place.bound(sealed.master_key_id)
-        # With an unknown master key the present one is tried: it fails as it must, at the seal.
-        subkey = self._subkeys.get(sealed.master_key_id, self._subkeys[self.master_key_id])
         try:
-            data_key = _decrypt(subkey, sealed.sealed_data_key, b"data_key\0" + bound)
-            return _decrypt(data_key, sealed.sealed_key, b"api_key\0" + bound).decode()
-        except (InvalidTag, ValueError):
+            data_key = self._wrapper.unwrap(sealed.sealed_data_key, sealed.master_key_id, b"data_key\0" + bound)
+            return unseal(data_key, sealed.sealed_key, b"api_key\0" + bound).decode()
+        except CannotOpen:
             which, again = (f"key {place.key_id}", "set the key") if place.key_id else ("key", "add the provider")
             raise MeshError(
                 Reason.FAILED_PRECONDITION,
@@ -79,11 +73,3 @@ class Vault:
                 f"{self.master_key_id} (sealed with {sealed.master_key_id}): restore that master key, or {again} "
                 "again.",
             ) from None
-
-    def _encrypt(self, key: bytes, text: bytes, bound: bytes) -> bytes:
-        nonce = self._random(NONCE_BYTES)
-        return nonce + AESGCM(key).encrypt(nonce, text, bound)
-
-
-def _decrypt(key: bytes, sealed: bytes, bound: bytes) -> bytes:
-    return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound)

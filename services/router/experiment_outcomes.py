@@ -11,6 +11,7 @@ from services.router.experiments import ARMS, TrialKey, TrialOutcome
 _ENDED = (record_pb2.OUTCOME_OK, record_pb2.OUTCOME_CLIENT_GONE, record_pb2.OUTCOME_FAILED)
 """A request that budget refused, or whose gateway died, says nothing of a policy."""
 _HIT = record_pb2.CacheRecord.STATUS_HIT
+_COALESCED = record_pb2.CacheRecord.STATUS_COALESCED
 
 
 def outcomes_of(record: record_pb2.RequestRecord, grades: Sequence[float]) -> list[TrialOutcome]:
@@ -20,8 +21,8 @@ def outcomes_of(record: record_pb2.RequestRecord, grades: Sequence[float]) -> li
     found, org_id, request_id = list[TrialOutcome](), record.org_id.lower(), record.request_id.lower()
     route = record.route
     taken, shadow = route.experiment, route.shadow
-    # A stored answer was not made by either policy.
-    if is_uuid(taken.experiment_id) and taken.arm in ARMS and record.cache.status != _HIT:
+    # A stored answer was not made by either policy, and a shared call is its leader's.
+    if is_uuid(taken.experiment_id) and taken.arm in ARMS and record.cache.status not in (_HIT, _COALESCED):
         key = TrialKey(org_id, taken.experiment_id.lower(), max(0, taken.step), taken.arm)
         # Who refused did not answer: what came then is the other policy's.
         found.append(TrialOutcome(key, request_id, failed=True) if taken.refused else _measured(record, key, grades))

@@ -61,6 +61,9 @@ def lesson(record: record_pb2.RequestRecord) -> Lesson | None:
     """What a record teaches of the models that were asked; None = nothing."""
     if not is_uuid(record.org_id) or not is_uuid(record.request_id) or record.operation not in ("", "chat"):
         return None
+    if record.cache.status == record_pb2.CacheRecord.STATUS_COALESCED:
+        # Its leader's record tells of the call, once.
+        return None
     intent = _name(record.features.intent)
     expected = {one.model: one.prior_quality or one.quality_score for one in record.route.candidates}
     grades = _grades(record)

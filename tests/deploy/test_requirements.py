@@ -81,7 +81,7 @@ def test_no_address_and_no_folder_occurs(name: str) -> None:
     assert not re.search(r"://|@ |/|--index|--extra-index|--find-links|--trusted-host|\.(com|org|io|net)\b", text)
 
 
-@pytest.mark.parametrize(("name", "groups"), [("run", ["run"]), ("dev", ["run", "dev"])])
+@pytest.mark.parametrize(("name", "groups"), [("run", ["run", "embedder"]), ("dev", ["run", "embedder", "dev"])])
 def test_everything_that_the_project_needs_is_listed(name: str, groups: list[str]) -> None:
     pins, wanted = read_list(name), project()
     for requirement in (one for group in groups for one in wanted[group]):

@@ -28,15 +28,21 @@ def run_up(dac, *arguments, **env):
     return programs.run(["up", "--config", str(dac.config), *arguments], {**dac.env, **env})
 
 
-def test_restart_keeps_keys_threads_and_records(own):
+def test_restart_keeps_keys_threads_and_records(own, upstream_process):
     own.database = "nothing"
     own.start()
     answer = own.chat(thread_id="kept")
     request_id = own.record(answer)["request_id"]
+    upstream_process.script("stall", after_tokens=3, times=1)
+    body = {"model": "mock/gpt-4o-mini", "message": "Count.", "thread_id": "kept", "stream": True}
+    with httpx.stream("POST", f"{own.url}/v1/chat/completions", json=body, headers=own.headers, timeout=30) as cut:
+        next(line for line in cut.iter_lines() if "three" in line)
+    # What was shown of the cut answer is saved by the time that it has stopped.
     assert own.stop() == 0
     own.start()
     assert own.get(f"/v1/requests/{request_id}").status_code == 200
-    assert len(own.get("/api/threads/kept/messages").json()["messages"]) == 2
+    kept = own.get("/api/threads/kept/messages").json()["messages"]
+    assert len(kept) == 4 and (kept[3]["status"], kept[3]["text"]) == ("STATUS_PARTIAL", "one two three")
     assert own.chat().status_code == 200
     assert own.stop() == 0
 
@@ -158,6 +164,13 @@ def check_rate_limits(dac):
     assert gone.status_code == 200 and dac.chat(model=model).status_code == 200
 
 
+def after_question(dac, thread, text):
+    """The answer to a question of a thread, once both are saved."""
+    messages = dac.get(f"/api/threads/{thread}/messages?page_size=100").json()["messages"]
+    asked = next((one["request_id"] for one in messages if one["text"] == text), "")
+    return [one for one in messages if one["request_id"] == asked and one["role"] == "assistant" and asked]
+
+
 def test_split_runs_six_processes_and_heals(tmp_path, upstream_process):
     split = make_dac(tmp_path, upstream_process, "--split")
     split.start()
@@ -175,10 +188,18 @@ def test_split_runs_six_processes_and_heals(tmp_path, upstream_process):
         assert while_down.status_code == 200
         os.kill(pids["memory"], signal.SIGKILL)
         assert split.chat(enable_cache=True).status_code == 200
+        # A memory that is away loses neither the answer nor the turn.
+        unsaved = split.chat(thread_id="t", messages=[{"role": "user", "content": "Are you there?"}])
+        assert unsaved.status_code == 200
+        assert (unsaved.headers["x-dac-context"], unsaved.headers["x-dac-thread-saved"]) == ("none", "later")
         end = time.monotonic() + 20
         while split.chat(thread_id="t").status_code != 200 or split.get("/health").json()["status"] != "healthy":
             assert time.monotonic() < end
             time.sleep(0.1)
+        while not after_question(split, "t", "Are you there?"):
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        assert split.record(unsaved, timeout_s=15)["context"]["saved"] == "SAVED_LATER"
         assert split.record(while_down, timeout_s=15)["outcome"] == "OUTCOME_OK"
         assert split.get("/v1/budgets:verify").json()["differences"] == []
     finally:

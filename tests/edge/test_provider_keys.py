@@ -24,6 +24,7 @@ pytestmark = pytest.mark.timeout(180)
 
 def make(folder, upstream):
     running = make_dac(folder, upstream, more=MODEL)
+    running.env["DAC_MEMORY_ENCRYPT_TEXT"] = "true"
     shared = running.config.read_text()
     running.config.write_text(shared.replace("providers:", PROVIDER.format(base=upstream.base_url), 1))
     running.start()
@@ -276,6 +277,14 @@ def test_another_master_key_under_a_running_dac(tmp_path, upstream_process):
     organisation = Organisation(dac, upstream_process)
     for number in range(12):
         organisation.add(f"{CANARY}rotated-{number:04d}")
+    sealed = {
+        "model": "mock/gpt-4o-mini",
+        "thread_id": "sealed",
+        "messages": [{"role": "user", "content": "Say hello."}],
+    }
+    httpx.post(
+        f"{dac.url}/v1/chat/completions", headers=organisation.headers, json=sealed, timeout=30
+    ).raise_for_status()
     body = {"provider": "mine", "kind": "openai", "base_url": "https://llm.example.com/v1", "skip_test": True}
     stored = httpx.post(
         f"{dac.url}/v1/providers", json={**body, "api_key": CANARY + "mine"}, headers=dac.operator_headers
@@ -292,7 +301,8 @@ def test_another_master_key_under_a_running_dac(tmp_path, upstream_process):
     dac.env["DAC_MASTER_KEY_OLD_FILE"] = str(old)
     dac.start()
     works(organisation)
-    assert rotated(dac, "--check")[1]["left"] == 13
+    left = rotated(dac, "--check")[1]
+    assert left["left"] == 13 and left["data_keys"]["left"] == 2, left
     kill_in_the_middle(dac)
     dac.start()
     code, state = rotated(dac, "--check")
@@ -300,7 +310,8 @@ def test_another_master_key_under_a_running_dac(tmp_path, upstream_process):
     works(organisation)
     code, state = rotated(dac)
     assert (code, state["left"], state["lost"], state["done"]) == (0, 0, 0, True)
-    assert rotated(dac) == (0, {**state, "rotated": 0})
+    assert state["data_keys"] == {"rotated": 2, "left": 0, "lost": 0}
+    assert rotated(dac) == (0, {**state, "rotated": 0, "data_keys": {"rotated": 0, "left": 0, "lost": 0}})
     end = time.monotonic() + 5
     while "master_key.rotate" not in [one["action"] for one in dac.get("/v1/changes").json()["changes"]]:
         assert time.monotonic() < end
@@ -323,7 +334,9 @@ def test_another_master_key_under_a_running_dac(tmp_path, upstream_process):
 
 
 def works(organisation):
-    """Its API key, and its provider keys."""
+    """Its API key, its provider keys, and the data keys of its memory."""
+    held = httpx.get(f"{organisation.dac.url}/api/threads/sealed/messages", headers=organisation.headers).json()
+    assert [one["text"] for one in held["messages"] if one["role"] == "user"] == ["Say hello."]
     organisation.upstream.clear()
     organisation.chat()
     (seen,) = organisation.sent()

@@ -1,5 +1,6 @@
 """What a request leaves behind: headers, its record, its charge; threads, cache, keys, and who may see them."""
 
+import json
 import time
 
 import grpc
@@ -65,7 +66,9 @@ def test_the_cache_answers_the_same_only_when_asked(dac, upstream_process):
     assert record["cache"]["status"] == "STATUS_HIT" and record["cost_nano_usd"] == "0"
     assert record["cache"]["saved_nano_usd"] == dac.record(first)["cost_nano_usd"]
     streamed = dac.chat(messages=prompt, enable_cache=True, stream=True)
-    assert first.json()["choices"][0]["message"]["content"] in streamed.text.replace('\\"', '"')
+    events = [json.loads(line[6:]) for line in streamed.text.splitlines() if line.startswith("data: {")]
+    said = "".join(event["choices"][0]["delta"].get("content") or "" for event in events)
+    assert first.json()["choices"][0]["message"]["content"] == said and len(events) > 3, "shaped like a live stream"
     assert streamed.text.endswith("data: [DONE]\n\n") and len(upstream_process.requests()) == 1
     dac.chat(messages=prompt)
     dac.chat(messages=prompt, enable_cache=True, temperature=0.5)

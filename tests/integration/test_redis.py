@@ -39,6 +39,16 @@ async def test_values_are_kept_and_forgotten(store: KeyValueStore) -> None:
     assert await store.get(key) is None
 
 
+async def test_only_the_first_to_add_a_key_keeps_its_value(store: KeyValueStore) -> None:
+    key = uuid7()
+    assert [await store.add(key, str(number).encode(), 60) for number in range(3)] == [True, False, False]
+    assert await store.get(key) == b"0"
+    await store.delete(key)
+    assert await store.add(key, b"again", 0.5) and not await store.add(key, b"too soon", 60)
+    await asyncio.sleep(0.6)
+    assert await store.add(key, b"free", 60)
+
+
 async def test_counting_starts_at_one_for_each_key(store: KeyValueStore) -> None:
     key = uuid7()
     assert [await store.incr(key, 60) for _ in range(3)] == [1, 2, 3]

@@ -94,8 +94,24 @@ PURE = {
         "significance.py",
     ],
     "budget": ["money.py", "windows.py", "ledger.py", "price_book.py", "rate_limits.py", "limiter.py"],
-    "memory": ["window.py"],
-    "gateway": ["key_tokens.py"],
+    "memory": [
+        "window.py",
+        "threads.py",
+        "tree.py",
+        "matrix.py",
+        "wordpiece.py",
+        "hashed_embedder.py",
+        "vectors.py",
+        "vector_mirror.py",
+    ],
+    "gateway": [
+        "key_tokens.py",
+        "coalescing.py",
+        "cache_control.py",
+        "replay.py",
+        "replay_anthropic.py",
+        "replay_responses.py",
+    ],
     "provider": ["splice.py", "events.py"],
 }
 

@@ -247,6 +247,17 @@ async def test_a_known_key_costs_no_sql(world):
     assert store.asked == {"epoch": 1, "find_key": 1}
 
 
+async def test_many_requests_of_one_key_at_once_read_it_once(world):
+    _, token, _ = await first_key(world)
+    callers = world.callers(store := world.store(CountingStore))
+    leaving = asyncio.create_task(callers.authenticate(token))
+    await asyncio.sleep(0)
+    others = [asyncio.create_task(callers.authenticate(token)) for _ in range(200)]
+    leaving.cancel()
+    assert len({id(caller) for caller in await asyncio.gather(*others)}) == 1, "who leaves takes nobody with it"
+    assert store.asked["find_key"] == 1
+
+
 async def test_what_is_remembered_is_bounded_and_made_up_tokens_push_no_good_one_out(world, monkeypatch):
     monkeypatch.setattr(callers_module, "FRESH_S", 60.0)
     monkeypatch.setattr(callers_module, "CAPACITY", 2)

@@ -3,7 +3,9 @@
 import asyncio
 import base64
 import datetime as dt
+import random
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -13,11 +15,16 @@ from mesh.call import Call, serving
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from mesh.postgres import Database
-from services.memory.cache import ResponseCache, Sweeper
+from services.memory.cache import ResponseCache
+from services.memory.cache_server import CacheServicer
+from services.memory.cache_store import PostgresCacheStore
 from services.memory.config import MemoryConfig
+from services.memory.conversation_server import ConversationServicer
 from services.memory.conversations import Conversations
-from services.memory.server import CacheServicer, ConversationServicer
-from services.memory.store import PostgresCacheStore, PostgresThreadStore
+from services.memory.hashed_embedder import HashedEmbedder
+from services.memory.sealing import PlainSealer
+from services.memory.sweeper import Sweeper
+from services.memory.thread_work import ThreadDatabase
 
 Open = Callable[..., Awaitable[Database]]
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -31,17 +38,27 @@ class House:
         self.now, self.database, config = START, database, MemoryConfig(cache_max_entry_bytes=2000)
         answers = PostgresCacheStore(database)
         self.threads = ConversationServicer(
-            Conversations(PostgresThreadStore(database), config, clock=lambda: self.now, new_id=uuid7)
+            Conversations(ThreadDatabase(database), config, clock=lambda: self.now, new_id=uuid7)
         )
-        self.cache = CacheServicer(ResponseCache(answers, config, clock=lambda: self.now))
-        self.sweeper = Sweeper(answers, config, clock=lambda: self.now)
+        cache = ResponseCache(
+            answers,
+            config,
+            HashedEmbedder("for tests"),
+            PlainSealer(),
+            digest_key=b"k" * 32,
+            clock=lambda: self.now,
+            new_id=uuid7,
+            chance=random.Random(1),
+        )
+        self.cache = CacheServicer(cache, answers, clock=lambda: self.now)
+        self.sweeper = Sweeper(answers, config, cache.counts, clock=lambda: self.now)
 
     async def ask(self, org_id: str, method: str, request: object) -> object:
         servicer = self.cache if method in ("Lookup", "Store") else self.threads
         with serving(Call(principal=Principal(org_id=org_id))):
             return await getattr(servicer, method)(request, None)
 
-    async def turn(self, org_id: str, request_id: str, *texts: str, **limits: int) -> list[str]:
+    async def turn(self, org_id: str, request_id: str, *texts: str, **limits: Any) -> list[str]:
         """Opens a turn with user messages in thread "t"; the texts of the window."""
         messages = [conversation_pb2.Message(role="user", text=text) for text in texts]
         request = conversation_pb2.OpenTurnRequest(thread_id="t", request_id=request_id, messages=messages, **limits)
@@ -152,7 +169,7 @@ async def test_row_level_security_holds_without_the_where_clause(house: House, o
     await house.ask(org_id, "Store", cache_pb2.StoreRequest(fingerprint=PRINT, answer=answer))
     for organisations in ((), (uuid7(),)):
         async with house.database.transaction(*organisations) as connection:
-            for query in ("SELECT FROM threads", "SELECT FROM messages", "SELECT FROM cache_entries"):
+            for query in ("SELECT FROM threads", "SELECT FROM messages", "SELECT FROM cache_answers"):
                 assert await connection.fetch(query) == []
 
 
@@ -252,7 +269,7 @@ async def test_expired_answers_are_never_given_and_are_swept(house: House, org_i
     assert not (await look(house, org_id)).HasField("answer")
     await house.sweeper.sweep()
     async with house.database.transaction(org_id) as connection:
-        assert await connection.fetchval("SELECT count(*) FROM cache_entries") == 0
+        assert await connection.fetchval("SELECT count(*) FROM cache_answers") == 0
 
 
 async def test_the_sweeper_leaves_what_lives(house: House, org_id: str) -> None:

@@ -413,7 +413,8 @@ def test_what_a_record_says_of_an_arm(org_id: str) -> None:
     assert failed.failed and failed.latency_ms is None
     # Nothing that the policy did: budget refused it, the gateway died, or it was answered before.
     assert not said(outcome=record_pb2.OUTCOME_REFUSED) and not said(outcome=record_pb2.OUTCOME_INDETERMINATE)
-    assert not said(cache=record_pb2.CacheRecord(status=record_pb2.CacheRecord.STATUS_HIT))
+    for status in (record_pb2.CacheRecord.STATUS_HIT, record_pb2.CacheRecord.STATUS_COALESCED):
+        assert not said(cache=record_pb2.CacheRecord(status=status))
 
 
 async def test_organisations_stay_apart(replica: Replica, migrated: Migrated, org_id: str) -> None:

@@ -438,5 +438,7 @@ def test_what_a_record_teaches(org_id: str) -> None:
         asked(org_id, operation="embeddings"),
         asked(org_id, outcome=record_pb2.OUTCOME_INDETERMINATE),
         asked("no-organisation"),
+        # A shared call teaches once, by its leader's record.
+        asked(org_id, cache=record_pb2.CacheRecord(status=record_pb2.CacheRecord.STATUS_COALESCED)),
     ]
     assert not any(lesson(record) for record in nothing)

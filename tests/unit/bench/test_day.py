@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.day import replay
+from bench.day import replay, shares
 from bench.day.judged import Judged, load, save, shipped
 from bench.day.prices import USD_PER_MTOK, cost_usd
 
@@ -80,3 +80,13 @@ def test_the_day_that_comes_with_dac_saves_two_fifths() -> None:
     assert day["requests"] == 10_000 and day["price_list"] == 15
     assert day["saved_in_all"] >= 0.4 and day["points_lost"] <= 1 and day["near_best"] >= 0.85
     assert day["saved_by_routing"] >= 0.3
+
+
+@pytest.mark.parametrize("rate", shares.RATES)
+def test_every_request_is_answered_once_and_only_repeats_are_saved(rate: float) -> None:
+    row = shares.exact(2_000, rate, seed=3)
+    assert row["exact_cache"] + row["coalescing"] + row["calls"] == pytest.approx(1)
+    assert row["exact_cache"] + row["coalescing"] <= rate + 0.03
+    _, asked = shares.arrivals(2_000, rate, seed=3)
+    assert row["calls"] >= len(set(asked.tolist())) / 2_000, "every question needs one call at least"
+    assert (row["coalescing"] > 0) == (rate > 0)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mesh.errors import MeshError, Reason
 from services.gateway import openai_wire as wire
+from services.gateway.cache_scope import scope_of
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
@@ -40,11 +41,6 @@ def refusal(body, **options):
     return caught.value
 
 
-def fingerprint(**more):
-    ask = wire.parse_chat(body_of(**more))
-    return wire.fingerprint(ask, ask.body)
-
-
 @given(st.binary(max_size=300))
 def test_any_bytes_are_read_or_refused_by_name(body):
     refusal(body)
@@ -70,7 +66,7 @@ def test_any_messages_are_read_or_refused_by_name(messages, more):
     for message in ask.messages:
         wire.text_of(message)
     assert ask.input_tokens <= ask.input_tokens_max
-    wire.fingerprint(ask, ask.body)
+    scope_of(ask, ask.body)
 
 
 @given(st.dictionaries(st.text(max_size=8).filter(lambda key: key not in FIELDS), JSON, max_size=4), st.integers(0, 3))
@@ -109,50 +105,8 @@ def test_earlier_messages_go_between_the_system_messages_and_the_new_ones():
 def test_the_short_form_becomes_a_message():
     ask = wire.parse_chat(b'{"model":"m","message":"Hi \\"you\\""}')
     assert json.loads(ask.body) == {"model": "m", "messages": [{"role": "user", "content": 'Hi "you"'}]}
-
-
-@pytest.mark.parametrize(
-    "more",
-    [
-        {"model": "other"},
-        {"messages": [{"role": "user", "content": "Ho"}]},
-        {"messages": [{"role": "system", "content": "Hi"}]},
-        {"temperature": 0.5},
-        {"n": 2},
-        {"seed": 7},
-        {"stop": ["x"]},
-        {"max_tokens": 5},
-        {"tools": [{"type": "function"}]},
-        {"response_format": {"type": "json_object"}},
-        {"routing_profile": "quality"},
-        {"something_new": True},
-    ],
-    ids=lambda more: next(iter(more)),
-)
-def test_a_field_that_shapes_the_answer_changes_the_fingerprint(more):
-    assert fingerprint(**more) != fingerprint()
-
-
-@pytest.mark.parametrize(
-    "more",
-    [
-        {"stream": True},
-        {"stream": True, "stream_options": {"include_usage": True}},
-        {"user": "u"},
-        {"metadata": {"a": "b"}},
-        {"store": True},
-        {"enable_cache": True},
-    ],
-)
-def test_a_field_that_only_shapes_delivery_does_not(more):
-    assert fingerprint(**more) == fingerprint()
-
-
-def test_the_order_of_fields_does_not_change_the_fingerprint():
-    one, other = b'{"model":"m","seed":1,', b'{"seed":1,"model":"m",'
-    rest = b'"messages":[{"role":"user","content":"Hi"}]}'
-    asks = [wire.parse_chat(start + rest) for start in (one, other)]
-    assert wire.fingerprint(asks[0], asks[0].body) == wire.fingerprint(asks[1], asks[1].body)
+    ask = wire.parse_chat(b'{"model":"m","message":{"role":"tool","tool_call_id":"c","content":"x","extra":1}}')
+    assert ask.body == b'{"model":"m","messages":[{"role":"tool","tool_call_id":"c","content":"x","extra":1}]}'
 
 
 @pytest.mark.parametrize(
@@ -175,6 +129,11 @@ def test_the_order_of_fields_does_not_change_the_fingerprint():
         (body_of(max_tokens=0), "max_tokens", "between 1 and"),
         (body_of(stream_options={}), "stream_options", '"stream": true'),
         (body_of(thread_id="x" * 129), "thread_id", "128"),
+        (body_of(thread_id="x\r\nset-cookie: a=b"), "thread_id", "printable"),
+        (body_of(thread_id="a", conversation_id="b"), "conversation_id", "two names of one thing"),
+        (body_of(parent_message_id="a"), "parent_message_id", "send thread_id"),
+        (body_of(thread_id="t", enable_memory="yes"), "enable_memory", "bool"),
+        (body_of(thread_id="t", parent_message_id="x" * 129), "parent_message_id", "128"),
         (body_of(enable_cache="yes"), "enable_cache", "bool"),
     ],
 )

@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.memory.window import Message, choose, cost_tokens
+from services.memory.window import Message, choose, cost_tokens, groups_of, result_of
 
 
 def message(position: int, kind: str, call: int, tokens: int) -> Message:
@@ -61,3 +61,14 @@ def test_a_long_message_is_not_skipped_over() -> None:
 def test_broken_json_is_a_plain_message() -> None:
     broken = Message("1", "t", "assistant", "x", "{", 1, "", "", 0)
     assert choose([broken], max_tokens=0, max_messages=1) == [broken]
+
+
+def test_calls_whose_results_come_with_the_turn_stay() -> None:
+    thread = [message(0, "user", 0, 1), message(1, "calls", 1, 1), message(2, "tool", 1, 1)]
+    assert groups_of(thread) == groups_of(thread, {"c1"}) == [[thread[0]]]
+    assert groups_of(thread, {"d1", "else"}) == [[thread[0]], thread[1:]]
+    assert groups_of([*thread, message(3, "user", 0, 1)], {"d1"})[-1][0].position == 3
+
+
+def test_what_a_result_answers() -> None:
+    assert (result_of(message(0, "tool", 1, 1).openai_json), result_of(""), result_of("{}")) == ("c1", "", "")

@@ -78,6 +78,22 @@ def test_the_story_tells_everything() -> None:
     assert text.index("authenticate") < text.index("generate")
 
 
+def test_the_story_tells_what_went_along() -> None:
+    context = {
+        "source": "SOURCE_MEMORY",
+        "messages": "4",
+        "recalled": "2",
+        "tokens": "90",
+        "summarised": True,
+        "saved": "SAVED_PARTIAL",
+        "left_out": [{"kind": "window", "count": "10", "why": "max_tokens"}],
+    }
+    text = "\n".join(story({**RECORD, "context": context}))
+    assert "memory, 4 earlier messages, 2 memories, 90 tokens, a summary" in text
+    assert "left out: 10 of window (max_tokens)" in text and "saved: partial" in text
+    assert "Context" not in "\n".join(story(RECORD))
+
+
 def test_the_story_of_an_empty_record_is_told() -> None:
     text = "\n".join(story({}))
     assert "nothing was sent to a provider" in text and "no model was looked for" in text

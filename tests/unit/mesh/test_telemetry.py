@@ -42,7 +42,7 @@ def test_the_names_users_graph_are_literally_these():
     telemetry.observe_http("/v1/chat/completions", "POST", 200, time.perf_counter())
     telemetry.observe_chat("unit/one", "OUTCOME_OK", [attempt()], 1_500_000_000, seconds=1)
     telemetry.observe_org("org-one", "OUTCOME_OK", [attempt()], 1)
-    telemetry.CACHE.labels("hit").inc()
+    telemetry.CACHE.labels("hit", "exact").inc()
     telemetry.ERRORS.labels("internal").inc()
     names = {line.split("{")[0].split(" ")[0] for line in page().splitlines() if not line.startswith("#")}
     assert names >= {
@@ -149,8 +149,9 @@ def test_the_aliases_are_the_same_observations():
     families = {family.name: family for family in text_string_to_metric_families(page())}
     buckets = [one.value for one in families["orchestra_request_duration_seconds"].samples if "le" in one.labels]
     assert buckets == sorted(buckets)
-    hits, misses = value('cache_operations_total{verdict="hit"}'), value('cache_operations_total{verdict="miss"}')
-    telemetry.CACHE.labels("hit").inc(hits + misses + 1)
+    hits = sum(value(f'cache_operations_total{{kind="{kind}",verdict="hit"}}') for kind in ("exact", "semantic"))
+    misses = value('cache_operations_total{kind="",verdict="miss"}')
+    telemetry.CACHE.labels("hit", "semantic").inc(hits + misses + 1)
     assert value("orchestra_cache_hit_rate") == pytest.approx((2 * hits + misses + 1) / (2 * (hits + misses) + 1))
 
 

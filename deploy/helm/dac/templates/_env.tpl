@@ -28,6 +28,8 @@ so that a migration can never go to another database than the services use.
 - name: DAC_CONFIG
   value: /etc/dac/config/dac.yaml
 {{- end }}
+- name: DAC_MEMORY_ENCRYPT_TEXT
+  value: {{ .Values.encryptText | quote }}
 - name: DAC_LOG_LEVEL
   value: {{ .Values.logLevel }}
 - name: DAC_LOG_FORMAT

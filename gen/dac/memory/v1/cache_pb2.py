@@ -23,25 +23,53 @@ _sym_db = _symbol_database.Default()
 
 
 from dac.type.v1 import usage_pb2 as dac_dot_type_dot_v1_dot_usage__pb2
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x64\x61\x63/memory/v1/cache.proto\x12\rdac.memory.v1\x1a\x17\x64\x61\x63/type/v1/usage.proto\"\x95\x01\n\x0c\x43\x61\x63hedAnswer\x12\x13\n\x0bopenai_json\x18\x01 \x01(\x0c\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12!\n\x05usage\x18\x04 \x01(\x0b\x32\x12.dac.type.v1.Usage\x12\x15\n\rfinish_reason\x18\x05 \x01(\t\x12\x15\n\rcost_nano_usd\x18\x06 \x01(\x03\"$\n\rLookupRequest\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\x0c\"L\n\x0eLookupResponse\x12+\n\x06\x61nswer\x18\x01 \x01(\x0b\x32\x1b.dac.memory.v1.CachedAnswer\x12\r\n\x05\x61ge_s\x18\x02 \x01(\x01\"d\n\x0cStoreRequest\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\x0c\x12+\n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x1b.dac.memory.v1.CachedAnswer\x12\x12\n\nlifetime_s\x18\x03 \x01(\x01\"\x1f\n\rStoreResponse\x12\x0e\n\x06stored\x18\x01 \x01(\x08\x32\x99\x01\n\x0c\x43\x61\x63heService\x12\x45\n\x06Lookup\x12\x1c.dac.memory.v1.LookupRequest\x1a\x1d.dac.memory.v1.LookupResponse\x12\x42\n\x05Store\x12\x1b.dac.memory.v1.StoreRequest\x1a\x1c.dac.memory.v1.StoreResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x64\x61\x63/memory/v1/cache.proto\x12\rdac.memory.v1\x1a\x17\x64\x61\x63/type/v1/usage.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc1\x01\n\x0c\x43\x61\x63hedAnswer\x12\x13\n\x0bopenai_json\x18\x01 \x01(\x0c\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12!\n\x05usage\x18\x04 \x01(\x0b\x32\x12.dac.type.v1.Usage\x12\x15\n\rfinish_reason\x18\x05 \x01(\t\x12\x15\n\rcost_nano_usd\x18\x06 \x01(\x03\x12\x13\n\x0b\x64uration_ms\x18\x07 \x01(\x01\x12\x15\n\rstream_events\x18\x08 \x03(\x0c\"\xbf\x01\n\rLookupRequest\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\x0c\x12\x11\n\tscope_key\x18\x02 \x01(\x0c\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12&\n\x04mode\x18\x04 \x01(\x0e\x32\x18.dac.memory.v1.MatchMode\x12\x16\n\x0emin_similarity\x18\x05 \x01(\x01\x12\x11\n\tmax_age_s\x18\x06 \x01(\x01\x12\x13\n\x0buser_scoped\x18\x07 \x01(\x08\x12\x0e\n\x06models\x18\x08 \x03(\t\"\xbe\x01\n\x0eLookupResponse\x12+\n\x06\x61nswer\x18\x01 \x01(\x0b\x32\x1b.dac.memory.v1.CachedAnswer\x12\r\n\x05\x61ge_s\x18\x02 \x01(\x01\x12\x10\n\x08\x65ntry_id\x18\x03 \x01(\t\x12\x12\n\nsimilarity\x18\x04 \x01(\x01\x12&\n\x04kind\x18\x05 \x01(\x0e\x32\x18.dac.memory.v1.MatchKind\x12\r\n\x05guard\x18\x06 \x01(\t\x12\x13\n\x0b\x65mbedder_id\x18\x07 \x01(\t\"\xe0\x01\n\x0cStoreRequest\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\x0c\x12+\n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x1b.dac.memory.v1.CachedAnswer\x12\x12\n\nlifetime_s\x18\x03 \x01(\x01\x12\x11\n\tscope_key\x18\x04 \x01(\x0c\x12\x0e\n\x06prompt\x18\x05 \x01(\t\x12\x14\n\x07quality\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x0c\n\x04tags\x18\x07 \x03(\t\x12\x13\n\x0buser_scoped\x18\x08 \x01(\x08\x12\x12\n\nexact_only\x18\t \x01(\x08\x42\n\n\x08_quality\"A\n\rStoreResponse\x12\x0e\n\x06stored\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x10\n\x08\x65ntry_id\x18\x03 \x01(\t\"9\n\x19GetCacheStatisticsRequest\x12\x0c\n\x04\x64\x61ys\x18\x01 \x01(\x05\x12\x0e\n\x06org_id\x18\x02 \x01(\t\",\n\x0bGuardBlocks\x12\r\n\x05guard\x18\x01 \x01(\t\x12\x0e\n\x06\x62locks\x18\x02 \x01(\x03\",\n\tNotStored\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07\x61nswers\x18\x02 \x01(\x03\"\xe1\x03\n\x1aGetCacheStatisticsResponse\x12)\n\x05since\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nexact_hits\x18\x02 \x01(\x03\x12\x15\n\rsemantic_hits\x18\x03 \x01(\x03\x12\x0e\n\x06misses\x18\x04 \x01(\x03\x12\x10\n\x08hit_rate\x18\x05 \x01(\x01\x12\x30\n\x0cguard_blocks\x18\x06 \x03(\x0b\x32\x1a.dac.memory.v1.GuardBlocks\x12\x16\n\x0esaved_nano_usd\x18\x07 \x01(\x03\x12\x10\n\x08saved_ms\x18\x08 \x01(\x01\x12\x0f\n\x07\x65ntries\x18\t \x01(\x03\x12\r\n\x05\x62ytes\x18\n \x01(\x03\x12\x19\n\x11negative_feedback\x18\x0b \x01(\x03\x12\x16\n\x0eobserved_error\x18\x0c \x01(\x01\x12\x1a\n\x12observed_error_low\x18\r \x01(\x01\x12\x1b\n\x13observed_error_high\x18\x0e \x01(\x01\x12,\n\nnot_stored\x18\x0f \x03(\x0b\x32\x18.dac.memory.v1.NotStored\x12\x0e\n\x06stored\x18\x10 \x01(\x03\x12\x13\n\x0b\x65mbedder_id\x18\x11 \x01(\t\x12\x10\n\x08semantic\x18\x12 \x01(\x08\"\xa6\x01\n\x11PurgeCacheRequest\x12\x0e\n\x06org_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0b\n\x03tag\x18\x03 \x01(\t\x12\x10\n\x08\x65ntry_id\x18\x04 \x01(\t\x12\x11\n\tscope_key\x18\x05 \x01(\x0c\x12\x14\n\x0colder_than_s\x18\x06 \x01(\x01\x12\x0c\n\x04text\x18\x07 \x01(\t\x12\x0f\n\x07user_id\x18\x08 \x01(\t\x12\x0b\n\x03\x61ll\x18\t \x01(\x08\"%\n\x12PurgeCacheResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\x03\"V\n\x1aReportCacheFeedbackRequest\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x12\n\nsimilarity\x18\x02 \x01(\x01\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"U\n\x1bReportCacheFeedbackResponse\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12\x0f\n\x07\x64ropped\x18\x02 \x01(\x08\x12\x16\n\x0emin_similarity\x18\x03 \x01(\x01*V\n\tMatchKind\x12\x1a\n\x16MATCH_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10MATCH_KIND_EXACT\x10\x01\x12\x17\n\x13MATCH_KIND_SEMANTIC\x10\x02*s\n\tMatchMode\x12\x1a\n\x16MATCH_MODE_UNSPECIFIED\x10\x00\x12\x19\n\x15MATCH_MODE_EXACT_ONLY\x10\x01\x12\x16\n\x12MATCH_MODE_DEFAULT\x10\x02\x12\x17\n\x13MATCH_MODE_BALANCED\x10\x03\x32\xa0\x04\n\x0c\x43\x61\x63heService\x12\x45\n\x06Lookup\x12\x1c.dac.memory.v1.LookupRequest\x1a\x1d.dac.memory.v1.LookupResponse\x12\x42\n\x05Store\x12\x1b.dac.memory.v1.StoreRequest\x1a\x1c.dac.memory.v1.StoreResponse\x12\x87\x01\n\x12GetCacheStatistics\x12(.dac.memory.v1.GetCacheStatisticsRequest\x1a).dac.memory.v1.GetCacheStatisticsResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v2/cache/statistics\x12m\n\nPurgeCache\x12 .dac.memory.v1.PurgeCacheRequest\x1a!.dac.memory.v1.PurgeCacheResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\"\x0f/v2/cache/purge:\x01*\x12\x8b\x01\n\x13ReportCacheFeedback\x12).dac.memory.v1.ReportCacheFeedbackRequest\x1a*.dac.memory.v1.ReportCacheFeedbackResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/v2/cache/feedback:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dac.memory.v1.cache_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CACHEDANSWER']._serialized_start=70
-  _globals['_CACHEDANSWER']._serialized_end=219
-  _globals['_LOOKUPREQUEST']._serialized_start=221
-  _globals['_LOOKUPREQUEST']._serialized_end=257
-  _globals['_LOOKUPRESPONSE']._serialized_start=259
-  _globals['_LOOKUPRESPONSE']._serialized_end=335
-  _globals['_STOREREQUEST']._serialized_start=337
-  _globals['_STOREREQUEST']._serialized_end=437
-  _globals['_STORERESPONSE']._serialized_start=439
-  _globals['_STORERESPONSE']._serialized_end=470
-  _globals['_CACHESERVICE']._serialized_start=473
-  _globals['_CACHESERVICE']._serialized_end=626
+  _globals['_CACHESERVICE'].methods_by_name['GetCacheStatistics']._loaded_options = None
+  _globals['_CACHESERVICE'].methods_by_name['GetCacheStatistics']._serialized_options = b'\202\323\344\223\002\026\022\024/v2/cache/statistics'
+  _globals['_CACHESERVICE'].methods_by_name['PurgeCache']._loaded_options = None
+  _globals['_CACHESERVICE'].methods_by_name['PurgeCache']._serialized_options = b'\202\323\344\223\002\024\"\017/v2/cache/purge:\001*'
+  _globals['_CACHESERVICE'].methods_by_name['ReportCacheFeedback']._loaded_options = None
+  _globals['_CACHESERVICE'].methods_by_name['ReportCacheFeedback']._serialized_options = b'\202\323\344\223\002\027\"\022/v2/cache/feedback:\001*'
+  _globals['_MATCHKIND']._serialized_start=2027
+  _globals['_MATCHKIND']._serialized_end=2113
+  _globals['_MATCHMODE']._serialized_start=2115
+  _globals['_MATCHMODE']._serialized_end=2230
+  _globals['_CACHEDANSWER']._serialized_start=133
+  _globals['_CACHEDANSWER']._serialized_end=326
+  _globals['_LOOKUPREQUEST']._serialized_start=329
+  _globals['_LOOKUPREQUEST']._serialized_end=520
+  _globals['_LOOKUPRESPONSE']._serialized_start=523
+  _globals['_LOOKUPRESPONSE']._serialized_end=713
+  _globals['_STOREREQUEST']._serialized_start=716
+  _globals['_STOREREQUEST']._serialized_end=940
+  _globals['_STORERESPONSE']._serialized_start=942
+  _globals['_STORERESPONSE']._serialized_end=1007
+  _globals['_GETCACHESTATISTICSREQUEST']._serialized_start=1009
+  _globals['_GETCACHESTATISTICSREQUEST']._serialized_end=1066
+  _globals['_GUARDBLOCKS']._serialized_start=1068
+  _globals['_GUARDBLOCKS']._serialized_end=1112
+  _globals['_NOTSTORED']._serialized_start=1114
+  _globals['_NOTSTORED']._serialized_end=1158
+  _globals['_GETCACHESTATISTICSRESPONSE']._serialized_start=1161
+  _globals['_GETCACHESTATISTICSRESPONSE']._serialized_end=1642
+  _globals['_PURGECACHEREQUEST']._serialized_start=1645
+  _globals['_PURGECACHEREQUEST']._serialized_end=1811
+  _globals['_PURGECACHERESPONSE']._serialized_start=1813
+  _globals['_PURGECACHERESPONSE']._serialized_end=1850
+  _globals['_REPORTCACHEFEEDBACKREQUEST']._serialized_start=1852
+  _globals['_REPORTCACHEFEEDBACKREQUEST']._serialized_end=1938
+  _globals['_REPORTCACHEFEEDBACKRESPONSE']._serialized_start=1940
+  _globals['_REPORTCACHEFEEDBACKRESPONSE']._serialized_end=2025
+  _globals['_CACHESERVICE']._serialized_start=2233
+  _globals['_CACHESERVICE']._serialized_end=2777
 # @@protoc_insertion_point(module_scope)

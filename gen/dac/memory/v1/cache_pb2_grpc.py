@@ -26,7 +26,19 @@ if _version_not_supported:
 
 
 class CacheServiceStub:
-    """The exact response cache, inside the caller's own organisation.
+    """The response cache, inside the caller's own organisation: an equal question first, then one that means the same.
+
+    What is found must have an EQUAL scope key; only the last question may differ in words. Answers of another
+    organisation, of another user (user_scoped) and of another scope key are never candidates, however alike the texts.
+
+    How a scope key is made (the gateway does it; memory only compares): SHA-256 over the canonical JSON (keys sorted, no
+    blanks, UTF-8) of everything that shapes the answer except the organisation, the user and the prompt: a version number,
+    the requested model or profile as the caller named it, all system and developer messages, all messages before the last
+    one with roles, contents, names and tool calls as they were sent, what the last message holds beside its text (images,
+    files, name), tools, tool_choice, response_format and every other parameter of the request that is not only about
+    transport (stream, stream_options, user, metadata and DAC's own cache fields are). The prompt is the text of the last
+    message when its role is "user": strings as they are, several text parts joined by a line feed. When the last message
+    has another role or no text, it belongs to the scope key whole, the prompt is empty, and only equal requests match.
     """
 
     def __init__(self, channel):
@@ -45,21 +57,71 @@ class CacheServiceStub:
                 request_serializer=dac_dot_memory_dot_v1_dot_cache__pb2.StoreRequest.SerializeToString,
                 response_deserializer=dac_dot_memory_dot_v1_dot_cache__pb2.StoreResponse.FromString,
                 _registered_method=True)
+        self.GetCacheStatistics = channel.unary_unary(
+                '/dac.memory.v1.CacheService/GetCacheStatistics',
+                request_serializer=dac_dot_memory_dot_v1_dot_cache__pb2.GetCacheStatisticsRequest.SerializeToString,
+                response_deserializer=dac_dot_memory_dot_v1_dot_cache__pb2.GetCacheStatisticsResponse.FromString,
+                _registered_method=True)
+        self.PurgeCache = channel.unary_unary(
+                '/dac.memory.v1.CacheService/PurgeCache',
+                request_serializer=dac_dot_memory_dot_v1_dot_cache__pb2.PurgeCacheRequest.SerializeToString,
+                response_deserializer=dac_dot_memory_dot_v1_dot_cache__pb2.PurgeCacheResponse.FromString,
+                _registered_method=True)
+        self.ReportCacheFeedback = channel.unary_unary(
+                '/dac.memory.v1.CacheService/ReportCacheFeedback',
+                request_serializer=dac_dot_memory_dot_v1_dot_cache__pb2.ReportCacheFeedbackRequest.SerializeToString,
+                response_deserializer=dac_dot_memory_dot_v1_dot_cache__pb2.ReportCacheFeedbackResponse.FromString,
+                _registered_method=True)
 
 
 class CacheServiceServicer:
-    """The exact response cache, inside the caller's own organisation.
+    """The response cache, inside the caller's own organisation: an equal question first, then one that means the same.
+
+    What is found must have an EQUAL scope key; only the last question may differ in words. Answers of another
+    organisation, of another user (user_scoped) and of another scope key are never candidates, however alike the texts.
+
+    How a scope key is made (the gateway does it; memory only compares): SHA-256 over the canonical JSON (keys sorted, no
+    blanks, UTF-8) of everything that shapes the answer except the organisation, the user and the prompt: a version number,
+    the requested model or profile as the caller named it, all system and developer messages, all messages before the last
+    one with roles, contents, names and tool calls as they were sent, what the last message holds beside its text (images,
+    files, name), tools, tool_choice, response_format and every other parameter of the request that is not only about
+    transport (stream, stream_options, user, metadata and DAC's own cache fields are). The prompt is the text of the last
+    message when its role is "user": strings as they are, several text parts joined by a line feed. When the last message
+    has another role or no text, it belongs to the scope key whole, the prompt is empty, and only equal requests match.
     """
 
     def Lookup(self, request, context):
-        """Finds a stored answer for this fingerprint.
+        """Finds a stored answer: an equal question in the scope, else (unless EXACT_ONLY) one that means the same.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Store(self, request, context):
-        """Stores an answer under this fingerprint.
+        """Stores an answer. What must not be stored is not, and `reason` says why.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCacheStatistics(self, request, context):
+        """What the cache did for the organisation. Needs scope "read".
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PurgeCache(self, request, context):
+        """Deletes stored answers, at once and for every replica. Every given field narrows; none given is refused unless `all`.
+        Needs scope "admin".
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportCacheFeedback(self, request, context):
+        """Says that a served answer did not fit: that answer then needs more than the similarity that failed; the second time,
+        or when an equal question got it, it is deleted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -78,6 +140,21 @@ def add_CacheServiceServicer_to_server(servicer, server):
                     request_deserializer=dac_dot_memory_dot_v1_dot_cache__pb2.StoreRequest.FromString,
                     response_serializer=dac_dot_memory_dot_v1_dot_cache__pb2.StoreResponse.SerializeToString,
             ),
+            'GetCacheStatistics': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCacheStatistics,
+                    request_deserializer=dac_dot_memory_dot_v1_dot_cache__pb2.GetCacheStatisticsRequest.FromString,
+                    response_serializer=dac_dot_memory_dot_v1_dot_cache__pb2.GetCacheStatisticsResponse.SerializeToString,
+            ),
+            'PurgeCache': grpc.unary_unary_rpc_method_handler(
+                    servicer.PurgeCache,
+                    request_deserializer=dac_dot_memory_dot_v1_dot_cache__pb2.PurgeCacheRequest.FromString,
+                    response_serializer=dac_dot_memory_dot_v1_dot_cache__pb2.PurgeCacheResponse.SerializeToString,
+            ),
+            'ReportCacheFeedback': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportCacheFeedback,
+                    request_deserializer=dac_dot_memory_dot_v1_dot_cache__pb2.ReportCacheFeedbackRequest.FromString,
+                    response_serializer=dac_dot_memory_dot_v1_dot_cache__pb2.ReportCacheFeedbackResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'dac.memory.v1.CacheService', rpc_method_handlers)
@@ -87,7 +164,19 @@ def add_CacheServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CacheService:
-    """The exact response cache, inside the caller's own organisation.
+    """The response cache, inside the caller's own organisation: an equal question first, then one that means the same.
+
+    What is found must have an EQUAL scope key; only the last question may differ in words. Answers of another
+    organisation, of another user (user_scoped) and of another scope key are never candidates, however alike the texts.
+
+    How a scope key is made (the gateway does it; memory only compares): SHA-256 over the canonical JSON (keys sorted, no
+    blanks, UTF-8) of everything that shapes the answer except the organisation, the user and the prompt: a version number,
+    the requested model or profile as the caller named it, all system and developer messages, all messages before the last
+    one with roles, contents, names and tool calls as they were sent, what the last message holds beside its text (images,
+    files, name), tools, tool_choice, response_format and every other parameter of the request that is not only about
+    transport (stream, stream_options, user, metadata and DAC's own cache fields are). The prompt is the text of the last
+    message when its role is "user": strings as they are, several text parts joined by a line feed. When the last message
+    has another role or no text, it belongs to the scope key whole, the prompt is empty, and only equal requests match.
     """
 
     @staticmethod
@@ -134,6 +223,87 @@ class CacheService:
             '/dac.memory.v1.CacheService/Store',
             dac_dot_memory_dot_v1_dot_cache__pb2.StoreRequest.SerializeToString,
             dac_dot_memory_dot_v1_dot_cache__pb2.StoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCacheStatistics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.memory.v1.CacheService/GetCacheStatistics',
+            dac_dot_memory_dot_v1_dot_cache__pb2.GetCacheStatisticsRequest.SerializeToString,
+            dac_dot_memory_dot_v1_dot_cache__pb2.GetCacheStatisticsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PurgeCache(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.memory.v1.CacheService/PurgeCache',
+            dac_dot_memory_dot_v1_dot_cache__pb2.PurgeCacheRequest.SerializeToString,
+            dac_dot_memory_dot_v1_dot_cache__pb2.PurgeCacheResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportCacheFeedback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.memory.v1.CacheService/ReportCacheFeedback',
+            dac_dot_memory_dot_v1_dot_cache__pb2.ReportCacheFeedbackRequest.SerializeToString,
+            dac_dot_memory_dot_v1_dot_cache__pb2.ReportCacheFeedbackResponse.FromString,
             options,
             channel_credentials,
             insecure,

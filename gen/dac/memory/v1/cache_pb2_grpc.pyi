@@ -27,29 +27,88 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class CacheServiceStub:
-    """The exact response cache, inside the caller's own organisation."""
+    """The response cache, inside the caller's own organisation: an equal question first, then one that means the same.
+
+    What is found must have an EQUAL scope key; only the last question may differ in words. Answers of another
+    organisation, of another user (user_scoped) and of another scope key are never candidates, however alike the texts.
+
+    How a scope key is made (the gateway does it; memory only compares): SHA-256 over the canonical JSON (keys sorted, no
+    blanks, UTF-8) of everything that shapes the answer except the organisation, the user and the prompt: a version number,
+    the requested model or profile as the caller named it, all system and developer messages, all messages before the last
+    one with roles, contents, names and tool calls as they were sent, what the last message holds beside its text (images,
+    files, name), tools, tool_choice, response_format and every other parameter of the request that is not only about
+    transport (stream, stream_options, user, metadata and DAC's own cache fields are). The prompt is the text of the last
+    message when its role is "user": strings as they are, several text parts joined by a line feed. When the last message
+    has another role or no text, it belongs to the scope key whole, the prompt is empty, and only equal requests match.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CacheServiceAsyncStub: ...
     Lookup: _grpc.UnaryUnaryMultiCallable[_cache_pb2.LookupRequest, _cache_pb2.LookupResponse]
-    """Finds a stored answer for this fingerprint."""
+    """Finds a stored answer: an equal question in the scope, else (unless EXACT_ONLY) one that means the same."""
     Store: _grpc.UnaryUnaryMultiCallable[_cache_pb2.StoreRequest, _cache_pb2.StoreResponse]
-    """Stores an answer under this fingerprint."""
+    """Stores an answer. What must not be stored is not, and `reason` says why."""
+    GetCacheStatistics: _grpc.UnaryUnaryMultiCallable[_cache_pb2.GetCacheStatisticsRequest, _cache_pb2.GetCacheStatisticsResponse]
+    """What the cache did for the organisation. Needs scope "read"."""
+    PurgeCache: _grpc.UnaryUnaryMultiCallable[_cache_pb2.PurgeCacheRequest, _cache_pb2.PurgeCacheResponse]
+    """Deletes stored answers, at once and for every replica. Every given field narrows; none given is refused unless `all`.
+    Needs scope "admin".
+    """
+    ReportCacheFeedback: _grpc.UnaryUnaryMultiCallable[_cache_pb2.ReportCacheFeedbackRequest, _cache_pb2.ReportCacheFeedbackResponse]
+    """Says that a served answer did not fit: that answer then needs more than the similarity that failed; the second time,
+    or when an equal question got it, it is deleted.
+    """
 
 @_typing.type_check_only
 class CacheServiceAsyncStub(CacheServiceStub):
-    """The exact response cache, inside the caller's own organisation."""
+    """The response cache, inside the caller's own organisation: an equal question first, then one that means the same.
+
+    What is found must have an EQUAL scope key; only the last question may differ in words. Answers of another
+    organisation, of another user (user_scoped) and of another scope key are never candidates, however alike the texts.
+
+    How a scope key is made (the gateway does it; memory only compares): SHA-256 over the canonical JSON (keys sorted, no
+    blanks, UTF-8) of everything that shapes the answer except the organisation, the user and the prompt: a version number,
+    the requested model or profile as the caller named it, all system and developer messages, all messages before the last
+    one with roles, contents, names and tool calls as they were sent, what the last message holds beside its text (images,
+    files, name), tools, tool_choice, response_format and every other parameter of the request that is not only about
+    transport (stream, stream_options, user, metadata and DAC's own cache fields are). The prompt is the text of the last
+    message when its role is "user": strings as they are, several text parts joined by a line feed. When the last message
+    has another role or no text, it belongs to the scope key whole, the prompt is empty, and only equal requests match.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Lookup: _aio.UnaryUnaryMultiCallable[_cache_pb2.LookupRequest, _cache_pb2.LookupResponse]  # type: ignore[assignment]
-    """Finds a stored answer for this fingerprint."""
+    """Finds a stored answer: an equal question in the scope, else (unless EXACT_ONLY) one that means the same."""
     Store: _aio.UnaryUnaryMultiCallable[_cache_pb2.StoreRequest, _cache_pb2.StoreResponse]  # type: ignore[assignment]
-    """Stores an answer under this fingerprint."""
+    """Stores an answer. What must not be stored is not, and `reason` says why."""
+    GetCacheStatistics: _aio.UnaryUnaryMultiCallable[_cache_pb2.GetCacheStatisticsRequest, _cache_pb2.GetCacheStatisticsResponse]  # type: ignore[assignment]
+    """What the cache did for the organisation. Needs scope "read"."""
+    PurgeCache: _aio.UnaryUnaryMultiCallable[_cache_pb2.PurgeCacheRequest, _cache_pb2.PurgeCacheResponse]  # type: ignore[assignment]
+    """Deletes stored answers, at once and for every replica. Every given field narrows; none given is refused unless `all`.
+    Needs scope "admin".
+    """
+    ReportCacheFeedback: _aio.UnaryUnaryMultiCallable[_cache_pb2.ReportCacheFeedbackRequest, _cache_pb2.ReportCacheFeedbackResponse]  # type: ignore[assignment]
+    """Says that a served answer did not fit: that answer then needs more than the similarity that failed; the second time,
+    or when an equal question got it, it is deleted.
+    """
 
 class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The exact response cache, inside the caller's own organisation."""
+    """The response cache, inside the caller's own organisation: an equal question first, then one that means the same.
+
+    What is found must have an EQUAL scope key; only the last question may differ in words. Answers of another
+    organisation, of another user (user_scoped) and of another scope key are never candidates, however alike the texts.
+
+    How a scope key is made (the gateway does it; memory only compares): SHA-256 over the canonical JSON (keys sorted, no
+    blanks, UTF-8) of everything that shapes the answer except the organisation, the user and the prompt: a version number,
+    the requested model or profile as the caller named it, all system and developer messages, all messages before the last
+    one with roles, contents, names and tool calls as they were sent, what the last message holds beside its text (images,
+    files, name), tools, tool_choice, response_format and every other parameter of the request that is not only about
+    transport (stream, stream_options, user, metadata and DAC's own cache fields are). The prompt is the text of the last
+    message when its role is "user": strings as they are, several text parts joined by a line feed. When the last message
+    has another role or no text, it belongs to the scope key whole, the prompt is empty, and only equal requests match.
+    """
 
     @_abc_1.abstractmethod
     def Lookup(
@@ -57,7 +116,7 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cache_pb2.LookupRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cache_pb2.LookupResponse, _abc.Awaitable[_cache_pb2.LookupResponse]]:
-        """Finds a stored answer for this fingerprint."""
+        """Finds a stored answer: an equal question in the scope, else (unless EXACT_ONLY) one that means the same."""
 
     @_abc_1.abstractmethod
     def Store(
@@ -65,6 +124,34 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cache_pb2.StoreRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cache_pb2.StoreResponse, _abc.Awaitable[_cache_pb2.StoreResponse]]:
-        """Stores an answer under this fingerprint."""
+        """Stores an answer. What must not be stored is not, and `reason` says why."""
+
+    @_abc_1.abstractmethod
+    def GetCacheStatistics(
+        self,
+        request: _cache_pb2.GetCacheStatisticsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_pb2.GetCacheStatisticsResponse, _abc.Awaitable[_cache_pb2.GetCacheStatisticsResponse]]:
+        """What the cache did for the organisation. Needs scope "read"."""
+
+    @_abc_1.abstractmethod
+    def PurgeCache(
+        self,
+        request: _cache_pb2.PurgeCacheRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_pb2.PurgeCacheResponse, _abc.Awaitable[_cache_pb2.PurgeCacheResponse]]:
+        """Deletes stored answers, at once and for every replica. Every given field narrows; none given is refused unless `all`.
+        Needs scope "admin".
+        """
+
+    @_abc_1.abstractmethod
+    def ReportCacheFeedback(
+        self,
+        request: _cache_pb2.ReportCacheFeedbackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_pb2.ReportCacheFeedbackResponse, _abc.Awaitable[_cache_pb2.ReportCacheFeedbackResponse]]:
+        """Says that a served answer did not fit: that answer then needs more than the similarity that failed; the second time,
+        or when an equal question got it, it is deleted.
+        """
 
 def add_CacheServiceServicer_to_server(servicer: CacheServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class ConversationServiceStub:
-    """Threads and their messages.
+    """Threads (conversations): trees of messages with named branches. A thread made by a caller with a user belongs to that
+    user: only that user's keys and keys with scope "admin" see it. Without a user it belongs to the organisation's keys.
     """
 
     def __init__(self, channel):
@@ -50,15 +51,70 @@ class ConversationServiceStub:
                 request_serializer=dac_dot_memory_dot_v1_dot_conversation__pb2.ListThreadsRequest.SerializeToString,
                 response_deserializer=dac_dot_memory_dot_v1_dot_conversation__pb2.ListThreadsResponse.FromString,
                 _registered_method=True)
+        self.UpdateThread = channel.unary_unary(
+                '/dac.memory.v1.ConversationService/UpdateThread',
+                request_serializer=dac_dot_memory_dot_v1_dot_conversation__pb2.UpdateThreadRequest.SerializeToString,
+                response_deserializer=dac_dot_memory_dot_v1_dot_conversation__pb2.UpdateThreadResponse.FromString,
+                _registered_method=True)
         self.DeleteThread = channel.unary_unary(
                 '/dac.memory.v1.ConversationService/DeleteThread',
                 request_serializer=dac_dot_memory_dot_v1_dot_conversation__pb2.DeleteThreadRequest.SerializeToString,
                 response_deserializer=dac_dot_memory_dot_v1_dot_conversation__pb2.DeleteThreadResponse.FromString,
                 _registered_method=True)
+        self.RestoreThread = channel.unary_unary(
+                '/dac.memory.v1.ConversationService/RestoreThread',
+                request_serializer=dac_dot_memory_dot_v1_dot_conversation__pb2.RestoreThreadRequest.SerializeToString,
+                response_deserializer=dac_dot_memory_dot_v1_dot_conversation__pb2.RestoreThreadResponse.FromString,
+                _registered_method=True)
         self.ListMessages = channel.unary_unary(
                 '/dac.memory.v1.ConversationService/ListMessages',
                 request_serializer=dac_dot_memory_dot_v1_dot_conversation__pb2.ListMessagesRequest.SerializeToString,
                 response_deserializer=dac_dot_memory_dot_v1_dot_conversation__pb2.ListMessagesResponse.FromString,
+                _registered_method=True)
+        self.GetMessage = channel.unary_unary(
+                '/dac.memory.v1.ConversationService/GetMessage',
+                request_serializer=dac_dot_memory_dot_v1_dot_conversation__pb2.GetMessageRequest.SerializeToString,
+                response_deserializer=dac_dot_memory_dot_v1_dot_conversation__pb2.GetMessageResponse.FromString,
+                _registered_method=True)
+        self.UpdateMessage = channel.unary_unary(
+                '/dac.memory.v1.ConversationService/UpdateMessage',
+                request_serializer=dac_dot_memory_dot_v1_dot_conversation__pb2.UpdateMessageRequest.SerializeToString,
+                response_deserializer=dac_dot_memory_dot_v1_dot_conversation__pb2.UpdateMessageResponse.FromString,
+                _registered_method=True)
+        self.DeleteMessage = channel.unary_unary(
+                '/dac.memory.v1.ConversationService/DeleteMessage',
+                request_serializer=dac_dot_memory_dot_v1_dot_conversation__pb2.DeleteMessageRequest.SerializeToString,
+                response_deserializer=dac_dot_memory_dot_v1_dot_conversation__pb2.DeleteMessageResponse.FromString,
+                _registered_method=True)
+        self.ListBranches = channel.unary_unary(
+                '/dac.memory.v1.ConversationService/ListBranches',
+                request_serializer=dac_dot_memory_dot_v1_dot_conversation__pb2.ListBranchesRequest.SerializeToString,
+                response_deserializer=dac_dot_memory_dot_v1_dot_conversation__pb2.ListBranchesResponse.FromString,
+                _registered_method=True)
+        self.CreateBranch = channel.unary_unary(
+                '/dac.memory.v1.ConversationService/CreateBranch',
+                request_serializer=dac_dot_memory_dot_v1_dot_conversation__pb2.CreateBranchRequest.SerializeToString,
+                response_deserializer=dac_dot_memory_dot_v1_dot_conversation__pb2.CreateBranchResponse.FromString,
+                _registered_method=True)
+        self.ActivateBranch = channel.unary_unary(
+                '/dac.memory.v1.ConversationService/ActivateBranch',
+                request_serializer=dac_dot_memory_dot_v1_dot_conversation__pb2.ActivateBranchRequest.SerializeToString,
+                response_deserializer=dac_dot_memory_dot_v1_dot_conversation__pb2.ActivateBranchResponse.FromString,
+                _registered_method=True)
+        self.MergeBranch = channel.unary_unary(
+                '/dac.memory.v1.ConversationService/MergeBranch',
+                request_serializer=dac_dot_memory_dot_v1_dot_conversation__pb2.MergeBranchRequest.SerializeToString,
+                response_deserializer=dac_dot_memory_dot_v1_dot_conversation__pb2.MergeBranchResponse.FromString,
+                _registered_method=True)
+        self.GetBranchStats = channel.unary_unary(
+                '/dac.memory.v1.ConversationService/GetBranchStats',
+                request_serializer=dac_dot_memory_dot_v1_dot_conversation__pb2.GetBranchStatsRequest.SerializeToString,
+                response_deserializer=dac_dot_memory_dot_v1_dot_conversation__pb2.GetBranchStatsResponse.FromString,
+                _registered_method=True)
+        self.DeleteBranch = channel.unary_unary(
+                '/dac.memory.v1.ConversationService/DeleteBranch',
+                request_serializer=dac_dot_memory_dot_v1_dot_conversation__pb2.DeleteBranchRequest.SerializeToString,
+                response_deserializer=dac_dot_memory_dot_v1_dot_conversation__pb2.DeleteBranchResponse.FromString,
                 _registered_method=True)
         self.AppendMessages = channel.unary_unary(
                 '/dac.memory.v1.ConversationService/AppendMessages',
@@ -73,11 +129,12 @@ class ConversationServiceStub:
 
 
 class ConversationServiceServicer:
-    """Threads and their messages.
+    """Threads (conversations): trees of messages with named branches. A thread made by a caller with a user belongs to that
+    user: only that user's keys and keys with scope "admin" see it. Without a user it belongs to the organisation's keys.
     """
 
     def CreateThread(self, request, context):
-        """Begins a thread.
+        """Begins a thread. The same id twice gives the same thread.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -91,28 +148,110 @@ class ConversationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListThreads(self, request, context):
-        """The organisation's threads, newest first.
+        """The threads that the caller may see, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateThread(self, request, context):
+        """Changes what is named of a thread: title, tags, model, parameters.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteThread(self, request, context):
-        """Deletes a thread with its messages.
+        """Deletes a thread: it can be restored. With `erase` nothing of it is left, and nothing can be restored.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreThread(self, request, context):
+        """Takes a deletion back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListMessages(self, request, context):
-        """The messages of a thread, oldest first.
+        """The messages of a branch, or of the whole tree, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetMessage(self, request, context):
+        """One message with the ids of its siblings: the other messages with the same parent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateMessage(self, request, context):
+        """Edits a message: the edited text is a new sibling on a new branch, which becomes active. Nothing is overwritten.
+        Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteMessage(self, request, context):
+        """Deletes one message: it is no longer listed and goes into no context; what follows it stays. With `erase` also its
+        text is gone, and copies of it that a merge made.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBranches(self, request, context):
+        """The branches of a thread, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateBranch(self, request, context):
+        """A new branch whose head is a message. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ActivateBranch(self, request, context):
+        """Makes a branch the one that turns without a parent are appended to.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MergeBranch(self, request, context):
+        """Brings the turns that only this branch has into another one. Nothing is lost and nothing is brought twice. Idempotent
+        by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetBranchStats(self, request, context):
+        """Counts of a branch.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteBranch(self, request, context):
+        """Deletes a branch, not its messages. With `erase` also the messages that no other branch holds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AppendMessages(self, request, context):
-        """Saves messages, durable when it returns; idempotent by (thread, request_id, role, ordinal).
+        """Saves messages, durable when it returns; idempotent by (thread, request_id, role, ordinal). An answer follows the
+        question of the same request on that question's branch. Without such a question and without a parent or a branch the
+        messages are appended to the active branch. Concurrent writers are put in a row.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -144,15 +283,70 @@ def add_ConversationServiceServicer_to_server(servicer, server):
                     request_deserializer=dac_dot_memory_dot_v1_dot_conversation__pb2.ListThreadsRequest.FromString,
                     response_serializer=dac_dot_memory_dot_v1_dot_conversation__pb2.ListThreadsResponse.SerializeToString,
             ),
+            'UpdateThread': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateThread,
+                    request_deserializer=dac_dot_memory_dot_v1_dot_conversation__pb2.UpdateThreadRequest.FromString,
+                    response_serializer=dac_dot_memory_dot_v1_dot_conversation__pb2.UpdateThreadResponse.SerializeToString,
+            ),
             'DeleteThread': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteThread,
                     request_deserializer=dac_dot_memory_dot_v1_dot_conversation__pb2.DeleteThreadRequest.FromString,
                     response_serializer=dac_dot_memory_dot_v1_dot_conversation__pb2.DeleteThreadResponse.SerializeToString,
             ),
+            'RestoreThread': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestoreThread,
+                    request_deserializer=dac_dot_memory_dot_v1_dot_conversation__pb2.RestoreThreadRequest.FromString,
+                    response_serializer=dac_dot_memory_dot_v1_dot_conversation__pb2.RestoreThreadResponse.SerializeToString,
+            ),
             'ListMessages': grpc.unary_unary_rpc_method_handler(
                     servicer.ListMessages,
                     request_deserializer=dac_dot_memory_dot_v1_dot_conversation__pb2.ListMessagesRequest.FromString,
                     response_serializer=dac_dot_memory_dot_v1_dot_conversation__pb2.ListMessagesResponse.SerializeToString,
+            ),
+            'GetMessage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetMessage,
+                    request_deserializer=dac_dot_memory_dot_v1_dot_conversation__pb2.GetMessageRequest.FromString,
+                    response_serializer=dac_dot_memory_dot_v1_dot_conversation__pb2.GetMessageResponse.SerializeToString,
+            ),
+            'UpdateMessage': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateMessage,
+                    request_deserializer=dac_dot_memory_dot_v1_dot_conversation__pb2.UpdateMessageRequest.FromString,
+                    response_serializer=dac_dot_memory_dot_v1_dot_conversation__pb2.UpdateMessageResponse.SerializeToString,
+            ),
+            'DeleteMessage': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteMessage,
+                    request_deserializer=dac_dot_memory_dot_v1_dot_conversation__pb2.DeleteMessageRequest.FromString,
+                    response_serializer=dac_dot_memory_dot_v1_dot_conversation__pb2.DeleteMessageResponse.SerializeToString,
+            ),
+            'ListBranches': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBranches,
+                    request_deserializer=dac_dot_memory_dot_v1_dot_conversation__pb2.ListBranchesRequest.FromString,
+                    response_serializer=dac_dot_memory_dot_v1_dot_conversation__pb2.ListBranchesResponse.SerializeToString,
+            ),
+            'CreateBranch': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateBranch,
+                    request_deserializer=dac_dot_memory_dot_v1_dot_conversation__pb2.CreateBranchRequest.FromString,
+                    response_serializer=dac_dot_memory_dot_v1_dot_conversation__pb2.CreateBranchResponse.SerializeToString,
+            ),
+            'ActivateBranch': grpc.unary_unary_rpc_method_handler(
+                    servicer.ActivateBranch,
+                    request_deserializer=dac_dot_memory_dot_v1_dot_conversation__pb2.ActivateBranchRequest.FromString,
+                    response_serializer=dac_dot_memory_dot_v1_dot_conversation__pb2.ActivateBranchResponse.SerializeToString,
+            ),
+            'MergeBranch': grpc.unary_unary_rpc_method_handler(
+                    servicer.MergeBranch,
+                    request_deserializer=dac_dot_memory_dot_v1_dot_conversation__pb2.MergeBranchRequest.FromString,
+                    response_serializer=dac_dot_memory_dot_v1_dot_conversation__pb2.MergeBranchResponse.SerializeToString,
+            ),
+            'GetBranchStats': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBranchStats,
+                    request_deserializer=dac_dot_memory_dot_v1_dot_conversation__pb2.GetBranchStatsRequest.FromString,
+                    response_serializer=dac_dot_memory_dot_v1_dot_conversation__pb2.GetBranchStatsResponse.SerializeToString,
+            ),
+            'DeleteBranch': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteBranch,
+                    request_deserializer=dac_dot_memory_dot_v1_dot_conversation__pb2.DeleteBranchRequest.FromString,
+                    response_serializer=dac_dot_memory_dot_v1_dot_conversation__pb2.DeleteBranchResponse.SerializeToString,
             ),
             'AppendMessages': grpc.unary_unary_rpc_method_handler(
                     servicer.AppendMessages,
@@ -173,7 +367,8 @@ def add_ConversationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ConversationService:
-    """Threads and their messages.
+    """Threads (conversations): trees of messages with named branches. A thread made by a caller with a user belongs to that
+    user: only that user's keys and keys with scope "admin" see it. Without a user it belongs to the organisation's keys.
     """
 
     @staticmethod
@@ -258,6 +453,33 @@ class ConversationService:
             _registered_method=True)
 
     @staticmethod
+    def UpdateThread(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.memory.v1.ConversationService/UpdateThread',
+            dac_dot_memory_dot_v1_dot_conversation__pb2.UpdateThreadRequest.SerializeToString,
+            dac_dot_memory_dot_v1_dot_conversation__pb2.UpdateThreadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def DeleteThread(request,
             target,
             options=(),
@@ -285,6 +507,33 @@ class ConversationService:
             _registered_method=True)
 
     @staticmethod
+    def RestoreThread(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.memory.v1.ConversationService/RestoreThread',
+            dac_dot_memory_dot_v1_dot_conversation__pb2.RestoreThreadRequest.SerializeToString,
+            dac_dot_memory_dot_v1_dot_conversation__pb2.RestoreThreadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListMessages(request,
             target,
             options=(),
@@ -301,6 +550,249 @@ class ConversationService:
             '/dac.memory.v1.ConversationService/ListMessages',
             dac_dot_memory_dot_v1_dot_conversation__pb2.ListMessagesRequest.SerializeToString,
             dac_dot_memory_dot_v1_dot_conversation__pb2.ListMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetMessage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.memory.v1.ConversationService/GetMessage',
+            dac_dot_memory_dot_v1_dot_conversation__pb2.GetMessageRequest.SerializeToString,
+            dac_dot_memory_dot_v1_dot_conversation__pb2.GetMessageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateMessage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.memory.v1.ConversationService/UpdateMessage',
+            dac_dot_memory_dot_v1_dot_conversation__pb2.UpdateMessageRequest.SerializeToString,
+            dac_dot_memory_dot_v1_dot_conversation__pb2.UpdateMessageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteMessage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.memory.v1.ConversationService/DeleteMessage',
+            dac_dot_memory_dot_v1_dot_conversation__pb2.DeleteMessageRequest.SerializeToString,
+            dac_dot_memory_dot_v1_dot_conversation__pb2.DeleteMessageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBranches(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.memory.v1.ConversationService/ListBranches',
+            dac_dot_memory_dot_v1_dot_conversation__pb2.ListBranchesRequest.SerializeToString,
+            dac_dot_memory_dot_v1_dot_conversation__pb2.ListBranchesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateBranch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.memory.v1.ConversationService/CreateBranch',
+            dac_dot_memory_dot_v1_dot_conversation__pb2.CreateBranchRequest.SerializeToString,
+            dac_dot_memory_dot_v1_dot_conversation__pb2.CreateBranchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ActivateBranch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.memory.v1.ConversationService/ActivateBranch',
+            dac_dot_memory_dot_v1_dot_conversation__pb2.ActivateBranchRequest.SerializeToString,
+            dac_dot_memory_dot_v1_dot_conversation__pb2.ActivateBranchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MergeBranch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.memory.v1.ConversationService/MergeBranch',
+            dac_dot_memory_dot_v1_dot_conversation__pb2.MergeBranchRequest.SerializeToString,
+            dac_dot_memory_dot_v1_dot_conversation__pb2.MergeBranchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBranchStats(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.memory.v1.ConversationService/GetBranchStats',
+            dac_dot_memory_dot_v1_dot_conversation__pb2.GetBranchStatsRequest.SerializeToString,
+            dac_dot_memory_dot_v1_dot_conversation__pb2.GetBranchStatsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteBranch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.memory.v1.ConversationService/DeleteBranch',
+            dac_dot_memory_dot_v1_dot_conversation__pb2.DeleteBranchRequest.SerializeToString,
+            dac_dot_memory_dot_v1_dot_conversation__pb2.DeleteBranchResponse.FromString,
             options,
             channel_credentials,
             insecure,

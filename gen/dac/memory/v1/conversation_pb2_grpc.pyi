@@ -27,24 +27,57 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ConversationServiceStub:
-    """Threads and their messages."""
+    """Threads (conversations): trees of messages with named branches. A thread made by a caller with a user belongs to that
+    user: only that user's keys and keys with scope "admin" see it. Without a user it belongs to the organisation's keys.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ConversationServiceAsyncStub: ...
     CreateThread: _grpc.UnaryUnaryMultiCallable[_conversation_pb2.CreateThreadRequest, _conversation_pb2.CreateThreadResponse]
-    """Begins a thread."""
+    """Begins a thread. The same id twice gives the same thread."""
     GetThread: _grpc.UnaryUnaryMultiCallable[_conversation_pb2.GetThreadRequest, _conversation_pb2.GetThreadResponse]
     """One thread."""
     ListThreads: _grpc.UnaryUnaryMultiCallable[_conversation_pb2.ListThreadsRequest, _conversation_pb2.ListThreadsResponse]
-    """The organisation's threads, newest first."""
+    """The threads that the caller may see, newest first."""
+    UpdateThread: _grpc.UnaryUnaryMultiCallable[_conversation_pb2.UpdateThreadRequest, _conversation_pb2.UpdateThreadResponse]
+    """Changes what is named of a thread: title, tags, model, parameters."""
     DeleteThread: _grpc.UnaryUnaryMultiCallable[_conversation_pb2.DeleteThreadRequest, _conversation_pb2.DeleteThreadResponse]
-    """Deletes a thread with its messages."""
+    """Deletes a thread: it can be restored. With `erase` nothing of it is left, and nothing can be restored."""
+    RestoreThread: _grpc.UnaryUnaryMultiCallable[_conversation_pb2.RestoreThreadRequest, _conversation_pb2.RestoreThreadResponse]
+    """Takes a deletion back."""
     ListMessages: _grpc.UnaryUnaryMultiCallable[_conversation_pb2.ListMessagesRequest, _conversation_pb2.ListMessagesResponse]
-    """The messages of a thread, oldest first."""
+    """The messages of a branch, or of the whole tree, oldest first."""
+    GetMessage: _grpc.UnaryUnaryMultiCallable[_conversation_pb2.GetMessageRequest, _conversation_pb2.GetMessageResponse]
+    """One message with the ids of its siblings: the other messages with the same parent."""
+    UpdateMessage: _grpc.UnaryUnaryMultiCallable[_conversation_pb2.UpdateMessageRequest, _conversation_pb2.UpdateMessageResponse]
+    """Edits a message: the edited text is a new sibling on a new branch, which becomes active. Nothing is overwritten.
+    Idempotent by request_id.
+    """
+    DeleteMessage: _grpc.UnaryUnaryMultiCallable[_conversation_pb2.DeleteMessageRequest, _conversation_pb2.DeleteMessageResponse]
+    """Deletes one message: it is no longer listed and goes into no context; what follows it stays. With `erase` also its
+    text is gone, and copies of it that a merge made.
+    """
+    ListBranches: _grpc.UnaryUnaryMultiCallable[_conversation_pb2.ListBranchesRequest, _conversation_pb2.ListBranchesResponse]
+    """The branches of a thread, oldest first."""
+    CreateBranch: _grpc.UnaryUnaryMultiCallable[_conversation_pb2.CreateBranchRequest, _conversation_pb2.CreateBranchResponse]
+    """A new branch whose head is a message. Idempotent by request_id."""
+    ActivateBranch: _grpc.UnaryUnaryMultiCallable[_conversation_pb2.ActivateBranchRequest, _conversation_pb2.ActivateBranchResponse]
+    """Makes a branch the one that turns without a parent are appended to."""
+    MergeBranch: _grpc.UnaryUnaryMultiCallable[_conversation_pb2.MergeBranchRequest, _conversation_pb2.MergeBranchResponse]
+    """Brings the turns that only this branch has into another one. Nothing is lost and nothing is brought twice. Idempotent
+    by request_id.
+    """
+    GetBranchStats: _grpc.UnaryUnaryMultiCallable[_conversation_pb2.GetBranchStatsRequest, _conversation_pb2.GetBranchStatsResponse]
+    """Counts of a branch."""
+    DeleteBranch: _grpc.UnaryUnaryMultiCallable[_conversation_pb2.DeleteBranchRequest, _conversation_pb2.DeleteBranchResponse]
+    """Deletes a branch, not its messages. With `erase` also the messages that no other branch holds."""
     AppendMessages: _grpc.UnaryUnaryMultiCallable[_conversation_pb2.AppendMessagesRequest, _conversation_pb2.AppendMessagesResponse]
-    """Saves messages, durable when it returns; idempotent by (thread, request_id, role, ordinal)."""
+    """Saves messages, durable when it returns; idempotent by (thread, request_id, role, ordinal). An answer follows the
+    question of the same request on that question's branch. Without such a question and without a parent or a branch the
+    messages are appended to the active branch. Concurrent writers are put in a row.
+    """
     OpenTurn: _grpc.UnaryUnaryMultiCallable[_conversation_pb2.OpenTurnRequest, _conversation_pb2.OpenTurnResponse]
     """Saves the user's turn and returns the rolling window of earlier messages that fits, oldest first.
     Without new messages it only reads.
@@ -52,28 +85,63 @@ class ConversationServiceStub:
 
 @_typing.type_check_only
 class ConversationServiceAsyncStub(ConversationServiceStub):
-    """Threads and their messages."""
+    """Threads (conversations): trees of messages with named branches. A thread made by a caller with a user belongs to that
+    user: only that user's keys and keys with scope "admin" see it. Without a user it belongs to the organisation's keys.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateThread: _aio.UnaryUnaryMultiCallable[_conversation_pb2.CreateThreadRequest, _conversation_pb2.CreateThreadResponse]  # type: ignore[assignment]
-    """Begins a thread."""
+    """Begins a thread. The same id twice gives the same thread."""
     GetThread: _aio.UnaryUnaryMultiCallable[_conversation_pb2.GetThreadRequest, _conversation_pb2.GetThreadResponse]  # type: ignore[assignment]
     """One thread."""
     ListThreads: _aio.UnaryUnaryMultiCallable[_conversation_pb2.ListThreadsRequest, _conversation_pb2.ListThreadsResponse]  # type: ignore[assignment]
-    """The organisation's threads, newest first."""
+    """The threads that the caller may see, newest first."""
+    UpdateThread: _aio.UnaryUnaryMultiCallable[_conversation_pb2.UpdateThreadRequest, _conversation_pb2.UpdateThreadResponse]  # type: ignore[assignment]
+    """Changes what is named of a thread: title, tags, model, parameters."""
     DeleteThread: _aio.UnaryUnaryMultiCallable[_conversation_pb2.DeleteThreadRequest, _conversation_pb2.DeleteThreadResponse]  # type: ignore[assignment]
-    """Deletes a thread with its messages."""
+    """Deletes a thread: it can be restored. With `erase` nothing of it is left, and nothing can be restored."""
+    RestoreThread: _aio.UnaryUnaryMultiCallable[_conversation_pb2.RestoreThreadRequest, _conversation_pb2.RestoreThreadResponse]  # type: ignore[assignment]
+    """Takes a deletion back."""
     ListMessages: _aio.UnaryUnaryMultiCallable[_conversation_pb2.ListMessagesRequest, _conversation_pb2.ListMessagesResponse]  # type: ignore[assignment]
-    """The messages of a thread, oldest first."""
+    """The messages of a branch, or of the whole tree, oldest first."""
+    GetMessage: _aio.UnaryUnaryMultiCallable[_conversation_pb2.GetMessageRequest, _conversation_pb2.GetMessageResponse]  # type: ignore[assignment]
+    """One message with the ids of its siblings: the other messages with the same parent."""
+    UpdateMessage: _aio.UnaryUnaryMultiCallable[_conversation_pb2.UpdateMessageRequest, _conversation_pb2.UpdateMessageResponse]  # type: ignore[assignment]
+    """Edits a message: the edited text is a new sibling on a new branch, which becomes active. Nothing is overwritten.
+    Idempotent by request_id.
+    """
+    DeleteMessage: _aio.UnaryUnaryMultiCallable[_conversation_pb2.DeleteMessageRequest, _conversation_pb2.DeleteMessageResponse]  # type: ignore[assignment]
+    """Deletes one message: it is no longer listed and goes into no context; what follows it stays. With `erase` also its
+    text is gone, and copies of it that a merge made.
+    """
+    ListBranches: _aio.UnaryUnaryMultiCallable[_conversation_pb2.ListBranchesRequest, _conversation_pb2.ListBranchesResponse]  # type: ignore[assignment]
+    """The branches of a thread, oldest first."""
+    CreateBranch: _aio.UnaryUnaryMultiCallable[_conversation_pb2.CreateBranchRequest, _conversation_pb2.CreateBranchResponse]  # type: ignore[assignment]
+    """A new branch whose head is a message. Idempotent by request_id."""
+    ActivateBranch: _aio.UnaryUnaryMultiCallable[_conversation_pb2.ActivateBranchRequest, _conversation_pb2.ActivateBranchResponse]  # type: ignore[assignment]
+    """Makes a branch the one that turns without a parent are appended to."""
+    MergeBranch: _aio.UnaryUnaryMultiCallable[_conversation_pb2.MergeBranchRequest, _conversation_pb2.MergeBranchResponse]  # type: ignore[assignment]
+    """Brings the turns that only this branch has into another one. Nothing is lost and nothing is brought twice. Idempotent
+    by request_id.
+    """
+    GetBranchStats: _aio.UnaryUnaryMultiCallable[_conversation_pb2.GetBranchStatsRequest, _conversation_pb2.GetBranchStatsResponse]  # type: ignore[assignment]
+    """Counts of a branch."""
+    DeleteBranch: _aio.UnaryUnaryMultiCallable[_conversation_pb2.DeleteBranchRequest, _conversation_pb2.DeleteBranchResponse]  # type: ignore[assignment]
+    """Deletes a branch, not its messages. With `erase` also the messages that no other branch holds."""
     AppendMessages: _aio.UnaryUnaryMultiCallable[_conversation_pb2.AppendMessagesRequest, _conversation_pb2.AppendMessagesResponse]  # type: ignore[assignment]
-    """Saves messages, durable when it returns; idempotent by (thread, request_id, role, ordinal)."""
+    """Saves messages, durable when it returns; idempotent by (thread, request_id, role, ordinal). An answer follows the
+    question of the same request on that question's branch. Without such a question and without a parent or a branch the
+    messages are appended to the active branch. Concurrent writers are put in a row.
+    """
     OpenTurn: _aio.UnaryUnaryMultiCallable[_conversation_pb2.OpenTurnRequest, _conversation_pb2.OpenTurnResponse]  # type: ignore[assignment]
     """Saves the user's turn and returns the rolling window of earlier messages that fits, oldest first.
     Without new messages it only reads.
     """
 
 class ConversationServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Threads and their messages."""
+    """Threads (conversations): trees of messages with named branches. A thread made by a caller with a user belongs to that
+    user: only that user's keys and keys with scope "admin" see it. Without a user it belongs to the organisation's keys.
+    """
 
     @_abc_1.abstractmethod
     def CreateThread(
@@ -81,7 +149,7 @@ class ConversationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _conversation_pb2.CreateThreadRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_conversation_pb2.CreateThreadResponse, _abc.Awaitable[_conversation_pb2.CreateThreadResponse]]:
-        """Begins a thread."""
+        """Begins a thread. The same id twice gives the same thread."""
 
     @_abc_1.abstractmethod
     def GetThread(
@@ -97,7 +165,15 @@ class ConversationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _conversation_pb2.ListThreadsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_conversation_pb2.ListThreadsResponse, _abc.Awaitable[_conversation_pb2.ListThreadsResponse]]:
-        """The organisation's threads, newest first."""
+        """The threads that the caller may see, newest first."""
+
+    @_abc_1.abstractmethod
+    def UpdateThread(
+        self,
+        request: _conversation_pb2.UpdateThreadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conversation_pb2.UpdateThreadResponse, _abc.Awaitable[_conversation_pb2.UpdateThreadResponse]]:
+        """Changes what is named of a thread: title, tags, model, parameters."""
 
     @_abc_1.abstractmethod
     def DeleteThread(
@@ -105,7 +181,15 @@ class ConversationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _conversation_pb2.DeleteThreadRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_conversation_pb2.DeleteThreadResponse, _abc.Awaitable[_conversation_pb2.DeleteThreadResponse]]:
-        """Deletes a thread with its messages."""
+        """Deletes a thread: it can be restored. With `erase` nothing of it is left, and nothing can be restored."""
+
+    @_abc_1.abstractmethod
+    def RestoreThread(
+        self,
+        request: _conversation_pb2.RestoreThreadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conversation_pb2.RestoreThreadResponse, _abc.Awaitable[_conversation_pb2.RestoreThreadResponse]]:
+        """Takes a deletion back."""
 
     @_abc_1.abstractmethod
     def ListMessages(
@@ -113,7 +197,85 @@ class ConversationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _conversation_pb2.ListMessagesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_conversation_pb2.ListMessagesResponse, _abc.Awaitable[_conversation_pb2.ListMessagesResponse]]:
-        """The messages of a thread, oldest first."""
+        """The messages of a branch, or of the whole tree, oldest first."""
+
+    @_abc_1.abstractmethod
+    def GetMessage(
+        self,
+        request: _conversation_pb2.GetMessageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conversation_pb2.GetMessageResponse, _abc.Awaitable[_conversation_pb2.GetMessageResponse]]:
+        """One message with the ids of its siblings: the other messages with the same parent."""
+
+    @_abc_1.abstractmethod
+    def UpdateMessage(
+        self,
+        request: _conversation_pb2.UpdateMessageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conversation_pb2.UpdateMessageResponse, _abc.Awaitable[_conversation_pb2.UpdateMessageResponse]]:
+        """Edits a message: the edited text is a new sibling on a new branch, which becomes active. Nothing is overwritten.
+        Idempotent by request_id.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteMessage(
+        self,
+        request: _conversation_pb2.DeleteMessageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conversation_pb2.DeleteMessageResponse, _abc.Awaitable[_conversation_pb2.DeleteMessageResponse]]:
+        """Deletes one message: it is no longer listed and goes into no context; what follows it stays. With `erase` also its
+        text is gone, and copies of it that a merge made.
+        """
+
+    @_abc_1.abstractmethod
+    def ListBranches(
+        self,
+        request: _conversation_pb2.ListBranchesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conversation_pb2.ListBranchesResponse, _abc.Awaitable[_conversation_pb2.ListBranchesResponse]]:
+        """The branches of a thread, oldest first."""
+
+    @_abc_1.abstractmethod
+    def CreateBranch(
+        self,
+        request: _conversation_pb2.CreateBranchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conversation_pb2.CreateBranchResponse, _abc.Awaitable[_conversation_pb2.CreateBranchResponse]]:
+        """A new branch whose head is a message. Idempotent by request_id."""
+
+    @_abc_1.abstractmethod
+    def ActivateBranch(
+        self,
+        request: _conversation_pb2.ActivateBranchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conversation_pb2.ActivateBranchResponse, _abc.Awaitable[_conversation_pb2.ActivateBranchResponse]]:
+        """Makes a branch the one that turns without a parent are appended to."""
+
+    @_abc_1.abstractmethod
+    def MergeBranch(
+        self,
+        request: _conversation_pb2.MergeBranchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conversation_pb2.MergeBranchResponse, _abc.Awaitable[_conversation_pb2.MergeBranchResponse]]:
+        """Brings the turns that only this branch has into another one. Nothing is lost and nothing is brought twice. Idempotent
+        by request_id.
+        """
+
+    @_abc_1.abstractmethod
+    def GetBranchStats(
+        self,
+        request: _conversation_pb2.GetBranchStatsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conversation_pb2.GetBranchStatsResponse, _abc.Awaitable[_conversation_pb2.GetBranchStatsResponse]]:
+        """Counts of a branch."""
+
+    @_abc_1.abstractmethod
+    def DeleteBranch(
+        self,
+        request: _conversation_pb2.DeleteBranchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conversation_pb2.DeleteBranchResponse, _abc.Awaitable[_conversation_pb2.DeleteBranchResponse]]:
+        """Deletes a branch, not its messages. With `erase` also the messages that no other branch holds."""
 
     @_abc_1.abstractmethod
     def AppendMessages(
@@ -121,7 +283,10 @@ class ConversationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _conversation_pb2.AppendMessagesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_conversation_pb2.AppendMessagesResponse, _abc.Awaitable[_conversation_pb2.AppendMessagesResponse]]:
-        """Saves messages, durable when it returns; idempotent by (thread, request_id, role, ordinal)."""
+        """Saves messages, durable when it returns; idempotent by (thread, request_id, role, ordinal). An answer follows the
+        question of the same request on that question's branch. Without such a question and without a parent or a branch the
+        messages are appended to the active branch. Concurrent writers are put in a row.
+        """
 
     @_abc_1.abstractmethod
     def OpenTurn(

@@ -189,7 +189,7 @@ class Features(_message.Message):
     def __init__(self, intent: _Optional[str] = ..., complexity: _Optional[float] = ..., language: _Optional[str] = ..., input_tokens_estimated: _Optional[int] = ..., intent_confidence: _Optional[float] = ..., needs_web: _Optional[bool] = ...) -> None: ...
 
 class CacheRecord(_message.Message):
-    __slots__ = ("status", "similarity", "saved_nano_usd")
+    __slots__ = ("status", "similarity", "saved_nano_usd", "kind", "entry_id", "leader_request_id", "saved_ms")
     class Status(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATUS_UNSPECIFIED: _ClassVar[CacheRecord.Status]
@@ -197,18 +197,28 @@ class CacheRecord(_message.Message):
         STATUS_MISS: _ClassVar[CacheRecord.Status]
         STATUS_HIT: _ClassVar[CacheRecord.Status]
         STATUS_STORED: _ClassVar[CacheRecord.Status]
+        STATUS_COALESCED: _ClassVar[CacheRecord.Status]
     STATUS_UNSPECIFIED: CacheRecord.Status
     STATUS_OFF: CacheRecord.Status
     STATUS_MISS: CacheRecord.Status
     STATUS_HIT: CacheRecord.Status
     STATUS_STORED: CacheRecord.Status
+    STATUS_COALESCED: CacheRecord.Status
     STATUS_FIELD_NUMBER: _ClassVar[int]
     SIMILARITY_FIELD_NUMBER: _ClassVar[int]
     SAVED_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    LEADER_REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    SAVED_MS_FIELD_NUMBER: _ClassVar[int]
     status: CacheRecord.Status
     similarity: float
     saved_nano_usd: int
-    def __init__(self, status: _Optional[_Union[CacheRecord.Status, str]] = ..., similarity: _Optional[float] = ..., saved_nano_usd: _Optional[int] = ...) -> None: ...
+    kind: str
+    entry_id: str
+    leader_request_id: str
+    saved_ms: float
+    def __init__(self, status: _Optional[_Union[CacheRecord.Status, str]] = ..., similarity: _Optional[float] = ..., saved_nano_usd: _Optional[int] = ..., kind: _Optional[str] = ..., entry_id: _Optional[str] = ..., leader_request_id: _Optional[str] = ..., saved_ms: _Optional[float] = ...) -> None: ...
 
 class ValidationRecord(_message.Message):
     __slots__ = ("policy", "scores", "action")
@@ -227,8 +237,65 @@ class ValidationRecord(_message.Message):
     action: str
     def __init__(self, policy: _Optional[str] = ..., scores: _Optional[_Mapping[str, float]] = ..., action: _Optional[str] = ...) -> None: ...
 
+class ContextRecord(_message.Message):
+    __slots__ = ("source", "messages", "tokens", "recalled", "summarised", "left_out", "saved", "user_message_id", "message_id")
+    class Source(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        SOURCE_UNSPECIFIED: _ClassVar[ContextRecord.Source]
+        SOURCE_MEMORY: _ClassVar[ContextRecord.Source]
+        SOURCE_WINDOW: _ClassVar[ContextRecord.Source]
+        SOURCE_NONE: _ClassVar[ContextRecord.Source]
+    SOURCE_UNSPECIFIED: ContextRecord.Source
+    SOURCE_MEMORY: ContextRecord.Source
+    SOURCE_WINDOW: ContextRecord.Source
+    SOURCE_NONE: ContextRecord.Source
+    class Saved(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        SAVED_UNSPECIFIED: _ClassVar[ContextRecord.Saved]
+        SAVED_WHOLE: _ClassVar[ContextRecord.Saved]
+        SAVED_PARTIAL: _ClassVar[ContextRecord.Saved]
+        SAVED_LATER: _ClassVar[ContextRecord.Saved]
+        SAVED_QUESTION: _ClassVar[ContextRecord.Saved]
+        SAVED_REFUSED: _ClassVar[ContextRecord.Saved]
+    SAVED_UNSPECIFIED: ContextRecord.Saved
+    SAVED_WHOLE: ContextRecord.Saved
+    SAVED_PARTIAL: ContextRecord.Saved
+    SAVED_LATER: ContextRecord.Saved
+    SAVED_QUESTION: ContextRecord.Saved
+    SAVED_REFUSED: ContextRecord.Saved
+    class Omitted(_message.Message):
+        __slots__ = ("kind", "count", "tokens", "why")
+        KIND_FIELD_NUMBER: _ClassVar[int]
+        COUNT_FIELD_NUMBER: _ClassVar[int]
+        TOKENS_FIELD_NUMBER: _ClassVar[int]
+        WHY_FIELD_NUMBER: _ClassVar[int]
+        kind: str
+        count: int
+        tokens: int
+        why: str
+        def __init__(self, kind: _Optional[str] = ..., count: _Optional[int] = ..., tokens: _Optional[int] = ..., why: _Optional[str] = ...) -> None: ...
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    RECALLED_FIELD_NUMBER: _ClassVar[int]
+    SUMMARISED_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    SAVED_FIELD_NUMBER: _ClassVar[int]
+    USER_MESSAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    source: ContextRecord.Source
+    messages: int
+    tokens: int
+    recalled: int
+    summarised: bool
+    left_out: _containers.RepeatedCompositeFieldContainer[ContextRecord.Omitted]
+    saved: ContextRecord.Saved
+    user_message_id: str
+    message_id: str
+    def __init__(self, source: _Optional[_Union[ContextRecord.Source, str]] = ..., messages: _Optional[int] = ..., tokens: _Optional[int] = ..., recalled: _Optional[int] = ..., summarised: _Optional[bool] = ..., left_out: _Optional[_Iterable[_Union[ContextRecord.Omitted, _Mapping]]] = ..., saved: _Optional[_Union[ContextRecord.Saved, str]] = ..., user_message_id: _Optional[str] = ..., message_id: _Optional[str] = ...) -> None: ...
+
 class RequestRecord(_message.Message):
-    __slots__ = ("request_id", "org_id", "path", "asked_model", "dialect_in", "dialect_out", "route", "features", "attempts", "cache", "validation", "outcome", "finish_reason", "stage_ms", "tags", "started_at", "ended_at", "reserved_nano_usd", "cost_nano_usd", "client_request_id", "stream", "reason", "message", "thread_id", "reservation_id", "http_status", "trace_id", "operation")
+    __slots__ = ("request_id", "org_id", "path", "asked_model", "dialect_in", "dialect_out", "route", "features", "attempts", "cache", "validation", "outcome", "finish_reason", "stage_ms", "tags", "started_at", "ended_at", "reserved_nano_usd", "cost_nano_usd", "client_request_id", "stream", "reason", "message", "thread_id", "reservation_id", "http_status", "trace_id", "operation", "context")
     class StageMsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -271,6 +338,7 @@ class RequestRecord(_message.Message):
     HTTP_STATUS_FIELD_NUMBER: _ClassVar[int]
     TRACE_ID_FIELD_NUMBER: _ClassVar[int]
     OPERATION_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     org_id: str
     path: _containers.RepeatedCompositeFieldContainer[_principal_pb2.Level]
@@ -299,7 +367,8 @@ class RequestRecord(_message.Message):
     http_status: int
     trace_id: str
     operation: str
-    def __init__(self, request_id: _Optional[str] = ..., org_id: _Optional[str] = ..., path: _Optional[_Iterable[_Union[_principal_pb2.Level, _Mapping]]] = ..., asked_model: _Optional[str] = ..., dialect_in: _Optional[_Union[_chat_pb2.Dialect, str]] = ..., dialect_out: _Optional[_Union[_chat_pb2.Dialect, str]] = ..., route: _Optional[_Union[RouteRecord, _Mapping]] = ..., features: _Optional[_Union[Features, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[AttemptRecord, _Mapping]]] = ..., cache: _Optional[_Union[CacheRecord, _Mapping]] = ..., validation: _Optional[_Union[ValidationRecord, _Mapping]] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., finish_reason: _Optional[str] = ..., stage_ms: _Optional[_Mapping[str, float]] = ..., tags: _Optional[_Mapping[str, str]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reserved_nano_usd: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., client_request_id: _Optional[str] = ..., stream: _Optional[bool] = ..., reason: _Optional[_Union[_error_pb2.ErrorReason, str]] = ..., message: _Optional[str] = ..., thread_id: _Optional[str] = ..., reservation_id: _Optional[str] = ..., http_status: _Optional[int] = ..., trace_id: _Optional[str] = ..., operation: _Optional[str] = ...) -> None: ...
+    context: ContextRecord
+    def __init__(self, request_id: _Optional[str] = ..., org_id: _Optional[str] = ..., path: _Optional[_Iterable[_Union[_principal_pb2.Level, _Mapping]]] = ..., asked_model: _Optional[str] = ..., dialect_in: _Optional[_Union[_chat_pb2.Dialect, str]] = ..., dialect_out: _Optional[_Union[_chat_pb2.Dialect, str]] = ..., route: _Optional[_Union[RouteRecord, _Mapping]] = ..., features: _Optional[_Union[Features, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[AttemptRecord, _Mapping]]] = ..., cache: _Optional[_Union[CacheRecord, _Mapping]] = ..., validation: _Optional[_Union[ValidationRecord, _Mapping]] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., finish_reason: _Optional[str] = ..., stage_ms: _Optional[_Mapping[str, float]] = ..., tags: _Optional[_Mapping[str, str]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reserved_nano_usd: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., client_request_id: _Optional[str] = ..., stream: _Optional[bool] = ..., reason: _Optional[_Union[_error_pb2.ErrorReason, str]] = ..., message: _Optional[str] = ..., thread_id: _Optional[str] = ..., reservation_id: _Optional[str] = ..., http_status: _Optional[int] = ..., trace_id: _Optional[str] = ..., operation: _Optional[str] = ..., context: _Optional[_Union[ContextRecord, _Mapping]] = ...) -> None: ...
 
 class AdminRecord(_message.Message):
     __slots__ = ("record_id", "org_id", "actor", "action", "target", "before_json", "after_json", "at", "request_id")

@@ -1,0 +1,1 @@
+"""How often the response cache answers, and how often wrongly: `python -m bench.cache`, see docs/cache.md."""

@@ -1,0 +1,1 @@
+"""How well and how fast memory recalls: the method is in bench/README.md."""

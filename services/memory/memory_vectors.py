@@ -1,0 +1,85 @@
+"""Makes the vectors of memories that have none yet, in the background: turns are kept without waiting for a model."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from mesh.errors import MeshError
+from services.memory.embedder import Embedder
+from services.memory.memories_store import Embedded, MemoryStore, ToEmbed
+
+GATHER_S = 0.05
+"""How long after a turn is announced it is looked for: it is committed by then, and others have come with it."""
+MAX_EMBEDDED_CHARS = 2000
+"""The model reads some 128 word pieces; what stands behind cannot count."""
+
+_log = logging.getLogger(__name__)
+
+
+class VectorMaker:
+    """One task. Whatever it does not get done, it or another replica's finds later."""
+
+    def __init__(self, store: MemoryStore, embedder: Embedder, *, rows: int, check_s: float) -> None:
+        self._store, self._embedder, self._rows, self._check_s = store, embedder, rows, check_s
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begins, when there is a model."""
+        if self._embedder.semantic and self._task is None:
+            self._task = asyncio.create_task(self._run(), name="memory-vectors")
+
+    async def close(self) -> None:
+        """Stops."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def wake(self) -> None:
+        """There is, or will be in a moment, something to do."""
+        self._wake.set()
+
+    async def make_all(self) -> int:
+        """Makes all that are lacking; how many. Raises MeshError."""
+        found = await self._store.organisations_to_embed(self._embedder.embedder_id)
+        return sum([await self.make(org_id) for org_id in found])
+
+    async def make(self, org_id: str) -> int:
+        """Makes those of one organisation; how many. Raises MeshError."""
+        made = 0
+        while rows := await self._store.to_embed(org_id, self._embedder.embedder_id, self._rows):
+            await self._store.put_vectors(org_id, self._embedder.embedder_id, await self._embedded(rows))
+            made += len(rows)
+        return made
+
+    async def _embedded(self, rows: list[ToEmbed]) -> list[Embedded]:
+        followed = [row for row in rows if row.before]
+        texts = [row.said[:MAX_EMBEDDED_CHARS] for row in rows]
+        texts += [window_text(row.before, row.said) for row in followed]
+        vectors = await self._embedder.embed(texts)
+        windows = {row.memory_id: vectors[len(rows) + at] for at, row in enumerate(followed)}
+        return [
+            Embedded(row.memory_id, row.seq, vectors[at], windows.get(row.memory_id)) for at, row in enumerate(rows)
+        ]
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self.make_all()
+            except MeshError as error:
+                _log.warning("memories stay without vectors for now: %s", error.message)
+            except Exception:
+                _log.exception("making vectors failed and goes on")
+            try:
+                await asyncio.wait_for(self._wake.wait(), self._check_s)
+                await asyncio.sleep(GATHER_S)
+            except TimeoutError:
+                pass
+            self._wake.clear()
+
+
+def window_text(before: str, said: str) -> str:
+    """A turn with the one before it, as they are embedded together."""
+    return f"{before[:MAX_EMBEDDED_CHARS]}\n{said[:MAX_EMBEDDED_CHARS]}"

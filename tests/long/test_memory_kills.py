@@ -1,0 +1,138 @@
+"""kill -9 of memory's process and of PostgreSQL under turns of threads, with text at rest sealed: no acknowledged turn
+is lost, and none is there twice.
+"""
+
+import collections
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from tests.edge.conftest import Dac
+from tests.long.test_kills import Campaign, Round, victims
+
+VICTIMS = ("memory", "postmaster")
+THREADS = 3
+WRITERS = 3
+
+
+class Turns:
+    """Writers that share a few threads; each says every text once, and says it again only when it was refused."""
+
+    def __init__(self, dac: Dac, seed: int) -> None:
+        self._dac, self._stop = dac, threading.Event()
+        self.acknowledged: dict[str, tuple[str, str]] = {}
+        """Thread and request of each text whose turn was answered."""
+        self.refused = 0
+        self.wrong: list[str] = []
+        self._writers = [
+            threading.Thread(target=self._write, args=(number, random.Random(f"{seed}/{number}")), daemon=True)
+            for number in range(WRITERS)
+        ]
+
+    def __enter__(self) -> "Turns":
+        for one in self._writers:
+            one.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for one in self._writers:
+            one.join(60)
+
+    def _write(self, number: int, dice: random.Random) -> None:
+        said = 0
+        with httpx.Client(base_url=self._dac.url, headers=self._dac.headers, timeout=30) as client:
+            while not self._stop.is_set():
+                said += 1
+                text, thread_id = f"writer {number} says {said}", f"t{dice.randrange(THREADS)}"
+                body = {
+                    "model": "mock/gpt-4o-mini",
+                    "thread_id": thread_id,
+                    "max_tokens": 4,
+                    "messages": [{"role": "user", "content": text}],
+                }
+                try:
+                    answer = client.post("/v1/chat/completions", json=body)
+                except httpx.HTTPError:
+                    self.refused += 1
+                    continue
+                if answer.status_code == 200:
+                    self.acknowledged[text] = (thread_id, answer.headers["x-dac-request-id"])
+                elif answer.status_code < 500:
+                    self.wrong.append(f"{answer.status_code} {answer.text[:300]}")
+                    return
+                else:
+                    self.refused += 1
+                    self._stop.wait(0.05)
+
+
+def check(dac: Dac, turns: Turns) -> int:
+    """Every acknowledged text once, with one answer, in its thread; no text twice; how many messages there are."""
+    texts: collections.Counter[tuple[str, str]] = collections.Counter()
+    answers: collections.Counter[tuple[str, str]] = collections.Counter()
+    for number in range(THREADS):
+        token = ""
+        while True:
+            query = f"page_size=200&all=true&page_token={token}"
+            page = dac.get(f"/api/threads/t{number}/messages?{query}")
+            assert page.status_code == 200, page.text
+            for one in page.json()["messages"]:
+                if one["role"] == "user":
+                    texts[f"t{number}", one["text"]] += 1
+                else:
+                    answers[f"t{number}", one["request_id"]] += 1
+            token = page.json()["next_page_token"]
+            if not token:
+                break
+    twice = [key for key, count in (*texts.items(), *answers.items()) if count > 1]
+    assert not twice, f"saved twice: {twice[:5]}"
+    said = {text for _, text in texts}
+    assert len(said) == len(texts), "a text stands in two threads"
+    for text, (thread_id, request_id) in turns.acknowledged.items():
+        assert texts[thread_id, text] == 1, f"lost: {text!r} of {thread_id}"
+        assert answers[thread_id, request_id] == 1, f"the answer to {text!r} of {thread_id} is lost"
+    return sum(texts.values()) + sum(answers.values())
+
+
+def campaign(dac: Dac, seed: int, rounds: int) -> None:
+    """Kills under load, then looks through everything."""
+    killer, dice = Campaign(dac, seed), random.Random(seed)
+    with Turns(dac, seed) as turns:
+        for number, victim in enumerate(victims(seed, rounds, VICTIMS)):
+            before = len(turns.acknowledged)
+            time.sleep(dice.uniform(0.2, 0.8))  # The random moment itself.
+            played = Round(number, victim)
+            if victim == "memory":
+                killer.kill_service(played)
+            else:
+                killer.kill_postmaster(played, None)  # type: ignore[arg-type]
+            assert not turns.wrong, turns.wrong
+            print(f"{played}; {len(turns.acknowledged) - before} acknowledged, {turns.refused} refused so far")
+    assert not turns.wrong, turns.wrong
+    assert len(turns.acknowledged) > rounds
+    messages = check(dac, turns)
+    print(f"{rounds} kills: {len(turns.acknowledged)} turns acknowledged, {turns.refused} refused, {messages} messages")
+    status = dac.get("/v1/memory/seal-status").json()
+    assert status["encrypt_text"] and all(one["plain_rows"] == "0" for one in status["tables"]), status
+
+
+@pytest.fixture
+def sealed_dac(start_dac: Callable[..., Dac], monkeypatch: pytest.MonkeyPatch) -> Dac:
+    """Every service in a process of its own, text sealed."""
+    monkeypatch.setenv("DAC_MEMORY_ENCRYPT_TEXT", "true")
+    return start_dac("--split")
+
+
+def test_a_few_kills_lose_no_turn(sealed_dac: Dac, seed: int) -> None:
+    campaign(sealed_dac, seed, 2)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_sixty_kills_lose_no_turn(sealed_dac: Dac, seed: int) -> None:
+    campaign(sealed_dac, seed, int(os.environ.get("DAC_KILLS", "60")))
