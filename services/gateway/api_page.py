@@ -127,7 +127,7 @@ BODIES: Mapping[str, Any] = {
     "memory.ReindexCollection": {},
     "memory.RewrapDataKeys": {"check_only": True},
     "memory.PurgeCache": {"model": "mock/gpt-4o-mini", "older_than_s": 3600},
-    "memory.ReportCacheFeedback": {"entry_id": "01a1fccb-d17f-7000-8000-000000000001", "similarity": 0.97},
+    "memory.ReportCacheFeedback": {"entry_id": "01a1fccb-d17f-7000-9000-000000000001", "similarity": 0.97},
     "memory.EraseOrganisation": {"org_id": "ORG_ID"},
     "memory.CreateThread.2": {"title": "A journey to Rome", "tags": ["travel"], "model": "auto:quality"},
     **{
@@ -215,6 +215,7 @@ MARKS: Mapping[str, str] = {
     "budget.StopSpending": "refuses everything behind it",
     "provider.AddProvider": "needs a provider's real key",
     "memory.RotateDataKey": "needs memory.encrypt_text",
+    "memory.UpdateSummary": "needs a message of yours",
     "memory.EraseOrganisation": "erases what the other examples need",
     "provider.Probe": "needs a real provider, and money",
     "provider.CreateProviderKey.2": "needs a provider's real key",
