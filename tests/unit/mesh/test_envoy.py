@@ -169,8 +169,8 @@ def test_paths_and_streams_come_from_the_descriptors():
         path = re.sub(r"\{[^}]*\}", "x1-y", one.template)
         taking = [form for form in http_forms() if re.fullmatch(form.regex, path)]
         assert one.template in {form.template for form in taking}
-        # A verb behind a name (`{name}:rollback`) and a word in a name's place (`conversations/import`) are taken by the
-        # name's own form, too: all must lead the same way.
+        # A verb behind a name (`{name}:rollback`) and a word in a name's place (`conversations/import`) are taken by
+        # the name's own form, too: all must lead the same way.
         package = one.method.containing_service.file.package
         assert {(form.service.rpartition(".")[0], form.streams) for form in taking} == {
             (package, one.method.server_streaming)
