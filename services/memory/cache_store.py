@@ -139,10 +139,7 @@ class CacheStore(Protocol):
 _FIND = "SELECT cache_find($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 _CHANGES = """SELECT row_id, seq, vector FROM cache_answers WHERE org_id = $1 AND user_id = $2 AND scope_key = $3
     AND seq > $4 AND vector IS NOT NULL AND embedder_id = $5 AND expires_at > $6 ORDER BY seq LIMIT $7"""
-_CANDIDATES = """SELECT entry_id::text AS entry_id, row_id, content, sealed, stored_at, min_similarity
-    FROM cache_answers WHERE org_id = $1 AND user_id = $2 AND scope_key = $3
-    AND row_id = ANY ($4::bigint[]) AND expires_at > $5 AND stored_at >= $6
-    AND ($7::text[] = '{}' OR model = ANY ($7::text[])) AND vector IS NOT NULL AND embedder_id = $8"""
+_CANDIDATES = "SELECT cache_candidates($1, $2, $3, $4, $5, $6, $7, $8)"
 _PUT = "SELECT cache_put($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
 _LOCK_ORGANISATION = "SELECT FROM cache_totals WHERE org_id = $1 FOR UPDATE"
 _FAIL = """UPDATE cache_answers SET failures = failures + 1, min_similarity = greatest(min_similarity, $4),
@@ -210,12 +207,11 @@ class PostgresCacheStore:
         self, partition: Partition, wanted: Wanted, row_ids: Sequence[int], embedder_id: str
     ) -> dict[int, Kept]:
         """See CacheStore."""
-        async with self._database.transaction(partition.org_id) as connection:
-            rows = await connection.fetch(
-                _CANDIDATES, partition.org_id, partition.user_id, partition.scope_key, row_ids, wanted.now,
-                wanted.since, wanted.models, embedder_id,
-            )  # fmt: skip
-        return {row["row_id"]: Kept(**dict(row)) for row in rows}
+        rows = await self._database.call(
+            _CANDIDATES, partition.org_id, partition.user_id, partition.scope_key, row_ids, wanted.now, wanted.since,
+            wanted.models, embedder_id,
+        )  # fmt: skip
+        return {row["row_id"]: Kept(**{**row, "entry_id": str(row["entry_id"])}) for row in rows}
 
     async def put(self, partition: Partition, answer: NewAnswer, max_entries: int, max_bytes: int) -> None:
         """See CacheStore."""

@@ -45,6 +45,8 @@ class Mirror:
     changes: list[Change]
     swept_seq: int
     """A mirror that has read less is to be made anew."""
+    seq: int
+    """What had changed before these were read: with all of them, a mirror has come at least so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,12 +226,13 @@ class PostgresMemoryStore:
 
     async def changes(self, org_id: str, after_seq: int, limit: int) -> Mirror:
         """See MemoryStore."""
+        state = await self._database.call(sql.STATE, org_id)
+        seq, swept_seq = state["seq"] or 0, state["swept_seq"] or 0
+        if seq <= after_seq:
+            return Mirror([], swept_seq, seq)
         async with self._database.transaction(org_id) as connection:
-            swept_seq = await connection.fetchval(sql.SWEPT, org_id)
-            if swept_seq is None:
-                return Mirror([], 0)
             rows = await connection.fetch(sql.CHANGES, org_id, after_seq, limit)
-        return Mirror([change_of(row) for row in rows], swept_seq)
+        return Mirror([change_of(row) for row in rows], swept_seq, seq)
 
     async def organisations_to_embed(self, embedder_id: str) -> list[str]:
         """See MemoryStore."""

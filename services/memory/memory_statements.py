@@ -41,7 +41,7 @@ SUPERSEDE = """UPDATE memories SET superseded_by = $2, valid_to = least(valid_to
     created_at, updated_at, valid_from, valid_to, superseded_by, source_ids, confidence, pinned"""
 READ = """SELECT memory_id, kind, user_id, agent_id, thread_id, role, speaker, text, metadata, sealed, occurred_at,
     created_at, updated_at, valid_from, valid_to, superseded_by, source_ids, confidence, pinned
-    FROM memories WHERE org_id = $1 AND deleted_at IS NULL AND ($2::boolean OR user_id = $3) AND memory_id = ANY ($4)"""
+    FROM memories_by_id($1, $2, $3, $4)"""
 NEWEST = """SELECT memory_id, kind, user_id, agent_id, thread_id, role, speaker, text, metadata, sealed, occurred_at,
     created_at, updated_at, valid_from, valid_to, superseded_by, source_ids, confidence, pinned
     FROM memories_that_fit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
@@ -82,11 +82,10 @@ READ_HISTORY = """SELECT memory_id, changed_at, action, key_id, snapshot, sealed
 CHANGES = """SELECT memory_id, seq, kind, user_id, agent_id, thread_id, text_id, terms, metadata_terms, previous_id,
     occurred_at, valid_from, valid_to, superseded_by, embedder_id, vector, window_vector, deleted_at
     FROM memories WHERE org_id = $1 AND seq > $2 ORDER BY seq LIMIT $3"""
-SWEPT = "SELECT swept_seq FROM memory_changes WHERE org_id = $1"
-TO_EMBED = """SELECT memory_id, seq, kind, speaker, text, metadata, sealed, previous_id FROM memories
-    WHERE org_id = $1 AND deleted_at IS NULL AND (embedder_id < $2 OR embedder_id > $2)
-    ORDER BY embedder_id, created_at DESC LIMIT $3"""
-SAID = "SELECT memory_id, speaker, text, metadata, sealed FROM memories WHERE org_id = $1 AND memory_id = ANY ($2)"
+STATE = "SELECT state_of_memories($1)"
+TO_EMBED = """SELECT memory_id, seq, kind, speaker, text, metadata, sealed, previous_id
+    FROM memories_to_embed_of($1, $2, $3)"""
+SAID = "SELECT memory_id, speaker, text, metadata, sealed FROM memories_by_id($1, true, '', $2)"
 PUT_VECTOR = """UPDATE memories SET seq = $4, embedder_id = $5, vector = $6, window_vector = $7
     WHERE org_id = $1 AND memory_id = $2 AND seq = $3 AND deleted_at IS NULL"""
 SWEEP = """WITH gone AS (DELETE FROM memories WHERE org_id = $1 AND memory_id IN (

@@ -122,6 +122,8 @@ class Recaller:
             else:
                 await asyncio.to_thread(held.index.apply, mirror.changes)
             if len(mirror.changes) < PAGE_ROWS:
+                # Not every number that was given out was used.
+                held.index.seq = max(held.index.seq, mirror.seq)
                 return held.index
 
 
