@@ -42,9 +42,15 @@ class VectorMaker:
         self._wake.set()
 
     async def make_all(self) -> int:
-        """Makes all that are lacking; how many. Raises MeshError."""
-        found = await self._store.organisations_to_embed(self._embedder.embedder_id)
-        return sum([await self.make(org_id) for org_id in found])
+        """Makes all that are lacking; how many. Raises MeshError when it cannot even ask for whom."""
+        made = 0
+        for org_id in await self._store.organisations_to_embed(self._embedder.embedder_id):
+            try:
+                made += await self.make(org_id)
+            except MeshError as error:
+                # What one organisation's rows suffer from must not keep the others waiting.
+                _log.warning("memories of organisation %s stay without vectors for now: %s", org_id, error.message)
+        return made
 
     async def make(self, org_id: str) -> int:
         """Makes those of one organisation; how many. Raises MeshError."""

@@ -177,6 +177,11 @@ def scraped(dac, upstream_process):
     assert httpx.put(dac.url + "/v1/budgets", json=soft, headers=dac.headers, timeout=20).status_code == 200
     assert dac.chat(enable_cache=True, thread_id="boards").status_code == 200
     assert dac.chat(enable_cache=True, thread_id="boards-2").status_code == 200
+    upstream_process.script("ok", text="For two.", delay_s=1.0)
+    with futures.ThreadPoolExecutor(2) as two:
+        twins = [two.submit(dac.chat, enable_cache=True, temperature=0) for _ in range(2)]
+        assert [one.result().status_code for one in twins] == [200, 200]
+    upstream_process.clear()
     assert dac.chat(stream=True, model="auto:quality").status_code == 200
     assert dac.chat(model="made/up").status_code == 404
     embeddings = {"model": "mock/embed", "input": "hello"}

@@ -187,7 +187,7 @@ class StandIn(weaviate_pb2_grpc.WeaviateServicer):
                 Route("/v1/schema/{name}/tenants/{tenant}", self._has_tenant, methods=["GET", "HEAD"]),
             ]
         )
-        self._http = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
+        self._http = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off"))
         self._http.install_signal_handlers = lambda: None
         self._serving = asyncio.create_task(self._http.serve())
         while not self._http.started:
