@@ -34,6 +34,7 @@ from services.gateway.task_chat import NOT_DONE_HEADER, TASK_CHAT, TENANT_HEADER
 from services.gateway.thread_answers import answer_stream, answer_whole
 from services.gateway.thread_opener import ThreadOpener
 from services.gateway.thread_paths import ThreadAsk, ThreadPath
+from services.gateway.whole_answers import whole
 
 EMBEDDINGS_PATH = "/v1/embeddings"
 EXPOSED = (
@@ -300,27 +301,12 @@ class Edge:
             await events.aclose()
 
     async def _whole(self, request: Exchange, run: ChatRun) -> None:
-        head, parts, done = None, [], None
-        events = run.events()
-        try:
-            async for event in events:
-                if isinstance(event, bytes):
-                    parts.append(event)
-                elif isinstance(event, Head):
-                    head = event
-                else:
-                    done = event
-                    # The record is handed over when the run ends, before the answer leaves.
-                    run.record.http_status = 200
-        except MeshError as error:
-            await request.fail(error)
+        made = await whole(request, run)
+        if made is None:
             return
-        finally:
-            await events.aclose()
-        assert head is not None and done is not None
-        request.done = True
+        head, body, done = made
         told = [*head_headers(request, run, head, done.cost_nano_usd), *thread_headers(run)]
-        await request.answer(200, [*told, JSON], b"".join(parts))
+        await request.answer(200, [*told, JSON], body)
 
     async def _stream(self, request: Exchange, run: ChatRun) -> None:
         events, sent = run.events(), b""

@@ -14,29 +14,16 @@ from services.gateway.exchange import JSON, Exchange
 from services.gateway.pipeline import Done, Head
 from services.gateway.reserved_run import usd
 from services.gateway.thread_events import ThreadEvents, citations_of, error_event, event
+from services.gateway.whole_answers import whole
 
 
 async def answer_whole(request: Exchange, run: ChatRun) -> None:
     """Answers with one document when the answer is whole and saved."""
-    head, parts, done = None, list[bytes](), None
-    events = run.events()
-    try:
-        async for one in events:
-            if isinstance(one, bytes):
-                parts.append(one)
-            elif isinstance(one, Head):
-                head = one
-            else:
-                done = one
-                run.record.http_status = 200
-    except MeshError as error:
-        await request.fail(error)
+    made = await whole(request, run)
+    if made is None:
         return
-    finally:
-        await events.aclose()
-    assert head is not None and done is not None
-    request.done = True
-    body = msgspec.json.encode(_document(run, head, done, msgspec.json.decode(b"".join(parts))))
+    head, answer, done = made
+    body = msgspec.json.encode(_document(run, head, done, msgspec.json.decode(answer)))
     headers = [*head_headers(request, run, head, done.cost_nano_usd), *thread_headers(run), JSON]
     await request.answer(200, headers, body)
 
