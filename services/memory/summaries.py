@@ -129,15 +129,21 @@ class Summarist:
             self._wake.set()
 
     async def make_all(self) -> None:
-        """Makes what was asked for."""
+        """Makes what was asked for. One that cannot be made holds up no other."""
         while self._waiting:
             (org_id, thread_id), messages = self._waiting.popitem()
-            sentences = sentences_of(messages)
-            if not sentences:
-                continue
-            text = central(sentences, await self._embedder.embed(sentences), MAX_TOKENS)
-            summary = Summary(text, messages[-1].message_id, len(messages), EXTRACTED, self._clock())
-            await self._store.put(org_id, thread_id, summary, [message.message_id for message in messages])
+            try:
+                await self._make(org_id, thread_id, messages)
+            except MeshError as error:
+                _log.warning("a summary of organisation %s is not made for now: %s", org_id, error.message)
+
+    async def _make(self, org_id: str, thread_id: str, messages: Sequence[Message]) -> None:
+        sentences = sentences_of(messages)
+        if not sentences:
+            return
+        text = central(sentences, await self._embedder.embed(sentences), MAX_TOKENS)
+        summary = Summary(text, messages[-1].message_id, len(messages), EXTRACTED, self._clock())
+        await self._store.put(org_id, thread_id, summary, [message.message_id for message in messages])
 
     async def _run(self) -> None:
         while True:
@@ -145,8 +151,6 @@ class Summarist:
             self._wake.clear()
             try:
                 await self.make_all()
-            except MeshError as error:
-                _log.warning("a summary is not made for now: %s", error.message)
             except Exception:
                 _log.exception("making a summary failed and goes on")
 

@@ -6,9 +6,11 @@ What was written without (before there were memories, or by the program before b
 from __future__ import annotations
 
 import datetime as dt
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from mesh.errors import MeshError
 from mesh.postgres import Database
 from services.memory import memory_statements as sql
 from services.memory.memories_store import MemoryListener, forget_within, keep_within
@@ -33,6 +35,7 @@ _TOMBSTONES = """INSERT INTO memories (org_id, memory_id, seq, kind, user_id, te
     deleted_at) SELECT $1, message_id, $3 + place, 1, $4, '', now(), now(), now(), now()
     FROM unnest($2::uuid[]) WITH ORDINALITY AS these (message_id, place) ON CONFLICT DO NOTHING"""
 INDEXED_ROLES = frozenset({"user", "assistant"})
+_log = logging.getLogger("dac.memory.turns")
 
 
 class TurnIndex:
@@ -113,19 +116,28 @@ class CatchUp:
         self._database, self._sealer, self._index = database, sealer, index
 
     async def run(self) -> int:
-        """One round over every organisation; how many turns. Raises MeshError."""
+        """One round over every organisation; how many turns. Raises MeshError when it cannot even ask for whom."""
         async with self._database.transaction() as connection:
             found = await connection.fetch("SELECT organisations_with_unremembered_turns()::text AS org_id")
-        return sum([await self.of_organisation(row["org_id"]) for row in found])
+        done = 0
+        for row in found:
+            try:
+                done += await self.of_organisation(row["org_id"])
+            except MeshError as error:
+                _log.warning("turns of organisation %s are not remembered for now: %s", row["org_id"], error.message)
+        return done
 
     async def of_organisation(self, org_id: str) -> int:
-        """Every turn of one organisation; how many. Raises MeshError."""
+        """Every turn of one organisation; how many. A thread that cannot be read holds up no other. Raises MeshError."""
         async with self._database.transaction(org_id) as connection:
             threads = await connection.fetch(_UNREMEMBERED_THREADS, org_id)
         done = 0
         for thread in threads:
-            while made := await self._of_thread(org_id, thread["thread_id"]):
-                done += made
+            try:
+                while made := await self._of_thread(org_id, thread["thread_id"]):
+                    done += made
+            except MeshError as error:
+                _log.warning("turns of organisation %s are not remembered for now: %s", org_id, error.message)
         return done
 
     async def _of_thread(self, org_id: str, thread_id: str) -> int:

@@ -18,6 +18,8 @@ from tests.long.test_kills import Campaign, Round, victims
 VICTIMS = ("memory", "postmaster")
 THREADS = 3
 WRITERS = 3
+SAVED_LATER_S = 30
+"""Tries to save are at most 5 s apart."""
 
 
 class Turns:
@@ -27,6 +29,8 @@ class Turns:
         self._dac, self._stop = dac, threading.Event()
         self.acknowledged: dict[str, tuple[str, str]] = {}
         """Thread and request of each text whose turn was answered."""
+        self.later: set[str] = set()
+        """Those of them of which the answer said that memory was not there, and that they are saved when it is."""
         self.refused = 0
         self.wrong: list[str] = []
         self._writers = [
@@ -63,6 +67,8 @@ class Turns:
                     continue
                 if answer.status_code == 200:
                     self.acknowledged[text] = (thread_id, answer.headers["x-dac-request-id"])
+                    if answer.headers.get("x-dac-thread-saved") == "later":
+                        self.later.add(text)
                 elif answer.status_code < 500:
                     self.wrong.append(f"{answer.status_code} {answer.text[:300]}")
                     return
@@ -71,10 +77,12 @@ class Turns:
                     self._stop.wait(0.05)
 
 
-def check(dac: Dac, turns: Turns) -> int:
-    """Every acknowledged text once, with one answer, in its thread; no text twice; how many messages there are."""
-    texts: collections.Counter[tuple[str, str]] = collections.Counter()
-    answers: collections.Counter[tuple[str, str]] = collections.Counter()
+Saved = collections.Counter[tuple[str, str]]
+
+
+def saved_turns(dac: Dac) -> tuple[Saved, Saved]:
+    """How often each text and each answer's request stands in each thread."""
+    texts, answers = Saved(), Saved()
     for number in range(THREADS):
         token = ""
         while True:
@@ -89,6 +97,21 @@ def check(dac: Dac, turns: Turns) -> int:
             token = page.json()["next_page_token"]
             if not token:
                 break
+    return texts, answers
+
+
+def check(dac: Dac, turns: Turns) -> int:
+    """Every acknowledged text once, with one answer, in its thread; no text twice; how many messages there are.
+
+    What was acknowledged as saved is there at once; what was to be saved later, soon after memory is back.
+    """
+    texts, answers = saved_turns(dac)
+    late = {text: turns.acknowledged[text] for text in turns.later}
+    end = time.monotonic() + SAVED_LATER_S
+    while any(not (texts[thread, text] and answers[thread, request]) for text, (thread, request) in late.items()):
+        assert time.monotonic() < end, f"not saved {SAVED_LATER_S} s later, though it was said of {sorted(late)[:5]}"
+        time.sleep(0.2)
+        texts, answers = saved_turns(dac)
     twice = [key for key, count in (*texts.items(), *answers.items()) if count > 1]
     assert not twice, f"saved twice: {twice[:5]}"
     said = {text for _, text in texts}
@@ -116,7 +139,10 @@ def campaign(dac: Dac, seed: int, rounds: int) -> None:
     assert not turns.wrong, turns.wrong
     assert len(turns.acknowledged) > rounds
     messages = check(dac, turns)
-    print(f"{rounds} kills: {len(turns.acknowledged)} turns acknowledged, {turns.refused} refused, {messages} messages")
+    print(
+        f"{rounds} kills: {len(turns.acknowledged)} turns acknowledged, {len(turns.later)} of them saved later,"
+        f" {turns.refused} refused, {messages} messages"
+    )
     status = dac.get("/v1/memory/seal-status").json()
     assert status["encrypt_text"] and all(one["plain_rows"] == "0" for one in status["tables"]), status
 

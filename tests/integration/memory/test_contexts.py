@@ -1,5 +1,6 @@
 """BuildContext against a real PostgreSQL: what survives, what is recalled, what is left out and why."""
 
+import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -264,3 +265,25 @@ async def test_turns_that_were_saved_without_memories_are_caught_up_with(house: 
     await other.ask(org_id, "DeleteMemory", memory_pb2.DeleteMemoryRequest(memory_id=first.memory_id), user="u1")
     await other.part.catch_up.of_organisation(org_id)
     assert len(await other.texts(org_id, user="u1")) == 1, "what was deleted is not made anew"
+
+
+async def test_what_cannot_be_read_keeps_no_other_turn_from_being_remembered(house: TalkHouse, org_id: str) -> None:
+    other_org, key_id = str(uuid.uuid4()), str(uuid.uuid4())
+    for org, thread in ((org_id, "broken"), (org_id, "whole"), (other_org, "t")):
+        await house.say(org, thread, ("user", "An old walnut"), user="u1")
+    async with house.database.transaction(org_id) as connection:
+        await connection.execute(
+            """INSERT INTO data_keys (org_id, key_id, purpose, wrapped_key, master_key_id, created_at)
+                VALUES ($1, $2, 'text', 'of another installation', '', now())""",
+            org_id,
+            key_id,
+        )
+        lost = b"\x01" + uuid.UUID(key_id).bytes + b"sealed with it"
+        await connection.execute("UPDATE messages SET sealed = $1 WHERE thread_id = 'broken'", lost)
+    for org in (org_id, other_org):
+        async with house.database.transaction(org) as connection:
+            await connection.execute("DELETE FROM memories")
+    other = TalkHouse(house.database)
+    await other.part.catch_up.run()
+    for org in (org_id, other_org):
+        assert await other.recall(org, "walnut", user="u1") == ["An old walnut"]
