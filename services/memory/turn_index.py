@@ -128,7 +128,7 @@ class CatchUp:
         return done
 
     async def of_organisation(self, org_id: str) -> int:
-        """Every turn of one organisation; how many. A thread that cannot be read holds up no other. Raises MeshError."""
+        """Every turn of one organisation; how many. An unreadable thread holds up no other. Raises MeshError."""
         async with self._database.transaction(org_id) as connection:
             threads = await connection.fetch(_UNREMEMBERED_THREADS, org_id)
         done = 0
