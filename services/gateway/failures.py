@@ -37,6 +37,7 @@ STATUS: Mapping[Reason, int] = {
     Reason.CONTEXT_TOO_LONG: 400,
     Reason.FAILED_PRECONDITION: 409,
     Reason.SPENDING_STOPPED: 403,
+    Reason.PRIVATE_DATA_REFUSED: 400,
 }
 """The HTTP status of every reason."""
 
