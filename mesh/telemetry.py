@@ -88,6 +88,9 @@ COALESCED = Counter(
 SAVED = Counter(
     "saved_usd_total", "What answers that were not asked for again had cost, in US dollars.", ("by",), registry=REGISTRY
 )
+REDACTIONS = Counter(
+    "redactions_total", "Private values found in requests, by what was done.", ("kind", "action"), registry=REGISTRY
+)
 ERRORS = Counter("errors_total", "Failures told to callers.", ("reason",), registry=REGISTRY)
 CONVERSATIONS = Counter("conversations_total", "Threads opened.", registry=REGISTRY)
 PROVIDER_ATTEMPTS = Counter(

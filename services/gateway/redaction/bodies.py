@@ -6,7 +6,7 @@ their other members. Pictures, sound, files, ids and what a provider has signed 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -52,13 +52,17 @@ _UNTOUCHED = frozenset({"thinking", "redacted_thinking", "base64", "image_url", 
 """Kinds of parts that are no texts at all."""
 _IN_JSON = frozenset({"arguments", "partial_json"})
 """Members whose text is JSON itself."""
-MOST_DEPTH = 200
+LONG_NUMBER = 10**8
+"""A number of so many digits may be one of a card or a person; in its place there is a string."""
 
 
 class Texts:
     """The texts of one document, each with its place."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, everything: bool = False) -> None:
+        """`everything`: whatever the members are called, as in what a tool is called with."""
+        self._no_text = frozenset[str]() if everything else _NO_TEXT
+        self._everything = everything
         self.paths: list[Path] = []
         self.texts: list[str] = []
 
@@ -71,21 +75,33 @@ class Texts:
     def walk(self, value: Any, path: Path = (), name: str = "") -> None:
         """All texts of a value, in their order."""
         if isinstance(value, str):
-            if name == "data" or not value:
-                return
-            self.add(path, value)
+            if name != "data" or self._everything:
+                self.add(path, value)
+        elif isinstance(value, int):
+            if value >= LONG_NUMBER:
+                self.add(path, str(value))
         elif isinstance(value, list):
             for index, one in enumerate(value):
                 self.walk(one, (*path, index), name)
         elif isinstance(value, dict):
             kind = value.get("type")
-            if isinstance(kind, str) and kind in _UNTOUCHED:
+            if isinstance(kind, str) and kind in _UNTOUCHED and not self._everything:
+                return
+            if kind == "tool_use" and not self._everything:
+                self._call(value, path)
                 return
             for key, one in value.items():
                 if key == "data" and kind == "text" and isinstance(one, str):
                     self.add((*path, key), one)
-                elif key not in _NO_TEXT:
+                elif key not in self._no_text:
                     self.walk(one, (*path, key), key)
+
+    def _call(self, part: dict[str, Any], path: Path) -> None:
+        """What a tool is called with: its members are the tool's own."""
+        within = Texts(everything=True)
+        within.walk(part.get("input"), (*path, "input"))
+        self.paths += within.paths
+        self.texts += within.texts
 
 
 def texts_of(body: bytes) -> Texts:
@@ -167,15 +183,3 @@ def rewritten(document: bytes, texts: Texts, change: Callable[[str, bool], str])
         if made != text:
             changes[path] = made
     return spliced(document, changes) if changes else document
-
-
-def strings_in(value: Any) -> Iterator[str]:
-    """All strings of a JSON value, in their order."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        for one in value:
-            yield from strings_in(one)
-    elif isinstance(value, dict):
-        for one in value.values():
-            yield from strings_in(one)
