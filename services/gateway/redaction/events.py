@@ -23,6 +23,8 @@ HELD_BYTES_MAX = 256 * 1024
 """A stream that says this much within a possible placeholder is no longer waited with."""
 _MAY_BEGIN = re.compile(rb'\[[A-Z"\\]|\\u005')
 """What every event holds in which a placeholder begins."""
+_ARGUMENTS = "_arguments."
+"""What the types of events are called that say the arguments of a call."""
 Channel = tuple[Any, ...]
 """What goes on from event to event: one text of an answer."""
 Said = tuple[Channel, Path]
@@ -55,6 +57,8 @@ class _Piece:
     path: Path
     text: str
     """What may still become something else."""
+    in_json: bool
+    """Values are written as within strings of JSON."""
     said: str = ""
     """What stands before it for good."""
 
@@ -116,7 +120,8 @@ class StreamRestorer:
         for channel, path in pieces:
             for other in [one for one in self._open if one[0] == channel[0] and one != channel]:
                 del self._open[other]
-            self._say(channel, _Piece(held, path, _at(document, path)))
+            in_json = self._in_json or is_json(path) or _ARGUMENTS in str(document.get("type"))
+            self._say(channel, _Piece(held, path, _at(document, path), in_json))
         self._close(document)
         if not pieces and b"[" in data:
             # An event that says a text as a whole, such as the last one of a response.
@@ -153,11 +158,10 @@ class StreamRestorer:
 
     def _made(self, pieces: Sequence[_Piece], joined: str, ends: Sequence[int]) -> list[str]:
         """What each piece says with values, each in the piece in which its placeholder begins."""
-        in_json = self._in_json or is_json(pieces[-1].path)
         parts: list[list[str]] = [[] for _ in pieces]
         at = 0
         for match in LIKE.finditer(joined):
-            value = self._restorer.text(match.group(), in_json=in_json)
+            value = self._restorer.text(match.group(), in_json=pieces[-1].in_json)
             if value != match.group():
                 _spread(parts, ends, joined, at, match.start())
                 parts[_piece_of(ends, match.start())].append(value)
