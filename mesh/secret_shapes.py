@@ -56,7 +56,7 @@ _ASSIGNED = shape(
     rb"(?i)(?:pass(?:word|wd|phrase)?|pwd|passwort|contrase\xc3\xb1a|mot de passe|senha"
     rb"|secret(?:[_-]?(?:access[_-]?)?key)?|access[_-]?key|api[_-]?key|auth[_-]?token|access[_-]?token|account[_-]?key|client[_-]?secret|private[_-]?token)"
     rb"[\"']?(?:[ \t]{0,4}(?:=>|:=|=|:)[ \t]{0,4}|[ \t]{1,4}(?:is|ist|est|es)[ \t]{1,4}[:=]?[ \t]{0,2})"
-    rb"(?:\"([^\x00-\x1f\"]{6,200})\"|'([^\x00-\x1f']{6,200})'|([^\x00-\x20\"'`,;<>(){}\[\]]{6,200}))"
+    rb"(?:\"((?:[^\x00-\x1f\"\\]|\\.){6,200})\"|'([^\x00-\x1f'\"]{6,200})'|([^\x00-\x20\"'`,;<>(){}\[\]\\]{6,200}))"
 )
 _BEGIN = shape(rb"-----BEGIN [A-Z0-9 ]{0,32}PRIVATE KEY(?: BLOCK)?-----|PuTTY-User-Key-File-[23]:")
 _END = shape(rb"-----END [A-Z0-9 ]{0,32}PRIVATE KEY(?: BLOCK)?-----|Private-(?:MAC|Hash): ?[0-9a-f]{40,64}")
@@ -99,11 +99,11 @@ def _is_token(value: bytes) -> bool:
     return isinstance(said, dict) and not said.keys().isdisjoint(("alg", "typ", "enc", "kid"))
 
 
-def private_keys(data: bytes) -> Iterator[Found]:
-    """Blocks of private keys; one without an end goes on to the end of what was sent with it."""
+def private_keys(data: bytes, until: bytes = b"\x00") -> Iterator[Found]:
+    """Blocks of private keys; one without an end goes on to `until`, or to the end."""
     at = 0
     while (begun := _BEGIN.search(data, at)) is not None:
-        limit = data.find(b"\x00", begun.end())
+        limit = data.find(until, begun.end())
         limit = min(len(data) if limit < 0 else limit, begun.start() + PEM_BYTES_MAX)
         # Its own end, not that of another key further on.
         ended = _END.search(data[begun.end() : limit])

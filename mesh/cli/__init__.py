@@ -26,6 +26,7 @@ from mesh.cli import (
     policy,
     price,
     provider,
+    redact,
     route,
     tree,
     usage,
@@ -72,7 +73,7 @@ def _top(
 
 _top.__doc__ = ABOUT
 register(app)
-for _part in (chat, route, explain, logs, doctor, backup):
+for _part in (chat, route, redact, explain, logs, doctor, backup):
     _part.register(app)
 for _part in (
     key,

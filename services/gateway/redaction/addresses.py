@@ -1,4 +1,4 @@
-"""Addresses of persons: e-mail, IP, and wallets of crypto-currencies."""
+"""Addresses of persons: IP, and wallets of crypto-currencies. Those of e-mail are found in mesh.mail_addresses."""
 
 from __future__ import annotations
 
@@ -7,26 +7,8 @@ import ipaddress
 from collections.abc import Iterator
 
 from mesh.secret_shapes import shape
-from services.gateway.redaction.kinds import CRYPTO, EMAIL, IP
+from services.gateway.redaction.kinds import CRYPTO, IP
 
-_DOMAIN = shape(rb"@((?:[A-Za-z0-9\x80-\xc9][A-Za-z0-9\x80-\xc9-]*\.)+[A-Za-z\x80-\xc9][A-Za-z0-9\x80-\xc9-]+)")
-_LOCAL = bytes(
-    [
-        *b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.!#$%&'*+/=?^_`{|}~-",
-        *range(0x80, 0xC0),
-        *range(0xC3, 0xCA),
-    ]
-)
-"""What stands before the @: ASCII as RFC 5322 has it, and Latin letters in UTF-8."""
-_LOCAL_BYTES_MAX, _DOMAIN_BYTES_MAX = 64, 253
-_NO_DOMAINS = frozenset(
-    b"png jpg jpeg gif svg webp ico bmp css js mjs ts tsx jsx py rb go rs cpp hpp md txt json yaml yml toml lock html "
-    b"htm pdf zip gz tgz csv so dll exe jar sum shape reshape mean dot numpy".split()
-)
-"""What stands behind the last dot of files and of expressions, and is no domain."""
-_LOCAL_EDGE = b".!#$%&'*/=?^`{|}~"
-"""What stands around an address rather than at its beginning."""
-_ESCAPED = b"nrtbfv"
 _IPV4 = shape(rb"\b(?:[0-9]{1,3}\.){3}[0-9]{1,3}\b")
 _IPV6 = shape(rb"(?i)[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7}(?:(?:[0-9]{1,3}\.){3}[0-9]{1,3})?")
 _VERSION = shape(rb"(?i)(?:\bv|ver(?:sion|\.)?|release|build|firmware|rev|[=<>~^]=?|/|@)[ \t:=\"']{0,3}$")
@@ -36,38 +18,6 @@ _ETHER = shape(rb"\b0x[0-9a-fA-F]{40}\b")
 _ALPHABET58 = {one: index for index, one in enumerate(b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz")}
 _ALPHABET32 = {one: index for index, one in enumerate(b"qpzry9x8gf2tvdw0s3jn54khce6mua7l")}
 _GENERATORS = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
-
-
-def emails(data: bytes) -> Iterator[tuple[str, int, int]]:
-    """E-mail addresses, also with letters beyond ASCII."""
-    if b"@" not in data:
-        return
-    for match in _DOMAIN.finditer(data):
-        at, end = match.start(), min(match.end(), match.start() + _DOMAIN_BYTES_MAX)
-        before = data[max(0, at - _LOCAL_BYTES_MAX) : at]
-        start = at - len(before) + len(before.rstrip(_LOCAL))
-        while start < at and (data[start] in _LOCAL_EDGE or 0x80 <= data[start] <= 0xBF):
-            start += 1
-        if start < at and data[start - 1 : start] == b"\\" and data[start] in _ESCAPED:
-            # The first letter belongs to an escape such as \n, in a text that was pasted as it is written in a file.
-            start += 1
-        while data[end - 1] in b"-.":
-            end -= 1
-        if start < at and _is_email(data, start, at, end):
-            yield EMAIL, start, end
-
-
-def _is_email(data: bytes, start: int, at: int, end: int) -> bool:
-    local, domain = data[start:at], data[at + 1 : end]
-    top = domain.rpartition(b".")[2].lower()
-    if local.endswith(b".") or b".." in local or top in _NO_DOMAINS or data[end : end + 1] == b"(":
-        return False
-    if local == b"git" and data[end : end + 1] in (b":", b"/"):
-        return False
-    # The password of an address in front of its host is another kind.
-    return data[max(0, start - 3) : start] != b"://" and not (
-        start and data[start - 1] == 58 and b"://" in data[max(0, start - 72) : start]
-    )
 
 
 def ip_addresses(data: bytes) -> Iterator[tuple[str, int, int]]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Collection, Iterator, Sequence
 
-from mesh import secret_shapes
+from mesh import mail_addresses, secret_shapes
+from mesh.mail_addresses import EMAIL
 from services.gateway.redaction import addresses, numbers, phones
 from services.gateway.redaction.kinds import (
     CARD,
     CRYPTO,
-    EMAIL,
     IBAN,
     IP,
     KINDS,
@@ -25,7 +25,7 @@ from services.gateway.redaction.kinds import (
 Find = Callable[[bytes], Iterator[secret_shapes.Found]]
 _FINDERS: dict[str, Find] = {
     **secret_shapes.FINDERS,
-    EMAIL: addresses.emails,
+    EMAIL: mail_addresses.emails,
     IBAN: numbers.accounts,
     CARD: numbers.cards,
     SSN: numbers.social_security,

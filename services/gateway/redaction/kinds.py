@@ -7,17 +7,9 @@ from collections.abc import Iterable
 
 from mesh import secret_shapes
 from mesh.errors import invalid
+from mesh.mail_addresses import EMAIL
 
-EMAIL, PHONE, CARD, IBAN, SSN, IP, CRYPTO, NATIONAL_ID = (
-    "email",
-    "phone",
-    "card",
-    "iban",
-    "ssn",
-    "ip",
-    "crypto",
-    "national_id",
-)
+PHONE, CARD, IBAN, SSN, IP, CRYPTO, NATIONAL_ID = "phone", "card", "iban", "ssn", "ip", "crypto", "national_id"
 KINDS = (*secret_shapes.KINDS, EMAIL, IBAN, CARD, SSN, NATIONAL_ID, CRYPTO, IP, PHONE)
 """All kinds; of two that claim the same characters the earlier one names them."""
 REGIONS = ("US", "GB", "DE", "FR", "ES", "IT", "NL", "CH", "AT", "PL", "BR", "MX", "IN", "JP", "AU")

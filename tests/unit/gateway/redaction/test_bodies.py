@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -14,15 +15,16 @@ from mesh.errors import MeshError, Reason
 from services.gateway.redaction.placeholders import Redactor, Restorer
 from services.gateway.redaction.stage import RedactionStage, in_force
 
+CARD = 4111111111111111
 OPENAI = chat_pb2.DIALECT_OPENAI_CHAT
 
 
-def stage(record: RedactionRecord | None = None, **rules: object) -> RedactionStage:
-    asked = RedactionRules(enabled=True, **rules)  # type: ignore[arg-type]
+def stage(record: RedactionRecord | None = None, **rules: Any) -> RedactionStage:
+    asked = RedactionRules(enabled=True, **rules)
     return RedactionStage(asked, record if record is not None else RedactionRecord(), OPENAI, json=False)
 
 
-def sent(body: bytes, **rules: object) -> bytes:
+def sent(body: bytes, **rules: Any) -> bytes:
     return asyncio.run(stage(**rules).sent(body))
 
 
@@ -59,7 +61,7 @@ def test_anthropic_systems_calls_results_and_documents() -> None:
                     "role": "assistant",
                     "content": [
                         {"type": "thinking", "thinking": "about a@b.org", "signature": "sig"},
-                        {"type": "tool_use", "id": "t", "name": "mail", "input": {"url": "a@b.org", "id": 4111111111111111}},
+                        {"type": "tool_use", "id": "t", "name": "mail", "input": {"url": "a@b.org", "id": CARD}},
                     ],
                 },
                 {
@@ -142,7 +144,7 @@ def test_a_request_may_ask_for_it_and_cannot_refuse_it() -> None:
 
 
 def test_only_an_answer_with_values_is_the_callers_alone() -> None:
-    async def private(text: str, **rules: object) -> bool:
+    async def private(text: str, **rules: Any) -> bool:
         one = stage(**rules)
         await one.sent(json.dumps({"messages": [{"role": "user", "content": text}]}).encode())
         return one.private

@@ -1,5 +1,6 @@
 """Values come back into streams, however a provider cuts them and however the network joins their events."""
 
+import itertools
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -77,7 +78,7 @@ def text_of(dialect: chat_pb2.Dialect, stream: bytes) -> str:
 
 def cut(text: str, places: Sequence[int]) -> list[str]:
     at = sorted({0, len(text), *(place % (len(text) + 1) for place in places)})
-    return [text[start:end] for start, end in zip(at, at[1:], strict=False)] or [""]
+    return [text[start:end] for start, end in itertools.pairwise(at)] or [""]
 
 
 MADE = {OPENAI: openai, ANTHROPIC: anthropic, RESPONSES: responses}
