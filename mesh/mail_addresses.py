@@ -33,10 +33,10 @@ def emails(data: bytes) -> Iterator[tuple[str, int, int]]:
         at, end = match.start(), min(match.end(), match.start() + _DOMAIN_BYTES_MAX)
         before = data[max(0, at - _LOCAL_BYTES_MAX) : at]
         start = at - len(before) + len(before.rstrip(_LOCAL))
-        while start < at and (data[start] in _LOCAL_EDGE or 0x80 <= data[start] <= 0xBF):
-            start += 1
         if start < at and data[start - 1 : start] == b"\\" and data[start] in _ESCAPED:
             # The first letter belongs to an escape such as \n, in a text that was pasted as it is written in a file.
+            start += 1
+        while start < at and (data[start] in _LOCAL_EDGE or 0x80 <= data[start] <= 0xBF):
             start += 1
         while data[end - 1] in b"-.":
             end -= 1

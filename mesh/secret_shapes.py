@@ -65,6 +65,7 @@ _LOOSE = re.compile(
     rb"|os\.environ|getenv|\A(?:\$|%[a-z_]+%|secrets?\.|config\.|settings\.|self\.|args\.)|_[0-9]{1,6}\]"
 )
 """Values that are no secrets: words, names, stand-ins, and where the secret is read from."""
+_ATTRIBUTE = re.compile(rb"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 
 
 def looks_drawn(value: bytes) -> bool:
@@ -141,7 +142,7 @@ def passwords(data: bytes) -> Iterator[Found]:
         group = next(number for number in (1, 2, 3) if match.start(number) >= 0)
         value = match.group(group)
         kept = value.rstrip(b".?") if group == 3 else value
-        if _is_password(kept):
+        if _is_password(kept) and not (group == 3 and _ATTRIBUTE.fullmatch(kept)):
             yield PASSWORD, match.start(group), match.start(group) + len(kept)
 
 

@@ -10,7 +10,7 @@ from mesh.secret_shapes import shape
 from services.gateway.redaction.kinds import CRYPTO, IP
 
 _IPV4 = shape(rb"\b(?:[0-9]{1,3}\.){3}[0-9]{1,3}\b")
-_IPV6 = shape(rb"(?i)[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7}(?:(?:[0-9]{1,3}\.){3}[0-9]{1,3})?")
+_IPV6 = shape(rb"(?i)[23][0-9a-f]{3}(?::[0-9a-f]{0,4}){2,7}(?:(?:[0-9]{1,3}\.){3}[0-9]{1,3})?")
 _VERSION = shape(rb"(?i)(?:\bv|ver(?:sion|\.)?|release|build|firmware|rev|[=<>~^]=?|/|@)[ \t:=\"']{0,3}$")
 _BASE58 = shape(rb"\b[13][1-9A-HJ-NP-Za-km-z]{25,34}\b")
 _BECH32 = shape(rb"(?i)\bbc1[ac-hj-np-z02-9]{11,71}\b")

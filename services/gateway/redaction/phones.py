@@ -17,7 +17,7 @@ from services.gateway.redaction.kinds import PHONE
 _SEP = rb"(?:[ .\-/]|\xc2\xa0|\xe2\x80[\x90\x91\x93]|\) ?|[ .\-]?\(| - )"
 _WITH_CODE = shape(rb"(?:\+|\xef\xbc\x8b|\b00[ ]?)[1-9](?:" + _SEP + rb"?[0-9]){6,14}\b")
 _AMERICAN = shape(rb"(?:\b1[ .-])?(?:\([2-9][0-9]{2}\) ?|\b[2-9][0-9]{2}[-.])[2-9][0-9]{2}[-. ][0-9]{4}\b")
-_NATIONAL = shape(rb"\(?\b[0-9](?:" + _SEP + rb"?[0-9]){5,12}\b")
+_NATIONAL = shape(rb"\(?\b[0-9](?:" + _SEP + rb"?[0-9]){6,12}\b")
 _WORDS = shape(
     (
         "(?i)(?:\\b(?:tel|tél|phones?|telephone|cell(?:phone)?|mobile|fax|whatsapp|sms|call(?:ed|ing|s)?|text me|dial"
@@ -32,6 +32,7 @@ NEAR_BYTES = 48
 _DATE = re.compile(
     rb"\(?(?:(?:19|20)\d\d[-./ ](?:0?[1-9]|1[0-2])[-./ ]\d{1,2}|\d{1,2}[-./ ]\d{1,2}[-./ ](?:19|20)\d\d)\b"
 )
+_DECIMAL = re.compile(rb"\d+\.\d+")
 _AROUND = b"+-_/.#$="
 MOST_PROVED = 1024
 """How many different numbers of one text are looked up; a text with more is a list, whose numbers count unproved."""
@@ -59,7 +60,7 @@ def phones(data: bytes, regions: Sequence[str]) -> Iterator[tuple[str, int, int]
             start, end = at + match.start(), at + match.end()
             if start - word.end() > NEAR_BYTES:
                 break
-            if _DATE.match(near, match.start()) or not _apart(data, start, end):
+            if _DATE.match(near, match.start()) or _DECIMAL.fullmatch(match.group()) or not _apart(data, start, end):
                 continue
             if any(_proved(match.group(), region, proved) for region in regions):
                 until = end
