@@ -58,11 +58,26 @@ def strike(text: str) -> str:
     if not found:
         return text
     parts, at = [], 0
-    for start, end in sorted(found):
+    for found_start, found_end in sorted(found):
+        # No escape is cut: a backslash belongs to what stands behind it.
+        start = _before_escape(data, found_start)
+        end = start + len(data[start:found_end].rstrip(b"\\"))
         if start >= at:
             parts += [data[at:start], STRUCK.encode()]
         at = max(at, end)
     return b"".join([*parts, data[at:]]).decode("utf-8", "replace")
+
+
+def _before_escape(data: bytes, start: int) -> int:
+    """`start`, or where the escape begins in whose midst it is."""
+    at = data.rfind(b"\\", max(0, start - 5), start)
+    if at < 0:
+        return start
+    before = at
+    while before > 0 and data[before - 1 : before] == b"\\":
+        before -= 1
+    length = 6 if data[at + 1 : at + 2] == b"u" else 2
+    return at if (at - before) % 2 == 0 and at + length > start else start
 
 
 def _struck(_: Any, __: str, line: Any) -> str:

@@ -22,7 +22,7 @@ _NO_DOMAINS = frozenset(
 """What stands behind the last dot of files and of expressions, and is no domain."""
 _LOCAL_EDGE = b".!#$%&'*/=?^`{|}~"
 """What stands around an address rather than at its beginning."""
-_ESCAPED = b"nrtbfv"
+_ESCAPED = b"nrtbfvu"
 
 
 def emails(data: bytes) -> Iterator[tuple[str, int, int]]:
@@ -34,8 +34,8 @@ def emails(data: bytes) -> Iterator[tuple[str, int, int]]:
         before = data[max(0, at - _LOCAL_BYTES_MAX) : at]
         start = at - len(before) + len(before.rstrip(_LOCAL))
         if start < at and data[start - 1 : start] == b"\\" and data[start] in _ESCAPED:
-            # The first letter belongs to an escape such as \n, in a text that was pasted as it is written in a file.
-            start += 1
+            # The first letters belong to an escape such as \n, in a text that was pasted as it is written in a file.
+            start += 5 if data[start] == _ESCAPED[-1] else 1
         while start < at and (data[start] in _LOCAL_EDGE or 0x80 <= data[start] <= 0xBF):
             start += 1
         while data[end - 1] in b"-.":
