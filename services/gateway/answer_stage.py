@@ -14,7 +14,8 @@ from dac.router.v1.answers_pb2 import AnswerRules
 from dac.type.v1.record_pb2 import RequestRecord
 from services.gateway.callers import Caller
 from services.gateway.openai_wire import ChatAsk
-from services.gateway.redaction.stage import stage_of as redaction_stage
+from services.gateway.persona import stage as persona_stage
+from services.gateway.redaction import stage as redaction_stage
 
 
 class AnswerStage(Protocol):
@@ -54,11 +55,13 @@ class Staged:
     caller: Caller
     record: RequestRecord
     """A stage writes its own part of it, counts and kinds only."""
+    model: Callable[[], str]
+    """The DAC id of the model that answers by now."""
 
 
 Maker = Callable[[Staged], AnswerStage | None]
 """Makes a chat's stage; None = it has nothing to do."""
-ORDER: tuple[Maker, ...] = (redaction_stage,)
+ORDER: tuple[Maker, ...] = (redaction_stage.stage_of, persona_stage.stage_of)
 """Each stage's maker, in the order in which a chat passes them, both on its way out and on its way back."""
 
 

@@ -185,6 +185,11 @@ def test_a_request_may_ask_for_it_but_not_refuse_it(dac, keys, upstream_process)
     answer = ask(dac, dac.key, redaction=True)
     assert answer.json()["choices"][0]["message"]["content"] == TOLD
     assert "redaction" not in upstream_process.requests()[-1]["body"] and MAIL not in got(upstream_process)
+    upstream_process.script(text=ANSWER)
+    body = {"model": "claude/sonnet", "max_tokens": 200, "messages": MESSAGES}
+    headers = {**dac.headers, "x-dac-redaction": "on"}
+    answer = httpx.post(f"{dac.url}/v1/messages", json=body, headers=headers, timeout=30)
+    assert answer.json()["content"][0]["text"] == TOLD and MAIL not in got(upstream_process)
     refused = ask(dac, keys("restore"), redaction=False)
     assert refused.status_code == 403 and refused.json()["error"]["param"] == "redaction"
     plain = ask(dac, dac.key, redaction=False)
