@@ -214,6 +214,36 @@ def test_a_thread_keeps_the_users_own_words(dac, keys, upstream_process) -> None
     assert f"Noted {MAIL} 1." in kept and ASKED in kept
 
 
+def test_a_turn_below_a_thread_may_ask_for_it(dac, upstream_process) -> None:
+    thread = call(dac, "POST", "/v1/conversations", {})["thread"]["thread_id"]
+    upstream_process.script(text=ANSWER)
+    # The second time the first turn goes along, and is counted.
+    for form, counted in (("", "card=1,email=2,phone=1"), ("/stream", "card=2,email=5,phone=3")):
+        body = {"content": ASKED, "model": "mock/gpt-4o-mini", "redaction": True}
+        path = f"{dac.url}/v1/conversations/{thread}/messages{form}"
+        answer = httpx.post(path, json=body, headers=dac.headers, timeout=30)
+        assert answer.status_code == 200, answer.text
+        assert MAIL in answer.text and answer.headers["x-dac-redaction"] == counted
+        assert upstream_process.requests()[-1]["body"]["messages"][-1]["content"] == SENT
+    assert MAIL not in got(upstream_process)
+
+
+def test_what_goes_along_with_an_upload_goes_without_values(dac, keys, upstream_process) -> None:
+    def upload(key: str) -> httpx.Response:
+        return httpx.post(
+            f"{dac.url}/v1/audio/transcriptions",
+            data={"model": "mock/whisper", "prompt": ASKED},
+            files={"file": ("a.mp3", b"\xff\xfb" * 4000, "audio/mpeg")},
+            headers={"authorization": f"Bearer {key}"},
+            timeout=30,
+        )
+
+    assert upload(keys("leave")).status_code == 200
+    assert MAIL not in got(upstream_process) and "[EMAIL_1]" in got(upstream_process)
+    refused = upload(keys("block"))
+    assert refused.status_code == 400 and refused.json()["error"]["code"] == "private_data_refused"
+
+
 def test_embeddings_and_speech_go_without_values(dac, keys, upstream_process) -> None:
     headers = {"authorization": f"Bearer {keys('leave')}"}
     body = {"model": "mock/embed", "input": [ASKED, "nothing"]}
