@@ -64,7 +64,7 @@ class VectorMaker:
         followed = [row for row in rows if row.before]
         texts = [row.said[:MAX_EMBEDDED_CHARS] for row in rows]
         texts += [window_text(row.before, row.said) for row in followed]
-        vectors = await self._embedder.embed(texts)
+        vectors = await self._embedder.embed(texts, background=True)
         windows = {row.memory_id: vectors[len(rows) + at] for at, row in enumerate(followed)}
         return [
             Embedded(row.memory_id, row.seq, vectors[at], windows.get(row.memory_id)) for at, row in enumerate(rows)

@@ -141,7 +141,7 @@ class Summarist:
         sentences = sentences_of(messages)
         if not sentences:
             return
-        text = central(sentences, await self._embedder.embed(sentences), MAX_TOKENS)
+        text = central(sentences, await self._embedder.embed(sentences, background=True), MAX_TOKENS)
         summary = Summary(text, messages[-1].message_id, len(messages), EXTRACTED, self._clock())
         await self._store.put(org_id, thread_id, summary, [message.message_id for message in messages])
 
