@@ -251,6 +251,7 @@ class Remembering:
         await self._caretaker.close()
         await self.summarist.close()
         await self.vector_maker.close()
+        await self.recaller.close()
 
 
 class Caretaker:
