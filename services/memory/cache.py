@@ -195,6 +195,7 @@ class ResponseCache:
         """Drops what is held of an organisation in this process."""
         self._partitions.forget_organisation(org_id)
         self._vectors.clear()
+        self.counts.forget(org_id)
 
     async def _nearest(self, asked: Asked, wanted: Wanted, held: Held, key: OrgKey) -> Hit | Miss:
         """The nearest question that nothing tells apart from this one."""

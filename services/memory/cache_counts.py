@@ -38,6 +38,11 @@ class Counts:
         counter[SAVED_US] += int(max(0.0, ms) * 1000) if math.isfinite(ms) else 0
         self._used.setdefault(org_id, Counter())[entry_id] += 1
 
+    def forget(self, org_id: str) -> None:
+        """Drops what was counted of an organisation and is not written yet."""
+        self._counts.pop(org_id, None)
+        self._used.pop(org_id, None)
+
     async def write(self) -> None:
         """Adds what was counted to the store. What cannot be written stays for the next time. Raises as the store."""
         for org_id in list(self._counts):

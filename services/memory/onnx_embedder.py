@@ -34,6 +34,8 @@ LONG_ORDER_TEXTS = 8
 """So many of a longer one are run before it is looked whether another goes before it."""
 REMEMBERED = 1024
 """How many texts' vectors are kept: one request's cache lookup and recall ask for the same text."""
+SLOWER = ["SkipLayerNormFusion"]
+"""What the runtime puts together so that it takes longer: measured, some 6 % of a short text."""
 IDLE_S = 60.0
 """After how long without work the thread ends; the model stays loaded."""
 
@@ -278,7 +280,9 @@ def _session(path: pathlib.Path) -> Any:
         options.log_severity_level = 4
         # The arena keeps what the longest batch ever took.
         options.enable_cpu_mem_arena = False
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOWER
+        )
         inputs = {one.name for one in session.get_inputs()}
         outputs = {one.name: one.shape for one in session.get_outputs()}
     except Exception as error:
