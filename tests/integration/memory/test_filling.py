@@ -8,6 +8,7 @@ import pytest
 
 from dac.memory.v1 import memory_pb2
 from mesh.errors import MeshError, Reason
+from mesh.ids import uuid7
 from mesh.postgres import Database
 from services.memory import recall
 from services.memory.hashed_embedder import HashedEmbedder
@@ -55,10 +56,10 @@ async def house(database_for: Open, org_id: str) -> MemoryHouse:
     return made
 
 
-def filling(house: MemoryHouse) -> tuple[Recaller, SlowStore]:
+def filling(house: MemoryHouse, max_bytes: int = 1 << 30) -> tuple[Recaller, SlowStore]:
     """Another replica, which has just begun."""
     store = SlowStore(house.database)
-    return Recaller(store, HashedEmbedder("for a test"), PlainSealer(), max_bytes=1 << 30), store
+    return Recaller(store, HashedEmbedder("for a test"), PlainSealer(), max_bytes=max_bytes), store
 
 
 async def found(recaller: Recaller, org_id: str, text: str, user: str | None) -> set[str]:
@@ -141,3 +142,19 @@ async def test_replicas_that_fill_and_catch_up_find_the_same(house: MemoryHouse,
     await house.ask(org_id, "EraseMemories", erase, user="ada")
     there = await found(recaller, org_id, "walnut", "ada")
     assert len(there) == 2 * PAGE + 1 and there == await found(house.part.recaller, org_id, "walnut", "ada")
+
+
+async def test_organisations_that_leave_each_other_no_room_are_answered_all_the_same(
+    house: MemoryHouse, org_id: str
+) -> None:
+    recaller, store = filling(house, max_bytes=1)
+    other = uuid7()
+    await house.remember(other, *(f"walnut number {at}" for at in range(20)), user="cy")
+    asked = [asyncio.create_task(found(recaller, one, "walnut", None)) for one in (org_id, other, org_id)]
+    await store.waits.wait()
+    store.go_on.set()
+    assert [len(await one) for one in asked] == [42, 20, 42]
+    pages = store.pages
+    assert len(await found(recaller, org_id, "walnut", None)) == 42 and store.pages == pages + 1
+    # The other's place was given away: it is filled anew.
+    assert len(await found(recaller, other, "walnut", None)) == 20 and store.pages > pages + 2
