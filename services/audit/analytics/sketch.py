@@ -45,7 +45,7 @@ def added(stored: bytes, keys: Iterable[int]) -> bytes:
 
 
 def percentiles(bins: bytes, shares: Iterable[float]) -> tuple[int, list[float]]:
-    """How many values the bins hold, and the value that each share of them is not above; `bins` may be many in a row."""
+    """How many values the bins hold, and the value that each share is not above; `bins` may be several in a row."""
     found = np.frombuffer(bins, BIN)
     if not found.size:
         return 0, [0.0 for _ in shares]
@@ -55,4 +55,4 @@ def percentiles(bins: bytes, shares: Iterable[float]) -> tuple[int, list[float]]
     for index in np.flatnonzero(counts).tolist():
         store.add(index + lowest, float(counts[index]))
     sketch = BaseDDSketch(_mapping, store, DenseStore(), 0.0)
-    return int(sketch.count), [float(sketch.get_quantile_value(share)) for share in shares]
+    return int(sketch.count), [sketch.get_quantile_value(share) or 0.0 for share in shares]
