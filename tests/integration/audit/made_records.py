@@ -9,12 +9,23 @@ from hypothesis import strategies as st
 
 from dac.type.v1 import error_pb2, principal_pb2, record_pb2
 from dac.type.v1.principal_pb2 import Level
+from mesh.call import Call, serving
 from mesh.ids import uuid7
 
 TEAMS, PROJECTS, USERS, KEYS = ([uuid7() for _ in range(count)] for count in (2, 2, 3, 4))
 MODELS = (("openai/gpt-4o-mini", "openai"), ("anthropic/claude-haiku", "anthropic"), ("local/tiny", "local"))
 INTENTS = ("", "qa_retrieval", "coding_help")
 DAY = dt.datetime(2026, 11, 20, tzinfo=dt.UTC)
+
+
+def as_caller(org_id: str, *scopes: str, user_id: str = "") -> Any:
+    """Acts for the organisation, as one of its users if said."""
+    principal = principal_pb2.Principal(
+        kind=principal_pb2.Principal.KIND_USER_KEY, org_id=org_id, user_id=user_id, scopes=scopes
+    )
+    if user_id:
+        principal.path.append(level(principal_pb2.Level.KIND_USER, user_id))
+    return serving(Call(request_id=uuid7(), principal=principal))
 
 
 def level(kind: int, level_id: str) -> Level:
@@ -27,7 +38,7 @@ def attempts(draw: st.DrawFn) -> record_pb2.AttemptRecord:
     model, provider = draw(st.sampled_from(MODELS))
     made = record_pb2.AttemptRecord(model=model, provider=provider, attempt_id=uuid7())
     if draw(st.integers(0, 3)) == 0:
-        made.reason = error_pb2.ERROR_REASON_PROVIDER_UNAVAILABLE
+        made.reason = error_pb2.ERROR_REASON_UNAVAILABLE
     usage = made.usage
     usage.input_tokens, usage.input_cached_tokens = draw(st.integers(0, 5000)), draw(st.integers(0, 500))
     usage.output_tokens, usage.reasoning_tokens = draw(st.integers(0, 3000)), draw(st.sampled_from([0, 0, 700]))

@@ -25,7 +25,7 @@ from services.audit.config import AuditConfig
 from services.audit.server import request_row
 from services.audit.store import PostgresAuditStore
 from tests.integration.audit import made_records as made
-from tests.integration.budget.world import as_key
+from tests.integration.audit.made_records import as_caller
 
 NOW = dt.datetime(2026, 11, 22, 12, tzinfo=dt.UTC)
 CONFIG = AuditConfig(evidence_requests=30)
@@ -53,7 +53,7 @@ class Analytics:
     async def dashboard(self, org_id: str, **fields: Any) -> pb.GetDashboardResponse:
         """The figures of the two days, as a reader of the organisation."""
         wanted = {"start_date": "2026-11-20", "end_date": "2026-11-21", **fields}
-        with as_key(org_id, scopes=("read",)):
+        with as_caller(org_id, "read"):
             return await self.server.GetDashboard(pb.GetDashboardRequest(**wanted), None)
 
     async def rows(self, org_id: str) -> dict[str, list[tuple[Any, ...]]]:
@@ -157,7 +157,7 @@ async def test_dropped_and_rebuilt_is_equal(analytics: Analytics, data: st.DataO
         await connection.execute("DELETE FROM rollup_minutes")
         await connection.execute("DELETE FROM rollup_days")
         await connection.execute("UPDATE rollup_hours SET requests = 7")
-    with as_key(org_id, scopes=("admin",)):
+    with as_caller(org_id, "admin"):
         told = [one async for one in analytics.server.RebuildAnalytics(pb.RebuildAnalyticsRequest(), None)]
     assert [one.date for one in told] == sorted((one.date for one in told), reverse=True)
     assert await analytics.rows(org_id) == before
@@ -222,7 +222,7 @@ async def test_nobody_sees_another_organisation_or_another_user(analytics: Analy
     assert (await analytics.dashboard(mine)).total.requests == 7
     assert (await analytics.dashboard(theirs)).total.requests == 9
     window = {"start_date": "2026-11-20", "end_date": "2026-11-21"}
-    with as_key(mine, user_id=user, scopes=("chat",)):
+    with as_caller(mine, "chat", user_id=user):
         found = await analytics.server.GetMyDashboard(pb.GetMyDashboardRequest(**window), None)  # type: ignore[arg-type]
         with pytest.raises(MeshError) as refused:
             await analytics.server.GetDashboard(pb.GetDashboardRequest(), None)
