@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mesh.cli import (
+    analytics,
     backup,
     budget,
     catalog,
@@ -88,6 +89,7 @@ for _part in (
     experiment,
     price,
     usage,
+    analytics,
     cost,
     configuration,
     envoy,
