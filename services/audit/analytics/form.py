@@ -172,9 +172,9 @@ def preferences(rows: Sequence[tuple[str, str, int]]) -> list[pb.GetMyDashboardR
     ]
 
 
-def used(found: Mapping[str, int]) -> pb.GetMyDashboardResponse.Features:
+def used(found: Mapping[str, int]) -> pb.GetMyDashboardResponse.FeatureUse:
     """How many requests used what."""
-    return pb.GetMyDashboardResponse.Features(
+    return pb.GetMyDashboardResponse.FeatureUse(
         validated=found["quality_count"],
         **{name: found[name] for name in ("streams", "cache_hits", "coalesced", "turns", "recalled", "tool_calls")},
     )
