@@ -43,6 +43,8 @@ from services.audit.config import AuditConfig
 REQUESTS = 10_000_000
 DAYS, HOUR_DAYS, MINUTE_HOURS = 30, 4, 6
 ROUNDS = 20
+EXTRA = "month_by_everything"
+"""All seven breakdowns in one question: told beside the others, which ask for one or three."""
 NOW = dt.datetime(2026, 11, 22, 11, 59, 30, tzinfo=dt.UTC)
 POOL = 50
 """Sketches of one size; rows take one of them."""
@@ -164,7 +166,10 @@ def questions(user: str) -> dict[str, Any]:
     return {
         "day_by_model": pb.GetDashboardRequest(),
         "month_by_model": pb.GetDashboardRequest(**month),
-        "month_by_everything": pb.GetDashboardRequest(group_by=everything, **month),
+        EXTRA: pb.GetDashboardRequest(group_by=everything, **month),
+        "month_by_model_team_intent": pb.GetDashboardRequest(
+            group_by=[model, pb.ANALYTICS_DIMENSION_TEAM, pb.ANALYTICS_DIMENSION_INTENT], **month
+        ),
         "month_by_key": pb.GetDashboardRequest(group_by=[who], limit=200, **month),
         "month_of_team": pb.GetDashboardRequest(team_id=_id("t1"), **month),
         "month_of_user_by_model": pb.GetDashboardRequest(user_id=user, group_by=[model], **month),
@@ -225,7 +230,7 @@ async def _measured(folder: pathlib.Path, requests: int, rounds: int) -> dict[st
         await database.close()
     finally:
         postgres.stop()
-    every = sorted(one for times in took.values() for one in times)
+    every = sorted(one for name, times in took.items() for one in times if name != EXTRA)
     return {
         "requests": requests,
         "rows": rows,

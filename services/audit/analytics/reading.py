@@ -102,10 +102,13 @@ class Reader:
         assert group in ("", *GROUPS)
         used = frozenset(self._filters) | ({group} if group not in ("", "bucket") else frozenset())
         kind = Kind.FULL if "owner" in used else kind_for(used, grain)
-        asked = [self._org_id, window.start, window.end, *self._filters.values()]
+        filters = dict(self._filters)
+        if kind is Kind.FULL and "user_id" in filters:
+            filters["owner"] = filters["user_id"]  # A user's rows are found by their owner.
+        asked = [self._org_id, window.start, window.end, *filters.values()]
         if values is not None:
             asked.append(values)
-        statement = _statement(grain.value, int(kind), group, tuple(self._filters), what, only.format(len(asked)))
+        statement = _statement(grain.value, int(kind), group, tuple(filters), what, only.format(len(asked)))
         rows: list[asyncpg.Record] = await self._connection.fetch(statement, *asked)
         return rows
 

@@ -1,8 +1,8 @@
 """What would have cost less, said only where the record proves it.
 
-Models are compared where both answered the same team's prompts of the same intent and complexity. The other model counts
-with its mean cost there, scaled up where its prompts were shorter. The bound that holds with 95 % confidence knows how
-much the costs of both sides vary. Quality counts where it was measured.
+Models are compared where both answered the same team's prompts of the same intent and complexity. The other model
+counts with its mean cost there, scaled up where its prompts were shorter. The bound that holds with 95 % confidence
+knows how much the costs of both sides vary. Quality counts where it was measured.
 """
 
 from __future__ import annotations

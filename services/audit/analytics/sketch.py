@@ -18,8 +18,9 @@ ACCURACY = 0.01
 """How far a percentile may be from the exact one, as a share of it."""
 LEAST_MS, MOST_MS = 0.001, 1e9
 """What is shorter or longer counts as this."""
-BIN = np.dtype([("key", "<i2"), ("count", "<u4")])
-MOST_COUNT = 2**32 - 1
+BIN = np.dtype([("key", "<i2"), ("count", "<u2")])
+MOST_COUNT = 2**16 - 1
+"""Of one entry; a bin with more has several."""
 
 _mapping = LogarithmicMapping(ACCURACY)
 
@@ -31,15 +32,18 @@ def key_of(value_ms: float) -> int:
 
 
 def added(stored: bytes, keys: Iterable[int]) -> bytes:
-    """Bins with more values: each once, in order."""
+    """Bins with more values, in order."""
     counts = Counter(keys)
     if stored:
         for key, count in np.frombuffer(stored, BIN).tolist():
             counts[key] += count
-    bins = np.empty(len(counts), BIN)
-    for index, key in enumerate(sorted(counts)):
-        bins[index] = key, min(counts[key], MOST_COUNT)
-    return bins.tobytes()
+    entries: list[tuple[int, int]] = []
+    for key in sorted(counts):
+        whole, rest = divmod(counts[key], MOST_COUNT)
+        entries += [(key, MOST_COUNT)] * whole
+        if rest:
+            entries.append((key, rest))
+    return np.array(entries, BIN).tobytes()
 
 
 def percentiles(bins: bytes, shares: Iterable[float]) -> tuple[int, list[float]]:

@@ -32,6 +32,8 @@ BEGIN
     ) %s$table$, named, CASE WHEN timescale IS NULL THEN 'PARTITION BY RANGE (bucket)' ELSE '' END);
   -- `owner` is the user, or the key of a caller without one.
   EXECUTE format('CREATE INDEX %I ON %I (org_id, owner, bucket) WHERE kind = 3', named || '_owner', named);
+  EXECUTE format('CREATE INDEX %I ON %I (org_id, key_id, bucket) WHERE kind = 3', named || '_key', named);
+  EXECUTE format('CREATE INDEX %I ON %I (org_id, team_id, bucket) WHERE kind = 4', named || '_team', named);
   EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', named);
   EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', named);
   EXECUTE format($policy$CREATE POLICY %I ON %I
@@ -70,7 +72,8 @@ BEGIN
     END IF;
     EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)', named, parent, starts, ends);
   END IF;
-  EXECUTE format('ALTER TABLE %I SET (fillfactor = 80)', named);
+  -- Sketches stay in their row: thousands of them are read for one dashboard, and each would be fetched by itself.
+  EXECUTE format('ALTER TABLE %I SET (fillfactor = 80, toast_tuple_target = 8160)', named);
   EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', named);
   EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', named);
   EXECUTE format($policy$CREATE POLICY %I ON %I

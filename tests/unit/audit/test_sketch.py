@@ -29,6 +29,11 @@ def test_concatenation_is_the_sum_and_order_changes_no_byte(first: list[float], 
     assert sketch.percentiles(of(first) + of(second), SHARES) == sketch.percentiles(together, SHARES)
 
 
+def test_a_bin_holds_more_than_an_entry_does() -> None:
+    bins = sketch.added(sketch.added(b"", [7] * 70_000), [7] * 70_000)
+    assert sketch.percentiles(bins, (0.5,))[0] == 140_000 and len(bins) == 3 * sketch.BIN.itemsize
+
+
 def test_nothing_has_no_percentile_and_strange_times_are_bounded() -> None:
     assert sketch.percentiles(b"", SHARES) == (0, [0.0] * len(SHARES))
     for strange in (0.0, -5.0, 1e300, float("inf")):
