@@ -192,6 +192,10 @@ PERMISSIONS: Mapping[str, str | _Anyone] = {
     "/dac.audit.v1.AuditService/GetRequest": "read",
     "/dac.audit.v1.AuditService/ListChanges": "admin",
     "/dac.audit.v1.AuditService/FollowRequests": "read",
+    "/dac.audit.v1.AnalyticsService/GetDashboard": "read",
+    "/dac.audit.v1.AnalyticsService/GetMyDashboard": "",
+    "/dac.audit.v1.AnalyticsService/ListRecommendations": "read",
+    "/dac.audit.v1.AnalyticsService/RebuildAnalytics": "admin",
 }
 """The scope every method needs."""
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mesh.cli import (
+    analytics,
     backup,
     budget,
     catalog,
@@ -89,6 +90,7 @@ for _part in (
     experiment,
     price,
     usage,
+    analytics,
     cost,
     configuration,
     envoy,

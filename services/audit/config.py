@@ -21,3 +21,17 @@ class AuditConfig:
     """How long GetRequest waits for a request that has just finished to arrive."""
     follow_poll_s: float = 1.0
     """How often FollowRequests looks for rows that another replica wrote."""
+    minutes_kept_days: int = 2
+    """How many days figures by the minute are kept; those by the hour and the day hold them too."""
+    hours_kept_days: int = 92
+    """How many days figures by the hour are kept; those by the day hold them too."""
+    days_kept_days: int = 2557
+    """How many days figures by the day are kept: seven years."""
+    count_every_s: float = 1.0
+    """The least time between two batches that are counted; a dashboard counts what waits before it answers."""
+    upkeep_s: float = 60.0
+    """How often partitions are made and dropped, and days counted anew that are due."""
+    evidence_requests: int = 100
+    """The fewest requests of each side that a recommendation rests on."""
+    event_lines: bool = False
+    """Whether each request that ended and each administrative change is a JSON line on standard error."""
