@@ -191,6 +191,12 @@ PERMISSIONS: Mapping[str, str | _Anyone] = {
     "/dac.audit.v1.AuditService/GetRequest": "read",
     "/dac.audit.v1.AuditService/ListChanges": "admin",
     "/dac.audit.v1.AuditService/FollowRequests": "read",
+    "/dac.audit.v1.LogService/GetCheckpoint": "read",
+    "/dac.audit.v1.LogService/GetInclusionProof": "read",
+    "/dac.audit.v1.LogService/GetConsistencyProof": "read",
+    "/dac.audit.v1.LogService/Export": "admin",
+    "/dac.audit.v1.LogService/ReadLog": "operator",
+    "/dac.audit.v1.LogService/ReadFile": "read",
 }
 """The scope every method needs."""
 
