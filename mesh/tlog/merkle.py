@@ -184,10 +184,12 @@ def is_consistent(first: int, second: int, proof: Sequence[bytes], old_root: byt
 
     An empty first tree proves nothing, and is refused.
     """
-    if not 0 < first <= second or any(len(one) != HASH_BYTES for one in (*proof, old_root, root)):
+    if not 0 < first <= second:
         return False
     if first == second:
         return not proof and old_root == root
+    if any(len(one) != HASH_BYTES for one in (*proof, old_root, root)):
+        return False
     path = [old_root, *proof] if first & (first - 1) == 0 else list(proof)
     if not path:
         return False

@@ -17,7 +17,7 @@ MAX_PATH = 63
 class Proof(NamedTuple):
     """An offline proof that a leaf stands in a log."""
 
-    index: int
+    leaf_index: int
     path: tuple[bytes, ...]
     checkpoint: str
     """The signed note, as the log gave it."""
@@ -28,7 +28,7 @@ class Proof(NamedTuple):
         """The proof's text."""
         extra = [f"extra {base64.b64encode(self.extra).decode()}"] if self.extra else []
         path = [base64.b64encode(one).decode() for one in self.path]
-        return "\n".join([HEADER, *extra, f"index {self.index}", *path, "", self.checkpoint])
+        return "\n".join([HEADER, *extra, f"index {self.leaf_index}", *path, "", self.checkpoint])
 
     @classmethod
     def parse(cls, text: str) -> Proof:
@@ -49,8 +49,8 @@ class Proof(NamedTuple):
     def check(self, leaf: bytes, key: VerifierKey, origin: str | None = None) -> Checkpoint:
         """The checkpoint, signed by `key`, whose tree has `leaf` at the proof's index. Raises NoteError."""
         checkpoint = open_checkpoint(self.checkpoint, key, origin)
-        if not is_included(self.index, checkpoint.size, hash_leaf(leaf), self.path, checkpoint.root):
-            raise NoteError(f"the log's tree of {checkpoint.size} does not have this leaf at index {self.index}")
+        if not is_included(self.leaf_index, checkpoint.size, hash_leaf(leaf), self.path, checkpoint.root):
+            raise NoteError(f"the log's tree of {checkpoint.size} does not have this leaf at index {self.leaf_index}")
         return checkpoint
 
 

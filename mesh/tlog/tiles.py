@@ -25,14 +25,15 @@ class Tile(NamedTuple):
 
     level: int
     """From 0; ENTRIES for a bundle."""
-    index: int
+    number: int
+    """From 0, within its level."""
     width: int = WIDTH
 
     @property
     def path(self) -> str:
         """Its path below the log's prefix."""
-        groups = [f"{self.index % 1000:03d}"]
-        rest = self.index // 1000
+        groups = [f"{self.number % 1000:03d}"]
+        rest = self.number // 1000
         while rest:
             groups.insert(0, f"x{rest % 1000:03d}")
             rest //= 1000
@@ -118,7 +119,7 @@ class FullTile(NamedTuple):
     """A tile that has become full."""
 
     level: int
-    index: int
+    number: int
     root: bytes
     hashes: bytes
 
