@@ -23,6 +23,7 @@ from mesh.service import Context
 from services.audit import errors
 from services.audit.config import AuditConfig
 from services.audit.follower import Arrivals, Fetched, Follower
+from services.audit.log.server import ProvableLog
 from services.audit.paging import Place, page_size, read_token, write_token
 from services.audit.store import CONSUMER, ChangeRow, Filters, Listed, PostgresAuditStore, RequestRow
 
@@ -118,6 +119,7 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
             rows.setdefault((row.org_id, row.record_id), row)
         if rows:
             await self._store.insert_changes(list(rows.values()))
+            self._arrivals.announce()
         return audit_pb2.AppendResponse()
 
     async def ListRequests(  # noqa: D102
@@ -203,12 +205,15 @@ class AuditService:
         self.arrivals = Arrivals()
         self.store = PostgresAuditStore(self._database)
         self.audit = AuditServicer(self.store, self.arrivals, self._config)
-        self._follower = Follower(self._database, self.store, self._fetch, self.arrivals, self._config)
+        self.log = ProvableLog(context, self.arrivals)
+        duties = (self.log.sequencer.run,)
+        self._follower = Follower(self._database, self.store, self._fetch, self.arrivals, self._config, duties)
         self._task: asyncio.Task[None] | None = None
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicer."""
         audit_pb2_grpc.add_AuditServiceServicer_to_server(self.audit, server)
+        self.log.register(server)
 
     async def start(self) -> None:
         """Begins to follow budget's records."""

@@ -65,10 +65,8 @@ class ExportRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ReadLogRequest(_message.Message):
-    __slots__ = ("start",)
-    START_FIELD_NUMBER: _ClassVar[int]
-    start: int
-    def __init__(self, start: _Optional[int] = ...) -> None: ...
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class ReadFileRequest(_message.Message):
     __slots__ = ("path",)
