@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mesh.cli import (
+    audit,
     backup,
     budget,
     catalog,
@@ -89,6 +90,7 @@ for _part in (
     price,
     usage,
     cost,
+    audit,
     configuration,
     envoy,
     importing,

@@ -23,11 +23,15 @@ class NoteError(ValueError):
     """What is wrong with a note, a key or a checkpoint."""
 
 
-def _decoded(text: str, what: str) -> bytes:
+def decoded(text: str, what: str) -> bytes:
+    """The bytes of the one way to write them: bits that decode to nothing would let a note be changed unnoticed."""
     try:
-        return base64.b64decode(text, validate=True)
+        raw = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise NoteError(f"{what} is not base64") from None
+    if base64.b64encode(raw).decode() != text:
+        raise NoteError(f"{what} is not written in base64's one way")
+    return raw
 
 
 def _check_name(name: str) -> None:
@@ -62,7 +66,7 @@ class VerifierKey(NamedTuple):
         if not plus or not second:
             raise NoteError("a verifier key is NAME+ID+KEY")
         _check_name(name)
-        raw = _decoded(encoded, "the verifier key")
+        raw = decoded(encoded, "the verifier key")
         if raw[:1] != ED25519 or len(raw) != 33:
             raise NoteError("the verifier key is not one of Ed25519")
         key = cls(name, raw[1:])
@@ -101,7 +105,7 @@ def open_note(note: str, key: VerifierKey) -> str:
         name, space, encoded = line.removeprefix(_MARK).partition(" ")
         if not line.startswith(_MARK) or not space:
             raise NoteError(f"{line[:60]!r} is not a signature line")
-        raw = _decoded(encoded, "a signature")
+        raw = decoded(encoded, "a signature")
         if len(raw) <= KEY_ID_BYTES:
             raise NoteError("a signature is too short")
         if name != key.name or raw[:KEY_ID_BYTES] != key.key_id:
@@ -136,7 +140,7 @@ class Checkpoint(NamedTuple):
         digits = lines[1]
         if not (digits.isascii() and digits.isdigit()) or (digits[0] == "0" and digits != "0"):
             raise NoteError(f"{digits[:30]!r} is not the size of a log")
-        root = _decoded(lines[2], "the root hash")
+        root = decoded(lines[2], "the root hash")
         if len(root) != HASH_BYTES:
             raise NoteError(f"the root hash has {len(root)} bytes")
         return cls(lines[0], int(digits), root)

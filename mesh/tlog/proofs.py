@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from mesh.tlog.merkle import HASH_BYTES, hash_leaf, is_included
-from mesh.tlog.notes import Checkpoint, NoteError, VerifierKey, open_checkpoint
+from mesh.tlog.notes import Checkpoint, NoteError, VerifierKey, decoded, open_checkpoint
 
 HEADER = "c2sp.org/tlog-proof@v1"
 MAX_PATH = 63
@@ -37,11 +36,11 @@ class Proof(NamedTuple):
         lines = head.split("\n")
         if lines[0] != HEADER or not blank:
             raise NoteError(f"it is not a proof: its first line is not {HEADER}")
-        extra = _decoded(lines.pop(1)[6:]) if len(lines) > 1 and lines[1].startswith("extra ") else b""
+        extra = decoded(lines.pop(1)[6:], "the extra data") if len(lines) > 1 and lines[1].startswith("extra ") else b""
         word, _, digits = lines[1].partition(" ") if len(lines) > 1 else ("", "", "")
         if word != "index" or not (digits.isascii() and digits.isdigit()) or str(int(digits)) != digits:
             raise NoteError("the proof says no index")
-        path = tuple(_decoded(line) for line in lines[2:])
+        path = tuple(decoded(line, "a line of the proof") for line in lines[2:])
         if len(path) > MAX_PATH or any(len(one) != HASH_BYTES for one in path):
             raise NoteError("the proof's path is none")
         return cls(int(digits), path, checkpoint, extra)
@@ -52,13 +51,6 @@ class Proof(NamedTuple):
         if not is_included(self.leaf_index, checkpoint.size, hash_leaf(leaf), self.path, checkpoint.root):
             raise NoteError(f"the log's tree of {checkpoint.size} does not have this leaf at index {self.leaf_index}")
         return checkpoint
-
-
-def _decoded(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise NoteError("a line of the proof is not base64") from None
 
 
 def write_proof(index: int, path: Sequence[bytes], checkpoint: str) -> str:
