@@ -197,6 +197,10 @@ PERMISSIONS: Mapping[str, str | _Anyone] = {
     "/dac.audit.v1.LogService/Export": "admin",
     "/dac.audit.v1.LogService/ReadLog": "operator",
     "/dac.audit.v1.LogService/ReadFile": "read",
+    "/dac.audit.v1.AnalyticsService/GetDashboard": "read",
+    "/dac.audit.v1.AnalyticsService/GetMyDashboard": "",
+    "/dac.audit.v1.AnalyticsService/ListRecommendations": "read",
+    "/dac.audit.v1.AnalyticsService/RebuildAnalytics": "admin",
 }
 """The scope every method needs."""
 

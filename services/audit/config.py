@@ -26,3 +26,15 @@ class AuditConfig:
     """The key that signs the log's checkpoints. Without it data/secrets/audit-log.key, made at the first start."""
     log_batch: int = 1000
     """The most requests that are appended to the log at once."""
+    minutes_kept_days: int = 2
+    """How many days figures by the minute are kept; those by the hour and the day hold them too."""
+    hours_kept_days: int = 92
+    """How many days figures by the hour are kept; those by the day hold them too."""
+    days_kept_days: int = 2557
+    """How many days figures by the day are kept: seven years."""
+    count_every_s: float = 1.0
+    """The least time between two batches that are counted; a dashboard counts what waits before it answers."""
+    upkeep_s: float = 60.0
+    """How often partitions are made and dropped, and days counted anew that are due."""
+    evidence_requests: int = 100
+    """The fewest requests of each side that a recommendation rests on."""

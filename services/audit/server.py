@@ -12,7 +12,7 @@ from typing import Any
 import grpc.aio
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from dac.audit.v1 import audit_pb2, audit_pb2_grpc
+from dac.audit.v1 import analytics_pb2_grpc, audit_pb2, audit_pb2_grpc
 from dac.budget.v1 import record_pb2 as budget_record_pb2
 from dac.budget.v1 import record_pb2_grpc as budget_record_pb2_grpc
 from dac.type.v1 import record_pb2
@@ -21,6 +21,9 @@ from mesh.errors import MeshError
 from mesh.ids import is_uuid
 from mesh.service import Context
 from services.audit import errors
+from services.audit.analytics.rollups import Counting, Recounts, Rollups
+from services.audit.analytics.server import AnalyticsServicer
+from services.audit.analytics.upkeep import Upkeep
 from services.audit.config import AuditConfig
 from services.audit.follower import Arrivals, Fetched, Follower
 from services.audit.log.server import ProvableLog
@@ -209,18 +212,25 @@ class AuditService:
         duties = (self.log.sequencer.run,)
         self._follower = Follower(self._database, self.store, self._fetch, self.arrivals, self._config, duties)
         self._task: asyncio.Task[None] | None = None
+        rollups = Rollups(self._config, _now)
+        counting, recounts = Counting(self._database, rollups), Recounts(self._database, rollups)
+        self.analytics = AnalyticsServicer(self._database, rollups, counting, recounts, self._config, _now)
+        self.upkeep = Upkeep(self._database, rollups, counting, recounts, self.arrivals.next, _now, self._config)
 
     def register(self, server: grpc.aio.Server) -> None:
-        """Adds the servicer."""
+        """Adds the servicers."""
         audit_pb2_grpc.add_AuditServiceServicer_to_server(self.audit, server)
         self.log.register(server)
+        analytics_pb2_grpc.add_AnalyticsServiceServicer_to_server(self.analytics, server)
 
     async def start(self) -> None:
-        """Begins to follow budget's records."""
+        """Begins to follow budget's records and to count them."""
+        self.upkeep.start()
         self._task = asyncio.create_task(self._follower.run(), name="audit-follower")
 
     async def close(self) -> None:
         """Stops following; what was not stored yet is still in budget's outbox."""
+        await self.upkeep.close()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -237,6 +247,10 @@ class AuditService:
         with call.acting_as("audit"):
             answer = await stub.FetchRecords(request, timeout=self._config.fetch_wait_s + 10)
         return Fetched(request_rows(answer.records), answer.cursor)
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
 
 
 def build(context: Context) -> AuditService:

@@ -220,8 +220,22 @@ class CacheRecord(_message.Message):
     saved_ms: float
     def __init__(self, status: _Optional[_Union[CacheRecord.Status, str]] = ..., similarity: _Optional[float] = ..., saved_nano_usd: _Optional[int] = ..., kind: _Optional[str] = ..., entry_id: _Optional[str] = ..., leader_request_id: _Optional[str] = ..., saved_ms: _Optional[float] = ...) -> None: ...
 
+class ValidatedAnswer(_message.Message):
+    __slots__ = ("attempt_id", "model", "quality", "status", "given")
+    ATTEMPT_ID_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    GIVEN_FIELD_NUMBER: _ClassVar[int]
+    attempt_id: str
+    model: str
+    quality: float
+    status: str
+    given: bool
+    def __init__(self, attempt_id: _Optional[str] = ..., model: _Optional[str] = ..., quality: _Optional[float] = ..., status: _Optional[str] = ..., given: _Optional[bool] = ...) -> None: ...
+
 class ValidationRecord(_message.Message):
-    __slots__ = ("policy", "scores", "action")
+    __slots__ = ("policy", "scores", "action", "quality", "status", "checks", "findings", "mode", "answers", "note")
     class ScoresEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -229,13 +243,41 @@ class ValidationRecord(_message.Message):
         key: str
         value: float
         def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    class ChecksEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class FindingsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     POLICY_FIELD_NUMBER: _ClassVar[int]
     SCORES_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    CHECKS_FIELD_NUMBER: _ClassVar[int]
+    FINDINGS_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
     policy: str
     scores: _containers.ScalarMap[str, float]
     action: str
-    def __init__(self, policy: _Optional[str] = ..., scores: _Optional[_Mapping[str, float]] = ..., action: _Optional[str] = ...) -> None: ...
+    quality: float
+    status: str
+    checks: _containers.ScalarMap[str, str]
+    findings: _containers.ScalarMap[str, int]
+    mode: str
+    answers: _containers.RepeatedCompositeFieldContainer[ValidatedAnswer]
+    note: str
+    def __init__(self, policy: _Optional[str] = ..., scores: _Optional[_Mapping[str, float]] = ..., action: _Optional[str] = ..., quality: _Optional[float] = ..., status: _Optional[str] = ..., checks: _Optional[_Mapping[str, str]] = ..., findings: _Optional[_Mapping[str, int]] = ..., mode: _Optional[str] = ..., answers: _Optional[_Iterable[_Union[ValidatedAnswer, _Mapping]]] = ..., note: _Optional[str] = ...) -> None: ...
 
 class ContextRecord(_message.Message):
     __slots__ = ("source", "messages", "tokens", "recalled", "summarised", "left_out", "saved", "user_message_id", "message_id")
