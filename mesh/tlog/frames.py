@@ -13,10 +13,15 @@ from mesh.tlog.merkle import HASH_BYTES
 from mesh.tlog.tiles import WIDTH, FullTile
 
 HEAD = struct.Struct(">cII")
-ENTRY = struct.Struct(">cBQqqhHBHI")
+ENTRY = struct.Struct(">chqii")
+"""Kind and index, the lengths of leaf and salt; then these two."""
+ROW = struct.Struct(">qqhii")
+"""Time in microseconds since 2000, cost, outcome, the lengths of model and record; then these two."""
+EPOCH_US = 946_684_800_000_000
+"""The year 2000, as PostgreSQL counts, in microseconds since 1970."""
 TILE = struct.Struct(">cBQ")
 COUNTS = struct.Struct(">cQQ")
-ABSENT = 0xFFFFFFFF
+ABSENT = -1
 """The length of a record that is not there."""
 TILE_BYTES = WIDTH * HASH_BYTES
 CONTENT_TYPE = "application/vnd.dac.audit-log"
@@ -47,9 +52,11 @@ def entry_frame(entry: StoredEntry) -> bytes:
     """The frame E."""
     idx, kind, leaf, salt, record, at_us, model, outcome, cost = entry
     salt, shown = salt or b"", model.encode()
-    length = ABSENT if record is None else len(record)
-    head = ENTRY.pack(b"E", kind, idx, at_us, cost, outcome, len(leaf), len(salt), len(shown), length)
-    return b"".join((head, leaf, salt, shown, record or b""))
+    head = ENTRY.pack(b"E", kind, idx, len(leaf), len(salt))
+    if record is None:
+        return b"".join((head, leaf, salt, ROW.pack(0, 0, 0, 0, ABSENT)))
+    row = ROW.pack(at_us - EPOCH_US, cost, outcome, len(shown), len(record))
+    return b"".join((head, leaf, salt, row, shown, record))
 
 
 def tile_frame(tile: FullTile) -> bytes:

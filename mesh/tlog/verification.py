@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import hashlib
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,13 +11,13 @@ from typing import NamedTuple
 from google.protobuf.message import DecodeError
 
 from dac.type.v1 import record_pb2
-from mesh.tlog.frames import ABSENT, COUNTS, ENTRY, HEAD, TILE, TILE_BYTES
+from mesh.tlog.frames import ABSENT, COUNTS, ENTRY, HEAD, ROW, TILE, TILE_BYTES
 from mesh.tlog.leaves import CHANGE, DECISIONS, KINDS, MAX_FIELD, REQUEST, Leaf, commit, read_leaf
 from mesh.tlog.merkle import HASH_BYTES
 from mesh.tlog.notes import Checkpoint, NoteError, VerifierKey, open_checkpoint
 from mesh.tlog.tiles import WIDTH, Edge
 
-_EPOCH = dt.datetime(1970, 1, 1)
+_EPOCH = dt.datetime(2000, 1, 1)
 _MICROSECOND = dt.timedelta(microseconds=1)
 TOLD = 20
 """So many findings are told in words; the others are counted."""
@@ -115,15 +116,21 @@ class Verification:
     def _entry(self, data: bytes, at: int) -> int:
         if len(data) - at < ENTRY.size:
             return 0
-        _, kind, idx, at_us, cost, outcome, leaf_size, salt_size, model_size, record_size = ENTRY.unpack_from(data, at)
+        _, kind, idx, leaf_size, salt_size = ENTRY.unpack_from(data, at)
         leaf_at = at + ENTRY.size
         salt_at = leaf_at + leaf_size
-        model_at = salt_at + salt_size
-        record_at = model_at + model_size
+        row_at = salt_at + salt_size
+        model_at = row_at + ROW.size
+        if model_at > len(data):
+            return 0
+        at_us, cost, outcome, model_size, record_size = ROW.unpack_from(data, row_at)
         is_there = record_size != ABSENT
+        record_at = model_at + model_size
         end: int = record_at + record_size if is_there else record_at
         if end > len(data):
             return 0
+        if end < model_at or model_at < row_at:
+            raise BrokenStream("an entry has a length below zero")
         raw = data[leaf_at:salt_at]
         if idx != self.entries:
             self._tell(f"entry {self.entries}", f"entry {idx} stands in its place")
@@ -143,7 +150,7 @@ class Verification:
             )
             return end
         record = data[record_at:end]
-        if commit(data[salt_at:model_at], record) != leaf.commitment:
+        if commit(data[salt_at:row_at], record) != leaf.commitment:
             self._tell(f"entry {idx}", f"the record of {leaf.kind} {leaf.id} is not what its leaf commits to")
             return end
         wrong = _wrong_column(leaf, kind, at_us, cost, outcome, data[model_at:record_at], record)
@@ -217,12 +224,18 @@ class Verification:
                 self._tell("log", f"{stored} {kind}s are stored, and {self._kinds[kind]} have a leaf")
 
 
+@functools.lru_cache(maxsize=64)
+def _minute_us(minute: str) -> int:
+    """Microseconds from 2000 to a minute: entries that follow each other are mostly of the same one."""
+    return (dt.datetime.fromisoformat(minute) - _EPOCH) // _MICROSECOND
+
+
 def _wrong_column(leaf: Leaf, kind: int, at_us: int, cost: int, outcome: int, model: bytes, record: bytes) -> str:
     """Which column of the stored row differs from the leaf; empty = none."""
     if KINDS.get(kind) != leaf.kind:
         return "the kind"
     try:
-        told_us = (dt.datetime.fromisoformat(leaf.time[:-1]) - _EPOCH) // _MICROSECOND
+        told_us = _minute_us(leaf.time[:16]) + int(leaf.time[17:19]) * 1_000_000 + int(leaf.time[20:26])
     except ValueError:
         return "the time"
     if told_us != at_us:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import datetime as dt
 import os
 import time
 from collections.abc import AsyncIterator
@@ -19,7 +18,7 @@ from mesh import call
 from mesh.ids import is_uuid
 from mesh.service import Context
 from mesh.tlog import merkle
-from mesh.tlog.frames import CONTENT_TYPE, StoredEntry, counts_frame, entry_frame, head_frame, tile_frame
+from mesh.tlog.frames import CONTENT_TYPE, counts_frame, head_frame, tile_frame
 from mesh.tlog.proofs import write_proof
 from mesh.tlog.tiles import ENTRIES, HEIGHT, WIDTH, Tile, TileHashes, pack_entries, tile_of, width_at
 from services.audit import errors
@@ -29,12 +28,10 @@ from services.audit.log.sequencer import Sequencer
 from services.audit.log.signing import open_signer
 from services.audit.log.store import Head, LogStore
 
-READ_BATCH = 8 * WIDTH
+READ_BATCH = 4 * WIDTH
 EXPORT_BATCH = 500
 MAX_WAIT_S = 10.0
 LOOK_AGAIN_S = 0.25
-EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-MICROSECOND = dt.timedelta(microseconds=1)
 NOTE_TYPE, TILE_TYPE, LINES_TYPE = "text/plain; charset=utf-8", "application/octet-stream", "application/x-ndjson"
 
 
@@ -136,8 +133,8 @@ class LogServicer(log_pb2_grpc.LogServiceServicer):
         yield httpbody_pb2.HttpBody(content_type=CONTENT_TYPE, data=head_frame(head.verifier_key, head.checkpoint))
         for first in range(0, head.size, READ_BATCH):
             end = min(first + READ_BATCH, head.size)
-            parts = [_frame(row) for row in await self._store.read(first, end)]
-            parts += [tile_frame(tile) for tile in await self._full_tiles(first, end)]
+            yield httpbody_pb2.HttpBody(data=await self._store.read(first, end))
+            parts = [tile_frame(tile) for tile in await self._full_tiles(first, end)]
             yield httpbody_pb2.HttpBody(data=b"".join(parts))
         yield httpbody_pb2.HttpBody(data=counts_frame(*await self._store.counts(head)))
 
@@ -179,12 +176,6 @@ class LogServicer(log_pb2_grpc.LogServiceServicer):
             found += await self._store.tiles_between(level, first >> span, end >> span)
             level += 1
         return found
-
-
-def _frame(row: Any) -> bytes:
-    idx, kind, leaf, salt, record, at, model, outcome, cost = row
-    at_us = (at - EPOCH) // MICROSECOND if at is not None else 0
-    return entry_frame(StoredEntry(idx, kind, leaf, salt, record, at_us, model or "", outcome or 0, cost or 0))
 
 
 class ProvableLog:

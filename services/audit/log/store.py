@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mesh.postgres import Database
 from mesh.tlog import tiles
@@ -14,7 +14,7 @@ from services.audit.log.events import Stored
 
 SETTLED = "SELECT request_position, change_position FROM log_settled()"
 WAITING = "SELECT * FROM log_waiting($1, $2, $3, $4, $5)"
-APPEND = "SELECT log_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
+APPEND = "SELECT log_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
 TAKE_LEAD = """UPDATE log_head SET epoch = epoch + 1,
   verifier_key = CASE WHEN verifier_key = '' THEN $1 ELSE verifier_key END RETURNING epoch"""
 HEAD = "SELECT verifier_key, size, root, checkpoint, request_position, change_position, epoch FROM log_head"
@@ -33,7 +33,6 @@ ENTRIES_OF = """SELECT e.idx, e.org_seq, e.leaf, s.salt,
       ELSE (SELECT c.record FROM changes c WHERE c.org_id = e.org_id AND c.record_id = e.record_id) END AS record
   FROM log_entries e LEFT JOIN log_salts s ON s.idx = e.idx AND s.org_id = e.org_id
   WHERE e.org_id = $1 AND e.org_seq > $2 AND e.idx < $3 ORDER BY e.org_seq LIMIT $4"""
-READ = "SELECT idx, kind, leaf, salt, record, at, model, outcome, cost FROM log_read($1, $2)"
 
 
 class Head(NamedTuple):
@@ -121,6 +120,7 @@ class LogStore:
                 batch.org_seqs,
                 [row.kind for row in batch.rows],
                 [row.record_id for row in batch.rows],
+                [row.position for row in batch.rows],
                 batch.leaves,
                 batch.salts,
                 [tile.level for tile in batch.tiles],
@@ -190,10 +190,10 @@ class LogStore:
         async with self.database.transaction(org_id) as connection:
             return [Entry(*row) for row in await connection.fetch(ENTRIES_OF, org_id, after_seq, size, most)]
 
-    async def read(self, first: int, end: int) -> list[Any]:
-        """Entries of all organisations with salt, record and the columns that lists show of it."""
+    async def read(self, first: int, end: int) -> bytes:
+        """Frames of entries of all organisations, with salt, record and the columns that lists show of it."""
         async with self.database.transaction() as connection:
-            return list(await connection.fetch(READ, first, end))
+            return bytes(await connection.fetchval("SELECT log_read($1, $2)", first, end))
 
     async def counts(self, head: Head) -> tuple[int, int]:
         """How many requests and changes a log with that head should have leaves of."""

