@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mesh.cli import (
+    analytics,
     audit,
     backup,
     budget,
@@ -89,6 +90,7 @@ for _part in (
     experiment,
     price,
     usage,
+    analytics,
     cost,
     audit,
     configuration,

@@ -38,3 +38,5 @@ class AuditConfig:
     """How often partitions are made and dropped, and days counted anew that are due."""
     evidence_requests: int = 100
     """The fewest requests of each side that a recommendation rests on."""
+    event_lines: bool = False
+    """Whether each request that ended and each administrative change is a JSON line on standard error."""

@@ -25,6 +25,7 @@ from services.audit.analytics.rollups import Counting, Recounts, Rollups
 from services.audit.analytics.server import AnalyticsServicer
 from services.audit.analytics.upkeep import Upkeep
 from services.audit.config import AuditConfig
+from services.audit.events import EventLines, Tell
 from services.audit.follower import Arrivals, Fetched, Follower
 from services.audit.log.server import ProvableLog
 from services.audit.paging import Place, page_size, read_token, write_token
@@ -103,8 +104,10 @@ def _place(token: str, filters: tuple[object, ...]) -> Place | None:
 class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
     """See dac.audit.v1.AuditService."""
 
-    def __init__(self, store: PostgresAuditStore, arrivals: Arrivals, config: AuditConfig) -> None:
-        self._store = store
+    def __init__(
+        self, store: PostgresAuditStore, arrivals: Arrivals, config: AuditConfig, tell: Tell | None = None
+    ) -> None:
+        self._store, self._tell = store, tell
         self._arrivals = arrivals
         self._config = config
 
@@ -121,7 +124,9 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
             row = ChangeRow(record.org_id, record.record_id, _when(record.at, "records.at"), record.SerializeToString())
             rows.setdefault((row.org_id, row.record_id), row)
         if rows:
-            await self._store.insert_changes(list(rows.values()))
+            stored = await self._store.insert_changes(list(rows.values()))
+            if self._tell is not None:
+                self._tell.changes([record_pb2.AdminRecord.FromString(record) for record in stored])
             self._arrivals.announce()
         return audit_pb2.AppendResponse()
 
@@ -207,13 +212,14 @@ class AuditService:
         self._database = context.database
         self.arrivals = Arrivals()
         self.store = PostgresAuditStore(self._database)
-        self.audit = AuditServicer(self.store, self.arrivals, self._config)
+        tell = EventLines() if self._config.event_lines else None
+        self.audit = AuditServicer(self.store, self.arrivals, self._config, tell)
         self.log = ProvableLog(context, self.arrivals)
         duties = (self.log.sequencer.run,)
         self._follower = Follower(self._database, self.store, self._fetch, self.arrivals, self._config, duties)
         self._task: asyncio.Task[None] | None = None
         rollups = Rollups(self._config, _now)
-        counting, recounts = Counting(self._database, rollups), Recounts(self._database, rollups)
+        counting, recounts = Counting(self._database, rollups, tell), Recounts(self._database, rollups)
         self.analytics = AnalyticsServicer(self._database, rollups, counting, recounts, self._config, _now)
         self.upkeep = Upkeep(self._database, rollups, counting, recounts, self.arrivals.next, _now, self._config)
 

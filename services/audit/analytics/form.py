@@ -93,13 +93,12 @@ def series(rows: Sequence[Sums]) -> list[pb.SeriesPoint]:
     return made
 
 
-def breakdown(dimension: int, rows: Sequence[Sums], limit: int) -> pb.Breakdown:
-    """The groups with the most requests."""
-    ordered = sorted(rows, key=lambda one: (-one.measures["requests"], str(one.value or "")))
+def breakdown(dimension: int, rows: Sequence[Sums], count: int) -> pb.Breakdown:
+    """The groups that are shown, of so many."""
     return pb.Breakdown(
         dimension=dimension,  # type: ignore[arg-type]
-        groups=[pb.DashboardGroup(value=str(row.value or ""), figures=figures(row)) for row in ordered[:limit]],
-        left_out=max(0, len(ordered) - limit),
+        groups=[pb.DashboardGroup(value=str(row.value or ""), figures=figures(row)) for row in rows],
+        left_out=count - len(rows),
     )
 
 
@@ -172,9 +171,9 @@ def preferences(rows: Sequence[tuple[str, str, int]]) -> list[pb.GetMyDashboardR
     ]
 
 
-def used(found: Mapping[str, int]) -> pb.GetMyDashboardResponse.Features:
+def used(found: Mapping[str, int]) -> pb.GetMyDashboardResponse.FeatureUse:
     """How many requests used what."""
-    return pb.GetMyDashboardResponse.Features(
+    return pb.GetMyDashboardResponse.FeatureUse(
         validated=found["quality_count"],
         **{name: found[name] for name in ("streams", "cache_hits", "coalesced", "turns", "recalled", "tool_calls")},
     )

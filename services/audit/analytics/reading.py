@@ -16,8 +16,9 @@ from services.audit.analytics.windows import Window, kind_for
 GROUPS = ("bucket", "team_id", "project_id", "user_id", "key_id", "model", "provider", "intent")
 TYPES = {"team_id": "uuid", "project_id": "uuid", "user_id": "uuid", "key_id": "uuid", "owner": "uuid"}
 SUMS = ", ".join(f"coalesce(sum({name}), 0)::bigint AS {name}" for name in MEASURES)
-FORM = """SELECT {groups} {sums}, coalesce(string_agg(latency, ''::bytea), '') AS latency,
-    coalesce(string_agg(first_token, ''::bytea), '') AS first_token
+TIMES = """coalesce(string_agg(latency, ''::bytea), '') AS latency,
+    coalesce(string_agg(first_token, ''::bytea), '') AS first_token"""
+FORM = """SELECT {groups} {what}
   FROM {table} WHERE org_id = $1 AND kind = {kind} AND bucket >= $2 AND bucket < $3{filters}{by}"""
 THREADS = """SELECT count(*), coalesce(sum(turns), 0)::bigint, coalesce(max(turns), 0)::bigint FROM (
     SELECT sum(turns) AS turns FROM thread_days WHERE org_id = $1 AND owner = $2 AND day >= $3 AND day < $4
@@ -51,15 +52,14 @@ class Sums(NamedTuple):
 
 
 @functools.cache
-def _statement(table: str, kind: int, group: str, filters: tuple[str, ...]) -> str:
+def _statement(table: str, kind: int, group: str, filters: tuple[str, ...], what: str, only: str) -> str:
     return FORM.format(
         groups=f"{group}," if group else "",
-        sums=SUMS,
+        what=what,
         table=table,
         kind=kind,
-        filters="".join(
-            f" AND {name} = ${number}::{TYPES.get(name, 'text')}" for number, name in enumerate(filters, 4)
-        ),
+        filters="".join(f" AND {name} = ${number}::{TYPES.get(name, 'text')}" for number, name in enumerate(filters, 4))
+        + only,
         by=f" GROUP BY {group}" if group else "",
     )
 
@@ -73,13 +73,41 @@ class Reader:
         self._filters = {name: value for name, value in filters.items() if value}
 
     async def sums(self, window: Window, grain: Grain, group: str = "") -> list[Sums]:
-        """Summed over the window, or by a group: `bucket` or a dimension."""
+        """Summed over the window, or by its steps: group `bucket`."""
+        rows = await self._fetch(window, grain, group, f"{SUMS}, {TIMES}")
+        return [Sums(row[group] if group else None, _measures(row), row["latency"], row["first_token"]) for row in rows]
+
+    async def most(self, window: Window, grain: Grain, group: str, limit: int) -> tuple[list[Sums], int]:
+        """By a dimension: the groups with the most requests in order, and how many groups there are.
+
+        Sketches are most of what is read, so they are read of these groups alone.
+        """
+        rows = await self._fetch(window, grain, group, SUMS)
+        first = sorted(rows, key=lambda row: (-row["requests"], str(row[group] or "")))[:limit]
+        listed = f" AND {group} = ANY (${{}}::{TYPES.get(group, 'text')}[])"
+        times: dict[Any, tuple[bytes, bytes]] = {}
+        for only, values in (
+            (listed, [row[group] for row in first if row[group] is not None]),
+            (f" AND {group} IS NULL", None),
+        ):
+            if values is None and all(row[group] is not None for row in first):
+                continue
+            found = await self._fetch(window, grain, group, TIMES, only, values)
+            times |= {row[group]: (row["latency"], row["first_token"]) for row in found}
+        return [Sums(row[group], _measures(row), *times.get(row[group], (b"", b""))) for row in first], len(rows)
+
+    async def _fetch(
+        self, window: Window, grain: Grain, group: str, what: str, only: str = "", values: list[Any] | None = None
+    ) -> list[asyncpg.Record]:
         assert group in ("", *GROUPS)
         used = frozenset(self._filters) | ({group} if group not in ("", "bucket") else frozenset())
         kind = Kind.FULL if "owner" in used else kind_for(used, grain)
-        statement = _statement(grain.value, int(kind), group, tuple(self._filters))
-        rows = await self._connection.fetch(statement, self._org_id, window.start, window.end, *self._filters.values())
-        return [_sums(row, group) for row in rows]
+        asked = [self._org_id, window.start, window.end, *self._filters.values()]
+        if values is not None:
+            asked.append(values)
+        statement = _statement(grain.value, int(kind), group, tuple(self._filters), what, only.format(len(asked)))
+        rows: list[asyncpg.Record] = await self._connection.fetch(statement, *asked)
+        return rows
 
     async def preferences(self, window: Window, grain: Grain) -> list[tuple[str, str, int]]:
         """Intent, model and requests of an owner, of answered requests."""
@@ -111,10 +139,8 @@ class Reader:
         return [dict(row) for row in await self._connection.fetch(TRIED, self._org_id, window.start, window.end)]
 
 
-def _sums(row: asyncpg.Record, group: str) -> Sums:
-    return Sums(
-        row[group] if group else None, {name: row[name] for name in MEASURES}, row["latency"], row["first_token"]
-    )
+def _measures(row: asyncpg.Record) -> dict[str, int]:
+    return {name: row[name] for name in MEASURES}
 
 
 def joined(rows: list[Sums]) -> Sums:

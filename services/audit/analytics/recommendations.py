@@ -1,8 +1,8 @@
 """What would have cost less, said only where the record proves it.
 
-Models are compared where both answered the same team's prompts of the same intent and complexity. What was paid is a
-fact; what the other model would have cost is its mean there, with the bound that holds with 95 % confidence, and scaled
-up where its prompts were shorter. Quality counts where it was measured.
+Models are compared where both answered the same team's prompts of the same intent and complexity. The other model counts
+with its mean cost there, scaled up where its prompts were shorter. The bound that holds with 95 % confidence knows how
+much the costs of both sides vary. Quality counts where it was measured.
 """
 
 from __future__ import annotations
@@ -183,6 +183,8 @@ def _compare(
         mean = other["cost"] / other["clean"] * max(1.0, longer)
         spread = _variance(other["clean"], other["cost"], other["squared"]) * max(1.0, longer) ** 2
         projected += row["clean"] * mean
+        # Which prompts came to this model was chance, too.
+        variance += row["clean"] * _variance(row["clean"], row["cost"], row["squared"])
         variance += row["clean"] ** 2 * spread / other["clean"]
     if not shared or mine.cost <= 0:
         return None

@@ -25,6 +25,7 @@ from services.audit.analytics import sketch
 from services.audit.analytics.cells import KINDS, Cell, Grain, cells_of, threads_of
 from services.audit.analytics.facts import MEASURES, Fact, fact_of
 from services.audit.config import AuditConfig
+from services.audit.events import Tell
 
 _log = logging.getLogger(__name__)
 PAGE = 2000
@@ -165,10 +166,10 @@ async def _add(connection: asyncpg.Connection, grain: Grain, cells: Iterable[Cel
 
 
 class Counting:
-    """Counts what waits."""
+    """Counts what waits, and tells of each request that it counts."""
 
-    def __init__(self, database: Database, rollups: Rollups) -> None:
-        self._database, self._rollups = database, rollups
+    def __init__(self, database: Database, rollups: Rollups, tell: Tell | None = None) -> None:
+        self._database, self._rollups, self._tell = database, rollups, tell
 
     async def waiting(self) -> list[str]:
         """The organisations with requests that wait."""
@@ -209,6 +210,7 @@ class Counting:
                 return len(await connection.fetch(TAKE, list(org_ids), 1))
 
     async def _count(self, org_ids: Sequence[str], most: int, *, patiently: bool = True) -> int:
+        records: list[record_pb2.RequestRecord] = []
         async with self._database.transaction(*org_ids) as connection:
             if not patiently:
                 if not await connection.fetchval("SELECT EXISTS (SELECT FROM uncounted WHERE org_id = $1)", org_ids[0]):
@@ -219,7 +221,10 @@ class Counting:
             if taken:
                 keys = map(list, zip(*taken, strict=True))
                 rows = await connection.fetch(TAKEN, *keys)
-                await self._rollups.count(connection, [_fact(row[0]) for row in rows])
+                records = [record_pb2.RequestRecord.FromString(row[0]) for row in rows]
+                await self._rollups.count(connection, [fact_of(record) for record in records])
+        if self._tell is not None:
+            self._tell.requests(records)
         return len(taken)
 
 

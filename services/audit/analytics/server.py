@@ -60,8 +60,8 @@ class AnalyticsServicer(analytics_pb2_grpc.AnalyticsServiceServicer):
                 series=form.series(points),
             )
             for one in wanted:
-                rows = await reader.sums(window, window.coarsest, form.DIMENSIONS[one])
-                answer.breakdowns.append(form.breakdown(one, rows, limit))
+                found = await reader.most(window, window.coarsest, form.DIMENSIONS[one], limit)
+                answer.breakdowns.append(form.breakdown(one, *found))
         answer.start_at.FromDatetime(window.start)
         answer.end_at.FromDatetime(window.end)
         return answer
@@ -85,8 +85,8 @@ class AnalyticsServicer(analytics_pb2_grpc.AnalyticsServiceServicer):
                 preferences=form.preferences(await reader.preferences(window, window.coarsest)),
             )
             for one in MY_DIMENSIONS:
-                rows = await reader.sums(window, window.coarsest, form.DIMENSIONS[int(one)])
-                answer.breakdowns.append(form.breakdown(int(one), rows, DEFAULT_LIMIT))
+                found = await reader.most(window, window.coarsest, form.DIMENSIONS[int(one)], DEFAULT_LIMIT)
+                answer.breakdowns.append(form.breakdown(int(one), *found))
             await self._talk(reader, window, answer.conversations)
         answer.start_at.FromDatetime(window.start)
         answer.end_at.FromDatetime(window.end)

@@ -246,7 +246,7 @@ class GetMyDashboardResponse(_message.Message):
         longest_turns: int
         requests_by_hour: _containers.RepeatedScalarFieldContainer[int]
         def __init__(self, threads: _Optional[int] = ..., turns: _Optional[int] = ..., turns_per_thread: _Optional[float] = ..., longest_turns: _Optional[int] = ..., requests_by_hour: _Optional[_Iterable[int]] = ...) -> None: ...
-    class Features(_message.Message):
+    class FeatureUse(_message.Message):
         __slots__ = ("streams", "cache_hits", "coalesced", "turns", "recalled", "tool_calls", "validated")
         STREAMS_FIELD_NUMBER: _ClassVar[int]
         CACHE_HITS_FIELD_NUMBER: _ClassVar[int]
@@ -282,8 +282,8 @@ class GetMyDashboardResponse(_message.Message):
     breakdowns: _containers.RepeatedCompositeFieldContainer[Breakdown]
     preferences: _containers.RepeatedCompositeFieldContainer[GetMyDashboardResponse.Preference]
     conversations: GetMyDashboardResponse.Conversations
-    features: GetMyDashboardResponse.Features
-    def __init__(self, start_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., step: _Optional[_Union[AnalyticsStep, str]] = ..., total: _Optional[_Union[Figures, _Mapping]] = ..., before: _Optional[_Union[Figures, _Mapping]] = ..., series: _Optional[_Iterable[_Union[SeriesPoint, _Mapping]]] = ..., breakdowns: _Optional[_Iterable[_Union[Breakdown, _Mapping]]] = ..., preferences: _Optional[_Iterable[_Union[GetMyDashboardResponse.Preference, _Mapping]]] = ..., conversations: _Optional[_Union[GetMyDashboardResponse.Conversations, _Mapping]] = ..., features: _Optional[_Union[GetMyDashboardResponse.Features, _Mapping]] = ...) -> None: ...
+    features: GetMyDashboardResponse.FeatureUse
+    def __init__(self, start_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., step: _Optional[_Union[AnalyticsStep, str]] = ..., total: _Optional[_Union[Figures, _Mapping]] = ..., before: _Optional[_Union[Figures, _Mapping]] = ..., series: _Optional[_Iterable[_Union[SeriesPoint, _Mapping]]] = ..., breakdowns: _Optional[_Iterable[_Union[Breakdown, _Mapping]]] = ..., preferences: _Optional[_Iterable[_Union[GetMyDashboardResponse.Preference, _Mapping]]] = ..., conversations: _Optional[_Union[GetMyDashboardResponse.Conversations, _Mapping]] = ..., features: _Optional[_Union[GetMyDashboardResponse.FeatureUse, _Mapping]] = ...) -> None: ...
 
 class EvidenceSide(_message.Message):
     __slots__ = ("model", "provider", "requests", "cost_nano_usd_per_request", "input_tokens_per_request", "output_tokens_per_request", "quality_count", "quality", "attempts", "failed_attempts")
