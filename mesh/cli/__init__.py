@@ -7,6 +7,7 @@ import typer
 
 from mesh.cli import (
     analytics,
+    audit,
     backup,
     budget,
     catalog,
@@ -92,6 +93,7 @@ for _part in (
     usage,
     analytics,
     cost,
+    audit,
     configuration,
     envoy,
     importing,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from dataclasses import dataclass
 
 
@@ -20,7 +21,11 @@ class AuditConfig:
     settle_wait_s: float = 1.0
     """How long GetRequest waits for a request that has just finished to arrive."""
     follow_poll_s: float = 1.0
-    """How often FollowRequests looks for rows that another replica wrote."""
+    """How often FollowRequests looks for rows that another replica wrote, and the log for its changes."""
+    log_key_file: pathlib.Path | None = None
+    """The key that signs the log's checkpoints. Without it data/secrets/audit-log.key, made at the first start."""
+    log_batch: int = 1000
+    """The most requests that are appended to the log at once."""
     minutes_kept_days: int = 2
     """How many days figures by the minute are kept; those by the hour and the day hold them too."""
     hours_kept_days: int = 92

@@ -27,6 +27,7 @@ from services.audit.analytics.upkeep import Upkeep
 from services.audit.config import AuditConfig
 from services.audit.events import EventLines, Tell
 from services.audit.follower import Arrivals, Fetched, Follower
+from services.audit.log.server import ProvableLog
 from services.audit.paging import Place, page_size, read_token, write_token
 from services.audit.store import CONSUMER, ChangeRow, Filters, Listed, PostgresAuditStore, RequestRow
 
@@ -126,6 +127,7 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
             stored = await self._store.insert_changes(list(rows.values()))
             if self._tell is not None:
                 self._tell.changes([record_pb2.AdminRecord.FromString(record) for record in stored])
+            self._arrivals.announce()
         return audit_pb2.AppendResponse()
 
     async def ListRequests(  # noqa: D102
@@ -212,7 +214,9 @@ class AuditService:
         self.store = PostgresAuditStore(self._database)
         tell = EventLines() if self._config.event_lines else None
         self.audit = AuditServicer(self.store, self.arrivals, self._config, tell)
-        self._follower = Follower(self._database, self.store, self._fetch, self.arrivals, self._config)
+        self.log = ProvableLog(context, self.arrivals)
+        duties = (self.log.sequencer.run,)
+        self._follower = Follower(self._database, self.store, self._fetch, self.arrivals, self._config, duties)
         self._task: asyncio.Task[None] | None = None
         rollups = Rollups(self._config, _now)
         counting, recounts = Counting(self._database, rollups, tell), Recounts(self._database, rollups)
@@ -222,6 +226,7 @@ class AuditService:
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicers."""
         audit_pb2_grpc.add_AuditServiceServicer_to_server(self.audit, server)
+        self.log.register(server)
         analytics_pb2_grpc.add_AnalyticsServiceServicer_to_server(self.analytics, server)
 
     async def start(self) -> None:

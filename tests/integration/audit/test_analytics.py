@@ -48,7 +48,7 @@ class Analytics:
 
     async def keep(self, records: Sequence[record_pb2.RequestRecord]) -> None:
         """As the follower does."""
-        await self.store.insert_requests([request_row(record) for record in records], "c")
+        await self.store.insert_requests([request_row(record) for record in records], "")
 
     async def dashboard(self, org_id: str, **fields: Any) -> pb.GetDashboardResponse:
         """The figures of the two days, as a reader of the organisation."""
