@@ -33,7 +33,7 @@ from mesh.ids import uuid7
 from mesh.migrate import bootstrap, migrate, with_login
 from mesh.postgres import Database
 from services.audit.analytics import sketch
-from services.audit.analytics.cells import Grain, Kind
+from services.audit.analytics.cells import KINDS, Grain, Kind
 from services.audit.analytics.facts import MEASURES
 from services.audit.analytics.rollups import Counting, Recounts, Rollups
 from services.audit.analytics.server import AnalyticsServicer
@@ -67,6 +67,8 @@ OF_KIND: Mapping[Kind, tuple[str, ...]] = {
     Kind.FULL: ("team_id", "project_id", "user_id", "key_id", "owner", "model", "provider", "intent"),
     Kind.EVIDENCE: ("team_id", "model", "provider", "intent", "complexity"),
     Kind.TRIED: ("model", "provider"),
+    Kind.TEAM: ("team_id",),
+    Kind.PROJECT: ("project_id",),
 }
 TYPES = {"model": "text", "provider": "text", "intent": "text", "complexity": "smallint"}
 FILL = """INSERT INTO {table} (org_id, kind, bucket, cell, {columns}, {measures}, clean_squared, latency, first_token)
@@ -125,11 +127,6 @@ async def fill(superuser_dsn: str, org_id: str, requests: int) -> dict[str, int]
             min(1.0, requests / DAYS / 1440 / cells),
         ),
     }
-    kinds = {
-        Grain.DAY: tuple(Kind),
-        Grain.HOUR: (Kind.TOTAL, Kind.WHAT, Kind.WHO, Kind.FULL),
-        Grain.MINUTE: (Kind.TOTAL, Kind.WHAT, Kind.FULL),
-    }
     made = random.Random(9)
     rows = [
         (size, n, sketch.added(b"", (sketch.key_of(made.lognormvariate(6.5, 0.8)) for _ in range(size))))
@@ -141,7 +138,7 @@ async def fill(superuser_dsn: str, org_id: str, requests: int) -> dict[str, int]
         await connection.execute(TUPLES)
         await connection.execute(POOLS, *map(list, zip(*rows, strict=True)))
         for grain, (start, end, step, each, share) in spans.items():
-            for kind in kinds[grain]:
+            for kind in KINDS[grain]:
                 # Two requests an hour of each cell that has any: half of the cells have none.
                 amount = each / share if grain is Grain.HOUR else each
                 await connection.execute(_statement(grain, kind, amount, share), org_id, start, end, step, timeout=600)

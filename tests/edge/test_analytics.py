@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -38,14 +39,14 @@ def client(dac: Dac) -> httpx.Client:
     return httpx.Client(base_url=dac.url, headers={"authorization": f"Bearer {dac.key}"}, timeout=30)
 
 
-def requests_of(http: httpx.Client) -> list[dict]:
-    found = []
+def requests_of(http: httpx.Client) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
     while len(found) < 5:
         found = http.get("/v1/requests").json()["requests"]
     return found
 
 
-def total(figures: dict, name: str) -> int:
+def total(figures: dict[str, Any], name: str) -> int:
     return int(figures.get(name) or 0)
 
 

@@ -37,11 +37,15 @@ class Kind(enum.IntEnum):
     """Team, model, provider, intent, complexity: what recommendations compare."""
     TRIED = 5
     """Model and provider of every attempt."""
+    TEAM = 6
+    """Few rows for what is asked most: the team alone."""
+    PROJECT = 7
+    """The project alone."""
 
 
 KINDS: Mapping[Grain, tuple[Kind, ...]] = {
     Grain.MINUTE: (Kind.TOTAL, Kind.WHAT, Kind.FULL),
-    Grain.HOUR: (Kind.TOTAL, Kind.WHAT, Kind.WHO, Kind.FULL),
+    Grain.HOUR: (Kind.TOTAL, Kind.WHAT, Kind.WHO, Kind.FULL, Kind.TEAM, Kind.PROJECT),
     Grain.DAY: tuple(Kind),
 }
 LENGTHS: Mapping[Grain, dt.timedelta] = {
@@ -128,8 +132,10 @@ def cells_of(facts: Sequence[Fact], grain: Grain) -> list[Cell]:
 def _place(fact: Fact, kind: Kind, bucket: dt.datetime) -> Place:
     has_what = kind in (Kind.WHAT, Kind.FULL, Kind.EVIDENCE)
     who = fact.who if kind in (Kind.WHO, Kind.FULL) else NOBODY
-    if kind is Kind.EVIDENCE:
+    if kind in (Kind.EVIDENCE, Kind.TEAM):
         who = NOBODY._replace(team=fact.who.team)
+    elif kind is Kind.PROJECT:
+        who = NOBODY._replace(project=fact.who.project)
     return Place(
         fact.org_id,
         int(kind),

@@ -86,7 +86,7 @@ def kind_for(used: frozenset[str], grain: Grain) -> Kind:
     if used <= WHAT:
         return Kind.WHAT
     if used <= PATH and grain is not Grain.MINUTE:
-        return Kind.WHO
+        return {frozenset({"team_id"}): Kind.TEAM, frozenset({"project_id"}): Kind.PROJECT}.get(used, Kind.WHO)
     if grain is Grain.DAY and used <= WHAT | {"team_id"}:
         return Kind.EVIDENCE
     return Kind.FULL

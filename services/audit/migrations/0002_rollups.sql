@@ -2,8 +2,8 @@
 
 -- A row is one cell: an organisation, a kind of cell, a time step and one value of each dimension of that kind.
 --   kind 0: all; 1: model, provider, intent; 2: team, project, user, key; 3: all of these;
---   4: team, model, provider, intent, complexity; 5: model and provider of every attempt.
--- Minutes hold the kinds 0, 1, 3; hours 0, 1, 2, 3; days all. `cell` is a digest of the values. Sketches are bins of
+--   4: team, model, provider, intent, complexity; 5: model and provider of every attempt; 6: team; 7: project.
+-- Minutes hold the kinds 0, 1, 3; hours 0, 1, 2, 3, 6, 7; days all. `cell` is a digest of the values. Sketches are bins of
 -- DDSketch whose concatenation is their sum.
 CREATE FUNCTION make_rollups(named text, hypertable_step interval) RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE

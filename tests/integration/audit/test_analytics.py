@@ -167,7 +167,9 @@ async def test_dropped_and_rebuilt_is_equal(analytics: Analytics, data: st.DataO
 def some_records(org_id: str, count: int, at: dt.datetime = made.DAY) -> list[record_pb2.RequestRecord]:
     found = []
     for number in range(count):
-        one = record_pb2.RequestRecord(org_id=org_id, request_id=uuid7(), outcome=1, asked_model="m", cost_nano_usd=5)
+        one = record_pb2.RequestRecord(
+            org_id=org_id, request_id=uuid7(), outcome="OUTCOME_OK", asked_model="m", cost_nano_usd=5
+        )
         begun = at + dt.timedelta(seconds=number)
         one.started_at.FromDatetime(begun)
         one.ended_at.FromDatetime(begun + dt.timedelta(milliseconds=random.lognormvariate(6, 1)))
