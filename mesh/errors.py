@@ -37,6 +37,7 @@ class Reason(enum.IntEnum):
     CONTEXT_TOO_LONG = 27
     FAILED_PRECONDITION = 28
     SPENDING_STOPPED = 29
+    ANSWER_BLOCKED = 30
 
     @classmethod
     def _missing_(cls, value: object) -> "Reason | None":
@@ -75,6 +76,7 @@ CODES: Mapping[Reason, str] = {
     Reason.CONTEXT_TOO_LONG: "INVALID_ARGUMENT",
     Reason.FAILED_PRECONDITION: "FAILED_PRECONDITION",
     Reason.SPENDING_STOPPED: "PERMISSION_DENIED",
+    Reason.ANSWER_BLOCKED: "FAILED_PRECONDITION",
 }
 """The gRPC status name of every reason."""
 

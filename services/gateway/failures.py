@@ -37,6 +37,7 @@ STATUS: Mapping[Reason, int] = {
     Reason.CONTEXT_TOO_LONG: 400,
     Reason.FAILED_PRECONDITION: 409,
     Reason.SPENDING_STOPPED: 403,
+    Reason.ANSWER_BLOCKED: 422,
 }
 """The HTTP status of every reason."""
 
@@ -59,6 +60,7 @@ _NOT_RETRIED = frozenset(
         Reason.ALREADY_EXISTS,
         Reason.FAILED_PRECONDITION,
         Reason.RESERVATION_INVALID,
+        Reason.ANSWER_BLOCKED,
     }
 )
 
