@@ -137,7 +137,7 @@ class CachedChat:
     async def answered(self, allowed: Collection[str]) -> AsyncIterator[Head | bytes | Done]:
         """The answer, when it need not be asked for; then the record's outcome is set. Else the run asks a provider."""
         run, wish = self._run, self.wish
-        scoped = scope_of(run.ask, run.body)
+        scoped = scope_of(run.ask, run.body, run.scope)
         principal, private = run.caller.principal, run.private
         self._cache = AnswerCache(
             run.cache_stub,
@@ -172,6 +172,11 @@ class CachedChat:
                 self._flight.hit = found
             async for event in self._served(found.answer, found, leader=leader):
                 yield event
+
+    def stand_aside(self) -> None:
+        """The chat's answer is for its caller alone. Raises NOT_FOUND when only a stored one was wanted."""
+        if self.wish.only_if_cached:
+            raise not_cached()
 
     async def _join(self, allowed: Collection[str]) -> AsyncIterator[Head | bytes | Done]:
         """Leads a flight, or follows one until it lands; one that fails is followed by another, or led anew."""
