@@ -110,6 +110,8 @@ def error_headers(error: MeshError) -> list[tuple[bytes, bytes]]:
         headers.append((b"x-should-retry", b"false"))
     if error.retry_after_s is not None:
         headers.append((b"retry-after", str(max(1, math.ceil(round(error.retry_after_s, 3)))).encode()))
+    if error.reason is Reason.ANSWER_BLOCKED:
+        headers.append((b"x-dac-validation", error.metadata.get("validation", "blocked").encode("ascii", "replace")))
     if http_status(error) == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     return headers

@@ -27,6 +27,9 @@ from services.gateway.chat_run import ChatRun
 from services.gateway.config import GatewayConfig
 from services.gateway.console import Console
 from services.gateway.edge import Edge
+from services.gateway.gating.judge import Judge
+from services.gateway.gating.validation import Validation
+from services.gateway.gating.webhooks import Webhooks, read_urls
 from services.gateway.grpc_edge import GrpcEdge
 from services.gateway.http_protocol import BoundedProtocol
 from services.gateway.identity import Identity
@@ -142,6 +145,16 @@ class GatewayService:
         self.sharing = sharing_of(context)
         sends = SecondSends(config.max_rescues, config.hedge_after_s)
         self.pipeline = Pipeline(stubs, self.settlements, sends, self.sharing, config.context_tokens)
+        self.validation = self.pipeline.validation = Validation(
+            stubs.memories,
+            Webhooks(
+                read_urls(config.validation_webhooks),
+                config.validation_webhook_secret,
+                allow_private=config.validation_webhook_allow_private_address,
+                timeout_s=config.validation_webhook_timeout_s,
+            ),
+            judge=Judge(self.pipeline, timeout_s=config.validation_judge_timeout_s),
+        )
         self._bindings = transcoder.bindings()
         pages = Pages(
             context.channel_to,
@@ -248,6 +261,7 @@ class GatewayService:
         await self.sharing.close(max(1.0, until - time.monotonic()))
         drained = max(2.0, until - time.monotonic())
         await asyncio.gather(self.settlements.drain(drained), self.pipeline.late_saves.drain(drained))
+        await self.validation.close()
         await self._stubs.close()
         await self.identity.close()
         await self.callers.close()

@@ -50,6 +50,8 @@ def _document(run: ChatRun, head: Head, done: Done, given: Mapping[str, Any]) ->
 def _told(run: ChatRun, model: str, done: Done) -> dict[str, Any]:
     told = run.turn.told() if run.turn is not None else {}
     told.pop("message_id", None)
+    if run.checking is not None:
+        told["validation"] = run.checking.told()
     return {**told, "request_id": run.call.request_id, "model": model, "cost": _cost(done)}
 
 
