@@ -28,7 +28,7 @@ from services.gateway.thread_turn import ThreadTurn
 from services.gateway.wires import wire_of
 
 COUNTED_BYTES_MAX = 8 * 1024 * 1024
-"""How much of an answer is kept for counting it when its caller leaves."""
+"""How much of an answer is kept to count it when its caller leaves."""
 HELD_BYTES_MAX = 64 * 1024 * 1024
 """How much of an answer is held to be checked before it is shown."""
 MOST_OUTPUT_TOKENS = 1_000_000_000

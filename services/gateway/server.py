@@ -13,7 +13,7 @@ import msgspec
 import uvicorn
 from starlette.applications import Starlette
 
-from dac.gateway.v1 import chat_pb2, chat_pb2_grpc, identity_pb2_grpc, tenant_pb2_grpc
+from dac.gateway.v1 import chat_pb2, chat_pb2_grpc, identity_pb2_grpc, tenant_pb2_grpc, validation_pb2_grpc
 from dac.type.v1.chat_pb2 import Frames
 from dac.type.v1.principal_pb2 import Principal
 from mesh import call as calls
@@ -28,6 +28,7 @@ from services.gateway.config import GatewayConfig
 from services.gateway.console import Console
 from services.gateway.edge import Edge
 from services.gateway.gating.judge import Judge
+from services.gateway.gating.server import ValidationServicer
 from services.gateway.gating.validation import Validation
 from services.gateway.gating.webhooks import Webhooks, read_urls
 from services.gateway.grpc_edge import GrpcEdge
@@ -95,6 +96,7 @@ class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
                             finish_reason=event.finish_reason,
                             cost_nano_usd=event.cost_nano_usd or 0,
                             text=event.text,
+                            validation=run.record.validation if run.record.HasField("validation") else None,
                         )
                     )
         finally:
@@ -185,6 +187,7 @@ class GatewayService:
             IdentityServicer(self.identity, self._models_of), server
         )
         tenant_pb2_grpc.add_TenantServiceServicer_to_server(self.tenants, server)
+        validation_pb2_grpc.add_ValidationServiceServicer_to_server(ValidationServicer(self.validation), server)
 
     def _models_of(self, principal: Principal) -> tuple[str, ...]:
         return self.callers.of_principal(principal, b"").models
