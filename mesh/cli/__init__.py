@@ -29,6 +29,7 @@ from mesh.cli import (
     route,
     tree,
     usage,
+    validate,
 )
 from mesh.cli.run import register
 
@@ -72,7 +73,7 @@ def _top(
 
 _top.__doc__ = ABOUT
 register(app)
-for _part in (chat, route, explain, logs, doctor, backup):
+for _part in (chat, route, explain, validate, logs, doctor, backup):
     _part.register(app)
 for _part in (
     key,
