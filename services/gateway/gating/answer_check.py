@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from services.gateway.gating.checked_run import CheckedRun
 
 
+MOST_CHOICES = 16
+"""How many of the choices of one answer are looked at."""
+
+
 @dataclasses.dataclass(slots=True)
 class Answer:
     """One whole answer of a provider, not shown yet."""
@@ -128,21 +132,23 @@ class AnswerCheck:
         self._write(self._run.record, [(finish, self.verdict, True)])
 
     async def _judged(self, finish: GenerateFinish, *, shown: bool = False) -> Verdict:
+        """The verdict on an answer; of several choices, on the worst. `shown`: its stages have passed it."""
         run, stages = self._run, self._run.answer_stages
-        text = finish.text if shown or stages is None else stages.told(finish.text)
-        if not text and finish.tool_calls_json:
+        texts = [finish.text] if run.ask.choices == 1 else run.choices_said(shown=shown)[:MOST_CHOICES] or [finish.text]
+        if not shown and stages is not None:
+            texts = [stages.told(text) for text in texts]
+        if not any(texts) and finish.tool_calls_json:
             return unchecked("it calls tools and says nothing", self.rules.checks)
-        subject = Subject(
-            text,
-            self._question,
-            run.sources(),
-            run.ask.task_type,
-            self._schema,
-            finish.finish_reason,
-        )
-        found = await run.validation.verdict(subject, self.rules, run.caller, run.call)
+        worst: Verdict | None = None
+        for text in texts:
+            subject = Subject(
+                text, self._question, run.sources(), run.ask.task_type, self._schema, finish.finish_reason
+            )
+            found = await run.validation.verdict(subject, self.rules, run.caller, run.call)
+            worst = found if worst is None or found.rank < worst.rank else worst
         run.stage("validate")
-        return found
+        assert worst is not None
+        return worst
 
     def _blocked(self, verdict: Verdict) -> MeshError:
         against = ", ".join(verdict.failed_checks) or f"quality below {self.rules.min_quality:g}"

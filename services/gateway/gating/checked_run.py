@@ -7,10 +7,12 @@ import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from dac.budget.v1.budget_pb2 import ExtendRequest
 from dac.provider.v1.provider_pb2 import AttemptStarted, Deadlines, GenerateFinish, GenerateRequest
 from mesh.errors import MeshError, Reason
-from services.gateway import candidates
+from services.gateway import candidates, replay
 from services.gateway.answer_stage import AnswerStages
 from services.gateway.gating.answer_check import AnswerCheck, check_of
 from services.gateway.openai_wire import ChatAsk
@@ -79,6 +81,17 @@ class CheckedRun(ReservedRun):
         """What the answer should rest on: what the request names, and what was recalled besides."""
         named = self.ask.validation_context
         return (*named, *self.turn.recalled_texts) if named and self.turn is not None else named
+
+    def choices_said(self, *, shown: bool) -> list[str]:
+        """The texts of all choices of an answer in OpenAI's form, as it was shown or as it came."""
+        body = b"".join(self._shown if shown else self._frames)
+        try:
+            document = replay.assembled(replay.events_of(body)) if self.ask.stream else msgspec.json.decode(body)
+            said = [choice["message"].get("content") for choice in (document or {}).get("choices", ())]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            # A provider that writes its answers otherwise than its form says.
+            return []
+        return [text for text in said if isinstance(text, str)]
 
     async def collect(self, request: GenerateRequest, *, again: bool = False) -> GenerateFinish:
         """One whole answer, kept back; its attempts are on the record. Raises MeshError."""
