@@ -88,12 +88,18 @@ def summaries(folder: pathlib.Path, name: str) -> list[Summary]:
 
 def questions(folder: pathlib.Path) -> list[str]:
     """MT-Bench's questions, every turn."""
-    return [turn for path in sorted(folder.glob("*mtbench*questions*.jsonl*")) for row in _rows(path) for turn in row["turns"]]
+    return [
+        turn
+        for path in sorted(folder.glob("*mtbench*questions*.jsonl*"))
+        for row in _rows(path)
+        for turn in row["turns"]
+    ]
 
 
 def _rows(path: pathlib.Path) -> Iterator[dict[str, Any]]:
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as lines:
-        for line in lines:
-            if line.strip():
-                yield json.loads(line)
+    raw = path.read_bytes()
+    text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
+    # Not splitlines(): texts hold line separators of Unicode.
+    for line in text.split("\n"):
+        if line.strip():
+            yield json.loads(line)

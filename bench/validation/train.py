@@ -75,7 +75,10 @@ def own_texts() -> tuple[list[str], list[str]]:
 
 
 def fit(
-    labelled: NDArray[np.float64], labels: NDArray[np.bool_], harmless: NDArray[np.float64], harmful: NDArray[np.float64]
+    labelled: NDArray[np.float64],
+    labels: NDArray[np.bool_],
+    harmless: NDArray[np.float64],
+    harmful: NDArray[np.float64],
 ) -> Head:
     """The head for windows with labels, windows of harmless texts and our own harmful sentences."""
     rows = np.vstack([labelled, harmful, harmless])

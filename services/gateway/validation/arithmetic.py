@@ -27,7 +27,18 @@ _SUM = re.compile(
 )
 _EQUALS = re.compile(r"=|≈")
 _PIECE = re.compile(rf"{_NUMBER}|{_SIGN}")
-_PLAIN = {"×": "*", "·": "*", "\\times": "*", "\\cdot": "*", "÷": "/", "\\div": "/", "−": "-", "–": "-", "^": "**", "x": "*"}
+_PLAIN = {
+    "×": "*",
+    "·": "*",
+    "\\times": "*",
+    "\\cdot": "*",
+    "÷": "/",
+    "\\div": "/",
+    "−": "-",
+    "–": "-",
+    "^": "**",
+    "x": "*",
+}
 _RANK = {"+": 1, "-": 1, "*": 2, "/": 2, "**": 3}
 _CONTEXT = decimal.Context(prec=40, Emax=10_000, Emin=-10_000, traps=[decimal.InvalidOperation, decimal.DivisionByZero])
 _BEFORE = re.compile(r"[=+*/×·÷^−–(%-]\s?$|\\(?:times|cdot|div)\s?$")

@@ -13,6 +13,7 @@ from services.gateway.validation.grammars import ALIASES, DIALECTS, MODULES, Gra
 from services.gateway.validation.outcome import UNCHECKED, Outcome, judged
 from services.gateway.validation.subject import CODE, ERROR, WARN, Finding
 
+READ_CHARACTERS_MAX = 200_000
 BLOCKS_MAX = 20
 PYTHON_CHARACTERS_MAX = 8_000
 """Longer Python is read by tree-sitter, which can be stopped half-way."""
@@ -45,6 +46,11 @@ def check(text: str, found: list[Block], finish_reason: str, grammars: Grammars,
     return judged(findings, warned=0.8, failed=0.3) if is_checked else UNCHECKED
 
 
+def language_of(block: Block) -> str:
+    """The name of a block's language, as grammars have it; another word, or none, when there is no grammar."""
+    return ALIASES.get(block.language, block.language)
+
+
 def _unclosed(block: Block, finish_reason: str) -> Finding:
     if finish_reason in {"length", "max_tokens"}:
         return Finding(CODE, ERROR, "the answer was cut off inside its code", block.start, block.end)
@@ -53,7 +59,7 @@ def _unclosed(block: Block, finish_reason: str) -> Finding:
 
 def _block(code: str, block: Block, grammars: Grammars, effort: Effort) -> Finding | None:
     """The first thing wrong with a block, or None. Raises Stopped when it is not checked."""
-    language = ALIASES.get(block.language, block.language)
+    language = language_of(block)
     if language not in MODULES or len(code) > SOURCE_CHARACTERS_MAX or not code.strip() or not effort.is_left():
         raise Stopped
     if language == "python" and len(code) <= PYTHON_CHARACTERS_MAX:

@@ -14,6 +14,15 @@ class Effort:
     def __init__(self, clock: Callable[[], float], most_s: float = CPU_S) -> None:
         """`clock` tells the CPU seconds of this thread."""
         self._clock, self._end = clock, clock() + most_s
+        self._paused = 0.0
+
+    def pause(self) -> None:
+        """While this answer waits, the thread works for others."""
+        self._paused = self._clock()
+
+    def go_on(self) -> None:
+        """The answer's turn again."""
+        self._end += self._clock() - self._paused
 
     def is_left(self) -> bool:
         """Whether another step may begin."""

@@ -1,12 +1,11 @@
-"""Code fences of Markdown, found line by line."""
+"""Code fences of Markdown, found by their lines."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-_LINE = re.compile(r"[^\n]*\n|[^\n]+")
-_FENCE = re.compile(r"[ \t]{0,12}(?:[-*+>][ \t]{1,4})?(`{3,64}|~{3,64})([^\n]{0,200})")
+_FENCE = re.compile(r"^[ \t]{0,12}(?:[-*+>][ \t]{1,4})?(`{3,64}|~{3,64})([^\n]{0,200})", re.MULTILINE)
 """In lists fences are indented, at times behind the list's own sign."""
 
 
@@ -27,19 +26,19 @@ def blocks(text: str, most: int) -> list[Block]:
     """The first `most` fenced blocks."""
     found: list[Block] = []
     mark, language, begin = "", "", 0
-    for line in _LINE.finditer(text):
-        fence = _FENCE.match(line.group())
-        if fence is None:
-            continue
+    if "```" not in text and "~~~" not in text:
+        return found
+    for fence in _FENCE.finditer(text):
         signs, behind = fence.groups()
+        after = text.find("\n", fence.end()) + 1 or len(text)
         if not mark:
             # `` ```code``` `` in one line is no block.
             if "`" in behind:
                 continue
             words = behind.split()
-            mark, language, begin = signs, _bare(words[0]) if words else "", line.end()
+            mark, language, begin = signs, _bare(words[0]) if words else "", after
         elif signs[0] == mark[0] and len(signs) >= len(mark) and not behind.strip():
-            found.append(Block(language, begin, line.start(), True))
+            found.append(Block(language, begin, max(begin, fence.start()), True))
             mark = ""
             if len(found) >= most:
                 return found

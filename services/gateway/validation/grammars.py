@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 MODULES = {
@@ -43,6 +43,12 @@ class Grammars:
 
     def __init__(self) -> None:
         self._parsers: dict[str, Any] = {}
+
+    def load(self, languages: Iterable[str]) -> None:
+        """Loads the grammars of these languages, which takes a few milliseconds each, once."""
+        for language in languages:
+            if language in MODULES:
+                self.parser(language)
 
     def parser(self, language: str) -> Any | None:
         """The language's parser; None = its wheel is not installed."""

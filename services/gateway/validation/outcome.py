@@ -29,5 +29,7 @@ UNCHECKED = Outcome(NOT_CHECKED)
 def judged(findings: Sequence[Finding], *, warned: float, failed: float, score: float | None = None) -> Outcome:
     """The outcome that the worst finding makes; `warned` and `failed` are the parts of quality that then remain."""
     severities = {finding.severity for finding in findings}
-    status, part = (FAILED, failed) if ERROR in severities else (FLAGGED, warned) if WARN in severities else (PASSED, 1.0)
+    status, part = (
+        (FAILED, failed) if ERROR in severities else (FLAGGED, warned) if WARN in severities else (PASSED, 1.0)
+    )
     return Outcome(status, tuple(findings[:FINDINGS_MAX]), score, part)

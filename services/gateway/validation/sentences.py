@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 _END = re.compile(r"[.!?。！？…][\"'”’)\]]{0,3}(?=\s|$)|\n|[。！？]")
-_NO_END = frozenset("mr mrs ms dr prof st vs etc e.g i.e inc ltd co jr sr no fig al u.s u.k a.m p.m approx".split())
+_ABBREVIATIONS = "mr mrs ms dr prof st vs etc e.g i.e inc ltd co jr sr no fig al u.s u.k a.m p.m approx"
+_NO_END = frozenset(_ABBREVIATIONS.split())
 LONGEST = 600
 """A sentence is cut here when it does not end before."""
 

@@ -43,7 +43,8 @@ _SIGNS = str.maketrans("@$01345!€£", "asoieasiel")
 _STARS = "*#_-%·"
 _WORD = re.compile(r"[^\W_][\w@$!*#%·'’-]*", re.ASCII)
 _RUNS = re.compile(r"(.)\1+")
-_YOU = frozenset("you your youre you're u ur yourself yall y'all".split())
+_ADDRESSED = "you your youre you're u ur yourself yall y'all"
+_YOU = frozenset(_ADDRESSED.split())
 CHARACTERS_MAX = 4000
 """What is looked at of one window."""
 _COUNT_MAX = 3

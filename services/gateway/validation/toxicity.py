@@ -1,7 +1,7 @@
 """How likely a text is to hurt somebody: a logistic head on the sentence embedding and on counts of hard words.
 
-A long text is read in windows, and its worst window counts. Made by `python -m bench.validation.train`; what the weights
-were learned from is in weights/README.md.
+A long text is read in windows, and its worst window counts. Made by `python -m bench.validation.train`; what the
+weights were learned from is in weights/README.md.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ FLAG, BLOCK = 0.5, 0.8
 WINDOW_CHARACTERS = 500
 """About as much as the embedder reads of a text (128 pieces)."""
 WINDOWS_MAX = 12
-READ_CHARACTERS_MAX = 60_000
+READ_WINDOWS_MAX = 24
+"""How many are looked through for hard words, so that the worst are among those that are embedded."""
 DIMENSIONS = 384
 SCALES = np.array((3.0, 3.0, 1.0, 0.3, 0.3))
 """How freely training may weigh each count of `toxic_words`: slurs and obscenities most."""
@@ -41,7 +42,9 @@ class Head:
 
     def scores(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         """How likely each row is harmful."""
-        found: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-np.clip(features @ self.weights + self.bias - CAUTION, -40, 40)))
+        found: NDArray[np.float64] = 1.0 / (
+            1.0 + np.exp(-np.clip(features @ self.weights + self.bias - CAUTION, -40, 40))
+        )
         return found
 
 
@@ -61,11 +64,16 @@ def load_head(path: pathlib.Path = FILE) -> Head:
 
 
 def windows_of(text: str) -> list[tuple[int, int]]:
-    """What is read of a text: all of it up to `WINDOWS_MAX` windows, else those with hard words, the first and the last."""
-    found = windows(text[:READ_CHARACTERS_MAX], WINDOW_CHARACTERS, WINDOWS_MAX * 10)
+    """What is read of a text: all of it; of a long one those with hard words first, of a very long one samples."""
+    step = len(text) // READ_WINDOWS_MAX
+    if step > WINDOW_CHARACTERS:
+        found = [(at * step, at * step + WINDOW_CHARACTERS) for at in range(READ_WINDOWS_MAX)]
+        found = [(start, end) for start, end in found if text[start:end].strip()]
+    else:
+        found = windows(text, WINDOW_CHARACTERS, READ_WINDOWS_MAX)
     if len(found) <= WINDOWS_MAX:
         return found
     hard = [sum(counts(text[start:end])[:3]) for start, end in found]
-    last = len(found) - 1
-    order = sorted(range(len(found)), key=lambda index: (-hard[index], index % 10 != 0 and index != last, index))
+    # Among equals every second one, so that the whole length is seen.
+    order = sorted(range(len(found)), key=lambda index: (-hard[index], index % 2, index))
     return [found[index] for index in sorted(order[:WINDOWS_MAX])]
