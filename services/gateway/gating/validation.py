@@ -9,7 +9,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Sequence
-from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from dac.memory.v1.memory_pb2 import EmbedRequest
@@ -32,30 +31,21 @@ EMBED_TIMEOUT_S = 1.0
 CHECKS_TIMEOUT_S = 3.0
 """How long all of the engine's checks may take, vectors included."""
 _log = logging.getLogger("dac.gateway.validation")
-_embedded: ContextVar[dict[str, Sequence[float]] | None] = ContextVar("dac_validation_embedded", default=None)
-"""The vectors of the answer that is being checked: each text is asked for once."""
 
 
 class Embeddings:
-    """Memory's vectors for the engine."""
+    """Memory's vectors for the engine, which asks once for all that any check of an answer compares."""
 
     def __init__(self, memories: MemoryServiceAsyncStub) -> None:
         self._memories = memories
 
     async def __call__(self, texts: Sequence[str]) -> Sequence[Sequence[float]] | None:
         """One row for each text; None when memory has no semantic embedder or does not answer in time."""
-        known = _embedded.get()
-        known = {} if known is None else known
-        missing = [text for text in dict.fromkeys(texts) if text not in known]
-        if missing:
-            try:
-                found = await self._memories.Embed(EmbedRequest(texts=missing), timeout=EMBED_TIMEOUT_S)
-            except MeshError:
-                return None
-            if not found.semantic or len(found.vectors) != len(missing):
-                return None
-            known.update(zip(missing, (vector.values for vector in found.vectors), strict=True))
-        return [known[text] for text in texts]
+        try:
+            found = await self._memories.Embed(EmbedRequest(texts=texts), timeout=EMBED_TIMEOUT_S)
+        except MeshError:
+            return None
+        return [vector.values for vector in found.vectors] if found.semantic else None
 
 
 class Validation:
@@ -87,14 +77,12 @@ class Validation:
     async def report(self, subject: Subject, checks: Sequence[str], *, nli: bool = False) -> Report:
         """What the engine says."""
         begun = time.perf_counter()
-        token = _embedded.set({})
         try:
             async with asyncio.timeout(CHECKS_TIMEOUT_S):
                 return await (self._with_nli if nli else self._plain).check(subject, checks)
         except TimeoutError:
             return Report(1.0, {}, dict.fromkeys(checks or CHECKS, NOT_CHECKED), (), {})
         finally:
-            _embedded.reset(token)
             telemetry.VALIDATION_SECONDS.labels("checks").observe(time.perf_counter() - begun)
 
     async def close(self) -> None:
