@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import http.server
 import json
+import pathlib
 import re
 import threading
 import time
@@ -14,6 +15,7 @@ from typing import Any, ClassVar
 import httpx
 import pytest
 
+from tests import programs
 from tests.edge.conftest import Dac, UpstreamProcess, make_dac
 from tests.ports import free_port
 
@@ -171,6 +173,95 @@ def test_the_better_answer_is_given_when_all_fail(dac: Dac, upstream_process: Up
     assert answer.headers["x-dac-validation"].startswith("flagged")
 
 
+def test_bad_json_is_asked_for_again(dac: Dac, upstream_process: UpstreamProcess) -> None:
+    schema = {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}}
+    format_ = {"type": "json_schema", "json_schema": {"name": "person", "schema": schema}}
+    upstream_process.script(text='{"name": 5}', times=1)
+    upstream_process.script(text='{"name": "Ada"}', times=1)
+    answer = ask(dac, response_format=format_, **RETRY)
+    assert text_of(answer) == '{"name": "Ada"}' and answer.headers["x-dac-validation"].startswith("passed")
+    record: Any = dac.record(answer)
+    assert [one["model"] for one in record["attempts"]] == ["mock/gpt-4o-mini"] * 2, "no other model stands behind it"
+    assert record["validation"]["checks"]["schema"] == "passed"
+    assert all(int(one["cost_nano_usd"]) > 0 for one in record["attempts"])
+
+
+def test_a_budget_that_is_too_small_for_another_answer_gives_the_first(
+    dac: Dac, upstream_process: UpstreamProcess
+) -> None:
+    upstream_process.script(text=BAD, times=3)
+    fields: dict[str, Any] = {"max_tokens": 400, **RETRY}
+    first: Any = dac.record(ask(dac, **fields))
+    assert len(first["attempts"]) == 2
+    one = int(first["reserved_nano_usd"]) // 2
+    spent = int(first["cost_nano_usd"])
+    key = {"kind": "KIND_KEY", "id": first["path"][-1]["id"]}
+    for times, attempts in ((2.5, 2), (1.5, 1)):
+        upstream_process.clear()
+        upstream_process.script(text=BAD, times=3)
+        budgets = dac.get("/v1/budgets").json().get("budgets", [])
+        used = sum(int(one["spent_nano_usd"]) for one in budgets)
+        body = {"level": key, "window": "WINDOW_DAY", "limit_nano_usd": str(used + int(times * one))}
+        made = httpx.put(dac.url + "/v1/budgets", json=body, headers=dac.headers)
+        assert made.status_code == 200, made.text
+        answer = ask(dac, **fields)
+        assert answer.status_code == 200 and text_of(answer) == BAD, (times, answer.text)
+        record: Any = dac.record(answer)
+        assert len(record["attempts"]) == attempts, times
+        assert int(record["cost_nano_usd"]) <= int(record["reserved_nano_usd"]) <= int(times * one) + spent
+    gone = httpx.delete(f"{dac.url}/v1/budgets/{made.json()['budget']['budget_id']}", headers=dac.headers)
+    assert gone.status_code == 200
+
+
+def test_a_client_that_leaves_during_a_retry_is_charged_for_both_once(
+    dac: Dac, upstream_process: UpstreamProcess
+) -> None:
+    upstream_process.script(text=BAD, times=1)
+    upstream_process.script(times=1, delay_s=5.0)
+    own = {**dac.headers, "x-request-id": f"left-{time.time_ns()}"}
+    body = {"model": "mock/gpt-4o-mini", "messages": [{"role": "user", "content": "Go on."}], **RETRY}
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(dac.url + CHAT, json=body, headers=own, timeout=1.0)
+    end = time.monotonic() + 5
+    while True:
+        listed = dac.get("/v1/requests", params={"page_size": 5}).json()["requests"]
+        found = [one for one in listed if one.get("client_request_id") == own["x-request-id"]]
+        if found or time.monotonic() > end:
+            break
+        time.sleep(0.02)
+    attempts = found[0]["attempts"]
+    assert found[0]["outcome"] == "OUTCOME_CLIENT_GONE" and len(attempts) == 2
+    assert [one["usage_source"] for one in attempts] == ["USAGE_SOURCE_PROVIDER", "USAGE_SOURCE_COUNTED"]
+    assert len({one["attempt_id"] for one in attempts}) == 2
+
+
+def test_the_worst_of_several_choices_decides(dac: Dac, upstream_process: UpstreamProcess) -> None:
+    for stream in (False, True):
+        upstream_process.script(text=BAD, times=1)
+        answer = ask(dac, n=2, stream=stream, **HOLD)
+        assert answer.headers["x-dac-validation"].startswith("flagged") and "BAD" in answer.text
+
+
+def test_a_thread_keeps_what_was_shown(dac: Dac, upstream_process: UpstreamProcess) -> None:
+    thread = f"checked-{time.time_ns()}"
+    upstream_process.script(text=BAD, times=1)
+    blocked = ask(dac, thread_id=thread, **BLOCK)
+    assert blocked.status_code == 422
+    upstream_process.script(text=BAD, times=1)
+    upstream_process.script(text=GOOD, times=1)
+    url = f"{dac.url}/api/threads/{thread}/messages"
+    body = {"content": "Once more?", "model": "mock/gpt-4o-mini", **RETRY}
+    answer = httpx.post(url, json=body, headers=dac.headers, timeout=30)
+    assert answer.json()["message"]["content"] == GOOD and answer.json()["validation"]["status"] == "passed"
+    upstream_process.script(text=BAD, times=1)
+    streamed = httpx.post(f"{url}/stream", json={**body, "enable_validation": True}, headers=dac.headers, timeout=30)
+    done = json.loads(streamed.text.split("event: done\ndata: ")[1].splitlines()[0])
+    assert done["validation"]["status"] == "flagged" and done["validation"]["mode"] == "flag"
+    kept = dac.get(f"/api/threads/{thread}/messages").json()["messages"]
+    said = [one["text"] for one in kept if one["role"] == "assistant"]
+    assert said == [GOOD, BAD], "what was blocked or replaced was never said"
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_blocked_answer_is_never_shown(dac: Dac, upstream_process: UpstreamProcess, stream: bool) -> None:
     for more in ({}, {"enable_validation": False}):
@@ -318,3 +409,39 @@ def test_a_judge_is_a_chat_of_its_own(dac: Dac, upstream_process: UpstreamProces
     upstream_process.script(text=GOOD, times=1, model="gpt-4o-mini")
     upstream_process.script(text="No idea.", times=1, model="small")
     assert validation_of(dac, ask(dac, **JUDGED))["checks"]["judge"] == "not_checked"
+
+
+def test_texts_of_others_are_checked(dac: Dac) -> None:
+    def checked(code: int = 200, **body: Any) -> Any:
+        answer = httpx.post(dac.url + "/v2/validate", json=body, headers=dac.headers, timeout=30)
+        assert answer.status_code == code, answer.text
+        return answer.json()
+
+    text = "As we know, 12 + 30 = 43, and so on."
+    found = checked(text=text, checks=["arithmetic"])
+    assert found["status"] == "flagged" and 0 <= found["quality"] < 1
+    place = found["findings"][0]
+    assert place["check"] == "arithmetic" and "12 + 30" in text[place["start"] : place["end"]]
+    schema = {"type": "object", "properties": {"name": {"type": "string", "minLength": 2}}}
+    assert checked(text='{"name": "A"}', schema=schema, checks=["schema"])["checks"] == {"schema": "failed"}
+    assert checked(text='{"name": "Ada"}', schema=schema, checks=["schema"])["status"] == "passed"
+    nothing = checked(text="Paris.", checks=["support"])
+    assert nothing["status"] == "not_checked" and "quality" not in nothing
+    low = checked(text="Paris.", checks=["shape"], min_quality=1.0)
+    assert low["status"] in ("passed", "flagged")
+    for wrong, field in (({}, "text"), ({"text": "x", "checks": ["grammar"]}, "checks")):
+        assert checked(400, **wrong)["error"]["param"] == field
+    assert checked(413, text="x" * 1_000_001)["error"]["code"] == "too_large"
+
+
+def test_the_command_line_checks_a_file(dac: Dac, tmp_path: pathlib.Path) -> None:
+    env = {**dac.env, "DAC_BASE_URL": dac.url, "DAC_API_KEY": dac.key}
+    answer, schema = tmp_path / "answer.json", tmp_path / "schema.json"
+    answer.write_text("{}")
+    schema.write_text('{"type": "object", "required": ["name"]}')
+    arguments = ["validate", str(answer), "--schema", str(schema), "--checks", "schema"]
+    bad = programs.run(arguments, env)
+    assert bad.returncode == 1 and "schema" in bad.stdout and "failed" in bad.stdout, bad.stderr
+    answer.write_text('{"name": "Ada"}')
+    good = programs.run([*arguments, "--json"], env)
+    assert good.returncode == 0 and json.loads(good.stdout)["checks"] == {"schema": "passed"}
