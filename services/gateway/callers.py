@@ -57,6 +57,8 @@ class Caller:
     models: tuple[str, ...]
     """Model ids or patterns the key may use; empty = all."""
     signer: Signer | None = None
+    plain_voice: bool = False
+    """Its answers go without the policy's persona."""
     given: bytes = b""
     """A principal that came signed from elsewhere."""
     signed_at: float = 0.0

@@ -32,6 +32,7 @@ DAC_FIELDS = frozenset(
         "enable_cache",
         "enable_rescue",
         "enable_validation",
+        "persona",
         "task_type",
         "validation_context",
         "team_id",
@@ -114,6 +115,8 @@ class ChatAsk:
     """None = as the policy says."""
     validation_context: tuple[str, ...] = ()
     """What the answer should rest on."""
+    persona: bool | None = None
+    """False = without the policy's persona; None = neither body nor header say."""
     team_id: str = ""
     """Whom it is for, when the body says so."""
     project_id: str = ""
@@ -346,6 +349,7 @@ def _read_options(ask: ChatAsk) -> None:
     ask.profile = read_field(fields, "routing_profile", str, "")
     ask.task_type = read_field(fields, "task_type", str, "")[:64]
     ask.enable_cache = read_field(fields, "enable_cache", bool | None, None)
+    ask.persona = read_field(fields, "persona", bool | None, None)
     ask.enable_rescue = read_field(fields, "enable_rescue", bool, True)
     if "team_id" in fields or "project_id" in fields:
         ask.team_id = named_id("team_id", read_field(fields, "team_id", str, ""))

@@ -32,6 +32,9 @@ _OTHERS = re.compile(
 )
 
 
+_SENTENCES = re.compile(r"[.!?:;\n]")
+
+
 def edits_of(claim: re.Match[str], left: str, name: str) -> list[Edit]:
     """What to put otherwise; nothing where the phrase is no claim. `left`: what stands before it."""
     kind, found = claim.lastgroup, claim.groupdict()
@@ -96,5 +99,5 @@ def _is_kind(claim: re.Match[str], left: str) -> bool:
         return False
     if found["linked"] is not None or (found["opens"] is not None and _SENTENCE.search(left)):
         return True
-    mine = _MINE.search(left)
+    mine = _MINE.search(_SENTENCES.split(left)[-1])
     return mine is not None and not _OTHERS.search(mine.group())
