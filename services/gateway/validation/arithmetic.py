@@ -41,6 +41,7 @@ _PLAIN = {
 }
 _RANK = {"+": 1, "-": 1, "*": 2, "/": 2, "**": 3}
 _CONTEXT = decimal.Context(prec=40, Emax=10_000, Emin=-10_000, traps=[decimal.InvalidOperation, decimal.DivisionByZero])
+_INLINE = re.compile(r"`[^`\n]{1,200}`")
 _BEFORE = re.compile(r"[=+*/×·÷^−–(%-]\s?$|\\(?:times|cdot|div)\s?$")
 
 
@@ -48,8 +49,9 @@ def check(text: str, effort: Effort) -> Outcome:
     """What is to be said of the sums outside code (the caller has blanked it); without any sum nothing is checked."""
     findings: list[Finding] = []
     checked = 0
+    text = _INLINE.sub(_blank, text[:READ_CHARACTERS_MAX])
     last = 0
-    for equals in itertools.islice(_EQUALS.finditer(text, 0, READ_CHARACTERS_MAX), SUMS_MAX):
+    for equals in itertools.islice(_EQUALS.finditer(text), SUMS_MAX):
         if not effort.is_left():
             break
         match = _SUM.search(text, max(last, equals.start() - LEFT_CHARACTERS_MAX), equals.end() + RIGHT_CHARACTERS_MAX)
@@ -126,6 +128,10 @@ def _agrees(value: Decimal, said: Decimal, is_about: bool) -> bool:
     if abs(value - said) < step and (places or is_about or value != value.to_integral_value()):
         return True
     return value == said or (is_about and abs(value - said) <= abs(value) * Decimal("0.05"))
+
+
+def _blank(found: re.Match[str]) -> str:
+    return " " * len(found.group())
 
 
 def _shown(value: Decimal) -> str:

@@ -37,7 +37,7 @@ UNSUPPORTED = 0.2
 """Below this a sentence is named in a finding."""
 _WORD = re.compile(r"[^\W_]{1,80}")
 _NUMBER = re.compile(
-    r"(?<![\w.,])\d{1,3}(?:,\d{3}){1,5}(?:\.\d{1,9})?(?![\w,])|(?<![\w.,])\d{1,18}(?:\.\d{1,9})?(?![\d,])"
+    r"(?<![\w.,])\d{1,3}(?:,\d{3}){1,5}(?:\.\d{1,9})?(?!\w|,\d)|(?<![\w.,])\d{1,18}(?:\.\d{1,9})?(?!\d|,\d)"
 )
 _NAME = re.compile(r"(?<![.!?:\n\"“'‘(*#-] )(?<=[\w,;] )[A-Z][a-z][\w'’-]{1,40}(?: [A-Z][a-z][\w'’-]{1,40}){0,3}")
 _UNITS = frozenset(str(number) for number in range(11))

@@ -15,16 +15,23 @@ SHARE_MIN = 0.08
 LEAD = 1.5
 """How many times as many as the next language."""
 _FREQUENT = {
-    "en": "the of and to is in that it for you are with as be this have not from or your can was which an by on at",
-    "de": "der die das und ist nicht ich ein eine einen zu den dem des mit auf für von sich auch wie werden sind oder",
-    "fr": "le la les des une est et que qui dans pour pas sur avec vous il elle nous ce cette au aux du sont être",
-    "es": "el los las una y es que en de por para con no del se lo como más su sus este esta hay son puede",
-    "it": "il lo gli una e è che di per con non del della dei delle sono come questo questa anche più nel nella",
-    "pt": "o os as um uma é que de para com não do da dos das em no na por como mais são isso este esta você",
-    "nl": "de het een en is niet ik dat van op te voor met zijn aan wat hoe maar ook als bij naar er worden deze",
-    "pl": "w nie na się z jest to do że co jak czy dla po są być ale od za przez ten oraz jego które",
-    "sv": "och att det är som en ett på för med inte jag av den till har kan om var från eller",
-    "tr": "ve bir bu ne için ile de da mi nasıl çok daha gibi olarak var yok değil ama olan kadar",
+    "en": "the of and to is in that it for you are with as be this have not from or your can was which an by on at how "
+    "what when why who where does do did my we will would should if they their its has",
+    "de": "der die das und ist nicht ich ein eine einen zu den dem des mit auf für von sich auch wie werden sind oder "
+    "was wann warum wer wo kann wir sie es im hat",
+    "fr": "le la les des une est et que qui dans pour pas sur avec vous il elle nous ce cette au aux du sont être "
+    "comment quel quelle pourquoi quand où je mon",
+    "es": "el los las una y es que en de por para con no del se lo como más su sus este esta hay son puede cómo cuál "
+    "qué cuándo dónde",
+    "it": "il lo gli una e è che di per con non del della dei delle sono come questo questa anche più nel nella cosa "
+    "perché quando dove",
+    "pt": "o os as um uma é que de para com não do da dos das em no na por como mais são isso este esta você qual "
+    "quando onde",
+    "nl": "de het een en is niet ik dat van op te voor met zijn aan wat hoe maar ook als bij naar er worden deze "
+    "waarom",
+    "pl": "w nie na się z jest to do że co jak czy dla po są być ale od za przez ten oraz jego które dlaczego kiedy",
+    "sv": "och att det är som en ett på för med inte jag av den till har kan om var från eller hur vad varför",
+    "tr": "ve bir bu ne için ile de da mi nasıl çok daha gibi olarak var yok değil ama olan kadar neden",
 }
 _LISTS: dict[str, tuple[str, ...]] = {}
 for _code, _words in _FREQUENT.items():

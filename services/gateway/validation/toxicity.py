@@ -14,15 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.gateway.validation.sentences import windows
+from services.gateway.validation.sentences import sentences, windows
 from services.gateway.validation.toxic_words import GROUPS, counts
 
 FLAG, BLOCK = 0.5, 0.8
 """From here on an answer is flagged, and blocked where a policy blocks."""
-WINDOW_CHARACTERS = 500
-"""About as much as the embedder reads of a text (128 pieces)."""
+WINDOW_CHARACTERS = 300
+"""Longer ones hide a harmful sentence among harmless ones."""
 WINDOWS_MAX = 12
-READ_WINDOWS_MAX = 24
+SENTENCES_MAX = 4
+"""The most sentences that are read once more by themselves."""
+SENTENCE_CHARACTERS = 120
+"""A shorter text is one window and nothing else."""
+READ_WINDOWS_MAX = 32
 """How many are looked through for hard words, so that the worst are among those that are embedded."""
 DIMENSIONS = 384
 SCALES = np.array((3.0, 3.0, 1.0, 0.3, 0.3))
@@ -64,16 +68,30 @@ def load_head(path: pathlib.Path = FILE) -> Head:
 
 
 def windows_of(text: str) -> list[tuple[int, int]]:
-    """What is read of a text: all of it; of a long one those with hard words first, of a very long one samples."""
+    """What is read of a text: all of it, and sentences with hard words by themselves too, lest the rest hides them.
+
+    Of a long text the windows with hard words come first, of a very long one samples are taken.
+    """
     step = len(text) // READ_WINDOWS_MAX
     if step > WINDOW_CHARACTERS:
         found = [(at * step, at * step + WINDOW_CHARACTERS) for at in range(READ_WINDOWS_MAX)]
         found = [(start, end) for start, end in found if text[start:end].strip()]
     else:
         found = windows(text, WINDOW_CHARACTERS, READ_WINDOWS_MAX)
-    if len(found) <= WINDOWS_MAX:
+    if len(found) == 1 and len(text) <= SENTENCE_CHARACTERS:
         return found
-    hard = [sum(counts(text[start:end])[:3]) for start, end in found]
+    hard = [_hardness(text[start:end]) for start, end in found]
     # Among equals every second one, so that the whole length is seen.
     order = sorted(range(len(found)), key=lambda index: (-hard[index], index % 2, index))
-    return [found[index] for index in sorted(order[:WINDOWS_MAX])]
+    single = [place for index in order if hard[index] for place in _hard_sentences(text, *found[index])]
+    chosen = [found[index] for index in order[:WINDOWS_MAX]] + single[:SENTENCES_MAX]
+    return sorted(set(chosen))
+
+
+def _hard_sentences(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    found = [(start + first, start + last) for first, last in sentences(text[start:end], SENTENCES_MAX * 2)]
+    return [place for place in found if _hardness(text[slice(*place)])] if len(found) > 1 else []
+
+
+def _hardness(text: str) -> float:
+    return sum(counts(text)[:3])
