@@ -62,6 +62,9 @@ class GatewayConfig:
     """How much of a thread and of memory goes along with a turn; less for a model whose window is too short for it."""
     validation_judge_timeout_s: float = 20.0
     """How long an answer waits for the model that a policy names as its judge."""
+    validation_nli_path: pathlib.Path | None = None
+    """An ONNX model that tells whether one text follows from another, for policies with `nli: true`; vocab.txt and
+    config.json stand beside it (docs/validation.md)."""
     validation_webhooks: tuple[str, ...] = ()
     """Webhooks that policies may name to check answers: "moderation=https://checks.example.com/dac", one for each name.
     What they are sent and may answer: docs/validation.md."""
@@ -121,6 +124,8 @@ class GatewayConfig:
         for name in ("validation_judge_timeout_s", "validation_webhook_timeout_s"):
             if not 0 < getattr(self, name) <= 300:
                 raise ValueError(f"{name} is {getattr(self, name)}: set seconds, at most 300")
+        if self.validation_nli_path is not None and not self.validation_nli_path.is_file():
+            raise ValueError(f"validation_nli_path: there is no file {self.validation_nli_path}")
         urls = read_urls(self.validation_webhooks)
         for url in urls.values():
             check_address(url, "validation_webhook", allow_private=self.validation_webhook_allow_private_address)

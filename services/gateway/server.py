@@ -27,6 +27,7 @@ from services.gateway.chat_run import ChatRun
 from services.gateway.config import GatewayConfig
 from services.gateway.console import Console
 from services.gateway.edge import Edge
+from services.gateway.gating.inference import Inference
 from services.gateway.gating.judge import Judge
 from services.gateway.gating.server import ValidationServicer
 from services.gateway.gating.validation import Validation
@@ -156,6 +157,7 @@ class GatewayService:
                 timeout_s=config.validation_webhook_timeout_s,
             ),
             judge=Judge(self.pipeline, timeout_s=config.validation_judge_timeout_s),
+            nli=Inference(config.validation_nli_path) if config.validation_nli_path is not None else None,
         )
         self._bindings = transcoder.bindings()
         pages = Pages(

@@ -16,11 +16,12 @@ from mesh import telemetry
 from mesh.call import Call
 from mesh.errors import MeshError
 from services.gateway.callers import Caller
+from services.gateway.gating.inference import Inference
 from services.gateway.gating.judge import JUDGE, Judge
 from services.gateway.gating.rules import Rules
 from services.gateway.gating.verdict import Opinion, Verdict, unchecked, verdict_of
 from services.gateway.gating.webhooks import WEBHOOK, Webhooks
-from services.gateway.validation.subject import CHECKS, NOT_CHECKED, Nli, Report, Subject
+from services.gateway.validation.subject import CHECKS, NOT_CHECKED, Report, Subject
 from services.gateway.validation.validator import Validator
 
 if TYPE_CHECKING:
@@ -52,8 +53,9 @@ class Validation:
     """One for all answers of a replica."""
 
     def __init__(
-        self, memories: MemoryServiceAsyncStub, webhooks: Webhooks, *, judge: Judge, nli: Nli | None = None
+        self, memories: MemoryServiceAsyncStub, webhooks: Webhooks, *, judge: Judge, nli: Inference | None = None
     ) -> None:
+        self._nli = nli
         embed = Embeddings(memories)
         self._plain, self._webhooks, self._judge = Validator(embed=embed), webhooks, judge
         self._with_nli = self._plain if nli is None else Validator(embed=embed, nli=nli)
@@ -88,6 +90,8 @@ class Validation:
     async def close(self) -> None:
         """Ends what is open."""
         await self._webhooks.close()
+        if self._nli is not None:
+            self._nli.close()
 
 
 async def _timed(part: str, asking: Awaitable[Opinion]) -> Opinion:

@@ -1,6 +1,7 @@
 """Rules, verdicts and what an answer is checked against."""
 
 import json
+import pathlib
 
 import pytest
 from hypothesis import given
@@ -9,9 +10,12 @@ from hypothesis import strategies as st
 from dac.provider.v1.provider_pb2 import GenerateFinish
 from dac.router.v1.answers_pb2 import AnswerRules, ValidationRules
 from dac.type.v1.record_pb2 import AttemptRecord, RequestRecord, ValidationRecord
+from mesh.config import Secret
 from mesh.errors import MeshError
 from services.gateway import anthropic_wire, openai_wire, responses_wire
+from services.gateway.config import GatewayConfig
 from services.gateway.gating.answer_check import last_of_record
+from services.gateway.gating.inference import Inference
 from services.gateway.gating.rules import PLAIN, rules_of
 from services.gateway.gating.sources import MOST_SOURCES, read_sources, read_wish
 from services.gateway.gating.subjects import question_of, schema_of
@@ -62,7 +66,7 @@ def test_opinions_count_where_they_could_be_formed() -> None:
     report = Report(0.8, {"toxicity": 0.1}, {"toxicity": PASSED}, (), {})
     lost = Opinion("judge", NOT_CHECKED, note="the judge took too long")
     found = verdict_of(report, [lost, Opinion("webhook", FLAGGED, 0.5)], 0.3)
-    assert (found.status, found.quality, found.fails) == (FLAGGED, pytest.approx(0.4), False)
+    assert found.status == FLAGGED and found.quality == pytest.approx(0.4) and not found.fails
     assert found.checks == {"toxicity": PASSED, "judge": NOT_CHECKED, "webhook": FLAGGED}
     assert "judge" not in found.scores and found.note == "the judge took too long"
     nothing = Report(1.0, {}, {"support": NOT_CHECKED}, (), {})
@@ -127,3 +131,32 @@ def test_the_attempts_of_the_answer_that_was_given_stand_last() -> None:
     assert [attempt.attempt_id for attempt in record.attempts] == ["c", "a", "b"]
     last_of_record(record, GenerateFinish(attempts=[one, two]))
     assert [attempt.attempt_id for attempt in record.attempts] == ["c", "a", "b"]
+
+
+async def test_a_model_that_cannot_be_used_is_told_of_once(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = tmp_path / "model.onnx"
+    model.write_bytes(b"no model")
+    (tmp_path / "vocab.txt").write_text("[CLS]\n[SEP]\n[UNK]\n")
+    inference = Inference(model)
+    assert [await inference.entailment([("It rains.", "It is wet.")]) for _ in range(2)] == [None, None]
+    assert len([one for one in caplog.records if "validation_nli_path" in one.message]) == 1
+    with pytest.raises(ValueError, match="there is no file"):
+        GatewayConfig(validation_nli_path=tmp_path / "none.onnx")
+
+
+def test_the_configuration_of_webhooks_is_checked_at_the_start() -> None:
+    secret = Secret("x" * 24)
+    fine = {"validation_webhooks": ("a=https://checks.example.com/x",), "validation_webhook_secret": secret}
+    GatewayConfig(**fine)  # type: ignore[arg-type]
+    for wrong in (
+        {"validation_webhooks": ("a=http://checks.example.com/x",)},
+        {"validation_webhooks": ("a=https://10.0.0.1/x",)},
+        {"validation_webhooks": ("a=https://me:pw@checks.example.com/x",)},
+        {"validation_webhook_secret": None},
+        {"validation_webhook_secret": Secret("short")},
+        {"validation_webhook_timeout_s": 0},
+    ):
+        with pytest.raises(ValueError, match="validation_webhook"):
+            GatewayConfig(**{**fine, **wrong})  # type: ignore[arg-type]
