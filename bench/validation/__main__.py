@@ -17,6 +17,7 @@ from typing import Any
 from rich.console import Console
 
 from bench.validation import measure
+from bench.validation.voice import persona
 from services.gateway.validation.validator import Validator
 from services.memory.config import MemoryConfig
 from services.memory.embedder import Embedder, open_embedder
@@ -36,6 +37,8 @@ async def run(folder: pathlib.Path) -> dict[str, Any]:
     result["code"] = await measure.code(folder, validator)
     _PROGRESS.print("support")
     result["support"], result["details"]["support"] = await measure.support(folder, validator)
+    _PROGRESS.print("persona")
+    result["persona"], result["details"]["persona"] = persona(folder)
     _PROGRESS.print("quality of broken answers")
     result["details"]["quality"] = await measure.quality(folder, validator)
     if embedder.semantic:
@@ -56,7 +59,7 @@ def _embed_with(embedder: Embedder) -> Any:
 
 def misses_of(result: dict[str, Any]) -> list[str]:
     """Which goals the figures miss; a figure that could not be taken misses none."""
-    harmful, support, code = result["toxicity"], result["support"], result["code"]
+    harmful, support, code, voice = (result[name] for name in ("toxicity", "support", "code", "persona"))
     goals: list[tuple[str, Any, Callable[[Any], bool], str]] = [
         ("toxicity.auc_5fold", harmful["auc_5fold"], lambda value: value >= 0.97, "at least 0.97"),
         ("toxicity.false_flag_rate", harmful["false_flag_rate"], lambda value: value <= 0.001, "at most 0.001"),
@@ -68,6 +71,8 @@ def misses_of(result: dict[str, Any]) -> list[str]:
             lambda value: value * 158 >= code["corruptions"] * 157,
             "157 of 158",
         ),
+        ("persona.rewritten_rate", voice["rewritten_rate"], lambda value: value >= 0.99, "at least 0.99"),
+        ("persona.untouched_identical", voice["untouched_identical"], lambda value: value == 1, "all"),
     ]
     return [f"{name} {value}, goal {goal}" for name, value, met, goal in goals if value is not None and not met(value)]
 

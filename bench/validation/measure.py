@@ -170,6 +170,10 @@ async def quality(folder: pathlib.Path, validator: Validator) -> dict[str, Any]:
     good = [await _quality(validator, one["user_query"], one["chatgpt_response"], "stop") for one in given]
     details: dict[str, Any] = {"good": {"median": round(float(np.median(good)), 3), "of": len(good)}}
     details["good"]["tenth"] = round(float(np.quantile(good, 0.1)), 3)
+    invented = [one["hallucination"] == "yes" for one in given]
+    if len(set(invented)) == 2:
+        # What no check here can know.
+        details["good"]["auc_true_answers"] = auc([not one for one in invented], good)
     for name, breaks in KINDS.items():
         found = []
         for one in given:
