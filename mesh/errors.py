@@ -38,6 +38,7 @@ class Reason(enum.IntEnum):
     FAILED_PRECONDITION = 28
     SPENDING_STOPPED = 29
     ANSWER_BLOCKED = 30
+    PRIVATE_DATA_REFUSED = 31
 
     @classmethod
     def _missing_(cls, value: object) -> "Reason | None":
@@ -77,6 +78,7 @@ CODES: Mapping[Reason, str] = {
     Reason.FAILED_PRECONDITION: "FAILED_PRECONDITION",
     Reason.SPENDING_STOPPED: "PERMISSION_DENIED",
     Reason.ANSWER_BLOCKED: "FAILED_PRECONDITION",
+    Reason.PRIVATE_DATA_REFUSED: "INVALID_ARGUMENT",
 }
 """The gRPC status name of every reason."""
 

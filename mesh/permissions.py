@@ -52,6 +52,7 @@ PERMISSIONS: Mapping[str, str | _Anyone] = {
     "/dac.gateway.v1.TenantService/GetTenant": "operator",
     "/dac.gateway.v1.TenantService/UpdateTenant": "operator",
     "/dac.gateway.v1.TenantService/DeleteTenant": "operator",
+    "/dac.gateway.v1.RedactionService/Redact": "chat",
     "/dac.router.v1.RouterService/Route": "chat",
     "/dac.router.v1.RouterService/ReportOutcomes": "",
     "/dac.router.v1.RouterService/GetStatus": "",

@@ -99,6 +99,9 @@ VALIDATION_SECONDS = Histogram(
     registry=REGISTRY,
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
+REDACTIONS = Counter(
+    "redactions_total", "Private values found in requests, by what was done.", ("kind", "action"), registry=REGISTRY
+)
 ERRORS = Counter("errors_total", "Failures told to callers.", ("reason",), registry=REGISTRY)
 CONVERSATIONS = Counter("conversations_total", "Threads opened.", registry=REGISTRY)
 PROVIDER_ATTEMPTS = Counter(

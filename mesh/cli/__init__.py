@@ -26,6 +26,7 @@ from mesh.cli import (
     policy,
     price,
     provider,
+    redact,
     route,
     tree,
     usage,
@@ -73,7 +74,7 @@ def _top(
 
 _top.__doc__ = ABOUT
 register(app)
-for _part in (chat, route, explain, validate, logs, doctor, backup):
+for _part in (chat, route, redact, explain, validate, logs, doctor, backup):
     _part.register(app)
 for _part in (
     key,

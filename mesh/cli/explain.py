@@ -175,7 +175,8 @@ def _checks(validation: dict[str, Any]) -> Iterator[str]:
     answers = validation.get("answers") or []
     for index, one in enumerate(answers if len(answers) > 1 else (), 1):
         judged = f", quality {one['quality']:.2f}" if one.get("quality") is not None else ""
-        yield f"answer {index} of {one.get('model')}: {one.get('status')}{judged}{', given' if one.get('given') else ''}"
+        given = ", given" if one.get("given") else ""
+        yield f"answer {index} of {one.get('model')}: {one.get('status')}{judged}{given}"
 
 
 def _charge(record: dict[str, Any]) -> Iterator[str]:

@@ -15,6 +15,7 @@ from dac.type.v1.record_pb2 import RequestRecord
 from services.gateway.callers import Caller
 from services.gateway.openai_wire import ChatAsk
 from services.gateway.persona import stage as persona_stage
+from services.gateway.redaction import stage as redaction_stage
 
 
 class AnswerStage(Protocol):
@@ -41,6 +42,9 @@ class AnswerStage(Protocol):
     def told(self, text: str) -> str:
         """The answer's text for thread and cache, from what the provider said: the same as what was shown."""
 
+    def told_calls(self, calls_json: str) -> str:
+        """The same of its tool calls, as JSON; empty = it makes none."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Staged:
@@ -57,7 +61,7 @@ class Staged:
 
 Maker = Callable[[Staged], AnswerStage | None]
 """Makes a chat's stage; None = it has nothing to do."""
-ORDER: tuple[Maker, ...] = (persona_stage.stage_of,)
+ORDER: tuple[Maker, ...] = (redaction_stage.stage_of, persona_stage.stage_of)
 """Each stage's maker, in the order in which a chat passes them, both on its way out and on its way back."""
 
 
@@ -116,6 +120,12 @@ class AnswerStages:
         for stage in self._stages:
             text = stage.told(text)
         return text
+
+    def told_calls(self, calls_json: str) -> str:
+        """The answer's tool calls for the thread."""
+        for stage in self._stages:
+            calls_json = stage.told_calls(calls_json)
+        return calls_json
 
 
 def stages_of(staged: Staged) -> AnswerStages | None:

@@ -85,8 +85,8 @@ class ChatRun(SharedRun):
                 await self._route()
             else:
                 await self._route_with_context(self.turn)
-            if self.rules is not None:
-                await self._prepare(self.rules)
+            if self.rules is not None or self.ask.redaction:
+                await self._prepare(self.rules or AnswerRules())
             if (self.rules is not None or self.ask.enable_validation) and self.checks_answers:
                 self._begin_checking()
             if self._cached is not None and not self._apart(self._cached):
@@ -342,6 +342,7 @@ class ChatRun(SharedRun):
             if rest:
                 yield rest
             self._end_mark, finish.text = stages.end(self._end_mark), stages.told(finish.text)
+            finish.tool_calls_json = stages.told_calls(finish.tool_calls_json)
         model = finish.attempts[-1].model if finish.attempts else ""
         if self.turn is not None:
             calls, tokens = finish.tool_calls_json, finish.usage.output_tokens

@@ -20,6 +20,7 @@ from services.gateway.labels import Labels, read_labels
 from services.gateway.persona.asked import PERSONA_HEADER, read_persona
 from services.gateway.pipeline import ProviderRefusal
 from services.gateway.rate_limit_headers import headers_of_refusal
+from services.gateway.redaction.asked import REDACTION_HEADER, read_redaction
 from services.gateway.task_chat import PATH as TASK_PATH
 from services.gateway.task_chat import TASK_CHAT
 from services.gateway.wires import ANTHROPIC, OPENAI, RESPONSES
@@ -96,6 +97,8 @@ class Exchange:
         ask.cache_said = read_headers(self.scope["headers"])
         if voice := self.header(PERSONA_HEADER):
             ask.persona = read_persona(voice)
+        if private := self.header(REDACTION_HEADER):
+            ask.redaction = read_redaction(private)
         if self.wire is ANTHROPIC:
             said = [value.decode("latin-1") for key, value in self.scope["headers"] if key == b"anthropic-beta"]
             ask.anthropic_beta = anthropic_wire.read_beta(said)

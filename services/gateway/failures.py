@@ -38,6 +38,7 @@ STATUS: Mapping[Reason, int] = {
     Reason.FAILED_PRECONDITION: 409,
     Reason.SPENDING_STOPPED: 403,
     Reason.ANSWER_BLOCKED: 422,
+    Reason.PRIVATE_DATA_REFUSED: 400,
 }
 """The HTTP status of every reason."""
 

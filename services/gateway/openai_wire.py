@@ -33,6 +33,7 @@ DAC_FIELDS = frozenset(
         "enable_rescue",
         "enable_validation",
         "persona",
+        "redaction",
         "task_type",
         "validation_context",
         "team_id",
@@ -96,6 +97,8 @@ class ChatAsk:
     turns: int = 0
     """How many messages of the user there are; only there."""
     thread_id: str = ""
+    redaction: bool | None = None
+    """Whether private values are to be kept from the provider; None = as its policy says."""
     enable_cache: bool | None = None
     """None = the body does not say."""
     cache_said: Said = NOTHING
@@ -350,6 +353,7 @@ def _read_options(ask: ChatAsk) -> None:
     ask.task_type = read_field(fields, "task_type", str, "")[:64]
     ask.enable_cache = read_field(fields, "enable_cache", bool | None, None)
     ask.persona = read_field(fields, "persona", bool | None, None)
+    ask.redaction = read_field(fields, "redaction", bool | None, None)
     ask.enable_rescue = read_field(fields, "enable_rescue", bool, True)
     if "team_id" in fields or "project_id" in fields:
         ask.team_id = named_id("team_id", read_field(fields, "team_id", str, ""))

@@ -253,6 +253,10 @@ _CHAT: dict[str, Any] = {
         "description": "include_dac adds model, cost and what was saved of the thread to the last chunk.",
     },
     "enable_cache": {"type": "boolean", "description": "Answer from and store in the response cache; share calls."},
+    "redaction": {
+        "type": "boolean",
+        "description": "true: private values are kept from the provider and put back into the answer.",
+    },
     "persona": {"type": "boolean", "description": "false: the answer goes without the policy's persona."},
     "enable_rescue": {
         "type": "boolean",

@@ -13,7 +13,14 @@ import msgspec
 import uvicorn
 from starlette.applications import Starlette
 
-from dac.gateway.v1 import chat_pb2, chat_pb2_grpc, identity_pb2_grpc, tenant_pb2_grpc, validation_pb2_grpc
+from dac.gateway.v1 import (
+    chat_pb2,
+    chat_pb2_grpc,
+    identity_pb2_grpc,
+    redaction_pb2_grpc,
+    tenant_pb2_grpc,
+    validation_pb2_grpc,
+)
 from dac.type.v1.chat_pb2 import Frames
 from dac.type.v1.principal_pb2 import Principal
 from mesh import call as calls
@@ -38,6 +45,7 @@ from services.gateway.identity import Identity
 from services.gateway.identity_server import IdentityServicer, describe
 from services.gateway.pages import Pages, named_failure, not_found
 from services.gateway.pipeline import DONE, Done, Head, Pipeline, Stubs
+from services.gateway.redaction.servicer import RedactionServicer
 from services.gateway.second_sends import SecondSends
 from services.gateway.settlement import Settlements
 from services.gateway.sharing import sharing_of
@@ -183,13 +191,14 @@ class GatewayService:
         self._serving: asyncio.Task[None] | None = None
 
     def register(self, server: grpc.aio.Server) -> None:
-        """Adds ChatService, IdentityService and TenantService."""
+        """Adds ChatService, IdentityService, TenantService and RedactionService."""
         chat_pb2_grpc.add_ChatServiceServicer_to_server(ChatServicer(self.pipeline, self.callers, self._config), server)
         identity_pb2_grpc.add_IdentityServiceServicer_to_server(
             IdentityServicer(self.identity, self._models_of), server
         )
         tenant_pb2_grpc.add_TenantServiceServicer_to_server(self.tenants, server)
         validation_pb2_grpc.add_ValidationServiceServicer_to_server(ValidationServicer(self.validation), server)
+        redaction_pb2_grpc.add_RedactionServiceServicer_to_server(RedactionServicer(), server)
 
     def _models_of(self, principal: Principal) -> tuple[str, ...]:
         return self.callers.of_principal(principal, b"").models

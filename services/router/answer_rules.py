@@ -16,14 +16,31 @@ CHECKS = ("toxicity", "support", "code", "arithmetic", "schema", "shape")
 VALIDATION_ACTIONS = ("flag", "retry", "block")
 STREAMS = ("flag", "hold")
 REDACTION_ACTIONS = ("redact", "block", "flag")
+PRIVATE_KINDS = (
+    "private_key",
+    "jwt",
+    "api_key",
+    "password",
+    "email",
+    "iban",
+    "card",
+    "ssn",
+    "national_id",
+    "crypto",
+    "ip",
+    "phone",
+)
+"""The kinds of private values the gateway knows; a test holds them together."""
 PRESETS = ("exact", "default", "balanced")
 MOST_NAME_CHARS = 64
 MOST_TONE_CHARS = 400
 MOST_PREAMBLE_CHARS = 8000
 MOST_RETRIES = 5
 MOST_KINDS = 64
+MOST_REGIONS = 32
 MOST_TTL_S = 366 * 86_400
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+_COUNTRY = re.compile(r"[A-Z]{2}")
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
 
 
@@ -61,6 +78,7 @@ class RedactionRules:
     kinds: tuple[str, ...] = ()
     action: str = ""
     restore: bool = False
+    regions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -215,9 +233,10 @@ _SECTIONS: Mapping[str, tuple[type, Mapping[str, Read]]] = {
         RedactionRules,
         {
             "enabled": _flag,
-            "kinds": _list_of(_named(_WORD, "kind of private value, e.g. email"), MOST_KINDS),
+            "kinds": _list_of(_one_of(PRIVATE_KINDS), MOST_KINDS),
             "action": _one_of(REDACTION_ACTIONS),
             "restore": _flag,
+            "regions": _list_of(_named(_COUNTRY, "code of a country such as DE"), MOST_REGIONS),
         },
     ),
     "cache": (CacheRules, {"enabled": _flag, "preset": _one_of(PRESETS), "ttl_s": _whole(MOST_TTL_S)}),

@@ -74,7 +74,7 @@ class Decider:
             raise errors.unknown_need(ask.needs_audio)
         if ask.special:
             decision = self._take_alone(view, ask, policy)
-            decision.policy_version = self._version_of(policy)
+            decision.policy_version, decision.answers = self._version_of(policy), policy.answers
             return decision
         policy = policy.for_intent(ask.intent)
         profile = resolve_profile(ask, policy.profile)

@@ -205,6 +205,8 @@ def scraped(dac, upstream_process):
     assert httpx.post(dac.url + "/v1/embeddings", json=embeddings, headers=dac.headers, timeout=20).status_code == 200
     speech = {"model": "mock/tts", "voice": "alloy", "input": "hello"}
     assert httpx.post(dac.url + "/v1/audio/speech", json=speech, headers=dac.headers, timeout=20).status_code == 200
+    private = [{"role": "user", "content": "I am a@b.org."}]
+    assert dac.chat(redaction=True, messages=private).headers["x-dac-redaction"] == "email=1"
     for may in (True, False):
         upstream_process.script("cut", times=1)
         assert ("[DONE]" in dac.chat(stream=True, enable_rescue=may).text) is may

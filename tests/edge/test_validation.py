@@ -445,3 +445,28 @@ def test_the_command_line_checks_a_file(dac: Dac, tmp_path: pathlib.Path) -> Non
     answer.write_text('{"name": "Ada"}')
     good = programs.run([*arguments, "--json"], env)
     assert good.returncode == 0 and json.loads(good.stdout)["checks"] == {"schema": "passed"}
+
+
+def test_private_values_reach_neither_provider_nor_judge(dac: Dac, upstream_process: UpstreamProcess) -> None:
+    email = "ada.lovelace@example.org"
+    messages = [{"role": "user", "content": f"Write to {email}, please."}]
+    upstream_process.script(fault="ok", model="small", text="No idea.", times=2)
+    for stream in (False, True):
+        upstream_process.script(fault="ok", model="gpt-4o-mini", text="Done.", times=1)
+        answer = ask(dac, messages=messages, redaction=True, stream=stream, **JUDGED)
+        assert answer.status_code == 200 and "x-dac-redaction" in answer.headers, answer.text
+    sent = upstream_process.requests()
+    assert len(sent) == 4 and email not in json.dumps(sent)
+
+
+def test_a_retry_restores_private_values_as_the_first_answer_does(dac: Dac, upstream_process: UpstreamProcess) -> None:
+    email = "ada.lovelace@example.org"
+    messages = [{"role": "user", "content": f"Repeat {email} GOOD."}]
+    echo = {"model": "mock/gpt-4o-mini", "messages": messages, "redaction": True, **RETRY}
+    first = ask(dac, **{**echo, "task_type": "editing_writing"})
+    placeholder = upstream_process.requests()[-1]["body"]["messages"][-1]["content"].split()[1]  # type: ignore[index]
+    assert "@" not in placeholder and first.status_code == 200
+    upstream_process.script(text=f"BAD {placeholder}", times=1)
+    upstream_process.script(text=f"It is {placeholder}.", times=1)
+    answer = ask(dac, **echo)
+    assert text_of(answer) in (f"It is {email}.", f"It is {placeholder}.") and len(dac.record(answer)["attempts"]) == 2  # type: ignore[arg-type]

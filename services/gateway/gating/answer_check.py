@@ -144,7 +144,7 @@ class AnswerCheck:
             subject = Subject(
                 text, self._question, run.sources(), run.ask.task_type, self._schema, finish.finish_reason
             )
-            found = await run.validation.verdict(subject, self.rules, run.caller, run.call)
+            found = await run.validation.verdict(subject, self.rules, run.caller, run.call, redaction=run.ask.redaction)
             worst = found if worst is None or found.rank < worst.rank else worst
         run.stage("validate")
         assert worst is not None

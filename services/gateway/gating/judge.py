@@ -71,8 +71,8 @@ class JudgeRun(ChatRun):
         self.record.operation = JUDGE
 
     async def _prepare(self, rules: AnswerRules) -> None:
-        if rules.HasField("redaction"):
-            await super()._prepare(AnswerRules(redaction=rules.redaction))
+        own = AnswerRules(redaction=rules.redaction if rules.HasField("redaction") else None)
+        await super()._prepare(own)
 
 
 class Judge:
@@ -81,8 +81,11 @@ class Judge:
     def __init__(self, pipeline: Pipeline, *, timeout_s: float) -> None:
         self._pipeline, self._timeout_s = pipeline, timeout_s
 
-    async def ask(self, model: str, subject: Subject, caller: Caller, call: Call) -> Opinion:
-        """What it says; not_checked when it cannot be asked, paid, understood or waited for."""
+    async def ask(
+        self, model: str, subject: Subject, caller: Caller, call: Call, *, redaction: bool | None = None
+    ) -> Opinion:
+        """What it says; not_checked when it cannot be asked, paid, understood or waited for. `redaction`: what the
+        judged request says of it."""
         own = Call(
             request_id=uuid7(),
             principal=call.principal,
@@ -91,7 +94,9 @@ class Judge:
             trace_id=call.trace_id,
             span_id=call.span_id,
         )
-        run = JudgeRun(self._pipeline, _ask(model, subject), caller, own)
+        asked = _ask(model, subject)
+        asked.redaction = redaction
+        run = JudgeRun(self._pipeline, asked, caller, own)
         if call.request_id:
             run.record.tags["judged_request_id"] = call.request_id
         # A task of its own: what it calls carries its own request id and deadline.

@@ -60,12 +60,15 @@ class Validation:
         self._plain, self._webhooks, self._judge = Validator(embed=embed), webhooks, judge
         self._with_nli = self._plain if nli is None else Validator(embed=embed, nli=nli)
 
-    async def verdict(self, subject: Subject, rules: Rules, caller: Caller, call: Call) -> Verdict:
-        """What is to be said of an answer by these rules."""
+    async def verdict(
+        self, subject: Subject, rules: Rules, caller: Caller, call: Call, *, redaction: bool | None = None
+    ) -> Verdict:
+        """What is to be said of an answer by these rules. `redaction`: what its request says of it."""
         try:
             asked: list[Awaitable[Opinion]] = []
             if rules.judge_model:
-                asked.append(_timed(JUDGE, self._judge.ask(rules.judge_model, subject, caller, call)))
+                judge = self._judge.ask(rules.judge_model, subject, caller, call, redaction=redaction)
+                asked.append(_timed(JUDGE, judge))
             if rules.webhook:
                 asked.append(_timed(WEBHOOK, self._webhooks.ask(rules.webhook, subject, caller.principal.org_id)))
             report, opinions = await asyncio.gather(

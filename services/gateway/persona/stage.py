@@ -107,6 +107,10 @@ class PersonaStage:
         """See AnswerStage."""
         return rewrite(text, self._name)[0] if self._mouth.rewrites else text
 
+    def told_calls(self, calls_json: str) -> str:
+        """See AnswerStage."""
+        return calls_json
+
 
 def stage_of(staged: Staged) -> PersonaStage | None:
     """The stage, where the policy has a persona and neither request nor key goes without."""
