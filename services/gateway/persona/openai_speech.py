@@ -40,10 +40,24 @@ class OpenAISpeech:
     def __init__(self, mouth: Mouth) -> None:
         self._mouth = mouth
         self._head = self._own_head = b"\n"
+        self._before = self._own_before = self._behind = b"\n"
+        """What stood around the text of a plain event: the next one is nearly always of the same form."""
+        self._index = 0
 
     def event(self, event: bytes) -> bytes:
         """See Speech."""
-        head = self._head
+        if event.startswith(self._before) and event.endswith(self._behind):
+            begins = len(self._before)
+            plain = event[begins : -len(self._behind)]
+            # Without these two it is the text as it stands.
+            if plain and b'"' not in plain and b"\\" not in plain and _printable(plain):
+                text = plain.decode()
+                said, own = self._mouth.feed(self._index, text), self._own_before + event[begins:]
+                return own if said == text else self._changed(own, {0: said}, [_Choice(self._index, _Delta(text))])
+        return self._read(event)
+
+    def _read(self, event: bytes) -> bytes:
+        head, given = self._head, event
         event = self._own_head + event[len(head) :] if event.startswith(head) else self._headed(event)
         if not self._mouth.rewrites:
             return event
@@ -57,11 +71,21 @@ class OpenAISpeech:
             if text:
                 said = self._mouth.feed(one.index, text)
                 if said == text and one.finish_reason is None:
+                    self._learn(given, event, text, one.index)
                     return event
                 return self._changed(event, {0: said}, choices)
             if one.finish_reason is None:
                 return event
         return self._changed(event, {}, choices)
+
+    def _learn(self, given: bytes, own: bytes, text: str, index: int) -> None:
+        """Keeps what stands around the text of an event, as it came and as it is shown."""
+        mark, said = b'"content":"', text.encode()
+        begins, own_begins = given.find(mark) + len(mark), own.find(mark) + len(mark)
+        plain = begins >= len(mark) and given.count(mark) == 1 and own.count(mark) == 1
+        if plain and given[begins : begins + len(said) + 1] == said + b'"' and b"\\" not in said:
+            self._before, self._own_before, self._index = given[:begins], own[:own_begins], index
+            self._behind = given[begins + len(said) :]
 
     def _headed(self, event: bytes) -> bytes:
         """The event under DAC's own id and the model's, and what to put before the next ones that begin alike."""
@@ -158,6 +182,14 @@ class OpenAISpeech:
             return body
         own = self._of_dac(fields)
         return join_fields(own | ({"choices": msgspec.json.encode(choices)} if changed else {}))
+
+
+def _printable(data: bytes) -> bool:
+    """Whether it is UTF-8, without control characters: a JSON string as it stands."""
+    try:
+        return data.isascii() or bool(data.decode())
+    except UnicodeDecodeError:
+        return False
 
 
 def _says_nothing(choice: dict[str, Any]) -> bool:

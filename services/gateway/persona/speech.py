@@ -39,6 +39,8 @@ class Mouth:
         self._name, self._model, self.answer_id, self.rewrites = name, model, answer_id, rewrites
         self._voices: dict[object, Voice] = {}
         self._before = 0
+        self.changed = False
+        """Whether something was put otherwise, or held, since it was last set."""
 
     @property
     def rewritten(self) -> int:
@@ -55,14 +57,17 @@ class Mouth:
         voice = self._voices.get(key)
         if voice is None:
             voice = self._voices[key] = Voice(self._name)
-        return voice.feed(text)
+        said = voice.feed(text)
+        if said != text:
+            self.changed = True
+        return said
 
     def rest(self, key: object) -> str:
         """What waits of one text, which has ended."""
         voice = self._voices.pop(key, None)
         if voice is None:
             return ""
-        rest = voice.rest()
+        rest, self.changed = voice.rest(), True
         self._before += voice.rewritten
         return rest
 
@@ -87,8 +92,6 @@ class Mouth:
 
 def events_of(data: bytes) -> Iterable[bytes]:
     """The whole events in a piece of a stream, each with its blank line."""
-    if data.count(b"\n\n") == 1 and data.endswith(b"\n\n"):
-        return (data,)
     return sse.Splitter(max_event_bytes=len(data) + 1).feed(data)
 
 

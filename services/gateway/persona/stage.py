@@ -86,9 +86,12 @@ class PersonaStage:
 
     def shown(self, data: bytes) -> bytes:
         """See AnswerStage."""
-        shown = b"".join([self._speech.event(event) for event in events_of(data)])
-        if shown != data:
-            self._record.rewritten = self._mouth.rewritten
+        if data.find(b"\n\n") == len(data) - 2:
+            shown = self._speech.event(data)
+        else:
+            shown = b"".join([self._speech.event(event) for event in events_of(data)])
+        if self._mouth.changed:
+            self._record.rewritten, self._mouth.changed = self._mouth.rewritten, False
         return shown
 
     def rest(self) -> bytes:
@@ -115,6 +118,6 @@ class PersonaStage:
 def stage_of(staged: Staged) -> PersonaStage | None:
     """The stage, where the policy has a persona and neither request nor key goes without."""
     rules = staged.rules.persona
-    if not rules.enabled or staged.ask.persona is False or staged.caller.plain_voice:
+    if not rules.enabled or staged.ask.persona is False or staged.caller.without_persona:
         return None
     return PersonaStage(staged, rules)
