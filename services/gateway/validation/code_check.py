@@ -106,10 +106,10 @@ def _parse_python(code: str) -> tuple[str, int, int] | None:
 
 
 def _typed(code: str) -> str | None:
-    """What was typed in a session of the interpreter."""
-    lines = code.splitlines()
-    if not any(line.lstrip().startswith(">>>") for line in lines):
+    """What was typed in a session of the interpreter; the examples of a docstring are none."""
+    if not code.lstrip().startswith(">>>"):
         return None
+    lines = code.splitlines()
     typed = [line.lstrip()[4:] for line in lines if line.lstrip()[:4] in (">>> ", "... ")]
     return "\n".join(typed)
 

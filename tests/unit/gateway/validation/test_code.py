@@ -75,6 +75,11 @@ async def test_pieces_as_people_show_them(name):
     assert (await code_of(PARTIAL[name]))[0] == "passed"
 
 
+async def test_examples_in_a_docstring_excuse_nothing():
+    code = 'def f(x):\n    """Adds.\n    >>> f(1)\n    2\n    """\n    return (x + 1\n'
+    assert (await code_of(f"```python\n{code}```"))[0] == "failed"
+
+
 async def test_a_fence_that_is_not_closed():
     status, report = await code_of("Here:\n```python\nx = 1\n", "length")
     assert (status, report.findings[0].message) == ("failed", "the answer was cut off inside its code")
