@@ -25,6 +25,7 @@ PERMISSIONS: Mapping[str, str | _Anyone] = {
     # Envoy has no principal. Budget refuses it unless its operator has let Envoy in (budget.envoy_rate_limits).
     "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit": ANYONE,
     "/dac.gateway.v1.ChatService/Chat": "chat",
+    "/dac.gateway.v1.ValidationService/Validate": "chat",
     "/dac.gateway.v1.IdentityService/CreateOrganisation": "operator",
     "/dac.gateway.v1.IdentityService/ListOrganisations": "",
     "/dac.gateway.v1.IdentityService/CreateApiKey": "admin",

@@ -32,6 +32,7 @@ from mesh.cli import (
     route,
     tree,
     usage,
+    validate,
 )
 from mesh.cli.run import register
 
@@ -75,7 +76,7 @@ def _top(
 
 _top.__doc__ = ABOUT
 register(app)
-for _part in (chat, route, redact, explain, logs, doctor, backup):
+for _part in (chat, route, redact, explain, validate, logs, doctor, backup):
     _part.register(app)
 for _part in (
     key,

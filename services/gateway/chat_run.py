@@ -4,10 +4,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
-import msgspec
-
 from dac.budget.v1.budget_pb2 import ReserveResponse
-from dac.budget.v1.limit_pb2 import AdmitRequest
 from dac.provider.v1.provider_pb2 import AttemptStarted, GenerateFinish, GenerateRequest
 from dac.router.v1.answers_pb2 import AnswerRules
 from dac.router.v1.router_pb2 import RouteRequest
@@ -18,27 +15,28 @@ from mesh.call import Call
 from mesh.errors import MeshError, Reason
 from mesh.tokens import estimate_tokens, upper_bound_tokens
 from mesh.transport import reading
-from services.gateway import candidates, openai_wire, replay
+from services.gateway import candidates, openai_wire
 from services.gateway.answer_stage import AnswerStages, Staged, stages_of
 from services.gateway.cached_chat import BYPASS, CachedChat
 from services.gateway.callers import Caller
 from services.gateway.openai_wire import ChatAsk
-from services.gateway.pipeline import CHAT, Done, Head, Pipeline, persistently
-from services.gateway.reserved_run import ReservedRun, usd
-from services.gateway.shared_answers import share_of
-from services.gateway.sharing import Sharing
+from services.gateway.pipeline import CHAT, Done, Head, Pipeline
+from services.gateway.reserved_run import usd
+from services.gateway.shared_run import SharedRun
 from services.gateway.stream_cover import StreamCover
 from services.gateway.thread_turn import ThreadTurn
 from services.gateway.wires import wire_of
 
 COUNTED_BYTES_MAX = 8 * 1024 * 1024
-"""How much of an answer is kept for counting it when its caller leaves."""
+"""How much of an answer is kept to count it when its caller leaves."""
+HELD_BYTES_MAX = 64 * 1024 * 1024
+"""How much of an answer is held to be checked before it is shown."""
 MOST_OUTPUT_TOKENS = 1_000_000_000
 """What budget takes at most."""
 _BYPASS = (BYPASS,)
 
 
-class ChatRun(ReservedRun):
+class ChatRun(SharedRun):
     """One chat on its way. `events` yields Head, then bytes, then Done; it raises MeshError on failure."""
 
     def __init__(self, pipeline: Pipeline, ask: ChatAsk, caller: Caller, call: Call, *, client_request_id: str) -> None:
@@ -89,6 +87,8 @@ class ChatRun(ReservedRun):
                 await self._route_with_context(self.turn)
             if self.rules is not None or self.ask.redaction:
                 await self._prepare(self.rules or AnswerRules())
+            if (self.rules is not None or self.ask.enable_validation) and self.checks_answers:
+                self._begin_checking()
             if self._cached is not None and not self._apart(self._cached):
                 async for event in self._cached.answered({candidate.model for candidate in self._candidates}):
                     yield event
@@ -99,7 +99,7 @@ class ChatRun(ReservedRun):
                 await self.turn.save_question()
                 self.stage("save_question")
             try:
-                async for event in self._generate():
+                async for event in self._answer():
                     yield event
             finally:
                 if self._watch is not None:
@@ -165,96 +165,25 @@ class ChatRun(ReservedRun):
         cached.stand_aside()
         return True
 
-    # --- what a chat that may be answered otherwise needs of its run: see CachedChat ---
-
-    @property
-    def sharing(self) -> Sharing:
-        """How answers are shared."""
-        return self._pipeline.sharing
-
-    @property
-    def cache_stub(self) -> Any:
-        """The cache."""
-        return self._stubs.cache
-
-    @property
-    def body(self) -> bytes:
-        """What would be sent, earlier turns included."""
-        return self._body
-
-    @property
-    def scope(self) -> str:
-        """What tells its answers from those of other rules, beside the body."""
-        return self.answer_stages.scope if self.answer_stages is not None else ""
-
-    @property
-    def end_mark(self) -> bytes:
-        """What a stream of this form ends with."""
-        return self._end_mark
-
-    @property
-    def dispatched(self) -> bool:
-        """Whether a provider was asked."""
-        return self._dispatched
-
-    @property
-    def has_thread(self) -> bool:
-        """Whether its turn is saved."""
-        return self.turn is not None
-
-    @property
-    def private(self) -> bool:
-        """Whether what it sends may hold what only its user may see."""
-        return self.turn is not None and self.turn.private
-
-    async def admit(self, model: str) -> None:
-        """Counts a request that holds nothing: it costs nothing, but it is a request."""
-        admission = AdmitRequest(request_id=self.call.request_id, models=[model])
-        admitted = await persistently(lambda: self._stubs.limits.Admit(admission))
-        self.rate_limit = admitted.rate_limit if admitted.HasField("rate_limit") else None
-
-    async def save_question(self) -> None:
-        """Saves the user's turn, if there is a thread."""
-        if self.turn is not None:
-            await self.turn.save_question()
-            self.stage("save_question")
-
-    async def save_turn(self, text: str, calls_json: str, output_tokens: int, model: str, finish_reason: str) -> None:
-        """Saves the answer, if there is a thread."""
-        if self.turn is not None:
-            await self.turn.save_answer(text, calls_json, output_tokens, model, finish_reason)
-            self.stage("save")
-
-    def said_in(self, body: bytes) -> tuple[str, str]:
-        """Text and tool calls of an answer as it was shown."""
-        document = msgspec.json.encode(replay.assembled(replay.events_of(body))) if self.ask.stream else body
-        return openai_wire.answer_of(document) if document != b"null" else ("", "")
-
-    def charge_share(self, model: str, provider: str, usage: usage_pb2.Usage) -> int:
-        """Takes what another request's call used as this one's own; what that is charged with."""
-        self._shares_call = self._dispatched = True
-        self.record.attempts.append(share_of(model, provider, usage, self.record.started_at.ToNanoseconds()))
-        return self._cost(self.record.attempts) or 0
-
-    def end_well(self, finish_reason: str) -> None:
-        """The answer is whole."""
-        self._end(record_pb2.OUTCOME_OK, finish_reason)
-
     def _input_tokens_max(self) -> int:
         """The most the model may read, also of what only its provider knows."""
         contexts = [one.context_tokens for one in self._candidates] if self.ask.unseen_input else []
         return max([self.ask.input_tokens_max, *contexts])
 
+    def _wanted_tokens(self) -> int:
+        """The most it may write in all; 0 = unknown."""
+        limits = [candidate.max_output_tokens for candidate in self._candidates if candidate.max_output_tokens]
+        wanted = self.ask.max_output_tokens or (max(limits) if limits else 0)
+        return min(wanted * self.ask.choices, MOST_OUTPUT_TOKENS)
+
     async def reserve(self) -> None:
         """Has budget hold what it may cost."""
         ask = self.ask
-        limits = [candidate.max_output_tokens for candidate in self._candidates if candidate.max_output_tokens]
-        wanted = ask.max_output_tokens or (max(limits) if limits else 0)
         held = await self._hold(
             self._body,
             input_tokens=ask.input_tokens,
             input_tokens_max=self._input_tokens_max(),
-            max_output_tokens=min(wanted * ask.choices, MOST_OUTPUT_TOKENS),
+            max_output_tokens=self._wanted_tokens(),
             asked_output_tokens=min(ask.max_output_tokens * ask.choices, MOST_OUTPUT_TOKENS),
             rescues=self._pipeline.second_sends.asked(ask),
             stream=ask.stream,
@@ -279,7 +208,7 @@ class ChatRun(ReservedRun):
             dialect_out=ask.dialect,
             stream=ask.stream,
             include_usage=ask.include_usage and not ask.include_dac,
-            need_text=self.turn is not None or self._cached is not None,
+            need_text=self.turn is not None or self._cached is not None or self.checking is not None,
             rescues=rescues,
             hedge_after_s=hedge_after_s,
             anthropic_beta=ask.anthropic_beta,
@@ -288,13 +217,37 @@ class ChatRun(ReservedRun):
         request.candidates.extend(candidates.asked(self._candidates, output_cap_tokens=cap))
         return request
 
-    async def _generate(self) -> AsyncIterator[Head | bytes | Done]:
+    async def _answer(self) -> AsyncIterator[Head | bytes | Done]:
+        """The answer of a provider; one that is checked first is shown when it has passed."""
         assert self._reservation is not None
-        self._dispatched, finish, stages = True, None, self.answer_stages
-        self._watch = cover = self._cover(self._reservation)
-        if cover is not None and self._cached is not None:
-            self._cached.hold()
-        async with reading(self._stubs.provider.Generate(self._generate_request(self._reservation))) as events:
+        self._dispatched, request = True, self._generate_request(self._reservation)
+        if self.checking is None or not self.checking.held:
+            async for event in self._generate(request):
+                yield event
+            return
+        finish = await self.checking.answer(request)
+        yield self._head()
+        stages = self.answer_stages
+        for data in self._frames:
+            shown = self._passed(data if stages is None else stages.shown(data))
+            if shown:
+                yield shown
+        async for last in self._finish(finish):
+            yield last
+
+    async def _generate(self, request: GenerateRequest, *, again: bool = False) -> AsyncIterator[Head | bytes | Done]:
+        """What a provider answers; where answers are held, nothing, and the end is kept.
+
+        `again`: the whole answer is held by the budget besides what the first one was.
+        """
+        assert self._reservation is not None
+        finish, stages, held = None, self.answer_stages, self.holds_answers
+        cover = None if again else self._cover(self._reservation)
+        if cover is not None:
+            self._watch = cover
+            if self._cached is not None:
+                self._cached.hold()
+        async with reading(self._stubs.provider.Generate(request)) as events:
             async for event in events:
                 kind = event.WhichOneof("event")
                 if kind == "frames":
@@ -302,12 +255,14 @@ class ChatRun(ReservedRun):
                     data = frames.data
                     if cover is not None:
                         await cover.show(frames, self._attempt)
-                    if not self._head_sent:
+                    if not self._head_sent and not held:
                         yield self._head()
                     if self.ask.stream:
                         data, end = self._wire.cut_end(data)
                         self._end_mark = end or self._end_mark
-                    if data:
+                    if data and held:
+                        self._hold_back(data)
+                    elif data:
                         self._keep(data)
                         if stages is not None:
                             data = self._passed(stages.shown(data))
@@ -322,6 +277,9 @@ class ChatRun(ReservedRun):
         if finish is not None and finish.HasField("failure"):
             raise self._refused(finish.failure)
         if finish is not None:
+            if held:
+                self._finished = finish.finish
+                return
             async for last in self._finish(finish.finish):
                 yield last
             return
@@ -336,6 +294,8 @@ class ChatRun(ReservedRun):
 
     def _head(self) -> Head:
         self._head_sent = True
+        if self.checking is not None:
+            self.answer_headers = [*self.answer_headers, self.checking.header()]
         self.stage("first_token")
         model = self._answering()
         provider = self._attempt.provider if self._attempt else self._candidates[0].provider
@@ -351,6 +311,16 @@ class ChatRun(ReservedRun):
             self._frames.append(data)
             self._frames_bytes += len(data)
 
+    def _hold_back(self, data: bytes) -> None:
+        """Keeps a piece of an answer that is checked before it is shown."""
+        self._frames_bytes += len(data)
+        if self._frames_bytes > HELD_BYTES_MAX:
+            raise MeshError(
+                Reason.PROVIDER_FAILED,
+                f"The answer is longer than {HELD_BYTES_MAX >> 20} MiB, more than is held to be checked. Ask for less.",
+            )
+        self._frames.append(data)
+
     def _passed(self, data: bytes) -> bytes:
         """Keeps what stages let pass, as `_keep` does what the provider sent."""
         if data and self._shown_bytes < COUNTED_BYTES_MAX:
@@ -359,11 +329,12 @@ class ChatRun(ReservedRun):
         return data
 
     async def _finish(self, finish: GenerateFinish) -> AsyncIterator[Head | bytes | Done]:
-        record, stages = self.record, self.answer_stages
-        record.attempts.extend(finish.attempts)
+        record, stages, checking = self.record, self.answer_stages, self.checking
+        if checking is None or not checking.held:
+            record.attempts.extend(finish.attempts)
+            self.stage("generate")
         self._end(record_pb2.OUTCOME_OK, finish.finish_reason)
-        self.stage("generate")
-        cost = self._cost(finish.attempts)
+        cost = self._cost(record.attempts)
         if not self._head_sent:
             yield self._head()
         if stages is not None:
@@ -377,6 +348,8 @@ class ChatRun(ReservedRun):
             calls, tokens = finish.tool_calls_json, finish.usage.output_tokens
             await self.turn.save_answer(finish.text, calls, tokens, model, finish.finish_reason)
             self.stage("save")
+        if checking is not None and not checking.held:
+            await checking.look(finish)
         if self.ask.stream and self.ask.include_dac:
             yield self.usage_event(finish.usage, model or self.ask.model, cost)
         if self._cached is not None:
@@ -389,13 +362,15 @@ class ChatRun(ReservedRun):
         """The last event of a stream that asks for DAC's own figures."""
         own = {"request_id": self.call.request_id, "model": model, "cost_usd": None if cost is None else usd(cost)}
         extra: dict[str, Any] = {"dac": own if self.turn is None else {**own, **self.turn.told()}}
+        if self.checking is not None:
+            extra["dac"]["validation"] = self.checking.told()
         if self.ask.include_usage:
             extra["usage"] = openai_wire.usage_object(usage)
         return openai_wire.chunk(self.call.request_id, model, [], extra)
 
     def _count_open_attempt(self, why: MeshError) -> None:
         """The attempt that was cut off from here: provider's own count is lost, so what was used is counted."""
-        if self._attempt is None:
+        if self._attempt is None or self._counted:
             return
         # Those before it have ended; one that broke after its first token has used something.
         self.record.attempts.extend(self._attempt.before)

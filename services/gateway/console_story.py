@@ -30,6 +30,7 @@ STAGES = (
     "first_token",
     "generate",
     "embed",
+    "validate",
     "save",
     "store",
 )
@@ -44,6 +45,7 @@ STAGE_MEANS = {
     "generate": "the rest of the answer",
     "embed": "waiting for the vectors",
     "save": "saving the answer",
+    "validate": "checking the answer",
     "store": "storing it in the cache",
 }
 SCORES = ("quality", "latency", "cost", "context")
@@ -187,6 +189,7 @@ def _facts(record: RequestRecord) -> Safe:
         _fact("When", when(record.started_at, relative=True)),
         _fact("Finish", record.finish_reason) if record.finish_reason else None,
         _fact("Cache", _cache(record)),
+        _fact("Checks", _checks(record)) if record.HasField("validation") else None,
         _fact("Failure", reason) if reason else None,
         _fact("Thread", el("span", record.thread_id, class_="mono")) if record.thread_id else None,
         _fact("Went along", _context(record)) if record.HasField("context") else None,
@@ -214,6 +217,13 @@ def _cache(record: RequestRecord) -> str:
     verdict = enum_word(record_pb2.CacheRecord.Status.Name(record.cache.status), "STATUS_")
     word = "off" if verdict == "unspecified" else verdict
     return f"{word}, saved {money(record.cache.saved_nano_usd)}" if record.cache.saved_nano_usd else word
+
+
+def _checks(record: RequestRecord) -> str:
+    found = record.validation
+    quality = f", quality {found.quality:.2f}" if found.HasField("quality") else ""
+    against = ", ".join(name for name, status in sorted(found.checks.items()) if status in ("flagged", "failed"))
+    return f"{found.status}{quality}{f' ({against})' if against else ''}"
 
 
 def _route(record: RequestRecord) -> Safe:

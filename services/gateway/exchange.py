@@ -15,6 +15,7 @@ from services.gateway import anthropic_wire, openai_wire
 from services.gateway.cache_control import read_headers
 from services.gateway.callers import Caller, Callers
 from services.gateway.failures import error_headers, http_status
+from services.gateway.gating.sources import HEADER, read_wish
 from services.gateway.labels import Labels, read_labels
 from services.gateway.persona.asked import PERSONA_HEADER, read_persona
 from services.gateway.pipeline import ProviderRefusal
@@ -101,6 +102,8 @@ class Exchange:
         if self.wire is ANTHROPIC:
             said = [value.decode("latin-1") for key, value in self.scope["headers"] if key == b"anthropic-beta"]
             ask.anthropic_beta = anthropic_wire.read_beta(said)
+        if self.wire is ANTHROPIC or self.wire is RESPONSES:
+            ask.enable_validation = read_wish(self.text_header(HEADER))
         return ask
 
     def credential(self) -> str:

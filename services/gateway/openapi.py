@@ -262,6 +262,15 @@ _CHAT: dict[str, Any] = {
         "type": "boolean",
         "description": "Let another attempt take up a streamed answer that breaks (the default), or fail instead.",
     },
+    "enable_validation": {
+        "type": "boolean",
+        "description": "Check the answer; false = not, unless the policy blocks what does not pass.",
+    },
+    "validation_context": {
+        "type": "array",
+        "items": {"type": "string"},
+        "description": "What the answer should rest on, when it is checked.",
+    },
 }
 
 

@@ -24,6 +24,7 @@ _OWN = frozenset(
         "enable_cache",
         "enable_rescue",
         "enable_validation",
+        "validation_context",
         "persona",
         "redaction",
         "team_id",

@@ -55,6 +55,11 @@ class ThreadTurn:
         return self._ask.enable_memory is not False and self.record.source == ContextRecord.SOURCE_MEMORY
 
     @property
+    def recalled_texts(self) -> Sequence[str]:
+        """What was recalled besides the thread's own messages, as it went along."""
+        return self._context.recalled
+
+    @property
     def private(self) -> bool:
         """The context holds memories of the caller: the answer must not be shared with others."""
         return self._context.private

@@ -26,6 +26,7 @@ WINDOW_TIMEOUT_S = 1.0
 """How long the plain window is waited for in its place."""
 _FAILS = frozenset({Reason.UNAVAILABLE, Reason.DEADLINE_EXCEEDED, Reason.INTERNAL, Reason.UNIMPLEMENTED})
 """What says that memory cannot do its work; anything else is said of the request."""
+_RECALLED = {ContextMessage.KIND_SYSTEM_BLOCK, ContextMessage.KIND_SUMMARY}
 _GONE = {ContextMessage.KIND_NEW, ContextMessage.KIND_UNSPECIFIED}
 
 
@@ -56,6 +57,8 @@ class TurnContext:
         self.record = ContextRecord()
         self.private = False
         """It holds something of the caller's memories outside of this thread: the answer is not for others."""
+        self.recalled: Sequence[str] = ()
+        """The texts of memories and summaries that went along."""
 
     async def build(self, most_tokens: int) -> Earlier:
         """At most about `most_tokens` beside the request's own messages. Raises what memory says of the request."""
@@ -111,6 +114,7 @@ class TurnContext:
             kind = ContextMessage.Kind.Name(one.kind).removeprefix("KIND_").lower()
             record.left_out.add(kind=kind, count=one.count, tokens=one.tokens, why=one.why)
         self.private = built.private
+        self.recalled = [one.text for one in earlier if one.kind in _RECALLED]
         return _sent(earlier, tokens)
 
     async def _plain_window(self, most_tokens: int) -> Earlier:

@@ -150,6 +150,18 @@ def test_thread_and_cache_hold_what_was_shown(dac, key, upstream_process, stream
     assert post(dac, key, persona=False, **other).headers["x-dac-cache"] == "miss"
 
 
+def test_a_thread_stream_says_who_is_at_it_before_the_first_word(dac, key, upstream_process):
+    thread = call(dac, "POST", "/api/threads", {}, key)["thread"]["thread_id"]
+    upstream_process.script(text=CLAIM)
+    own = {"authorization": f"Bearer {key}"}
+    asked = {"content": "Who are you?", "model": "mock/gpt-4o-mini"}
+    answer = httpx.post(f"{dac.url}/api/threads/{thread}/messages/stream", json=asked, headers=own, timeout=30)
+    names = [line[7:] for line in answer.text.splitlines() if line.startswith("event: ")]
+    assert names[0] == "thinking" and names.index("thinking") < names.index("delta") and names[-1] == "done"
+    assert events(answer)[0] == {"text": "Acme is thinking.", "preamble": True}
+    assert "".join(one.get("text", "") for one in events(answer)[1:]) == SHOWN
+
+
 def test_json_stays(dac, key, upstream_process):
     said = json.dumps({"who": "I am ChatGPT, made by OpenAI"})
     upstream_process.script(text=said)

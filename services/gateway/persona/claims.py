@@ -225,7 +225,7 @@ _APPOSITION = Row(
 _WHOSE = Row(
     Maybe(Char(",")),
     SPACE,
-    Either(Row(_BY_MAKER, Maybe(Named("whose_to", _TO))), Row(Words(["by ", "from "]), _MAKER)),
+    Either(Row(_BY_MAKER, Maybe(Named("whose_to", _TO))), Row(Words(["by ", "from "]), _MAKER), _BASED),
     _END,
 )
 _NAMED = Row(
