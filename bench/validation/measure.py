@@ -15,7 +15,7 @@ from sklearn.model_selection import StratifiedKFold
 from bench.validation import data
 from bench.validation.benign import answers
 from bench.validation.breakages import KINDS, without_a_sign
-from bench.validation.train import Texts, fit, own_texts, read
+from bench.validation.train import Texts, fit, read, read_own
 from services.gateway.validation.subject import FAILED, PASSED, Subject
 from services.gateway.validation.toxicity import BLOCK, FLAG, load_head
 from services.gateway.validation.validator import Validator
@@ -89,7 +89,7 @@ async def _harmless(folder: pathlib.Path, embedder: Embedder) -> dict[str, Texts
 async def _five_fold(
     labelled: Texts, labels: NDArray[np.bool_], harmless: dict[str, Texts], embedder: Embedder
 ) -> tuple[Scores, dict[str, Scores]]:
-    own_harmless, own_harmful = [await read(texts, embedder) for texts in own_texts()]
+    own = await read_own(embedder)
     chance = np.random.default_rng(FOLD_SEED)
     fold_of = {name: chance.integers(0, FOLDS, texts.size) for name, texts in harmless.items()}
     scores = np.zeros(labelled.size)
@@ -99,12 +99,8 @@ async def _five_fold(
         learned = np.ones(labelled.size, bool)
         learned[held] = False
         rest = [texts.of(fold_of[name] != fold) for name, texts in harmless.items()]
-        head = fit(
-            labelled.of(learned),
-            labels[labelled.owner[learned[labelled.owner]]],
-            np.vstack([*rest, own_harmless.features]),
-            own_harmful.features,
-        )
+        empty = np.zeros((0, labelled.features.shape[1]))
+        head = fit(labelled, labels, learned, np.vstack([empty, *rest]), own)
         scores[held] = labelled.worst(head)[held]
         for name, texts in harmless.items():
             mine = fold_of[name] == fold

@@ -25,8 +25,9 @@ from services.memory.embedder import Embedder, open_embedder
 
 STRENGTH = 2.0
 """Inverse regularisation."""
-HARMLESS_WEIGHT = 0.3
-"""What a harmless text that nobody called toxic counts beside one of the labelled ones."""
+HARMLESS_WEIGHT, HARD_WEIGHT, HARMFUL_WEIGHT = 0.1, 0.7, 0.2
+"""What a harmless text that nobody labelled, one of our own harmless sentences on hard matters, and one of our own
+harmful ones count beside a labelled text."""
 SEED = 5
 PROMPTS_PER_FILE = 130
 BATCH = 32
@@ -65,26 +66,55 @@ async def read(texts: Sequence[str], embedder: Embedder) -> Texts:
     return Texts(features_of(embedded, windows), np.array(owner, np.int64), len(texts))
 
 
-def own_texts() -> tuple[list[str], list[str]]:
-    """Harmless and harmful sentences of our own."""
-    harmless = (_EXAMPLES / "benign.txt").read_text(encoding="utf-8").splitlines()
-    harmful = (_EXAMPLES / "toxic.txt").read_text(encoding="utf-8").splitlines()
+def own_texts() -> tuple[list[str], list[str], list[str]]:
+    """Texts of our own: harmless prompts, harmless sentences on hard matters, harmful sentences."""
+    hard, harmful = (
+        (_EXAMPLES / name).read_text(encoding="utf-8").splitlines() for name in ("benign.txt", "toxic.txt")
+    )
     prompts = [example.text for example in typical(PROMPTS_PER_FILE, SEED)]
     pasted = [one for name in ("paste_text", "paste_code", "paste_background") for one in pieces(name)]
-    return [*harmless, *prompts, *pasted], harmful
+    return [*prompts, *pasted], hard, harmful
+
+
+@dataclass(frozen=True)
+class Own:
+    """Our own texts, read."""
+
+    harmless: Texts
+    hard: Texts
+    harmful: Texts
+
+
+async def read_own(embedder: Embedder) -> Own:
+    """All of `own_texts`."""
+    harmless, hard, harmful = [await read(texts, embedder) for texts in own_texts()]
+    return Own(harmless, hard, harmful)
 
 
 def fit(
-    labelled: NDArray[np.float64],
-    labels: NDArray[np.bool_],
-    harmless: NDArray[np.float64],
-    harmful: NDArray[np.float64],
+    labelled: Texts, labels: NDArray[np.bool_], chosen: NDArray[np.bool_], harmless: NDArray[np.float64], own: Own
 ) -> Head:
-    """The head for windows with labels, windows of harmless texts and our own harmful sentences."""
-    rows = np.vstack([labelled, harmful, harmless])
-    wanted = np.concatenate([labels, np.ones(len(harmful), bool), np.zeros(len(harmless), bool)])
-    weights = np.concatenate([np.ones(len(labelled) + len(harmful)), np.full(len(harmless), HARMLESS_WEIGHT)])
-    model = LogisticRegression(C=STRENGTH, max_iter=3000).fit(rows, wanted, sample_weight=weights)
+    """The head for the chosen of the labelled texts, windows of harmless texts and our own sentences.
+
+    Of a harmful text not every window is: each counts for its share.
+    """
+    rows = chosen[labelled.owner]
+    of_text = labels[labelled.owner]
+    shares = np.where(of_text, 1.0 / np.bincount(labelled.owner, minlength=labelled.size)[labelled.owner], 1.0)
+    parts = [
+        (labelled.features[rows], of_text[rows], shares[rows]),
+        *(
+            (some, np.full(len(some), is_harmful), np.full(len(some), weight))
+            for some, is_harmful, weight in (
+                (own.harmful.features, True, HARMFUL_WEIGHT),
+                (own.hard.features, False, HARD_WEIGHT),
+                (own.harmless.features, False, HARMLESS_WEIGHT),
+                (harmless, False, HARMLESS_WEIGHT),
+            )
+        ),
+    ]
+    features, wanted, weights = (np.concatenate(column) for column in zip(*parts, strict=True))
+    model = LogisticRegression(C=STRENGTH, max_iter=3000).fit(features, wanted, sample_weight=weights)
     return Head(model.coef_[0], float(model.intercept_[0]))
 
 
@@ -96,15 +126,14 @@ async def train(folder: pathlib.Path) -> Head:
     rows = data.surge(folder)
     if not rows:
         sys.exit(f"{folder} has no surge_toxicity_en.csv")
-    own_harmless, own_harmful = own_texts()
     answers = data.halueval(folder)
     texts = [one["chatgpt_response"] for one in answers] + [one["user_query"] for one in answers]
-    texts += [one.prompt + one.solution for one in data.programs(folder)] + own_harmless
-    labelled = await read([row.text for row in rows], embedder)
-    labels = np.array([row.is_toxic for row in rows])[labelled.owner]
-    harmless, harmful = await read(texts, embedder), await read(own_harmful, embedder)
+    texts += [one.prompt + one.solution for one in data.programs(folder)]
+    labelled, harmless = await read([row.text for row in rows], embedder), await read(texts, embedder)
+    own = await read_own(embedder)
     await embedder.close()
-    return fit(labelled.features, labels, harmless.features, harmful.features)
+    labels = np.array([row.is_toxic for row in rows])
+    return fit(labelled, labels, np.ones(len(rows), bool), harmless.features, own)
 
 
 def main() -> None:

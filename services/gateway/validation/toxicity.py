@@ -31,7 +31,7 @@ READ_WINDOWS_MAX = 32
 DIMENSIONS = 384
 SCALES = np.array((3.0, 3.0, 1.0, 0.3, 0.3))
 """How freely training may weigh each count of `toxic_words`: slurs and obscenities most."""
-CAUTION = 1.4
+CAUTION = 2.0
 """What is taken off the log-odds that training found. Most answers are harmless, half of the training texts are not."""
 FILE = pathlib.Path(__file__).with_name("weights") / "toxicity.npz"
 
