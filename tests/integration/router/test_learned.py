@@ -448,8 +448,8 @@ def test_every_answer_that_was_checked_teaches_of_its_own_model(org_id: str) -> 
     retried = asked(org_id)
     retried.attempts.add(attempt_id=uuid7(), model="p/poor", provider="p")
     retried.validation.quality = 0.9
-    for attempt, quality, given in zip(retried.attempts, (0.1, 0.9), (False, True), strict=True):
-        retried.validation.answers.add(attempt_id=attempt.attempt_id, quality=quality, given=given)
+    for attempt, quality, is_given in zip(retried.attempts, (0.1, 0.9), (False, True), strict=True):
+        retried.validation.answers.add(attempt_id=attempt.attempt_id, quality=quality, given=is_given)
     taught = lesson(retried)
     assert taught is not None and taught.graded == [True, True]
     assert [(one.key.model, one.quality) for one in taught.observations] == [("p/good", 0.1), ("p/poor", 0.9)]
