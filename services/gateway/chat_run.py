@@ -1,5 +1,6 @@
 """One chat on its way through the steps: what it holds, what it tells its caller, what it leaves on the record."""
 
+import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
@@ -66,20 +67,23 @@ class ChatRun(ReservedRun):
         self.turn = ThreadTurn(pipeline, ask, caller, call) if ask.thread_id or ask.enable_memory else None
         """Its part in a thread; None when it has none."""
         self.answer_headers = _BYPASS
-        wish = pipeline.sharing.wish(ask)
-        self._cached = None if wish is None else CachedChat(self, wish)
+        self._cached: CachedChat | None = None
+        """Its part in cache and coalescing, which is known after the route; None when it has none."""
 
-    def events(self) -> AsyncGenerator[Head | bytes | Done, None]:
-        """The answer, event by event."""
-        return self.own_events() if self._cached is None else self._cached.events()
+    async def events(self, begun: contextlib.ExitStack | None = None) -> AsyncGenerator[Head | bytes | Done, None]:
+        """The answer, event by event; ends when the request's record is handed over.
 
-    async def own_events(self) -> AsyncGenerator[Head | bytes | Done, None]:
-        """The same, on this request's own account; ends when its record is handed over."""
-        with self._accounted("the chat pipeline"):
-            if self.turn is None:
-                await self._route()
-            else:
-                await self._route_with_context(self.turn)
+        `begun`: the open account of a chat that was routed already, and goes on apart from its caller.
+        """
+        with begun or contextlib.ExitStack() as account:
+            if begun is None:
+                account.enter_context(self._accounted("the chat pipeline"))
+                await self._open()
+                if self._cached is not None and not self._cached.alone:
+                    # Whoever leaves from here on leaves those behind who follow.
+                    async for event in self._cached.events(self.events(account.pop_all())):
+                        yield event
+                    return
             if self._cached is not None:
                 async for event in self._cached.answered({candidate.model for candidate in self._candidates}):
                     yield event
@@ -95,6 +99,16 @@ class ChatRun(ReservedRun):
             finally:
                 if self._watch is not None:
                     await self._watch.close()
+
+    async def _open(self) -> None:
+        """Its context, its route, and what the cache is to do: only who routes knows what the policy says of that."""
+        if self.turn is None:
+            await self._route()
+        else:
+            await self._route_with_context(self.turn)
+        wish = self._pipeline.sharing.wish(self.ask)
+        if wish is not None:
+            self._cached = CachedChat(self, wish)
 
     async def _route(self) -> None:
         ask = self.ask
