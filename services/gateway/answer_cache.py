@@ -92,6 +92,7 @@ class AnswerCache:
             answer=answer,
             user_scoped=self._user_scoped,
             exact_only=not self._wish.semantic,
+            lifetime_s=self._wish.lifetime_s,
         )
         self.storing = storing = asyncio.create_task(self._store(request))
         _storing.add(storing)
