@@ -135,7 +135,7 @@ class CachedChat:
     async def answered(self, allowed: Collection[str]) -> AsyncIterator[Head | bytes | Done]:
         """The answer, when it need not be asked for; then the record's outcome is set. Else the run asks a provider."""
         run, wish = self._run, self.wish
-        scoped = scope_of(run.ask, run.body)
+        scoped = scope_of(run.ask, run.body, run.scope)
         principal, private = run.caller.principal, run.private
         self._cache = AnswerCache(
             run.cache_stub,

@@ -10,15 +10,18 @@ import msgspec
 from dac.budget.v1.budget_pb2 import ReserveResponse
 from dac.budget.v1.limit_pb2 import AdmitRequest
 from dac.provider.v1.provider_pb2 import AttemptStarted, GenerateFinish, GenerateRequest
+from dac.router.v1.answers_pb2 import AnswerRules
 from dac.router.v1.router_pb2 import RouteRequest
 from dac.type.v1 import record_pb2, usage_pb2
 from dac.type.v1.record_pb2 import AttemptRecord
 from mesh import telemetry
 from mesh.call import Call
 from mesh.errors import MeshError, Reason
-from mesh.tokens import estimate_tokens
+from mesh.tokens import estimate_tokens, upper_bound_tokens
 from mesh.transport import reading
 from services.gateway import candidates, openai_wire, replay
+from services.gateway.answer_stage import AnswerStages, Staged, stages_of
+from services.gateway.cache_control import not_cached
 from services.gateway.cached_chat import BYPASS, CachedChat
 from services.gateway.callers import Caller
 from services.gateway.openai_wire import ChatAsk
@@ -61,7 +64,12 @@ class ChatRun(ReservedRun):
         self._attempt_ns = 0
         self._attempt_frame = 0
         self._frames: list[bytes] = []
-        self._frames_bytes = 0
+        """What the provider's answer was, for counting it."""
+        self._shown = self._frames
+        """What was shown of it: the same, unless stages stand between."""
+        self._frames_bytes = self._shown_bytes = 0
+        self.answer_stages: AnswerStages | None = None
+        """What its policy does to body and answer; None = nothing."""
         self._head_sent = False
         self._watch: StreamCover | None = None
         self.turn = ThreadTurn(pipeline, ask, caller, call) if ask.thread_id or ask.enable_memory else None
@@ -106,9 +114,15 @@ class ChatRun(ReservedRun):
             await self._route()
         else:
             await self._route_with_context(self.turn)
-        wish = self._pipeline.sharing.wish(self.ask)
-        if wish is not None:
+        if self.rules is not None:
+            await self._prepare(self.rules)
+        wish = self._pipeline.sharing.wish(self.ask, self.rules)
+        if wish is None:
+            return
+        if self.answer_stages is None or not self.answer_stages.private:
             self._cached = CachedChat(self, wish)
+        elif wish.only_if_cached:
+            raise not_cached()
 
     async def _route(self) -> None:
         ask = self.ask
@@ -151,6 +165,17 @@ class ChatRun(ReservedRun):
         shorter = await turn.body_for(self._candidates)
         self._body = self._body if shorter is None else shorter
 
+    async def _prepare(self, rules: AnswerRules) -> None:
+        """Does to the body what the policy asks for; what it adds is counted before it is paid for."""
+        self.answer_stages = stages = stages_of(Staged(rules, self.ask, self.caller, self.record))
+        if stages is None:
+            return
+        before, self._body = len(self._body), await stages.sent(self._body)
+        self._shown, ask, added = [], self.ask, max(0, len(self._body) - before)
+        ask.input_tokens += estimate_tokens(added)
+        ask.input_tokens_max += upper_bound_tokens(added)
+        self.stage("prepare")
+
     # --- what a chat that may be answered otherwise needs of its run: see CachedChat ---
 
     @property
@@ -167,6 +192,11 @@ class ChatRun(ReservedRun):
     def body(self) -> bytes:
         """What would be sent, earlier turns included."""
         return self._body
+
+    @property
+    def scope(self) -> str:
+        """What tells its answers from those of other rules, beside the body."""
+        return self.answer_stages.scope if self.answer_stages is not None else ""
 
     @property
     def end_mark(self) -> bytes:
@@ -271,7 +301,7 @@ class ChatRun(ReservedRun):
 
     async def _generate(self) -> AsyncIterator[Head | bytes | Done]:
         assert self._reservation is not None
-        self._dispatched, finish = True, None
+        self._dispatched, finish, stages = True, None, self.answer_stages
         self._watch = cover = self._cover(self._reservation)
         if cover is not None and self._cached is not None:
             self._cached.hold()
@@ -290,7 +320,10 @@ class ChatRun(ReservedRun):
                         self._end_mark = end or self._end_mark
                     if data:
                         self._keep(data)
-                        yield data
+                        if stages is not None:
+                            data = self._passed(stages.shown(data))
+                        if data:
+                            yield data
                 elif kind == "attempt":
                     self._attempt, self._attempt_ns = event.attempt, time.time_ns()
                     self._attempt_frame = len(self._frames)
@@ -325,14 +358,26 @@ class ChatRun(ReservedRun):
             self._frames.append(data)
             self._frames_bytes += len(data)
 
+    def _passed(self, data: bytes) -> bytes:
+        """Keeps what stages let pass, as `_keep` does what the provider sent."""
+        if data and self._shown_bytes < COUNTED_BYTES_MAX:
+            self._shown.append(data)
+            self._shown_bytes += len(data)
+        return data
+
     async def _finish(self, finish: GenerateFinish) -> AsyncIterator[Head | bytes | Done]:
-        record = self.record
+        record, stages = self.record, self.answer_stages
         record.attempts.extend(finish.attempts)
         self._end(record_pb2.OUTCOME_OK, finish.finish_reason)
         self.stage("generate")
         cost = self._cost(finish.attempts)
         if not self._head_sent:
             yield self._head()
+        if stages is not None:
+            rest = self._passed(stages.rest())
+            if rest:
+                yield rest
+            self._end_mark, finish.text = stages.end(self._end_mark), stages.told(finish.text)
         model = finish.attempts[-1].model if finish.attempts else ""
         if self.turn is not None:
             calls, tokens = finish.tool_calls_json, finish.usage.output_tokens
@@ -341,7 +386,7 @@ class ChatRun(ReservedRun):
         if self.ask.stream and self.ask.include_dac:
             yield self.usage_event(finish.usage, model or self.ask.model, cost)
         if self._cached is not None:
-            await self._cached.keep(finish, b"".join(self._frames), self._end_mark, cost)
+            await self._cached.keep(finish, b"".join(self._shown), self._end_mark, cost)
             if self._cached.left:
                 record.outcome = record_pb2.OUTCOME_CLIENT_GONE
         yield Done(finish.finish_reason, finish.usage, finish.usage_source, cost, finish.text, self._end_mark)
@@ -382,7 +427,7 @@ class ChatRun(ReservedRun):
             if self.turn is not None:
                 cut = self.ask.stream and self.record.outcome != record_pb2.OUTCOME_OK
                 model = self._attempt.model if self._attempt is not None else ""
-                self.turn.settle(self.record, b"".join(self._frames) if cut else b"", model)
+                self.turn.settle(self.record, b"".join(self._shown) if cut else b"", model)
         finally:
             super()._settle()
 

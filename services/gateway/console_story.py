@@ -20,12 +20,25 @@ OUTCOMES = {
     record_pb2.OUTCOME_INDETERMINATE: ("unclear", "bad"),
 }
 CHAT = "chat"
-STAGES = ("context", "route", "cache", "reserve", "save_question", "first_token", "generate", "embed", "save", "store")
+STAGES = (
+    "context",
+    "route",
+    "prepare",
+    "cache",
+    "reserve",
+    "save_question",
+    "first_token",
+    "generate",
+    "embed",
+    "save",
+    "store",
+)
 STAGE_MEANS = {
     "context": "reading the thread and its memories",
     "route": "choosing the model",
     "cache": "looking for a stored answer",
     "reserve": "holding the budget",
+    "prepare": "doing what the policy asks for",
     "save_question": "saving the question",
     "first_token": "waiting for the first token",
     "generate": "the rest of the answer",
