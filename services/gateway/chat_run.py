@@ -72,7 +72,8 @@ class ChatRun(ReservedRun):
         """What its policy does to body and answer; None = nothing."""
         self._head_sent = False
         self._watch: StreamCover | None = None
-        self.turn = ThreadTurn(pipeline, ask, caller, call) if ask.thread_id or ask.enable_memory else None
+        recalls = ask.enable_memory or (ask.agent_id and ask.enable_memory is not False)
+        self.turn = ThreadTurn(pipeline, ask, caller, call) if ask.thread_id or recalls else None
         """Its part in a thread; None when it has none."""
         self.answer_headers = _BYPASS
         self._cached: CachedChat | None = None

@@ -21,6 +21,7 @@ _OWN = frozenset(
         "routing_profile",
         "task_type",
         "enable_memory",
+        "agent_id",
         "enable_cache",
         "enable_rescue",
         "enable_validation",
@@ -49,7 +50,7 @@ PARAMETERS = frozenset(
     }
 )
 """OpenAI's parameters that a turn, or its thread, may name."""
-_OF_THREAD = PARAMETERS | {"routing_profile", "task_type", "enable_memory", "enable_cache", "enable_rescue"}
+_OF_THREAD = PARAMETERS | {"routing_profile", "task_type", "enable_memory", "agent_id", "enable_cache", "enable_rescue"}
 _OUTPUT = frozenset({"max_tokens", "max_completion_tokens"})
 _TURN = _OWN | PARAMETERS | {*SAID, "role", "model", "parent_message_id", "stream"}
 _AGAIN = _OWN | PARAMETERS | {"model", "stream"}

@@ -98,6 +98,7 @@ class TurnContext:
             max_tokens=most_tokens + sum(estimate_tokens(len(raw)) for _, raw in own),
             model="" if openai_wire.lets_choose(ask.model) else ask.model,
             recall=BuildContextRequest.RecallOptions(enabled=enabled, across_threads=enabled and self._across_threads),
+            agent_id=ask.agent_id,
         )
 
     def _of_memory(self, built: BuildContextResponse) -> Earlier:

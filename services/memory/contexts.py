@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mesh.ids import is_uuid
 from services.memory import errors
@@ -90,6 +90,8 @@ class Contexts:
         earlier = sorted_out(messages, asked.news)
         if not asked.recall:
             return Built(assemble(earlier, asked.news, budget), private=False, summary_missing=False)
+        if thread is not None and thread.agent_id and not asked.agent_id:
+            asked = replace(asked, agent_id=thread.agent_id)
         fallen = fallen_out(earlier, asked.news, budget)
         summary = await self._summary(viewer, thread, fallen) if thread is not None and fallen else None
         recalled = await self._recalled(viewer, asked, thread, earlier, fallen)

@@ -39,6 +39,7 @@ class ConversationServicer(conversation_pb2_grpc.ConversationServiceServicer):
             tags=request.tags,
             model=request.model,
             parameters=parameters_text(request.parameters) if request.HasField("parameters") else "",
+            agent_id=request.agent_id,
         )
         return conversation_pb2.CreateThreadResponse(thread=thread_form(thread))
 
@@ -206,6 +207,7 @@ class ConversationServicer(conversation_pb2_grpc.ConversationServiceServicer):
             max_messages=request.max_messages,
             parent_id=request.parent_message_id,
             branch_id=request.branch_id,
+            agent_id=request.agent_id,
         )
         saved = opened.saved
         return conversation_pb2.OpenTurnResponse(
