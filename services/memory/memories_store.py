@@ -15,9 +15,20 @@ import msgspec
 
 from mesh.postgres import Database
 from services.memory import memory_statements as sql
-from services.memory.memory import TURN, Change, Filter, HistoryEntry, Keeping, Kept, Memory, Seen, Vector, to_bytes
+from services.memory.memory import (
+    TURN,
+    VECTOR_ITEM_BYTES,
+    Filter,
+    HistoryEntry,
+    Keeping,
+    Kept,
+    Memory,
+    Seen,
+    Vector,
+    to_bytes,
+)
+from services.memory.memory_changes import Changes, changes_of
 from services.memory.memory_rows import (
-    change_of,
     filter_values,
     inserted,
     memory_of,
@@ -42,7 +53,7 @@ class MemoryListener(Protocol):
 class Mirror:
     """What a mirror of the memories lacks."""
 
-    changes: list[Change]
+    changes: Changes | None
     swept_seq: int
     """A mirror that has read less is to be made anew."""
     seq: int
@@ -100,8 +111,13 @@ class MemoryStore(Protocol):
     async def counts(self, seen: Seen, wanted: Filter) -> dict[int, int]:
         """How many fit, by kind."""
 
-    async def changes(self, org_id: str, after_seq: int, limit: int) -> Mirror:
-        """What changed behind `after_seq`, in the order of the commits."""
+    async def changes(
+        self, org_id: str, after_seq: int, limit: int, embedder_id: str, dimensions: int, user_id: str | None = None
+    ) -> Mirror:
+        """What changed behind `after_seq`, in the order of the commits, with the vectors of this embedder.
+
+        With `user_id` at most `limit` memories that this user has now, the oldest first.
+        """
 
     async def organisations_to_embed(self, embedder_id: str) -> list[str]:
         """Which organisations have memories without vectors of this embedder."""
@@ -135,8 +151,7 @@ class PostgresMemoryStore:
         if not memory_ids:
             return {}
         key = await self._sealer.key_of(seen.org_id)
-        async with self._database.transaction(seen.org_id) as connection:
-            rows = await connection.fetch(sql.READ, seen.org_id, seen.everyone, seen.user_id, list(memory_ids))
+        rows = await self._database.call(sql.READ, seen.org_id, seen.everyone, seen.user_id, list(memory_ids))
         return {memory.memory_id: memory for memory in (memory_of(key, row) for row in rows)}
 
     async def page(
@@ -224,15 +239,14 @@ class PostgresMemoryStore:
             rows = await connection.fetch(sql.COUNTS, *filter_values(key, seen, wanted))
         return {row["kind"]: row["many"] for row in rows}
 
-    async def changes(self, org_id: str, after_seq: int, limit: int) -> Mirror:
+    async def changes(
+        self, org_id: str, after_seq: int, limit: int, embedder_id: str, dimensions: int, user_id: str | None = None
+    ) -> Mirror:
         """See MemoryStore."""
-        state = await self._database.call(sql.STATE, org_id)
-        seq, swept_seq = state["seq"] or 0, state["swept_seq"] or 0
-        if seq <= after_seq:
-            return Mirror([], swept_seq, seq)
-        async with self._database.transaction(org_id) as connection:
-            rows = await connection.fetch(sql.CHANGES, org_id, after_seq, limit)
-        return Mirror([change_of(row) for row in rows], swept_seq, seq)
+        page = await self._database.call(
+            sql.CHANGES, org_id, after_seq, limit, embedder_id, VECTOR_ITEM_BYTES * dimensions, user_id
+        )
+        return Mirror(changes_of(page, dimensions), page["swept_seq"] or 0, page["seq"] or 0)
 
     async def organisations_to_embed(self, embedder_id: str) -> list[str]:
         """See MemoryStore."""

@@ -39,9 +39,7 @@ SUPERSEDE = """UPDATE memories SET superseded_by = $2, valid_to = least(valid_to
     WHERE org_id = $1 AND memory_id = $6 AND user_id = $7 AND kind = 2 AND deleted_at IS NULL
     RETURNING memory_id, kind, user_id, agent_id, thread_id, role, speaker, text, metadata, sealed, occurred_at,
     created_at, updated_at, valid_from, valid_to, superseded_by, source_ids, confidence, pinned"""
-READ = """SELECT memory_id, kind, user_id, agent_id, thread_id, role, speaker, text, metadata, sealed, occurred_at,
-    created_at, updated_at, valid_from, valid_to, superseded_by, source_ids, confidence, pinned
-    FROM memories_by_id($1, $2, $3, $4)"""
+READ = "SELECT memories_seen($1, $2, $3, $4)"
 NEWEST = """SELECT memory_id, kind, user_id, agent_id, thread_id, role, speaker, text, metadata, sealed, occurred_at,
     created_at, updated_at, valid_from, valid_to, superseded_by, source_ids, confidence, pinned
     FROM memories_that_fit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
@@ -79,10 +77,7 @@ ERASE_HISTORY = """DELETE FROM memory_history WHERE org_id = $1 AND (memory_id =
     OR ($3::boolean AND ($4::boolean OR user_id = $5)) OR (memory_id = ANY ($6) AND ($4::boolean OR user_id = $5)))"""
 READ_HISTORY = """SELECT memory_id, changed_at, action, key_id, snapshot, sealed FROM memory_history
     WHERE org_id = $1 AND ($2::boolean OR user_id = $3) AND memory_id = $4 ORDER BY change_id"""
-CHANGES = """SELECT memory_id, seq, kind, user_id, agent_id, thread_id, text_id, terms, metadata_terms, previous_id,
-    occurred_at, valid_from, valid_to, superseded_by, embedder_id, vector, window_vector, deleted_at
-    FROM memories WHERE org_id = $1 AND seq > $2 ORDER BY seq LIMIT $3"""
-STATE = "SELECT state_of_memories($1)"
+CHANGES = "SELECT changes_of_memories($1, $2, $3, $4, $5, $6)"
 TO_EMBED = """SELECT memory_id, seq, kind, speaker, text, metadata, sealed, previous_id
     FROM memories_to_embed_of($1, $2, $3)"""
 SAID = "SELECT memory_id, speaker, text, metadata, sealed FROM memories_by_id($1, true, '', $2)"
