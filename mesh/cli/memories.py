@@ -105,9 +105,7 @@ def add(
     text: Annotated[str, typer.Argument(help="What to remember; - = standard input.")],
     fact: Annotated[bool, typer.Option("--fact", help="A statement that holds, not a note.")] = False,
     pinned: Annotated[bool, typer.Option("--pinned", help="Always part of a context while it holds.")] = False,
-    replaces: Annotated[
-        list[str] | None, typer.Option("--replaces", help="Id of a fact that it replaces.")
-    ] = None,
+    replaces: Annotated[list[str] | None, typer.Option("--replaces", help="Id of a fact that it replaces.")] = None,
     valid_from: Annotated[str, typer.Option("--from", help="A fact: since when it holds (RFC 3339).")] = "",
     user: Annotated[str, typer.Option("--user", help="Whose it is (for administrators).")] = "",
     agent: Annotated[str, typer.Option("--agent", help="The agent that it is for.")] = "",
