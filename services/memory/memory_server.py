@@ -38,6 +38,7 @@ from services.memory.sealing import Sealer
 from services.memory.summaries import Summarist, SummaryStore
 from services.memory.thread_work import ThreadDatabase
 from services.memory.threads import Thread
+from services.memory.token_counts import Tokenizers
 from services.memory.turn_index import CatchUp, TurnIndex
 from services.memory.turn_store import PostgresTurnStore
 from services.memory.viewers import viewer
@@ -62,6 +63,7 @@ class MemoryServicer(memory_pb2_grpc.MemoryServiceServicer):
 
     def __init__(self, memories: Memories, contexts: Contexts, embedder: Embedder) -> None:
         self._memories, self._contexts, self._embedder = memories, contexts, embedder
+        self.tokenizers = Tokenizers()
 
     async def Remember(self, request: memory_pb2.RememberRequest, context: Any) -> memory_pb2.RememberResponse:
         """See MemoryService.Remember."""
@@ -169,7 +171,8 @@ class MemoryServicer(memory_pb2_grpc.MemoryServiceServicer):
         self, request: memory_pb2.BuildContextRequest, context: Any
     ) -> memory_pb2.BuildContextResponse:
         """See MemoryService.BuildContext."""
-        return built_message(await self._contexts.build(viewer(), asked_of(request)))
+        asked = asked_of(request, self.tokenizers.of(request.model))
+        return built_message(await self._contexts.build(viewer(), asked))
 
     async def GetSummary(self, request: memory_pb2.GetSummaryRequest, context: Any) -> memory_pb2.GetSummaryResponse:
         """See MemoryService.GetSummary."""
