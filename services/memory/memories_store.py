@@ -272,24 +272,16 @@ class PostgresMemoryStore:
 
     async def put_vectors(self, org_id: str, embedder_id: str, rows: Sequence[Embedded]) -> int:
         """See MemoryStore."""
-        async with self._database.transaction(org_id) as connection:
-            last = await connection.fetchval(sql.NEXT, org_id, len(rows))
-            await connection.executemany(
-                sql.PUT_VECTOR,
-                [
-                    (
-                        org_id,
-                        row.memory_id,
-                        row.seq,
-                        last - len(rows) + 1 + at,
-                        embedder_id,
-                        to_bytes(row.vector),
-                        to_bytes(row.window_vector),
-                    )
-                    for at, row in enumerate(rows)
-                ],
-            )
-        return len(rows)
+        done: int = await self._database.call(
+            sql.PUT_VECTORS,
+            org_id,
+            embedder_id,
+            [row.memory_id for row in rows],
+            [row.seq for row in rows],
+            [to_bytes(row.vector) for row in rows],
+            [to_bytes(row.window_vector) for row in rows],
+        )
+        return done
 
     async def sweep(self, before: dt.datetime, limit: int) -> int:
         """See MemoryStore."""
@@ -314,9 +306,8 @@ async def keep_within(
 ) -> list[Kept]:
     """Saves memories inside a transaction that is open."""
     replaced = [(one, old) for one in keepings for old in one.supersedes]
-    last = await connection.fetchval(sql.NEXT, org_id, len(keepings) + len(replaced))
+    last, before, chain = await _begin(connection, org_id, keepings, len(keepings) + len(replaced), request_id)
     first = last - len(keepings) - len(replaced) + 1
-    before, chain = await _look(connection, org_id, keepings, request_id)
     same = await _same_texts(connection, org_id, key, keepings)
     told: list[Kept] = []
     fresh: list[Keeping] = []
@@ -368,17 +359,19 @@ async def _same_texts(
     }
 
 
-async def _look(
-    connection: Any, org_id: str, keepings: Sequence[Keeping], request_id: str
-) -> tuple[dict[tuple[str, int], str], dict[str, str]]:
-    """What the request saved before, by owner and ordinal; and for each turn, the one before it in its thread."""
+async def _begin(
+    connection: Any, org_id: str, keepings: Sequence[Keeping], changes: int, request_id: str
+) -> tuple[int, dict[tuple[str, int], str], dict[str, str]]:
+    """The last number of so many changes; what the request saved before, by owner and ordinal; and for each turn, the
+    one before it in its thread.
+    """
     owners = list({one.memory.user_id for one in keepings})
     named = [one.previous_id for one in keepings if one.previous_id]
     turns = [one for one in keepings if one.memory.kind == TURN and one.memory.thread_id]
     first = _line(turns[0].memory) if turns else ("", "", "")
-    row = await connection.fetchrow(sql.LOOK, org_id, owners, request_id, named, *first)
+    row = await connection.fetchval(sql.BEGIN_KEEPING, org_id, changes, owners, request_id, named, *first)
     saved = msgspec.json.decode(row["saved"] or "[]", type=list[tuple[str, int, str]])
-    there = {one.memory.memory_id for one in keepings} | set(row["there"])
+    there = {one.memory.memory_id for one in keepings} | set(row["there"] or ())
     last = {first: row["last_turn"] or ""}
     chain: dict[str, str] = {}
     for one in turns:
@@ -390,7 +383,7 @@ async def _look(
                 last[line] = str(await connection.fetchval(sql.LAST_TURN, org_id, *line) or "")
             chain[memory.memory_id] = last[line]
         last[line] = memory.memory_id
-    return {(owner, ordinal): memory_id for owner, ordinal, memory_id in saved}, chain
+    return row["last_seq"], {(owner, ordinal): memory_id for owner, ordinal, memory_id in saved}, chain
 
 
 def _line(memory: Memory) -> tuple[str, str, str]:

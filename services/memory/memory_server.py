@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import logging
 from collections.abc import Sequence
@@ -12,9 +11,9 @@ import grpc.aio
 
 from dac.memory.v1 import memory_pb2, memory_pb2_grpc
 from mesh.call import Call, current, require_principal
-from mesh.errors import MeshError
 from mesh.ids import uuid7
 from mesh.postgres import Database
+from mesh.rounds import Rounds
 from services.memory import errors
 from services.memory.config import MemoryConfig
 from services.memory.context_form import asked_of, built_message, summary_message
@@ -273,6 +272,7 @@ class Remembering:
         await self._caretaker.close()
         await self.summarist.close()
         await self.vector_maker.close()
+        await self.recaller.close()
 
 
 class Caretaker:
@@ -280,30 +280,18 @@ class Caretaker:
 
     def __init__(self, store: PostgresMemoryStore, catch_up: CatchUp, *, keep_s: float) -> None:
         self._store, self._catch_up, self._keep_s = store, catch_up, keep_s
-        self._task: asyncio.Task[None] | None = None
+        rounds = Rounds(
+            "memory-caretaker",
+            self._care,
+            SWEEP_INTERVAL_S,
+            _log,
+            meanwhile="turns and tombstones stay as they are for now",
+        )
+        self.start, self.close = rounds.start, rounds.close
 
-    def start(self) -> None:
-        """Begins."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="memory-caretaker")
-
-    async def close(self) -> None:
-        """Stops."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self._catch_up.run()
-                await self._store.sweep(now() - dt.timedelta(seconds=self._keep_s), SWEEP_ROWS)
-            except MeshError as error:
-                _log.warning("turns and tombstones stay as they are for now: %s", error.message)
-            except Exception:
-                _log.exception("looking after memories failed and goes on")
-            await asyncio.sleep(SWEEP_INTERVAL_S)
+    async def _care(self) -> None:
+        await self._catch_up.run()
+        await self._store.sweep(now() - dt.timedelta(seconds=self._keep_s), SWEEP_ROWS)
 
 
 def now() -> dt.datetime:

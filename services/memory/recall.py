@@ -39,12 +39,17 @@ _log = logging.getLogger(__name__)
 
 
 class _Held:
-    """One organisation's index, whose turn it is, and who fills it."""
+    """One organisation's index, whose turn it is, who fills it, and what it takes as it was last weighed."""
 
     def __init__(self, index: RecallIndex) -> None:
         self.index = index
         self.turn = asyncio.Lock()
         self.filling: asyncio.Task[None] | None = None
+        self.size_bytes = 0
+        self.forgotten = False
+        """Whether what it holds is void."""
+        self.many: set[str] = set()
+        """Users who have too many memories to be answered from those alone."""
 
 
 class Recaller:
@@ -53,6 +58,7 @@ class Recaller:
     def __init__(self, store: MemoryStore, embedder: Embedder, sealer: Sealer, *, max_bytes: int) -> None:
         self._store, self._embedder, self._sealer, self._max_bytes = store, embedder, sealer, max_bytes
         self._held: OrderedDict[str, _Held] = OrderedDict()
+        self._used_bytes = 0
 
     @property
     def embedder_id(self) -> str:
@@ -103,8 +109,14 @@ class Recaller:
 
     def forget(self, org_id: str) -> None:
         """Drops the organisation's index; the next question makes it anew."""
-        # What is filling it sees that it is gone.
-        self._held.pop(org_id, None)
+        if (held := self._drop(org_id)) is not None:
+            held.forgotten = True
+
+    def _drop(self, org_id: str) -> _Held | None:
+        """Lets go of it; a question that uses it, or fills it, goes on with it."""
+        held = self._held.pop(org_id, None)
+        self._used_bytes -= held.size_bytes if held is not None else 0
+        return held
 
     def _hold(self, org_id: str, key: OrgKey) -> _Held:
         held = self._held.get(org_id)
@@ -112,11 +124,11 @@ class Recaller:
             self.forget(org_id)
             held = self._held[org_id] = _Held(self._fresh(key))
         self._held.move_to_end(org_id)
-        used = sum(one.index.size_bytes for one in self._held.values())
-        while used > self._max_bytes and len(self._held) > 1:
-            first = next(iter(self._held))
-            used -= self._held[first].index.size_bytes
-            self.forget(first)
+        size_bytes = held.index.size_bytes
+        self._used_bytes += size_bytes - held.size_bytes
+        held.size_bytes = size_bytes
+        while self._used_bytes > self._max_bytes and len(self._held) > 1:
+            self._drop(next(iter(self._held)))
         return held
 
     def _fresh(self, key: OrgKey) -> RecallIndex:
@@ -128,8 +140,10 @@ class Recaller:
 
         What was given is whole and stays so, also when the organisation's index is made anew meanwhile.
         """
+        held = self._hold(org_id, key)
         while True:
-            held = self._hold(org_id, key)
+            if held.forgotten:
+                held = self._hold(org_id, key)
             async with held.turn:
                 index = held.index
                 if index.filled and not index.worn and await self._catch_up(org_id, index):
@@ -142,25 +156,26 @@ class Recaller:
                 filling = held.filling
             await asyncio.wait({filling}, timeout=PATIENCE_S)
             # Whoever asks for one user's memories need not wait for everybody's.
-            if not filling.done() and (few := await self._few(org_id, key, query)) is not None:
+            if not filling.done() and (few := await self._few(org_id, key, query, held.many)) is not None:
                 return _Held(few), few
             await asyncio.shield(filling)
 
     async def _fill(self, org_id: str, held: _Held, key: OrgKey) -> None:
         """Fills the index from where it is. Nobody else writes it until it is full."""
-        while not await self._catch_up(org_id, held.index, still_wanted=lambda: self._held.get(org_id) is held):
+        while not await self._catch_up(org_id, held.index, still_wanted=lambda: not held.forgotten):
             held.index = self._fresh(key)
         await asyncio.to_thread(held.index.settle)
-        held.index.filled = self._held.get(org_id) is held
+        held.index.filled = not held.forgotten
 
-    async def _few(self, org_id: str, key: OrgKey, query: Query) -> RecallIndex | None:
+    async def _few(self, org_id: str, key: OrgKey, query: Query, many: set[str]) -> RecallIndex | None:
         """An index of one user's memories alone; None when they are many, or the question is asked of all."""
-        if query.user_id is None:
+        if query.user_id is None or query.user_id in many:
             return None
         index = self._fresh(key)
         mirror = await self._store.changes(org_id, -1, PAGE_ROWS, index.embedder_id, index.dimensions, query.user_id)
         if mirror.changes is not None:
             if len(mirror.changes) >= PAGE_ROWS:
+                many.add(query.user_id)
                 return None
             await self._apply(index, mirror.changes)
         return index

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import logging
 from collections.abc import Callable, Sequence
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from mesh.call import Call, current
 from mesh.errors import MeshError
 from mesh.postgres import Database
+from mesh.rounds import Rounds
 from services.memory.embedder import Embedder
 from services.memory.sealing import Sealer
 from services.memory.summary import central, sentences_of
@@ -120,26 +120,21 @@ class Summarist:
         self._store, self._embedder, self._clock = store, embedder, clock
         self._writer, self._model = writer, model
         self._waiting: dict[tuple[str, str], tuple[Sequence[Message], Call]] = {}
-        self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._rounds = Rounds("memory-summaries", self.make_all, None, _log, meanwhile="summaries are not made for now")
 
     def start(self) -> None:
         """Begins."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="memory-summaries")
+        self._rounds.start()
 
     async def close(self) -> None:
         """Stops; what is not made yet is made when it is next asked for."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await self._rounds.close()
 
     def ask(self, org_id: str, thread_id: str, messages: Sequence[Message]) -> None:
         """These messages fell out of a window: sum them up some time soon."""
         if len(self._waiting) < MAX_WAITING or (org_id, thread_id) in self._waiting:
             self._waiting[org_id, thread_id] = (messages, current())
-            self._wake.set()
+            self._rounds.wake()
 
     async def make_all(self) -> None:
         """Makes what was asked for. One that cannot be made holds up no other."""
@@ -156,7 +151,7 @@ class Summarist:
         sentences = sentences_of(messages)
         if not sentences:
             return
-        text = central(sentences, await self._embedder.embed(sentences), MAX_TOKENS)
+        text = central(sentences, await self._embedder.embed(sentences, background=True), MAX_TOKENS)
         summary = Summary(text, messages[-1].message_id, len(messages), EXTRACTED, self._clock())
         await self._store.put(org_id, thread_id, summary, [message.message_id for message in messages])
 
@@ -176,15 +171,6 @@ class Summarist:
         if text:
             summary = Summary(text, ids[-1], len(ids), self._model, self._clock())
             await self._store.put(org_id, thread_id, summary, ids)
-
-    async def _run(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            try:
-                await self.make_all()
-            except Exception:
-                _log.exception("making a summary failed and goes on")
 
 
 def best_of(summaries: Sequence[Summary], order: Sequence[str]) -> Summary | None:

@@ -69,3 +69,74 @@ BEGIN
         occurred_at, created_at, updated_at, valid_from, valid_to, superseded_by, source_ids, confidence,
         pinned)::memory_seen FROM memories_by_id(org, everyone, viewer, ids));
 END $$;
+
+-- What keeping memories begins with: numbers for the changes, what the request saved before, which of the named turns are
+-- there, and the last turn of a thread. As in 0008, each is found through the index of its key: reading all that an
+-- organisation has would take as long as that is large, and others wait for the numbers.
+CREATE FUNCTION last_memory_of_thread(org uuid, of_thread text, of_user text, of_agent text) RETURNS uuid
+LANGUAGE plpgsql STABLE
+SET enable_sort = off SET enable_incremental_sort = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+BEGIN
+    RETURN (SELECT m.memory_id FROM memories m WHERE m.org_id = org AND m.thread_id >= of_thread
+        AND m.thread_id <= of_thread AND m.user_id = of_user AND m.agent_id = of_agent AND m.kind = 1
+        AND m.deleted_at IS NULL AND m.thread_id <> '' AND of_thread <> ''
+        ORDER BY m.thread_id, m.created_at DESC, m.memory_id DESC LIMIT 1);
+END $$;
+CREATE TYPE memories_looked AS (last_seq bigint, saved text, there text[], last_turn text);
+CREATE FUNCTION begin_keeping(
+    org uuid, many integer, owners text[], request text, named uuid[], of_thread text, of_user text, of_agent text
+) RETURNS memories_looked LANGUAGE plpgsql
+SET enable_sort = off SET enable_incremental_sort = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE
+    looked memories_looked;
+BEGIN
+    INSERT INTO memory_changes (org_id, seq) VALUES (org, many)
+        ON CONFLICT (org_id) DO UPDATE SET seq = memory_changes.seq + EXCLUDED.seq RETURNING seq INTO looked.last_seq;
+    IF request <> '' THEN
+        looked.saved := (SELECT json_agg(json_build_array(there.user_id, there.ordinal, there.memory_id))
+            FROM unnest(owners) AS whose (owner) CROSS JOIN LATERAL (SELECT * FROM memories m WHERE m.org_id = org
+                AND m.user_id = whose.owner AND m.request_id >= request AND m.request_id <= request
+                AND m.request_id <> '' AND m.deleted_at IS NULL ORDER BY m.request_id, m.ordinal) AS there);
+    END IF;
+    IF cardinality(named) > 0 THEN
+        looked.there := ARRAY(SELECT m.memory_id::text FROM memories_by_id(org, true, '', named) m);
+    END IF;
+    looked.last_turn := last_memory_of_thread(org, of_thread, of_user, of_agent)::text;
+    RETURN looked;
+END $$;
+
+-- Facts and notes that hold at a moment and say one of these texts.
+CREATE FUNCTION memories_saying(org uuid, texts bigint[], at timestamptz) RETURNS SETOF memories
+LANGUAGE plpgsql STABLE
+SET enable_sort = off SET enable_incremental_sort = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+BEGIN
+    RETURN QUERY SELECT there.* FROM unnest(texts) AS wanted (id) CROSS JOIN LATERAL (SELECT * FROM memories m
+        WHERE m.org_id = org AND m.text_id >= wanted.id AND m.text_id <= wanted.id AND m.kind <> 1
+        AND m.deleted_at IS NULL AND m.superseded_by IS NULL AND (m.valid_to IS NULL OR m.valid_to > at)
+        ORDER BY m.text_id) AS there;
+END $$;
+
+-- Vectors of memories that have not changed since, in one round trip: others wait for their numbers meanwhile.
+CREATE FUNCTION put_memory_vectors(
+    org uuid, embedder text, ids uuid[], known bigint[], of_texts bytea[], of_windows bytea[]
+) RETURNS integer LANGUAGE plpgsql
+SET enable_sort = off SET enable_incremental_sort = off SET enable_seqscan = off SET enable_bitmapscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    last_seq bigint;
+    done integer;
+BEGIN
+    PERFORM set_config('app.org_ids', org::text, true);
+    INSERT INTO memory_changes (org_id, seq) VALUES (org, cardinality(ids))
+        ON CONFLICT (org_id) DO UPDATE SET seq = memory_changes.seq + EXCLUDED.seq RETURNING seq INTO last_seq;
+    UPDATE memories m SET seq = last_seq - cardinality(ids) + these.place, embedder_id = embedder,
+        vector = these.of_text, window_vector = these.of_window
+        FROM (SELECT wanted.place, wanted.of_text, wanted.of_window, there.row_place
+            FROM unnest(ids, known, of_texts, of_windows) WITH ORDINALITY AS wanted (id, seq, of_text, of_window, place)
+            CROSS JOIN LATERAL (SELECT c.ctid AS row_place FROM memories c WHERE c.org_id = org
+                AND c.memory_id >= wanted.id AND c.memory_id <= wanted.id AND c.seq = wanted.seq
+                AND c.deleted_at IS NULL ORDER BY c.memory_id LIMIT 1) AS there) AS these
+        WHERE m.org_id = org AND m.ctid = these.row_place;
+    GET DIAGNOSTICS done = ROW_COUNT;
+    RETURN done;
+END $$;
