@@ -14,6 +14,7 @@ from dac.router.v1.answers_pb2 import AnswerRules
 from dac.type.v1.record_pb2 import RequestRecord
 from services.gateway.callers import Caller
 from services.gateway.openai_wire import ChatAsk
+from services.gateway.persona import stage as persona_stage
 
 
 class AnswerStage(Protocol):
@@ -50,11 +51,13 @@ class Staged:
     caller: Caller
     record: RequestRecord
     """A stage writes its own part of it, counts and kinds only."""
+    model: Callable[[], str]
+    """The DAC id of the model that answers by now."""
 
 
 Maker = Callable[[Staged], AnswerStage | None]
 """Makes a chat's stage; None = it has nothing to do."""
-ORDER: tuple[Maker, ...] = ()
+ORDER: tuple[Maker, ...] = (persona_stage.stage_of,)
 """Each stage's maker, in the order in which a chat passes them, both on its way out and on its way back."""
 
 

@@ -77,7 +77,8 @@ def parse_messages(body: bytes, *, max_depth: int = 64, counting: bool = False) 
             raise invalid(
                 name,
                 f'"{name}" is not offered in Anthropic\'s form: use POST /v1/chat/completions for threads, the '
-                'header x-dac-cache-mode for the cache, and a model such as "auto:quality" for a profile.',
+                "header x-dac-cache-mode for the cache, x-dac-persona for the persona, and a model such as "
+                '"auto:quality" for a profile.',
             )
     _read_messages(ask)
     _read_options(ask, counting=counting)

@@ -168,7 +168,7 @@ class ChatRun(ReservedRun):
 
     async def _prepare(self, rules: AnswerRules) -> None:
         """Does to the body what the policy asks for; what it adds is counted before it is paid for."""
-        self.answer_stages = stages = stages_of(Staged(rules, self.ask, self.caller, self.record))
+        self.answer_stages = stages = stages_of(Staged(rules, self.ask, self.caller, self.record, self._answering))
         if stages is None:
             return
         before, self._body = len(self._body), await stages.sent(self._body)
@@ -349,10 +349,14 @@ class ChatRun(ReservedRun):
     def _head(self) -> Head:
         self._head_sent = True
         self.stage("first_token")
-        model = self._attempt.model if self._attempt else self._candidates[0].model
+        model = self._answering()
         provider = self._attempt.provider if self._attempt else self._candidates[0].provider
         telemetry.FIRST_TOKEN.labels(model).observe(time.perf_counter() - self._started)
         return Head(model, provider, self.record.route.reason)
+
+    def _answering(self) -> str:
+        """The model that answers by now."""
+        return self._attempt.model if self._attempt else self._candidates[0].model
 
     def _keep(self, data: bytes) -> None:
         if self._frames_bytes < COUNTED_BYTES_MAX:

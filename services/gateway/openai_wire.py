@@ -31,6 +31,7 @@ DAC_FIELDS = frozenset(
         "agent_id",
         "enable_cache",
         "enable_rescue",
+        "persona",
         "task_type",
         "team_id",
         "project_id",
@@ -115,6 +116,8 @@ class ChatAsk:
     agent_id: str = ""
     """The agent whose memories these are."""
     enable_rescue: bool = True
+    persona: bool | None = None
+    """False = without the policy's persona; None = neither body nor header say."""
     team_id: str = ""
     """Whom it is for, when the body says so."""
     project_id: str = ""
@@ -343,6 +346,7 @@ def _read_options(ask: ChatAsk) -> None:
     ask.profile = read_field(fields, "routing_profile", str, "")
     ask.task_type = read_field(fields, "task_type", str, "")[:64]
     ask.enable_cache = read_field(fields, "enable_cache", bool | None, None)
+    ask.persona = read_field(fields, "persona", bool | None, None)
     ask.enable_rescue = read_field(fields, "enable_rescue", bool, True)
     if "team_id" in fields or "project_id" in fields:
         ask.team_id = named_id("team_id", read_field(fields, "team_id", str, ""))

@@ -258,6 +258,7 @@ _CHAT: dict[str, Any] = {
         "description": "include_dac adds model, cost and what was saved of the thread to the last chunk.",
     },
     "enable_cache": {"type": "boolean", "description": "Answer from and store in the response cache; share calls."},
+    "persona": {"type": "boolean", "description": "false: the answer goes without the policy's persona."},
     "enable_rescue": {
         "type": "boolean",
         "description": "Let another attempt take up a streamed answer that breaks (the default), or fail instead.",

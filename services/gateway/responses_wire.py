@@ -51,7 +51,8 @@ def parse_responses(body: bytes, *, max_depth: int = 64) -> ChatAsk:
             raise invalid(
                 name,
                 f'"{name}" is not offered in the responses form: use POST /v1/chat/completions for threads, the '
-                'header x-dac-cache-mode for the cache, and a model such as "auto:quality" for a profile.',
+                "header x-dac-cache-mode for the cache, x-dac-persona for the persona, and a model such as "
+                '"auto:quality" for a profile.',
             )
     _read_stored(ask)
     _read_input(ask)

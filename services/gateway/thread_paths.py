@@ -25,6 +25,7 @@ _OWN = frozenset(
         "enable_cache",
         "enable_rescue",
         "enable_validation",
+        "persona",
         "team_id",
         "project_id",
     }
@@ -50,7 +51,9 @@ PARAMETERS = frozenset(
     }
 )
 """OpenAI's parameters that a turn, or its thread, may name."""
-_OF_THREAD = PARAMETERS | {"routing_profile", "task_type", "enable_memory", "agent_id", "enable_cache", "enable_rescue"}
+_OF_THREAD = PARAMETERS | frozenset(
+    {"routing_profile", "task_type", "enable_memory", "agent_id", "enable_cache", "enable_rescue", "persona"}
+)
 _OUTPUT = frozenset({"max_tokens", "max_completion_tokens"})
 _TURN = _OWN | PARAMETERS | {*SAID, "role", "model", "parent_message_id", "stream"}
 _AGAIN = _OWN | PARAMETERS | {"model", "stream"}
