@@ -228,7 +228,7 @@ SERVICES: Mapping[str, frozenset[str]] = {
         }
     ),
     "provider": frozenset({"/dac.audit.v1.AuditService/Append", "/dac.budget.v1.PriceService/Propose"}),
-    "memory": frozenset({"/dac.audit.v1.AuditService/Append"}),
+    "memory": frozenset({"/dac.audit.v1.AuditService/Append", "/dac.budget.v1.BudgetService/Commit"}),
     "budget": frozenset({"/dac.audit.v1.AuditService/Append"}),
     "audit": frozenset({"/dac.budget.v1.RecordService/FetchRecords"}),
 }

@@ -94,6 +94,7 @@ class AnswerCache:
             user_scoped=self._user_scoped,
             exact_only=not self._wish.semantic,
             quality=quality,
+            lifetime_s=self._wish.lifetime_s,
         )
         self.storing = storing = asyncio.create_task(self._store(request))
         _storing.add(storing)

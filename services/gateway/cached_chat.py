@@ -59,7 +59,8 @@ class CachedChat:
         self._flight: Flight | None = None
         self._claimed = b""
         self._key = b""
-        self._alone = not wish.shared or not self._sharing.window_s
+        self.alone = not wish.shared or not self._sharing.window_s
+        """It makes a call of its own, and nobody follows it."""
         self._cache: AnswerCache | None = None
         self._stored = False
         self._begun = time.perf_counter()
@@ -68,12 +69,9 @@ class CachedChat:
 
     # --- the caller's side ---
 
-    def events(self) -> AsyncGenerator[Head | bytes | Done, None]:
-        """What the caller is told."""
-        return self._run.own_events() if self._alone else self._detached()
-
-    async def _detached(self) -> AsyncGenerator[Head | bytes | Done, None]:
-        task = self._sharing.spawn(self._record())
+    async def events(self, own: AsyncGenerator[Head | bytes | Done, None]) -> AsyncGenerator[Head | bytes | Done, None]:
+        """What the caller is told of its chat, whose `own` events go on when it leaves while others follow."""
+        task = self._sharing.spawn(self._record(own))
         try:
             async for event in self._tape.read(own=True):
                 yield event
@@ -82,11 +80,11 @@ class CachedChat:
         finally:
             await self._leave(task)
 
-    async def _record(self) -> None:
+    async def _record(self, own: AsyncGenerator[Head | bytes | Done, None]) -> None:
         """Runs the chat onto its tape."""
         error: BaseException | None = MeshError(Reason.CANCELLED, "The client went away.")
         try:
-            async for event in self._run.own_events():
+            async for event in own:
                 self._tape.add(event, len(event) if isinstance(event, bytes) else 0)
             error = None
         except MeshError as failed:
@@ -153,10 +151,10 @@ class CachedChat:
         self._key = hashlib.sha256(about.encode() + scoped.key + scoped.prompt.encode("utf-8", "replace")).digest()
         if private and not principal.user_id:
             # Nobody else could be told from this caller: nothing is shared.
-            self._alone = True
+            self.alone = True
         run.answer_headers = [MISS]
         run.record.cache.status = Status.STATUS_MISS
-        if not self._alone:
+        if not self.alone:
             async for event in self._join(allowed):
                 yield event
             if run.record.outcome:
@@ -177,18 +175,13 @@ class CachedChat:
             async for event in self._served(found.answer, found, leader=leader, judged=judged):
                 yield event
 
-    def stand_aside(self) -> None:
-        """The chat's answer is for its caller alone. Raises NOT_FOUND when only a stored one was wanted."""
-        if self.wish.only_if_cached:
-            raise not_cached()
-
     async def _join(self, allowed: Collection[str]) -> AsyncIterator[Head | bytes | Done]:
         """Leads a flight, or follows one until it lands; one that fails is followed by another, or led anew."""
         run, after = self._run, None
         # What the provider's events do not say the same way for everybody is replayed from the whole answer.
         own = run.call.request_id if run.ask.include_dac else ""
         shape = (run.ask.dialect, run.ask.stream, run.ask.include_usage, own)
-        while not self._alone and not run.record.outcome:
+        while not self.alone and not run.record.outcome:
             flight = self._sharing.flights.join(self._key, run.call.request_id, shape, self._tape, after)
             if flight.leader_id == run.call.request_id:
                 self._flight = flight
@@ -216,7 +209,7 @@ class CachedChat:
                         yield event
                     elif isinstance(event, Head):
                         if event.model not in allowed:
-                            self._alone = True
+                            self.alone = True
                             return
                         await self._take_seat(event.model, free=flight.hit is not None)
                         head, why = event, self._why(flight)
@@ -239,7 +232,7 @@ class CachedChat:
             except Overrun:
                 if head is not None:
                     raise MeshError(Reason.CANCELLED, "The client read the answer too slowly.") from None
-                self._alone = True
+                self.alone = True
 
     async def _landed(self, flight: Flight, allowed: Collection[str]) -> AsyncIterator[Head | bytes | Done]:
         """The whole answer, written anew for one who asked for it in another form."""
@@ -248,7 +241,7 @@ class CachedChat:
             raise flight.failure()
         answer = flight.hit.answer if flight.hit is not None else flight.answer
         if answer is None or answer.model not in allowed:
-            self._alone = True
+            self.alone = True
             return
         leader = "" if flight.hit is not None else flight.caller_id
         judged = self._judged(flight, ended=True)

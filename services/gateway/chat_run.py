@@ -1,5 +1,6 @@
 """One chat on its way through the steps: what it holds, what it tells its caller, what it leaves on the record."""
 
+import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from mesh.tokens import estimate_tokens, upper_bound_tokens
 from mesh.transport import reading
 from services.gateway import candidates, openai_wire
 from services.gateway.answer_stage import AnswerStages, Staged, stages_of
+from services.gateway.cache_control import not_cached
 from services.gateway.cached_chat import BYPASS, CachedChat
 from services.gateway.callers import Caller
 from services.gateway.openai_wire import ChatAsk
@@ -68,28 +70,28 @@ class ChatRun(SharedRun):
         """What its policy does to body and answer; None = nothing."""
         self._head_sent = False
         self._watch: StreamCover | None = None
-        self.turn = ThreadTurn(pipeline, ask, caller, call) if ask.thread_id or ask.enable_memory else None
+        recalls = ask.enable_memory or (ask.agent_id and ask.enable_memory is not False)
+        self.turn = ThreadTurn(pipeline, ask, caller, call) if ask.thread_id or recalls else None
         """Its part in a thread; None when it has none."""
         self.answer_headers = _BYPASS
-        wish = pipeline.sharing.wish(ask)
-        self._cached = None if wish is None else CachedChat(self, wish)
+        self._cached: CachedChat | None = None
+        """Its part in cache and coalescing, which is known after the route; None when it has none."""
 
-    def events(self) -> AsyncGenerator[Head | bytes | Done, None]:
-        """The answer, event by event."""
-        return self.own_events() if self._cached is None else self._cached.events()
+    async def events(self, begun: contextlib.ExitStack | None = None) -> AsyncGenerator[Head | bytes | Done, None]:
+        """The answer, event by event; ends when the request's record is handed over.
 
-    async def own_events(self) -> AsyncGenerator[Head | bytes | Done, None]:
-        """The same, on this request's own account; ends when its record is handed over."""
-        with self._accounted("the chat pipeline"):
-            if self.turn is None:
-                await self._route()
-            else:
-                await self._route_with_context(self.turn)
-            if self.rules is not None or self.ask.redaction:
-                await self._prepare(self.rules or AnswerRules())
-            if (self.rules is not None or self.ask.enable_validation) and self.checks_answers:
-                self._begin_checking()
-            if self._cached is not None and not self._apart(self._cached):
+        `begun`: the open account of a chat that was routed already, and goes on apart from its caller.
+        """
+        with begun or contextlib.ExitStack() as account:
+            if begun is None:
+                account.enter_context(self._accounted("the chat pipeline"))
+                await self._open()
+                if self._cached is not None and not self._cached.alone:
+                    # Whoever leaves from here on leaves those behind who follow.
+                    async for event in self._cached.events(self.events(account.pop_all())):
+                        yield event
+                    return
+            if self._cached is not None:
                 async for event in self._cached.answered({candidate.model for candidate in self._candidates}):
                     yield event
                 if self.record.outcome:
@@ -104,6 +106,24 @@ class ChatRun(SharedRun):
             finally:
                 if self._watch is not None:
                     await self._watch.close()
+
+    async def _open(self) -> None:
+        """Its context, its route, and what the cache is to do: only who routes knows what the policy says of that."""
+        if self.turn is None:
+            await self._route()
+        else:
+            await self._route_with_context(self.turn)
+        if self.rules is not None or self.ask.redaction:
+            await self._prepare(self.rules or AnswerRules())
+        if (self.rules is not None or self.ask.enable_validation) and self.checks_answers:
+            self._begin_checking()
+        wish = self._pipeline.sharing.wish(self.ask, self.rules)
+        if wish is None:
+            return
+        if self.answer_stages is None or not self.answer_stages.private:
+            self._cached = CachedChat(self, wish)
+        elif wish.only_if_cached:
+            raise not_cached()
 
     async def _route(self) -> None:
         ask = self.ask
@@ -156,14 +176,6 @@ class ChatRun(SharedRun):
         ask.input_tokens += estimate_tokens(added)
         ask.input_tokens_max += upper_bound_tokens(added)
         self.stage("prepare")
-
-    def _apart(self, cached: CachedChat) -> bool:
-        """Whether cache and coalescing have no part in it after all: its answer is for this caller alone."""
-        if self.answer_stages is None or not self.answer_stages.private:
-            return False
-        self._cached = None
-        cached.stand_aside()
-        return True
 
     def _input_tokens_max(self) -> int:
         """The most the model may read, also of what only its provider knows."""

@@ -29,6 +29,7 @@ DAC_FIELDS = frozenset(
         "message",
         "parent_message_id",
         "enable_memory",
+        "agent_id",
         "enable_cache",
         "enable_rescue",
         "enable_validation",
@@ -113,6 +114,8 @@ class ChatAsk:
     """What is answered once more is the thread's first turn: nothing of the thread is earlier."""
     enable_memory: bool | None = None
     """What may be recalled besides the window; None = as the caller's identity says."""
+    agent_id: str = ""
+    """The agent whose memories these are."""
     enable_rescue: bool = True
     enable_validation: bool | None = None
     """None = as the policy says."""
@@ -278,7 +281,8 @@ def _read_own(ask: ChatAsk) -> None:
         raise invalid("conversation_id", '"thread_id" and "conversation_id" are two names of one thing: send one.')
     ask.thread_id = thread or other
     ask.parent_message_id = read_field(fields, "parent_message_id", str, "")
-    for name in ("thread_id", "parent_message_id"):
+    ask.agent_id = read_field(fields, "agent_id", str, "")
+    for name in ("thread_id", "parent_message_id", "agent_id"):
         given: str = getattr(ask, name)
         if len(given) > 128 or not given.isprintable():
             raise invalid(name, f'"{name}" has at most 128 printable characters.')

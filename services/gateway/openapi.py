@@ -243,6 +243,11 @@ _CHAT: dict[str, Any] = {
         "type": "boolean",
         "description": "false: the thread's window only. true: memories of other threads too.",
     },
+    "agent_id": {
+        "type": "string",
+        "maxLength": 128,
+        "description": "The agent that asks: what is remembered is its own, and its memories are recalled.",
+    },
     "message": {
         "type": ["string", "object"],
         "description": "A short form of messages: a text of the user, or one message.",

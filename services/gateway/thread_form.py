@@ -14,6 +14,7 @@ _COMMON: Mapping[str, Any] = {
         "type": "boolean",
         "description": "false: the window only. true: memories of other threads too, as for every caller with a user.",
     },
+    "agent_id": {"type": "string", "maxLength": 128, "description": "As in a chat completion."},
     "enable_cache": {"type": "boolean", "description": "As in a chat completion."},
     "temperature": {"type": "number", "description": "This and OpenAI's other parameters; unset: the thread's own."},
     "max_tokens": {"type": "integer", "minimum": 1},

@@ -68,14 +68,20 @@ class TurnContext:
             self.record.source = ContextRecord.SOURCE_MEMORY
             self.record.left_out.add(kind="window", why="max_tokens")
             return Earlier([], 0, 0)
+        request = self._request(most_tokens)
         try:
-            built = await self._memories.BuildContext(self._request(most_tokens), timeout=TIMEOUT_S)
-            return self._of_memory(built)
-        except MeshError as error:
-            if error.reason is Reason.NOT_FOUND:
-                # It begins with this turn; a thread or a message that is not the caller's is refused when it is saved.
+            try:
+                return self._of_memory(await self._memories.BuildContext(request, timeout=TIMEOUT_S))
+            except MeshError as error:
+                if error.reason is not Reason.NOT_FOUND:
+                    raise
+            # It begins with this turn; a thread or a message that is not the caller's is refused when it is saved.
+            if not request.recall.across_threads:
                 self.record.source = ContextRecord.SOURCE_MEMORY
                 return Earlier([], 0, 0)
+            request.thread_id = request.parent_message_id = ""
+            return self._of_memory(await self._memories.BuildContext(request, timeout=TIMEOUT_S))
+        except MeshError as error:
             if error.reason not in _FAILS:
                 raise
         return await self._plain_window(most_tokens)
@@ -101,6 +107,7 @@ class TurnContext:
             max_tokens=most_tokens + sum(estimate_tokens(len(raw)) for _, raw in own),
             model="" if openai_wire.lets_choose(ask.model) else ask.model,
             recall=BuildContextRequest.RecallOptions(enabled=enabled, across_threads=enabled and self._across_threads),
+            agent_id=ask.agent_id,
         )
 
     def _of_memory(self, built: BuildContextResponse) -> Earlier:

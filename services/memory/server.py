@@ -31,6 +31,7 @@ from services.memory.vector_index import VectorIndex, open_index
 from services.memory.vector_server import VectorServicer
 from services.memory.vector_store import VectorStore
 from services.memory.vectors import VectorCollections
+from services.memory.writing.own_model import OwnModel
 
 
 class MemoryService:
@@ -96,7 +97,9 @@ def build(context: Context) -> Service:
     embedder = open_embedder(config)
     answers = PostgresCacheStore(context.database)
     sealing = Sealing(context)
-    remembering = Remembering(context.database, config, sealing.sealer, embedder, [PrivateAnswers()])
+    writer = OwnModel(context.channel_to) if config.facts_model or config.summary_model else None
+    listeners = [PrivateAnswers()]
+    remembering = Remembering(context.database, config, sealing.sealer, embedder, listeners, writer)
     sealing.sealer.on_erased(remembering.recaller.forget)
     threads = ThreadDatabase(context.database, sealer=sealing.sealer, listeners=(remembering.turn_index,))
     conversations = Conversations(threads, config, clock=_now, new_id=uuid7)
@@ -118,7 +121,7 @@ def build(context: Context) -> Service:
     sealing.erasure.also(index.erase)
     return MemoryService(
         context.database,
-        ConversationServicer(conversations),
+        ConversationServicer(conversations, remembering.answered),
         CacheServicer(cache, answers, clock=_now),
         VectorServicer(vectors),
         Sweeper(answers, config, cache.counts, clock=_now),
