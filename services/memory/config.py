@@ -108,6 +108,9 @@ class MemoryConfig:
     """The largest share of a context's tokens that facts and recalled memories take."""
     recall_max_tokens: int = 2000
     """The most tokens of a context that facts and recalled memories take, however large it may be."""
+    context_tokenizer: bool = True
+    """Whether contexts for OpenAI's models are counted by their vocabulary where the optional package is installed; it
+    takes about 180 MB. False = they are estimated."""
     facts_model: str = ""
     """The model that reads turns for facts, in the background and on the budgets of who said them; empty = none."""
     summary_model: str = ""

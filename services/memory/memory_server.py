@@ -60,9 +60,9 @@ def _seen() -> Seen:
 class MemoryServicer(memory_pb2_grpc.MemoryServiceServicer):
     """dac.memory.v1.MemoryService."""
 
-    def __init__(self, memories: Memories, contexts: Contexts, embedder: Embedder) -> None:
+    def __init__(self, memories: Memories, contexts: Contexts, embedder: Embedder, tokenizers: Tokenizers) -> None:
         self._memories, self._contexts, self._embedder = memories, contexts, embedder
-        self.tokenizers = Tokenizers()
+        self.tokenizers = tokenizers
 
     async def Remember(self, request: memory_pb2.RememberRequest, context: Any) -> memory_pb2.RememberResponse:
         """See MemoryService.Remember."""
@@ -244,7 +244,7 @@ class Remembering:
             self.extraction = Extraction(database, sealer, memories, writer, model=config.facts_model, clock=now)
         turns = PostgresTurnStore(ThreadDatabase(database, sealer=sealer))
         contexts = Contexts(turns, store, recaller, summaries, self.summarist, config, clock=now)
-        self.servicer = MemoryServicer(memories, contexts, embedder)
+        self.servicer = MemoryServicer(memories, contexts, embedder, Tokenizers(wanted=config.context_tokenizer))
         self.catch_up = CatchUp(database, sealer, self.turn_index)
         self._caretaker = Caretaker(store, self.catch_up, keep_s=config.recall_keep_deleted_s)
 

@@ -64,14 +64,15 @@ def encoding_of(model: str) -> str:
 class Tokenizers:
     """The vocabularies that are installed."""
 
-    def __init__(self) -> None:
-        """Loads nothing."""
+    def __init__(self, *, wanted: bool = True) -> None:
+        """Loads nothing yet, and nothing at all where none are `wanted`."""
+        self._wanted = wanted
         self._loaded: dict[str, Counting] = {}
         self._loader: threading.Thread | None = None
 
     def of(self, model: str) -> Counting:
         """How a model's tokens are counted now. Waits for nothing."""
-        encoding = encoding_of(model)
+        encoding = encoding_of(model) if self._wanted else ""
         if not encoding:
             return ESTIMATE
         if self._loader is None:

@@ -40,6 +40,13 @@ def test_without_the_package_the_estimate_counts(monkeypatch):
     assert tokenizers.of("openai/gpt-4o") is ESTIMATE is tokenizers.of("claude/sonnet")
 
 
+def test_where_none_are_wanted_nothing_is_loaded():
+    tokenizers = Tokenizers(wanted=False)
+    assert tokenizers.of("openai/gpt-4o") is ESTIMATE
+    tokenizers.wait()
+    assert tokenizers.of("openai/gpt-4o") is ESTIMATE
+
+
 def words(name):
     return types.SimpleNamespace(encode_ordinary=str.split)
 
@@ -75,7 +82,6 @@ def test_a_window_is_counted_anew_from_its_end_as_far_as_it_matters():
 
 
 def test_the_installed_package_counts_as_its_vocabulary_does():
-    pytest.importorskip("bpe_openai")
     tokenizers = Tokenizers()
     tokenizers.of("openai/gpt-4o")
     tokenizers.wait()
