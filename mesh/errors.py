@@ -37,6 +37,8 @@ class Reason(enum.IntEnum):
     CONTEXT_TOO_LONG = 27
     FAILED_PRECONDITION = 28
     SPENDING_STOPPED = 29
+    ANSWER_BLOCKED = 30
+    PRIVATE_DATA_REFUSED = 31
 
     @classmethod
     def _missing_(cls, value: object) -> "Reason | None":
@@ -75,6 +77,8 @@ CODES: Mapping[Reason, str] = {
     Reason.CONTEXT_TOO_LONG: "INVALID_ARGUMENT",
     Reason.FAILED_PRECONDITION: "FAILED_PRECONDITION",
     Reason.SPENDING_STOPPED: "PERMISSION_DENIED",
+    Reason.ANSWER_BLOCKED: "FAILED_PRECONDITION",
+    Reason.PRIVATE_DATA_REFUSED: "INVALID_ARGUMENT",
 }
 """The gRPC status name of every reason."""
 

@@ -5,6 +5,7 @@ exceptions that nobody caught. Frames are told without their local variables, an
 out of the finished line.
 """
 
+import functools
 import logging
 import re
 import sys
@@ -16,6 +17,8 @@ from typing import Any
 import structlog
 
 from mesh.call import current
+from mesh.mail_addresses import emails
+from mesh.secret_shapes import keys, passwords, private_keys, tokens
 
 STRUCK = "***"
 CHATTY = ("uvicorn.access", "uvicorn.error", "aiohttp.access", "asyncio")
@@ -32,6 +35,9 @@ _SECRETS = re.compile(
     re.VERBOSE,
 )
 
+# Within a line of JSON a value ends at its quotation mark.
+_FINDERS = (functools.partial(private_keys, until=b'"'), tokens, keys, passwords, emails)
+
 
 def _with_call(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     call = current()
@@ -45,8 +51,33 @@ def _with_call(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMappi
 
 
 def strike(text: str) -> str:
-    """The text with everything that looks like a secret struck out."""
-    return _SECRETS.sub(STRUCK, text)
+    """The text with everything that looks like a secret or an e-mail address struck out; JSON stays JSON."""
+    text = _SECRETS.sub(STRUCK, text)
+    data = text.encode("utf-8", "replace")
+    found = [(start, end) for finder in _FINDERS for _, start, end in finder(data)]
+    if not found:
+        return text
+    parts, at = [], 0
+    for found_start, found_end in sorted(found):
+        # No escape is cut: a backslash belongs to what stands behind it.
+        start = _before_escape(data, found_start)
+        end = start + len(data[start:found_end].rstrip(b"\\"))
+        if start >= at:
+            parts += [data[at:start], STRUCK.encode()]
+        at = max(at, end)
+    return b"".join([*parts, data[at:]]).decode("utf-8", "replace")
+
+
+def _before_escape(data: bytes, start: int) -> int:
+    """`start`, or where the escape begins in whose midst it is."""
+    at = data.rfind(b"\\", max(0, start - 5), start)
+    if at < 0:
+        return start
+    before = at
+    while before > 0 and data[before - 1 : before] == b"\\":
+        before -= 1
+    length = 6 if data[at + 1 : at + 2] == b"u" else 2
+    return at if (at - before) % 2 == 0 and at + length > start else start
 
 
 def _struck(_: Any, __: str, line: Any) -> str:

@@ -25,6 +25,7 @@ PERMISSIONS: Mapping[str, str | _Anyone] = {
     # Envoy has no principal. Budget refuses it unless its operator has let Envoy in (budget.envoy_rate_limits).
     "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit": ANYONE,
     "/dac.gateway.v1.ChatService/Chat": "chat",
+    "/dac.gateway.v1.ValidationService/Validate": "chat",
     "/dac.gateway.v1.IdentityService/CreateOrganisation": "operator",
     "/dac.gateway.v1.IdentityService/ListOrganisations": "",
     "/dac.gateway.v1.IdentityService/CreateApiKey": "admin",
@@ -51,6 +52,7 @@ PERMISSIONS: Mapping[str, str | _Anyone] = {
     "/dac.gateway.v1.TenantService/GetTenant": "operator",
     "/dac.gateway.v1.TenantService/UpdateTenant": "operator",
     "/dac.gateway.v1.TenantService/DeleteTenant": "operator",
+    "/dac.gateway.v1.RedactionService/Redact": "chat",
     "/dac.router.v1.RouterService/Route": "chat",
     "/dac.router.v1.RouterService/ReportOutcomes": "",
     "/dac.router.v1.RouterService/GetStatus": "",
@@ -191,6 +193,16 @@ PERMISSIONS: Mapping[str, str | _Anyone] = {
     "/dac.audit.v1.AuditService/GetRequest": "read",
     "/dac.audit.v1.AuditService/ListChanges": "admin",
     "/dac.audit.v1.AuditService/FollowRequests": "read",
+    "/dac.audit.v1.LogService/GetCheckpoint": "read",
+    "/dac.audit.v1.LogService/GetInclusionProof": "read",
+    "/dac.audit.v1.LogService/GetConsistencyProof": "read",
+    "/dac.audit.v1.LogService/Export": "admin",
+    "/dac.audit.v1.LogService/ReadLog": "operator",
+    "/dac.audit.v1.LogService/ReadFile": "read",
+    "/dac.audit.v1.AnalyticsService/GetDashboard": "read",
+    "/dac.audit.v1.AnalyticsService/GetMyDashboard": "",
+    "/dac.audit.v1.AnalyticsService/ListRecommendations": "read",
+    "/dac.audit.v1.AnalyticsService/RebuildAnalytics": "admin",
 }
 """The scope every method needs."""
 
@@ -216,7 +228,7 @@ SERVICES: Mapping[str, frozenset[str]] = {
         }
     ),
     "provider": frozenset({"/dac.audit.v1.AuditService/Append", "/dac.budget.v1.PriceService/Propose"}),
-    "memory": frozenset({"/dac.audit.v1.AuditService/Append"}),
+    "memory": frozenset({"/dac.audit.v1.AuditService/Append", "/dac.budget.v1.BudgetService/Commit"}),
     "budget": frozenset({"/dac.audit.v1.AuditService/Append"}),
     "audit": frozenset({"/dac.budget.v1.RecordService/FetchRecords"}),
 }

@@ -88,6 +88,20 @@ COALESCED = Counter(
 SAVED = Counter(
     "saved_usd_total", "What answers that were not asked for again had cost, in US dollars.", ("by",), registry=REGISTRY
 )
+VALIDATIONS = Counter("validations_total", "Answers that were checked.", ("status", "mode"), registry=REGISTRY)
+VALIDATION_RETRIES = Counter(
+    "validation_retries_total", "Answers asked for again because one did not pass.", ("outcome",), registry=REGISTRY
+)
+VALIDATION_SECONDS = Histogram(
+    "validation_duration_seconds",
+    "Checking one answer, by who did.",
+    ("part",),
+    registry=REGISTRY,
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+REDACTIONS = Counter(
+    "redactions_total", "Private values found in requests, by what was done.", ("kind", "action"), registry=REGISTRY
+)
 ERRORS = Counter("errors_total", "Failures told to callers.", ("reason",), registry=REGISTRY)
 CONVERSATIONS = Counter("conversations_total", "Threads opened.", registry=REGISTRY)
 PROVIDER_ATTEMPTS = Counter(

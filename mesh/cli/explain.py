@@ -55,6 +55,8 @@ def story(record: dict[str, Any]) -> Iterator[str]:
     if record.get("context"):
         yield from _section("Context", _context(record["context"]))
     yield from _section("Cache", _cache(record))
+    if record.get("validation"):
+        yield from _section("Checks", _checks(record["validation"]))
     yield from _section("Charge", _charge(record))
     yield from _section("Time", _time(record))
     yield from _section("Outcome", _outcome(record))
@@ -156,6 +158,25 @@ def _cache(record: dict[str, Any]) -> Iterator[str]:
     leader = get(record, "cache", "leader_request_id")
     extra += [f"answered by the call of request {leader}"] if leader else []
     yield ", ".join(["off" if verdict == "unspecified" else verdict, *extra])
+
+
+def _checks(validation: dict[str, Any]) -> Iterator[str]:
+    """What was found in the answer, and in those that were not given."""
+    quality, scores = validation.get("quality"), validation.get("scores") or {}
+    said = [str(validation.get("status") or "not_checked")]
+    said += [f"quality {quality:.2f}"] if quality is not None else []
+    said += [f"action {validation['action']}"] if validation.get("action") else []
+    said += [f"checked {validation['mode']}"] if validation.get("mode") else []
+    yield ", ".join(said) + (f" ({validation['note']})" if validation.get("note") else "")
+    for name, status in sorted((validation.get("checks") or {}).items()):
+        score = f", {scores[name]:.2f}" if name in scores else ""
+        found = (validation.get("findings") or {}).get(name)
+        yield f"{name:<10} {status}{score}{f', {found} findings' if found else ''}"
+    answers = validation.get("answers") or []
+    for index, one in enumerate(answers if len(answers) > 1 else (), 1):
+        judged = f", quality {one['quality']:.2f}" if one.get("quality") is not None else ""
+        given = ", given" if one.get("given") else ""
+        yield f"answer {index} of {one.get('model')}: {one.get('status')}{judged}{given}"
 
 
 def _charge(record: dict[str, Any]) -> Iterator[str]:

@@ -50,6 +50,7 @@ def create(
     project: Annotated[str, typer.Option("--project", help="The project it is for, by name or id.")] = "",
     user: Annotated[str, typer.Option("--user", help="Whose it is, by name or id.")] = "",
     org: Annotated[str, typer.Option("--org", help="The organisation, by id; only for the operator.")] = "",
+    no_persona: Annotated[bool, typer.Option("--no-persona", help="Answers without the policy's persona.")] = False,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
@@ -67,6 +68,8 @@ def create(
             body[f"{kind}_id"] = which if org else id_of(client, kind, which)
     if org:
         body["org_id"] = org
+    if no_persona:
+        body["without_persona"] = True
     made = client.call("POST", "/v1/keys", body)
     if as_json:
         print_json(made)
@@ -132,6 +135,9 @@ def move(
     user: Annotated[str | None, typer.Option("--user", help="To this user, by name or id.")] = None,
     no_user: Annotated[bool, typer.Option("--no-user", help="Nobody's.")] = False,
     name: Annotated[str | None, typer.Option("--name", help="Another name for the key.")] = None,
+    persona: Annotated[
+        bool | None, typer.Option("--persona/--no-persona", help="Answers with the policy's persona, or without.")
+    ] = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
@@ -140,16 +146,19 @@ def move(
     Example: dac key move 0192f3c4-… --team research --no-project
     """
     client = Client(url)
-    wanted = {
+    wanted: dict[str, object] = {
         "team_id": moved(client, "team", team, no_team),
         "project_id": moved(client, "project", project, no_project),
         "user_id": moved(client, "user", user, no_user),
         "name": name,
+        "without_persona": None if persona is None else not persona,
     }
     body = {field: value for field, value in wanted.items() if value is not None}
     if not body:
         raise Failure(
-            "nothing to change: say --team, --project, --user, --no-team, --no-project, --no-user or --name", USAGE
+            "nothing to change: say --team, --project, --user, --no-team, --no-project, --no-user, --name, --persona "
+            "or --no-persona",
+            USAGE,
         )
     changed = client.call("PATCH", f"/v1/keys/{segment(key_id)}", body)
     if as_json:

@@ -1,13 +1,12 @@
-"""`dac memory`: how much of an organisation's text is sealed, its data key, and the erasure of everything."""
+"""`dac memory seal-status`, `rotate-key`, `erase`: text at rest, its data key, and the erasure of everything."""
 
 from typing import Annotated
 
 import typer
 
 from mesh.cli.client import Client, Failure
+from mesh.cli.memories import app
 from mesh.cli.output import AsJson, Url, command, note, print_json, table
-
-app = typer.Typer(help="Text at rest: how much is sealed, a new data key, erasing everything.", no_args_is_help=True)
 
 
 def register(parent: typer.Typer) -> None:

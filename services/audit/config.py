@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from dataclasses import dataclass
 
 
@@ -20,4 +21,22 @@ class AuditConfig:
     settle_wait_s: float = 1.0
     """How long GetRequest waits for a request that has just finished to arrive."""
     follow_poll_s: float = 1.0
-    """How often FollowRequests looks for rows that another replica wrote."""
+    """How often FollowRequests looks for rows that another replica wrote, and the log for its changes."""
+    log_key_file: pathlib.Path | None = None
+    """The key that signs the log's checkpoints. Without it data/secrets/audit-log.key, made at the first start."""
+    log_batch: int = 1000
+    """The most requests that are appended to the log at once."""
+    minutes_kept_days: int = 2
+    """How many days figures by the minute are kept; those by the hour and the day hold them too."""
+    hours_kept_days: int = 92
+    """How many days figures by the hour are kept; those by the day hold them too."""
+    days_kept_days: int = 2557
+    """How many days figures by the day are kept: seven years."""
+    count_every_s: float = 1.0
+    """The least time between two batches that are counted; a dashboard counts what waits before it answers."""
+    upkeep_s: float = 60.0
+    """How often partitions are made and dropped, and days counted anew that are due."""
+    evidence_requests: int = 100
+    """The fewest requests of each side that a recommendation rests on."""
+    event_lines: bool = False
+    """Whether each request that ended and each administrative change is a JSON line on standard error."""

@@ -26,3 +26,49 @@ def page_token_invalid() -> MeshError:
         "page_token",
         "it is not one that this method returned for these filters; start without it, or repeat the filters",
     )
+
+
+def log_has_another_key(log: str, own: str) -> MeshError:
+    """The log was begun with a key that this replica does not have."""
+    return MeshError(
+        Reason.FAILED_PRECONDITION,
+        f"the audit log was begun as {log}, and the key here is that of {own}: restore data/secrets/audit-log.key, or "
+        "name the right file in audit.log_key_file; until then nothing is appended to the log",
+    )
+
+
+def log_is_damaged(what: str) -> MeshError:
+    """The stored log does not fit its own checkpoint."""
+    return MeshError(
+        Reason.FAILED_PRECONDITION,
+        f"the audit log is damaged: {what}; nothing is appended to it until it is restored from a backup; "
+        "`dac audit verify` says more",
+    )
+
+
+def log_lead_lost() -> MeshError:
+    """Another replica has taken the lead."""
+    return MeshError(Reason.UNAVAILABLE, "another replica has taken the lead of the audit log")
+
+
+def not_in_log(record_id: str) -> MeshError:
+    """No such leaf in the caller's organisation."""
+    return MeshError(
+        Reason.NOT_FOUND,
+        f"{record_id} is not in the log of this organisation; the id is that of a request or of a change; what has "
+        "just been recorded is in it a moment later (wait_s)",
+        metadata={"record_id": record_id},
+    )
+
+
+def no_checkpoint() -> MeshError:
+    """The log is empty."""
+    return MeshError(Reason.NOT_FOUND, "the log has no entry yet; ask again when something was recorded")
+
+
+def no_such_file(path: str) -> MeshError:
+    """The log has no such tile or bundle at its present size."""
+    return MeshError(
+        Reason.NOT_FOUND,
+        f"the log has no file {path[:200]!r} now: checkpoint, tile/<L>/<N>[.p/<W>] or tile/entries/<N>[.p/<W>]",
+    )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import NamedTuple
 
 from mesh import telemetry
@@ -50,13 +51,21 @@ class Follower:
     """The leader's loop. Losing the database session loses the lead; inserting twice changes nothing."""
 
     def __init__(
-        self, database: Database, store: AuditStore, fetch: Fetch, arrivals: Arrivals, config: AuditConfig
+        self,
+        database: Database,
+        store: AuditStore,
+        fetch: Fetch,
+        arrivals: Arrivals,
+        config: AuditConfig,
+        duties: Sequence[Callable[[], Coroutine[None, None, None]]] = (),
     ) -> None:
+        """`duties`: what else only the leader does, for as long as it leads."""
         self._database = database
         self._store = store
         self._fetch = fetch
         self._arrivals = arrivals
         self._config = config
+        self._duties = duties
 
     async def run(self) -> None:
         """Tries to lead, follows while it does, and comes back after failures; never returns."""
@@ -65,12 +74,13 @@ class Follower:
             try:
                 async with self._database.session() as session:
                     if await session.fetchval(TAKE_LEAD):
-                        cursor = await self._store.cursor()
-                        while True:
-                            cursor = await self._step(cursor)
-                            pause_s = self._config.retry_first_s
-                            # A lost session has lost the lock: somebody else may be the leader now.
-                            await session.fetchval("SELECT 1")
+                        async with self._leading():
+                            cursor = await self._store.cursor()
+                            while True:
+                                cursor = await self._step(cursor)
+                                pause_s = self._config.retry_first_s
+                                # A lost session has lost the lock: somebody else may be the leader now.
+                                await session.fetchval("SELECT 1")
                     pause_s = self._config.retry_last_s
             except MeshError as error:
                 if pause_s == self._config.retry_first_s:
@@ -79,6 +89,16 @@ class Follower:
                 _log.exception("following budget's records failed")
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, self._config.retry_last_s)
+
+    @contextlib.asynccontextmanager
+    async def _leading(self) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(duty(), name="audit-leader") for duty in self._duties]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _step(self, cursor: str) -> str:
         rows, behind = await self._fetch(cursor)

@@ -12,7 +12,7 @@ from typing import Any
 import grpc.aio
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from dac.audit.v1 import audit_pb2, audit_pb2_grpc
+from dac.audit.v1 import analytics_pb2_grpc, audit_pb2, audit_pb2_grpc
 from dac.budget.v1 import record_pb2 as budget_record_pb2
 from dac.budget.v1 import record_pb2_grpc as budget_record_pb2_grpc
 from dac.type.v1 import record_pb2
@@ -21,8 +21,13 @@ from mesh.errors import MeshError
 from mesh.ids import is_uuid
 from mesh.service import Context
 from services.audit import errors
+from services.audit.analytics.rollups import Counting, Recounts, Rollups
+from services.audit.analytics.server import AnalyticsServicer
+from services.audit.analytics.upkeep import Upkeep
 from services.audit.config import AuditConfig
+from services.audit.events import EventLines, Tell
 from services.audit.follower import Arrivals, Fetched, Follower
+from services.audit.log.server import ProvableLog
 from services.audit.paging import Place, page_size, read_token, write_token
 from services.audit.store import CONSUMER, ChangeRow, Filters, Listed, PostgresAuditStore, RequestRow
 
@@ -99,8 +104,10 @@ def _place(token: str, filters: tuple[object, ...]) -> Place | None:
 class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
     """See dac.audit.v1.AuditService."""
 
-    def __init__(self, store: PostgresAuditStore, arrivals: Arrivals, config: AuditConfig) -> None:
-        self._store = store
+    def __init__(
+        self, store: PostgresAuditStore, arrivals: Arrivals, config: AuditConfig, tell: Tell | None = None
+    ) -> None:
+        self._store, self._tell = store, tell
         self._arrivals = arrivals
         self._config = config
 
@@ -117,7 +124,10 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
             row = ChangeRow(record.org_id, record.record_id, _when(record.at, "records.at"), record.SerializeToString())
             rows.setdefault((row.org_id, row.record_id), row)
         if rows:
-            await self._store.insert_changes(list(rows.values()))
+            stored = await self._store.insert_changes(list(rows.values()))
+            if self._tell is not None:
+                self._tell.changes([record_pb2.AdminRecord.FromString(record) for record in stored])
+            self._arrivals.announce()
         return audit_pb2.AppendResponse()
 
     async def ListRequests(  # noqa: D102
@@ -202,20 +212,31 @@ class AuditService:
         self._database = context.database
         self.arrivals = Arrivals()
         self.store = PostgresAuditStore(self._database)
-        self.audit = AuditServicer(self.store, self.arrivals, self._config)
-        self._follower = Follower(self._database, self.store, self._fetch, self.arrivals, self._config)
+        tell = EventLines() if self._config.event_lines else None
+        self.audit = AuditServicer(self.store, self.arrivals, self._config, tell)
+        self.log = ProvableLog(context, self.arrivals)
+        duties = (self.log.sequencer.run,)
+        self._follower = Follower(self._database, self.store, self._fetch, self.arrivals, self._config, duties)
         self._task: asyncio.Task[None] | None = None
+        rollups = Rollups(self._config, _now)
+        counting, recounts = Counting(self._database, rollups, tell), Recounts(self._database, rollups)
+        self.analytics = AnalyticsServicer(self._database, rollups, counting, recounts, self._config, _now)
+        self.upkeep = Upkeep(self._database, rollups, counting, recounts, self.arrivals.next, _now, self._config)
 
     def register(self, server: grpc.aio.Server) -> None:
-        """Adds the servicer."""
+        """Adds the servicers."""
         audit_pb2_grpc.add_AuditServiceServicer_to_server(self.audit, server)
+        self.log.register(server)
+        analytics_pb2_grpc.add_AnalyticsServiceServicer_to_server(self.analytics, server)
 
     async def start(self) -> None:
-        """Begins to follow budget's records."""
+        """Begins to follow budget's records and to count them."""
+        self.upkeep.start()
         self._task = asyncio.create_task(self._follower.run(), name="audit-follower")
 
     async def close(self) -> None:
         """Stops following; what was not stored yet is still in budget's outbox."""
+        await self.upkeep.close()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -232,6 +253,10 @@ class AuditService:
         with call.acting_as("audit"):
             answer = await stub.FetchRecords(request, timeout=self._config.fetch_wait_s + 10)
         return Fetched(request_rows(answer.records), answer.cursor)
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
 
 
 def build(context: Context) -> AuditService:

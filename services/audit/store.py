@@ -16,7 +16,7 @@ INSERT_REQUESTS = """INSERT INTO requests (org_id, request_id, started_at, model
   ON CONFLICT (org_id, request_id) DO NOTHING"""
 INSERT_CHANGES = """INSERT INTO changes (org_id, record_id, at, record)
   SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::bytea[])
-  ON CONFLICT (org_id, record_id) DO NOTHING"""
+  ON CONFLICT (org_id, record_id) DO NOTHING RETURNING record"""
 ADVANCE = """INSERT INTO cursors (consumer, cursor) VALUES ($1, $2)
   ON CONFLICT (consumer) DO UPDATE SET cursor = EXCLUDED.cursor"""
 LIST_REQUESTS = """SELECT started_at, request_id, record FROM requests
@@ -108,10 +108,10 @@ class PostgresAuditStore:
                 await connection.execute(INSERT_REQUESTS, *map(list, zip(*rows, strict=True)))
             await connection.execute(ADVANCE, CONSUMER, cursor)
 
-    async def insert_changes(self, rows: Sequence[ChangeRow]) -> None:
-        """Stores changes; those already there are left as they are."""
+    async def insert_changes(self, rows: Sequence[ChangeRow]) -> list[bytes]:
+        """Stores changes; those already there are left as they are. Returns the new ones."""
         async with self.database.transaction(*sorted({row.org_id for row in rows})) as connection:
-            await connection.execute(INSERT_CHANGES, *map(list, zip(*rows, strict=True)))
+            return [row[0] for row in await connection.fetch(INSERT_CHANGES, *map(list, zip(*rows, strict=True)))]
 
     async def list_requests(self, filters: Filters, after: Place | None, limit: int) -> list[Listed]:
         """Requests, newest first."""

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from email.message import EmailMessage
 from typing import Protocol
 
-import aiohttp
-
 from mesh.config import Secret
-from mesh.public_addresses import PublicResolver
-from services.budget.alerts import Alert, event_of, is_address, signature, signing_key, subject_of, text_of
+from mesh.signed_webhooks import SignedPoster, Undelivered
+from services.budget.alerts import Alert, event_of, is_address, subject_of, text_of
 from services.budget.config import BudgetConfig
 
 WEBHOOK, MAIL = "webhook", "mail"
@@ -52,45 +50,23 @@ class Webhook:
     name = WEBHOOK
 
     def __init__(self, url: str, secret: Secret, *, allow_private_address: bool, now: Callable[[], float]) -> None:
-        self._url, self._key, self._now = url, signing_key(secret.reveal()), now
-        self._allow_private = allow_private_address
-        self._session: aiohttp.ClientSession | None = None
+        self._url = url
+        self._poster = SignedPoster(secret, allow_private=allow_private_address, timeout_s=WEBHOOK_TIMEOUT_S, now=now)
 
     def takes(self, alert: Alert) -> bool:
         """Every alert."""
         return True
 
     async def tell(self, alert: Alert) -> None:
-        """Told is what was answered with 2xx. A redirect is not followed: it would lead where nobody allowed."""
-        body, timestamp = event_of(alert), int(self._now())
-        headers = {
-            "content-type": "application/json",
-            "user-agent": "dac",
-            "webhook-id": alert.alert_id,
-            "webhook-timestamp": str(timestamp),
-            "webhook-signature": signature(self._key, alert.alert_id, timestamp, body),
-        }
+        """Told is what was answered with 2xx."""
         try:
-            async with self._open().post(self._url, data=body, headers=headers, allow_redirects=False) as answer:
-                status = answer.status
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise Untold(f"the webhook failed: {type(error).__name__}") from error
-        if not 200 <= status < 300:
-            raise Untold(f"the webhook answered {status}")
+            await self._poster.post(self._url, alert.alert_id, event_of(alert))
+        except Undelivered as error:
+            raise Untold(str(error)) from error
 
     async def close(self) -> None:
         """Ends its connections."""
-        if self._session is not None:
-            await self._session.close()
-
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            resolver = None if self._allow_private else PublicResolver()
-            # Names are resolved anew for each connection, and none is kept for the next alert, hours later.
-            connector = aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, force_close=True, limit=16)
-            timeout = aiohttp.ClientTimeout(total=WEBHOOK_TIMEOUT_S)
-            self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False)
-        return self._session
+        await self._poster.close()
 
 
 @dataclass(frozen=True)

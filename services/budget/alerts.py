@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import datetime as dt
-import hashlib
-import hmac
 import json
 import re
 from dataclasses import dataclass
@@ -17,9 +13,6 @@ from services.budget.forecast import Forecast
 from services.budget.rows import LevelKind, Limit
 
 EVENT = "budget.threshold"
-SECRET_PREFIX = "whsec_"
-SECRET_BYTES_MIN = 24
-"""Shorter secrets can be guessed."""
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})+")
 
 
@@ -75,25 +68,6 @@ def event_of(alert: Alert) -> bytes:
         exhausted_at = _time(alert.forecast.exhausted_at)
         found["forecast"] = {"spent_nano_usd": str(alert.forecast.spent_nano_usd), "exhausted_at": exhausted_at}
     return json.dumps(found, separators=(",", ":")).encode()
-
-
-def signing_key(secret: str) -> bytes:
-    """The bytes of a webhook's secret: `whsec_` and Base64, or any other text as it is. Raises ValueError."""
-    key = secret.encode()
-    if secret.startswith(SECRET_PREFIX):
-        try:
-            key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
-        except (binascii.Error, ValueError):
-            raise ValueError(f"what follows {SECRET_PREFIX} is not Base64") from None
-    if len(key) < SECRET_BYTES_MIN:
-        raise ValueError(f"it has {len(key)} bytes; use at least {SECRET_BYTES_MIN} random ones")
-    return key
-
-
-def signature(key: bytes, alert_id: str, timestamp: int, body: bytes) -> str:
-    """The header `webhook-signature`, as the Standard Webhooks specification has it."""
-    signed = hmac.digest(key, b".".join((alert_id.encode(), str(timestamp).encode(), body)), hashlib.sha256)
-    return f"v1,{base64.b64encode(signed).decode()}"
 
 
 def subject_of(alert: Alert) -> str:

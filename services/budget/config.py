@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from mesh.config import Secret
-from mesh.public_addresses import is_private_literal
-from services.budget.alerts import is_address, signing_key
+from mesh.signed_webhooks import check_address, signing_key
+from services.budget.alerts import is_address
 
 DAY_S = 86_400.0
 TLS = ("starttls", "implicit", "none")
@@ -110,20 +109,9 @@ class BudgetConfig:
     def _check_webhook(self) -> None:
         if not self.alert_webhook_url:
             return
-        parts = urlsplit(self.alert_webhook_url)
-        allow = self.alert_webhook_allow_private_address
-        if parts.scheme not in (("https", "http") if allow else ("https",)) or not parts.hostname:
-            raise ValueError(
-                "alert_webhook_url must be an https address such as https://alerts.example.com/dac; http only with "
-                "alert_webhook_allow_private_address"
-            )
-        if "@" in parts.netloc or parts.fragment:
-            raise ValueError("alert_webhook_url must hold no user name, no password and no fragment")
-        if not allow and is_private_literal(parts.hostname):
-            raise ValueError(
-                "alert_webhook_url leads to a private, local or reserved address; set "
-                "alert_webhook_allow_private_address if it is meant"
-            )
+        check_address(
+            self.alert_webhook_url, "alert_webhook_url", allow_private=self.alert_webhook_allow_private_address
+        )
         if self.alert_webhook_secret is None:
             raise ValueError("alert_webhook_url needs alert_webhook_secret, by which receivers know DAC's events")
         try:

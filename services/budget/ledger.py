@@ -14,6 +14,7 @@ from mesh.errors import MeshError
 from services.budget import errors
 from services.budget.money import (
     Charge,
+    Input,
     Price,
     affordable_output,
     charge,
@@ -138,7 +139,11 @@ class Book:
         if held.state is not State.OPEN:
             raise errors.reservation_invalid(op.reservation_id, "it is resolved")
         _refuse_when_stopped(self.limits.get(Level(op.org_id, LevelKind.ORG, op.org_id), ()))
-        more = op.output_tokens - held.covered_output_tokens if held.covered_output_tokens else 0
+        if op.again:
+            self._hold_again(op, held)
+            more = 0
+        else:
+            more = op.output_tokens - held.covered_output_tokens if held.covered_output_tokens else 0
         if more > 0:
             self._hold_more(op, held, more)
         if op.ttl_s:
@@ -152,14 +157,34 @@ class Book:
             raise errors.price_unknown(op.provider, op.model)
         for key in held.counters:
             more = min(more, self._affordable_more(key, price, more, op.now))
-        amount = output_cost(price, more)
+        self._hold_besides(held, output_cost(price, more))
+        held.covered_output_tokens += more
+
+    def _hold_again(self, op: Extend, held: Reservation) -> None:
+        """Holds another whole answer at every level, or nowhere."""
+        prices = {one: self.prices.in_force(*one, held.price_version) for one in op.again}
+        known = [price.in_any_tier for price in prices.values() if price is not None]
+        amount = worst_case(known, Input(op.input_tokens_max), op.output_tokens or self.default_output_tokens)
+        for key in held.counters:
+            counter = self.counters.get(key)
+            limit = counter.limit if counter is not None else None
+            if counter is None or limit is None or not limit.is_hard or limit.limit_nano_usd is None:
+                continue
+            unpriced = next((one for one, price in prices.items() if price is None), None)
+            if unpriced is not None:
+                raise errors.price_unknown(*unpriced)
+            left = limit.limit_nano_usd - counter.committed - counter.reserved
+            if amount > left or limit.limit_nano_usd == 0:
+                raise _exhausted(limit, key, left, op.now)
+        self._hold_besides(held, amount)
+
+    def _hold_besides(self, held: Reservation, amount: int) -> None:
         for key in held.counters:
             counter = self.counters.get(key)
             if counter is not None:
                 counter.reserved += amount
                 self.touched.add(key)
         held.amount_nano_usd += amount
-        held.covered_output_tokens += more
         self.extended[held.reservation_id] = held
 
     def resolve(self, op: Resolve) -> Settlement:

@@ -71,6 +71,10 @@ class Extend:
     now: dt.datetime
     ttl_s: float = 0.0
     """From now; 0 = as long as it lives already."""
+    again: tuple[tuple[str, str], ...] = ()
+    """Another whole answer of one of these; then `output_tokens` is the most it may write, 0 = the default."""
+    input_tokens_max: int = 0
+    """The most that it reads."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,7 @@ BOUNDED = (
 """What a reservation counts; none of it more than that."""
 _BOUNDED_OF = operator.attrgetter(*BOUNDED)
 MAX_RESCUES = 8
+MOST_CANDIDATES = 1_000
 MAX_FETCH = 1000
 MAX_WAIT_S = 60.0
 SERVICE_TIER = "service_tier"
@@ -208,8 +209,13 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
             raise errors.invalid("output_tokens", f"{request.output_tokens} is not in 0…{MAX_TOKENS}")
         if not 0 <= request.ttl_s < float("inf"):
             raise errors.invalid("ttl_s", f"{request.ttl_s} is not a number of seconds from 0; 0 = as long as it lives")
+        if len(request.again) > MOST_CANDIDATES or not 0 <= request.input_tokens_max <= MAX_TOKENS:
+            raise errors.invalid("again", f"say at most {MOST_CANDIDATES} candidates and 0…{MAX_TOKENS} tokens")
+        if not 0 <= request.max_output_tokens <= MAX_TOKENS:
+            raise errors.invalid("max_output_tokens", f"{request.max_output_tokens} is not in 0…{MAX_TOKENS}")
         # Whole steps: a caller need not know them, and a second time means the same.
         step = self._config.extend_output_tokens
+        tokens = request.max_output_tokens if request.again else -(-request.output_tokens // step) * step
         reservation = await self._writer.submit(
             Extend(
                 org_id=request.org_id,
@@ -217,9 +223,11 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
                 reservation_id=request.reservation_id,
                 provider=request.provider,
                 model=request.model,
-                output_tokens=-(-request.output_tokens // step) * step,
+                output_tokens=tokens,
                 now=utc_now(),
                 ttl_s=min(request.ttl_s, self._config.max_reservation_ttl_s),
+                again=tuple([(one.provider, one.model) for one in request.again]),
+                input_tokens_max=request.input_tokens_max,
             )
         )
         response = budget_pb2.ExtendResponse(

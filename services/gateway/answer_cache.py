@@ -83,8 +83,9 @@ class AnswerCache:
         telemetry.CACHE.labels(*(("miss", "") if found is None else ("hit", kind_of(found)))).inc()
         return found
 
-    async def store(self, answer: CachedAnswer) -> str:
-        """Stores a whole answer; its entry's id, or nothing where it was not stored in time or at all."""
+    async def store(self, answer: CachedAnswer, quality: float | None = None) -> str:
+        """Stores a whole answer; its entry's id, or nothing where it was not stored in time or at all. `quality`: None
+        = unknown."""
         request = StoreRequest(
             fingerprint=self._fingerprint,
             scope_key=self._scoped.key,
@@ -92,6 +93,8 @@ class AnswerCache:
             answer=answer,
             user_scoped=self._user_scoped,
             exact_only=not self._wish.semantic,
+            quality=quality,
+            lifetime_s=self._wish.lifetime_s,
         )
         self.storing = storing = asyncio.create_task(self._store(request))
         _storing.add(storing)

@@ -18,7 +18,6 @@ from services.gateway.labels import BODY_FIELDS, only_a_header
 from services.gateway.openai_wire import (
     DAC_FIELDS,
     IMAGE_TOKENS_MAX,
-    LATER_FIELDS,
     MODEL_MISSING,
     MOST_TOKENS,
     ChatAsk,
@@ -73,11 +72,12 @@ def parse_messages(body: bytes, *, max_depth: int = 64, counting: bool = False) 
     for name in fields:
         if name in BODY_FIELDS:
             raise only_a_header(name)
-        if name in DAC_FIELDS or name in LATER_FIELDS:
+        if name in DAC_FIELDS:
             raise invalid(
                 name,
                 f'"{name}" is not offered in Anthropic\'s form: use POST /v1/chat/completions for threads, the '
-                'header x-dac-cache-mode for the cache, and a model such as "auto:quality" for a profile.',
+                "header x-dac-cache-mode for the cache, x-dac-validation for checks, x-dac-persona for the persona, "
+                'and a model such as "auto:quality" for a profile.',
             )
     _read_messages(ask)
     _read_options(ask, counting=counting)

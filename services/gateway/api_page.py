@@ -54,6 +54,11 @@ BODIES: Mapping[str, Any] = {
             }
         ],
     },
+    "gateway.Validate": {
+        "text": "2 + 2 = 5, as everybody knows.",
+        "question": "What is 2 + 2?",
+        "checks": ["arithmetic", "shape"],
+    },
     "gateway.CreateApiKey": {"name": "laptop", "scopes": ["chat", "read"], "models": ["openai/*"]},
     "gateway.UpdateApiKey": {"name": "laptop of Bob", "user_id": ""},
     "gateway.CreateTeam": {"name": "sales"},

@@ -11,6 +11,7 @@ from mesh.errors import invalid
 from mesh.tokens import estimate_tokens, upper_bound_tokens
 from services.gateway import openai_wire
 from services.gateway.form import only, read_form, text_of
+from services.gateway.redaction.requests import taken_out
 
 TRANSCRIPTIONS_PATH = "/v1/audio/transcriptions"
 TRANSLATIONS_PATH = "/v1/audio/translations"
@@ -55,6 +56,8 @@ class AudioAsk:
     output_tokens_max: int = 0
     audio_seconds_max: int = 0
     input_characters: int = 0
+    redaction: bool | None = None
+    """Whether private values are to be kept from the provider; None = as its policy says."""
 
     def bound(self, candidates: Sequence[Candidate]) -> Usage:
         """The most that any of these can use for it."""
@@ -82,6 +85,7 @@ def parse_speech(body: bytes, *, max_depth: int = 64) -> AudioAsk:
     manner = openai_wire.read_field(fields, "instructions", str, "")
     spoken = len(text.encode("utf-8", "replace"))
     size = spoken + len(manner.encode("utf-8", "replace"))
+    redaction, body = taken_out(fields, body)
     return AudioAsk(
         "speech",
         model,
@@ -91,6 +95,7 @@ def parse_speech(body: bytes, *, max_depth: int = 64) -> AudioAsk:
         True,
         output_tokens_max=SPOKEN_TOKENS_PER_BYTE * spoken + SPOKEN_TOKENS_MORE,
         input_characters=len(text),
+        redaction=redaction,
     )
 
 

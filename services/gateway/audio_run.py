@@ -18,6 +18,7 @@ from services.gateway import candidates
 from services.gateway.audio import TASKS, AudioAsk
 from services.gateway.callers import Caller
 from services.gateway.pipeline import Head, Pipeline
+from services.gateway.redaction.requests import form_without_values, without_values
 from services.gateway.reserved_run import ReservedRun
 
 EVENTS = "text/event-stream"
@@ -69,6 +70,7 @@ class AudioRun(ReservedRun):
         """The answer, piece by piece."""
         with self._accounted("the audio pipeline"):
             await self._route()
+            await self._redact()
             await self._reserve()
             async for event in self._hear():
                 yield event
@@ -84,6 +86,15 @@ class AudioRun(ReservedRun):
                 allowed_models=self.caller.models,
             )
         )
+
+    async def _redact(self) -> None:
+        """Takes private values out of what is to be spoken, and out of what goes along with an upload."""
+        ask, record = self.ask, self.record.redaction
+        if not ask.form:
+            self.ask = dataclasses.replace(ask, body=await without_values(self.rules, ask.redaction, ask.body, record))
+            return
+        form = await form_without_values(self.rules, ask.redaction, ask.form, record)
+        self.ask = dataclasses.replace(ask, form=form)
 
     async def _reserve(self) -> None:
         ask = self.ask

@@ -1,4 +1,4 @@
-"""What a request says of the response cache: in its body, in its headers, and what the operator's default adds."""
+"""What a request says of the response cache, in its body and its headers; what its policy allows; what else holds."""
 
 from __future__ import annotations
 
@@ -50,6 +50,22 @@ class Defaults:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Policy:
+    """What the routing policy of a chat says."""
+
+    on: bool | None = None
+    """True: on for chats that do not say; False: off, whatever they say; None: nothing is said."""
+    mode: Mode | None = None
+    """No mode beyond this one."""
+    max_age_s: float = 0.0
+    """0 = any age."""
+
+
+SILENT = Policy()
+_STRICTEST_FIRST = (Mode.EXACT, Mode.DEFAULT, Mode.BALANCED)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Wish:
     """What is to be done for one chat."""
 
@@ -61,6 +77,8 @@ class Wish:
     min_similarity: float
     semantic: bool
     """Whether its own answer may be served to questions in other words."""
+    lifetime_s: float = 0.0
+    """How long its own answer is kept; 0 = as memory has it."""
 
     @property
     def shared(self) -> bool:
@@ -124,23 +142,37 @@ def _directives(value: str) -> dict[str, object]:
     return said
 
 
-def wish_of(said: Said, enabled: bool | None, temperature: float, defaults: Defaults) -> Wish | None:
-    """What to do for a chat; None = the cache has no part in it. `enabled` is what its body says, if it says."""
-    asked = enabled if enabled is not None else (said.mode is not None or said.only_if_cached or defaults.on)
+def wish_of(
+    said: Said, enabled: bool | None, temperature: float, defaults: Defaults, policy: Policy = SILENT
+) -> Wish | None:
+    """What to do for a chat; None = the cache has no part in it. `enabled` is what its body says, if it says.
+
+    A request only narrows what its policy allows. Raises NOT_FOUND for one that takes a stored answer only, where the
+    policy allows none.
+    """
+    if policy.on is False:
+        if said.only_if_cached and enabled is not False:
+            raise not_cached()
+        return None
+    on = defaults.on if policy.on is None else policy.on
+    asked = enabled if enabled is not None else (said.mode is not None or said.only_if_cached or on)
     if not asked:
         return None
     if not said.read and not said.store:
         return None
     semantic = temperature <= defaults.semantic_temperature_max
-    mode = said.mode or defaults.mode
+    mode = said.mode or policy.mode or defaults.mode
+    if policy.mode is not None:
+        mode = min(mode, policy.mode, key=_STRICTEST_FIRST.index)
     return Wish(
         read=said.read,
         store=said.store,
         only_if_cached=said.only_if_cached and said.read,
-        max_age_s=said.max_age_s,
+        max_age_s=min((age for age in (said.max_age_s, policy.max_age_s) if age), default=0.0),
         mode=mode if semantic else Mode.EXACT,
         min_similarity=said.min_similarity,
         semantic=semantic,
+        lifetime_s=policy.max_age_s,
     )
 
 

@@ -15,8 +15,6 @@ from dac.type.v1 import chat_pb2
 from services.gateway.openai_wire import SHAPES_NOTHING, ChatAsk
 
 VERSION = "v2"
-PERSONA = ""
-"""The version of the persona that speaks; there is none yet."""
 _TURNS = {chat_pb2.DIALECT_OPENAI_RESPONSES: "input"}
 _TEXT_TYPES = frozenset({"text", "input_text"})
 _TEXT_PART = frozenset({"type", "text", "cache_control"})
@@ -32,8 +30,11 @@ class Scoped(NamedTuple):
     """Empty: the last message is part of the key, and only an equal chat matches."""
 
 
-def scope_of(ask: ChatAsk, body: bytes) -> Scoped:
-    """The scope of a chat whose messages, earlier turns of its thread included, are in `body`."""
+def scope_of(ask: ChatAsk, body: bytes, rules: str = "") -> Scoped:
+    """The scope of a chat whose messages, earlier turns of its thread included, are in `body`.
+
+    `rules`: what its policy does to answers; empty = nothing.
+    """
     fields: dict[str, Any] = msgspec.json.decode(body)
     name = _TURNS.get(ask.dialect, "messages")
     turns = fields.pop(name, None)
@@ -47,7 +48,7 @@ def scope_of(ask: ChatAsk, body: bytes) -> Scoped:
     shaping = {key: value for key, value in fields.items() if key not in SHAPES_NOTHING}
     about = [
         VERSION,
-        PERSONA,
+        rules,
         chat_pb2.Dialect.Name(ask.dialect),
         ask.model,
         ask.profile,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from dac.memory.v1.cache_pb2 import CachedAnswer, LookupResponse
@@ -22,6 +22,8 @@ from services.gateway.answer_cache import AnswerCache, kept_form, kind_of, repla
 from services.gateway.cache_control import Wish, not_cached
 from services.gateway.cache_scope import scope_of
 from services.gateway.coalescing import Flight, LeaderFailed, Overrun, Tape
+from services.gateway.gating.answer_check import STORED
+from services.gateway.gating.verdict import CACHE, COALESCED
 from services.gateway.pipeline import Done, Head, ProviderRefusal
 from services.gateway.shared_answers import entry_headers, found_how, told_again
 from services.gateway.sharing import LEADER
@@ -57,7 +59,8 @@ class CachedChat:
         self._flight: Flight | None = None
         self._claimed = b""
         self._key = b""
-        self._alone = not wish.shared or not self._sharing.window_s
+        self.alone = not wish.shared or not self._sharing.window_s
+        """It makes a call of its own, and nobody follows it."""
         self._cache: AnswerCache | None = None
         self._stored = False
         self._begun = time.perf_counter()
@@ -66,12 +69,9 @@ class CachedChat:
 
     # --- the caller's side ---
 
-    def events(self) -> AsyncGenerator[Head | bytes | Done, None]:
-        """What the caller is told."""
-        return self._run.own_events() if self._alone else self._detached()
-
-    async def _detached(self) -> AsyncGenerator[Head | bytes | Done, None]:
-        task = self._sharing.spawn(self._record())
+    async def events(self, own: AsyncGenerator[Head | bytes | Done, None]) -> AsyncGenerator[Head | bytes | Done, None]:
+        """What the caller is told of its chat, whose `own` events go on when it leaves while others follow."""
+        task = self._sharing.spawn(self._record(own))
         try:
             async for event in self._tape.read(own=True):
                 yield event
@@ -80,11 +80,11 @@ class CachedChat:
         finally:
             await self._leave(task)
 
-    async def _record(self) -> None:
+    async def _record(self, own: AsyncGenerator[Head | bytes | Done, None]) -> None:
         """Runs the chat onto its tape."""
         error: BaseException | None = MeshError(Reason.CANCELLED, "The client went away.")
         try:
-            async for event in self._run.own_events():
+            async for event in own:
                 self._tape.add(event, len(event) if isinstance(event, bytes) else 0)
             error = None
         except MeshError as failed:
@@ -97,7 +97,8 @@ class CachedChat:
         if flight is not None:
             flight.dispatched = self._run.dispatched
             flight.own_failure = isinstance(error, MeshError) and (error.reason in OWN or self._run.dispatched is False)
-            flight.final = isinstance(error, ProviderRefusal)
+            blocked = isinstance(error, MeshError) and error.reason is Reason.ANSWER_BLOCKED
+            flight.final = isinstance(error, ProviderRefusal) or blocked
         storing = self._cache.storing if self._cache is not None else None
         self._tape.end(error)
         if error is None and storing is not None and not storing.done():
@@ -137,7 +138,7 @@ class CachedChat:
     async def answered(self, allowed: Collection[str]) -> AsyncIterator[Head | bytes | Done]:
         """The answer, when it need not be asked for; then the record's outcome is set. Else the run asks a provider."""
         run, wish = self._run, self.wish
-        scoped = scope_of(run.ask, run.body)
+        scoped = scope_of(run.ask, run.body, run.scope)
         principal, private = run.caller.principal, run.private
         self._cache = AnswerCache(
             run.cache_stub,
@@ -150,10 +151,10 @@ class CachedChat:
         self._key = hashlib.sha256(about.encode() + scoped.key + scoped.prompt.encode("utf-8", "replace")).digest()
         if private and not principal.user_id:
             # Nobody else could be told from this caller: nothing is shared.
-            self._alone = True
+            self.alone = True
         run.answer_headers = [MISS]
         run.record.cache.status = Status.STATUS_MISS
-        if not self._alone:
+        if not self.alone:
             async for event in self._join(allowed):
                 yield event
             if run.record.outcome:
@@ -170,7 +171,8 @@ class CachedChat:
                 self._flight.made_by, self._flight.answer = leader, found.answer
             elif self._flight is not None:
                 self._flight.hit = found
-            async for event in self._served(found.answer, found, leader=leader):
+            judged = self._judged(None, ended=True)
+            async for event in self._served(found.answer, found, leader=leader, judged=judged):
                 yield event
 
     async def _join(self, allowed: Collection[str]) -> AsyncIterator[Head | bytes | Done]:
@@ -179,10 +181,11 @@ class CachedChat:
         # What the provider's events do not say the same way for everybody is replayed from the whole answer.
         own = run.call.request_id if run.ask.include_dac else ""
         shape = (run.ask.dialect, run.ask.stream, run.ask.include_usage, own)
-        while not self._alone and not run.record.outcome:
+        while not self.alone and not run.record.outcome:
             flight = self._sharing.flights.join(self._key, run.call.request_id, shape, self._tape, after)
             if flight.leader_id == run.call.request_id:
                 self._flight = flight
+                flight.check = run.checking
                 telemetry.COALESCED.labels("led_anew" if after is not None else "led").inc()
                 return
             after = flight
@@ -206,27 +209,30 @@ class CachedChat:
                         yield event
                     elif isinstance(event, Head):
                         if event.model not in allowed:
-                            self._alone = True
+                            self.alone = True
                             return
                         await self._take_seat(event.model, free=flight.hit is not None)
-                        head = event
-                        yield Head(event.model, event.provider, self._why(flight))
+                        head, why = event, self._why(flight)
+                        run.answer_headers = [*run.answer_headers, *self._judged(flight)]
+                        yield Head(event.model, event.provider, why)
                     else:
                         assert head is not None
                         text, calls = self._said(parts)
                         await run.save_turn(text, calls, event.usage.output_tokens, head.model, event.finish_reason)
                         cost = self._charged(head.model, head.provider, event.usage, event.cost_nano_usd or 0, flight)
+                        self._judged(flight, ended=True)
                         run.end_well(event.finish_reason)
                         source = event.usage_source
                         yield Done(event.finish_reason, event.usage, source, cost, event.text, event.end)
             except LeaderFailed as failed:
                 if head is not None or failed.everybodys:
                     run.followed = True
+                    self._judged(flight, ended=True)
                     raise told_again(failed.error) from None
             except Overrun:
                 if head is not None:
                     raise MeshError(Reason.CANCELLED, "The client read the answer too slowly.") from None
-                self._alone = True
+                self.alone = True
 
     async def _landed(self, flight: Flight, allowed: Collection[str]) -> AsyncIterator[Head | bytes | Done]:
         """The whole answer, written anew for one who asked for it in another form."""
@@ -235,11 +241,27 @@ class CachedChat:
             raise flight.failure()
         answer = flight.hit.answer if flight.hit is not None else flight.answer
         if answer is None or answer.model not in allowed:
-            self._alone = True
+            self.alone = True
             return
         leader = "" if flight.hit is not None else flight.caller_id
-        async for event in self._served(answer, flight.hit, leader=leader):
+        judged = self._judged(flight, ended=True)
+        async for event in self._served(answer, flight.hit, leader=leader, judged=judged):
             yield event
+
+    def _judged(self, flight: Flight | None, *, ended: bool = False) -> list[tuple[bytes, bytes]]:
+        """What is said of the answer where answers are checked: what its leader was told of it; without a flight it
+        was stored, and had passed."""
+        check = self._run.checking
+        if check is None:
+            return []
+        stored = flight is None or flight.hit is not None
+        if flight is None or flight.check is None:
+            check.share(STORED, CACHE)
+        else:
+            check.share(flight.check.verdict, CACHE if stored else COALESCED)
+        if ended:
+            check.write()
+        return [check.header()]
 
     async def _elsewhere(self, allowed: Collection[str]) -> tuple[LookupResponse | None, str]:
         """(what a leader in another replica has stored, its request's id); nothing when this replica is to ask."""
@@ -263,9 +285,15 @@ class CachedChat:
         return None, ""
 
     async def _served(
-        self, answer: CachedAnswer, found: LookupResponse | None, *, leader: str
+        self,
+        answer: CachedAnswer,
+        found: LookupResponse | None,
+        *,
+        leader: str,
+        judged: Sequence[tuple[bytes, bytes]] = (),
     ) -> AsyncIterator[Head | bytes | Done]:
-        """A whole answer, as this chat asks for it. `leader`: who shared it, if it was made just now."""
+        """A whole answer, as this chat asks for it. `leader`: who shared it, if it was made just now; `judged`: what
+        is said of it."""
         run = self._run
         made = replayed(run.ask, answer, run.end_mark)
         await self._take_seat(answer.model, free=not leader)
@@ -280,6 +308,7 @@ class CachedChat:
             run.answer_headers = entry_headers(found)
         if leader:
             run.answer_headers = [*run.answer_headers, (b"x-dac-coalesced", leader.encode("ascii", "replace"))]
+        run.answer_headers = [*run.answer_headers, *judged]
         run.end_well(answer.finish_reason)
         why = f"coalesced: request {leader} was under way" if leader else found_how(found)
         yield Head(answer.model, answer.provider, why)
@@ -355,9 +384,10 @@ class CachedChat:
             return
         if self._flight is not None:
             self._flight.answer = answer
-        if not self.wish.store or self._cache is None:
+        check = run.checking
+        if not self.wish.store or self._cache is None or (check is not None and not check.storable):
             return
-        entry_id = await self._cache.store(answer)
+        entry_id = await self._cache.store(answer, None if check is None else check.quality)
         if entry_id:
             self._stored = True
             run.record.cache.status = Status.STATUS_STORED

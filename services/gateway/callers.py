@@ -57,6 +57,8 @@ class Caller:
     models: tuple[str, ...]
     """Model ids or patterns the key may use; empty = all."""
     signer: Signer | None = None
+    without_persona: bool = False
+    """Its answers go without the policy's persona."""
     given: bytes = b""
     """A principal that came signed from elsewhere."""
     signed_at: float = 0.0
@@ -107,7 +109,7 @@ class Callers:
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._refused: OrderedDict[bytes, _Known] = OrderedDict()
         self._reading: dict[bytes, asyncio.Task[_Known]] = {}
-        self._by_key: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+        self._by_key: OrderedDict[str, tuple[tuple[str, ...], bool]] = OrderedDict()
         self._acting: OrderedDict[tuple[object, ...], tuple[int, Caller]] = OrderedDict()
         self._epoch, self._confirmed = 0, -FRESH_S
         self._changed = asyncio.Event()
@@ -253,11 +255,11 @@ class Callers:
             scopes=[scope for scope in row.scopes if scope in KNOWN_SCOPES],
         )
         acting.stand(principal, row.place)
-        self._by_key[row.key_id] = row.models
+        self._by_key[row.key_id] = row.models, row.without_persona
         self._by_key.move_to_end(row.key_id)
         if len(self._by_key) > CAPACITY:
             self._by_key.popitem(last=False)
-        return Caller(principal, row.models, self._signer)
+        return Caller(principal, row.models, self._signer, row.without_persona)
 
     async def acting_for(self, caller: Caller, team_id: str, project_id: str) -> Caller:
         """The caller where it acts for a team or a project ("" = none named); remembered as keys are.
@@ -270,7 +272,7 @@ class Callers:
         acting.check_at_all(own, team_id, project_id)
         # All that the answer depends on, but for the tree, whose changes raise the epoch.
         stands = own.org_id, own.key_id, own.team_id, own.project_id, own.user_id, tuple(own.scopes), caller.models
-        place = (*stands, team_id, project_id)
+        place = (*stands, caller.without_persona, team_id, project_id)
         known = self._acting.get(place)
         if known is not None and known[0] == self._epoch and self.fresh():
             return known[1]
@@ -283,7 +285,7 @@ class Callers:
             _log.debug("a place could not be looked up: %s", error)
             raise errors.keys_unreachable() from None
         principal = acting.principal_at(own, acting.place_for(own, team_id, project_id, found))
-        acts = Caller(principal, caller.models, self._signer)
+        acts = Caller(principal, caller.models, self._signer, caller.without_persona)
         self._acting.pop(place, None)
         self._acting[place] = epoch, acts
         if len(self._acting) > ACTING_CAPACITY:
@@ -295,7 +297,8 @@ class Callers:
 
         Raises UNAVAILABLE for a key that was not checked here: which models it may use is not in the principal.
         """
-        models = self._by_key.get(principal.key_id) if principal.key_id else ()
-        if models is None:
+        known = self._by_key.get(principal.key_id) if principal.key_id else ((), False)
+        if known is None:
             raise errors.checked_elsewhere()
-        return Caller(principal, models, self._signer, given=signed)
+        models, without_persona = known
+        return Caller(principal, models, self._signer, without_persona, given=signed)

@@ -1,42 +1,44 @@
 """One chat on its way through the steps: what it holds, what it tells its caller, what it leaves on the record."""
 
+import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
-import msgspec
-
 from dac.budget.v1.budget_pb2 import ReserveResponse
-from dac.budget.v1.limit_pb2 import AdmitRequest
 from dac.provider.v1.provider_pb2 import AttemptStarted, GenerateFinish, GenerateRequest
+from dac.router.v1.answers_pb2 import AnswerRules
 from dac.router.v1.router_pb2 import RouteRequest
 from dac.type.v1 import record_pb2, usage_pb2
 from dac.type.v1.record_pb2 import AttemptRecord
 from mesh import telemetry
 from mesh.call import Call
 from mesh.errors import MeshError, Reason
-from mesh.tokens import estimate_tokens
+from mesh.tokens import estimate_tokens, upper_bound_tokens
 from mesh.transport import reading
-from services.gateway import candidates, openai_wire, replay
+from services.gateway import candidates, openai_wire
+from services.gateway.answer_stage import AnswerStages, Staged, stages_of
+from services.gateway.cache_control import not_cached
 from services.gateway.cached_chat import BYPASS, CachedChat
 from services.gateway.callers import Caller
 from services.gateway.openai_wire import ChatAsk
-from services.gateway.pipeline import CHAT, Done, Head, Pipeline, persistently
-from services.gateway.reserved_run import ReservedRun, usd
-from services.gateway.shared_answers import share_of
-from services.gateway.sharing import Sharing
+from services.gateway.pipeline import CHAT, Done, Head, Pipeline
+from services.gateway.reserved_run import usd
+from services.gateway.shared_run import SharedRun
 from services.gateway.stream_cover import StreamCover
 from services.gateway.thread_turn import ThreadTurn
 from services.gateway.wires import wire_of
 
 COUNTED_BYTES_MAX = 8 * 1024 * 1024
-"""How much of an answer is kept for counting it when its caller leaves."""
+"""How much of an answer is kept to count it when its caller leaves."""
+HELD_BYTES_MAX = 64 * 1024 * 1024
+"""How much of an answer is held to be checked before it is shown."""
 MOST_OUTPUT_TOKENS = 1_000_000_000
 """What budget takes at most."""
 _BYPASS = (BYPASS,)
 
 
-class ChatRun(ReservedRun):
+class ChatRun(SharedRun):
     """One chat on its way. `events` yields Head, then bytes, then Done; it raises MeshError on failure."""
 
     def __init__(self, pipeline: Pipeline, ask: ChatAsk, caller: Caller, call: Call, *, client_request_id: str) -> None:
@@ -60,26 +62,35 @@ class ChatRun(ReservedRun):
         self._attempt_ns = 0
         self._attempt_frame = 0
         self._frames: list[bytes] = []
-        self._frames_bytes = 0
+        """What the provider's answer was, for counting it."""
+        self._shown = self._frames
+        """What was shown of it: the same, unless stages stand between."""
+        self._frames_bytes = self._shown_bytes = 0
+        self.answer_stages: AnswerStages | None = None
+        """What its policy does to body and answer; None = nothing."""
         self._head_sent = False
         self._watch: StreamCover | None = None
-        self.turn = ThreadTurn(pipeline, ask, caller, call) if ask.thread_id or ask.enable_memory else None
+        recalls = ask.enable_memory or (ask.agent_id and ask.enable_memory is not False)
+        self.turn = ThreadTurn(pipeline, ask, caller, call) if ask.thread_id or recalls else None
         """Its part in a thread; None when it has none."""
         self.answer_headers = _BYPASS
-        wish = pipeline.sharing.wish(ask)
-        self._cached = None if wish is None else CachedChat(self, wish)
+        self._cached: CachedChat | None = None
+        """Its part in cache and coalescing, which is known after the route; None when it has none."""
 
-    def events(self) -> AsyncGenerator[Head | bytes | Done, None]:
-        """The answer, event by event."""
-        return self.own_events() if self._cached is None else self._cached.events()
+    async def events(self, begun: contextlib.ExitStack | None = None) -> AsyncGenerator[Head | bytes | Done, None]:
+        """The answer, event by event; ends when the request's record is handed over.
 
-    async def own_events(self) -> AsyncGenerator[Head | bytes | Done, None]:
-        """The same, on this request's own account; ends when its record is handed over."""
-        with self._accounted("the chat pipeline"):
-            if self.turn is None:
-                await self._route()
-            else:
-                await self._route_with_context(self.turn)
+        `begun`: the open account of a chat that was routed already, and goes on apart from its caller.
+        """
+        with begun or contextlib.ExitStack() as account:
+            if begun is None:
+                account.enter_context(self._accounted("the chat pipeline"))
+                await self._open()
+                if self._cached is not None and not self._cached.alone:
+                    # Whoever leaves from here on leaves those behind who follow.
+                    async for event in self._cached.events(self.events(account.pop_all())):
+                        yield event
+                    return
             if self._cached is not None:
                 async for event in self._cached.answered({candidate.model for candidate in self._candidates}):
                     yield event
@@ -90,11 +101,29 @@ class ChatRun(ReservedRun):
                 await self.turn.save_question()
                 self.stage("save_question")
             try:
-                async for event in self._generate():
+                async for event in self._answer():
                     yield event
             finally:
                 if self._watch is not None:
                     await self._watch.close()
+
+    async def _open(self) -> None:
+        """Its context, its route, and what the cache is to do: only who routes knows what the policy says of that."""
+        if self.turn is None:
+            await self._route()
+        else:
+            await self._route_with_context(self.turn)
+        if self.rules is not None or self.ask.redaction:
+            await self._prepare(self.rules or AnswerRules())
+        if (self.rules is not None or self.ask.enable_validation) and self.checks_answers:
+            self._begin_checking()
+        wish = self._pipeline.sharing.wish(self.ask, self.rules)
+        if wish is None:
+            return
+        if self.answer_stages is None or not self.answer_stages.private:
+            self._cached = CachedChat(self, wish)
+        elif wish.only_if_cached:
+            raise not_cached()
 
     async def _route(self) -> None:
         ask = self.ask
@@ -137,91 +166,36 @@ class ChatRun(ReservedRun):
         shorter = await turn.body_for(self._candidates)
         self._body = self._body if shorter is None else shorter
 
-    # --- what a chat that may be answered otherwise needs of its run: see CachedChat ---
-
-    @property
-    def sharing(self) -> Sharing:
-        """How answers are shared."""
-        return self._pipeline.sharing
-
-    @property
-    def cache_stub(self) -> Any:
-        """The cache."""
-        return self._stubs.cache
-
-    @property
-    def body(self) -> bytes:
-        """What would be sent, earlier turns included."""
-        return self._body
-
-    @property
-    def end_mark(self) -> bytes:
-        """What a stream of this form ends with."""
-        return self._end_mark
-
-    @property
-    def dispatched(self) -> bool:
-        """Whether a provider was asked."""
-        return self._dispatched
-
-    @property
-    def has_thread(self) -> bool:
-        """Whether its turn is saved."""
-        return self.turn is not None
-
-    @property
-    def private(self) -> bool:
-        """Whether what it sends may hold what only its user may see."""
-        return self.turn is not None and self.turn.private
-
-    async def admit(self, model: str) -> None:
-        """Counts a request that holds nothing: it costs nothing, but it is a request."""
-        admission = AdmitRequest(request_id=self.call.request_id, models=[model])
-        admitted = await persistently(lambda: self._stubs.limits.Admit(admission))
-        self.rate_limit = admitted.rate_limit if admitted.HasField("rate_limit") else None
-
-    async def save_question(self) -> None:
-        """Saves the user's turn, if there is a thread."""
-        if self.turn is not None:
-            await self.turn.save_question()
-            self.stage("save_question")
-
-    async def save_turn(self, text: str, calls_json: str, output_tokens: int, model: str, finish_reason: str) -> None:
-        """Saves the answer, if there is a thread."""
-        if self.turn is not None:
-            await self.turn.save_answer(text, calls_json, output_tokens, model, finish_reason)
-            self.stage("save")
-
-    def said_in(self, body: bytes) -> tuple[str, str]:
-        """Text and tool calls of an answer as it was shown."""
-        document = msgspec.json.encode(replay.assembled(replay.events_of(body))) if self.ask.stream else body
-        return openai_wire.answer_of(document) if document != b"null" else ("", "")
-
-    def charge_share(self, model: str, provider: str, usage: usage_pb2.Usage) -> int:
-        """Takes what another request's call used as this one's own; what that is charged with."""
-        self._shares_call = self._dispatched = True
-        self.record.attempts.append(share_of(model, provider, usage, self.record.started_at.ToNanoseconds()))
-        return self._cost(self.record.attempts) or 0
-
-    def end_well(self, finish_reason: str) -> None:
-        """The answer is whole."""
-        self._end(record_pb2.OUTCOME_OK, finish_reason)
+    async def _prepare(self, rules: AnswerRules) -> None:
+        """Does to the body what the policy asks for; what it adds is counted before it is paid for."""
+        self.answer_stages = stages = stages_of(Staged(rules, self.ask, self.caller, self.record, self._answering))
+        if stages is None:
+            return
+        before, self._body = len(self._body), await stages.sent(self._body)
+        self._shown, ask, added = [], self.ask, max(0, len(self._body) - before)
+        ask.input_tokens += estimate_tokens(added)
+        ask.input_tokens_max += upper_bound_tokens(added)
+        self.stage("prepare")
 
     def _input_tokens_max(self) -> int:
         """The most the model may read, also of what only its provider knows."""
         contexts = [one.context_tokens for one in self._candidates] if self.ask.unseen_input else []
         return max([self.ask.input_tokens_max, *contexts])
 
+    def _wanted_tokens(self) -> int:
+        """The most it may write in all; 0 = unknown."""
+        limits = [candidate.max_output_tokens for candidate in self._candidates if candidate.max_output_tokens]
+        wanted = self.ask.max_output_tokens or (max(limits) if limits else 0)
+        return min(wanted * self.ask.choices, MOST_OUTPUT_TOKENS)
+
     async def reserve(self) -> None:
         """Has budget hold what it may cost."""
         ask = self.ask
-        limits = [candidate.max_output_tokens for candidate in self._candidates if candidate.max_output_tokens]
-        wanted = ask.max_output_tokens or (max(limits) if limits else 0)
         held = await self._hold(
             self._body,
             input_tokens=ask.input_tokens,
             input_tokens_max=self._input_tokens_max(),
-            max_output_tokens=min(wanted * ask.choices, MOST_OUTPUT_TOKENS),
+            max_output_tokens=self._wanted_tokens(),
             asked_output_tokens=min(ask.max_output_tokens * ask.choices, MOST_OUTPUT_TOKENS),
             rescues=self._pipeline.second_sends.asked(ask),
             stream=ask.stream,
@@ -246,7 +220,7 @@ class ChatRun(ReservedRun):
             dialect_out=ask.dialect,
             stream=ask.stream,
             include_usage=ask.include_usage and not ask.include_dac,
-            need_text=self.turn is not None or self._cached is not None,
+            need_text=self.turn is not None or self._cached is not None or self.checking is not None,
             rescues=rescues,
             hedge_after_s=hedge_after_s,
             anthropic_beta=ask.anthropic_beta,
@@ -255,13 +229,37 @@ class ChatRun(ReservedRun):
         request.candidates.extend(candidates.asked(self._candidates, output_cap_tokens=cap))
         return request
 
-    async def _generate(self) -> AsyncIterator[Head | bytes | Done]:
+    async def _answer(self) -> AsyncIterator[Head | bytes | Done]:
+        """The answer of a provider; one that is checked first is shown when it has passed."""
         assert self._reservation is not None
-        self._dispatched, finish = True, None
-        self._watch = cover = self._cover(self._reservation)
-        if cover is not None and self._cached is not None:
-            self._cached.hold()
-        async with reading(self._stubs.provider.Generate(self._generate_request(self._reservation))) as events:
+        self._dispatched, request = True, self._generate_request(self._reservation)
+        if self.checking is None or not self.checking.held:
+            async for event in self._generate(request):
+                yield event
+            return
+        finish = await self.checking.answer(request)
+        yield self._head()
+        stages = self.answer_stages
+        for data in self._frames:
+            shown = self._passed(data if stages is None else stages.shown(data))
+            if shown:
+                yield shown
+        async for last in self._finish(finish):
+            yield last
+
+    async def _generate(self, request: GenerateRequest, *, again: bool = False) -> AsyncIterator[Head | bytes | Done]:
+        """What a provider answers; where answers are held, nothing, and the end is kept.
+
+        `again`: the whole answer is held by the budget besides what the first one was.
+        """
+        assert self._reservation is not None
+        finish, stages, held = None, self.answer_stages, self.holds_answers
+        cover = None if again else self._cover(self._reservation)
+        if cover is not None:
+            self._watch = cover
+            if self._cached is not None:
+                self._cached.hold()
+        async with reading(self._stubs.provider.Generate(request)) as events:
             async for event in events:
                 kind = event.WhichOneof("event")
                 if kind == "frames":
@@ -269,14 +267,19 @@ class ChatRun(ReservedRun):
                     data = frames.data
                     if cover is not None:
                         await cover.show(frames, self._attempt)
-                    if not self._head_sent:
+                    if not self._head_sent and not held:
                         yield self._head()
                     if self.ask.stream:
                         data, end = self._wire.cut_end(data)
                         self._end_mark = end or self._end_mark
-                    if data:
+                    if data and held:
+                        self._hold_back(data)
+                    elif data:
                         self._keep(data)
-                        yield data
+                        if stages is not None:
+                            data = self._passed(stages.shown(data))
+                        if data:
+                            yield data
                 elif kind == "attempt":
                     self._attempt, self._attempt_ns = event.attempt, time.time_ns()
                     self._attempt_frame = len(self._frames)
@@ -286,6 +289,9 @@ class ChatRun(ReservedRun):
         if finish is not None and finish.HasField("failure"):
             raise self._refused(finish.failure)
         if finish is not None:
+            if held:
+                self._finished = finish.finish
+                return
             async for last in self._finish(finish.finish):
                 yield last
             return
@@ -300,34 +306,66 @@ class ChatRun(ReservedRun):
 
     def _head(self) -> Head:
         self._head_sent = True
+        if self.checking is not None:
+            self.answer_headers = [*self.answer_headers, self.checking.header()]
         self.stage("first_token")
-        model = self._attempt.model if self._attempt else self._candidates[0].model
+        model = self._answering()
         provider = self._attempt.provider if self._attempt else self._candidates[0].provider
         telemetry.FIRST_TOKEN.labels(model).observe(time.perf_counter() - self._started)
         return Head(model, provider, self.record.route.reason)
+
+    def _answering(self) -> str:
+        """The model that answers by now."""
+        return self._attempt.model if self._attempt else self._candidates[0].model
 
     def _keep(self, data: bytes) -> None:
         if self._frames_bytes < COUNTED_BYTES_MAX:
             self._frames.append(data)
             self._frames_bytes += len(data)
 
+    def _hold_back(self, data: bytes) -> None:
+        """Keeps a piece of an answer that is checked before it is shown."""
+        self._frames_bytes += len(data)
+        if self._frames_bytes > HELD_BYTES_MAX:
+            raise MeshError(
+                Reason.PROVIDER_FAILED,
+                f"The answer is longer than {HELD_BYTES_MAX >> 20} MiB, more than is held to be checked. Ask for less.",
+            )
+        self._frames.append(data)
+
+    def _passed(self, data: bytes) -> bytes:
+        """Keeps what stages let pass, as `_keep` does what the provider sent."""
+        if data and self._shown_bytes < COUNTED_BYTES_MAX:
+            self._shown.append(data)
+            self._shown_bytes += len(data)
+        return data
+
     async def _finish(self, finish: GenerateFinish) -> AsyncIterator[Head | bytes | Done]:
-        record = self.record
-        record.attempts.extend(finish.attempts)
+        record, stages, checking = self.record, self.answer_stages, self.checking
+        if checking is None or not checking.held:
+            record.attempts.extend(finish.attempts)
+            self.stage("generate")
         self._end(record_pb2.OUTCOME_OK, finish.finish_reason)
-        self.stage("generate")
-        cost = self._cost(finish.attempts)
+        cost = self._cost(record.attempts)
         if not self._head_sent:
             yield self._head()
+        if stages is not None:
+            rest = self._passed(stages.rest())
+            if rest:
+                yield rest
+            self._end_mark, finish.text = stages.end(self._end_mark), stages.told(finish.text)
+            finish.tool_calls_json = stages.told_calls(finish.tool_calls_json)
         model = finish.attempts[-1].model if finish.attempts else ""
         if self.turn is not None:
             calls, tokens = finish.tool_calls_json, finish.usage.output_tokens
             await self.turn.save_answer(finish.text, calls, tokens, model, finish.finish_reason)
             self.stage("save")
+        if checking is not None and not checking.held:
+            await checking.look(finish)
         if self.ask.stream and self.ask.include_dac:
             yield self.usage_event(finish.usage, model or self.ask.model, cost)
         if self._cached is not None:
-            await self._cached.keep(finish, b"".join(self._frames), self._end_mark, cost)
+            await self._cached.keep(finish, b"".join(self._shown), self._end_mark, cost)
             if self._cached.left:
                 record.outcome = record_pb2.OUTCOME_CLIENT_GONE
         yield Done(finish.finish_reason, finish.usage, finish.usage_source, cost, finish.text, self._end_mark)
@@ -336,13 +374,15 @@ class ChatRun(ReservedRun):
         """The last event of a stream that asks for DAC's own figures."""
         own = {"request_id": self.call.request_id, "model": model, "cost_usd": None if cost is None else usd(cost)}
         extra: dict[str, Any] = {"dac": own if self.turn is None else {**own, **self.turn.told()}}
+        if self.checking is not None:
+            extra["dac"]["validation"] = self.checking.told()
         if self.ask.include_usage:
             extra["usage"] = openai_wire.usage_object(usage)
         return openai_wire.chunk(self.call.request_id, model, [], extra)
 
     def _count_open_attempt(self, why: MeshError) -> None:
         """The attempt that was cut off from here: provider's own count is lost, so what was used is counted."""
-        if self._attempt is None:
+        if self._attempt is None or self._counted:
             return
         # Those before it have ended; one that broke after its first token has used something.
         self.record.attempts.extend(self._attempt.before)
@@ -368,7 +408,7 @@ class ChatRun(ReservedRun):
             if self.turn is not None:
                 cut = self.ask.stream and self.record.outcome != record_pb2.OUTCOME_OK
                 model = self._attempt.model if self._attempt is not None else ""
-                self.turn.settle(self.record, b"".join(self._frames) if cut else b"", model)
+                self.turn.settle(self.record, b"".join(self._shown) if cut else b"", model)
         finally:
             super()._settle()
 

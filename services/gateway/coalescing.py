@@ -119,6 +119,8 @@ class Flight:
     """What the leader found stored, if it did."""
     answer: Any = None
     """The whole answer in its stored form, when there is one."""
+    check: Any = None
+    """The leader's part in validation, when it has one; everybody's rules are the same."""
     dispatched: bool = False
     """A provider was asked: the failure is not of the leader's own account."""
     own_failure: bool = False

@@ -4,7 +4,9 @@ import dataclasses
 import pathlib
 
 from mesh.config import Secret
+from mesh.signed_webhooks import check_address, signing_key
 from mesh.transport import LARGE_MESSAGE_BYTES
+from services.gateway.gating.webhooks import read_urls
 
 MOST_BODY_BYTES = LARGE_MESSAGE_BYTES - 2 * 1024 * 1024
 """A body with what is said beside it must fit into a message between services."""
@@ -58,6 +60,20 @@ class GatewayConfig:
     """Who pays for a shared call: "leader", whose request made it, or "each", as if every request had made its own."""
     context_tokens: int = CONTEXT_TOKENS
     """How much of a thread and of memory goes along with a turn; less for a model whose window is too short for it."""
+    validation_judge_timeout_s: float = 20.0
+    """How long an answer waits for the model that a policy names as its judge."""
+    validation_nli_path: pathlib.Path | None = None
+    """An ONNX model that tells whether one text follows from another, for policies with `nli: true`; vocab.txt and
+    config.json stand beside it (docs/validation.md)."""
+    validation_webhooks: tuple[str, ...] = ()
+    """Webhooks that policies may name to check answers: "moderation=https://checks.example.com/dac", one for each name.
+    What they are sent and may answer: docs/validation.md."""
+    validation_webhook_secret: Secret | None = None
+    """What they are signed with: "whsec_" and Base64 of at least 24 random bytes, or a text of as many."""
+    validation_webhook_allow_private_address: bool = False
+    """Let validation_webhooks lead to private or local addresses, also over http."""
+    validation_webhook_timeout_s: float = 5.0
+    """How long an answer waits for a webhook."""
     max_body_bytes: int = 10 * 1024 * 1024
     """The largest request body; at most 30 MiB."""
     audio_min_bytes_per_s: int = 1000
@@ -87,6 +103,7 @@ class GatewayConfig:
             raise ValueError(f"cache_timeout_s is {self.cache_timeout_s}: set seconds, at most 60")
         if self.context_tokens < 0:
             raise ValueError(f"context_tokens is {self.context_tokens}: set how many tokens, or 0 for none")
+        self._check_validation()
         if self.audio_min_bytes_per_s < 1:
             raise ValueError(f"audio_min_bytes_per_s is {self.audio_min_bytes_per_s}: set 1 or more")
         if self.max_body_bytes > MOST_BODY_BYTES:
@@ -102,3 +119,21 @@ class GatewayConfig:
         )
         if self.auth == "off" and not loopback:
             raise ValueError("auth: off is only for loopback: serve on 127.0.0.1, or leave auth on")
+
+    def _check_validation(self) -> None:
+        for name in ("validation_judge_timeout_s", "validation_webhook_timeout_s"):
+            if not 0 < getattr(self, name) <= 300:
+                raise ValueError(f"{name} is {getattr(self, name)}: set seconds, at most 300")
+        if self.validation_nli_path is not None and not self.validation_nli_path.is_file():
+            raise ValueError(f"validation_nli_path: there is no file {self.validation_nli_path}")
+        urls = read_urls(self.validation_webhooks)
+        for url in urls.values():
+            check_address(url, "validation_webhook", allow_private=self.validation_webhook_allow_private_address)
+        if not urls:
+            return
+        if self.validation_webhook_secret is None:
+            raise ValueError("validation_webhooks need validation_webhook_secret, by which receivers know DAC")
+        try:
+            signing_key(self.validation_webhook_secret.reveal())
+        except ValueError as error:
+            raise ValueError(f"validation_webhook_secret: {error}") from None

@@ -11,6 +11,8 @@ from typing import Any
 import grpc.aio
 from starlette.requests import Request
 
+from dac.audit.v1.analytics_pb2 import ListRecommendationsRequest
+from dac.audit.v1.analytics_pb2_grpc import AnalyticsServiceStub
 from dac.audit.v1.audit_pb2 import GetRequestRequest, ListRequestsRequest
 from dac.audit.v1.audit_pb2_grpc import AuditServiceStub
 from dac.budget.v1 import budget_pb2
@@ -28,8 +30,8 @@ from dac.type.v1.principal_pb2 import Level
 from mesh.errors import MeshError, Reason, invalid
 from mesh.model_links import never_chats
 from services.gateway import console_admin as admin
+from services.gateway import console_analytics, console_models, console_overview, console_story
 from services.gateway import console_budgets as budgets
-from services.gateway import console_models, console_overview, console_story
 from services.gateway.console_html import Safe, el, text
 from services.gateway.console_view import Reader, card, chat_curl, paste, trouble
 from services.gateway.failures import http_status
@@ -47,6 +49,7 @@ LEADS = {
     "overview": "The last hour, what was asked, and what is well.",
     "playground": "Ask a model and watch the answer come.",
     "requests": "What was asked, who answered, what it cost, and why it went there.",
+    "analytics": "What requests add up to, and what would have cost less.",
     "keys": "Who may call. A key is shown once, when it is made.",
     "budgets": "How much may be spent. A request that does not fit is refused before it is sent.",
     "models": "What can answer, for how much, and whether it does now.",
@@ -82,6 +85,7 @@ class Reading:
     ) -> None:
         self._clock, self._health = clock, health
         self._audit = AuditServiceStub(channel_to("audit"))
+        self._analytics = AnalyticsServiceStub(channel_to("audit"))
         self._budget = BudgetServiceStub(channel_to("budget"))
         self._catalog = CatalogServiceStub(channel_to("router"))
         self._router = RouterServiceStub(channel_to("router"))
@@ -183,6 +187,22 @@ class Reading:
         if isinstance(found, MeshError):
             return card("Last requests", trouble("audit", found, "/console/requests"))
         return draw(found)
+
+    async def analytics(self, request: Request, reader: Reader, values: Mapping[str, str]) -> Safe:
+        """A window's figures, and what would have cost less."""
+        window, by = console_analytics.chosen(request.query_params)
+        wanted = console_analytics.wanted(window, by, self._clock())
+        found, advice = await gathered(
+            self._analytics.GetDashboard(wanted, timeout=READ_S),
+            self._analytics.ListRecommendations(ListRecommendationsRequest(), timeout=READ_S),
+        )
+        if isinstance(found, MeshError):
+            return card("Figures", trouble("audit", found, "/console/analytics"))
+        names = await self._key_names(reader) if by == "key" else {}
+        return text(
+            console_analytics.dashboard(found, window, by, names, reader.base_url),
+            card("Recommendations", shown(advice, "audit", "/console/analytics", console_analytics.recommended)),
+        )
 
     async def story(self, request_id: str, again: str) -> tuple[Safe, int]:
         """One request, and the HTTP status of the page."""

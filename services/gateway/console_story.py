@@ -20,17 +20,32 @@ OUTCOMES = {
     record_pb2.OUTCOME_INDETERMINATE: ("unclear", "bad"),
 }
 CHAT = "chat"
-STAGES = ("context", "route", "cache", "reserve", "save_question", "first_token", "generate", "embed", "save", "store")
+STAGES = (
+    "context",
+    "route",
+    "prepare",
+    "cache",
+    "reserve",
+    "save_question",
+    "first_token",
+    "generate",
+    "embed",
+    "validate",
+    "save",
+    "store",
+)
 STAGE_MEANS = {
     "context": "reading the thread and its memories",
     "route": "choosing the model",
     "cache": "looking for a stored answer",
     "reserve": "holding the budget",
+    "prepare": "doing what the policy asks for",
     "save_question": "saving the question",
     "first_token": "waiting for the first token",
     "generate": "the rest of the answer",
     "embed": "waiting for the vectors",
     "save": "saving the answer",
+    "validate": "checking the answer",
     "store": "storing it in the cache",
 }
 SCORES = ("quality", "latency", "cost", "context")
@@ -174,6 +189,7 @@ def _facts(record: RequestRecord) -> Safe:
         _fact("When", when(record.started_at, relative=True)),
         _fact("Finish", record.finish_reason) if record.finish_reason else None,
         _fact("Cache", _cache(record)),
+        _fact("Checks", _checks(record)) if record.HasField("validation") else None,
         _fact("Failure", reason) if reason else None,
         _fact("Thread", el("span", record.thread_id, class_="mono")) if record.thread_id else None,
         _fact("Went along", _context(record)) if record.HasField("context") else None,
@@ -201,6 +217,13 @@ def _cache(record: RequestRecord) -> str:
     verdict = enum_word(record_pb2.CacheRecord.Status.Name(record.cache.status), "STATUS_")
     word = "off" if verdict == "unspecified" else verdict
     return f"{word}, saved {money(record.cache.saved_nano_usd)}" if record.cache.saved_nano_usd else word
+
+
+def _checks(record: RequestRecord) -> str:
+    found = record.validation
+    quality = f", quality {found.quality:.2f}" if found.HasField("quality") else ""
+    against = ", ".join(name for name, status in sorted(found.checks.items()) if status in ("flagged", "failed"))
+    return f"{found.status}{quality}{f' ({against})' if against else ''}"
 
 
 def _route(record: RequestRecord) -> Safe:

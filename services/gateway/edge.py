@@ -30,7 +30,7 @@ from services.gateway.exchange import (
     Send,
 )
 from services.gateway.pipeline import CHAT, Done, Head, Pipeline
-from services.gateway.task_chat import NOT_DONE_HEADER, TASK_CHAT, TENANT_HEADER, check_tenant, not_done
+from services.gateway.task_chat import TASK_CHAT, TENANT_HEADER, check_tenant
 from services.gateway.thread_answers import answer_stream, answer_whole
 from services.gateway.thread_opener import ThreadOpener
 from services.gateway.thread_paths import ThreadAsk, ThreadPath
@@ -39,9 +39,9 @@ from services.gateway.whole_answers import whole
 EMBEDDINGS_PATH = "/v1/embeddings"
 EXPOSED = (
     b"x-request-id, request-id, x-dac-request-id, x-dac-model, x-dac-route, x-dac-cost-usd, retry-after, "
-    b"x-dac-cache, x-dac-cache-similarity, x-dac-cache-entry, x-dac-coalesced, age, "
+    b"x-dac-cache, x-dac-cache-similarity, x-dac-cache-entry, x-dac-coalesced, age, x-dac-validation, "
     b"x-dac-thread-id, x-dac-message-id, x-dac-user-message-id, x-dac-thread-saved, x-dac-context, "
-    b"x-should-retry, retry-after-ms, "
+    b"x-dac-redaction, x-should-retry, retry-after-ms, "
     b"x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
     b"x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, "
     b"anthropic-ratelimit-requests-limit, anthropic-ratelimit-requests-remaining, anthropic-ratelimit-requests-reset, "
@@ -215,8 +215,6 @@ class Edge:
                 ask = await complete(ask)
             elif request.wire is TASK_CHAT:
                 check_tenant(request.text_header(TENANT_HEADER), caller)
-                if left := not_done(body):
-                    request.tell(NOT_DONE_HEADER, left.encode())
             return await request.place(self._callers, caller, ask), ask
         except MeshError as error:
             await request.fail(error)

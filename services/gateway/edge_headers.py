@@ -1,5 +1,6 @@
 """The headers that an answer begins with: what answered, for how much, what is left, and what was kept of it."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from dac.budget.v1.budget_pb2 import SoftExcess
@@ -30,8 +31,15 @@ def head_headers(
     limits = headers_of(run.rate_limit, request.wire.dialect)
     if run.exceeded:
         limits.append((b"x-dac-budget-exceeded", "; ".join(map(_excess, run.exceeded)).encode()))
+    if run.record.redaction.kinds:
+        limits.append((b"x-dac-redaction", told(run.record.redaction.kinds)))
     model = (b"x-dac-model", head.model.encode("ascii", "replace"))
     return [model, (b"x-dac-route", route), *cost, *limits, *run.answer_headers]
+
+
+def told(kinds: Mapping[str, int]) -> bytes:
+    """Kinds and counts as a header tells them, e.g. email=2,card=1."""
+    return ",".join(f"{kind}={kinds[kind]}" for kind in sorted(kinds)).encode()
 
 
 def _excess(one: SoftExcess) -> str:

@@ -5,7 +5,7 @@ The caller's bytes go to the provider and the provider's bytes come back; only w
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import msgspec
@@ -22,6 +22,7 @@ from mesh.tokens import estimate_tokens, upper_bound_tokens
 from services.gateway import candidates, openai_wire
 from services.gateway.callers import Caller
 from services.gateway.pipeline import Head, Pipeline
+from services.gateway.redaction.requests import taken_out, without_values
 from services.gateway.reserved_run import ReservedRun
 
 OPERATION = "embeddings"
@@ -49,6 +50,8 @@ class EmbedAsk:
     """How many inputs there are, each answered by one vector."""
     input_tokens: int
     input_tokens_max: int
+    redaction: bool | None = None
+    """Whether private values are to be kept from the provider; None = as its policy says."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,6 +67,12 @@ class Embedded:
 def parse_embeddings(body: bytes, *, max_depth: int = 64) -> EmbedAsk:
     """Reads and checks a body. Raises INVALID_REQUEST naming the field and the mend."""
     fields = openai_wire.top_level(body, max_depth, EXAMPLE)
+    ask = _read(fields, body)
+    redaction, body = taken_out(fields, body)
+    return dataclasses.replace(ask, body=body, redaction=redaction)
+
+
+def _read(fields: Mapping[str, msgspec.Raw], body: bytes) -> EmbedAsk:
     model = openai_wire.model_of(fields, f"Say which model makes the embeddings, e.g. {EXAMPLE}.")
     raw = fields.get("input")
     if raw is None or bytes(raw) == b"null":
@@ -124,6 +133,8 @@ class EmbedRun(ReservedRun):
         """The vectors. Raises MeshError."""
         with self._accounted("the embeddings pipeline"):
             await self._route()
+            body = await without_values(self.rules, self.ask.redaction, self.ask.body, self.record.redaction)
+            self.ask = dataclasses.replace(self.ask, body=body)
             await self._reserve()
             return await self._embed()
 

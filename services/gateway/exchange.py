@@ -15,9 +15,12 @@ from services.gateway import anthropic_wire, openai_wire
 from services.gateway.cache_control import read_headers
 from services.gateway.callers import Caller, Callers
 from services.gateway.failures import error_headers, http_status
+from services.gateway.gating.sources import HEADER, read_wish
 from services.gateway.labels import Labels, read_labels
+from services.gateway.persona.asked import PERSONA_HEADER, read_persona
 from services.gateway.pipeline import ProviderRefusal
 from services.gateway.rate_limit_headers import headers_of_refusal
+from services.gateway.redaction.asked import REDACTION_HEADER, read_redaction
 from services.gateway.task_chat import PATH as TASK_PATH
 from services.gateway.task_chat import TASK_CHAT
 from services.gateway.wires import ANTHROPIC, OPENAI, RESPONSES
@@ -92,9 +95,15 @@ class Exchange:
         """The body as an ask, with what else the wire format says in headers. Raises INVALID_REQUEST."""
         ask = self.wire.parse(body, max_depth=max_depth)
         ask.cache_said = read_headers(self.scope["headers"])
+        if voice := self.header(PERSONA_HEADER):
+            ask.persona = read_persona(voice)
+        if private := self.header(REDACTION_HEADER):
+            ask.redaction = read_redaction(private)
         if self.wire is ANTHROPIC:
             said = [value.decode("latin-1") for key, value in self.scope["headers"] if key == b"anthropic-beta"]
             ask.anthropic_beta = anthropic_wire.read_beta(said)
+        if self.wire is ANTHROPIC or self.wire is RESPONSES:
+            ask.enable_validation = read_wish(self.text_header(HEADER))
         return ask
 
     def credential(self) -> str:

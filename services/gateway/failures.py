@@ -37,6 +37,8 @@ STATUS: Mapping[Reason, int] = {
     Reason.CONTEXT_TOO_LONG: 400,
     Reason.FAILED_PRECONDITION: 409,
     Reason.SPENDING_STOPPED: 403,
+    Reason.ANSWER_BLOCKED: 422,
+    Reason.PRIVATE_DATA_REFUSED: 400,
 }
 """The HTTP status of every reason."""
 
@@ -59,6 +61,7 @@ _NOT_RETRIED = frozenset(
         Reason.ALREADY_EXISTS,
         Reason.FAILED_PRECONDITION,
         Reason.RESERVATION_INVALID,
+        Reason.ANSWER_BLOCKED,
     }
 )
 
@@ -108,6 +111,8 @@ def error_headers(error: MeshError) -> list[tuple[bytes, bytes]]:
         headers.append((b"x-should-retry", b"false"))
     if error.retry_after_s is not None:
         headers.append((b"retry-after", str(max(1, math.ceil(round(error.retry_after_s, 3)))).encode()))
+    if error.reason is Reason.ANSWER_BLOCKED:
+        headers.append((b"x-dac-validation", error.metadata.get("validation", "blocked").encode("ascii", "replace")))
     if http_status(error) == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     return headers

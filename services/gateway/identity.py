@@ -10,6 +10,7 @@ import pathlib
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -208,6 +209,7 @@ class Identity:
         team_id: str = "",
         project_id: str = "",
         user_id: str = "",
+        without_persona: bool = False,
     ) -> tuple[KeyInfo, str]:
         """A new key and its token. Raises INVALID_REQUEST, NOT_FOUND for a place that there is not, or
         PERMISSION_DENIED for what the caller itself lacks."""
@@ -233,7 +235,9 @@ class Identity:
         token = key_tokens.new_token(secrets.choice)
         place = {"team_id": team_id, "project_id": project_id, "user_id": user_id}
         place = {field: named_id(field, given) for field, given in place.items()}
-        key, change = self._new_key(token, org_id, name, wanted, tuple(models), expires_at, actor, **place)
+        key, change = self._new_key(
+            token, org_id, name, wanted, tuple(models), expires_at, actor, without_persona=without_persona, **place
+        )
         lookup_id, hashed = key_tokens.parse(token).lookup_id, hash_token(self._pepper, token)
         key = await self._store.add_key(key, lookup_id, hashed, change)
         self._news.set()
@@ -248,12 +252,16 @@ class Identity:
         models: tuple[str, ...],
         expires_at: dt.datetime | None,
         actor: str,
+        *,
+        without_persona: bool = False,
         **place: str,
     ) -> tuple[KeyInfo, Change]:
         parsed = key_tokens.parse(token)
-        key = KeyInfo(org_id, uuid7(), name, parsed.prefix, scopes, models, self._clock(), expires_at, None, **place)
-        after = {"name": name, "scopes": scopes, "models": models, "prefix": parsed.prefix}
+        stands: dict[str, Any] = {**place, "without_persona": without_persona}
+        key = KeyInfo(org_id, uuid7(), name, parsed.prefix, scopes, models, self._clock(), expires_at, None, **stands)
+        after: dict[str, Any] = {"name": name, "scopes": scopes, "models": models, "prefix": parsed.prefix}
         after |= {field: given for field, given in place.items() if given}
+        after |= {"without_persona": True} if without_persona else {}
         return key, self._change(org_id, actor, "key.create", f"key:{key.key_id}", None, after)
 
     async def import_keys(
@@ -328,19 +336,22 @@ class Identity:
         team_id: str | None = None,
         project_id: str | None = None,
         user_id: str | None = None,
+        without_persona: bool | None = None,
     ) -> KeyInfo:
         """Renames or moves a key; None = as it is, "" = out of there. What was spent stays where it was spent.
 
         Raises NOT_FOUND, or INVALID_REQUEST for a name or a place that is none.
         """
         named = {"team_id": team_id, "project_id": project_id, "user_id": user_id}
-        wanted = {field: named_id(field, given) for field, given in named.items() if given is not None}
+        wanted: dict[str, Any] = {field: named_id(field, given) for field, given in named.items() if given is not None}
         if name is not None:
             _check_shown(name, ())
             wanted["name"] = name
 
         def edit(before: KeyPlace) -> tuple[KeyPlace, Change | None]:
             after = dataclasses.replace(before, **wanted)
+            if without_persona is not None:
+                after = dataclasses.replace(after, without_persona=without_persona)
             if after == before:
                 return before, None
             told = dataclasses.asdict(before), dataclasses.asdict(after)

@@ -45,6 +45,7 @@ def _key(key: KeyInfo) -> identity_pb2.ApiKey:
         team_id=key.team_id,
         project_id=key.project_id,
         user_id=key.user_id,
+        without_persona=key.without_persona,
     )
     shown.created_at.FromDatetime(key.created_at)
     if key.expires_at is not None:
@@ -104,6 +105,7 @@ class IdentityServicer(TreeServicer):
             team_id=request.team_id,
             project_id=request.project_id,
             user_id=request.user_id,
+            without_persona=request.without_persona,
         )
         return identity_pb2.CreateApiKeyResponse(key=_key(key), token=token)
 
@@ -120,7 +122,7 @@ class IdentityServicer(TreeServicer):
 
     async def UpdateApiKey(self, request: identity_pb2.UpdateApiKeyRequest, context: Any) -> Any:  # noqa: D102
         principal = calls.require_scope("admin")
-        fields = ("name", "team_id", "project_id", "user_id")
+        fields = ("name", "team_id", "project_id", "user_id", "without_persona")
         named = {field: getattr(request, field) for field in fields if request.HasField(field)}
         key = await self._identity.update_key(principal.org_id, request.key_id, actor_of(principal), **named)
         return identity_pb2.UpdateApiKeyResponse(key=_key(key))

@@ -18,6 +18,7 @@ from mesh.errors import MeshError, Reason, invalid
 from mesh.tokens import IMAGE_TOKENS, estimate_tokens, upper_bound_tokens
 from mesh.usage import answer_tokens, cached_tokens, prompt_tokens
 from services.gateway.cache_control import NOTHING, Said
+from services.gateway.gating.sources import read_sources
 from services.gateway.places import named_id
 
 DAC_FIELDS = frozenset(
@@ -28,26 +29,26 @@ DAC_FIELDS = frozenset(
         "message",
         "parent_message_id",
         "enable_memory",
+        "agent_id",
         "enable_cache",
         "enable_rescue",
+        "enable_validation",
+        "persona",
+        "redaction",
         "task_type",
+        "validation_context",
         "team_id",
         "project_id",
     }
 )
 """DAC's own fields: read here, never sent to a provider."""
-LATER_FIELDS = frozenset({"enable_validation"})
-"""DAC's fields that other parts will read; taken out as well."""
-_OWN_FIELDS = DAC_FIELDS | LATER_FIELDS
 IMAGE_TOKENS_MAX = 20_000
 PROMPT_HALF_CHARS = 4_000
 """How much of a prompt's beginning, and of its end, the router reads."""
 MOST_TOKENS = 100_000_000
 """More than any model writes."""
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
-SHAPES_NOTHING = (
-    frozenset({"stream", "stream_options", "user", "metadata", "store", "model"}) | DAC_FIELDS | LATER_FIELDS
-)
+SHAPES_NOTHING = frozenset({"stream", "stream_options", "user", "metadata", "store", "model"}) | DAC_FIELDS
 """Fields that say how an answer is delivered or filed, not what it is."""
 # Possessive: a string is passed in one go, also one that never ends.
 _NESTING = re.compile(rb'(?s)"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]')
@@ -97,6 +98,8 @@ class ChatAsk:
     turns: int = 0
     """How many messages of the user there are; only there."""
     thread_id: str = ""
+    redaction: bool | None = None
+    """Whether private values are to be kept from the provider; None = as its policy says."""
     enable_cache: bool | None = None
     """None = the body does not say."""
     cache_said: Said = NOTHING
@@ -111,7 +114,15 @@ class ChatAsk:
     """What is answered once more is the thread's first turn: nothing of the thread is earlier."""
     enable_memory: bool | None = None
     """What may be recalled besides the window; None = as the caller's identity says."""
+    agent_id: str = ""
+    """The agent whose memories these are."""
     enable_rescue: bool = True
+    enable_validation: bool | None = None
+    """None = as the policy says."""
+    validation_context: tuple[str, ...] = ()
+    """What the answer should rest on."""
+    persona: bool | None = None
+    """False = without the policy's persona; None = neither body nor header say."""
     team_id: str = ""
     """Whom it is for, when the body says so."""
     project_id: str = ""
@@ -242,9 +253,9 @@ def parse_chat(body: bytes, *, max_depth: int = 64) -> ChatAsk:
         fields["messages"] = _of_one(fields)
     _read_messages(ask)
     _read_options(ask)
-    if not _OWN_FIELDS.isdisjoint(fields) or ask.include_dac:
-        _read_thread(ask)
-        ask.fields = {key: value for key, value in fields.items() if key not in _OWN_FIELDS}
+    if not DAC_FIELDS.isdisjoint(fields) or ask.include_dac:
+        _read_own(ask)
+        ask.fields = {key: value for key, value in fields.items() if key not in DAC_FIELDS}
         if ask.include_dac:
             ask.fields["stream_options"] = msgspec.Raw(b'{"include_usage":true}' if ask.include_usage else b"{}")
         ask.body = join_fields(ask.fields)
@@ -258,14 +269,20 @@ def _of_one(fields: Mapping[str, msgspec.Raw]) -> msgspec.Raw:
     return msgspec.Raw(b"[" + bytes(one) + b"]")
 
 
-def _read_thread(ask: ChatAsk) -> None:
+def _read_own(ask: ChatAsk) -> None:
     fields = ask.fields
+    ask.enable_validation = read_field(fields, "enable_validation", bool | None, None)
+    nothing: list[str] = []
+    ask.validation_context = read_sources(
+        read_field(fields, "validation_context", list[str], nothing), "validation_context"
+    )
     thread, other = read_field(fields, "thread_id", str, ""), read_field(fields, "conversation_id", str, "")
     if thread and other and thread != other:
         raise invalid("conversation_id", '"thread_id" and "conversation_id" are two names of one thing: send one.')
     ask.thread_id = thread or other
     ask.parent_message_id = read_field(fields, "parent_message_id", str, "")
-    for name in ("thread_id", "parent_message_id"):
+    ask.agent_id = read_field(fields, "agent_id", str, "")
+    for name in ("thread_id", "parent_message_id", "agent_id"):
         given: str = getattr(ask, name)
         if len(given) > 128 or not given.isprintable():
             raise invalid(name, f'"{name}" has at most 128 printable characters.')
@@ -339,6 +356,8 @@ def _read_options(ask: ChatAsk) -> None:
     ask.profile = read_field(fields, "routing_profile", str, "")
     ask.task_type = read_field(fields, "task_type", str, "")[:64]
     ask.enable_cache = read_field(fields, "enable_cache", bool | None, None)
+    ask.persona = read_field(fields, "persona", bool | None, None)
+    ask.redaction = read_field(fields, "redaction", bool | None, None)
     ask.enable_rescue = read_field(fields, "enable_rescue", bool, True)
     if "team_id" in fields or "project_id" in fields:
         ask.team_id = named_id("team_id", read_field(fields, "team_id", str, ""))

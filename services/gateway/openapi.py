@@ -243,6 +243,11 @@ _CHAT: dict[str, Any] = {
         "type": "boolean",
         "description": "false: the thread's window only. true: memories of other threads too.",
     },
+    "agent_id": {
+        "type": "string",
+        "maxLength": 128,
+        "description": "The agent that asks: what is remembered is its own, and its memories are recalled.",
+    },
     "message": {
         "type": ["string", "object"],
         "description": "A short form of messages: a text of the user, or one message.",
@@ -253,9 +258,23 @@ _CHAT: dict[str, Any] = {
         "description": "include_dac adds model, cost and what was saved of the thread to the last chunk.",
     },
     "enable_cache": {"type": "boolean", "description": "Answer from and store in the response cache; share calls."},
+    "redaction": {
+        "type": "boolean",
+        "description": "true: private values are kept from the provider and put back into the answer.",
+    },
+    "persona": {"type": "boolean", "description": "false: the answer goes without the policy's persona."},
     "enable_rescue": {
         "type": "boolean",
         "description": "Let another attempt take up a streamed answer that breaks (the default), or fail instead.",
+    },
+    "enable_validation": {
+        "type": "boolean",
+        "description": "Check the answer; false = not, unless the policy blocks what does not pass.",
+    },
+    "validation_context": {
+        "type": "array",
+        "items": {"type": "string"},
+        "description": "What the answer should rest on, when it is checked.",
     },
 }
 

@@ -4,10 +4,12 @@ The gateway decides nothing a service owns: it asks them in order, passes bytes 
 the request to budget after the last byte.
 """
 
+from __future__ import annotations
+
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
@@ -33,6 +35,9 @@ from services.gateway.outcome_reports import OutcomeReports
 from services.gateway.second_sends import SecondSends
 from services.gateway.settlement import Settlements
 from services.gateway.sharing import Sharing
+
+if TYPE_CHECKING:
+    from services.gateway.gating.validation import Validation
 
 DONE = b"data: [DONE]\n\n"
 CHAT = "chat"
@@ -104,6 +109,8 @@ class Pipeline:
         sharing: Sharing | None = None,
         context_tokens: int = CONTEXT_TOKENS,
     ) -> None:
+        self.validation: Validation | None = None
+        """What checks answers; set once all of it is there."""
         self.sharing = sharing or Sharing()
         self.stubs, self.settlements, self.second_sends = stubs, settlements, second_sends
         self.context_tokens, self.late_saves = context_tokens, LateSaves(stubs)

@@ -20,6 +20,7 @@ from dac.budget.v1.budget_pb2 import (
     SoftExcess,
 )
 from dac.provider.v1.provider_pb2 import GenerateFailure
+from dac.router.v1.answers_pb2 import AnswerRules
 from dac.router.v1.router_pb2 import Candidate, RouteRequest
 from dac.type.v1 import record_pb2, usage_pb2
 from mesh import telemetry
@@ -56,6 +57,8 @@ class ReservedRun:
         self._started = self._mark = time.perf_counter()
         self._stages: dict[str, float] = {}
         self._candidates: list[Candidate] = []
+        self.rules: AnswerRules | None = None
+        """What the policy does with the answer; None = nothing."""
         self._reservation: ReserveResponse | None = None
         self._reserving: asyncio.Future[ReserveResponse] | None = None
         self._dispatched = False
@@ -94,6 +97,7 @@ class ReservedRun:
         """Asks router for the candidates."""
         answer = await persistently(lambda: self._stubs.router.Route(request))
         self._candidates = list(answer.candidates)
+        self.rules = answer.answers if answer.HasField("answers") else None
         self.record.route.CopyFrom(answer.route)
         if answer.HasField("features"):
             self.record.features.MergeFrom(answer.features)

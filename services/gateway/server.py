@@ -13,7 +13,14 @@ import msgspec
 import uvicorn
 from starlette.applications import Starlette
 
-from dac.gateway.v1 import chat_pb2, chat_pb2_grpc, identity_pb2_grpc, tenant_pb2_grpc
+from dac.gateway.v1 import (
+    chat_pb2,
+    chat_pb2_grpc,
+    identity_pb2_grpc,
+    redaction_pb2_grpc,
+    tenant_pb2_grpc,
+    validation_pb2_grpc,
+)
 from dac.type.v1.chat_pb2 import Frames
 from dac.type.v1.principal_pb2 import Principal
 from mesh import call as calls
@@ -27,12 +34,18 @@ from services.gateway.chat_run import ChatRun
 from services.gateway.config import GatewayConfig
 from services.gateway.console import Console
 from services.gateway.edge import Edge
+from services.gateway.gating.inference import Inference
+from services.gateway.gating.judge import Judge
+from services.gateway.gating.server import ValidationServicer
+from services.gateway.gating.validation import Validation
+from services.gateway.gating.webhooks import Webhooks, read_urls
 from services.gateway.grpc_edge import GrpcEdge
 from services.gateway.http_protocol import BoundedProtocol
 from services.gateway.identity import Identity
 from services.gateway.identity_server import IdentityServicer, describe
 from services.gateway.pages import Pages, named_failure, not_found
 from services.gateway.pipeline import DONE, Done, Head, Pipeline, Stubs
+from services.gateway.redaction.servicer import RedactionServicer
 from services.gateway.second_sends import SecondSends
 from services.gateway.settlement import Settlements
 from services.gateway.sharing import sharing_of
@@ -92,6 +105,7 @@ class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
                             finish_reason=event.finish_reason,
                             cost_nano_usd=event.cost_nano_usd or 0,
                             text=event.text,
+                            validation=run.record.validation if run.record.HasField("validation") else None,
                         )
                     )
         finally:
@@ -142,6 +156,17 @@ class GatewayService:
         self.sharing = sharing_of(context)
         sends = SecondSends(config.max_rescues, config.hedge_after_s)
         self.pipeline = Pipeline(stubs, self.settlements, sends, self.sharing, config.context_tokens)
+        self.validation = self.pipeline.validation = Validation(
+            stubs.memories,
+            Webhooks(
+                read_urls(config.validation_webhooks),
+                config.validation_webhook_secret,
+                allow_private=config.validation_webhook_allow_private_address,
+                timeout_s=config.validation_webhook_timeout_s,
+            ),
+            judge=Judge(self.pipeline, timeout_s=config.validation_judge_timeout_s),
+            nli=Inference(config.validation_nli_path) if config.validation_nli_path is not None else None,
+        )
         self._bindings = transcoder.bindings()
         pages = Pages(
             context.channel_to,
@@ -166,12 +191,14 @@ class GatewayService:
         self._serving: asyncio.Task[None] | None = None
 
     def register(self, server: grpc.aio.Server) -> None:
-        """Adds ChatService, IdentityService and TenantService."""
+        """Adds ChatService, IdentityService, TenantService and RedactionService."""
         chat_pb2_grpc.add_ChatServiceServicer_to_server(ChatServicer(self.pipeline, self.callers, self._config), server)
         identity_pb2_grpc.add_IdentityServiceServicer_to_server(
             IdentityServicer(self.identity, self._models_of), server
         )
         tenant_pb2_grpc.add_TenantServiceServicer_to_server(self.tenants, server)
+        validation_pb2_grpc.add_ValidationServiceServicer_to_server(ValidationServicer(self.validation), server)
+        redaction_pb2_grpc.add_RedactionServiceServicer_to_server(RedactionServicer(), server)
 
     def _models_of(self, principal: Principal) -> tuple[str, ...]:
         return self.callers.of_principal(principal, b"").models
@@ -248,6 +275,7 @@ class GatewayService:
         await self.sharing.close(max(1.0, until - time.monotonic()))
         drained = max(2.0, until - time.monotonic())
         await asyncio.gather(self.settlements.drain(drained), self.pipeline.late_saves.drain(drained))
+        await self.validation.close()
         await self._stubs.close()
         await self.identity.close()
         await self.callers.close()

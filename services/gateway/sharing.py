@@ -9,9 +9,10 @@ import time
 from collections.abc import Coroutine
 from typing import Any
 
+from dac.router.v1.answers_pb2 import AnswerRules, CacheRules
 from mesh.redis import connect
 from mesh.service import Context
-from services.gateway.cache_control import NOTHING, Defaults, Mode, Wish, wish_of
+from services.gateway.cache_control import NOTHING, SILENT, Defaults, Mode, Policy, Wish, wish_of
 from services.gateway.cache_scope import temperature_of
 from services.gateway.coalescing import Flights
 from services.gateway.config import GatewayConfig
@@ -23,6 +24,7 @@ LINE_TIMEOUT_S = 0.5
 LEADER, EACH = "leader", "each"
 CHARGES = (LEADER, EACH)
 """Who pays for a call that several share: the one who made it, or everybody as if it were their own."""
+_PRESETS = frozenset(Mode)
 
 
 @dataclasses.dataclass
@@ -41,13 +43,14 @@ class Sharing:
         self.flights = Flights(window_s=self.window_s, now=time.monotonic)
         self._running: set[asyncio.Task[None]] = set()
 
-    def wish(self, ask: ChatAsk) -> Wish | None:
-        """What the cache is to do for a chat; None = nothing."""
-        if not ask.enable_cache and ask.cache_said is NOTHING and not self.defaults.on:
+    def wish(self, ask: ChatAsk, rules: AnswerRules | None = None) -> Wish | None:
+        """What the cache is to do for a chat under the rules of its policy; None = nothing."""
+        policy = SILENT if rules is None or not rules.HasField("cache") else policy_of(rules.cache)
+        if not ask.enable_cache and ask.cache_said is NOTHING and not (self.defaults.on or policy.on):
             return None
         # Who asks for another answer to the same question wants no stored one.
         said = dataclasses.replace(ask.cache_said, read=False) if ask.replaces_message_id else ask.cache_said
-        return wish_of(said, ask.enable_cache, temperature_of(ask), self.defaults)
+        return wish_of(said, ask.enable_cache, temperature_of(ask), self.defaults, policy)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Runs what may outlive its caller's request."""
@@ -70,6 +73,15 @@ class Sharing:
             await asyncio.gather(*left, return_exceptions=True)
         if self.line is not None:
             await self.line.close()
+
+
+def policy_of(rules: CacheRules) -> Policy:
+    """What a policy says of the cache."""
+    on = rules.enabled if rules.HasField("enabled") else None
+    # Router lets no other preset through; one of a newer router is no reason to serve what nobody compared.
+    known = rules.preset in _PRESETS
+    mode = (Mode(rules.preset) if known else Mode.EXACT) if rules.preset else None
+    return Policy(on, mode, float(max(0, rules.ttl_s)))
 
 
 def sharing_of(context: Context) -> Sharing:

@@ -78,7 +78,7 @@ class Store(TreeStore, OrganisationStore, Protocol):
 
 _SHOWN = """org_id::text, key_id::text, name, prefix, scopes, models, created_at, expires_at, revoked_at,
   coalesce((SELECT p.team_id FROM projects p WHERE p.org_id = api_keys.org_id AND p.project_id = api_keys.project_id),
-    team_id)::text AS team_id, project_id::text, user_id::text"""
+    team_id)::text AS team_id, project_id::text, user_id::text, without_persona"""
 _KEYS = f"""SELECT {_SHOWN} FROM api_keys WHERE org_id = $1
   AND ($3::timestamptz IS NULL OR (created_at, key_id) < ($3, $4::uuid))
   ORDER BY created_at DESC, key_id DESC LIMIT $2"""  # noqa: S608
@@ -86,11 +86,13 @@ _KEY = f"""SELECT {_SHOWN} FROM api_keys WHERE org_id = $1 AND key_id = $2"""  #
 _REVOKE = f"""UPDATE api_keys SET revoked_at = coalesce(revoked_at, $3) WHERE org_id = $1 AND key_id = $2
   RETURNING {_SHOWN}"""  # noqa: S608
 _KEY_PLACE = """SELECT name, coalesce(team_id::text, '') AS team_id, coalesce(project_id::text, '') AS project_id,
-  coalesce(user_id::text, '') AS user_id FROM api_keys WHERE org_id = $1 AND key_id = $2 FOR UPDATE"""
+  coalesce(user_id::text, '') AS user_id, without_persona FROM api_keys
+  WHERE org_id = $1 AND key_id = $2 FOR UPDATE"""
 _MOVE_KEY = """UPDATE api_keys SET name = $3, team_id = nullif($4::text, '')::uuid,
-  project_id = nullif($5::text, '')::uuid, user_id = nullif($6::text, '')::uuid WHERE org_id = $1 AND key_id = $2"""
+  project_id = nullif($5::text, '')::uuid, user_id = nullif($6::text, '')::uuid, without_persona = $7
+  WHERE org_id = $1 AND key_id = $2"""
 _FIND_KEY = """SELECT org_id::text, key_id::text, hash, scopes, models, expires_at, revoked_at, team_ids::text[],
-  coalesce(project_id::text, ''), coalesce(user_id::text, '') FROM find_placed_key($1)"""
+  coalesce(project_id::text, ''), coalesce(user_id::text, ''), without_persona FROM find_speaking_key($1)"""
 _FIND_PLACE = """SELECT team_path($1, coalesce(p.team_id, nullif($2::text, '')::uuid))::text[],
   p.project_id IS NOT NULL, coalesce(p.team_id::text, '')
   FROM (SELECT nullif($3::text, '')::uuid AS wanted) AS named
@@ -107,8 +109,8 @@ def _info(row: Any) -> KeyInfo:
 async def _insert_key(connection: Any, key: KeyInfo, lookup_id: str, hashed: bytes, change: Change) -> None:
     await connection.execute(
         "INSERT INTO api_keys (org_id, key_id, lookup_id, name, prefix, hash, scopes, models, created_at, "
-        "expires_at, revoked_at, team_id, project_id, user_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, "
-        "nullif($12::text, '')::uuid, nullif($13::text, '')::uuid, nullif($14::text, '')::uuid)",
+        "expires_at, revoked_at, team_id, project_id, user_id, without_persona) VALUES ($1, $2, $3, $4, $5, $6, $7, "
+        "$8, $9, $10, $11, nullif($12::text, '')::uuid, nullif($13::text, '')::uuid, nullif($14::text, '')::uuid, $15)",
         key.org_id,
         key.key_id,
         lookup_id,
@@ -123,6 +125,7 @@ async def _insert_key(connection: Any, key: KeyInfo, lookup_id: str, hashed: byt
         key.team_id,
         key.project_id,
         key.user_id,
+        key.without_persona,
     )
     await connection.execute(_OUTBOX, key.org_id, change.record_id, change.record)
 
@@ -140,7 +143,7 @@ class PostgresStore(PostgresTree, PostgresOrganisations):
         async with self._database.transaction() as connection:
             rows = await connection.fetch(_FIND_KEY, lookup_id)
         return [
-            KeyRow(r[0], r[1], bytes(r[2]), tuple(r[3]), tuple(r[4]), r[5], r[6], Place(tuple(r[7]), r[8], r[9]))
+            KeyRow(r[0], r[1], bytes(r[2]), tuple(r[3]), tuple(r[4]), r[5], r[6], Place(tuple(r[7]), r[8], r[9]), r[10])
             for r in rows
         ]
 
@@ -227,7 +230,7 @@ class PostgresStore(PostgresTree, PostgresOrganisations):
                 raise errors.project_elsewhere(wanted.project_id, project_team_id)
             if change is not None:
                 place = wanted.team_id, wanted.project_id, wanted.user_id
-                await connection.execute(_MOVE_KEY, org_id, key_id, wanted.name, *place)
+                await connection.execute(_MOVE_KEY, org_id, key_id, wanted.name, *place, wanted.without_persona)
                 await connection.execute(_OUTBOX, org_id, change.record_id, change.record)
             return _info(await connection.fetchrow(_KEY, org_id, key_id))
 

@@ -18,6 +18,8 @@ class KeyRow:
     expires_at: dt.datetime | None
     revoked_at: dt.datetime | None
     place: Place = NOWHERE
+    without_persona: bool = False
+    """Its answers go without the persona of their policy."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class KeyInfo:
     """Its own, or its project's."""
     project_id: str = ""
     user_id: str = ""
+    without_persona: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class KeyPlace:
     team_id: str
     project_id: str
     user_id: str
+    without_persona: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

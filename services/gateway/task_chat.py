@@ -7,7 +7,7 @@ import msgspec
 from mesh.errors import MeshError, Reason, invalid
 from services.gateway import openai_wire
 from services.gateway.callers import Caller
-from services.gateway.openai_wire import DAC_FIELDS, LATER_FIELDS, ChatAsk, join_fields, top_level
+from services.gateway.openai_wire import DAC_FIELDS, ChatAsk, join_fields, top_level
 from services.gateway.thread_paths import PARAMETERS
 from services.gateway.transcoder import unknown_field
 from services.gateway.wires import OPENAI
@@ -15,9 +15,7 @@ from services.gateway.wires import OPENAI
 PATH = "/v2/chat"
 EXAMPLE = '{"messages": [{"role": "user", "content": "Hi"}], "task_type": "qa_retrieval"}'
 TENANT_HEADER = b"x-tenant-id"
-NOT_DONE_HEADER = b"x-dac-not-done"
-"""Names what was asked for and is not done."""
-_KNOWN = DAC_FIELDS | LATER_FIELDS | PARAMETERS | {"messages", "model", "stream", "stream_options"}
+_KNOWN = DAC_FIELDS | PARAMETERS | {"messages", "model", "stream", "stream_options"}
 
 
 def parse_task_chat(body: bytes, *, max_depth: int = 64) -> ChatAsk:
@@ -34,13 +32,6 @@ def parse_task_chat(body: bytes, *, max_depth: int = 64) -> ChatAsk:
 
 TASK_CHAT = dataclasses.replace(OPENAI, parse=parse_task_chat)
 """The wire format of this path."""
-
-
-def not_done(body: bytes) -> str:
-    """What a body asks for that is not done."""
-    fields = openai_wire.top_level(body, 64, EXAMPLE)
-    asked = openai_wire.read_field(fields, "enable_validation", bool, False)
-    return "enable_validation" if asked else ""
 
 
 def check_tenant(named: str, caller: Caller) -> None:

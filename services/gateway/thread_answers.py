@@ -11,6 +11,7 @@ from services.gateway import openai_wire
 from services.gateway.chat_run import ChatRun
 from services.gateway.edge_headers import EVENTS, UNBUFFERED, head_headers, thread_headers
 from services.gateway.exchange import JSON, Exchange
+from services.gateway.persona.stage import DEFAULT_NAME, name_of
 from services.gateway.pipeline import Done, Head
 from services.gateway.reserved_run import usd
 from services.gateway.thread_events import ThreadEvents, citations_of, error_event, event
@@ -50,6 +51,8 @@ def _document(run: ChatRun, head: Head, done: Done, given: Mapping[str, Any]) ->
 def _told(run: ChatRun, model: str, done: Done) -> dict[str, Any]:
     told = run.turn.told() if run.turn is not None else {}
     told.pop("message_id", None)
+    if run.checking is not None:
+        told["validation"] = run.checking.told()
     return {**told, "request_id": run.call.request_id, "model": model, "cost": _cost(done)}
 
 
@@ -62,6 +65,12 @@ def _cost(done: Done) -> dict[str, str] | None:
     if done.cost_nano_usd is None:
         return None
     return {"usd": usd(done.cost_nano_usd), "nano_usd": str(done.cost_nano_usd)}
+
+
+def preamble(run: ChatRun) -> bytes:
+    """Who is at it, before the first word; plain streams have no place for it."""
+    name = name_of(run.rules.persona) if run.rules is not None else DEFAULT_NAME
+    return event("thinking", {"text": f"{name} is thinking.", "preamble": True})
 
 
 async def answer_stream(request: Exchange, run: ChatRun) -> None:
@@ -78,6 +87,8 @@ async def answer_stream(request: Exchange, run: ChatRun) -> None:
                 head, run.record.http_status = one, 200
                 told = [*head_headers(request, run, one), *thread_headers(run)]
                 await request.start(200, [*told, EVENTS, UNBUFFERED])
+                if run.record.persona.applied:
+                    await request.send_body(preamble(run), more=True)
                 if run.turn is not None and run.turn.recalls:
                     found = event("searching", {"source": "memory", "found": run.turn.record.recalled})
                     await request.send_body(found, more=True)

@@ -14,6 +14,7 @@ _COMMON: Mapping[str, Any] = {
         "type": "boolean",
         "description": "false: the window only. true: memories of other threads too, as for every caller with a user.",
     },
+    "agent_id": {"type": "string", "maxLength": 128, "description": "As in a chat completion."},
     "enable_cache": {"type": "boolean", "description": "As in a chat completion."},
     "temperature": {"type": "number", "description": "This and OpenAI's other parameters; unset: the thread's own."},
     "max_tokens": {"type": "integer", "minimum": 1},
@@ -98,9 +99,11 @@ def _task_chat(error: Mapping[str, Any]) -> dict[str, Any]:
         "team_id": {"type": "string", "description": "The team it is for."},
         "project_id": {"type": "string", "description": "The project it is for."},
         "enable_cache": {"type": "boolean", "description": "As in a chat completion."},
-        "enable_validation": {
-            "type": "boolean",
-            "description": "Not done yet: the answer says so in the header x-dac-not-done.",
+        "enable_validation": {"type": "boolean", "description": "As in a chat completion."},
+        "validation_context": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "What the answer should rest on, when it is checked.",
         },
         "stream": {"type": "boolean"},
     }

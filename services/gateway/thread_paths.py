@@ -21,9 +21,13 @@ _OWN = frozenset(
         "routing_profile",
         "task_type",
         "enable_memory",
+        "agent_id",
         "enable_cache",
         "enable_rescue",
         "enable_validation",
+        "validation_context",
+        "persona",
+        "redaction",
         "team_id",
         "project_id",
     }
@@ -49,7 +53,16 @@ PARAMETERS = frozenset(
     }
 )
 """OpenAI's parameters that a turn, or its thread, may name."""
-_OF_THREAD = PARAMETERS | {"routing_profile", "task_type", "enable_memory", "enable_cache", "enable_rescue"}
+_OF_THREAD = PARAMETERS | {
+    "routing_profile",
+    "task_type",
+    "enable_memory",
+    "agent_id",
+    "enable_cache",
+    "enable_rescue",
+    "persona",
+    "redaction",
+}
 _OUTPUT = frozenset({"max_tokens", "max_completion_tokens"})
 _TURN = _OWN | PARAMETERS | {*SAID, "role", "model", "parent_message_id", "stream"}
 _AGAIN = _OWN | PARAMETERS | {"model", "stream"}

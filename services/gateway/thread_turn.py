@@ -37,7 +37,7 @@ class ThreadTurn:
         self._threads, self._late = pipeline.stubs.threads, pipeline.late_saves
         self._most_tokens = pipeline.context_tokens
         self._ask, self._caller, self._call = ask, caller, call
-        across = ask.enable_memory is True or bool(caller.principal.user_id)
+        across = ask.enable_memory is True or bool(caller.principal.user_id or ask.agent_id)
         memories = pipeline.stubs.memories
         self._context = TurnContext(self._threads, memories, ask, call.request_id, across_threads=across)
         self._own = (ask.input_tokens, ask.input_tokens_max, ask.turns)
@@ -53,6 +53,11 @@ class ThreadTurn:
     def recalls(self) -> bool:
         """Whether memories were looked for."""
         return self._ask.enable_memory is not False and self.record.source == ContextRecord.SOURCE_MEMORY
+
+    @property
+    def recalled_texts(self) -> Sequence[str]:
+        """What was recalled besides the thread's own messages, as it went along."""
+        return self._context.recalled
 
     @property
     def private(self) -> bool:
@@ -118,6 +123,7 @@ class ThreadTurn:
             messages=new,
             max_tokens=1,
             parent_message_id=ask.parent_message_id,
+            agent_id=ask.agent_id,
         )
         silent = self.record.source == ContextRecord.SOURCE_NONE
         timeout_s = SAVE_AFTER_SILENCE_S if silent else SAVE_TIMEOUT_S

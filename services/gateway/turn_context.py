@@ -26,6 +26,7 @@ WINDOW_TIMEOUT_S = 1.0
 """How long the plain window is waited for in its place."""
 _FAILS = frozenset({Reason.UNAVAILABLE, Reason.DEADLINE_EXCEEDED, Reason.INTERNAL, Reason.UNIMPLEMENTED})
 """What says that memory cannot do its work; anything else is said of the request."""
+_RECALLED = {ContextMessage.KIND_SYSTEM_BLOCK, ContextMessage.KIND_SUMMARY}
 _GONE = {ContextMessage.KIND_NEW, ContextMessage.KIND_UNSPECIFIED}
 
 
@@ -56,6 +57,8 @@ class TurnContext:
         self.record = ContextRecord()
         self.private = False
         """It holds something of the caller's memories outside of this thread: the answer is not for others."""
+        self.recalled: Sequence[str] = ()
+        """The texts of memories and summaries that went along."""
 
     async def build(self, most_tokens: int) -> Earlier:
         """At most about `most_tokens` beside the request's own messages. Raises what memory says of the request."""
@@ -65,14 +68,20 @@ class TurnContext:
             self.record.source = ContextRecord.SOURCE_MEMORY
             self.record.left_out.add(kind="window", why="max_tokens")
             return Earlier([], 0, 0)
+        request = self._request(most_tokens)
         try:
-            built = await self._memories.BuildContext(self._request(most_tokens), timeout=TIMEOUT_S)
-            return self._of_memory(built)
-        except MeshError as error:
-            if error.reason is Reason.NOT_FOUND:
-                # It begins with this turn; a thread or a message that is not the caller's is refused when it is saved.
+            try:
+                return self._of_memory(await self._memories.BuildContext(request, timeout=TIMEOUT_S))
+            except MeshError as error:
+                if error.reason is not Reason.NOT_FOUND:
+                    raise
+            # It begins with this turn; a thread or a message that is not the caller's is refused when it is saved.
+            if not request.recall.across_threads:
                 self.record.source = ContextRecord.SOURCE_MEMORY
                 return Earlier([], 0, 0)
+            request.thread_id = request.parent_message_id = ""
+            return self._of_memory(await self._memories.BuildContext(request, timeout=TIMEOUT_S))
+        except MeshError as error:
             if error.reason not in _FAILS:
                 raise
         return await self._plain_window(most_tokens)
@@ -98,6 +107,7 @@ class TurnContext:
             max_tokens=most_tokens + sum(estimate_tokens(len(raw)) for _, raw in own),
             model="" if openai_wire.lets_choose(ask.model) else ask.model,
             recall=BuildContextRequest.RecallOptions(enabled=enabled, across_threads=enabled and self._across_threads),
+            agent_id=ask.agent_id,
         )
 
     def _of_memory(self, built: BuildContextResponse) -> Earlier:
@@ -111,6 +121,7 @@ class TurnContext:
             kind = ContextMessage.Kind.Name(one.kind).removeprefix("KIND_").lower()
             record.left_out.add(kind=kind, count=one.count, tokens=one.tokens, why=one.why)
         self.private = built.private
+        self.recalled = [one.text for one in earlier if one.kind in _RECALLED]
         return _sent(earlier, tokens)
 
     async def _plain_window(self, most_tokens: int) -> Earlier:

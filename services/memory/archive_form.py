@@ -100,6 +100,7 @@ def _file(request: archive_pb2.ImportConversationRequest, notes: Sequence[str] =
         model=form.model,
         parameters=parameters_text(form.parameters),
         active_branch=form.active_branch_id or MAIN,
+        agent_id=form.agent_id,
     )
     branches = [
         Branch(

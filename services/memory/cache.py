@@ -115,14 +115,17 @@ class ResponseCache:
         key = await self._sealer.key_of(partition.org_id)
         since = _EPOCH if asked.max_age_s <= 0 else now - dt.timedelta(seconds=min(asked.max_age_s, 1e9))
         wanted = Wanted(self._digest(partition.org_id, asked.prompt), now, since, asked.models)
-        meaning = asked.meaning and self._config.cache_semantic and comparable(asked.prompt)
+        meaning = asked.meaning and self._config.cache_semantic
         held = self._partitions.known(partition, key.generation) if meaning else None
         found = await self._store.find(
             partition, wanted, held.seq if held else 0, self.embedder.embedder_id if meaning else ""
         )
         if found.kept is not None:
             return Hit(_opened(key, found.kept)[1], _age_s(found.kept, now), found.kept.entry_id, 1.0, exact=True)
-        if meaning and found.changed:
+        # An equal question is served without a look at what it could mean.
+        if not meaning or not comparable(asked.prompt):
+            return self._missed(partition.org_id, NOTHING)
+        if found.changed:
             held = await self._partitions.current(partition, key.generation, now)
         if held is None or not len(held.matrix):
             return self._missed(partition.org_id, NOTHING)
@@ -195,6 +198,7 @@ class ResponseCache:
         """Drops what is held of an organisation in this process."""
         self._partitions.forget_organisation(org_id)
         self._vectors.clear()
+        self.counts.forget(org_id)
 
     async def _nearest(self, asked: Asked, wanted: Wanted, held: Held, key: OrgKey) -> Hit | Miss:
         """The nearest question that nothing tells apart from this one."""

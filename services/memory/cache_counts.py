@@ -25,18 +25,31 @@ class Counts:
 
     def add(self, org_id: str, name: str, amount: int = 1) -> None:
         """Counts something."""
-        counter = self._counts.get(org_id)
-        if counter is None:
-            counter = self._counts[org_id] = Counter()
-        counter[name] += amount
+        self._of(org_id)[name] += amount
 
     def hit(self, org_id: str, kind: str, entry_id: str, nano_usd: int, ms: float) -> None:
         """Counts a hit and what it saved."""
-        self.add(org_id, kind)
-        counter = self._counts[org_id]
-        counter[SAVED_NANO_USD] += max(0, nano_usd)
-        counter[SAVED_US] += int(max(0.0, ms) * 1000) if math.isfinite(ms) else 0
-        self._used.setdefault(org_id, Counter())[entry_id] += 1
+        counter = self._of(org_id)
+        counter[kind] += 1
+        if nano_usd > 0:
+            counter[SAVED_NANO_USD] += nano_usd
+        if 0 < ms < math.inf:
+            counter[SAVED_US] += int(ms * 1000)
+        used = self._used.get(org_id)
+        if used is None:
+            used = self._used[org_id] = Counter()
+        used[entry_id] += 1
+
+    def _of(self, org_id: str) -> Counter[str]:
+        counter = self._counts.get(org_id)
+        if counter is None:
+            counter = self._counts[org_id] = Counter()
+        return counter
+
+    def forget(self, org_id: str) -> None:
+        """Drops what was counted of an organisation and is not written yet."""
+        self._counts.pop(org_id, None)
+        self._used.pop(org_id, None)
 
     async def write(self) -> None:
         """Adds what was counted to the store. What cannot be written stays for the next time. Raises as the store."""

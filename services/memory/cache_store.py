@@ -141,7 +141,7 @@ _CHANGES = """SELECT row_id, seq, vector FROM cache_answers WHERE org_id = $1 AN
     AND seq > $4 AND vector IS NOT NULL AND embedder_id = $5 AND expires_at > $6 ORDER BY seq LIMIT $7"""
 _CANDIDATES = "SELECT cache_candidates($1, $2, $3, $4, $5, $6, $7, $8)"
 _PUT = "SELECT cache_put($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
-_LOCK_ORGANISATION = "SELECT FROM cache_totals WHERE org_id = $1 FOR UPDATE"
+LOCK_ORGANISATION = "SELECT FROM cache_totals WHERE org_id = $1 FOR UPDATE"
 _FAIL = """UPDATE cache_answers SET failures = failures + 1, min_similarity = greatest(min_similarity, $4),
         failed_requests = (CASE WHEN $5 = '' THEN failed_requests ELSE failed_requests || $5 END)
     WHERE org_id = $1 AND entry_id = $2 AND ($3::text IS NULL OR user_id = '' OR user_id = $3)
@@ -227,7 +227,7 @@ class PostgresCacheStore:
     ) -> tuple[bool, bool, float]:
         """See CacheStore."""
         async with self._database.transaction(org_id) as connection:
-            await connection.execute(_LOCK_ORGANISATION, org_id)
+            await connection.execute(LOCK_ORGANISATION, org_id)
             row = await connection.fetchrow(_FAIL, org_id, entry_id, user_id, similarity, request_id)
             if row is None:
                 before = await connection.fetchval(_FAILED_BEFORE, org_id, entry_id, user_id)
@@ -240,7 +240,7 @@ class PostgresCacheStore:
     async def purge(self, org_id: str, purge: Purge, change: Change) -> int:
         """See CacheStore."""
         async with self._database.transaction(org_id) as connection:
-            await connection.execute(_LOCK_ORGANISATION, org_id)
+            await connection.execute(LOCK_ORGANISATION, org_id)
             deleted = _rows(await connection.execute(_PURGE, org_id, *_meant(purge)))
             if not (purge.model or purge.tag or purge.entry_id or purge.scope_key or purge.user_id):
                 deleted += _rows(await connection.execute(_PURGE_OLD_PROGRAMS, org_id, purge.before))
@@ -262,7 +262,7 @@ class PostgresCacheStore:
     async def delete(self, org_id: str, entry_ids: Collection[str], change: Change) -> int:
         """See CacheStore."""
         async with self._database.transaction(org_id) as connection:
-            await connection.execute(_LOCK_ORGANISATION, org_id)
+            await connection.execute(LOCK_ORGANISATION, org_id)
             deleted = _rows(await connection.execute(_DELETE, org_id, list(entry_ids)))
             await connection.execute(_TELL, change.record_id, change.record)
         return deleted
@@ -274,7 +274,7 @@ class PostgresCacheStore:
         async with self._database.transaction(org_id) as connection:
             await connection.execute(_COUNT, org_id, day, list(totals), list(totals.values()))
             if used:
-                await connection.execute(_LOCK_ORGANISATION, org_id)
+                await connection.execute(LOCK_ORGANISATION, org_id)
                 await connection.execute(_USED, org_id, list(used), list(used.values()), now)
 
     async def counted(self, org_id: str, since: dt.date) -> tuple[dict[str, int], Totals]:
@@ -292,7 +292,7 @@ class PostgresCacheStore:
         deleted = 0
         for row in rows:
             async with self._database.transaction(row["org_id"]) as connection:
-                await connection.execute(_LOCK_ORGANISATION, row["org_id"])
+                await connection.execute(LOCK_ORGANISATION, row["org_id"])
                 for statement in (_SWEEP, _SWEEP_OLD_PROGRAMS):
                     deleted += _rows(await connection.execute(statement, row["org_id"], now, limit))
                 await connection.execute(_SWEEP_COUNTS, row["org_id"], now)

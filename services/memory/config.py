@@ -108,6 +108,13 @@ class MemoryConfig:
     """The largest share of a context's tokens that facts and recalled memories take."""
     recall_max_tokens: int = 2000
     """The most tokens of a context that facts and recalled memories take, however large it may be."""
+    context_tokenizer: bool = True
+    """Whether contexts for OpenAI's models are counted by their vocabulary where the optional package is installed; it
+    takes about 180 MB. False = they are estimated."""
+    facts_model: str = ""
+    """The model that reads turns for facts, in the background and on the budgets of who said them; empty = none."""
+    summary_model: str = ""
+    """The model that writes running summaries in the same way; empty = they are extracted, without a model."""
 
     def __post_init__(self) -> None:
         """Refuses what could not work."""
@@ -131,6 +138,10 @@ class MemoryConfig:
             raise ValueError(f"cache_min_quality must be from 0 to 1, not {self.cache_min_quality}")
         if not 0 <= self.recall_max_share <= 0.5:
             raise ValueError(f"recall_max_share must be from 0 to 0.5, not {self.recall_max_share}")
+        for name in ("facts_model", "summary_model"):
+            model = getattr(self, name)
+            if len(model) > 128 or not model.isprintable() or model == "extracted":
+                raise ValueError(f'{name} must be the id of a model, such as openai/gpt-4o-mini, not "{model[:128]}"')
         if not 0 < self.recall_same_meaning_cosine <= 1.01:
             raise ValueError("recall_same_meaning_cosine must be above 0 and at most 1.01 (never)")
         for name in ("recall_index_max_bytes", "recall_max_text_bytes", "recall_embed_rows", "recall_top_k"):

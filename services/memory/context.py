@@ -10,9 +10,9 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mesh.tokens import estimate_tokens
 from services.memory.memory import FACT, Memory
 from services.memory.recalled_text import labelled
+from services.memory.token_counts import ESTIMATE, Counting
 from services.memory.window import MESSAGE_OVERHEAD_TOKENS, Message, choose, cost_tokens, groups_of, result_of
 
 SYSTEM, BLOCK, SUMMARY, WINDOW, NEW = 1, 2, 3, 4, 5
@@ -78,6 +78,7 @@ class Budget:
     max_messages: int
     recall_share: float
     recall_max_tokens: int
+    counting: Counting = ESTIMATE
 
     def left_after(self, fixed: int) -> int | None:
         """What is left for everything that need not survive; None = no limit."""
@@ -121,9 +122,10 @@ class Context:
         return sum(piece.tokens for piece in self.pieces)
 
 
-def new_piece(role: str, text: str, openai_json: str, tokens: int) -> Piece:
+def new_piece(role: str, text: str, openai_json: str, tokens: int, counting: Counting = ESTIMATE) -> Piece:
     """A message of the request."""
-    estimated = tokens or estimate_tokens(max(len(text.encode()), len(openai_json.encode())))
+    longer = openai_json if len(openai_json.encode()) > len(text.encode()) else text
+    estimated = tokens or (ESTIMATE if openai_json else counting).count(longer)
     kind = SYSTEM if role == "system" else NEW
     return Piece(role, text, openai_json, kind, estimated + MESSAGE_OVERHEAD_TOKENS)
 
@@ -175,11 +177,12 @@ def assemble(
     left = budget.left_after(fixed)
     context = Context(over_budget=bool(budget.max_tokens) and fixed > budget.max_tokens)
     offered = [*(Recollection(fact, across_threads=True) for fact in facts), *recalled]
-    chosen = _fitting(offered, budget.for_block(left))
-    room = None if left is None else left - _block_tokens(chosen)
+    counting = budget.counting
+    chosen = _fitting(offered, budget.for_block(left), counting)
+    room = None if left is None else left - _block_tokens(chosen, counting)
     window, told = _window(earlier.rest, room, budget.max_messages), None
     if summary is not None and len(window) < len(earlier.rest):
-        told = _summary_piece(summary, budget.for_summary(left))
+        told = _summary_piece(summary, budget.for_summary(left), counting)
         if told is not None and room is not None:
             window = _window(earlier.rest, room - told.tokens, budget.max_messages)
     shown = {message.message_id for message in (*window, *earlier.latest)}
@@ -189,7 +192,7 @@ def assemble(
     )
     context.pieces = [*earlier.system, *(piece for piece in news if piece.kind == SYSTEM)]
     if block:
-        context.pieces.append(_block_piece(context.used))
+        context.pieces.append(_block_piece(context.used, counting))
     if told is not None:
         context.pieces.append(told)
     context.pieces += [_saved_piece(message, WINDOW) for message in (*window, *earlier.latest)]
@@ -231,20 +234,20 @@ def _block_text(used: Sequence[Recollection]) -> str:
     return labelled(FACTS_HEADING, [line_of(one.memory) for one in used])
 
 
-def _block_tokens(used: Sequence[Recollection]) -> int:
-    return _tokens(_block_text(used)) if used else 0
+def _block_tokens(used: Sequence[Recollection], counting: Counting) -> int:
+    return _tokens(_block_text(used), counting) if used else 0
 
 
-def _block_piece(used: Sequence[Recollection]) -> Piece:
+def _block_piece(used: Sequence[Recollection], counting: Counting) -> Piece:
     text = _block_text(used)
-    return Piece("system", text, "", BLOCK, _tokens(text))
+    return Piece("system", text, "", BLOCK, _tokens(text, counting))
 
 
-def _tokens(text: str) -> int:
-    return estimate_tokens(len(text.encode())) + MESSAGE_OVERHEAD_TOKENS
+def _tokens(text: str, counting: Counting) -> int:
+    return counting.count(text) + MESSAGE_OVERHEAD_TOKENS
 
 
-def _fitting(offered: Sequence[Recollection], room: int) -> list[Recollection]:
+def _fitting(offered: Sequence[Recollection], room: int, counting: Counting) -> list[Recollection]:
     """The most important that fit; a memory is offered once."""
     chosen: list[Recollection] = []
     seen: set[str] = set()
@@ -253,19 +256,20 @@ def _fitting(offered: Sequence[Recollection], room: int) -> list[Recollection]:
         words = " ".join(one.memory.said.lower().split())
         if one.memory.memory_id in seen or words in said:
             continue
-        if _block_tokens([*chosen, one]) <= room:
+        if _block_tokens([*chosen, one], counting) <= room:
             chosen.append(one)
             seen.add(one.memory.memory_id)
             said.add(words)
     return chosen
 
 
-def _summary_piece(summary: SummaryText, room: int) -> Piece | None:
+def _summary_piece(summary: SummaryText, room: int, counting: Counting) -> Piece | None:
     lines = summary.text.splitlines()
     while lines:
         text = labelled(SUMMARY_HEADING, lines)
-        if _tokens(text) <= room:
-            return Piece("system", text, "", SUMMARY, _tokens(text))
+        tokens = _tokens(text, counting)
+        if tokens <= room:
+            return Piece("system", text, "", SUMMARY, tokens)
         lines = lines[1:]
     return None
 
@@ -287,5 +291,5 @@ def _tell_left_out(
     shown_ids = {one.memory.memory_id for one in context.used} | shown
     absent = {one.memory.memory_id: one.memory for one in memories if one.memory.memory_id not in shown_ids}
     if absent:
-        tokens = sum(estimate_tokens(len(line_of(memory).encode())) for memory in absent.values())
+        tokens = sum(budget.counting.count(line_of(memory)) for memory in absent.values())
         context.left_out.append(LeftOut(BLOCK, len(absent), tokens, "max_tokens"))

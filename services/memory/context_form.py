@@ -8,12 +8,12 @@ from services.memory.context import SUMMARY, Context, new_piece
 from services.memory.contexts import Asked, Built
 from services.memory.memory_form import stamp
 from services.memory.summaries import Summary
+from services.memory.token_counts import Counting
 
 ROLES = ("system", "user", "assistant", "tool")
-COUNTED_BY = "estimate"
 
 
-def asked_of(request: memory_pb2.BuildContextRequest) -> Asked:
+def asked_of(request: memory_pb2.BuildContextRequest, counting: Counting) -> Asked:
     """What a context is asked for."""
     for at, message in enumerate(request.messages):
         if message.role not in ROLES:
@@ -22,13 +22,14 @@ def asked_of(request: memory_pb2.BuildContextRequest) -> Asked:
         thread_id=request.thread_id,
         parent_message_id=request.parent_message_id,
         request_id=request.request_id,
-        news=[new_piece(one.role, one.text, one.openai_json, max(0, one.tokens)) for one in request.messages],
+        news=[new_piece(one.role, one.text, one.openai_json, max(0, one.tokens), counting) for one in request.messages],
         max_tokens=request.max_tokens,
         max_messages=request.max_messages,
         recall=request.recall.enabled,
         across_threads=request.recall.across_threads,
         top_k=request.recall.top_k,
         agent_id=request.agent_id,
+        counting=counting,
     )
 
 
@@ -38,7 +39,7 @@ def built_message(built: Built) -> memory_pb2.BuildContextResponse:
     response = memory_pb2.BuildContextResponse(
         tokens=context.tokens,
         private=built.private,
-        counted_by=COUNTED_BY,
+        counted_by=built.counted_by,
         over_budget=context.over_budget,
         messages=[
             memory_pb2.ContextMessage(

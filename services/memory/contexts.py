@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mesh.ids import is_uuid
 from services.memory import errors
@@ -27,6 +27,7 @@ from services.memory.recall_index import Query
 from services.memory.recalled_text import BEGIN
 from services.memory.summaries import RENEWED_AFTER, Summarist, Summary, SummaryStore, best_of
 from services.memory.threads import Limits, Place, Thread
+from services.memory.token_counts import ESTIMATE, Counting
 from services.memory.turn_store import PostgresTurnStore
 from services.memory.viewers import Viewer
 from services.memory.window import Message
@@ -51,6 +52,8 @@ class Asked:
     across_threads: bool
     top_k: int
     agent_id: str
+    counting: Counting = ESTIMATE
+    """How tokens are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class Built:
     context: Context
     private: bool
     summary_missing: bool
+    counted_by: str
 
 
 class Contexts:
@@ -86,10 +90,14 @@ class Contexts:
         thread, messages = await self._read(viewer, asked)
         config = self._config
         most = min(asked.max_messages or config.window_max_messages, config.window_scan_messages)
-        budget = Budget(asked.max_tokens, most, config.recall_max_share, config.recall_max_tokens)
-        earlier = sorted_out(messages, asked.news)
+        counting = asked.counting
+        budget = Budget(asked.max_tokens, most, config.recall_max_share, config.recall_max_tokens, counting)
+        earlier = sorted_out(counting.recounted(messages, asked.max_tokens), asked.news)
         if not asked.recall:
-            return Built(assemble(earlier, asked.news, budget), private=False, summary_missing=False)
+            context = assemble(earlier, asked.news, budget)
+            return Built(context, private=False, summary_missing=False, counted_by=counting.name)
+        if thread is not None and thread.agent_id and not asked.agent_id:
+            asked = replace(asked, agent_id=thread.agent_id)
         fallen = fallen_out(earlier, asked.news, budget)
         summary = await self._summary(viewer, thread, fallen) if thread is not None and fallen else None
         recalled = await self._recalled(viewer, asked, thread, earlier, fallen)
@@ -97,7 +105,8 @@ class Contexts:
         told = None if summary is None else SummaryText(summary.text, summary.until_message_id)
         context = assemble(earlier, asked.news, budget, facts=facts, recalled=recalled, summary=told)
         private = any(one.across_threads for one in context.used)
-        return Built(context, private, summary_missing=bool(fallen) and summary is None)
+        missing = bool(fallen) and summary is None
+        return Built(context, private, summary_missing=missing, counted_by=counting.name)
 
     async def summary(self, viewer: Viewer, thread_id: str, head: str) -> Summary | None:
         """The summary of a branch. Raises NOT_FOUND."""

@@ -15,6 +15,7 @@ from services.memory.conversation_input import (
     MAX_NAME_CHARS,
     MAX_REQUEST_ID_CHARS,
     ROLES,
+    checked_agent_id,
     checked_change,
     storable,
 )
@@ -64,6 +65,7 @@ def checked(file: ConversationFile, *, max_bytes: int) -> ConversationFile:
         model=said.model or "",
         parameters=said.parameters or "",
         active_branch=active,
+        agent_id=checked_agent_id(thread.agent_id),
         message_count=sum(not one.deleted_at_s for one in messages),
         next_position=len(messages),
         forked=any(

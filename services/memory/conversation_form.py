@@ -31,6 +31,7 @@ def thread_form(thread: Thread) -> conversation_pb2.Thread:
         active_branch_id=thread.active_branch,
         deleted_at=thread.deleted_at,
         version=thread.version,
+        agent_id=thread.agent_id,
     )
     if thread.parameters:
         form.parameters.update(msgspec.json.decode(thread.parameters))

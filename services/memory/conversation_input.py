@@ -130,6 +130,13 @@ def checked_thread_id(thread_id: str) -> str:
     return thread_id
 
 
+def checked_agent_id(agent_id: str) -> str:
+    """An agent's id; empty is allowed. Raises INVALID_REQUEST."""
+    if len(agent_id) > MAX_THREAD_ID_CHARS or not agent_id.isprintable():
+        raise errors.invalid("agent_id", f"must be at most {MAX_THREAD_ID_CHARS} printable characters")
+    return agent_id
+
+
 def checked_request_id(request_id: str) -> str:
     """A request's id; empty is allowed. Raises INVALID_REQUEST."""
     if len(request_id) > MAX_REQUEST_ID_CHARS or not request_id.isprintable():

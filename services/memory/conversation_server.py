@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from dac.memory.v1 import conversation_pb2, conversation_pb2_grpc
+from mesh.call import Call, current
 from services.memory import errors
 from services.memory.conversation_form import (
     branch_form,
@@ -18,15 +19,18 @@ from services.memory.conversation_form import (
 )
 from services.memory.conversation_input import NewMessage
 from services.memory.conversations import Conversations
-from services.memory.threads import ThreadFilter
+from services.memory.threads import Thread, ThreadFilter
 from services.memory.viewers import viewer
 
 
 class ConversationServicer(conversation_pb2_grpc.ConversationServiceServicer):
     """Threads, messages and branches."""
 
-    def __init__(self, conversations: Conversations) -> None:
-        self._conversations = conversations
+    def __init__(
+        self, conversations: Conversations, answered: Callable[[Thread, Call], None] = lambda thread, caller: None
+    ) -> None:
+        """`answered` is told of each whole answer that was saved, and by which call."""
+        self._conversations, self._answered = conversations, answered
 
     async def CreateThread(
         self, request: conversation_pb2.CreateThreadRequest, context: Any
@@ -39,6 +43,7 @@ class ConversationServicer(conversation_pb2_grpc.ConversationServiceServicer):
             tags=request.tags,
             model=request.model,
             parameters=parameters_text(request.parameters) if request.HasField("parameters") else "",
+            agent_id=request.agent_id,
         )
         return conversation_pb2.CreateThreadResponse(thread=thread_form(thread))
 
@@ -191,6 +196,8 @@ class ConversationServicer(conversation_pb2_grpc.ConversationServiceServicer):
             parent_id=request.parent_message_id,
             branch_id=request.branch_id,
         )
+        if any(map(_is_answer, request.messages)):
+            self._answered(saved.thread, current())
         return conversation_pb2.AppendMessagesResponse(message_ids=saved.message_ids, branch_id=saved.branch_id)
 
     async def OpenTurn(
@@ -206,6 +213,7 @@ class ConversationServicer(conversation_pb2_grpc.ConversationServiceServicer):
             max_messages=request.max_messages,
             parent_id=request.parent_message_id,
             branch_id=request.branch_id,
+            agent_id=request.agent_id,
         )
         saved = opened.saved
         return conversation_pb2.OpenTurnResponse(
@@ -222,6 +230,11 @@ def _either(name: str, alias: str, value: str) -> str:
     if alias and value and alias != value:
         raise errors.invalid(name, "says something else than the field that it is another name of: send one of them")
     return value or alias
+
+
+def _is_answer(message: conversation_pb2.Message) -> bool:
+    """Whether it is a whole answer."""
+    return message.role == "assistant" and message.status != conversation_pb2.Message.STATUS_PARTIAL
 
 
 def _new(messages: Iterable[conversation_pb2.Message]) -> list[NewMessage]:

@@ -11,6 +11,7 @@ from services.memory.branch_store import PostgresBranchStore
 from services.memory.config import MemoryConfig
 from services.memory.conversation_input import (
     NewMessage,
+    checked_agent_id,
     checked_change,
     checked_limit,
     checked_message_id,
@@ -81,13 +82,14 @@ class Conversations:
         tags: Sequence[str] = (),
         model: str = "",
         parameters: str = "",
+        agent_id: str = "",
     ) -> Thread:
         """The thread of this id, or a new one."""
         chosen = checked_thread_id(thread_id) if thread_id else self._new_id()
         named = checked_change(ThreadChange(title, tuple(tags), model, parameters))
-        return await self._threads.create(viewer, self._thread(viewer, chosen, named), self._limits)
+        return await self._threads.create(viewer, self._thread(viewer, chosen, agent_id, named), self._limits)
 
-    def _thread(self, viewer: Viewer, thread_id: str, named: ThreadChange | None = None) -> Thread:
+    def _thread(self, viewer: Viewer, thread_id: str, agent_id: str, named: ThreadChange | None = None) -> Thread:
         """A thread that is not there yet."""
         now, named = self._clock(), named or ThreadChange()
         return Thread(
@@ -100,6 +102,7 @@ class Conversations:
             named.tags or (),
             named.model or "",
             named.parameters or "",
+            agent_id=checked_agent_id(agent_id),
         )
 
     async def get(self, viewer: Viewer, thread_id: str) -> Thread:
@@ -267,6 +270,7 @@ class Conversations:
         max_messages: int,
         parent_id: str = "",
         branch_id: str = "",
+        agent_id: str = "",
     ) -> OpenedTurn:
         """Saves the turn and gives the window of earlier messages with its tokens. Without messages it only reads."""
         checked_thread_id(thread_id)
@@ -276,7 +280,7 @@ class Conversations:
         drafts = drafts_of(messages, self._config.max_message_bytes, self._new_id, request_id)
         saved: Saved | None
         if drafts:
-            thread = self._thread(viewer, thread_id)
+            thread = self._thread(viewer, thread_id, agent_id)
             saved, earlier = await self._turns.open_turn(
                 viewer, thread, request_id, drafts, place, self._limits, limit=limit, max_tokens=max_tokens
             )

@@ -29,8 +29,11 @@ class Embedder(Protocol):
     note: str
     """One line for people: what this is, and for a fallback, why and how to mend it."""
 
-    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """One row for each text, of length 1; a text without any words is a row of some fixed direction or of zeros."""
+    async def embed(self, texts: Sequence[str], *, background: bool = False) -> NDArray[np.float32]:
+        """One row for each text, of length 1; a text without any words is a row of some fixed direction or of zeros.
+
+        `background` when nobody waits for it: whoever does goes before.
+        """
 
     async def close(self) -> None:
         """Ends its thread, if it has one."""

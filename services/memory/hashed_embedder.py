@@ -36,7 +36,7 @@ class HashedEmbedder:
     def __init__(self, note: str = "hashed n-grams: searches find words, not meanings") -> None:
         self.note = note
 
-    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    async def embed(self, texts: Sequence[str], *, background: bool = False) -> NDArray[np.float32]:
         """One row of length 1 for each text; zeros for a text without a letter or digit."""
         if sum(map(len, texts)) > INLINE_CHARACTERS:
             return await asyncio.to_thread(rows_of, texts)

@@ -15,9 +15,20 @@ import msgspec
 
 from mesh.postgres import Database
 from services.memory import memory_statements as sql
-from services.memory.memory import TURN, Change, Filter, HistoryEntry, Keeping, Kept, Memory, Seen, Vector, to_bytes
+from services.memory.memory import (
+    TURN,
+    VECTOR_ITEM_BYTES,
+    Filter,
+    HistoryEntry,
+    Keeping,
+    Kept,
+    Memory,
+    Seen,
+    Vector,
+    to_bytes,
+)
+from services.memory.memory_changes import Changes, changes_of
 from services.memory.memory_rows import (
-    change_of,
     filter_values,
     inserted,
     memory_of,
@@ -42,7 +53,7 @@ class MemoryListener(Protocol):
 class Mirror:
     """What a mirror of the memories lacks."""
 
-    changes: list[Change]
+    changes: Changes | None
     swept_seq: int
     """A mirror that has read less is to be made anew."""
     seq: int
@@ -100,8 +111,13 @@ class MemoryStore(Protocol):
     async def counts(self, seen: Seen, wanted: Filter) -> dict[int, int]:
         """How many fit, by kind."""
 
-    async def changes(self, org_id: str, after_seq: int, limit: int) -> Mirror:
-        """What changed behind `after_seq`, in the order of the commits."""
+    async def changes(
+        self, org_id: str, after_seq: int, limit: int, embedder_id: str, dimensions: int, user_id: str | None = None
+    ) -> Mirror:
+        """What changed behind `after_seq`, in the order of the commits, with the vectors of this embedder.
+
+        With `user_id` at most `limit` memories that this user has now, the oldest first.
+        """
 
     async def organisations_to_embed(self, embedder_id: str) -> list[str]:
         """Which organisations have memories without vectors of this embedder."""
@@ -135,8 +151,7 @@ class PostgresMemoryStore:
         if not memory_ids:
             return {}
         key = await self._sealer.key_of(seen.org_id)
-        async with self._database.transaction(seen.org_id) as connection:
-            rows = await connection.fetch(sql.READ, seen.org_id, seen.everyone, seen.user_id, list(memory_ids))
+        rows = await self._database.call(sql.READ, seen.org_id, seen.everyone, seen.user_id, list(memory_ids))
         return {memory.memory_id: memory for memory in (memory_of(key, row) for row in rows)}
 
     async def page(
@@ -224,15 +239,14 @@ class PostgresMemoryStore:
             rows = await connection.fetch(sql.COUNTS, *filter_values(key, seen, wanted))
         return {row["kind"]: row["many"] for row in rows}
 
-    async def changes(self, org_id: str, after_seq: int, limit: int) -> Mirror:
+    async def changes(
+        self, org_id: str, after_seq: int, limit: int, embedder_id: str, dimensions: int, user_id: str | None = None
+    ) -> Mirror:
         """See MemoryStore."""
-        state = await self._database.call(sql.STATE, org_id)
-        seq, swept_seq = state["seq"] or 0, state["swept_seq"] or 0
-        if seq <= after_seq:
-            return Mirror([], swept_seq, seq)
-        async with self._database.transaction(org_id) as connection:
-            rows = await connection.fetch(sql.CHANGES, org_id, after_seq, limit)
-        return Mirror([change_of(row) for row in rows], swept_seq, seq)
+        page = await self._database.call(
+            sql.CHANGES, org_id, after_seq, limit, embedder_id, VECTOR_ITEM_BYTES * dimensions, user_id
+        )
+        return Mirror(changes_of(page, dimensions), page["swept_seq"] or 0, page["seq"] or 0)
 
     async def organisations_to_embed(self, embedder_id: str) -> list[str]:
         """See MemoryStore."""
@@ -258,24 +272,16 @@ class PostgresMemoryStore:
 
     async def put_vectors(self, org_id: str, embedder_id: str, rows: Sequence[Embedded]) -> int:
         """See MemoryStore."""
-        async with self._database.transaction(org_id) as connection:
-            last = await connection.fetchval(sql.NEXT, org_id, len(rows))
-            await connection.executemany(
-                sql.PUT_VECTOR,
-                [
-                    (
-                        org_id,
-                        row.memory_id,
-                        row.seq,
-                        last - len(rows) + 1 + at,
-                        embedder_id,
-                        to_bytes(row.vector),
-                        to_bytes(row.window_vector),
-                    )
-                    for at, row in enumerate(rows)
-                ],
-            )
-        return len(rows)
+        done: int = await self._database.call(
+            sql.PUT_VECTORS,
+            org_id,
+            embedder_id,
+            [row.memory_id for row in rows],
+            [row.seq for row in rows],
+            [to_bytes(row.vector) for row in rows],
+            [to_bytes(row.window_vector) for row in rows],
+        )
+        return done
 
     async def sweep(self, before: dt.datetime, limit: int) -> int:
         """See MemoryStore."""
@@ -300,9 +306,8 @@ async def keep_within(
 ) -> list[Kept]:
     """Saves memories inside a transaction that is open."""
     replaced = [(one, old) for one in keepings for old in one.supersedes]
-    last = await connection.fetchval(sql.NEXT, org_id, len(keepings) + len(replaced))
+    last, before, chain = await _begin(connection, org_id, keepings, len(keepings) + len(replaced), request_id)
     first = last - len(keepings) - len(replaced) + 1
-    before, chain = await _look(connection, org_id, keepings, request_id)
     same = await _same_texts(connection, org_id, key, keepings)
     told: list[Kept] = []
     fresh: list[Keeping] = []
@@ -354,17 +359,19 @@ async def _same_texts(
     }
 
 
-async def _look(
-    connection: Any, org_id: str, keepings: Sequence[Keeping], request_id: str
-) -> tuple[dict[tuple[str, int], str], dict[str, str]]:
-    """What the request saved before, by owner and ordinal; and for each turn, the one before it in its thread."""
+async def _begin(
+    connection: Any, org_id: str, keepings: Sequence[Keeping], changes: int, request_id: str
+) -> tuple[int, dict[tuple[str, int], str], dict[str, str]]:
+    """The last number of so many changes; what the request saved before, by owner and ordinal; and for each turn, the
+    one before it in its thread.
+    """
     owners = list({one.memory.user_id for one in keepings})
     named = [one.previous_id for one in keepings if one.previous_id]
     turns = [one for one in keepings if one.memory.kind == TURN and one.memory.thread_id]
     first = _line(turns[0].memory) if turns else ("", "", "")
-    row = await connection.fetchrow(sql.LOOK, org_id, owners, request_id, named, *first)
+    row = await connection.fetchval(sql.BEGIN_KEEPING, org_id, changes, owners, request_id, named, *first)
     saved = msgspec.json.decode(row["saved"] or "[]", type=list[tuple[str, int, str]])
-    there = {one.memory.memory_id for one in keepings} | set(row["there"])
+    there = {one.memory.memory_id for one in keepings} | set(row["there"] or ())
     last = {first: row["last_turn"] or ""}
     chain: dict[str, str] = {}
     for one in turns:
@@ -376,7 +383,7 @@ async def _look(
                 last[line] = str(await connection.fetchval(sql.LAST_TURN, org_id, *line) or "")
             chain[memory.memory_id] = last[line]
         last[line] = memory.memory_id
-    return {(owner, ordinal): memory_id for owner, ordinal, memory_id in saved}, chain
+    return row["last_seq"], {(owner, ordinal): memory_id for owner, ordinal, memory_id in saved}, chain
 
 
 def _line(memory: Memory) -> tuple[str, str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +13,8 @@ TURN, FACT, NOTE = 1, 2, 3
 """The kinds of memories, as the contract numbers them."""
 KINDS = (TURN, FACT, NOTE)
 Vector = NDArray[np.float32]
+VECTOR_ITEM_BYTES = 2
+"""Of a number of a vector as it is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,30 +112,6 @@ class Filter:
             or self.metadata
             or self.memory_ids
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A memory as a mirror of it needs it: without its text. `gone` = take it out."""
-
-    memory_id: str
-    seq: int
-    gone: bool
-    kind: int = NOTE
-    user_id: str = ""
-    agent_id: str = ""
-    thread_id: str = ""
-    text_id: int = 0
-    terms: Sequence[int] = ()
-    metadata_terms: Sequence[int] = ()
-    previous_id: str = ""
-    occurred_at_s: float = 0.0
-    valid_from_s: float = float("-inf")
-    valid_to_s: float = float("inf")
-    superseded: bool = False
-    embedder_id: str = ""
-    vector: bytes | None = None
-    window_vector: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from services.memory.memory import Change, Filter, Keeping, Memory, Seen, to_bytes
+from services.memory.memory import Filter, Keeping, Memory, Seen, to_bytes
 from services.memory.sealing import OrgKey
 from services.memory.terms import terms_of
 
@@ -113,37 +111,6 @@ def memory_of(key: OrgKey, row: Any) -> Memory:
         pinned=row["pinned"],
         metadata=msgspec.json.decode(metadata, type=dict[str, str]) if metadata else {},
     )
-
-
-def change_of(row: Any) -> Change:
-    """A row that the statement CHANGES gives."""
-    memory_id = str(row["memory_id"])
-    if row["deleted_at"] is not None:
-        return Change(memory_id, row["seq"], gone=True)
-    return Change(
-        memory_id=memory_id,
-        seq=row["seq"],
-        gone=False,
-        kind=row["kind"],
-        user_id=row["user_id"],
-        agent_id=row["agent_id"],
-        thread_id=row["thread_id"],
-        text_id=row["text_id"],
-        terms=row["terms"],
-        metadata_terms=row["metadata_terms"],
-        previous_id=str(row["previous_id"] or ""),
-        occurred_at_s=row["occurred_at"].timestamp(),
-        valid_from_s=_seconds(row["valid_from"], -math.inf),
-        valid_to_s=_seconds(row["valid_to"], math.inf),
-        superseded=row["superseded_by"] is not None,
-        embedder_id=row["embedder_id"],
-        vector=row["vector"],
-        window_vector=row["window_vector"],
-    )
-
-
-def _seconds(moment: dt.datetime | None, otherwise: float) -> float:
-    return otherwise if moment is None else moment.timestamp()
 
 
 def snapshot_of(key: OrgKey, memory: Memory) -> tuple[str, bytes | None]:

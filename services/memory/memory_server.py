@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import logging
 from collections.abc import Sequence
@@ -11,10 +10,10 @@ from typing import Any
 import grpc.aio
 
 from dac.memory.v1 import memory_pb2, memory_pb2_grpc
-from mesh.call import current, require_principal
-from mesh.errors import MeshError
+from mesh.call import Call, current, require_principal
 from mesh.ids import uuid7
 from mesh.postgres import Database
+from mesh.rounds import Rounds
 from services.memory import errors
 from services.memory.config import MemoryConfig
 from services.memory.context_form import asked_of, built_message, summary_message
@@ -37,9 +36,13 @@ from services.memory.recall import Recaller
 from services.memory.sealing import Sealer
 from services.memory.summaries import Summarist, SummaryStore
 from services.memory.thread_work import ThreadDatabase
+from services.memory.threads import Thread
+from services.memory.token_counts import Tokenizers
 from services.memory.turn_index import CatchUp, TurnIndex
 from services.memory.turn_store import PostgresTurnStore
 from services.memory.viewers import viewer
+from services.memory.writing.asking import Writer
+from services.memory.writing.extraction import Extraction
 
 SWEEP_INTERVAL_S = 3600.0
 SWEEP_ROWS = 10_000
@@ -57,8 +60,9 @@ def _seen() -> Seen:
 class MemoryServicer(memory_pb2_grpc.MemoryServiceServicer):
     """dac.memory.v1.MemoryService."""
 
-    def __init__(self, memories: Memories, contexts: Contexts, embedder: Embedder) -> None:
+    def __init__(self, memories: Memories, contexts: Contexts, embedder: Embedder, tokenizers: Tokenizers) -> None:
         self._memories, self._contexts, self._embedder = memories, contexts, embedder
+        self.tokenizers = tokenizers
 
     async def Remember(self, request: memory_pb2.RememberRequest, context: Any) -> memory_pb2.RememberResponse:
         """See MemoryService.Remember."""
@@ -166,7 +170,8 @@ class MemoryServicer(memory_pb2_grpc.MemoryServiceServicer):
         self, request: memory_pb2.BuildContextRequest, context: Any
     ) -> memory_pb2.BuildContextResponse:
         """See MemoryService.BuildContext."""
-        return built_message(await self._contexts.build(viewer(), asked_of(request)))
+        asked = asked_of(request, self.tokenizers.of(request.model))
+        return built_message(await self._contexts.build(viewer(), asked))
 
     async def GetSummary(self, request: memory_pb2.GetSummaryRequest, context: Any) -> memory_pb2.GetSummaryResponse:
         """See MemoryService.GetSummary."""
@@ -213,8 +218,9 @@ class Remembering:
         sealer: Sealer,
         embedder: Embedder,
         listeners: Sequence[MemoryListener] = (),
+        writer: Writer | None = None,
     ) -> None:
-        """Opens nothing. `listeners` are told what is forgotten."""
+        """Opens nothing. `listeners` are told what is forgotten; `writer` asks the models that the operator names."""
         store = PostgresMemoryStore(database, sealer, listeners)
         self.recaller = recaller = Recaller(store, embedder, sealer, max_bytes=config.recall_index_max_bytes)
         self.vector_maker = VectorMaker(
@@ -229,12 +235,23 @@ class Remembering:
             listeners=listeners,
         )
         summaries = SummaryStore(database, sealer)
-        self.summarist = Summarist(summaries, embedder, clock=now)
+        named = config.summary_model
+        self.summarist = Summarist(
+            summaries, embedder, clock=now, writer=writer if named else None, model=named or "extracted"
+        )
+        self.extraction = None
+        if writer is not None and config.facts_model:
+            self.extraction = Extraction(database, sealer, memories, writer, model=config.facts_model, clock=now)
         turns = PostgresTurnStore(ThreadDatabase(database, sealer=sealer))
         contexts = Contexts(turns, store, recaller, summaries, self.summarist, config, clock=now)
-        self.servicer = MemoryServicer(memories, contexts, embedder)
+        self.servicer = MemoryServicer(memories, contexts, embedder, Tokenizers(wanted=config.context_tokenizer))
         self.catch_up = CatchUp(database, sealer, self.turn_index)
         self._caretaker = Caretaker(store, self.catch_up, keep_s=config.recall_keep_deleted_s)
+
+    def answered(self, thread: Thread, caller: Call) -> None:
+        """A turn of this thread is whole."""
+        if self.extraction is not None:
+            self.extraction.answered(thread, caller)
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicer."""
@@ -245,12 +262,17 @@ class Remembering:
         self.vector_maker.start()
         self.summarist.start()
         self._caretaker.start()
+        if self.extraction is not None:
+            self.extraction.start()
 
     async def close(self) -> None:
         """Stops that."""
+        if self.extraction is not None:
+            await self.extraction.close()
         await self._caretaker.close()
         await self.summarist.close()
         await self.vector_maker.close()
+        await self.recaller.close()
 
 
 class Caretaker:
@@ -258,30 +280,18 @@ class Caretaker:
 
     def __init__(self, store: PostgresMemoryStore, catch_up: CatchUp, *, keep_s: float) -> None:
         self._store, self._catch_up, self._keep_s = store, catch_up, keep_s
-        self._task: asyncio.Task[None] | None = None
+        rounds = Rounds(
+            "memory-caretaker",
+            self._care,
+            SWEEP_INTERVAL_S,
+            _log,
+            meanwhile="turns and tombstones stay as they are for now",
+        )
+        self.start, self.close = rounds.start, rounds.close
 
-    def start(self) -> None:
-        """Begins."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="memory-caretaker")
-
-    async def close(self) -> None:
-        """Stops."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self._catch_up.run()
-                await self._store.sweep(now() - dt.timedelta(seconds=self._keep_s), SWEEP_ROWS)
-            except MeshError as error:
-                _log.warning("turns and tombstones stay as they are for now: %s", error.message)
-            except Exception:
-                _log.exception("looking after memories failed and goes on")
-            await asyncio.sleep(SWEEP_INTERVAL_S)
+    async def _care(self) -> None:
+        await self._catch_up.run()
+        await self._store.sweep(now() - dt.timedelta(seconds=self._keep_s), SWEEP_ROWS)
 
 
 def now() -> dt.datetime:

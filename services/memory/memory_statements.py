@@ -4,20 +4,9 @@ from __future__ import annotations
 
 NEXT = """INSERT INTO memory_changes (org_id, seq) VALUES ($1, $2)
     ON CONFLICT (org_id) DO UPDATE SET seq = memory_changes.seq + EXCLUDED.seq RETURNING seq"""
-SAME_TEXT = """SELECT memory_id, text_id, kind, user_id, agent_id, thread_id FROM memories
-    WHERE org_id = $1 AND text_id = ANY ($2) AND kind <> 1 AND deleted_at IS NULL AND superseded_by IS NULL
-    AND (valid_to IS NULL OR valid_to > $3)"""
-# What the request saved before, which of the named turns are there, and the last turn of a thread: in one round trip.
-LOOK = """SELECT
-    (SELECT json_agg(json_build_array(user_id, ordinal, memory_id)) FROM memories WHERE org_id = $1
-        AND user_id = ANY ($2) AND request_id = $3 AND request_id <> '' AND deleted_at IS NULL)::text AS saved,
-    ARRAY(SELECT memory_id::text FROM memories WHERE org_id = $1 AND memory_id = ANY ($4) AND deleted_at IS NULL)
-        AS there,
-    (SELECT memory_id FROM memories WHERE org_id = $1 AND thread_id = $5 AND user_id = $6 AND agent_id = $7
-        AND kind = 1 AND deleted_at IS NULL AND thread_id <> '' ORDER BY created_at DESC, memory_id DESC LIMIT 1)::text
-        AS last_turn"""
-LAST_TURN = """SELECT memory_id FROM memories WHERE org_id = $1 AND thread_id = $2 AND user_id = $3 AND agent_id = $4
-    AND kind = 1 AND deleted_at IS NULL AND thread_id <> '' ORDER BY created_at DESC, memory_id DESC LIMIT 1"""
+SAME_TEXT = "SELECT memory_id, text_id, kind, user_id, agent_id, thread_id FROM memories_saying($1, $2, $3)"
+BEGIN_KEEPING = "SELECT begin_keeping($1, $2, $3, $4, $5, $6, $7, $8)"
+LAST_TURN = "SELECT last_memory_of_thread($1, $2, $3, $4)"
 INSERT = """INSERT INTO memories (org_id, memory_id, seq, kind, user_id, agent_id, thread_id, role, speaker, text,
     metadata, sealed, text_id, terms, metadata_terms, previous_id, request_id, ordinal, occurred_at, created_at,
     updated_at, valid_from, valid_to, superseded_by, source_ids, confidence, pinned, embedder_id, vector)
@@ -39,9 +28,7 @@ SUPERSEDE = """UPDATE memories SET superseded_by = $2, valid_to = least(valid_to
     WHERE org_id = $1 AND memory_id = $6 AND user_id = $7 AND kind = 2 AND deleted_at IS NULL
     RETURNING memory_id, kind, user_id, agent_id, thread_id, role, speaker, text, metadata, sealed, occurred_at,
     created_at, updated_at, valid_from, valid_to, superseded_by, source_ids, confidence, pinned"""
-READ = """SELECT memory_id, kind, user_id, agent_id, thread_id, role, speaker, text, metadata, sealed, occurred_at,
-    created_at, updated_at, valid_from, valid_to, superseded_by, source_ids, confidence, pinned
-    FROM memories_by_id($1, $2, $3, $4)"""
+READ = "SELECT memories_seen($1, $2, $3, $4)"
 NEWEST = """SELECT memory_id, kind, user_id, agent_id, thread_id, role, speaker, text, metadata, sealed, occurred_at,
     created_at, updated_at, valid_from, valid_to, superseded_by, source_ids, confidence, pinned
     FROM memories_that_fit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
@@ -79,15 +66,11 @@ ERASE_HISTORY = """DELETE FROM memory_history WHERE org_id = $1 AND (memory_id =
     OR ($3::boolean AND ($4::boolean OR user_id = $5)) OR (memory_id = ANY ($6) AND ($4::boolean OR user_id = $5)))"""
 READ_HISTORY = """SELECT memory_id, changed_at, action, key_id, snapshot, sealed FROM memory_history
     WHERE org_id = $1 AND ($2::boolean OR user_id = $3) AND memory_id = $4 ORDER BY change_id"""
-CHANGES = """SELECT memory_id, seq, kind, user_id, agent_id, thread_id, text_id, terms, metadata_terms, previous_id,
-    occurred_at, valid_from, valid_to, superseded_by, embedder_id, vector, window_vector, deleted_at
-    FROM memories WHERE org_id = $1 AND seq > $2 ORDER BY seq LIMIT $3"""
-STATE = "SELECT state_of_memories($1)"
+CHANGES = "SELECT changes_of_memories($1, $2, $3, $4, $5, $6)"
 TO_EMBED = """SELECT memory_id, seq, kind, speaker, text, metadata, sealed, previous_id
     FROM memories_to_embed_of($1, $2, $3)"""
 SAID = "SELECT memory_id, speaker, text, metadata, sealed FROM memories_by_id($1, true, '', $2)"
-PUT_VECTOR = """UPDATE memories SET seq = $4, embedder_id = $5, vector = $6, window_vector = $7
-    WHERE org_id = $1 AND memory_id = $2 AND seq = $3 AND deleted_at IS NULL"""
+PUT_VECTORS = "SELECT put_memory_vectors($1, $2, $3, $4, $5, $6)"
 SWEEP = """WITH gone AS (DELETE FROM memories WHERE org_id = $1 AND memory_id IN (
         SELECT memory_id FROM memories WHERE org_id = $1 AND deleted_at <= $2 AND NOT EXISTS (
             SELECT FROM messages WHERE messages.org_id = $1 AND messages.message_id = memories.memory_id)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 from mesh.errors import MeshError
+from mesh.rounds import Rounds
 from services.memory.embedder import Embedder
 from services.memory.memories_store import Embedded, MemoryStore, ToEmbed
 
@@ -21,25 +21,28 @@ class VectorMaker:
     """One task. Whatever it does not get done, it or another replica's finds later."""
 
     def __init__(self, store: MemoryStore, embedder: Embedder, *, rows: int, check_s: float) -> None:
-        self._store, self._embedder, self._rows, self._check_s = store, embedder, rows, check_s
-        self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._store, self._embedder, self._rows = store, embedder, rows
+        self._rounds = Rounds(
+            "memory-vectors",
+            self.make_all,
+            check_s,
+            _log,
+            meanwhile="memories stay without vectors for now",
+            gather_s=GATHER_S,
+        )
 
     def start(self) -> None:
         """Begins, when there is a model."""
-        if self._embedder.semantic and self._task is None:
-            self._task = asyncio.create_task(self._run(), name="memory-vectors")
+        if self._embedder.semantic:
+            self._rounds.start()
 
     async def close(self) -> None:
         """Stops."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await self._rounds.close()
 
     def wake(self) -> None:
         """There is, or will be in a moment, something to do."""
-        self._wake.set()
+        self._rounds.wake()
 
     async def make_all(self) -> int:
         """Makes all that are lacking; how many. Raises MeshError when it cannot even ask for whom."""
@@ -64,26 +67,11 @@ class VectorMaker:
         followed = [row for row in rows if row.before]
         texts = [row.said[:MAX_EMBEDDED_CHARS] for row in rows]
         texts += [window_text(row.before, row.said) for row in followed]
-        vectors = await self._embedder.embed(texts)
+        vectors = await self._embedder.embed(texts, background=True)
         windows = {row.memory_id: vectors[len(rows) + at] for at, row in enumerate(followed)}
         return [
             Embedded(row.memory_id, row.seq, vectors[at], windows.get(row.memory_id)) for at, row in enumerate(rows)
         ]
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self.make_all()
-            except MeshError as error:
-                _log.warning("memories stay without vectors for now: %s", error.message)
-            except Exception:
-                _log.exception("making vectors failed and goes on")
-            try:
-                await asyncio.wait_for(self._wake.wait(), self._check_s)
-                await asyncio.sleep(GATHER_S)
-            except TimeoutError:
-                pass
-            self._wake.clear()
 
 
 def window_text(before: str, said: str) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Protocol
 
 from mesh.errors import MeshError
+from mesh.rounds import Rounds
 from services.memory.config import MemoryConfig
 
 _log = logging.getLogger(__name__)
@@ -28,7 +28,13 @@ class Numberer:
 
     def __init__(self, messages: Unnumbered, config: MemoryConfig) -> None:
         self._messages, self._config = messages, config
-        self._task: asyncio.Task[None] | None = None
+        self._rounds = Rounds(
+            "memory-numberer",
+            self.number_once,
+            config.search_numbering_interval_s,
+            _log,
+            meanwhile="old messages are not found by search yet",
+        )
 
     async def number_once(self) -> int:
         """Numbers what is there now; how many messages. An organisation that fails holds up no other."""
@@ -43,22 +49,8 @@ class Numberer:
 
     def start(self) -> None:
         """Begins to look."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="memory-numberer")
+        self._rounds.start()
 
     async def close(self) -> None:
         """Stops looking."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self.number_once()
-            except MeshError as error:
-                _log.warning("old messages are not found by search yet: %s", error.message)
-            except Exception:
-                _log.exception("numbering old messages failed and goes on")
-            await asyncio.sleep(self._config.search_numbering_interval_s)
+        await self._rounds.close()

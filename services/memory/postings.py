@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,22 +24,28 @@ class Postings:
         """What the arrays take."""
         return self._terms.nbytes + self._rows.nbytes + self._counts.nbytes
 
-    def add(self, row: int, terms: Sequence[int]) -> None:
-        """A row and its words, with repeats."""
-        counts = Counter(terms)
-        size = len(counts)
-        self._reserve(self._used + size)
-        there = slice(self._used, self._used + size)
-        self._terms[there] = list(counts)
-        self._rows[there] = row
-        self._counts[there] = list(counts.values())
-        self._used += size
+    def add(self, rows: NDArray[np.int32], terms: NDArray[np.int64]) -> None:
+        """Words, with repeats, and the row of each; no row was there before, and they ascend."""
+        if not len(terms):
+            return
+        order = np.argsort(terms, kind="stable")
+        terms, rows = terms[order], rows[order]
+        first = np.ones(len(terms), np.bool_)
+        first[1:] = (terms[1:] != terms[:-1]) | (rows[1:] != rows[:-1])
+        begins = np.flatnonzero(first)
+        there = slice(self._used, self._used + len(begins))
+        self._reserve(there.stop)
+        self._terms[there] = terms[begins]
+        self._rows[there] = rows[begins]
+        self._counts[there] = np.diff(begins, append=len(terms))
+        self._used = there.stop
 
     def of(self, term: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """The rows that hold a word, and how often each does."""
+        """The rows that hold a word, ascending, and how often each does."""
         if self._used - self._sorted > max(TAIL_POSTINGS, self._sorted // 8):
-            self._sort()
-        first, last = np.searchsorted(self._terms[: self._sorted], [term, term + 1])
+            self.settle()
+        ordered, wanted = self._terms[: self._sorted], np.int64(term)
+        first, last = ordered.searchsorted(wanted, "left"), ordered.searchsorted(wanted, "right")
         behind = self._sorted + np.flatnonzero(self._terms[self._sorted : self._used] == term)
         if not len(behind):
             return self._rows[first:last], self._counts[first:last]
@@ -51,7 +54,8 @@ class Postings:
             np.concatenate((self._counts[first:last], self._counts[behind])),
         )
 
-    def _sort(self) -> None:
+    def settle(self) -> None:
+        """Sorts all."""
         order = np.argsort(self._terms[: self._used], kind="stable")
         for column in (self._terms, self._rows, self._counts):
             column[: self._used] = column[: self._used][order]

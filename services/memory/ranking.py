@@ -46,10 +46,16 @@ class WordScores:
 
     def add(self, holding: NDArray[np.integer[Any]], often: Floats) -> None:
         """A word: which texts hold it, each once, and how often each does."""
-        count = len(self.scores)
         if len(holding):
-            rarity = np.log(1 + (count - len(holding) + 0.5) / (len(holding) + 0.5))
-            self.scores[holding] += np.float32(rarity * (K1 + 1)) * often / (often + self._discount[holding])
+            self.scores[holding] += self._weight(len(holding)) * often / (often + self._discount[holding])
+
+    def add_all(self, often: Floats) -> None:
+        """A word that many hold: how often each text does."""
+        self.scores += self._weight(int(np.count_nonzero(often))) * often / (often + self._discount)
+
+    def _weight(self, holding: int) -> np.float32:
+        rarity = np.log(1 + (len(self.scores) - holding + 0.5) / (holding + 0.5))
+        return np.float32(rarity * (K1 + 1))
 
 
 def standing_out(scores: Floats, known: NDArray[np.bool_] | None = None) -> Floats:
@@ -78,13 +84,29 @@ def best(scores: Floats, k: int) -> NDArray[np.int64]:
     """Where the k best are, best first; equal ones in the order in which they stand, the newest first."""
     if k < 1 or not len(scores):
         return np.zeros(0, np.int64)
-    if len(scores) > k:
-        kth = scores[np.argpartition(-scores, k - 1)[k - 1]]
-        among = np.flatnonzero(scores >= kth)
-    else:
-        among = np.arange(len(scores))
+    among = np.flatnonzero(scores >= _kth(scores, k)) if len(scores) > k else np.arange(len(scores))
     order = np.lexsort((-among, -scores[among]))[:k]
     return among[order].astype(np.int64)
+
+
+def _kth(scores: Floats, k: int) -> np.float32:
+    """The k-th best of more than k."""
+    found: np.float32 = np.partition(scores, len(scores) - k)[len(scores) - k]
+    return found
+
+
+def candidates(scores: Floats) -> NDArray[np.int64]:
+    """Where the best CANDIDATES are, in the order in which they stand; of equal ones at the end, the newest."""
+    if len(scores) <= CANDIDATES:
+        return np.arange(len(scores), dtype=np.int64)
+    least = _kth(scores, CANDIDATES)
+    found = np.flatnonzero(scores >= least)
+    if len(found) == CANDIDATES:
+        return found
+    equal = found[scores[found] == least]
+    left_out = np.zeros(len(scores), np.bool_)
+    left_out[equal[: len(found) - CANDIDATES]] = True
+    return found[~left_out[found]]
 
 
 def surrounded(
@@ -94,10 +116,7 @@ def surrounded(
 
     `before` and `behind` say where the neighbours stand, `threads` which thread each is of (NONE = of none).
     """
-    if len(scores) > CANDIDATES:
-        among = np.sort(np.argpartition(-scores, CANDIDATES - 1)[:CANDIDATES]).astype(np.int64)
-    else:
-        among = np.arange(len(scores), dtype=np.int64)
+    among = candidates(scores)
     own = scores[among]
     neighbours = np.zeros(len(among), np.float32)
     for side in (before[among], behind[among]):

@@ -15,6 +15,7 @@ from typing import Any
 
 from mesh.errors import MeshError
 from mesh.postgres import Database
+from mesh.rounds import Rounds
 from services.memory.data_keys import DataKeys
 from services.memory.sealed_tables import TABLES, SealedTable
 from services.memory.sealing import OrgKey, Sealer, header_of
@@ -50,27 +51,25 @@ class Resealer:
         keep_earlier: dt.timedelta = KEEP_EARLIER,
     ) -> None:
         self._database, self._keys, self._sealer = database, keys, sealer
-        self._rows, self._interval_s, self._clock, self._tables = rows, interval_s, clock, tables
+        self._rows, self._clock, self._tables = rows, clock, tables
         self._keep_earlier = keep_earlier
         self._done: dict[str, tuple[str, dt.datetime]] = {}
-        self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._rounds = Rounds(
+            "memory-resealer", self.reseal_all, interval_s, _log, meanwhile="old rows are not sealed yet"
+        )
 
     def start(self) -> None:
         """Begins, when sealing is on."""
-        if self._sealer.enabled and self._task is None:
-            self._task = asyncio.create_task(self._run(), name="memory-resealer")
+        if self._sealer.enabled:
+            self._rounds.start()
 
     async def close(self) -> None:
         """Stops; it goes on where it was."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await self._rounds.close()
 
     def wake(self) -> None:
         """There is something to seal anew."""
-        self._wake.set()
+        self._rounds.wake()
 
     async def reseal_all(self) -> None:
         """One round over every organisation that has something to do. Raises MeshError when it cannot even ask."""
@@ -133,21 +132,6 @@ class Resealer:
                 continue
             await connection.execute(table.seal, org_id, row["row_key"], row["version"], sealed)
         return rows[-1]["row_key"] if len(rows) == self._rows else None
-
-    async def _run(self) -> None:
-        while True:
-            self._wake.clear()
-            try:
-                await self.reseal_all()
-            except MeshError as error:
-                _log.warning("old rows are not sealed yet: %s", error.message)
-            except Exception:
-                _log.exception("sealing old rows failed and goes on")
-            try:
-                async with asyncio.timeout(self._interval_s):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
 
 
 def _seal_again(key: OrgKey, table: SealedTable, row: Any) -> bytes | None:

@@ -22,6 +22,7 @@ from services.memory.conversations import Conversations
 from services.memory.embedder import Embedder, open_embedder
 from services.memory.memory_server import Remembering
 from services.memory.nearest_turns import RecalledTurns
+from services.memory.private_answers import PrivateAnswers
 from services.memory.sealing_server import Sealing
 from services.memory.sweeper import Sweeper
 from services.memory.thread_work import ThreadDatabase
@@ -30,6 +31,7 @@ from services.memory.vector_index import VectorIndex, open_index
 from services.memory.vector_server import VectorServicer
 from services.memory.vector_store import VectorStore
 from services.memory.vectors import VectorCollections
+from services.memory.writing.own_model import OwnModel
 
 
 class MemoryService:
@@ -95,7 +97,9 @@ def build(context: Context) -> Service:
     embedder = open_embedder(config)
     answers = PostgresCacheStore(context.database)
     sealing = Sealing(context)
-    remembering = Remembering(context.database, config, sealing.sealer, embedder)
+    writer = OwnModel(context.channel_to) if config.facts_model or config.summary_model else None
+    listeners = [PrivateAnswers()]
+    remembering = Remembering(context.database, config, sealing.sealer, embedder, listeners, writer)
     sealing.sealer.on_erased(remembering.recaller.forget)
     threads = ThreadDatabase(context.database, sealer=sealing.sealer, listeners=(remembering.turn_index,))
     conversations = Conversations(threads, config, clock=_now, new_id=uuid7)
@@ -109,6 +113,7 @@ def build(context: Context) -> Service:
         new_id=uuid7,
         chance=random.SystemRandom(),
     )
+    sealing.sealer.on_erased(cache.forget)
     index = open_index(config, VectorFeed(context.database), context.data_dir)
     vectors = VectorCollections(
         VectorStore(context.database), index, embedder, sealing.sealer, config, clock=_now, new_id=uuid7
@@ -116,7 +121,7 @@ def build(context: Context) -> Service:
     sealing.erasure.also(index.erase)
     return MemoryService(
         context.database,
-        ConversationServicer(conversations),
+        ConversationServicer(conversations, remembering.answered),
         CacheServicer(cache, answers, clock=_now),
         VectorServicer(vectors),
         Sweeper(answers, config, cache.counts, clock=_now),

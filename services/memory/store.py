@@ -21,7 +21,7 @@ from services.memory.threads import Limits, Thread, ThreadChange, ThreadFilter
 from services.memory.viewers import Viewer
 
 _INSERT = """INSERT INTO threads (org_id, thread_id, user_id, created_at, updated_at, title, tags, tag_terms,
-    title_terms, parameters, sealed, model) VALUES ($1, $2, $3, $4, $4, $5, $6, $7, $8, $9, $10, $11)
+    title_terms, parameters, sealed, model, agent_id) VALUES ($1, $2, $3, $4, $4, $5, $6, $7, $8, $9, $10, $11, $12)
     ON CONFLICT (org_id, thread_id) DO NOTHING"""
 _UPDATE = """UPDATE threads SET updated_at = $3, title = $4, tags = $5, tag_terms = $6, title_terms = $7,
     parameters = $8, sealed = $9, model = $10, version = $11 WHERE org_id = $1 AND thread_id = $2"""
@@ -66,6 +66,7 @@ async def make_thread(work: ThreadWork, thread: Thread, limits: Limits) -> Threa
         parameters,
         sealed,
         thread.model,
+        thread.agent_id,
     )
     made = await work.find(thread.thread_id, lock=True)
     if made is None:

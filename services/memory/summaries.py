@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from mesh.call import Call, current
 from mesh.errors import MeshError
 from mesh.postgres import Database
+from mesh.rounds import Rounds
 from services.memory.embedder import Embedder
 from services.memory.sealing import Sealer
 from services.memory.summary import central, sentences_of
 from services.memory.window import Message
+from services.memory.writing.asking import SUMMARISE, Ask, Writer
+from services.memory.writing.model_summary import INSTRUCTIONS, question_of, read_summary
 
 EXTRACTED = "extracted"
 """What an extracted summary is written by."""
-MAX_TOKENS = 550
+MAX_TOKENS = MODEL_TOKENS = 550
 RENEWED_AFTER = 8
 """A summary that lacks so many messages is made anew."""
 MAX_WAITING = 64
@@ -102,38 +105,45 @@ class SummaryStore:
 
 
 class Summarist:
-    """Extracts summaries, one thread after the other, in one task."""
+    """Makes summaries, one thread after the other, in one task."""
 
-    def __init__(self, store: SummaryStore, embedder: Embedder, *, clock: Callable[[], dt.datetime]) -> None:
+    def __init__(
+        self,
+        store: SummaryStore,
+        embedder: Embedder,
+        *,
+        clock: Callable[[], dt.datetime],
+        writer: Writer | None = None,
+        model: str = "",
+    ) -> None:
+        """`writer`: asks `model` for a better one, where the operator names a model."""
         self._store, self._embedder, self._clock = store, embedder, clock
-        self._waiting: dict[tuple[str, str], Sequence[Message]] = {}
-        self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._writer, self._model = writer, model
+        self._waiting: dict[tuple[str, str], tuple[Sequence[Message], Call]] = {}
+        self._rounds = Rounds("memory-summaries", self.make_all, None, _log, meanwhile="summaries are not made for now")
 
     def start(self) -> None:
         """Begins."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="memory-summaries")
+        self._rounds.start()
 
     async def close(self) -> None:
         """Stops; what is not made yet is made when it is next asked for."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await self._rounds.close()
 
     def ask(self, org_id: str, thread_id: str, messages: Sequence[Message]) -> None:
         """These messages fell out of a window: sum them up some time soon."""
         if len(self._waiting) < MAX_WAITING or (org_id, thread_id) in self._waiting:
-            self._waiting[org_id, thread_id] = messages
-            self._wake.set()
+            self._waiting[org_id, thread_id] = (messages, current())
+            self._rounds.wake()
 
     async def make_all(self) -> None:
         """Makes what was asked for. One that cannot be made holds up no other."""
         while self._waiting:
-            (org_id, thread_id), messages = self._waiting.popitem()
+            (org_id, thread_id), (messages, caller) = self._waiting.popitem()
             try:
                 await self._make(org_id, thread_id, messages)
+                if self._writer is not None:
+                    await self._have_written(self._writer, caller, org_id, thread_id, messages)
             except MeshError as error:
                 _log.warning("a summary of organisation %s is not made for now: %s", org_id, error.message)
 
@@ -141,18 +151,26 @@ class Summarist:
         sentences = sentences_of(messages)
         if not sentences:
             return
-        text = central(sentences, await self._embedder.embed(sentences), MAX_TOKENS)
+        text = central(sentences, await self._embedder.embed(sentences, background=True), MAX_TOKENS)
         summary = Summary(text, messages[-1].message_id, len(messages), EXTRACTED, self._clock())
         await self._store.put(org_id, thread_id, summary, [message.message_id for message in messages])
 
-    async def _run(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            try:
-                await self.make_all()
-            except Exception:
-                _log.exception("making a summary failed and goes on")
+    async def _have_written(
+        self, writer: Writer, caller: Call, org_id: str, thread_id: str, messages: Sequence[Message]
+    ) -> None:
+        """Has the model go on from its last summary; it is preferred where it covers as much."""
+        ids = [message.message_id for message in messages]
+        earlier = [one for one in await self._store.find(org_id, thread_id, ids) if one.written_by == self._model]
+        before = best_of(earlier, ids)
+        after = 0 if before is None else ids.index(before.until_message_id) + 1
+        question = question_of("" if before is None else before.text, messages[after:])
+        if not question:
+            return
+        ask = Ask(self._model, SUMMARISE, INSTRUCTIONS, question, MODEL_TOKENS, thread_id)
+        text = read_summary(await writer.write(caller, ask))
+        if text:
+            summary = Summary(text, ids[-1], len(ids), self._model, self._clock())
+            await self._store.put(org_id, thread_id, summary, ids)
 
 
 def best_of(summaries: Sequence[Summary], order: Sequence[str]) -> Summary | None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import logging
 from collections.abc import Awaitable, Callable
 
-from mesh.errors import MeshError
+from mesh.rounds import Rounds
 from services.memory.cache_counts import Counts
 from services.memory.cache_store import CacheStore
 from services.memory.config import MemoryConfig
@@ -21,42 +20,28 @@ class Sweeper:
     def __init__(
         self, store: CacheStore, config: MemoryConfig, counts: Counts, *, clock: Callable[[], dt.datetime]
     ) -> None:
-        self._store, self._config, self._counts, self._clock = store, config, counts, clock
-        self._tasks: list[asyncio.Task[None]] = []
+        self._store, self._config, self._clock = store, config, clock
+        self._sweeping = self._rounds("memory-cache-sweeper", config.cache_sweep_interval_s, self.sweep)
+        self._counting = self._rounds("memory-cache-counts", config.cache_count_interval_s, counts.write)
+        self._begun = False
 
     def start(self) -> None:
         """Begins."""
-        if not self._tasks:
-            for name, interval_s, work in (
-                ("memory-cache-sweeper", self._config.cache_sweep_interval_s, self.sweep),
-                ("memory-cache-counts", self._config.cache_count_interval_s, self._counts.write),
-            ):
-                self._tasks.append(asyncio.create_task(_now_and_then(interval_s, work), name=name))
+        self._begun = True
+        self._sweeping.start()
+        self._counting.start()
 
     async def close(self) -> None:
         """Stops, and writes what was counted."""
-        tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if tasks:
-            await _tried(self._counts.write)
+        await self._sweeping.close()
+        await self._counting.close()
+        if self._begun:
+            await self._counting.round()
+        self._begun = False
 
     async def sweep(self) -> int:
         """One round; how many answers it deleted."""
         return await self._store.sweep(self._clock(), self._config.cache_sweep_limit)
 
-
-async def _now_and_then(interval_s: float, work: Callable[[], Awaitable[object]]) -> None:
-    while True:
-        await asyncio.sleep(interval_s)
-        await _tried(work)
-
-
-async def _tried(work: Callable[[], Awaitable[object]]) -> None:
-    try:
-        await work()
-    except MeshError as error:
-        _log.warning("the cache's background work waits: %s", error.message)
-    except Exception:
-        _log.exception("the cache's background work failed and goes on")
+    def _rounds(self, name: str, interval_s: float, work: Callable[[], Awaitable[object]]) -> Rounds:
+        return Rounds(name, work, interval_s, _log, meanwhile="the cache's background work waits", at_once=False)

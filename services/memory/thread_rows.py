@@ -17,7 +17,7 @@ from services.memory.tree import Node
 from services.memory.window import Message
 
 THREAD_COLUMNS = """thread_id, title, message_count, created_at, updated_at, user_id, tags, model, parameters,
-    active_branch, forked, version, deleted_at, next_position, sealed"""
+    active_branch, forked, version, deleted_at, next_position, agent_id, sealed"""
 """What `thread_of` reads."""
 MESSAGE_COLUMNS = """message_id, thread_id, role, text, openai_json, tokens_estimated, request_id, model, position,
     created_at, parent_id, branch_id, status, finish_reason, replaces, copied_from, deleted_at, sealed"""

@@ -41,6 +41,8 @@ class Thread:
     version: int = 1
     deleted_at: dt.datetime | None = None
     next_position: int = 0
+    agent_id: str = ""
+    """The agent that it is held with: its turns are that agent's memories; empty = no agent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,6 +104,7 @@ class TurnIndex:
             created_at=moment,
             updated_at=moment,
             user_id=thread.user_id,
+            agent_id=thread.agent_id,
             thread_id=thread.thread_id,
             role=message.role,
         )

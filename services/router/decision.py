@@ -74,7 +74,7 @@ class Decider:
             raise errors.unknown_need(ask.needs_audio)
         if ask.special:
             decision = self._take_alone(view, ask, policy)
-            decision.policy_version = self._version_of(policy)
+            decision.policy_version, decision.answers = self._version_of(policy), policy.answers
             return decision
         policy = policy.for_intent(ask.intent)
         profile = resolve_profile(ask, policy.profile)
@@ -84,7 +84,7 @@ class Decider:
             decision = self._take_named(view, ask, profile, policy)
         if not ask.dry_run and not self._breakers.quiet:
             self._begin_trial(decision.chain[0])
-        decision.policy_version = self._version_of(policy)
+        decision.policy_version, decision.answers = self._version_of(policy), policy.answers
         return decision
 
     def _version_of(self, policy: RoutingPolicy) -> str:

@@ -66,17 +66,19 @@ def lesson(record: record_pb2.RequestRecord) -> Lesson | None:
         return None
     intent = _name(record.features.intent)
     expected = {one.model: one.prior_quality or one.quality_score for one in record.route.candidates}
-    grades = _grades(record)
+    grades, own = _grades(record), _by_attempt(record)
     # A model that answered from another place was not to blame for the first one: that place's breaker hears of it.
     answered = {one.model for one in record.attempts if not one.reason}
     found = Lesson([], [], None)
     for number, attempt in enumerate(record.attempts):
         succeeded, model = not attempt.reason, _name(attempt.model)
-        whole = record.outcome in (record_pb2.OUTCOME_OK, record_pb2.OUTCOME_CLIENT_GONE)
+        blocked = int(record.reason) == Reason.ANSWER_BLOCKED
+        whole = blocked or record.outcome in (record_pb2.OUTCOME_OK, record_pb2.OUTCOME_CLIENT_GONE)
         told = whole if succeeded else int(attempt.reason) in FAULTS and attempt.model not in answered
         if not model or not told:
             continue
-        graded = grades if succeeded and number == len(record.attempts) - 1 else ()
+        last = number == len(record.attempts) - 1
+        graded = own.get(attempt.attempt_id, ()) if own else grades if succeeded and last else ()
         hoped = min(1.0, max(0.0, expected.get(attempt.model, UNKNOWN_QUALITY)))
         worth = reward(succeeded=succeeded, expected=hoped, graded=graded)
         found.observations.append(
@@ -97,8 +99,18 @@ def lesson(record: record_pb2.RequestRecord) -> Lesson | None:
     return found if found.observations else None
 
 
+def _by_attempt(record: record_pb2.RequestRecord) -> dict[str, tuple[float]]:
+    """The grade of every answer that was checked, by its attempt; one that could not be judged has none."""
+    answers = record.validation.answers
+    return {one.attempt_id: (one.quality,) for one in answers if one.attempt_id and one.HasField("quality")}
+
+
 def _grades(record: record_pb2.RequestRecord) -> tuple[float, ...]:
     """What validation gave the answer: its quality where it says one, else all it says; each 0–1, 1 is best."""
+    if record.validation.HasField("quality"):
+        return (record.validation.quality,)
+    if record.validation.status:
+        return ()
     scores = record.validation.scores
     if "quality" in scores:
         return (scores["quality"],)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.router import policy_errors as errors
+from services.router.answer_rules import AnswerRules
 from services.router.scoring import Weights
 
 DEFAULT = "default"
@@ -71,6 +72,8 @@ class RoutingPolicy:
     max_candidates: int = 4
     named_fallbacks: bool = False
     """Whether a request that names a model may be answered by another one."""
+    answers: AnswerRules | None = None
+    """What is done with answers; None = nothing."""
     tenant_models: tuple[str, ...] = ()
     """What the operator lets the organisation use, whatever its policies allow."""
     tenant_regions: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ import msgspec
 from mesh.config import nearest
 from mesh.errors import invalid
 from mesh.ids import is_uuid
+from services.router.answer_rules import overlaid, read_answers
 from services.router.policies import (
     FILE,
     INTENTS,
@@ -122,6 +123,7 @@ _OF_INTENT: Mapping[str, Read] = {
     "max_quality_drop": _share(1),
     "exploration": _share(MOST_EXPLORATION),
     "max_candidates": _whole(1, MOST_CANDIDATES),
+    "answers": read_answers,
 }
 """Key → how it is read; these may differ by intent."""
 _OF_ALL: Mapping[str, Read] = {**_OF_INTENT, "regions": _regions, "named_fallbacks": _flag}
@@ -149,7 +151,10 @@ def parse(name: str, raw: object, base: RoutingPolicy, version: str, where: str 
         place = f"{where}.intents.{intent}"
         narrowed = _mapping(over, place)
         _check_keys(narrowed, _OF_INTENT, place)
-        by_intent[intent] = dataclasses.replace(plain, **_read(narrowed, _OF_INTENT, place))
+        own = _read(narrowed, _OF_INTENT, place)
+        if "answers" in own:
+            own["answers"] = overlaid(plain.answers, own["answers"])
+        by_intent[intent] = dataclasses.replace(plain, **own)
     return dataclasses.replace(plain, by_intent=by_intent)
 
 

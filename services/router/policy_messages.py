@@ -27,6 +27,9 @@ def _numbers(said: dict[str, Any]) -> dict[str, Any]:
     """64-bit numbers are text in protobuf's JSON."""
     if "max_cost_nano_usd" in said:
         said["max_cost_nano_usd"] = int(said["max_cost_nano_usd"])
+    cache = said.get("answers", {}).get("cache", {})
+    if "ttl_s" in cache:
+        cache["ttl_s"] = int(cache["ttl_s"])
     for over in said.get("intents", {}).values():
         _numbers(over)
     return said

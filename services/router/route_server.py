@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from google.protobuf import json_format
 
-from dac.router.v1 import router_pb2
+from dac.router.v1 import answers_pb2, router_pb2
 from dac.type.v1 import deployment_pb2, record_pb2
 from mesh.tokens import IMAGE_TOKENS, estimate_tokens
+from services.router.answer_rules import AnswerRules
 from services.router.catalog import KnownModel
 from services.router.experiments import ShadowChoice
 from services.router.intents import intent_of_task
@@ -147,6 +150,16 @@ def candidate(model: KnownModel) -> router_pb2.Candidate:
         else (),
         sticky=entry.sticky,
     )
+
+
+@functools.lru_cache(maxsize=1024)
+def answers_message(rules: AnswerRules) -> answers_pb2.AnswerRules | None:
+    """What is in force of them; made once for each set of rules, and never changed. None = nothing."""
+    kept = rules.in_force()
+    if kept is None:
+        return None
+    said = {name: one for name, one in dataclasses.asdict(kept).items() if one is not None}
+    return answers_pb2.AnswerRules(**said)
 
 
 def recorded(decision: Decision, decision_id: str) -> record_pb2.RouteRecord:

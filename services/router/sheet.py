@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from services.router.answer_rules import AnswerRules
 from services.router.catalog import KnownModel
 from services.router.constraints import Column, Shortlist
 from services.router.experiments import Part, ShadowChoice
@@ -79,6 +80,8 @@ class Decision:
     explored: bool = False
     """Whether the primary is not the best by what is known: it was taken to learn more of it."""
     policy_version: str = ""
+    answers: AnswerRules | None = None
+    """What is to be done with the answer; None = nothing."""
     part: Part | None = None
     """What part it has in an experiment."""
     shadow: ShadowChoice | None = None

@@ -169,6 +169,22 @@ def dac(tmp_path_factory, upstream_process):
         running.stop(signal.SIGKILL)
 
 
+def _checked_chats(dac, upstream_process):
+    """Answers that are checked, one of them asked for again."""
+    rules = {"exploration": 0, "answers": {"validation": {"enabled": True, "action": "retry", "checks": ["schema"]}}}
+    for method, path, body in (
+        ("POST", "/v2/policies", {"name": "checked", "rules": rules}),
+        ("PUT", "/v2/policy-assignments", {"level": {"kind": "KIND_ORG"}, "policy": "checked"}),
+    ):
+        httpx.request(method, dac.url + path, json=body, headers=dac.headers, timeout=20).raise_for_status()
+    upstream_process.script("ok", text="No JSON.", times=1)
+    asked = {"response_format": {"type": "json_object"}}
+    assert dac.chat(**asked).headers["x-dac-validation"].startswith("passed")
+    for one in dac.get("/v2/policy-assignments").json()["assignments"]:
+        httpx.delete(f"{dac.url}/v2/policy-assignments/{one['level']['id']}", headers=dac.headers).raise_for_status()
+    upstream_process.clear()
+
+
 @pytest.fixture(scope="module")
 def scraped(dac, upstream_process):
     """The series of a DAC after chats of every kind: good ones, refused ones, failing ones, by HTTP and gRPC."""
@@ -184,10 +200,13 @@ def scraped(dac, upstream_process):
     upstream_process.clear()
     assert dac.chat(stream=True, model="auto:quality").status_code == 200
     assert dac.chat(model="made/up").status_code == 404
+    _checked_chats(dac, upstream_process)
     embeddings = {"model": "mock/embed", "input": "hello"}
     assert httpx.post(dac.url + "/v1/embeddings", json=embeddings, headers=dac.headers, timeout=20).status_code == 200
     speech = {"model": "mock/tts", "voice": "alloy", "input": "hello"}
     assert httpx.post(dac.url + "/v1/audio/speech", json=speech, headers=dac.headers, timeout=20).status_code == 200
+    private = [{"role": "user", "content": "I am a@b.org."}]
+    assert dac.chat(redaction=True, messages=private).headers["x-dac-redaction"] == "email=1"
     for may in (True, False):
         upstream_process.script("cut", times=1)
         assert ("[DONE]" in dac.chat(stream=True, enable_rescue=may).text) is may

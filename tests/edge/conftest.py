@@ -185,6 +185,8 @@ def make_dac(
         "DAC_LOG_FORMAT": "json",
         # A look at the mock's list of models would use up what a test scripted.
         "DAC_PROVIDER_DISCOVERY_INTERVAL_S": "0",
+        # Hundreds of starts need not load 180 MB of vocabulary.
+        "DAC_MEMORY_CONTEXT_TOKENIZER": "false",
         # No test asks the world's public sources of models.
         "DAC_OFFLINE": "true",
     }

@@ -14,6 +14,7 @@ VIEWS = {
     "Overview": "/",
     "Playground": "/console/playground",
     "Requests": "/console/requests",
+    "Analytics": "/console/analytics",
     "Keys": "/console/keys",
     "Budgets": "/console/budgets",
     "Models": "/console/models",

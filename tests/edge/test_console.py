@@ -79,6 +79,9 @@ def test_an_empty_dac_says_what_to_do(inside: Tab, console: Dac) -> None:
     expect(inside.page.locator("#latest-curl")).to_contain_text(f"curl {console.url}/v1/chat/completions")
     inside.goes("/console/requests")
     expect(inside.page.locator("#first-curl")).to_contain_text("Authorization: Bearer $DAC_API_KEY")
+    inside.goes("/console/analytics")
+    expect(inside.page.locator("#analytics-curl")).to_contain_text("Authorization: Bearer $DAC_API_KEY")
+    says(inside, "Nothing to recommend from 0 requests")
     inside.goes("/console/budgets")
     expect(inside.page.locator("#budget-line")).to_contain_text("dac budget set --org")
     assert inside.violations() == []
@@ -270,6 +273,19 @@ def test_the_overview_sums_the_last_hour(inside: Tab) -> None:
         "aria-label", re.compile(r"^\d+ good and \d+ refused")
     )
     expect(inside.page.locator(".parts").first).to_contain_text("router")
+
+
+def test_analytics_tell_figures_by_anything(inside: Tab) -> None:
+    inside.goes("/console/analytics?window=3h&by=key")
+    tiles = inside.page.locator(".tiles .tile", has_text="Requests")
+    expect(tiles.locator("dd").first).not_to_have_text("0")
+    expect(inside.page.get_by_role("table")).to_contain_text("Median")
+    expect(inside.page.get_by_role("img", name="requests by the minute")).to_be_visible()
+    inside.page.get_by_label("Window").select_option("7d")
+    inside.page.get_by_label("Break down by").select_option("model")
+    inside.page.get_by_role("button", name="Show").click()
+    expect(inside.page.get_by_role("heading", name="By model")).to_be_visible()
+    assert inside.violations() == []
 
 
 def test_an_unknown_request_is_no_dead_end(inside: Tab) -> None:

@@ -1,5 +1,6 @@
 """Policies and tenants over HTTP: what a policy leaves out, files that change while DAC runs, lives of tenants."""
 
+import concurrent.futures
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -239,3 +240,71 @@ def test_a_policy_is_tried_on_what_was_asked(dac: Dac, unassigned: None, tmp_pat
     assert "tried" not in [one["name"] for one in fine(call(dac, "GET", "/v2/policies"))["policies"]]
     bad = call(dac, "POST", "/v2/policies:test", {"rules": {"profile": "fast"}})
     assert bad.status_code == 400
+
+
+def under(dac: Dac, rules: dict[str, Any]) -> None:
+    """Makes the policy "answers" of these rules for answers, and assigns it to the organisation."""
+    body = {"rules": {"exploration": 0, "answers": rules}}
+    if call(dac, "GET", "/v2/policies/answers").status_code == 404:
+        fine(call(dac, "POST", "/v2/policies", {"name": "answers", **body}))
+    else:
+        fine(call(dac, "PUT", "/v2/policies/answers", body))
+    fine(call(dac, "PUT", "/v2/policy-assignments", {"level": {"kind": "KIND_ORG"}, "policy": "answers"}))
+
+
+def cached(dac: Dac, text: str, headers: dict[str, str] | None = None, **fields: Any) -> str:
+    """What the cache did for a chat."""
+    body = {"model": "mock/gpt-4o-mini", "messages": [{"role": "user", "content": text}], **fields}
+    own = {"authorization": f"Bearer {dac.key}", **(headers or {})}
+    answer = httpx.post(dac.url + "/v1/chat/completions", json=body, headers=own, timeout=30)
+    return answer.headers["x-dac-cache"] if answer.status_code == 200 else str(answer.status_code)
+
+
+def test_a_policy_turns_the_cache_on_and_requests_narrow_it(
+    dac: Dac, upstream_process: UpstreamProcess, unassigned: None
+) -> None:
+    text = f"Which policy? {time.time_ns()}"
+    assert [cached(dac, text) for _ in range(2)] == ["bypass", "bypass"]
+    under(dac, {"cache": {"enabled": True, "ttl_s": 300}})
+    assert [cached(dac, text) for _ in range(2)] == ["miss", "hit"]
+    assert cached(dac, text, enable_cache=False) == "bypass"
+    assert cached(dac, text, {"cache-control": "no-store"}) == "bypass"
+    assert cached(dac, text, {"cache-control": "no-cache"}) == "miss"
+    under(dac, {"cache": {"enabled": True, "ttl_s": 1}})
+    until(lambda: cached(dac, text, {"cache-control": "only-if-cached"}) == "404")
+    under(dac, {"cache": {"enabled": False}})
+    assert cached(dac, text, enable_cache=True) == "bypass" == cached(dac, text, {"x-dac-cache-mode": "exact"})
+    calls = len(upstream_process.requests())
+    assert cached(dac, text, {"cache-control": "only-if-cached"}) == "404"
+    assert len(upstream_process.requests()) == calls, "who takes a stored answer only asks no provider"
+
+
+def test_under_such_a_policy_equal_chats_share_a_call(
+    dac: Dac, upstream_process: UpstreamProcess, unassigned: None
+) -> None:
+    under(dac, {"cache": {"enabled": True}})
+    upstream_process.script("ok", text="One for all.", delay_s=0.5)
+    text = f"Who else? {time.time_ns()}"
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: cached(dac, text), range(8)))
+    assert set(found) == {"miss"} and len(upstream_process.requests()) == 1
+
+
+def test_a_caller_who_leaves_takes_nothing_from_those_who_follow_by_policy(
+    dac: Dac, upstream_process: UpstreamProcess, unassigned: None
+) -> None:
+    under(dac, {"cache": {"enabled": True}})
+    upstream_process.script("ok", text="a b c d e f g h", token_delay_s=0.1)
+    messages = [{"role": "user", "content": f"Who stays? {time.time_ns()}"}]
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        body = {"model": "mock/gpt-4o-mini", "messages": messages, "stream": True}
+        with httpx.stream("POST", dac.url + "/v1/chat/completions", json=body, headers=dac.headers) as leader:
+            chunks = leader.iter_raw()
+            next(chunks)
+            following = pool.submit(dac.chat, messages=messages, stream=True)
+            time.sleep(0.3)
+        answer = following.result()
+    assert answer.text.endswith("data: [DONE]\n\n") and len(upstream_process.requests()) == 1
+    assert answer.headers["x-dac-coalesced"] == leader.headers["x-dac-request-id"]
+    led: dict[str, object] = dac.record(leader)
+    assert led["outcome"] == "OUTCOME_CLIENT_GONE" and int(str(led["cost_nano_usd"])) > 0

@@ -325,7 +325,7 @@ def test_a_long_thread_is_cut_to_what_the_model_holds(dac, upstream_process):
 def test_family_d_asks_the_same_chat(dac, upstream_process):
     body = {"messages": said("Hi"), "task_type": "coding_help", "enable_validation": True}
     answer = post(dac, "/v2/chat", body)
-    assert answer.json()["choices"][0]["message"]["content"] and answer.headers["x-dac-not-done"] == "enable_validation"
+    assert answer.json()["choices"][0]["message"]["content"] and "x-dac-validation" in answer.headers
     record = dac.record(answer)
     assert record["asked_model"] == "auto" and record["features"]["intent"] == "coding_help"
     assert "task_type" not in upstream_process.requests()[-1]["body"]
@@ -372,3 +372,28 @@ def test_memories_of_other_threads_go_along_for_a_user_and_are_not_saved_again(d
     assert "x-dac-thread-id" not in answer.headers
     post(dac, "/v1/chat/completions", {**alone, "enable_memory": None}, **own)
     assert texts_sent(upstream_process) == [ask["content"]]
+
+
+def test_an_agents_turns_are_its_own_memories_in_every_thread(dac, upstream_process):
+    about = f"The pelican of {time.time_ns()} sleeps in the lighthouse."
+    agent, other = f"keeper-{time.time_ns()}", f"baker-{time.time_ns()}"
+    thread, question = f"pelican-{time.time_ns()}", "Where does the pelican sleep?"
+    told = dac.chat(model=MOCK, thread_id=thread, agent_id=agent, messages=said(about))
+    assert told.status_code == 200
+    assert "agent_id" not in upstream_process.requests()[-1]["body"]
+    assert dac.get(f"/api/threads/{thread}").json()["thread"]["agent_id"] == agent
+    asked = dac.chat(model=MOCK, agent_id=agent, messages=said(question))
+    assert asked.headers["x-dac-context"].startswith("memory; recalled=") and about in texts_sent(upstream_process)[0]
+    for scope in ({"agent_id": other}, {"agent_id": agent, "enable_memory": False}, {"enable_memory": True}, {}):
+        dac.chat(model=MOCK, messages=said(question), **scope)
+        assert not any(about in text for text in texts_sent(upstream_process)), scope
+    # The thread stays the agent's, whoever goes on with it, also through a file.
+    dac.chat(model=MOCK, thread_id=thread, messages=said("And the walrus sleeps in the harbour."))
+    mine = {"query": "Where does the walrus sleep?", "filter": {"agent_id": agent}}
+    found = post(dac, "/v1/memories/search", mine).json()["memories"]
+    assert any("walrus" in one["memory"]["text"] and one["memory"]["agent_id"] == agent for one in found)
+    file = dac.get(f"/v1/conversations/{thread}/export").json()
+    copied = post(dac, "/v1/conversations/import", {**file, "thread_id": f"{thread}-copy"}).json()
+    assert copied["thread"]["agent_id"] == agent
+    wrong = dac.chat(model=MOCK, agent_id="x" * 129, messages=said("Hi"))
+    assert wrong.status_code == 400 and wrong.json()["error"]["param"] == "agent_id"

@@ -5,6 +5,7 @@ is lost, and none is there twice.
 import collections
 import os
 import random
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import httpx
 import pytest
 
 from tests.edge.conftest import Dac
-from tests.long.test_kills import Campaign, Round, victims
+from tests.long.test_kills import HEAL_S, Campaign
 
 VICTIMS = ("memory", "postmaster")
 THREADS = 3
@@ -80,6 +81,16 @@ class Turns:
 Saved = collections.Counter[tuple[str, str]]
 
 
+def read(dac: Dac, path: str) -> httpx.Response:
+    """A page; a connection to the database that died may still be found, and then says: try again."""
+    end = time.monotonic() + HEAL_S
+    while (page := dac.get(path)).status_code == 503:
+        assert time.monotonic() < end, page.text
+        time.sleep(0.1)
+    assert page.status_code == 200, page.text
+    return page
+
+
 def saved_turns(dac: Dac) -> tuple[Saved, Saved]:
     """How often each text and each answer's request stands in each thread."""
     texts, answers = Saved(), Saved()
@@ -87,8 +98,7 @@ def saved_turns(dac: Dac) -> tuple[Saved, Saved]:
         token = ""
         while True:
             query = f"page_size=200&all=true&page_token={token}"
-            page = dac.get(f"/api/threads/t{number}/messages?{query}")
-            assert page.status_code == 200, page.text
+            page = read(dac, f"/api/threads/t{number}/messages?{query}")
             for one in page.json()["messages"]:
                 if one["role"] == "user":
                     texts[f"t{number}", one["text"]] += 1
@@ -122,25 +132,61 @@ def check(dac: Dac, turns: Turns) -> int:
     return sum(texts.values()) + sum(answers.values())
 
 
-def campaign(dac: Dac, seed: int, rounds: int) -> None:
-    """Kills under load, then looks through everything."""
-    killer, dice = Campaign(dac, seed), random.Random(seed)
+class Killer:
+    """kill -9 of a victim, and the wait until it serves again."""
+
+    def __init__(self, dac: Dac, seed: int) -> None:
+        self._dac, self._campaign = dac, Campaign(dac, seed)
+
+    def pid(self, victim: str) -> int:
+        """Of the process that is the victim now; 0 = there is none."""
+        if victim == "postmaster":
+            return self._campaign.truth.postmaster()
+        row = next(row for row in self._campaign.services() if row["name"] == victim)
+        return int(str(row["pid"])) if row["state"] == "serving" else 0
+
+    def kill(self, victim: str) -> int:
+        """At once; which process it was."""
+        pid = self.pid(victim)
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def until_back(self, killed: dict[str, int]) -> float:
+        """Until all of them run anew and a turn is answered; how long that took, in seconds."""
+        began = time.monotonic()
+        while any(self.pid(victim) in (0, pid) for victim, pid in killed.items()) or not self._campaign.serves():
+            assert time.monotonic() - began < 2 * HEAL_S, f"{killed} did not heal\n{self._dac.log()}"
+            time.sleep(0.05)
+        return time.monotonic() - began
+
+
+def campaign(dac: Dac, seed: int, kills: int) -> None:
+    """Kills under load, then looks through everything.
+
+    Two at a time: the second victim dies while the first one is gone, or on its way back.
+    """
+    killer, dice = Killer(dac, seed), random.Random(seed)
     with Turns(dac, seed) as turns:
-        for number, victim in enumerate(victims(seed, rounds, VICTIMS)):
+        for number in range(kills // 2):
             before = len(turns.acknowledged)
             time.sleep(dice.uniform(0.2, 0.8))  # The random moment itself.
-            played = Round(number, victim)
-            if victim == "memory":
-                killer.kill_service(played)
-            else:
-                killer.kill_postmaster(played, None)  # type: ignore[arg-type]
+            first, second = dice.sample(VICTIMS, 2)
+            killed = {first: killer.kill(first)}
+            apart_s = dice.uniform(0.0, 2.0)
+            time.sleep(apart_s)
+            killed[second] = killer.kill(second)
+            back_s = killer.until_back(killed)
             assert not turns.wrong, turns.wrong
-            print(f"{played}; {len(turns.acknowledged) - before} acknowledged, {turns.refused} refused so far")
+            print(
+                f"round {number}: kill -9 {first}, {apart_s:.1f} s later {second}; back in {back_s:.1f} s;"
+                f" {len(turns.acknowledged) - before} acknowledged, {turns.refused} refused so far",
+                flush=True,
+            )
     assert not turns.wrong, turns.wrong
-    assert len(turns.acknowledged) > rounds
+    assert len(turns.acknowledged) > kills
     messages = check(dac, turns)
     print(
-        f"{rounds} kills: {len(turns.acknowledged)} turns acknowledged, {len(turns.later)} of them saved later,"
+        f"{kills} kills: {len(turns.acknowledged)} turns acknowledged, {len(turns.later)} of them saved later,"
         f" {turns.refused} refused, {messages} messages"
     )
     status = dac.get("/v1/memory/seal-status").json()

@@ -77,9 +77,9 @@ def compose(body: dict[str, Any], behaviour: Behaviour) -> Answer:
         )
     format_ = body.get("response_format") or {}
     if format_.get("type") == "json_schema":
-        text = json.dumps(sample(format_["json_schema"].get("schema"), "text"))
+        text = behaviour.text or json.dumps(sample(format_["json_schema"].get("schema"), "text"))
     elif format_.get("type") == "json_object":
-        text = '{"answer": "text"}'
+        text = behaviour.text or '{"answer": "text"}'
     elif wanted := (body.get("output_config") or {}).get("format"):
         text = json.dumps(sample(wanted["schema"], "text"))
     words = text.split(" ")

@@ -33,7 +33,7 @@ def _acting_as(service: str) -> Iterator[Call]:
 
 @pytest.fixture
 async def make_audit(
-    database_for: Callable[..., Awaitable[Database]], monkeypatch: pytest.MonkeyPatch
+    database_for: Callable[..., Awaitable[Database]], monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> AsyncIterator[MakeAudit]:
     """Factory: `await make_audit(budget)` → a started audit service; each call is another replica."""
     monkeypatch.setattr(call, "acting_as", _acting_as)
@@ -47,7 +47,7 @@ async def make_audit(
             config=AuditConfig(**{"retry_last_s": 0.2, **options}),
             providers=(),
             models=(),
-            data_dir=pathlib.Path(),
+            data_dir=tmp_path,
             keyring=Keyring(b"k" * 32),
             signer=None,  # type: ignore[arg-type]
             database=await database_for("audit"),

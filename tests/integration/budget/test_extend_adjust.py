@@ -44,6 +44,25 @@ def stream(**fields: Any) -> pb.ReserveRequest:
     return asking("metered", input_tokens=10, input_tokens_max=100, stream=True, **fields)
 
 
+async def test_another_whole_answer_is_held_where_it_fits(make_budget: MakeBudget, org_id: str) -> None:
+    budget = await make_budget()
+    one = 100 * INPUT + 50 * OUTPUT
+    budget_id = await put(budget, org_id, limit_nano_usd=2 * one)
+    ask = asking("metered", input_tokens=10, input_tokens_max=100, max_output_tokens=50)
+    held = await hold(budget, org_id, ask)
+    assert held.reserved_nano_usd == one
+    again: dict[str, Any] = {
+        "again": [pb.PricedCandidate(provider="test", model="test/metered")],
+        "input_tokens_max": 100,
+        "max_output_tokens": 50,
+    }
+    assert (await extend(budget, org_id, ask.request_id, held, 0, **again)).reserved_nano_usd == 2 * one
+    with pytest.raises(MeshError) as error:
+        await extend(budget, org_id, ask.request_id, held, 0, **again)
+    assert error.value.reason is Reason.BUDGET_EXHAUSTED
+    assert (await get(budget, org_id, budget_id)).reserved_nano_usd == 2 * one
+
+
 async def test_a_stream_is_covered_in_steps_up_to_what_is_left(make_budget: MakeBudget, org_id: str) -> None:
     budget = await make_budget(**STEPS)
     budget_id = await put(budget, org_id, limit_nano_usd=11 * INPUT + 220 * OUTPUT)

@@ -65,8 +65,12 @@ def found_in(dump: bytes) -> set[str]:
 
 
 async def dump_of(process: TestProcess) -> bytes:
-    """Everything in the database, also what PostgreSQL wrote down about the columns."""
-    dsn = superuser_dsn(process)
+    """Everything in the process's database."""
+    return await dump_at(superuser_dsn(process))
+
+
+async def dump_at(dsn: str) -> bytes:
+    """Everything in a database, also what PostgreSQL wrote down about the columns."""
     connection = await asyncpg.connect(dsn)
     try:
         await connection.execute("ANALYZE")

@@ -10,8 +10,21 @@ from typing import Any
 import pytest
 
 from mesh.errors import MeshError
+from mesh.ids import uuid7
 from mesh.testing import TestProcess, mesh_in_process
-from tests.integration.memory.tour import LAST, STEPS, Visitor, as_json, ids_in, methods, uncovered
+from tests.integration.memory.tour import (
+    LAST,
+    STEPS,
+    Visitor,
+    as_json,
+    ids_in,
+    message,
+    methods,
+    packed,
+    print_of,
+    text,
+    uncovered,
+)
 
 ABOUT_ALL = {"SealingService.RewrapDataKeys"}
 """The operator's, over every organisation: it tells counts."""
@@ -173,3 +186,39 @@ async def test_two_users_of_one_organisation(memory: TestProcess) -> None:
     admin = Visitor(memory, ada.org_id, "", "chat", "read", "admin")
     said = as_json(await admin.ask("ConversationService.ListThreads", {}))
     assert '"ada"' in said and '"bob"' in said
+
+
+async def test_private_answers_go_with_the_memories_of_their_user(memory: TestProcess) -> None:
+    ada = Visitor(memory, "", uuid7(), "chat", "read")
+    bo = Visitor(memory, ada.org_id, uuid7(), "chat", "read")
+
+    def store(question: str, scoped: bool) -> dict[str, object]:
+        answer = {"openai_json": packed("home"), "model": "m", "finish_reason": "stop"}
+        return {"scope_key": print_of("a scope"), "prompt": question, "user_scoped": scoped, "answer": answer}
+
+    async def hits(visitor: Visitor, question: str, scoped: bool) -> bool:
+        asked = {"scope_key": print_of("a scope"), "prompt": question, "user_scoped": scoped}
+        found: bool = (await visitor.ask("CacheService.Lookup", asked)).HasField("answer")
+        return found
+
+    ids = {}
+    for visitor in (ada, bo):
+        told = await visitor.ask("MemoryService.Remember", {"memories": [{"text": text("home")}]})
+        ids[visitor] = [one.memory_id for one in told.memories]
+        assert (await visitor.ask("CacheService.Store", store("where do I live?", True))).stored
+    await ada.ask("CacheService.Store", store("what is the capital?", False))
+    assert await hits(ada, "where do I live?", True) and await hits(bo, "where do I live?", True)
+    await ada.ask("MemoryService.DeleteMemory", {"memory_id": ids[ada][0]})
+    assert not await hits(ada, "where do I live?", True)
+    # What is another's or everybody's stays.
+    assert await hits(bo, "where do I live?", True) and await hits(ada, "what is the capital?", False)
+    await bo.ask("MemoryService.EraseMemories", {"everything": True})
+    assert not await hits(bo, "where do I live?", True)
+    # A message of a thread is a memory, too.
+    await ada.ask("ConversationService.CreateThread", {"thread_id": "t"})
+    said = {"thread_id": "t", "messages": [message("user", "said")]}
+    turn = await ada.ask("ConversationService.AppendMessages", said)
+    await ada.ask("CacheService.Store", store("where do I live?", True))
+    gone = {"thread_id": "t", "message_id": turn.message_ids[0]}
+    await ada.ask("ConversationService.DeleteMessage", gone)
+    assert not await hits(ada, "where do I live?", True)

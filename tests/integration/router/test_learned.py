@@ -442,3 +442,23 @@ def test_what_a_record_teaches(org_id: str) -> None:
         asked(org_id, cache=record_pb2.CacheRecord(status=record_pb2.CacheRecord.STATUS_COALESCED)),
     ]
     assert not any(lesson(record) for record in nothing)
+
+
+def test_every_answer_that_was_checked_teaches_of_its_own_model(org_id: str) -> None:
+    retried = asked(org_id)
+    retried.attempts.add(attempt_id=uuid7(), model="p/poor", provider="p")
+    retried.validation.quality = 0.9
+    for attempt, quality, is_given in zip(retried.attempts, (0.1, 0.9), (False, True), strict=True):
+        retried.validation.answers.add(attempt_id=attempt.attempt_id, quality=quality, given=is_given)
+    taught = lesson(retried)
+    assert taught is not None and taught.graded == [True, True]
+    assert [(one.key.model, one.quality) for one in taught.observations] == [("p/good", 0.1), ("p/poor", 0.9)]
+    blocked = asked(org_id, outcome=record_pb2.OUTCOME_FAILED, reason=Reason.ANSWER_BLOCKED)
+    blocked.validation.answers.add(attempt_id=blocked.attempts[0].attempt_id, quality=0.2)
+    taught = lesson(blocked)
+    assert taught is not None and [one.quality for one in taught.observations] == [0.2]
+    unjudged = asked(org_id)
+    unjudged.validation.status = "not_checked"
+    unjudged.validation.scores["toxicity"] = 0.0
+    taught = lesson(unjudged)
+    assert taught is not None and taught.graded == [False], "what could not be judged is no grade"

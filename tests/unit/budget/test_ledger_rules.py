@@ -168,6 +168,21 @@ def test_an_extension_goes_down_to_one_token_and_a_limit_of_nought_stops_even_a_
     refused(apply(made, Extend("o", "q", "r", *FREE, 200, NOW)), Reason.BUDGET_EXHAUSTED)
 
 
+def test_another_whole_answer_is_held_besides_at_every_level_or_nowhere() -> None:
+    organisation, key = Limit("b", ORG, Window.DAY, 1000), Limit("d", KEY, Window.DAY, 59)
+    made = book(organisation, key)
+    held = hold(made)
+    first = held.amount_nano_usd
+    again = Extend("o", "q", "r", "", "", 10, NOW, again=(SMALL,), input_tokens_max=first - 20)
+    assert apply(made, again) is held and held.amount_nano_usd == 2 * first == 40
+    assert [one.reserved for one in made.counters.values()] == [40, 40] and made.extended == {"r": held}
+    found = refused(apply(made, again), Reason.BUDGET_EXHAUSTED)
+    assert found.metadata["level"] == "key" and [one.reserved for one in made.counters.values()] == [40, 40]
+    refused(apply(made, dataclasses.replace(again, again=(SMALL, UNKNOWN))), Reason.PRICE_UNKNOWN)
+    apply(made, resolving(State.COMMITTED, Attempt("x", *SMALL, Usage(output=3), True)))
+    assert [(one.committed, one.reserved) for one in made.counters.values()] == [(6, 0), (6, 0)]
+
+
 def test_a_budget_that_was_deleted_meanwhile_counts_nothing_more() -> None:
     kept, gone = Limit("b", ORG, Window.DAY, 1000), Limit("d", KEY, Window.DAY, 21)
     made = book(kept, gone)

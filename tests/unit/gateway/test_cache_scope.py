@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mesh.errors import MeshError
 from services.gateway import anthropic_wire, openai_wire, responses_wire
-from services.gateway.cache_control import NOTHING, Defaults, Mode, Said, read_headers, wish_of
+from services.gateway.cache_control import NOTHING, Defaults, Mode, Policy, Said, read_headers, wish_of
 from services.gateway.cache_scope import scope_of, temperature_of
 
 HI = [{"role": "user", "content": "Hi"}]
@@ -178,3 +178,27 @@ def test_only_who_may_take_and_give_an_answer_shares_a_call():
     assert wish_of(NOTHING, None, 0, on).shared and wish_of(Said(max_age_s=5), None, 0, on).shared
     assert not wish_of(Said(read=False), None, 0, on).shared
     assert not wish_of(Said(only_if_cached=True), None, 0, on).shared
+
+
+def test_a_policy_turns_the_cache_on_for_who_does_not_say_and_forbids_it_to_everybody():
+    off, on = Defaults(), Defaults(on=True)
+    assert wish_of(NOTHING, None, 0, off, Policy(on=True)) is not None
+    assert wish_of(NOTHING, False, 0, off, Policy(on=True)) is None
+    assert wish_of(Said(read=False, store=False), None, 0, off, Policy(on=True)) is None
+    forbidden = Policy(on=False)
+    for said, enabled in ((NOTHING, True), (Said(mode=Mode.EXACT), None), (NOTHING, None)):
+        assert wish_of(said, enabled, 0, on, forbidden) is None
+    with pytest.raises(MeshError, match="only-if-cached"):
+        wish_of(Said(only_if_cached=True), None, 0, on, forbidden)
+    assert wish_of(NOTHING, None, 0, off, Policy(mode=Mode.EXACT)) is None, "a preset alone turns nothing on"
+
+
+def test_a_request_narrows_its_policy_and_never_widens_it():
+    for mode, expected in ((None, Mode.DEFAULT), (Mode.EXACT, Mode.EXACT), (Mode.BALANCED, Mode.DEFAULT)):
+        found = wish_of(Said(mode=mode), True, 0, Defaults(mode=Mode.BALANCED), Policy(mode=Mode.DEFAULT))
+        assert found.mode is expected
+    assert wish_of(NOTHING, None, 0, Defaults(), Policy(on=True, mode=Mode.BALANCED)).mode is Mode.BALANCED
+    ages = {(0, 60): 60, (30, 60): 30, (90, 60): 60, (90, 0): 90, (0, 0): 0}
+    for (said, allowed), expected in ages.items():
+        found = wish_of(Said(max_age_s=said), True, 0, Defaults(), Policy(max_age_s=allowed))
+        assert (found.max_age_s, found.lifetime_s) == (expected, allowed)

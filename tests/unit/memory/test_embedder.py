@@ -4,6 +4,7 @@ import asyncio
 import importlib.util
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ async def test_the_installed_model_and_its_known_values(model):
 async def test_company_changes_nothing(model):
     texts = [f"{'word ' * (7 * number % 90)}number {number}" for number in range(40)]
     together = await model.embed(texts)
-    alone = await OnnxEmbedder(model._path, model.embedder_id).embed([texts[17]])
+    alone = await OnnxEmbedder(model.path, model.embedder_id).embed([texts[17]])
     assert together[17] == pytest.approx(alone[0], abs=1e-5)
     assert (await model.embed([])).shape == (0, 384)
     assert np.isfinite(await model.embed(["", "\x00", "\ud800"])).all()
@@ -92,6 +93,35 @@ async def test_a_short_order_does_not_wait_for_a_long_one(tmp_path):
     long.cancel()
     await asyncio.gather(long, return_exceptions=True)
     assert (await embedder.embed(["after"])).shape == (1, 384) and sum(map(len, recorder.batches)) < 2000
+    await embedder.close()
+
+
+async def test_nobody_who_waits_waits_for_the_background(tmp_path):
+    held, begun, order = threading.Event(), threading.Event(), []
+
+    def load(path):
+        def run(pieces):
+            order.append(len(pieces))
+            if len(pieces) == 3:
+                begun.set()
+                assert held.wait(10)
+            return np.zeros((len(pieces), 384), np.float32)
+
+        return run
+
+    embedder = OnnxEmbedder(tmp_path / "none", "test", load=load)
+    background = [asyncio.create_task(embedder.embed(["a", "b", "c"], background=True))]
+    await asyncio.to_thread(begun.wait, 10)
+    # It is in the middle of a run: a question is answered all the same, …
+    assert (await embedder.embed(["question"])).shape == (1, 384) and not background[0].done()
+    background.append(asyncio.create_task(embedder.embed(["d", "e"], background=True)))
+    await asyncio.sleep(0)
+    # … and many texts that somebody waits for come before the rest of the background.
+    upsert = asyncio.create_task(embedder.embed([f"item {number}" for number in range(8)]))
+    await asyncio.sleep(0)
+    held.set()
+    await asyncio.gather(upsert, *background)
+    assert order == [3, 1, 8, 2]
     await embedder.close()
 
 

@@ -9,24 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.memory import ranking
-from services.memory.memory import TURN, Change
 from services.memory.recall_index import Query, RecallIndex
+from tests.unit.memory.columns import Row, columns, id_of, number_of
 
 Texts = list[tuple[int, list[int]]]
 
 
-def change(at: int, thread: int, terms: list[int], previous: int | None, seq: int) -> Change:
-    return Change(
-        str(at),
-        seq,
-        gone=False,
-        kind=TURN,
-        user_id="u",
-        thread_id=f"t{thread}",
-        text_id=at,
-        terms=terms,
-        previous_id="" if previous is None else str(previous),
-    )
+def change(at: int, thread: int, terms: list[int], previous: int | None, seq: int) -> Row:
+    return Row(at, seq, thread_id=f"t{thread}", terms=terms, previous=previous)
 
 
 def previous_of(texts: Texts, at: int) -> int | None:
@@ -57,15 +47,15 @@ def test_words_are_scored_as_the_formula_says_in_any_order_of_rows(
     index = RecallIndex(0, "")
     places = list(range(len(texts)))
     order.shuffle(places)
-    index.apply([change(at, *texts[at], previous_of(texts, at), seq) for seq, at in enumerate(places, 1)])
+    index.apply(columns([change(at, *texts[at], previous_of(texts, at), seq) for seq, at in enumerate(places, 1)]))
     own = naive_bm25([terms for _, terms in texts], query)
     before = [previous_of(texts, at) for at in range(len(texts))]
     windows = [(texts[one][1] if (one := before[at]) is not None else []) + texts[at][1] for at in range(len(texts))]
     expected = [a + ranking.WINDOW_WEIGHT * b for a, b in zip(own, naive_bm25(windows, query), strict=True)]
     found = index.search(Query(terms=query, vector=None, k=50, user_id="u")).found
-    assert {one.memory_id for one in found} == {str(at) for at, score in enumerate(expected) if score > 0}
+    assert {number_of(one.memory_id) for one in found} == {at for at, score in enumerate(expected) if score > 0}
     for hit in found:
-        assert math.isclose(hit.bm25, expected[int(hit.memory_id)], rel_tol=1e-3, abs_tol=1e-4)
+        assert math.isclose(hit.bm25, expected[number_of(hit.memory_id)], rel_tol=1e-3, abs_tol=1e-4)
 
 
 def test_of_very_many_the_best_are_those_that_an_exact_search_gives() -> None:
@@ -74,21 +64,19 @@ def test_of_very_many_the_best_are_those_that_an_exact_search_gives() -> None:
     vectors = chance.standard_normal((count, 8)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     index = RecallIndex(8, "e")
-    for at in range(count):
-        stored = vectors[at].astype("<f2").tobytes()
-        made = Change(str(at), at + 1, gone=False, text_id=at, terms=[at % 50], embedder_id="e", vector=stored)
-        index.apply([made])
-    found = index.search(Query(terms=[7], vector=vectors[11], k=5, user_id="")).found
+    index.apply(columns([Row(at, at + 1, terms=[at % 50], vector=vectors[at]) for at in range(count)], 8))
+    found = index.search(Query(terms=[7], vector=vectors[11], k=5, user_id="u")).found
     nearest = np.argsort(-(vectors @ vectors[11]))[:200]
-    assert found[0].memory_id in {"11", *(str(one) for one in nearest if one % 50 == 7)}
-    assert {int(one.memory_id) for one in found} <= {*map(int, nearest), *range(7, count, 50)}
+    assert number_of(found[0].memory_id) in {11, *(one for one in nearest if one % 50 == 7)}
+    assert {number_of(one.memory_id) for one in found} <= {*map(int, nearest), *range(7, count, 50)}
 
 
 def test_what_is_gone_is_found_by_nothing() -> None:
     index = RecallIndex(0, "")
-    index.apply([change(0, 0, [1, 2], None, 1), change(1, 0, [3], 0, 2)])
-    index.apply([Change("0", 3, gone=True)])
-    assert [one.memory_id for one in index.search(Query(terms=[1, 2], vector=None, k=9, user_id="u")).found] == []
-    assert [one.memory_id for one in index.search(Query(terms=[3], vector=None, k=9, user_id="u")).found] == ["1"]
+    index.apply(columns([change(0, 0, [1, 2], None, 1), change(1, 0, [3], 0, 2)]))
+    index.apply(columns([Row(0, 3, gone=True)]))
+    assert index.search(Query(terms=[1, 2], vector=None, k=9, user_id="u")).found == []
+    (found,) = index.search(Query(terms=[3], vector=None, k=9, user_id="u")).found
+    assert found.memory_id == id_of(1)
     assert index.search(Query(terms=[3], vector=None, k=9, user_id="other")).found == []
     assert (index.seq, len(index)) == (3, 1)

@@ -319,6 +319,11 @@ def test_an_exception_is_told_without_local_variables(lines):
         "sk-proj-" + "Q" * 40,
         "Bearer QQQQQQQQQQQQQQQQQQQQ",
         "postgresql://dac:QQQQQQQQQQQQ@db/dac",
+        "QQQQ.person@corp-mail.org",
+        "password=QQQQ1234!x",
+        "AKIAQQQQQQQQQQQQQQQQ",
+        "-----BEGIN PRIVATE KEY-----\nQQQQ\nQQQQ\n-----END PRIVATE KEY-----",
+        "-----BEGIN PRIVATE KEY-----\nQQQQ\nQQQQ",
     ],
 )
 def test_what_looks_like_a_secret_is_struck_out(lines, secret):
@@ -329,7 +334,13 @@ def test_what_looks_like_a_secret_is_struck_out(lines, secret):
     assert "QQQQ" not in lines[0] and json.loads(lines[0])["level"] == "error"
 
 
-@given(st.text(alphabet=st.characters(codec="utf-8"), max_size=200))
+FRAGMENTS = st.sampled_from(
+    ['password="', "password: '", "secret=aB3!", '"', "'", "\\", "\n", "a@b.org", "://u:p1!aaa@h", "\x01", "\u2028",
+     "-----BEGIN PRIVATE KEY-----", "Bearer ", "aB3" * 9, "é", ", ", ":", "x"]
+)  # fmt: skip
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8"), max_size=200) | st.lists(FRAGMENTS, max_size=12).map("".join))
 def test_a_struck_line_stays_json(text):
     assert isinstance(json.loads(logs.strike(json.dumps({"event": text}))), dict)
 

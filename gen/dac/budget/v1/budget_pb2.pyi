@@ -211,7 +211,7 @@ class ReleaseResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class ExtendRequest(_message.Message):
-    __slots__ = ("org_id", "request_id", "reservation_id", "reservation_secret", "provider", "model", "output_tokens", "ttl_s")
+    __slots__ = ("org_id", "request_id", "reservation_id", "reservation_secret", "provider", "model", "output_tokens", "ttl_s", "again", "input_tokens_max", "max_output_tokens")
     ORG_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     RESERVATION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -220,6 +220,9 @@ class ExtendRequest(_message.Message):
     MODEL_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     TTL_S_FIELD_NUMBER: _ClassVar[int]
+    AGAIN_FIELD_NUMBER: _ClassVar[int]
+    INPUT_TOKENS_MAX_FIELD_NUMBER: _ClassVar[int]
+    MAX_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     org_id: str
     request_id: str
     reservation_id: str
@@ -228,7 +231,10 @@ class ExtendRequest(_message.Message):
     model: str
     output_tokens: int
     ttl_s: float
-    def __init__(self, org_id: _Optional[str] = ..., request_id: _Optional[str] = ..., reservation_id: _Optional[str] = ..., reservation_secret: _Optional[bytes] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., output_tokens: _Optional[int] = ..., ttl_s: _Optional[float] = ...) -> None: ...
+    again: _containers.RepeatedCompositeFieldContainer[PricedCandidate]
+    input_tokens_max: int
+    max_output_tokens: int
+    def __init__(self, org_id: _Optional[str] = ..., request_id: _Optional[str] = ..., reservation_id: _Optional[str] = ..., reservation_secret: _Optional[bytes] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., output_tokens: _Optional[int] = ..., ttl_s: _Optional[float] = ..., again: _Optional[_Iterable[_Union[PricedCandidate, _Mapping]]] = ..., input_tokens_max: _Optional[int] = ..., max_output_tokens: _Optional[int] = ...) -> None: ...
 
 class ExtendResponse(_message.Message):
     __slots__ = ("reserved_nano_usd", "covered_output_tokens", "expires_at")

@@ -141,8 +141,8 @@ class BudgetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Extend(self, request, context):
-        """Holds more for an answer that grows beyond what is covered. Says how much shall be covered in all, so that it may
-        be said twice; refused when a level has too little left, and what was held stays held.
+        """Holds more for an answer that grows beyond what is covered, or another whole one. Says how much shall be covered in
+        all, so that it may be said twice; refused when a level has too little left, and what was held stays held.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

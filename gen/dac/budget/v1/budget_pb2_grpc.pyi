@@ -45,8 +45,8 @@ class BudgetServiceStub:
     Release: _grpc.UnaryUnaryMultiCallable[_budget_pb2.ReleaseRequest, _budget_pb2.ReleaseResponse]
     """Frees a reservation of which nothing was dispatched, and stores the record."""
     Extend: _grpc.UnaryUnaryMultiCallable[_budget_pb2.ExtendRequest, _budget_pb2.ExtendResponse]
-    """Holds more for an answer that grows beyond what is covered. Says how much shall be covered in all, so that it may
-    be said twice; refused when a level has too little left, and what was held stays held.
+    """Holds more for an answer that grows beyond what is covered, or another whole one. Says how much shall be covered in
+    all, so that it may be said twice; refused when a level has too little left, and what was held stays held.
     """
     Adjust: _grpc.UnaryUnaryMultiCallable[_budget_pb2.AdjustRequest, _budget_pb2.AdjustResponse]
     """Corrects the charge of a resolved reservation, for example by a provider's invoice. Idempotent by adjustment_id."""
@@ -90,8 +90,8 @@ class BudgetServiceAsyncStub(BudgetServiceStub):
     Release: _aio.UnaryUnaryMultiCallable[_budget_pb2.ReleaseRequest, _budget_pb2.ReleaseResponse]  # type: ignore[assignment]
     """Frees a reservation of which nothing was dispatched, and stores the record."""
     Extend: _aio.UnaryUnaryMultiCallable[_budget_pb2.ExtendRequest, _budget_pb2.ExtendResponse]  # type: ignore[assignment]
-    """Holds more for an answer that grows beyond what is covered. Says how much shall be covered in all, so that it may
-    be said twice; refused when a level has too little left, and what was held stays held.
+    """Holds more for an answer that grows beyond what is covered, or another whole one. Says how much shall be covered in
+    all, so that it may be said twice; refused when a level has too little left, and what was held stays held.
     """
     Adjust: _aio.UnaryUnaryMultiCallable[_budget_pb2.AdjustRequest, _budget_pb2.AdjustResponse]  # type: ignore[assignment]
     """Corrects the charge of a resolved reservation, for example by a provider's invoice. Idempotent by adjustment_id."""
@@ -156,8 +156,8 @@ class BudgetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _budget_pb2.ExtendRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_budget_pb2.ExtendResponse, _abc.Awaitable[_budget_pb2.ExtendResponse]]:
-        """Holds more for an answer that grows beyond what is covered. Says how much shall be covered in all, so that it may
-        be said twice; refused when a level has too little left, and what was held stays held.
+        """Holds more for an answer that grows beyond what is covered, or another whole one. Says how much shall be covered in
+        all, so that it may be said twice; refused when a level has too little left, and what was held stays held.
         """
 
     @_abc_1.abstractmethod

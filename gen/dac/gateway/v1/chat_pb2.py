@@ -23,28 +23,29 @@ _sym_db = _symbol_database.Default()
 
 
 from dac.type.v1 import chat_pb2 as dac_dot_type_dot_v1_dot_chat__pb2
+from dac.type.v1 import record_pb2 as dac_dot_type_dot_v1_dot_record__pb2
 from dac.type.v1 import usage_pb2 as dac_dot_type_dot_v1_dot_usage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x64\x61\x63/gateway/v1/chat.proto\x12\x0e\x64\x61\x63.gateway.v1\x1a\x16\x64\x61\x63/type/v1/chat.proto\x1a\x17\x64\x61\x63/type/v1/usage.proto\"-\n\x0cTypedMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"\x9f\x01\n\tTypedChat\x12\r\n\x05model\x18\x01 \x01(\t\x12.\n\x08messages\x18\x02 \x03(\x0b\x32\x1c.dac.gateway.v1.TypedMessage\x12\x18\n\x0btemperature\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x11max_output_tokens\x18\x04 \x01(\x03\x12\x0e\n\x06stream\x18\x05 \x01(\x08\x42\x0e\n\x0c_temperature\"\xb4\x01\n\x0b\x43hatRequest\x12\x15\n\x0bopenai_json\x18\x01 \x01(\x0cH\x00\x12*\n\x05typed\x18\x03 \x01(\x0b\x32\x19.dac.gateway.v1.TypedChatH\x00\x12\x11\n\tthread_id\x18\x04 \x01(\t\x12\x0f\n\x07profile\x18\x05 \x01(\t\x12\x14\n\x0c\x65nable_cache\x18\x06 \x01(\x08\x12\x19\n\x11\x63lient_request_id\x18\x07 \x01(\tB\x07\n\x05inputJ\x04\x08\x02\x10\x03\"\x8e\x01\n\x0c\x43hatResponse\x12$\n\x04head\x18\x01 \x01(\x0b\x32\x14.dac.gateway.v1.HeadH\x00\x12%\n\x06\x66rames\x18\x02 \x01(\x0b\x32\x13.dac.type.v1.FramesH\x00\x12(\n\x06\x66inish\x18\x03 \x01(\x0b\x32\x16.dac.gateway.v1.FinishH\x00\x42\x07\n\x05\x65vent\"J\n\x04Head\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\r\n\x05route\x18\x04 \x01(\t\"\x97\x01\n\x06\x46inish\x12!\n\x05usage\x18\x01 \x01(\x0b\x32\x12.dac.type.v1.Usage\x12.\n\x0cusage_source\x18\x02 \x01(\x0e\x32\x18.dac.type.v1.UsageSource\x12\x15\n\rfinish_reason\x18\x03 \x01(\t\x12\x15\n\rcost_nano_usd\x18\x04 \x01(\x03\x12\x0c\n\x04text\x18\x05 \x01(\t2R\n\x0b\x43hatService\x12\x43\n\x04\x43hat\x12\x1b.dac.gateway.v1.ChatRequest\x1a\x1c.dac.gateway.v1.ChatResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x64\x61\x63/gateway/v1/chat.proto\x12\x0e\x64\x61\x63.gateway.v1\x1a\x16\x64\x61\x63/type/v1/chat.proto\x1a\x18\x64\x61\x63/type/v1/record.proto\x1a\x17\x64\x61\x63/type/v1/usage.proto\"-\n\x0cTypedMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"\x9f\x01\n\tTypedChat\x12\r\n\x05model\x18\x01 \x01(\t\x12.\n\x08messages\x18\x02 \x03(\x0b\x32\x1c.dac.gateway.v1.TypedMessage\x12\x18\n\x0btemperature\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x11max_output_tokens\x18\x04 \x01(\x03\x12\x0e\n\x06stream\x18\x05 \x01(\x08\x42\x0e\n\x0c_temperature\"\xb4\x01\n\x0b\x43hatRequest\x12\x15\n\x0bopenai_json\x18\x01 \x01(\x0cH\x00\x12*\n\x05typed\x18\x03 \x01(\x0b\x32\x19.dac.gateway.v1.TypedChatH\x00\x12\x11\n\tthread_id\x18\x04 \x01(\t\x12\x0f\n\x07profile\x18\x05 \x01(\t\x12\x14\n\x0c\x65nable_cache\x18\x06 \x01(\x08\x12\x19\n\x11\x63lient_request_id\x18\x07 \x01(\tB\x07\n\x05inputJ\x04\x08\x02\x10\x03\"\x8e\x01\n\x0c\x43hatResponse\x12$\n\x04head\x18\x01 \x01(\x0b\x32\x14.dac.gateway.v1.HeadH\x00\x12%\n\x06\x66rames\x18\x02 \x01(\x0b\x32\x13.dac.type.v1.FramesH\x00\x12(\n\x06\x66inish\x18\x03 \x01(\x0b\x32\x16.dac.gateway.v1.FinishH\x00\x42\x07\n\x05\x65vent\"J\n\x04Head\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\r\n\x05route\x18\x04 \x01(\t\"\xca\x01\n\x06\x46inish\x12!\n\x05usage\x18\x01 \x01(\x0b\x32\x12.dac.type.v1.Usage\x12.\n\x0cusage_source\x18\x02 \x01(\x0e\x32\x18.dac.type.v1.UsageSource\x12\x15\n\rfinish_reason\x18\x03 \x01(\t\x12\x15\n\rcost_nano_usd\x18\x04 \x01(\x03\x12\x0c\n\x04text\x18\x05 \x01(\t\x12\x31\n\nvalidation\x18\x06 \x01(\x0b\x32\x1d.dac.type.v1.ValidationRecord2R\n\x0b\x43hatService\x12\x43\n\x04\x43hat\x12\x1b.dac.gateway.v1.ChatRequest\x1a\x1c.dac.gateway.v1.ChatResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dac.gateway.v1.chat_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TYPEDMESSAGE']._serialized_start=94
-  _globals['_TYPEDMESSAGE']._serialized_end=139
-  _globals['_TYPEDCHAT']._serialized_start=142
-  _globals['_TYPEDCHAT']._serialized_end=301
-  _globals['_CHATREQUEST']._serialized_start=304
-  _globals['_CHATREQUEST']._serialized_end=484
-  _globals['_CHATRESPONSE']._serialized_start=487
-  _globals['_CHATRESPONSE']._serialized_end=629
-  _globals['_HEAD']._serialized_start=631
-  _globals['_HEAD']._serialized_end=705
-  _globals['_FINISH']._serialized_start=708
-  _globals['_FINISH']._serialized_end=859
-  _globals['_CHATSERVICE']._serialized_start=861
-  _globals['_CHATSERVICE']._serialized_end=943
+  _globals['_TYPEDMESSAGE']._serialized_start=120
+  _globals['_TYPEDMESSAGE']._serialized_end=165
+  _globals['_TYPEDCHAT']._serialized_start=168
+  _globals['_TYPEDCHAT']._serialized_end=327
+  _globals['_CHATREQUEST']._serialized_start=330
+  _globals['_CHATREQUEST']._serialized_end=510
+  _globals['_CHATRESPONSE']._serialized_start=513
+  _globals['_CHATRESPONSE']._serialized_end=655
+  _globals['_HEAD']._serialized_start=657
+  _globals['_HEAD']._serialized_end=731
+  _globals['_FINISH']._serialized_start=734
+  _globals['_FINISH']._serialized_end=936
+  _globals['_CHATSERVICE']._serialized_start=938
+  _globals['_CHATSERVICE']._serialized_end=1020
 # @@protoc_insertion_point(module_scope)

@@ -1,4 +1,5 @@
 from dac.type.v1 import chat_pb2 as _chat_pb2
+from dac.type.v1 import record_pb2 as _record_pb2
 from dac.type.v1 import usage_pb2 as _usage_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -69,15 +70,17 @@ class Head(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., provider: _Optional[str] = ..., route: _Optional[str] = ...) -> None: ...
 
 class Finish(_message.Message):
-    __slots__ = ("usage", "usage_source", "finish_reason", "cost_nano_usd", "text")
+    __slots__ = ("usage", "usage_source", "finish_reason", "cost_nano_usd", "text", "validation")
     USAGE_FIELD_NUMBER: _ClassVar[int]
     USAGE_SOURCE_FIELD_NUMBER: _ClassVar[int]
     FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
     COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
+    VALIDATION_FIELD_NUMBER: _ClassVar[int]
     usage: _usage_pb2.Usage
     usage_source: _usage_pb2.UsageSource
     finish_reason: str
     cost_nano_usd: int
     text: str
-    def __init__(self, usage: _Optional[_Union[_usage_pb2.Usage, _Mapping]] = ..., usage_source: _Optional[_Union[_usage_pb2.UsageSource, str]] = ..., finish_reason: _Optional[str] = ..., cost_nano_usd: _Optional[int] = ..., text: _Optional[str] = ...) -> None: ...
+    validation: _record_pb2.ValidationRecord
+    def __init__(self, usage: _Optional[_Union[_usage_pb2.Usage, _Mapping]] = ..., usage_source: _Optional[_Union[_usage_pb2.UsageSource, str]] = ..., finish_reason: _Optional[str] = ..., cost_nano_usd: _Optional[int] = ..., text: _Optional[str] = ..., validation: _Optional[_Union[_record_pb2.ValidationRecord, _Mapping]] = ...) -> None: ...

@@ -22,7 +22,7 @@ MERGE_POLICY_APPEND: MergePolicy
 MERGE_POLICY_FAST_FORWARD: MergePolicy
 
 class Thread(_message.Message):
-    __slots__ = ("thread_id", "title", "created_at", "updated_at", "message_count", "conversation_id", "user_id", "tags", "model", "parameters", "active_branch_id", "deleted_at", "version")
+    __slots__ = ("thread_id", "title", "created_at", "updated_at", "message_count", "conversation_id", "user_id", "tags", "model", "parameters", "active_branch_id", "deleted_at", "version", "agent_id")
     THREAD_ID_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +36,7 @@ class Thread(_message.Message):
     ACTIVE_BRANCH_ID_FIELD_NUMBER: _ClassVar[int]
     DELETED_AT_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
     thread_id: str
     title: str
     created_at: _timestamp_pb2.Timestamp
@@ -49,7 +50,8 @@ class Thread(_message.Message):
     active_branch_id: str
     deleted_at: _timestamp_pb2.Timestamp
     version: int
-    def __init__(self, thread_id: _Optional[str] = ..., title: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., message_count: _Optional[int] = ..., conversation_id: _Optional[str] = ..., user_id: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., model: _Optional[str] = ..., parameters: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., active_branch_id: _Optional[str] = ..., deleted_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[int] = ...) -> None: ...
+    agent_id: str
+    def __init__(self, thread_id: _Optional[str] = ..., title: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., message_count: _Optional[int] = ..., conversation_id: _Optional[str] = ..., user_id: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., model: _Optional[str] = ..., parameters: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., active_branch_id: _Optional[str] = ..., deleted_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[int] = ..., agent_id: _Optional[str] = ...) -> None: ...
 
 class Message(_message.Message):
     __slots__ = ("message_id", "thread_id", "role", "text", "openai_json", "tokens_estimated", "request_id", "model", "created_at", "parent_message_id", "status", "finish_reason", "replaces_message_id", "copied_from_message_id", "branch_id", "deleted_at")
@@ -114,20 +116,22 @@ class Branch(_message.Message):
     def __init__(self, branch_id: _Optional[str] = ..., name: _Optional[str] = ..., head_message_id: _Optional[str] = ..., forked_from_message_id: _Optional[str] = ..., active: _Optional[bool] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class CreateThreadRequest(_message.Message):
-    __slots__ = ("title", "thread_id", "conversation_id", "tags", "model", "parameters")
+    __slots__ = ("title", "thread_id", "conversation_id", "tags", "model", "parameters", "agent_id")
     TITLE_FIELD_NUMBER: _ClassVar[int]
     THREAD_ID_FIELD_NUMBER: _ClassVar[int]
     CONVERSATION_ID_FIELD_NUMBER: _ClassVar[int]
     TAGS_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
     title: str
     thread_id: str
     conversation_id: str
     tags: _containers.RepeatedScalarFieldContainer[str]
     model: str
     parameters: _struct_pb2.Struct
-    def __init__(self, title: _Optional[str] = ..., thread_id: _Optional[str] = ..., conversation_id: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., model: _Optional[str] = ..., parameters: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+    agent_id: str
+    def __init__(self, title: _Optional[str] = ..., thread_id: _Optional[str] = ..., conversation_id: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., model: _Optional[str] = ..., parameters: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., agent_id: _Optional[str] = ...) -> None: ...
 
 class CreateThreadResponse(_message.Message):
     __slots__ = ("thread",)
@@ -442,7 +446,7 @@ class AppendMessagesResponse(_message.Message):
     def __init__(self, message_ids: _Optional[_Iterable[str]] = ..., branch_id: _Optional[str] = ...) -> None: ...
 
 class OpenTurnRequest(_message.Message):
-    __slots__ = ("thread_id", "request_id", "messages", "max_tokens", "max_messages", "parent_message_id", "branch_id")
+    __slots__ = ("thread_id", "request_id", "messages", "max_tokens", "max_messages", "parent_message_id", "branch_id", "agent_id")
     THREAD_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
@@ -450,6 +454,7 @@ class OpenTurnRequest(_message.Message):
     MAX_MESSAGES_FIELD_NUMBER: _ClassVar[int]
     PARENT_MESSAGE_ID_FIELD_NUMBER: _ClassVar[int]
     BRANCH_ID_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
     thread_id: str
     request_id: str
     messages: _containers.RepeatedCompositeFieldContainer[Message]
@@ -457,7 +462,8 @@ class OpenTurnRequest(_message.Message):
     max_messages: int
     parent_message_id: str
     branch_id: str
-    def __init__(self, thread_id: _Optional[str] = ..., request_id: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., max_tokens: _Optional[int] = ..., max_messages: _Optional[int] = ..., parent_message_id: _Optional[str] = ..., branch_id: _Optional[str] = ...) -> None: ...
+    agent_id: str
+    def __init__(self, thread_id: _Optional[str] = ..., request_id: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., max_tokens: _Optional[int] = ..., max_messages: _Optional[int] = ..., parent_message_id: _Optional[str] = ..., branch_id: _Optional[str] = ..., agent_id: _Optional[str] = ...) -> None: ...
 
 class OpenTurnResponse(_message.Message):
     __slots__ = ("window", "window_tokens", "message_ids", "branch_id", "thread")

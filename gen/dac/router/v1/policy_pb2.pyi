@@ -1,5 +1,6 @@
 import datetime
 
+from dac.router.v1 import answers_pb2 as _answers_pb2
 from dac.type.v1 import principal_pb2 as _principal_pb2
 from google.api import annotations_pb2 as _annotations_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -24,7 +25,7 @@ class PolicyWeights(_message.Message):
     def __init__(self, quality: _Optional[float] = ..., latency: _Optional[float] = ..., cost: _Optional[float] = ..., context: _Optional[float] = ...) -> None: ...
 
 class PolicyRules(_message.Message):
-    __slots__ = ("profile", "weights", "allowed_models", "denied_models", "allowed_providers", "denied_providers", "regions", "min_quality", "max_first_token_ms", "max_latency_ms", "max_cost_nano_usd", "max_cost_usd", "quality_floor_share", "max_quality_drop", "exploration", "max_candidates", "named_fallbacks", "intents")
+    __slots__ = ("profile", "weights", "allowed_models", "denied_models", "allowed_providers", "denied_providers", "regions", "min_quality", "max_first_token_ms", "max_latency_ms", "max_cost_nano_usd", "max_cost_usd", "quality_floor_share", "max_quality_drop", "exploration", "max_candidates", "named_fallbacks", "intents", "answers")
     class IntentsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -50,6 +51,7 @@ class PolicyRules(_message.Message):
     MAX_CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     NAMED_FALLBACKS_FIELD_NUMBER: _ClassVar[int]
     INTENTS_FIELD_NUMBER: _ClassVar[int]
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
     profile: str
     weights: PolicyWeights
     allowed_models: _containers.RepeatedScalarFieldContainer[str]
@@ -68,7 +70,8 @@ class PolicyRules(_message.Message):
     max_candidates: int
     named_fallbacks: bool
     intents: _containers.MessageMap[str, PolicyRules]
-    def __init__(self, profile: _Optional[str] = ..., weights: _Optional[_Union[PolicyWeights, _Mapping]] = ..., allowed_models: _Optional[_Iterable[str]] = ..., denied_models: _Optional[_Iterable[str]] = ..., allowed_providers: _Optional[_Iterable[str]] = ..., denied_providers: _Optional[_Iterable[str]] = ..., regions: _Optional[_Iterable[str]] = ..., min_quality: _Optional[float] = ..., max_first_token_ms: _Optional[float] = ..., max_latency_ms: _Optional[float] = ..., max_cost_nano_usd: _Optional[int] = ..., max_cost_usd: _Optional[float] = ..., quality_floor_share: _Optional[float] = ..., max_quality_drop: _Optional[float] = ..., exploration: _Optional[float] = ..., max_candidates: _Optional[int] = ..., named_fallbacks: _Optional[bool] = ..., intents: _Optional[_Mapping[str, PolicyRules]] = ...) -> None: ...
+    answers: _answers_pb2.AnswerRules
+    def __init__(self, profile: _Optional[str] = ..., weights: _Optional[_Union[PolicyWeights, _Mapping]] = ..., allowed_models: _Optional[_Iterable[str]] = ..., denied_models: _Optional[_Iterable[str]] = ..., allowed_providers: _Optional[_Iterable[str]] = ..., denied_providers: _Optional[_Iterable[str]] = ..., regions: _Optional[_Iterable[str]] = ..., min_quality: _Optional[float] = ..., max_first_token_ms: _Optional[float] = ..., max_latency_ms: _Optional[float] = ..., max_cost_nano_usd: _Optional[int] = ..., max_cost_usd: _Optional[float] = ..., quality_floor_share: _Optional[float] = ..., max_quality_drop: _Optional[float] = ..., exploration: _Optional[float] = ..., max_candidates: _Optional[int] = ..., named_fallbacks: _Optional[bool] = ..., intents: _Optional[_Mapping[str, PolicyRules]] = ..., answers: _Optional[_Union[_answers_pb2.AnswerRules, _Mapping]] = ...) -> None: ...
 
 class Policy(_message.Message):
     __slots__ = ("name", "shared", "version", "etag", "rules", "managed_by", "created_at", "changed_at")

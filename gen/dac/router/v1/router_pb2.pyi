@@ -1,3 +1,4 @@
+from dac.router.v1 import answers_pb2 as _answers_pb2
 from dac.router.v1 import source_pb2 as _source_pb2
 from dac.type.v1 import deployment_pb2 as _deployment_pb2
 from dac.type.v1 import record_pb2 as _record_pb2
@@ -83,14 +84,16 @@ class Candidate(_message.Message):
     def __init__(self, model: _Optional[str] = ..., provider: _Optional[str] = ..., upstream_name: _Optional[str] = ..., context_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., quality: _Optional[float] = ..., deployments: _Optional[_Iterable[_Union[_deployment_pb2.Deployment, _Mapping]]] = ..., sticky: _Optional[bool] = ...) -> None: ...
 
 class RouteResponse(_message.Message):
-    __slots__ = ("candidates", "route", "features")
+    __slots__ = ("candidates", "route", "features", "answers")
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     ROUTE_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
     candidates: _containers.RepeatedCompositeFieldContainer[Candidate]
     route: _record_pb2.RouteRecord
     features: _record_pb2.Features
-    def __init__(self, candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., route: _Optional[_Union[_record_pb2.RouteRecord, _Mapping]] = ..., features: _Optional[_Union[_record_pb2.Features, _Mapping]] = ...) -> None: ...
+    answers: _answers_pb2.AnswerRules
+    def __init__(self, candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., route: _Optional[_Union[_record_pb2.RouteRecord, _Mapping]] = ..., features: _Optional[_Union[_record_pb2.Features, _Mapping]] = ..., answers: _Optional[_Union[_answers_pb2.AnswerRules, _Mapping]] = ...) -> None: ...
 
 class AttemptOutcome(_message.Message):
     __slots__ = ("model", "provider", "ok", "provider_fault", "first_token_ms", "total_ms", "output_tokens")

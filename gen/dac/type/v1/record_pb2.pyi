@@ -220,8 +220,22 @@ class CacheRecord(_message.Message):
     saved_ms: float
     def __init__(self, status: _Optional[_Union[CacheRecord.Status, str]] = ..., similarity: _Optional[float] = ..., saved_nano_usd: _Optional[int] = ..., kind: _Optional[str] = ..., entry_id: _Optional[str] = ..., leader_request_id: _Optional[str] = ..., saved_ms: _Optional[float] = ...) -> None: ...
 
+class ValidatedAnswer(_message.Message):
+    __slots__ = ("attempt_id", "model", "quality", "status", "given")
+    ATTEMPT_ID_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    GIVEN_FIELD_NUMBER: _ClassVar[int]
+    attempt_id: str
+    model: str
+    quality: float
+    status: str
+    given: bool
+    def __init__(self, attempt_id: _Optional[str] = ..., model: _Optional[str] = ..., quality: _Optional[float] = ..., status: _Optional[str] = ..., given: _Optional[bool] = ...) -> None: ...
+
 class ValidationRecord(_message.Message):
-    __slots__ = ("policy", "scores", "action")
+    __slots__ = ("policy", "scores", "action", "quality", "status", "checks", "findings", "mode", "answers", "note")
     class ScoresEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -229,13 +243,49 @@ class ValidationRecord(_message.Message):
         key: str
         value: float
         def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    class ChecksEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class FindingsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     POLICY_FIELD_NUMBER: _ClassVar[int]
     SCORES_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    CHECKS_FIELD_NUMBER: _ClassVar[int]
+    FINDINGS_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
     policy: str
     scores: _containers.ScalarMap[str, float]
     action: str
-    def __init__(self, policy: _Optional[str] = ..., scores: _Optional[_Mapping[str, float]] = ..., action: _Optional[str] = ...) -> None: ...
+    quality: float
+    status: str
+    checks: _containers.ScalarMap[str, str]
+    findings: _containers.ScalarMap[str, int]
+    mode: str
+    answers: _containers.RepeatedCompositeFieldContainer[ValidatedAnswer]
+    note: str
+    def __init__(self, policy: _Optional[str] = ..., scores: _Optional[_Mapping[str, float]] = ..., action: _Optional[str] = ..., quality: _Optional[float] = ..., status: _Optional[str] = ..., checks: _Optional[_Mapping[str, str]] = ..., findings: _Optional[_Mapping[str, int]] = ..., mode: _Optional[str] = ..., answers: _Optional[_Iterable[_Union[ValidatedAnswer, _Mapping]]] = ..., note: _Optional[str] = ...) -> None: ...
+
+class PersonaRecord(_message.Message):
+    __slots__ = ("applied", "rewritten")
+    APPLIED_FIELD_NUMBER: _ClassVar[int]
+    REWRITTEN_FIELD_NUMBER: _ClassVar[int]
+    applied: bool
+    rewritten: int
+    def __init__(self, applied: _Optional[bool] = ..., rewritten: _Optional[int] = ...) -> None: ...
 
 class ContextRecord(_message.Message):
     __slots__ = ("source", "messages", "tokens", "recalled", "summarised", "left_out", "saved", "user_message_id", "message_id")
@@ -294,8 +344,25 @@ class ContextRecord(_message.Message):
     message_id: str
     def __init__(self, source: _Optional[_Union[ContextRecord.Source, str]] = ..., messages: _Optional[int] = ..., tokens: _Optional[int] = ..., recalled: _Optional[int] = ..., summarised: _Optional[bool] = ..., left_out: _Optional[_Iterable[_Union[ContextRecord.Omitted, _Mapping]]] = ..., saved: _Optional[_Union[ContextRecord.Saved, str]] = ..., user_message_id: _Optional[str] = ..., message_id: _Optional[str] = ...) -> None: ...
 
+class RedactionRecord(_message.Message):
+    __slots__ = ("kinds", "restored", "action")
+    class KindsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    KINDS_FIELD_NUMBER: _ClassVar[int]
+    RESTORED_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    kinds: _containers.ScalarMap[str, int]
+    restored: bool
+    action: str
+    def __init__(self, kinds: _Optional[_Mapping[str, int]] = ..., restored: _Optional[bool] = ..., action: _Optional[str] = ...) -> None: ...
+
 class RequestRecord(_message.Message):
-    __slots__ = ("request_id", "org_id", "path", "asked_model", "dialect_in", "dialect_out", "route", "features", "attempts", "cache", "validation", "outcome", "finish_reason", "stage_ms", "tags", "started_at", "ended_at", "reserved_nano_usd", "cost_nano_usd", "client_request_id", "stream", "reason", "message", "thread_id", "reservation_id", "http_status", "trace_id", "operation", "context")
+    __slots__ = ("request_id", "org_id", "path", "asked_model", "dialect_in", "dialect_out", "route", "features", "attempts", "cache", "validation", "outcome", "finish_reason", "stage_ms", "tags", "started_at", "ended_at", "reserved_nano_usd", "cost_nano_usd", "client_request_id", "stream", "reason", "message", "thread_id", "reservation_id", "http_status", "trace_id", "operation", "context", "persona", "redaction")
     class StageMsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -339,6 +406,8 @@ class RequestRecord(_message.Message):
     TRACE_ID_FIELD_NUMBER: _ClassVar[int]
     OPERATION_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    PERSONA_FIELD_NUMBER: _ClassVar[int]
+    REDACTION_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     org_id: str
     path: _containers.RepeatedCompositeFieldContainer[_principal_pb2.Level]
@@ -368,7 +437,9 @@ class RequestRecord(_message.Message):
     trace_id: str
     operation: str
     context: ContextRecord
-    def __init__(self, request_id: _Optional[str] = ..., org_id: _Optional[str] = ..., path: _Optional[_Iterable[_Union[_principal_pb2.Level, _Mapping]]] = ..., asked_model: _Optional[str] = ..., dialect_in: _Optional[_Union[_chat_pb2.Dialect, str]] = ..., dialect_out: _Optional[_Union[_chat_pb2.Dialect, str]] = ..., route: _Optional[_Union[RouteRecord, _Mapping]] = ..., features: _Optional[_Union[Features, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[AttemptRecord, _Mapping]]] = ..., cache: _Optional[_Union[CacheRecord, _Mapping]] = ..., validation: _Optional[_Union[ValidationRecord, _Mapping]] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., finish_reason: _Optional[str] = ..., stage_ms: _Optional[_Mapping[str, float]] = ..., tags: _Optional[_Mapping[str, str]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reserved_nano_usd: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., client_request_id: _Optional[str] = ..., stream: _Optional[bool] = ..., reason: _Optional[_Union[_error_pb2.ErrorReason, str]] = ..., message: _Optional[str] = ..., thread_id: _Optional[str] = ..., reservation_id: _Optional[str] = ..., http_status: _Optional[int] = ..., trace_id: _Optional[str] = ..., operation: _Optional[str] = ..., context: _Optional[_Union[ContextRecord, _Mapping]] = ...) -> None: ...
+    persona: PersonaRecord
+    redaction: RedactionRecord
+    def __init__(self, request_id: _Optional[str] = ..., org_id: _Optional[str] = ..., path: _Optional[_Iterable[_Union[_principal_pb2.Level, _Mapping]]] = ..., asked_model: _Optional[str] = ..., dialect_in: _Optional[_Union[_chat_pb2.Dialect, str]] = ..., dialect_out: _Optional[_Union[_chat_pb2.Dialect, str]] = ..., route: _Optional[_Union[RouteRecord, _Mapping]] = ..., features: _Optional[_Union[Features, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[AttemptRecord, _Mapping]]] = ..., cache: _Optional[_Union[CacheRecord, _Mapping]] = ..., validation: _Optional[_Union[ValidationRecord, _Mapping]] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., finish_reason: _Optional[str] = ..., stage_ms: _Optional[_Mapping[str, float]] = ..., tags: _Optional[_Mapping[str, str]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reserved_nano_usd: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., client_request_id: _Optional[str] = ..., stream: _Optional[bool] = ..., reason: _Optional[_Union[_error_pb2.ErrorReason, str]] = ..., message: _Optional[str] = ..., thread_id: _Optional[str] = ..., reservation_id: _Optional[str] = ..., http_status: _Optional[int] = ..., trace_id: _Optional[str] = ..., operation: _Optional[str] = ..., context: _Optional[_Union[ContextRecord, _Mapping]] = ..., persona: _Optional[_Union[PersonaRecord, _Mapping]] = ..., redaction: _Optional[_Union[RedactionRecord, _Mapping]] = ...) -> None: ...
 
 class AdminRecord(_message.Message):
     __slots__ = ("record_id", "org_id", "actor", "action", "target", "before_json", "after_json", "at", "request_id")

@@ -51,6 +51,147 @@ overload_manager:
             saturation_threshold: 0.98
 static_resources:
   listeners:
+    - name: ingress
+      address:
+        socket_address:
+          address: 0.0.0.0
+          port_value: 50053
+      per_connection_buffer_limit_bytes: 1048576
+      filter_chains:
+        - transport_socket:
+            name: envoy.transport_sockets.tls
+            typed_config:
+              '@type': type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+              require_client_certificate: true
+              disable_stateless_session_resumption: true
+              disable_stateful_session_resumption: true
+              common_tls_context:
+                alpn_protocols:
+                  - h2
+                tls_params:
+                  tls_minimum_protocol_version: TLSv1_3
+                  tls_maximum_protocol_version: TLSv1_3
+                tls_certificate_sds_secret_configs:
+                  - name: dac_certificate
+                    sds_config:
+                      resource_api_version: V3
+                      path_config_source:
+                        path: /etc/dac/envoy/sds_certificate.yaml
+                        watched_directory:
+                          path: /etc/dac/envoy
+                combined_validation_context:
+                  default_validation_context:
+                    match_typed_subject_alt_names:
+                      - san_type: URI
+                        matcher:
+                          exact: spiffe://{{ include "dac.envoy.trustDomain" . }}/ns/{{ .Release.Namespace }}/sa/{{ include "dac.fullname" . }}-memory
+                  validation_context_sds_secret_config:
+                    name: dac_authority
+                    sds_config:
+                      resource_api_version: V3
+                      path_config_source:
+                        path: /etc/dac/envoy/sds_ca.yaml
+                        watched_directory:
+                          path: /etc/dac/envoy
+          transport_socket_connect_timeout: 10s
+          filters:
+            - name: envoy.filters.network.http_connection_manager
+              typed_config:
+                '@type': type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+                stat_prefix: ingress
+                codec_type: HTTP2
+                forward_client_cert_details: SANITIZE_SET
+                set_current_client_cert_details:
+                  uri: true
+                generate_request_id: false
+                server_header_transformation: PASS_THROUGH
+                stream_idle_timeout: 0s
+                request_headers_timeout: 10s
+                drain_timeout: 30s
+                delayed_close_timeout: 1s
+                common_http_protocol_options:
+                  max_headers_count: 100
+                http2_protocol_options:
+                  max_concurrent_streams: 1024
+                  initial_stream_window_size: 1048576
+                  initial_connection_window_size: 8388608
+                  connection_keepalive:
+                    interval: 30s
+                    timeout: 10s
+                access_log:
+                  - name: envoy.access_loggers.stdout
+                    typed_config:
+                      '@type': type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog
+                      log_format:
+                        json_format:
+                          time: '%START_TIME%'
+                          method: '%REQ(:METHOD)%'
+                          path: '%PATH(NQ:ORIG_OR_PATH)%'
+                          protocol: '%PROTOCOL%'
+                          status: '%RESPONSE_CODE%'
+                          grpc_status: '%GRPC_STATUS%'
+                          flags: '%RESPONSE_FLAGS%'
+                          details: '%RESPONSE_CODE_DETAILS%'
+                          duration_ms: '%DURATION%'
+                          first_byte_ms: '%RESPONSE_DURATION%'
+                          bytes_in: '%BYTES_RECEIVED%'
+                          bytes_out: '%BYTES_SENT%'
+                          upstream: '%UPSTREAM_CLUSTER%'
+                          upstream_host: '%UPSTREAM_HOST%'
+                          upstream_failure: '%UPSTREAM_TRANSPORT_FAILURE_REASON%'
+                          attempts: '%UPSTREAM_REQUEST_ATTEMPT_COUNT%'
+                          client: '%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%'
+                          request_id: '%REQ(X-REQUEST-ID)%'
+                          dac_request_id: '%RESP(X-DAC-REQUEST-ID)%'
+                          trace_id: '%TRACE_ID%'
+                          peer: '%DOWNSTREAM_PEER_URI_SAN%'
+{{- if include "dac.envoy.otlpHost" . }}
+                tracing:
+                  random_sampling:
+                    value: 100.0
+                  max_path_tag_length: 0
+                  provider:
+                    name: envoy.tracers.opentelemetry
+                    typed_config:
+                      '@type': type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig
+                      service_name: dac-sidecar-edge
+                      grpc_service:
+                        envoy_grpc:
+                          cluster_name: otlp_collector
+                        timeout: 0.5s
+                  custom_tags:
+                    - tag: url.path
+                      value: '%PATH(NQ:ORIG_OR_PATH)%'
+{{- end }}
+                route_config:
+                  name: ingress
+                  virtual_hosts:
+                    - name: ingress
+                      domains:
+                        - '*'
+                      routes:
+                        - match:
+                            prefix: /
+                          route:
+                            cluster: local
+                            timeout: 0s
+                            idle_timeout: 0s
+                            retry_policy:
+                              retry_on: connect-failure,refused-stream,reset-before-request
+                              num_retries: 2
+                              retry_back_off:
+                                base_interval: 0.05s
+                                max_interval: 1s
+                              retry_host_predicate:
+                                - name: envoy.retry_host_predicates.previous_hosts
+                                  typed_config:
+                                    '@type': type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate
+                              host_selection_retry_max_attempts: 32
+                http_filters:
+                  - name: envoy.filters.http.router
+                    typed_config:
+                      '@type': type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+                      suppress_envoy_headers: true
     - name: egress_budget
       address:
         socket_address:
@@ -324,12 +465,64 @@ static_resources:
                         - name: :path
                           string_match:
                             exact: /ready
-                      cluster_min_healthy_percentages: {}
+                      cluster_min_healthy_percentages:
+                        local:
+                          value: 1
                   - name: envoy.filters.http.router
                     typed_config:
                       '@type': type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
                       suppress_envoy_headers: true
   clusters:
+    - name: local
+      type: STATIC
+      connect_timeout: 1s
+      lb_policy: LEAST_REQUEST
+      ignore_health_on_host_removal: true
+      typed_extension_protocol_options:
+        envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+          '@type': type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+          common_http_protocol_options:
+            idle_timeout: 600s
+            max_connection_duration: 1800s
+          explicit_http_config:
+            http2_protocol_options:
+              max_concurrent_streams: 100
+      upstream_connection_options:
+        tcp_keepalive:
+          keepalive_time: 60
+          keepalive_interval: 10
+          keepalive_probes: 3
+      circuit_breakers:
+        thresholds:
+          - max_connections: 4096
+            max_pending_requests: 1024
+            max_requests: 4096
+            retry_budget:
+              budget_percent:
+                value: 20
+              min_retry_concurrency: 100
+            track_remaining: true
+      common_lb_config:
+        healthy_panic_threshold:
+          value: 30
+      health_checks:
+        - timeout: 3s
+          interval: 5s
+          no_traffic_interval: 5s
+          unhealthy_interval: 5s
+          unhealthy_threshold: 2
+          healthy_threshold: 1
+          grpc_health_check:
+            service_name: ''
+      load_assignment:
+        cluster_name: local
+        endpoints:
+          - lb_endpoints:
+              - endpoint:
+                  address:
+                    socket_address:
+                      address: 127.0.0.1
+                      port_value: 50052
     - name: budget
       cluster_type:
         name: envoy.clusters.dns

@@ -84,6 +84,9 @@ static_resources:
                     match_typed_subject_alt_names:
                       - san_type: URI
                         matcher:
+                          exact: spiffe://{{ include "dac.envoy.trustDomain" . }}/ns/{{ .Release.Namespace }}/sa/{{ include "dac.fullname" . }}-memory
+                      - san_type: URI
+                        matcher:
                           exact: spiffe://{{ include "dac.envoy.trustDomain" . }}/ns/{{ .Release.Namespace }}/sa/{{ include "dac.fullname" . }}-router
                       - san_type: URI
                         matcher:

@@ -1,0 +1,105 @@
+"""`python -m bench.audit [--json]`: how fast the log grows and is verified, what tampering is found.
+
+`--vectors FOLDER` checks other people's test vectors instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import json
+import pathlib
+import subprocess
+import sys
+import time
+from typing import Any
+
+from bench.audit import kills, tamper, vectors
+from bench.audit.growing import SIGNER, Stage, append_figures, audit_database, drain_figures
+from mesh.tlog.verification import Verification
+
+PART_BYTES = 1 << 18
+
+
+def verified(dsn: str) -> tuple[int, float]:
+    """Entries, and the seconds from asking for the log to knowing that it holds: a reader's process, and this one."""
+    started = time.perf_counter()
+    reader = subprocess.Popen(
+        [sys.executable, "-m", "bench.audit.reader"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert reader.stdin is not None and reader.stdout is not None
+    reader.stdin.write(dsn.encode() + b"\n")
+    reader.stdin.close()
+    checked = Verification(SIGNER.verifier, None)
+    while part := reader.stdout.read(PART_BYTES):
+        checked.feed(part)
+    if reader.wait() != 0 or not checked.finish():
+        raise SystemExit(f"the log does not verify: {checked.findings}")
+    return checked.entries, time.perf_counter() - started
+
+
+async def measure(rate: int, seconds: float, entries: int) -> dict[str, Any]:
+    """Growth and verification on one database."""
+    async with audit_database() as (dsn, database):
+        stage = Stage(database)
+        figures: dict[str, Any] = {"append": await append_figures(stage, rate, seconds)}
+        print(f"append: {figures['append']}", file=sys.stderr)
+        figures["append"].update(await drain_figures(stage, 20_000))
+        missing = entries - (await stage.store.head()).size
+        if missing > 0:
+            await stage.fill(missing)
+        count, took = await asyncio.to_thread(verified, dsn)
+        figures["verify"] = {"entries": count, "seconds": round(took, 2)}
+        print(f"verify: {figures['verify']}", file=sys.stderr)
+    return figures
+
+
+def dashboard_p95_ms() -> float | None:
+    """Of the bench of the dashboards, when there is one."""
+    try:
+        measured = importlib.import_module("bench.audit_dashboard").measure()
+    except ModuleNotFoundError:
+        return None
+    return float(measured["p95_ms"] if isinstance(measured, dict) else measured)
+
+
+def check_vectors(folder: pathlib.Path) -> dict[str, Any]:
+    """How many vectors there are, and which are judged otherwise."""
+    count, wrong = vectors.merkle_vectors(folder / vectors.MERKLE)
+    notes, wrong_notes = vectors.checkpoints(folder / vectors.LOG)
+    return {
+        "vectors": {"merkle": count, "passed": count - len(wrong), "wrong": wrong},
+        "checkpoints": {"count": notes, "passed": notes - len(wrong_notes), "wrong": wrong_notes},
+    }
+
+
+def main() -> int:
+    """Measures what was asked for."""
+    asked = argparse.ArgumentParser(prog="python -m bench.audit", description=__doc__)
+    asked.add_argument("--json", action="store_true", help="one JSON value on standard output")
+    asked.add_argument("--vectors", type=pathlib.Path, help="a folder with test vectors: check them, measure nothing")
+    asked.add_argument("--rate", type=int, default=10_000, help="records a second that arrive")
+    asked.add_argument("--seconds", type=float, default=10.0, help="for so long")
+    asked.add_argument("--entries", type=int, default=1_000_000, help="of the log that is verified")
+    asked.add_argument("--edits", type=int, default=10_000, help="random edits of a stored log")
+    asked.add_argument("--kills", type=int, default=6, help="kill -9 of writer and sequencer")
+    asked.add_argument("--no-dashboard", action="store_true", help="leave the dashboards' bench out")
+    given = asked.parse_args()
+    if given.vectors is not None:
+        figures = check_vectors(given.vectors)
+        wrong = [one for part in figures.values() for one in part["wrong"]]
+    else:
+        figures = asyncio.run(measure(given.rate, given.seconds, given.entries))
+        figures["tamper"] = tamper.measure(given.edits)
+        print(f"tamper: {figures['tamper']}", file=sys.stderr)
+        figures["kill9"] = asyncio.run(kills.measure(given.kills))
+        figures["dashboard"] = {"p95_ms": None if given.no_dashboard else dashboard_p95_ms()}
+        lost = figures["kill9"]["lost"] + figures["kill9"]["gaps"]
+        wrong = [] if figures["tamper"]["detected"] == given.edits and not lost else ["tamper or kill9"]
+    print(json.dumps(figures) if given.json else "\n".join(f"{name}: {one}" for name, one in figures.items()))
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""kill -9 of writer and sequencer, again and again: nothing that was said to be stored is lost, no gap, no fork."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import random
+import subprocess
+import sys
+import time
+
+from bench.audit.growing import SIGNER, Stage, audit_database
+from mesh.postgres import Database
+from mesh.tlog.leaves import read_leaf
+from mesh.tlog.merkle import hash_leaf, root_of
+from mesh.tlog.notes import open_checkpoint
+from mesh.tlog.verification import Verification
+from services.audit.log.server import LogServicer
+from services.audit.log.store import LogStore
+
+READY_S = 30.0
+
+
+def one_life(dsn: str, name: str, alive_s: float) -> list[str]:
+    """What a victim said before it was killed, `alive_s` after its first word."""
+    command = [sys.executable, "-m", "bench.audit.victim", name]
+    victim = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert victim.stdin is not None and victim.stdout is not None
+    victim.stdin.write(dsn + "\n")
+    victim.stdin.close()
+    first = victim.stdout.readline()
+    time.sleep(alive_s)
+    victim.kill()
+    said = first + victim.stdout.read()
+    victim.wait()
+    # A line that the kill has cut was not said.
+    return said.rpartition("\n")[0].split("\n")
+
+
+async def judge(database: Database, said: list[str]) -> dict[str, int]:
+    """After the last life: what is missing, what does not verify, and which checkpoints the log has left behind."""
+    from dac.audit.v1 import log_pb2
+    from dac.type.v1.principal_pb2 import Principal
+    from mesh.call import Call, serving
+
+    stage = Stage(database)
+    await stage.sequencer.lead()
+    while await stage.sequencer.step():
+        pass
+    checked = Verification(SIGNER.verifier, None)
+    with serving(Call(principal=Principal(kind=Principal.KIND_OPERATOR, scopes=["operator"]))):
+        async for part in LogServicer(LogStore(database), stage.arrivals).ReadLog(log_pb2.ReadLogRequest(), None):
+            checked.feed(part.data)
+    checked.finish()
+    leaves = await stage.store.leaves(0, checked.entries)
+    logged, hashes = {read_leaf(leaf).id for leaf in leaves}, [hash_leaf(leaf) for leaf in leaves]
+    stored = {one for line in said if line.startswith("S ") for one in line[2:].split()}
+    notes = [base64.b64decode(line[2:]).decode() for line in said if line.startswith("C ")]
+    forks = 0
+    for note in notes:
+        signed = open_checkpoint(note, SIGNER.verifier)
+        forks += root_of(hashes[: signed.size]) != signed.root
+    return {
+        "lost": len(stored - logged),
+        "gaps": checked.faults + forks,
+        "entries": checked.entries,
+        "said": len(stored),
+    }
+
+
+async def measure(kills: int, seed: int = 9) -> dict[str, int]:
+    """So many kills on one database."""
+    rng = random.Random(seed)
+    async with audit_database() as (dsn, database):
+        said: list[str] = []
+        for number in range(kills):
+            said += await asyncio.to_thread(one_life, dsn, str(number), rng.uniform(0.0, 0.25))
+        return {"kills": kills, **await judge(database, said)}

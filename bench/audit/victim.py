@@ -1,0 +1,47 @@
+"""A process that stores records and takes them up, and says what is stored and signed, until somebody kills it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import sys
+
+from bench.audit.growing import Stage, rows
+from mesh.postgres import Database
+
+BATCH = 25
+
+
+async def main(dsn: str, name: str) -> None:
+    """Never returns. `S id…`: stored; `C note`: signed, in base64."""
+    database = Database(dsn, "audit")
+    await database.open()
+    stage = Stage(database)
+    waiting = rows(2000)
+
+    def say(line: str) -> None:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+    async def store() -> None:
+        for start in range(0, len(waiting), BATCH):
+            batch = waiting[start : start + BATCH]
+            await stage.records.insert_requests(batch, f"{name}-{start}")
+            say("S " + " ".join(row.request_id for row in batch))
+            stage.arrivals.announce()
+
+    async def take_up() -> None:
+        await stage.sequencer.lead()
+        while True:
+            news = stage.arrivals.next()
+            if await stage.sequencer.step():
+                note = (await stage.store.head()).checkpoint
+                say("C " + base64.b64encode(note.encode()).decode())
+            else:
+                await news.wait()
+
+    await asyncio.gather(store(), take_up())
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.stdin.readline().strip(), sys.argv[1]))

@@ -1,0 +1,1 @@
+"""How well private values are found, on made cases whose truth is known, and what that costs."""

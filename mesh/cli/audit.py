@@ -1,0 +1,258 @@
+"""`dac audit`: the log that proves itself: verify, prove, consistency, list, export."""
+
+import base64
+import os
+import pathlib
+import time
+from typing import Annotated, Any
+
+import typer
+
+from mesh.cli.client import USAGE, Client, Failure, segment
+from mesh.cli.output import AsJson, Url, command, local_time, note, print_json, table
+
+app = typer.Typer(help="The audit log: verify it, prove an entry, list changes, export.", no_args_is_help=True)
+Key = Annotated[
+    str, typer.Option("--key", help="The log's verifier key as you keep it, or a file with it.", show_default=False)
+]
+NOT_PINNED = "NOT KNOWN: whether the key is the log's own: the log itself showed it. Keep it, and give it with --key."
+NOT_KEPT = (
+    "NOT KNOWN: whether the whole log was rewritten by somebody who has database and signing key, or cut back to an "
+    "earlier checkpoint: that needs a checkpoint that was kept elsewhere (--save FILE now, --checkpoint FILE then)."
+)
+BEHIND_KEPT = "NOT KNOWN: the same of entries {size} and later, which the kept checkpoint does not cover."
+ORG_SCOPE = "this reads the whole log: use the operator's token (unset DAC_API_KEY on DAC's own machine)"
+
+
+def register(parent: typer.Typer) -> None:
+    """Adds the commands."""
+    parent.add_typer(app, name="audit")
+
+
+def _operator(url: str | None) -> Client:
+    """A client that is the operator where its token is at hand."""
+    client = Client(url, env={name: value for name, value in os.environ.items() if name != "DAC_API_KEY"})
+    return client if client.key else Client(url)
+
+
+def _pinned(key: str) -> Any:
+    from mesh.tlog.notes import NoteError, VerifierKey
+
+    if not key:
+        return None
+    try:
+        path = pathlib.Path(key)
+        return VerifierKey.parse(path.read_text(encoding="utf-8") if path.is_file() else key)
+    except (NoteError, OSError, UnicodeDecodeError) as error:
+        raise Failure(f"--key: {error}", USAGE) from None
+
+
+def _kept(path: pathlib.Path | None, key: Any) -> Any:
+    """The checkpoint of a file, whose signature must hold."""
+    from mesh.tlog.notes import Checkpoint, NoteError, open_checkpoint
+
+    if path is None:
+        return None
+    try:
+        text = path.read_text(encoding="utf-8")
+        return open_checkpoint(text, key) if key else Checkpoint.parse(text.rpartition("\n\n")[0] + "\n")
+    except (NoteError, OSError, UnicodeDecodeError) as error:
+        raise Failure(f"{path}: {error}", USAGE) from None
+
+
+@command(app, "verify")
+def verify(
+    checkpoint: Annotated[
+        pathlib.Path | None, typer.Option("--checkpoint", help="A checkpoint that you kept elsewhere.")
+    ] = None,
+    save: Annotated[pathlib.Path | None, typer.Option("--save", help="Where to keep the newest checkpoint.")] = None,
+    key: Key = "",
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read the whole log and check every signature, leaf, record, root and number, and a checkpoint that you kept.
+
+    Example: dac audit verify --checkpoint monday.txt --save tuesday.txt
+    """
+    from mesh.tlog.verification import BrokenStream, Verification
+
+    pinned = _pinned(key)
+    kept = _kept(checkpoint, pinned)
+    checked = Verification(pinned, kept)
+    started = time.monotonic()
+    try:
+        for part in _operator(url).download("/v1/audit/entries"):
+            checked.feed(part)
+        holds = checked.finish()
+    except BrokenStream as error:
+        raise Failure(f"the log could not be read: {error}") from None
+    except Failure as failure:
+        raise Failure(f"{failure.message} ({ORG_SCOPE})", failure.exit_code) from None
+    unknown = [] if pinned else [NOT_PINNED]
+    unknown.append(BEHIND_KEPT.format(size=kept.size) if kept else NOT_KEPT)
+    if as_json:
+        found = [f"{one.where}: {one.what}" for one in checked.findings]
+        about = {"entries": checked.entries, "organisations": len(checked.org_seqs), "key": str(checked.key)}
+        print_json({"holds": holds, "faults": checked.faults, "findings": found, **about, "not_known": unknown})
+    else:
+        _say(checked, holds, time.monotonic() - started, kept, unknown)
+    if holds and save is not None:
+        save.write_text(checked.note, encoding="utf-8")
+    if not holds:
+        raise typer.Exit(1)
+
+
+def _say(checked: Any, holds: bool, seconds: float, kept: Any, unknown: list[str]) -> None:
+    for one in checked.findings:
+        print(f"WRONG: {one.where}: {one.what}")
+    if checked.faults > len(checked.findings):
+        print(f"WRONG: and {checked.faults - len(checked.findings)} more")
+    if holds:
+        print(
+            f"OK: {checked.entries} entries of {len(checked.org_seqs)} organisations in {seconds:.1f} s: every record "
+            "is what its leaf commits to, no number is missing, and the signed root is theirs."
+        )
+        print(f"    key {checked.key}")
+        if kept:
+            print(f"OK: the log begins with the {kept.size} entries of the kept checkpoint.")
+    for line in unknown:
+        print(line)
+
+
+@command(app, "prove")
+def prove(
+    record_id: Annotated[str, typer.Argument(help="A request's id, or that of a change.")],
+    out: Annotated[pathlib.Path | None, typer.Option("--out", help="Where to write the proof (.tlog-proof).")] = None,
+    wait: Annotated[float, typer.Option("--wait", help="Seconds to wait for what was just recorded.")] = 0,
+    key: Key = "",
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch the receipt of a request or a change of your organisation, and check it.
+
+    Example: dac audit prove 01a1fccd-d1e7-7000-8000-000000000000 --out receipt.tlog-proof
+    """
+    from mesh.tlog.leaves import commit, read_leaf
+    from mesh.tlog.notes import NoteError, VerifierKey
+    from mesh.tlog.proofs import Proof
+
+    client = Client(url)
+    answer = client.call("GET", f"/v1/audit/proofs/{segment(record_id)}", query={"wait_s": wait})
+    pinned = _pinned(key)
+    own = pinned or VerifierKey.parse(client.call("GET", "/v1/audit/checkpoint")["verifier_key"])
+    leaf = answer["leaf"].encode()
+    try:
+        size = Proof.parse(answer["proof"]).check(leaf, own).size
+    except NoteError as error:
+        raise Failure(f"the proof does not hold: {error}") from None
+    salt, record = base64.b64decode(answer.get("salt") or ""), base64.b64decode(answer.get("record") or "")
+    if salt and commit(salt, record) != read_leaf(leaf).commitment:
+        raise Failure("the stored record is not what its leaf commits to")
+    if out is not None:
+        out.write_text(answer["proof"], encoding="utf-8")
+        out.with_suffix(".leaf").write_bytes(leaf)
+    if as_json:
+        print_json(answer)
+        return
+    if out is None:
+        print(answer["proof"], end="")
+    note(
+        f"entry {answer.get('index') or 0} of the log of {size}, number {answer['org_seq']} of your organisation; "
+        f"{'its record is what it commits to' if salt else 'its record is erased'}"
+    )
+    if pinned is None:
+        note(NOT_PINNED)
+
+
+@command(app, "consistency")
+def consistency(
+    checkpoint: Annotated[pathlib.Path, typer.Argument(help="A checkpoint that you kept.")],
+    save: Annotated[pathlib.Path | None, typer.Option("--save", help="Where to keep the newest checkpoint.")] = None,
+    key: Key = "",
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prove that the log of today begins with the log of a checkpoint that you kept.
+
+    Example: dac audit consistency monday.txt --save tuesday.txt
+    """
+    from mesh.tlog.merkle import is_consistent
+    from mesh.tlog.notes import NoteError, VerifierKey, open_checkpoint
+
+    client = Client(url)
+    pinned = _pinned(key)
+    own = pinned or VerifierKey.parse(client.call("GET", "/v1/audit/checkpoint")["verifier_key"])
+    old = _kept(checkpoint, own)
+    answer = client.call("GET", "/v1/audit/consistency", query={"size": old.size})
+    try:
+        new = open_checkpoint(answer["checkpoint"], own)
+    except NoteError as error:
+        raise Failure(f"the newest checkpoint does not hold: {error}") from None
+    hashes = [base64.b64decode(one) for one in answer.get("hashes") or []]
+    if not is_consistent(old.size, new.size, hashes, old.root, new.root):
+        raise Failure(f"the log of {new.size} entries does not begin with the {old.size} of {checkpoint}")
+    if save is not None:
+        save.write_text(answer["checkpoint"], encoding="utf-8")
+    if as_json:
+        print_json({"consistent": True, "from": old.size, "to": new.size, "checkpoint": answer["checkpoint"]})
+        return
+    print(f"OK: the log of {new.size} entries begins with the {old.size} of {checkpoint}.")
+    if pinned is None:
+        print(NOT_PINNED)
+
+
+@command(app, "list")
+def list_changes(
+    actor: Annotated[str, typer.Option("--actor", help="Only by this one, e.g. operator or key:0192….")] = "",
+    action: Annotated[str, typer.Option("--action", help="Only this, e.g. key.create, or key for all of keys.")] = "",
+    target: Annotated[str, typer.Option("--target", help="Only of what begins so, e.g. budget:.")] = "",
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")] = 50,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """List your organisation's administrative changes, newest first.
+
+    Example: dac audit list --actor operator --action key
+    """
+    client = Client(url)
+    found: list[dict[str, Any]] = []
+    token = ""
+    while len(found) < limit:
+        answer = client.call("GET", "/v1/changes", query={"page_size": 500, **({"page_token": token} if token else {})})
+        found += [one for one in answer.get("changes") or [] if _fits(one, actor, action, target)]
+        token = answer.get("next_page_token") or ""
+        if not token:
+            break
+    if as_json:
+        print_json({"changes": found[:limit]})
+        return
+    rows = [(local_time(one.get("at")), one["actor"], one["action"], one["target"], one["record_id"]) for one in found]
+    table(("when", "actor", "action", "target", "record"), rows[:limit])
+
+
+def _fits(change: dict[str, Any], actor: str, action: str, target: str) -> bool:
+    done = str(change.get("action"))
+    return (
+        (not actor or change.get("actor") == actor)
+        and (not action or done == action or done.startswith(f"{action}."))
+        and str(change.get("target")).startswith(target)
+    )
+
+
+@command(app, "export")
+def export(
+    folder: Annotated[pathlib.Path, typer.Argument(help="A new folder.")],
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write everything that the log has of your organisation, with proofs and a verifier that needs no DAC.
+
+    Example: dac audit export audit-2026
+    """
+    from mesh.cli.audit_bundle import VERIFIER, write_bundle
+
+    count = write_bundle(Client(url).download("/v1/audit/export"), folder)
+    if as_json:
+        print_json({"entries": count, "folder": str(folder)})
+    else:
+        note(f"{count} entries in {folder}; check them anywhere: python {folder / VERIFIER}")

@@ -1,0 +1,69 @@
+"""How the whole log travels to whoever verifies it: frames in one stream of bytes.
+
+C: verifier key and checkpoint, first. E: an entry with salt, record and the columns that lists show of the record.
+T: a full tile, behind its entries. N: how many requests and changes are stored, last.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from mesh.tlog.merkle import HASH_BYTES
+from mesh.tlog.tiles import WIDTH, FullTile
+
+HEAD = struct.Struct(">cII")
+ENTRY = struct.Struct(">chqii")
+"""Kind and index, the lengths of leaf and salt; then these two."""
+ROW = struct.Struct(">qqhii")
+"""Time in microseconds since 2000, cost, outcome, the lengths of model and record; then these two."""
+EPOCH_US = 946_684_800_000_000
+"""The year 2000, as PostgreSQL counts, in microseconds since 1970."""
+TILE = struct.Struct(">cBQ")
+COUNTS = struct.Struct(">cQQ")
+ABSENT = -1
+"""The length of a record that is not there."""
+TILE_BYTES = WIDTH * HASH_BYTES
+CONTENT_TYPE = "application/vnd.dac.audit-log"
+
+
+class StoredEntry(NamedTuple):
+    """An entry as it is stored, with the row that it is about."""
+
+    idx: int
+    kind: int
+    leaf: bytes
+    salt: bytes | None
+    record: bytes | None
+    at_us: int
+    """The row's time in microseconds since 1970."""
+    model: str
+    outcome: int
+    cost_nano_usd: int
+
+
+def head_frame(verifier_key: str, checkpoint: str) -> bytes:
+    """The frame C."""
+    key, note = verifier_key.encode(), checkpoint.encode()
+    return HEAD.pack(b"C", len(key), len(note)) + key + note
+
+
+def entry_frame(entry: StoredEntry) -> bytes:
+    """The frame E."""
+    idx, kind, leaf, salt, record, at_us, model, outcome, cost = entry
+    salt, shown = salt or b"", model.encode()
+    head = ENTRY.pack(b"E", kind, idx, len(leaf), len(salt))
+    if record is None:
+        return b"".join((head, leaf, salt, ROW.pack(0, 0, 0, 0, ABSENT)))
+    row = ROW.pack(at_us - EPOCH_US, cost, outcome, len(shown), len(record))
+    return b"".join((head, leaf, salt, row, shown, record))
+
+
+def tile_frame(tile: FullTile) -> bytes:
+    """The frame T."""
+    return TILE.pack(b"T", tile.level, tile.number) + tile.root + tile.hashes
+
+
+def counts_frame(requests: int, changes: int) -> bytes:
+    """The frame N."""
+    return COUNTS.pack(b"N", requests, changes)

@@ -1,0 +1,171 @@
+"""Checks an export of DAC's audit log without DAC: the standard library and the package `cryptography`, nothing else.
+
+    python verify_dac_audit.py [FOLDER] [--key KEY] [--checkpoint FILE]
+
+--key is the log's verifier key as you were given it, in person or on paper. Without it the key in the folder is
+taken, and a forger could have put another one there. --checkpoint is a checkpoint that you kept: that of the export.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import json
+import pathlib
+import sys
+from collections.abc import Iterator
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+HEADER = "dac-audit/v1\n"
+FIELDS = {"action", "actor", "commitment", "cost_nano_usd", "decision", "id", "kind", "org_id", "org_seq", "target"}
+FIELDS |= {"time", "trace_id"}
+
+
+class Wrong(Exception):
+    """What does not hold."""
+
+
+def _sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def _bytes(text: str) -> bytes:
+    raw = base64.b64decode(text, validate=True)
+    if base64.b64encode(raw).decode() != text:
+        raise Wrong("base64 that is not written the one way")
+    return raw
+
+
+def open_checkpoint(note: str, key_line: str) -> tuple[int, bytes]:
+    """Size and root of a checkpoint that the key has signed. Raises Wrong."""
+    name, shown, encoded = key_line.strip().split("+", 2)
+    key = _bytes(encoded)
+    key_id = _sha256(name.encode() + b"\n" + key)[:4]
+    if key[:1] != b"\x01" or len(key) != 33 or key_id.hex() != shown:
+        raise Wrong("the verifier key is not one")
+    text, _, signatures = note.rpartition("\n\n")
+    text += "\n"
+    signed = False
+    for line in signatures.splitlines():
+        dash, signer, signature = line.split(" ")
+        raw = _bytes(signature)
+        if dash == "—" and signer == name and raw[:4] == key_id:
+            try:
+                Ed25519PublicKey.from_public_bytes(key[1:]).verify(raw[4:], text.encode())
+            except InvalidSignature:
+                raise Wrong("the checkpoint's signature does not verify") from None
+            signed = True
+    origin, size, root = text.split("\n")[:3]
+    if not signed or origin != name:
+        raise Wrong(f"the checkpoint is not signed by {name}")
+    return int(size), _bytes(root)
+
+
+def root_of(index: int, size: int, leaf: bytes, path: list[bytes]) -> bytes:
+    """The root that an inclusion proof leads to (RFC 9162, 2.1.3.2). Raises Wrong."""
+    if not 0 <= index < size:
+        raise Wrong(f"index {index} is not in a log of {size}")
+    node, last, root = index, size - 1, leaf
+    for sibling in path:
+        if last == 0:
+            raise Wrong("the proof is too long")
+        if node & 1 or node == last:
+            root = _sha256(b"\x01" + sibling + root)
+            while not node & 1 and node:
+                node, last = node >> 1, last >> 1
+        else:
+            root = _sha256(b"\x01" + root + sibling)
+        node, last = node >> 1, last >> 1
+    if last:
+        raise Wrong("the proof is too short")
+    return root
+
+
+def read_proof(text: str) -> tuple[int, list[bytes], str]:
+    """Index, path and checkpoint of a c2sp.org/tlog-proof@v1. Raises Wrong."""
+    head, _, note = text.partition("\n\n")
+    lines = head.split("\n")
+    if lines[0] != "c2sp.org/tlog-proof@v1" or not lines[1].startswith("index "):
+        raise Wrong("the proof is not one")
+    return int(lines[1][6:]), [_bytes(line) for line in lines[2:]], note
+
+
+def read_leaf(text: str) -> dict[str, str]:
+    """A leaf's fields. Raises Wrong for one that is not written the one way."""
+    leaf: dict[str, str] = json.loads(text.removeprefix(HEADER))
+    again = json.dumps(leaf, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    if HEADER + again != text or set(leaf) != FIELDS or not all(isinstance(one, str) for one in leaf.values()):
+        raise Wrong("the leaf is not canonical")
+    return leaf
+
+
+def proof_file(folder: pathlib.Path, index: int) -> pathlib.Path:
+    """Where the proof of an entry stands."""
+    return folder / "proofs" / f"{index // 1000:06d}" / f"{index}.tlog-proof"
+
+
+def _entries(folder: pathlib.Path) -> Iterator[dict[str, str]]:
+    with (folder / "entries.jsonl").open(encoding="utf-8") as lines:
+        for line in lines:
+            yield json.loads(line)
+
+
+def check(folder: pathlib.Path, key: str, kept: str | None = None) -> tuple[int, int, int]:
+    """Entries, how many of them have no record any more, and the log's size. Raises Wrong."""
+    note = (folder / "checkpoint").read_text(encoding="utf-8")
+    size, root = open_checkpoint(note, key)
+    if kept is not None and open_checkpoint(kept, key) != (size, root):
+        raise Wrong("the export is not of the checkpoint that was kept: ask for one, or for a consistency proof")
+    number, redacted, last, org_id = 0, 0, -1, ""
+    for number, entry in enumerate(_entries(folder), 1):
+        index, text = int(entry["index"]), entry["leaf"]
+        try:
+            proven, path, proof_note = read_proof(proof_file(folder, index).read_text(encoding="utf-8"))
+            if proof_note != note or proven != index or index <= last:
+                raise Wrong("its proof is of another checkpoint or place")
+            if root_of(index, size, _sha256(b"\x00" + text.encode()), path) != root:
+                raise Wrong("the log does not have it there")
+            leaf = read_leaf(text)
+            org_id = org_id or leaf["org_id"]
+            if leaf["org_id"] != org_id or leaf["org_seq"] != str(number):
+                raise Wrong(f"it is number {leaf['org_seq']} of organisation {leaf['org_id']}, and {number} is due")
+            salt, record = _bytes(entry["salt"]), _bytes(entry["record"])
+            if not salt:
+                redacted += 1
+            elif _sha256(b"c/v1" + salt + record).hex() != leaf["commitment"]:
+                raise Wrong("its record is not what it commits to")
+        except (Wrong, ValueError, KeyError, OSError) as error:
+            raise Wrong(f"entry {index}: {error}") from None
+        last = index
+    return number, redacted, size
+
+
+def main() -> int:
+    """Prints what holds and what cannot be known; 1 when something is wrong."""
+    asked = argparse.ArgumentParser(description="Checks an export of DAC's audit log without DAC.")
+    asked.add_argument("folder", nargs="?", type=pathlib.Path, default=pathlib.Path(__file__).parent)
+    asked.add_argument("--key", help="the log's verifier key, as you were given it")
+    asked.add_argument("--checkpoint", type=pathlib.Path, help="a checkpoint that you kept")
+    given = asked.parse_args()
+    try:
+        key = given.key or (given.folder / "verifier-key").read_text(encoding="utf-8")
+        kept = given.checkpoint.read_text(encoding="utf-8") if given.checkpoint else None
+        entries, redacted, size = check(given.folder, key, kept)
+    except (Wrong, ValueError, OSError) as error:
+        print(f"WRONG: {error}")
+        return 1
+    print(f"OK: {entries} entries, numbered without a gap, stand in the signed log of {size} entries.")
+    print(f"    {entries - redacted} records are what their leaves commit to; {redacted} are erased.")
+    if not given.key:
+        print("NOT KNOWN: whether the key is the log's own: it came with the export. Give the one you trust: --key.")
+    if kept is None:
+        print("NOT KNOWN: whether the log was rewritten as a whole: that needs a checkpoint kept elsewhere.")
+    print("NOT KNOWN: whether the organisation has later entries than the last one here.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,202 @@
+"""The servicer of the provable log: checkpoints, proofs, the log's files and exports; how its parts fit together."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc.aio
+import msgspec
+from google.api import httpbody_pb2
+
+from dac.audit.v1 import log_pb2, log_pb2_grpc
+from mesh import call
+from mesh.ids import is_uuid
+from mesh.service import Context
+from mesh.tlog import merkle
+from mesh.tlog.frames import CONTENT_TYPE, counts_frame, head_frame, tile_frame
+from mesh.tlog.proofs import write_proof
+from mesh.tlog.tiles import ENTRIES, HEIGHT, WIDTH, Tile, TileHashes, pack_entries, tile_of, width_at
+from services.audit import errors
+from services.audit.config import AuditConfig
+from services.audit.follower import Arrivals
+from services.audit.log.sequencer import Sequencer
+from services.audit.log.signing import open_signer
+from services.audit.log.store import Head, LogStore
+
+READ_BATCH = 4 * WIDTH
+EXPORT_BATCH = 500
+MAX_WAIT_S = 10.0
+LOOK_AGAIN_S = 0.25
+NOTE_TYPE, TILE_TYPE, LINES_TYPE = "text/plain; charset=utf-8", "application/octet-stream", "application/x-ndjson"
+
+
+def _organisation(scope: str) -> str:
+    org_id = call.require_scope(scope).org_id
+    if not is_uuid(org_id):
+        raise errors.invalid("org_id", "this needs a key of an organisation; the operator's token has none")
+    return org_id
+
+
+class LogServicer(log_pb2_grpc.LogServiceServicer):
+    """See dac.audit.v1.LogService."""
+
+    def __init__(self, store: LogStore, arrivals: Arrivals) -> None:
+        self._store, self._arrivals = store, arrivals
+
+    async def GetCheckpoint(  # noqa: D102
+        self, request: log_pb2.GetCheckpointRequest, context: Any
+    ) -> log_pb2.GetCheckpointResponse:
+        call.require_scope("read")
+        head = await self._head()
+        return log_pb2.GetCheckpointResponse(checkpoint=head.checkpoint, verifier_key=head.verifier_key, size=head.size)
+
+    async def GetInclusionProof(  # noqa: D102
+        self, request: log_pb2.GetInclusionProofRequest, context: Any
+    ) -> log_pb2.GetInclusionProofResponse:
+        org_id = _organisation("read")
+        if not is_uuid(request.record_id):
+            raise errors.not_in_log(request.record_id)
+        if not 0 <= request.wait_s <= MAX_WAIT_S:
+            raise errors.invalid("wait_s", f"{request.wait_s:g} is not between 0 and {MAX_WAIT_S:g}")
+        gives_up_at = time.monotonic() + request.wait_s
+        while True:
+            news = self._arrivals.next()
+            head = await self._store.head()
+            entry = await self._store.entry(org_id, request.record_id, head.size)
+            if entry is not None:
+                break
+            left_s = gives_up_at - time.monotonic()
+            if left_s <= 0:
+                raise errors.not_in_log(request.record_id)
+            try:
+                await asyncio.wait_for(news.wait(), min(left_s, LOOK_AGAIN_S))
+            except TimeoutError:
+                pass
+        ranges = merkle.inclusion_ranges(entry.idx, head.size)
+        path = merkle.prove(ranges, await self._hashes(merkle.nodes_of(ranges), head.size))
+        return log_pb2.GetInclusionProofResponse(
+            index=entry.idx,
+            org_seq=entry.org_seq,
+            leaf=entry.leaf.decode(),
+            salt=entry.salt or b"",
+            record=entry.record or b"",
+            proof=write_proof(entry.idx, path, head.checkpoint),
+        )
+
+    async def GetConsistencyProof(  # noqa: D102
+        self, request: log_pb2.GetConsistencyProofRequest, context: Any
+    ) -> log_pb2.GetConsistencyProofResponse:
+        call.require_scope("read")
+        head = await self._head()
+        if not 0 < request.size <= head.size:
+            raise errors.invalid("size", f"{request.size} is not between 1 and {head.size}, the size of the log")
+        ranges = merkle.consistency_ranges(request.size, head.size)
+        hashes = await self._hashes(merkle.nodes_of(ranges), head.size)
+        return log_pb2.GetConsistencyProofResponse(hashes=merkle.prove(ranges, hashes), checkpoint=head.checkpoint)
+
+    async def Export(  # noqa: D102
+        self, request: log_pb2.ExportRequest, context: Any
+    ) -> AsyncIterator[httpbody_pb2.HttpBody]:
+        org_id = _organisation("admin")
+        head = await self._head()
+        first = {"checkpoint": head.checkpoint, "verifier_key": head.verifier_key, "org_id": org_id}
+        lines, at = [msgspec.json.encode(first)], 0
+        while True:
+            entries = await self._store.entries_of(org_id, at, head.size, EXPORT_BATCH)
+            paths = [merkle.inclusion_ranges(entry.idx, head.size) for entry in entries]
+            hashes = await self._hashes([node for path in paths for node in merkle.nodes_of(path)], head.size)
+            for entry, path in zip(entries, paths, strict=True):
+                proven = [base64.b64encode(one).decode() for one in merkle.prove(path, hashes)]
+                line = {
+                    "index": str(entry.idx),
+                    "leaf": entry.leaf.decode(),
+                    "salt": base64.b64encode(entry.salt or b"").decode(),
+                    "record": base64.b64encode(entry.record or b"").decode(),
+                    "path": proven,
+                }
+                lines.append(msgspec.json.encode(line))
+            yield httpbody_pb2.HttpBody(content_type=LINES_TYPE, data=b"\n".join((*lines, b"")))
+            if len(entries) < EXPORT_BATCH:
+                return
+            lines, at = [], entries[-1].org_seq
+
+    async def ReadLog(  # noqa: D102
+        self, request: log_pb2.ReadLogRequest, context: Any
+    ) -> AsyncIterator[httpbody_pb2.HttpBody]:
+        call.require_scope("operator")
+        head = await self._head()
+        yield httpbody_pb2.HttpBody(content_type=CONTENT_TYPE, data=head_frame(head.verifier_key, head.checkpoint))
+        for first in range(0, head.size, READ_BATCH):
+            end = min(first + READ_BATCH, head.size)
+            yield httpbody_pb2.HttpBody(data=await self._store.read(first, end))
+            parts = [tile_frame(tile) for tile in await self._full_tiles(first, end)]
+            yield httpbody_pb2.HttpBody(data=b"".join(parts))
+        yield httpbody_pb2.HttpBody(data=counts_frame(*await self._store.counts(head)))
+
+    async def ReadFile(  # noqa: D102
+        self, request: log_pb2.ReadFileRequest, context: Any
+    ) -> AsyncIterator[httpbody_pb2.HttpBody]:
+        call.require_scope("read")
+        head = await self._head()
+        if request.path == "checkpoint":
+            yield httpbody_pb2.HttpBody(content_type=NOTE_TYPE, data=head.checkpoint.encode())
+            return
+        tile = Tile.parse(request.path)
+        if tile is None or tile.width > width_at(tile.level, tile.number, head.size):
+            raise errors.no_such_file(request.path)
+        if tile.level == ENTRIES:
+            call.require_scope("operator")
+            first = tile.number * WIDTH
+            data: bytes | None = pack_entries(await self._store.leaves(first, first + tile.width))
+        else:
+            data = await self._store.tile(*tile)
+        if data is None:
+            raise errors.no_such_file(request.path)
+        yield httpbody_pb2.HttpBody(content_type=TILE_TYPE, data=data)
+
+    async def _head(self) -> Head:
+        head = await self._store.head()
+        if not head.checkpoint:
+            raise errors.no_checkpoint()
+        return head
+
+    async def _hashes(self, nodes: list[merkle.Node], size: int) -> TileHashes:
+        return TileHashes(await self._store.tiles({tile_of(node) for node in nodes}, size))
+
+    async def _full_tiles(self, first: int, end: int) -> list[Any]:
+        """The tiles that became full between two sizes, from the lowest level up."""
+        found, level = [], 0
+        while end >> (HEIGHT * (level + 1)):
+            span = HEIGHT * (level + 1)
+            found += await self._store.tiles_between(level, first >> span, end >> span)
+            level += 1
+        return found
+
+
+class ProvableLog:
+    """The assembled log."""
+
+    def __init__(self, context: Context, arrivals: Arrivals) -> None:
+        assert context.database is not None, "the log needs PostgreSQL"
+        config: AuditConfig = context.config
+        self.store = LogStore(context.database)
+        self.log = LogServicer(self.store, arrivals)
+        secrets_dir = context.data_dir / "secrets"
+        self.sequencer = Sequencer(
+            self.store,
+            lambda: open_signer(config.log_key_file, secrets_dir, context.keyring),
+            arrivals,
+            batch=config.log_batch,
+            poll_s=config.follow_poll_s,
+            retry_s=config.retry_last_s,
+            random=os.urandom,
+        )
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Adds the servicer."""
+        log_pb2_grpc.add_LogServiceServicer_to_server(self.log, server)

@@ -1,0 +1,203 @@
+"""The log's tables: what waits, the head, and one statement that appends leaves, tiles and checkpoint together."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from mesh.postgres import Database
+from mesh.tlog import tiles
+from mesh.tlog.merkle import EMPTY_ROOT, HASH_BYTES, hash_leaf
+from mesh.tlog.tiles import FullTile, width_at
+from services.audit.log.events import Stored
+
+SETTLED = "SELECT request_position, change_position FROM log_settled()"
+WAITING = "SELECT * FROM log_waiting($1, $2, $3, $4, $5)"
+APPEND = "SELECT log_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
+TAKE_LEAD = """UPDATE log_head SET epoch = epoch + 1,
+  verifier_key = CASE WHEN verifier_key = '' THEN $1 ELSE verifier_key END RETURNING epoch"""
+HEAD = "SELECT verifier_key, size, root, checkpoint, request_position, change_position, epoch FROM log_head"
+ROOTS = "SELECT root FROM log_tiles WHERE level = $1 AND number >= $2 AND number < $3 ORDER BY number"
+FULL_TILES = """SELECT t.level, t.number, t.hashes FROM log_tiles t
+  JOIN unnest($1::smallint[], $2::bigint[]) AS w(level, number) ON t.level = w.level AND t.number = w.number"""
+TILES_BETWEEN = """SELECT level, number, root, hashes FROM log_tiles
+  WHERE level = $1 AND number >= $2 AND number < $3 ORDER BY number"""
+ENTRY = """SELECT e.idx, e.org_seq, e.leaf, s.salt,
+    CASE e.kind WHEN 1 THEN (SELECT r.record FROM requests r WHERE r.org_id = e.org_id AND r.request_id = e.record_id)
+      ELSE (SELECT c.record FROM changes c WHERE c.org_id = e.org_id AND c.record_id = e.record_id) END AS record
+  FROM log_entries e LEFT JOIN log_salts s ON s.idx = e.idx AND s.org_id = e.org_id
+  WHERE e.org_id = $1 AND e.record_id = $2 AND e.idx < $3 ORDER BY e.idx LIMIT 1"""
+ENTRIES_OF = """SELECT e.idx, e.org_seq, e.leaf, s.salt,
+    CASE e.kind WHEN 1 THEN (SELECT r.record FROM requests r WHERE r.org_id = e.org_id AND r.request_id = e.record_id)
+      ELSE (SELECT c.record FROM changes c WHERE c.org_id = e.org_id AND c.record_id = e.record_id) END AS record
+  FROM log_entries e LEFT JOIN log_salts s ON s.idx = e.idx AND s.org_id = e.org_id
+  WHERE e.org_id = $1 AND e.org_seq > $2 AND e.idx < $3 ORDER BY e.org_seq LIMIT $4"""
+
+
+class Head(NamedTuple):
+    """What the log holds, and how far it has read."""
+
+    verifier_key: str
+    size: int
+    root: bytes
+    checkpoint: str
+    request_position: int
+    change_position: int
+    epoch: int
+
+
+NOTHING = Head("", 0, EMPTY_ROOT, "", 0, 0, 0)
+
+
+class Batch(NamedTuple):
+    """What is appended together."""
+
+    rows: Sequence[Stored]
+    org_seqs: Sequence[int]
+    leaves: Sequence[bytes]
+    salts: Sequence[bytes]
+    tiles: Sequence[FullTile]
+
+
+class Entry(NamedTuple):
+    """A leaf of an organisation with what it commits to."""
+
+    idx: int
+    org_seq: int
+    leaf: bytes
+    salt: bytes | None
+    record: bytes | None
+
+
+@dataclass(frozen=True)
+class LogStore:
+    """The log in the schema `audit`."""
+
+    database: Database
+
+    async def take_lead(self, verifier_key: str) -> int:
+        """The epoch of a new leader; what an earlier one still tries to append is refused from here on."""
+        return int(await self.database.call(TAKE_LEAD, verifier_key))
+
+    async def head(self) -> Head:
+        """What the log holds."""
+        async with self.database.transaction() as connection:
+            return Head(*await connection.fetchrow(HEAD))
+
+    async def settled(self) -> tuple[int, int]:
+        """The last positions of requests and changes up to which nothing is still being written."""
+        async with self.database.transaction() as connection:
+            row = await connection.fetchrow(SETTLED)
+        return row[0], row[1]
+
+    async def waiting(self, head: Head, settled: tuple[int, int], most: int) -> list[Stored]:
+        """What has no leaf yet, changes first, each kind in the order it was stored in."""
+        requests, changes = settled
+        async with self.database.transaction() as connection:
+            rows = await connection.fetch(WAITING, head.request_position, requests, head.change_position, changes, most)
+        return [Stored(row[0], row[1], str(row[2]), str(row[3]), row[4]) for row in rows]
+
+    async def last_seqs(self, org_ids: Collection[str]) -> dict[str, int]:
+        """The number of the last entry of each organisation."""
+        async with self.database.transaction() as connection:
+            rows = await connection.fetch("SELECT org_id, org_seq FROM log_last_seqs($1)", list(org_ids))
+        return {str(row[0]): row[1] for row in rows}
+
+    async def append(self, before: Head, after: Head, batch: Batch) -> str:
+        """Writes a batch and the head behind it at once: "appended", or "deposed" or "behind" and nothing written."""
+        return str(
+            await self.database.call(
+                APPEND,
+                before.epoch,
+                before.size,
+                before.root,
+                after.root,
+                after.checkpoint,
+                after.request_position,
+                after.change_position,
+                [row.org_id for row in batch.rows],
+                batch.org_seqs,
+                [row.kind for row in batch.rows],
+                [row.record_id for row in batch.rows],
+                [row.position for row in batch.rows],
+                batch.leaves,
+                batch.salts,
+                [tile.level for tile in batch.tiles],
+                [tile.number for tile in batch.tiles],
+                [tile.root for tile in batch.tiles],
+                [tile.hashes for tile in batch.tiles],
+            )
+        )
+
+    async def edge_rows(self, size: int) -> list[list[bytes]]:
+        """By level, the hashes of the partial tile at the right edge of a tree."""
+        rows, level = [], 0
+        while (count := size >> (tiles.HEIGHT * level)) or level == 0:
+            number = count // tiles.WIDTH
+            hashes = await self._row(level, number, count % tiles.WIDTH)
+            rows.append([hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)])
+            level += 1
+        return rows
+
+    async def tile(self, level: int, number: int, width: int) -> bytes | None:
+        """The hashes of a tile; None when there are not so many."""
+        if width == tiles.WIDTH:
+            found = await self.tiles({(level, number)}, (number + 1) << (tiles.HEIGHT * (level + 1)))
+            return found.get((level, number))
+        hashes = await self._row(level, number, width)
+        return hashes if len(hashes) == width * HASH_BYTES else None
+
+    async def _row(self, level: int, number: int, width: int) -> bytes:
+        first = number * tiles.WIDTH
+        if not width:
+            return b""
+        if level == 0:
+            return b"".join(map(hash_leaf, await self.leaves(first, first + width)))
+        async with self.database.transaction() as connection:
+            return b"".join(row[0] for row in await connection.fetch(ROOTS, level - 1, first, first + width))
+
+    async def tiles(self, places: Iterable[tuple[int, int]], size: int) -> dict[tuple[int, int], bytes]:
+        """Tiles of a tree by (level, number), those at its right edge as wide as they are there."""
+        wanted = {place: width_at(*place, size) for place in places}
+        full = [place for place, width in wanted.items() if width == tiles.WIDTH]
+        async with self.database.transaction() as connection:
+            rows = await connection.fetch(FULL_TILES, [one[0] for one in full], [one[1] for one in full])
+        found = {(row[0], row[1]): row[2] for row in rows}
+        for (level, number), width in wanted.items():
+            if 0 < width < tiles.WIDTH:
+                found[level, number] = await self._row(level, number, width)
+        return found
+
+    async def tiles_between(self, level: int, first: int, end: int) -> list[FullTile]:
+        """Full tiles of a level, in order."""
+        async with self.database.transaction() as connection:
+            return [FullTile(*row) for row in await connection.fetch(TILES_BETWEEN, level, first, end)]
+
+    async def leaves(self, first: int, end: int) -> list[bytes]:
+        """Leaves of all organisations, in order."""
+        async with self.database.transaction() as connection:
+            return [row[0] for row in await connection.fetch("SELECT leaf FROM log_leaves($1, $2)", first, end)]
+
+    async def entry(self, org_id: str, record_id: str, size: int) -> Entry | None:
+        """The entry of a record in a tree of that size."""
+        async with self.database.transaction(org_id) as connection:
+            row = await connection.fetchrow(ENTRY, org_id, record_id, size)
+        return Entry(*row) if row else None
+
+    async def entries_of(self, org_id: str, after_seq: int, size: int, most: int) -> list[Entry]:
+        """An organisation's entries in a tree of that size, in order."""
+        async with self.database.transaction(org_id) as connection:
+            return [Entry(*row) for row in await connection.fetch(ENTRIES_OF, org_id, after_seq, size, most)]
+
+    async def read(self, first: int, end: int) -> bytes:
+        """Frames of entries of all organisations, with salt, record and the columns that lists show of it."""
+        async with self.database.transaction() as connection:
+            return bytes(await connection.fetchval("SELECT log_read($1, $2)", first, end))
+
+    async def counts(self, head: Head) -> tuple[int, int]:
+        """How many requests and changes a log with that head should have leaves of."""
+        positions = head.request_position, head.change_position
+        async with self.database.transaction() as connection:
+            row = await connection.fetchrow("SELECT requests, changes FROM log_counts($1, $2)", *positions)
+        return row[0], row[1]

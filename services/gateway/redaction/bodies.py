@@ -1,0 +1,185 @@
+"""The texts of a request: where they stand in a body of any of the wire formats, and putting others in their place.
+
+A body is never rebuilt: only the objects and lists around a text that changes are joined anew, from the very bytes of
+their other members. Pictures, sound, files, ids and what a provider has signed are no texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from mesh.errors import invalid
+
+Path = tuple[str | int, ...]
+SPOKEN = ("system", "instructions", "messages", "input", "prompt", "prediction")
+"""The members of a body that hold what is said, whatever the wire format; in this order they are numbered."""
+BESIDE = ("tools", "user", "safety_identifier", "metadata")
+"""Further members that hold texts."""
+_NO_TEXT = frozenset(
+    {
+        "type",
+        "role",
+        "id",
+        "name",
+        "tool_call_id",
+        "tool_use_id",
+        "call_id",
+        "item_id",
+        "file_id",
+        "image_url",
+        "input_audio",
+        "audio",
+        "file_data",
+        "file_url",
+        "url",
+        "media_type",
+        "format",
+        "encrypted_content",
+        "encrypted_index",
+        "signature",
+        "thinking",
+        "reasoning_details",
+        "cache_control",
+        "status",
+        "detail",
+    }
+)
+"""Members that are no texts, or that only hold when they come back as they were sent."""
+_UNTOUCHED = frozenset({"thinking", "redacted_thinking", "base64", "image_url", "input_image", "input_audio", "image"})
+"""Kinds of parts that are no texts at all."""
+_IN_JSON = frozenset({"arguments", "partial_json"})
+"""Members whose text is JSON itself."""
+LONG_NUMBER = 10**8
+"""A number of so many digits may be one of a card or a person; in its place there is a string."""
+
+
+class Texts:
+    """The texts of one document, each with its place."""
+
+    def __init__(self, *, everything: bool = False) -> None:
+        """`everything`: whatever the members are called, as in what a tool is called with."""
+        self._no_text = frozenset[str]() if everything else _NO_TEXT
+        self._everything = everything
+        self.paths: list[Path] = []
+        self.texts: list[str] = []
+
+    def add(self, path: Path, text: str) -> None:
+        """One more."""
+        if text:
+            self.paths.append(path)
+            self.texts.append(text)
+
+    def walk(self, value: Any, path: Path = (), name: str = "") -> None:
+        """All texts of a value, in their order."""
+        if isinstance(value, str):
+            if name != "data" or self._everything:
+                self.add(path, value)
+        elif isinstance(value, int):
+            if value >= LONG_NUMBER:
+                self.add(path, str(value))
+        elif isinstance(value, list):
+            for index, one in enumerate(value):
+                self.walk(one, (*path, index), name)
+        elif isinstance(value, dict):
+            kind = value.get("type")
+            if isinstance(kind, str) and kind in _UNTOUCHED and not self._everything:
+                return
+            if kind == "tool_use" and not self._everything:
+                self._call(value, path)
+                return
+            for key, one in value.items():
+                if key == "data" and kind == "text" and isinstance(one, str):
+                    self.add((*path, key), one)
+                elif key not in self._no_text:
+                    self.walk(one, (*path, key), key)
+
+    def _call(self, part: dict[str, Any], path: Path) -> None:
+        """What a tool is called with: its members are the tool's own."""
+        within = Texts(everything=True)
+        within.walk(part.get("input"), (*path, "input"))
+        self.paths += within.paths
+        self.texts += within.texts
+
+
+def texts_of(body: bytes) -> Texts:
+    """Everything of a request that may hold private values, what is said first. Raises INVALID_REQUEST."""
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise invalid("body", f"The body cannot be looked through for private values: {error}.") from None
+    texts = Texts()
+    if isinstance(document, dict):
+        for name in SPOKEN:
+            if name in document:
+                texts.walk(document[name], (name,))
+        for name in BESIDE:
+            if name == "tools":
+                _descriptions(document.get("tools"), ("tools",), texts)
+            elif name in document:
+                texts.walk(document[name], (name,))
+    return texts
+
+
+def _descriptions(value: Any, path: Path, texts: Texts) -> None:
+    """What tools say of themselves to the model; their names and schemas are not changed."""
+    if isinstance(value, list):
+        for index, one in enumerate(value):
+            _descriptions(one, (*path, index), texts)
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            if key == "description" and isinstance(one, str):
+                texts.add((*path, key), one)
+            else:
+                _descriptions(one, (*path, key), texts)
+
+
+def is_json(path: Path) -> bool:
+    """Whether the text there is JSON itself, as the arguments of a tool's call are."""
+    return bool(path) and path[-1] in _IN_JSON
+
+
+def spliced(document: bytes | msgspec.Raw, changes: dict[Path, str]) -> bytes:
+    """The document with other texts at some places."""
+    return _spliced(bytes(document), list(changes.items()), 0)
+
+
+def _spliced(raw: bytes, changes: list[tuple[Path, str]], depth: int) -> bytes:
+    if len(changes[0][0]) == depth:
+        return msgspec.json.encode(changes[0][1])
+    below: dict[str | int, list[tuple[Path, str]]] = {}
+    for change in changes:
+        below.setdefault(change[0][depth], []).append(change)
+    if isinstance(changes[0][0][depth], int):
+        items = _list.decode(raw)
+        parts = [
+            _spliced(bytes(one), below[at], depth + 1) if at in below else bytes(one) for at, one in enumerate(items)
+        ]
+        return b"[" + b",".join(parts) + b"]"
+    members = _object.decode(raw)
+    return (
+        b"{"
+        + b",".join(
+            msgspec.json.encode(key)
+            + b":"
+            + (_spliced(bytes(one), below[key], depth + 1) if key in below else bytes(one))
+            for key, one in members.items()
+        )
+        + b"}"
+    )
+
+
+_list = msgspec.json.Decoder(list[msgspec.Raw])
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def rewritten(document: bytes, texts: Texts, change: Callable[[str, bool], str]) -> bytes:
+    """The document with every text as `change` makes it; its second argument says whether the text is JSON."""
+    changes: dict[Path, str] = {}
+    for path, text in zip(texts.paths, texts.texts, strict=True):
+        made = change(text, is_json(path))
+        if made != text:
+            changes[path] = made
+    return spliced(document, changes) if changes else document

