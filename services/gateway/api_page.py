@@ -54,6 +54,7 @@ BODIES: Mapping[str, Any] = {
             }
         ],
     },
+    "gateway.Redact": {"text": "Write to ann@example.com.", "kinds": ["email"]},
     "gateway.Validate": {
         "text": "2 + 2 = 5, as everybody knows.",
         "question": "What is 2 + 2?",
@@ -200,6 +201,7 @@ NAMES: Mapping[str, str] = {
 """Example values of parameters in paths; the others are ids that DAC makes."""
 
 QUERIES: Mapping[str, str] = {
+    "audit.GetConsistencyProof": "size=1",
     "memory.ListThreads.2": "tag=travel&search=rome&page_size=10",
     "memory.ListMessages.2": "all=true",
     "memory.DeleteThread.2": "erase=true",
@@ -213,6 +215,7 @@ QUERIES: Mapping[str, str] = {
 """Example queries, where an operation needs one or says more with it."""
 
 MARKS: Mapping[str, str] = {
+    "audit.ReadLog": "needs the operator's token",
     "gateway.transcriptions": "needs an audio file of yours",
     "gateway.translations": "needs an audio file of yours",
     "gateway.speech": "prints sound",

@@ -146,8 +146,10 @@ def test_every_field_that_the_chart_owns_exists() -> None:
     fields = set(chart.variables().values())
     assert set(chart.OWNED) - fields == set()
     secrets = {name for name in fields if re.search(r"_url$|_key$|_token$|_key_file$", name)}
-    # Addresses alone, and what is a secret already: {env: …} or {file: …}, as budget.alert_webhook_secret is.
+    # Addresses alone, the place of a file, and what is a secret already: {env: …} or {file: …}, as
+    # budget.alert_webhook_secret is.
     assert secrets - set(chart.OWNED) == {
+        "audit.log_key_file",
         "budget.alert_webhook_url",
         "memory.vector_weaviate_url",
         "memory.vector_weaviate_api_key",

@@ -17,7 +17,8 @@ MODEL = "mock/gpt-4o-mini"
 def own(tmp_path_factory: pytest.TempPathFactory, upstream_process: UpstreamProcess) -> Iterator[Dac]:
     """A DAC of the module's own with five chats (two streams, a cache hit, a refusal) and event lines."""
     running = make_dac(tmp_path_factory.mktemp("analytics"), upstream_process)  # type: ignore[arg-type]
-    running.env |= {"DAC_AUDIT_EVENT_LINES": "true"}
+    # Nothing is loaded when the first answer is stored: it is there for the chat behind it.
+    running.env |= {"DAC_AUDIT_EVENT_LINES": "true", "DAC_MEMORY_EMBEDDING_MODEL": "hashed"}
     running.start()
     with client(running) as http:
         for body in (

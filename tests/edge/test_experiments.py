@@ -51,7 +51,7 @@ def test_an_experiment_from_its_beginning_to_its_end(dac: Dac) -> None:
         assert record["route"]["policy_version"].startswith("tried@" if part["arm"] == "b" else "default@")
         arms.setdefault(thread, set()).add(part["arm"])
     assert all(len(one) == 1 for one in arms.values()), arms
-    ends_at = time.monotonic() + 15
+    ends_at = time.monotonic() + 40
     while True:
         found = call(dac, "GET", f"/v2/experiments/{experiment_id}")["experiment"]
         counted = [int(arm["requests"]) for figures in found["figures"] for arm in figures["arms"]]

@@ -35,7 +35,7 @@ _CLOSERS = {
     "ticks": re.compile(rf"(?P<more>`{{1,63}}{END})|`{{1,64}}|(?<=\n)\n"),
 }
 _JSON, _JSON_BEGUN, MOST_BLANK = re.compile(r'\{\s*["}]|\[\s*[\[{"]'), re.compile(r"[{\[]?\s*"), 64
-MOST_CHARS = 250_000
+MOST_CHARS = 100_000
 """How much of a text is looked at; more than nearly every answer has, and what a hostile one may cost is bounded."""
 MOST_LOOKS, _LOOK = 8_000, 4
 """How many marks of code and quotations are looked at in one text, and for how many a beginning of a claim counts;

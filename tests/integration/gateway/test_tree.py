@@ -446,7 +446,7 @@ async def test_audit_hears_of_every_change_with_before_and_after_and_of_no_addre
         for one in world.delivered
         if one.actor == BY and one.action != "key.create"
     ]
-    there = {"name": "k", "team_id": "", "project_id": project, "user_id": ""}
+    there = {"name": "k", "team_id": "", "project_id": project, "user_id": "", "without_persona": False}
     assert told == [
         ("team.create", f"team:{team}", None, {"name": "t", "parent_team_id": ""}),
         ("user.create", f"user:{user}", None, {"name": "ann", "has_email": True}),
