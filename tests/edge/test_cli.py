@@ -1,5 +1,6 @@
 """The `dac` command against a running DAC."""
 
+import functools
 import json
 import os
 import signal
@@ -59,7 +60,10 @@ def test_following_shows_a_new_request(dac: Dac) -> None:
     env = {**os.environ, "DAC_BASE_URL": dac.url, "DAC_API_KEY": dac.key, "PYTHONUNBUFFERED": "1"}
     answered(run(dac, "chat", "before", "--model", MODEL, "--json"))
     command = [sys.executable, "-m", "mesh", "logs", "-f", "--limit", "1", "--json"]
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as following:
+    # A shell that runs the tests in the background has them, and what they start, ignore SIGINT.
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=env, preexec_fn=heed, **pipes) as following:
         assert following.stdout is not None
         following.stdout.readline()
         wanted = answered(run(dac, "chat", "Hi", "--model", MODEL, "--json"))["request_id"]
