@@ -16,7 +16,7 @@ from mesh.call import Call
 from mesh.errors import MeshError, Reason
 from mesh.tokens import estimate_tokens, upper_bound_tokens
 from mesh.transport import reading
-from services.gateway import candidates, openai_wire
+from services.gateway import openai_wire
 from services.gateway.answer_stage import AnswerStages, Staged, stages_of
 from services.gateway.cache_control import not_cached
 from services.gateway.cached_chat import BYPASS, CachedChat
@@ -211,22 +211,10 @@ class ChatRun(SharedRun):
         self.stage("reserve")
 
     def _generate_request(self, reservation: ReserveResponse) -> GenerateRequest:
-        ask = self.ask
-        rescues, hedge_after_s = self._pipeline.second_sends.granted(ask, reservation.rescues)
-        request = GenerateRequest(
-            request_id=self.call.request_id,
-            input=self._body,
-            dialect_in=ask.dialect,
-            dialect_out=ask.dialect,
-            stream=ask.stream,
-            include_usage=ask.include_usage and not ask.include_dac,
-            need_text=self.turn is not None or self._cached is not None or self.checking is not None,
-            rescues=rescues,
-            hedge_after_s=hedge_after_s,
-            anthropic_beta=ask.anthropic_beta,
-        )
-        cap = reservation.output_cap_tokens // ask.choices
-        request.candidates.extend(candidates.asked(self._candidates, output_cap_tokens=cap))
+        need_text = self.turn is not None or self._cached is not None or self.checking is not None
+        request = self._asking(self._candidates, reservation.output_cap_tokens, need_text=need_text)
+        rescues, hedge_after_s = self._pipeline.second_sends.granted(self.ask, reservation.rescues)
+        request.rescues, request.hedge_after_s = rescues, hedge_after_s
         return request
 
     async def _answer(self) -> AsyncIterator[Head | bytes | Done]:

@@ -380,11 +380,12 @@ def with_messages(ask: ChatAsk, earlier: Iterable[bytes]) -> bytes:
 
 
 def with_system(body: bytes, text: str) -> bytes:
-    """The body with a system message put first."""
+    """The body with a system message put first; the others stay byte for byte."""
     fields = _top.decode(body)
-    own = [bytes(raw) for raw in _raw_messages.decode(fields["messages"])]
+    own = bytes(fields["messages"]).lstrip()[1:]
     line = msgspec.json.encode({"role": "system", "content": text})
-    return join_fields({**fields, "messages": msgspec.Raw(b"[" + b",".join([line, *own]) + b"]")})
+    comma = b"" if own.lstrip()[:1] == b"]" else b","
+    return join_fields({**fields, "messages": msgspec.Raw(b"[" + line + comma + own)})
 
 
 def raw_messages(ask: ChatAsk) -> list[bytes]:

@@ -201,11 +201,6 @@ def assemble(
     return context
 
 
-def _told_in_order(one: Recollection) -> tuple[bool, dt.datetime, str]:
-    """Facts first, then the oldest first."""
-    return one.memory.kind != FACT, one.memory.occurred_at, one.memory.memory_id
-
-
 def _fixed(earlier: Earlier, news: Sequence[Piece]) -> int:
     survivors = (*earlier.system, *news)
     return sum(piece.tokens for piece in survivors) + sum(map(cost_tokens, earlier.latest))

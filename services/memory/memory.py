@@ -45,13 +45,6 @@ class Memory:
         """What is searched: who said it, and what."""
         return f"{self.speaker}: {self.text}" if self.speaker else self.text
 
-    def holds_at(self, moment: dt.datetime) -> bool:
-        """Whether it is true at a moment; turns and notes always are."""
-        if self.kind != FACT:
-            return True
-        begun = self.valid_from is None or self.valid_from <= moment
-        return begun and (self.valid_to is None or moment < self.valid_to)
-
 
 @dataclass(frozen=True, slots=True)
 class Keeping:

@@ -4,13 +4,14 @@ show the one that is given."""
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from dac.budget.v1.budget_pb2 import ExtendRequest
 from dac.provider.v1.provider_pb2 import AttemptStarted, Deadlines, GenerateFinish, GenerateRequest
+from dac.router.v1.router_pb2 import Candidate
 from mesh.errors import MeshError, Reason
 from services.gateway import candidates, replay
 from services.gateway.answer_stage import AnswerStages
@@ -120,6 +121,22 @@ class CheckedRun(ReservedRun):
         """Of several answers that were kept back, the one to be shown."""
         self._attempt, self._frames, self._end_mark = attempt, frames, end
 
+    def _asking(self, chain: Sequence[Candidate], most_tokens: int, *, need_text: bool) -> GenerateRequest:
+        """What asks the models of a chain for an answer of at most so many tokens in all; 0 = as many as they write."""
+        ask = self.ask
+        request = GenerateRequest(
+            request_id=self.call.request_id,
+            input=self._body,
+            dialect_in=ask.dialect,
+            dialect_out=ask.dialect,
+            stream=ask.stream,
+            include_usage=ask.include_usage and not ask.include_dac,
+            need_text=need_text,
+            anthropic_beta=ask.anthropic_beta,
+        )
+        request.candidates.extend(candidates.asked(chain, output_cap_tokens=most_tokens // ask.choices))
+        return request
+
     async def another_request(self) -> GenerateRequest | None:
         """What asks for another answer: of the next models of the chain, or of the same one where there is none.
 
@@ -148,18 +165,8 @@ class CheckedRun(ReservedRun):
             await self._stubs.budget.Extend(extend)
         except MeshError:
             return None
-        ask, capped = self.ask, bool(held.output_cap_tokens or held.covered_output_tokens)
-        request = GenerateRequest(
-            request_id=self.call.request_id,
-            input=self._body,
-            dialect_in=ask.dialect,
-            dialect_out=ask.dialect,
-            stream=ask.stream,
-            include_usage=ask.include_usage and not ask.include_dac,
-            need_text=True,
-            anthropic_beta=ask.anthropic_beta,
-        )
+        capped = bool(held.output_cap_tokens or held.covered_output_tokens)
+        request = self._asking(left, most if capped else 0, need_text=True)
         if left_s < float("inf"):
             request.deadlines.CopyFrom(Deadlines(total_s=left_s - SPARE_S))
-        request.candidates.extend(candidates.asked(left, output_cap_tokens=most // ask.choices if capped else 0))
         return request

@@ -8,7 +8,7 @@ import msgspec
 
 from dac.router.v1.answers_pb2 import PersonaRules
 from dac.type.v1 import chat_pb2
-from services.gateway.openai_wire import join_fields
+from services.gateway.openai_wire import join_fields, with_system
 from services.gateway.persona.anthropic_speech import AnthropicSpeech
 from services.gateway.persona.openai_speech import OpenAISpeech
 from services.gateway.persona.responses_speech import ResponsesSpeech
@@ -48,12 +48,10 @@ def preamble_of(rules: PersonaRules) -> str:
 
 def with_preamble(body: bytes, text: str, dialect: chat_pb2.Dialect) -> bytes:
     """The body with a system line put before everything that it says; nothing else of it is touched."""
-    fields: dict[str, msgspec.Raw | bytes] = dict(_top.decode(body))
     name = _SYSTEM.get(dialect, "")
     if not name:
-        line = msgspec.json.encode({"role": "system", "content": text})
-        fields["messages"] = b"[" + line + b"," + bytes(fields["messages"]).lstrip()[1:]
-        return join_fields(fields)
+        return with_system(body, text)
+    fields: dict[str, msgspec.Raw | bytes] = dict(_top.decode(body))
     said = bytes(fields.get(name) or b"null").strip()
     if said[:1] == b'"':
         fields[name] = msgspec.json.encode(f"{text}\n\n{msgspec.json.decode(said)}")

@@ -175,11 +175,17 @@ _list = msgspec.json.Decoder(list[msgspec.Raw])
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def rewritten(document: bytes, texts: Texts, change: Callable[[str, bool], str]) -> bytes:
-    """The document with every text as `change` makes it; its second argument says whether the text is JSON."""
+def changes_of(texts: Texts, change: Callable[[str, bool], str]) -> dict[Path, str]:
+    """Which texts `change` makes otherwise; its second argument says whether the text is JSON."""
     changes: dict[Path, str] = {}
     for path, text in zip(texts.paths, texts.texts, strict=True):
         made = change(text, is_json(path))
         if made != text:
             changes[path] = made
+    return changes
+
+
+def rewritten(document: bytes, texts: Texts, change: Callable[[str, bool], str]) -> bytes:
+    """The document with every text as `change` makes it; its second argument says whether the text is JSON."""
+    changes = changes_of(texts, change)
     return spliced(document, changes) if changes else document

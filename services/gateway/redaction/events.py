@@ -16,7 +16,7 @@ import msgspec
 
 from dac.type.v1 import chat_pb2
 from mesh import sse
-from services.gateway.redaction.bodies import Path, Texts, is_json, rewritten, spliced
+from services.gateway.redaction.bodies import Path, Texts, changes_of, is_json, rewritten, spliced
 from services.gateway.redaction.placeholders import LIKE, Restorer, held_from
 
 HELD_BYTES_MAX = 256 * 1024
@@ -189,12 +189,6 @@ def _spread(parts: list[list[str]], ends: Sequence[int], joined: str, start: int
     for part, until in zip(parts, ends, strict=True):
         part.append(joined[max(start, begins) : min(end, until)])
         begins = until
-
-
-def changes_of(texts: Texts, change: Callable[[str, bool], str]) -> dict[Path, str]:
-    """Which texts `change` makes otherwise."""
-    made = {path: change(text, is_json(path)) for path, text in zip(texts.paths, texts.texts, strict=True)}
-    return {path: one for (path, one), text in zip(made.items(), texts.texts, strict=True) if one != text}
 
 
 def whole(body: bytes, restorer: Restorer, *, in_json: bool) -> bytes:

@@ -6,7 +6,6 @@ the last reading ended. Nothing is written but through `Memories`, with the thre
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import logging
 import time
@@ -15,6 +14,7 @@ from collections.abc import Callable, Sequence
 from mesh.call import Call
 from mesh.errors import MeshError
 from mesh.postgres import Database
+from mesh.rounds import Rounds
 from services.memory.memories import Memories, NewMemory
 from services.memory.memory import FACT, Filter, Seen
 from services.memory.sealing import Sealer
@@ -58,20 +58,16 @@ class Extraction:
         self._database, self._sealer, self._memories, self._writer = database, sealer, memories, writer
         self._model, self._clock = model, clock
         self._waiting: dict[tuple[str, str], tuple[Thread, Call, float]] = {}
-        self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        meanwhile = "threads are not read for facts for now"
+        self._rounds = Rounds("memory-facts", self._read_waiting, None, _log, meanwhile=meanwhile, at_once=False)
 
     def start(self) -> None:
         """Begins."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="memory-facts")
+        self._rounds.start()
 
     async def close(self) -> None:
         """Stops; what waits is read after the next turn of its thread."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await self._rounds.close()
 
     def answered(self, thread: Thread, caller: Call) -> None:
         """A turn of this thread is whole: read it some time soon. Waits for nothing."""
@@ -79,22 +75,19 @@ class Extraction:
         key = (org_id, thread.thread_id)
         if org_id and (len(self._waiting) < MAX_WAITING or key in self._waiting):
             self._waiting[key] = (thread, caller, time.monotonic())
-            self._wake.set()
+            self._rounds.wake()
 
-    async def _run(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._waiting:
-                (org_id, _), (thread, caller, asked_at) = self._waiting.popitem()
-                if time.monotonic() - asked_at > STALE_S:
-                    continue
-                try:
-                    await self.read(org_id, thread, caller)
-                except MeshError as error:
-                    _log.warning("a thread of organisation %s is not read for facts for now: %s", org_id, error.message)
-                except Exception:
-                    _log.exception("reading a thread for facts failed and goes on")
+    async def _read_waiting(self) -> None:
+        while self._waiting:
+            (org_id, _), (thread, caller, asked_at) = self._waiting.popitem()
+            if time.monotonic() - asked_at > STALE_S:
+                continue
+            try:
+                await self.read(org_id, thread, caller)
+            except MeshError as error:
+                _log.warning("a thread of organisation %s is not read for facts for now: %s", org_id, error.message)
+            except Exception:
+                _log.exception("reading a thread for facts failed and goes on")
 
     async def read(self, org_id: str, thread: Thread, caller: Call) -> int:
         """Reads what is new of a thread; how many facts were kept. Raises MeshError when it is to be tried again."""
