@@ -59,6 +59,12 @@ def entry_frame(entry: StoredEntry) -> bytes:
     return b"".join((head, leaf, salt, row, shown, record))
 
 
+def packed_frame(idx: int, kind: int, leaf: bytes, salt: bytes | None, stored: bytes | None) -> bytes:
+    """The frame E of a packed entry; `stored`: ROW with model and record, where there still is a record."""
+    head = ENTRY.pack(b"E", kind, idx, len(leaf), len(salt or b""))
+    return b"".join((head, leaf, salt or b"", stored or ROW.pack(0, 0, 0, 0, ABSENT)))
+
+
 def tile_frame(tile: FullTile) -> bytes:
     """The frame T."""
     return TILE.pack(b"T", tile.level, tile.number) + tile.root + tile.hashes

@@ -24,6 +24,7 @@ from mesh.tlog.tiles import ENTRIES, HEIGHT, WIDTH, Tile, TileHashes, pack_entri
 from services.audit import errors
 from services.audit.config import AuditConfig
 from services.audit.follower import Arrivals
+from services.audit.log.packer import Packer
 from services.audit.log.sequencer import Sequencer
 from services.audit.log.signing import open_signer
 from services.audit.log.store import Head, LogStore
@@ -105,11 +106,12 @@ class LogServicer(log_pb2_grpc.LogServiceServicer):
         org_id = _organisation("admin")
         head = await self._head()
         first = {"checkpoint": head.checkpoint, "verifier_key": head.verifier_key, "org_id": org_id}
-        lines, at = [msgspec.json.encode(first)], 0
-        while True:
-            entries = await self._store.entries_of(org_id, at, head.size, EXPORT_BATCH)
+        yield httpbody_pb2.HttpBody(content_type=LINES_TYPE, data=msgspec.json.encode(first) + b"\n")
+        at = 0
+        while entries := await self._store.entries_of(org_id, at, head.size, EXPORT_BATCH):
             paths = [merkle.inclusion_ranges(entry.idx, head.size) for entry in entries]
             hashes = await self._hashes([node for path in paths for node in merkle.nodes_of(path)], head.size)
+            lines = []
             for entry, path in zip(entries, paths, strict=True):
                 proven = [base64.b64encode(one).decode() for one in merkle.prove(path, hashes)]
                 line = {
@@ -120,10 +122,8 @@ class LogServicer(log_pb2_grpc.LogServiceServicer):
                     "path": proven,
                 }
                 lines.append(msgspec.json.encode(line))
-            yield httpbody_pb2.HttpBody(content_type=LINES_TYPE, data=b"\n".join((*lines, b"")))
-            if len(entries) < EXPORT_BATCH:
-                return
-            lines, at = [], entries[-1].org_seq
+            yield httpbody_pb2.HttpBody(data=b"\n".join((*lines, b"")))
+            at = entries[-1].org_seq
 
     async def ReadLog(  # noqa: D102
         self, request: log_pb2.ReadLogRequest, context: Any
@@ -196,6 +196,7 @@ class ProvableLog:
             retry_s=config.retry_last_s,
             random=os.urandom,
         )
+        self.packer = Packer(self.store, config.pack_after_days, config.pack_every_s)
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicer."""

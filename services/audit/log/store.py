@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from mesh.tlog import tiles
 from mesh.tlog.merkle import EMPTY_ROOT, HASH_BYTES, hash_leaf
 from mesh.tlog.tiles import FullTile, width_at
 from services.audit.log.events import Stored
+from services.audit.log.packs import Entry, Packs
 
 SETTLED = "SELECT request_position, change_position FROM log_settled()"
 WAITING = "SELECT * FROM log_waiting($1, $2, $3, $4, $5)"
@@ -60,21 +62,16 @@ class Batch(NamedTuple):
     tiles: Sequence[FullTile]
 
 
-class Entry(NamedTuple):
-    """A leaf of an organisation with what it commits to."""
-
-    idx: int
-    org_seq: int
-    leaf: bytes
-    salt: bytes | None
-    record: bytes | None
-
-
 @dataclass(frozen=True)
 class LogStore:
     """The log in the schema `audit`."""
 
     database: Database
+
+    @functools.cached_property
+    def packs(self) -> Packs:
+        """The old entries. They are looked at behind the rows: what is packed meanwhile has left these by then."""
+        return Packs(self.database)
 
     async def take_lead(self, verifier_key: str) -> int:
         """The epoch of a new leader; what an earlier one still tries to append is refused from here on."""
@@ -177,23 +174,33 @@ class LogStore:
     async def leaves(self, first: int, end: int) -> list[bytes]:
         """Leaves of all organisations, in order."""
         async with self.database.transaction() as connection:
-            return [row[0] for row in await connection.fetch("SELECT leaf FROM log_leaves($1, $2)", first, end)]
+            rows = [row[0] for row in await connection.fetch("SELECT leaf FROM log_leaves($1, $2)", first, end)]
+        if len(rows) == end - first or first >= (packed := await self.packs.end()):
+            return rows
+        rest = await self.leaves(packed, end) if packed < end else []
+        return [place.entry.leaf for place in await self.packs.between(first, min(end, packed))] + rest
 
     async def entry(self, org_id: str, record_id: str, size: int) -> Entry | None:
         """The entry of a record in a tree of that size."""
         async with self.database.transaction(org_id) as connection:
             row = await connection.fetchrow(ENTRY, org_id, record_id, size)
-        return Entry(*row) if row else None
+        return Entry(*row) if row else await self.packs.entry(org_id, record_id, size)
 
     async def entries_of(self, org_id: str, after_seq: int, size: int, most: int) -> list[Entry]:
-        """An organisation's entries in a tree of that size, in order."""
+        """An organisation's entries in a tree of that size, in order, at most so many; none = there are no more."""
         async with self.database.transaction(org_id) as connection:
-            return [Entry(*row) for row in await connection.fetch(ENTRIES_OF, org_id, after_seq, size, most)]
+            entries = [Entry(*row) for row in await connection.fetch(ENTRIES_OF, org_id, after_seq, size, most)]
+        # A pack has every number of its stretch; rows are left of some of them only.
+        return await self.packs.entries_of(org_id, after_seq, size, most) or entries
 
     async def read(self, first: int, end: int) -> bytes:
         """Frames of entries of all organisations, with salt, record and the columns that lists show of it."""
         async with self.database.transaction() as connection:
-            return bytes(await connection.fetchval("SELECT log_read($1, $2)", first, end))
+            frames = bytes(await connection.fetchval("SELECT log_read($1, $2)", first, end))
+        packed = min(end, await self.packs.end())
+        if packed <= first:
+            return frames
+        return await self.packs.read(first, packed) + (await self.read(packed, end) if packed < end else b"")
 
     async def counts(self, head: Head) -> tuple[int, int]:
         """How many requests and changes a log with that head should have leaves of."""

@@ -128,7 +128,7 @@ async def test_rows_of_before_the_log_are_taken_up_in_order(make_database: Make,
         old, later = [request(org_id) for _ in range(5)], [request(org_id) for _ in range(3)]
         await world.ask(*old)
         await world.administer(change(org_id))
-        shutil.copy(FOLDER / "0003_log.sql", tmp_path)
+        shutil.copytree(FOLDER, tmp_path, dirs_exist_ok=True)
         await migrate(made.owner_dsn, {"audit": tmp_path}, made.passwords)
         await world.ask(*later)
         assert await world.sequence() == 9
