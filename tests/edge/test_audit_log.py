@@ -96,6 +96,27 @@ def test_the_logs_files_are_served(dac: Dac, request_id: str) -> None:
     assert dac.get("/v1/audit/entries").status_code == 403
 
 
+def test_an_archive_grows_with_the_log_and_is_checked_without_it(
+    dac: Dac, request_id: str, tmp_path: pathlib.Path
+) -> None:
+    folder, kept = tmp_path / "archive", tmp_path / "kept"
+    first = answered(run(dac, "audit", "archive", str(folder), "--json"))
+    assert first["before"] == 0 and first["entries"]
+    kept.write_bytes((folder / "checkpoint").read_bytes())
+    told = answered(run(dac, "chat", "once more", "--model", "mock/gpt-4o-mini", "--json"))
+    answered(run(dac, "audit", "prove", str(told["request_id"]), "--wait", "10", "--json"))
+    second = run(dac, "audit", "archive", str(folder), "--key", str(first["key"]))
+    assert second.returncode == 0 and f"{first['entries']} of them from before" in second.stderr, second.stderr
+    offline = "audit", "verify", "--archive", str(folder), "--checkpoint", str(kept), "--url", "http://127.0.0.1:1"
+    checked = run(dac, *offline, "--key", str(first["key"]))
+    assert checked.returncode == 0 and "the archive begins with the" in checked.stdout, checked.stdout + checked.stderr
+    tile = next(one for one in (folder / "tile" / "0").rglob("*") if one.is_file())
+    tile.write_bytes(tile.read_bytes()[:-1] + b"x")
+    found = run(dac, *offline, "--json")
+    assert found.returncode == 1 and tile.name in json.loads(found.stdout)["findings"][0]
+    assert "is no archive" in run(dac, "audit", "archive", str(tmp_path)).stderr
+
+
 def test_the_export_is_whole_and_its_own_verifier_finds_what_is_changed(
     bundle: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
