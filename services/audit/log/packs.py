@@ -118,7 +118,7 @@ class Packs:
             self._window = window, places
         return self._window[1]
 
-    async def read(self, first: int, end: int) -> bytes:
+    async def frames(self, first: int, end: int) -> list[bytes]:
         """Frames of packed entries, with what is still stored of their records."""
         places = await self.between(first, end)
         async with self._database.transaction() as connection:
@@ -138,7 +138,7 @@ class Packs:
             if kept not in (None, entry.leaf):
                 # Two leaves of one entry: whoever verifies sees both, and finds the second in a place that is taken.
                 parts.append(packed_frame(entry.idx, entry.kind, kept, salt, stored))
-        return b"".join(parts)
+        return parts
 
     async def entry(self, org_id: str, record_id: str, size: int) -> Entry | None:
         """The entry of a record in a tree of that size, if it is packed."""

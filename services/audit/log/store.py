@@ -193,14 +193,14 @@ class LogStore:
         # A pack has every number of its stretch; rows are left of some of them only.
         return await self.packs.entries_of(org_id, after_seq, size, most) or entries
 
-    async def read(self, first: int, end: int) -> bytes:
+    async def blocks(self, first: int, end: int) -> list[bytes]:
         """Frames of entries of all organisations, with salt, record and the columns that lists show of it."""
         async with self.database.transaction() as connection:
-            frames = bytes(await connection.fetchval("SELECT log_read($1, $2)", first, end))
+            blocks = [row[0] for row in await connection.fetch("SELECT log_blocks($1, $2)", first, end)]
         packed = min(end, await self.packs.end())
         if packed <= first:
-            return frames
-        return await self.packs.read(first, packed) + (await self.read(packed, end) if packed < end else b"")
+            return blocks
+        return await self.packs.frames(first, packed) + (await self.blocks(packed, end) if packed < end else [])
 
     async def counts(self, head: Head) -> tuple[int, int]:
         """How many requests and changes a log with that head should have leaves of."""
