@@ -103,7 +103,7 @@ def verify(
         raise Failure(f"{failure.message} ({ORG_SCOPE})", failure.exit_code) from None
     if as_json:
         found = [f"{one.where}: {one.what}" for one in checked.findings]
-        about = {"entries": checked.entries, "organisations": len(checked.org_seqs), "key": str(checked.key)}
+        about = {"entries": checked.entries, "organisations": checked.organisations, "key": str(checked.key)}
         print_json({"holds": holds, "faults": checked.faults, "findings": found, **about, "not_known": unknown})
     else:
         _say(checked, holds, time.monotonic() - started, kept, unknown)
@@ -138,7 +138,7 @@ def _say(checked: Any, holds: bool, seconds: float, kept: Any, unknown: list[str
         print(f"WRONG: and {checked.faults - len(checked.findings)} more")
     if holds:
         print(
-            f"OK: {checked.entries} entries of {len(checked.org_seqs)} organisations in {seconds:.1f} s: every record "
+            f"OK: {checked.entries} entries of {checked.organisations} organisations in {seconds:.1f} s: every record "
             "is what its leaf commits to, no number is missing, and the signed root is theirs."
         )
         print(f"    key {checked.key}")

@@ -11,6 +11,7 @@ import pathlib
 from collections.abc import Callable
 from typing import NamedTuple
 
+from mesh.tlog.heads import NOBODY
 from mesh.tlog.leaves import read_leaf
 from mesh.tlog.merkle import HASH_BYTES, hash_leaf
 from mesh.tlog.notes import Checkpoint, NoteError, VerifierKey, open_checkpoint
@@ -206,7 +207,7 @@ class _Check:
             if len(self._findings) >= TOLD:
                 break
         self._finish()
-        return Checked(self._edge.size, len(self._seqs), self._findings[:TOLD])
+        return Checked(self._edge.size, len(self._seqs.keys() - {NOBODY}), self._findings[:TOLD])
 
     def _take(self, leaves: list[bytes]) -> None:
         first = self._edge.size

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,6 +21,9 @@ APPEND = "SELECT log_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $
 TAKE_LEAD = """UPDATE log_head SET epoch = epoch + 1,
   verifier_key = CASE WHEN verifier_key = '' THEN $1 ELSE verifier_key END RETURNING epoch"""
 HEAD = "SELECT verifier_key, size, root, checkpoint, request_position, change_position, epoch FROM log_head"
+ALL_SEQS = "SELECT org_id, org_seq FROM log_all_seqs()"
+KEEP_HEADS = "SELECT log_keep_heads($1, $2, $3, $4)"
+NEWEST_HEADS = "SELECT idx, at, leaf, salt, org_ids, org_seqs FROM log_newest_heads()"
 ROOTS = "SELECT root FROM log_tiles WHERE level = $1 AND number >= $2 AND number < $3 ORDER BY number"
 FULL_TILES = """SELECT t.level, t.number, t.hashes FROM log_tiles t
   JOIN unnest($1::smallint[], $2::bigint[]) AS w(level, number) ON t.level = w.level AND t.number = w.number"""
@@ -60,6 +64,40 @@ class Batch(NamedTuple):
     leaves: Sequence[bytes]
     salts: Sequence[bytes]
     tiles: Sequence[FullTile]
+
+
+def _written(before: Head, after: Head, batch: Batch) -> tuple[object, ...]:
+    """What the statement that appends is given."""
+    return (
+        before.epoch,
+        before.size,
+        before.root,
+        after.root,
+        after.checkpoint,
+        after.request_position,
+        after.change_position,
+        [row.org_id for row in batch.rows],
+        batch.org_seqs,
+        [row.kind for row in batch.rows],
+        [row.record_id for row in batch.rows],
+        [row.position for row in batch.rows],
+        batch.leaves,
+        batch.salts,
+        [tile.level for tile in batch.tiles],
+        [tile.number for tile in batch.tiles],
+        [tile.root for tile in batch.tiles],
+        [tile.hashes for tile in batch.tiles],
+    )
+
+
+class Heads(NamedTuple):
+    """The newest leaf that says the last number of every organisation, and what it was made of."""
+
+    idx: int
+    at: dt.datetime
+    leaf: bytes
+    salt: bytes
+    org_seqs: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -103,29 +141,30 @@ class LogStore:
 
     async def append(self, before: Head, after: Head, batch: Batch) -> str:
         """Writes a batch and the head behind it at once: "appended", or "deposed" or "behind" and nothing written."""
-        return str(
-            await self.database.call(
-                APPEND,
-                before.epoch,
-                before.size,
-                before.root,
-                after.root,
-                after.checkpoint,
-                after.request_position,
-                after.change_position,
-                [row.org_id for row in batch.rows],
-                batch.org_seqs,
-                [row.kind for row in batch.rows],
-                [row.record_id for row in batch.rows],
-                [row.position for row in batch.rows],
-                batch.leaves,
-                batch.salts,
-                [tile.level for tile in batch.tiles],
-                [tile.number for tile in batch.tiles],
-                [tile.root for tile in batch.tiles],
-                [tile.hashes for tile in batch.tiles],
-            )
-        )
+        return str(await self.database.call(APPEND, *_written(before, after, batch)))
+
+    async def append_heads(
+        self, before: Head, after: Head, batch: Batch, at: dt.datetime, org_seqs: Mapping[str, int]
+    ) -> str:
+        """The same with a batch that is one leaf of heads, and what exports need of it."""
+        async with self.database.transaction() as connection:
+            done = str(await connection.fetchval(APPEND, *_written(before, after, batch)))
+            if done == "appended":
+                await connection.execute(KEEP_HEADS, before.size, at, list(org_seqs), list(org_seqs.values()))
+        return done
+
+    async def all_seqs(self) -> dict[str, int]:
+        """The number of the last entry of every organisation."""
+        async with self.database.transaction() as connection:
+            return {str(row[0]): row[1] for row in await connection.fetch(ALL_SEQS)}
+
+    async def newest_heads(self) -> Heads | None:
+        """The newest heads; None in a log without."""
+        async with self.database.transaction() as connection:
+            row = await connection.fetchrow(NEWEST_HEADS)
+        if row is None:
+            return None
+        return Heads(row[0], row[1], row[2], row[3], dict(zip(map(str, row[4]), row[5], strict=True)))
 
     async def edge_rows(self, size: int) -> list[list[bytes]]:
         """By level, the hashes of the partial tile at the right edge of a tree."""

@@ -1,4 +1,5 @@
--- Old entries of the log packed: a window of 4,096 entries is a row for each organisation that has one among them.
+-- Old entries of the log packed: a window of 4,096 entries is a row for each organisation that has one among them; and
+-- what a leaf of kind 3 (heads) is made of.
 
 CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF TG_OP = 'DELETE' AND current_user = 'dac_owner' AND current_setting('audit.removing', true) = 'on' THEN RETURN NULL; END IF; RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege'; END $$;
 
@@ -97,6 +98,51 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $$
     (SELECT max(p.last_seq) FROM log_packs p WHERE p.org_id = o)) FROM unnest(of_orgs) AS o
 $$;
 
+-- Heads: the newest leaf that says the last number of every organisation, and these numbers. They follow from the log;
+-- kept are those that exports are made with. All organisations stand in one row, so only the owner's functions read it.
+CREATE TABLE log_heads (
+  is_only boolean PRIMARY KEY DEFAULT true CHECK (is_only),
+  idx bigint NOT NULL,
+  at timestamptz NOT NULL,
+  org_ids uuid[] NOT NULL,
+  org_seqs bigint[] NOT NULL
+);
+ALTER TABLE log_heads ENABLE ROW LEVEL SECURITY; ALTER TABLE log_heads FORCE ROW LEVEL SECURITY;
+CREATE POLICY log_heads_owner ON log_heads TO dac_owner USING (true) WITH CHECK (true);
+
+-- The last number of every organisation, found by skipping from one to the next in the indexes.
+CREATE FUNCTION log_all_seqs() RETURNS TABLE (org_id uuid, org_seq bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT SET enable_seqscan = off AS $$
+  WITH RECURSIVE fresh AS (
+    (SELECT e.org_id FROM log_entries e ORDER BY e.org_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT e.org_id FROM log_entries e WHERE e.org_id > f.org_id ORDER BY e.org_id LIMIT 1)
+      FROM fresh f WHERE f.org_id IS NOT NULL
+  ), old AS (
+    (SELECT p.org_id FROM log_packs p ORDER BY p.org_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT p.org_id FROM log_packs p WHERE p.org_id > o.org_id ORDER BY p.org_id LIMIT 1)
+      FROM old o WHERE o.org_id IS NOT NULL
+  )
+  SELECT s.org_id, s.org_seq FROM log_last_seqs(ARRAY(
+    SELECT f.org_id FROM fresh f WHERE f.org_id IS NOT NULL UNION SELECT o.org_id FROM old o WHERE o.org_id IS NOT NULL
+  )) s
+$$;
+
+CREATE FUNCTION log_keep_heads(at_idx bigint, at_time timestamptz, of_orgs uuid[], seqs bigint[]) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+  INSERT INTO log_heads (idx, at, org_ids, org_seqs) VALUES (at_idx, at_time, of_orgs, seqs)
+    ON CONFLICT (is_only) DO UPDATE SET idx = at_idx, at = at_time, org_ids = of_orgs, org_seqs = seqs
+$$;
+
+CREATE FUNCTION log_newest_heads(OUT idx bigint, OUT at timestamptz, OUT leaf bytea, OUT salt bytea, OUT org_ids uuid[],
+  OUT org_seqs bigint[]) RETURNS SETOF record
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+  SELECT h.idx, h.at, e.leaf, s.salt, h.org_ids, h.org_seqs FROM log_heads h
+    JOIN log_entries e ON e.idx = h.idx AND e.kind = 3 JOIN log_salts s ON s.idx = e.idx AND s.org_id = e.org_id
+$$;
+
 REVOKE ALL ON FUNCTION log_packed(), log_window(bigint), log_unpacked(bigint), log_sweep(bigint, bigint),
   log_pack(bigint, uuid[], bigint[], uuid[], uuid[], bytea[], bytea),
-  log_payloads(bigint[], uuid[], smallint[], uuid[], bigint[]) FROM PUBLIC;
+  log_payloads(bigint[], uuid[], smallint[], uuid[], bigint[]),
+  log_all_seqs(), log_keep_heads(bigint, timestamptz, uuid[], bigint[]), log_newest_heads() FROM PUBLIC;
