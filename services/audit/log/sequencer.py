@@ -27,6 +27,9 @@ _log = logging.getLogger(__name__)
 HEADS_KIND = next(number for number, kind in KINDS.items() if kind == HEADS)
 NEVER = dt.datetime.min.replace(tzinfo=dt.UTC)
 
+AHEAD_FROM = 100
+"""After a batch of so many there are more to come: they are read while it is written."""
+
 
 class Sequencer:
     """Appends what is stored, batch by batch: while one is written, the next one gathers."""
@@ -53,6 +56,7 @@ class Sequencer:
         self._head = NOTHING
         self._edge = Edge()
         self._seqs: dict[str, int] = {}
+        self._ahead: list[Stored] = []
         self._heads_every = dt.timedelta(seconds=heads_every_s)
         self._heads_at, self._heads_end = NEVER, 0
 
@@ -93,7 +97,7 @@ class Sequencer:
             raise errors.log_is_damaged(str(error)) from None
         if edge.root() != head.root:
             raise errors.log_is_damaged(f"its tiles and leaves do not hash to the root of its {head.size} entries")
-        self._head, self._edge, self._seqs = head, edge, {}
+        self._head, self._edge, self._seqs, self._ahead = head, edge, {}, []
         if heads := await self._store.newest_heads():
             self._heads_at, self._heads_end = heads.at, heads.idx + 1
 
@@ -115,16 +119,18 @@ class Sequencer:
             now = dt.datetime.now(dt.UTC)
             if now - self._heads_at >= self._heads_every:
                 return await self._append_heads(now)
-        settled = await self._store.settled()
-        if settled[0] <= self._head.request_position and settled[1] <= self._head.change_position:
-            return 0
-        rows = await self._store.waiting(self._head, settled, self._most)
+        rows, self._ahead = self._ahead or await self._store.take(self._head, self._most), []
         if not rows:
             return 0
         seqs = await self._seqs_for(rows)
         batch, edge = self._written(rows, seqs, leaf_of)
         after = self._signed(rows, edge)
-        done = await self._store.append(self._head, after, batch)
+        appending = self._store.append(self._head, after, batch)
+        if len(rows) < AHEAD_FROM:
+            done = await appending
+        else:
+            # Read while this batch is written; it gets its leaves when this one is.
+            done, self._ahead = await asyncio.gather(appending, self._store.take(after, self._most))
         if done != "appended":
             raise errors.log_lead_lost()
         self._head, self._edge = after, edge
