@@ -15,7 +15,7 @@ import sys
 import time
 from typing import Any
 
-from bench.audit import kills, tamper, vectors
+from bench.audit import kills, storage, tamper, vectors
 from bench.audit.growing import SIGNER, Stage, append_figures, audit_database, drain_figures
 from mesh.tlog.verification import Verification
 
@@ -83,6 +83,7 @@ def main() -> int:
     asked.add_argument("--entries", type=int, default=1_000_000, help="of the log that is verified")
     asked.add_argument("--edits", type=int, default=10_000, help="random edits of a stored log")
     asked.add_argument("--kills", type=int, default=6, help="kill -9 of writer and sequencer")
+    asked.add_argument("--stored", type=int, default=41_500, help="requests whose place is measured after 90 days")
     asked.add_argument("--no-dashboard", action="store_true", help="leave the dashboards' bench out")
     given = asked.parse_args()
     if given.vectors is not None:
@@ -93,6 +94,8 @@ def main() -> int:
         figures["tamper"] = tamper.measure(given.edits)
         print(f"tamper: {figures['tamper']}", file=sys.stderr)
         figures["kill9"] = asyncio.run(kills.measure(given.kills))
+        figures["storage"] = asyncio.run(storage.measure(given.stored))
+        print(f"storage: {figures['storage']}", file=sys.stderr)
         figures["dashboard"] = {"p95_ms": None if given.no_dashboard else dashboard_p95_ms()}
         lost = figures["kill9"]["lost"] + figures["kill9"]["gaps"]
         wrong = [] if figures["tamper"]["detected"] == given.edits and not lost else ["tamper or kill9"]

@@ -32,8 +32,8 @@ TICK_S = 0.02
 
 
 @contextlib.asynccontextmanager
-async def audit_database() -> AsyncIterator[tuple[str, Database]]:
-    """PostgreSQL as it is shipped with audit's schema: the address of its login, and an opened Database."""
+async def audit_server() -> AsyncIterator[tuple[str, str]]:
+    """PostgreSQL as it is shipped with audit's schema: the addresses of its administrator and of audit's login."""
     with tempfile.TemporaryDirectory(prefix="dac-bench-") as folder:
         server = EmbeddedPostgres(pathlib.Path(folder) / "postgres")
         server.start()
@@ -41,15 +41,21 @@ async def audit_database() -> AsyncIterator[tuple[str, Database]]:
             owner = await bootstrap(server.superuser_dsn, secrets.token_hex(8))
             password = secrets.token_hex(8)
             await migrate(owner, {"audit": TARGETS["audit"].migrations}, {"audit": password})
-            dsn = with_login(owner, "dac_audit", password)
-            database = Database(dsn, "audit", pool_max=6)
-            await database.open()
-            try:
-                yield dsn, database
-            finally:
-                await database.close()
+            yield server.superuser_dsn, with_login(owner, "dac_audit", password)
         finally:
             server.stop()
+
+
+@contextlib.asynccontextmanager
+async def audit_database() -> AsyncIterator[tuple[str, Database]]:
+    """Such a server: the address of audit's login, and an opened Database."""
+    async with audit_server() as (_, dsn):
+        database = Database(dsn, "audit", pool_max=6)
+        await database.open()
+        try:
+            yield dsn, database
+        finally:
+            await database.close()
 
 
 def record(org_id: str) -> record_pb2.RequestRecord:

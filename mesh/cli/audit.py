@@ -1,4 +1,4 @@
-"""`dac audit`: the log that proves itself: verify, prove, consistency, list, export."""
+"""`dac audit`: the log that proves itself: verify, prove, consistency, list, export, archive."""
 
 import base64
 import os
@@ -68,6 +68,9 @@ def verify(
         pathlib.Path | None, typer.Option("--checkpoint", help="A checkpoint that you kept elsewhere.")
     ] = None,
     save: Annotated[pathlib.Path | None, typer.Option("--save", help="Where to keep the newest checkpoint.")] = None,
+    archive: Annotated[
+        pathlib.Path | None, typer.Option("--archive", help="Check this folder of `dac audit archive` and ask nobody.")
+    ] = None,
     key: Key = "",
     url: Url = None,
     as_json: AsJson = False,
@@ -80,6 +83,14 @@ def verify(
 
     pinned = _pinned(key)
     kept = _kept(checkpoint, pinned)
+    unknown = [] if pinned else [NOT_PINNED]
+    unknown.append(BEHIND_KEPT.format(size=kept.size) if kept else NOT_KEPT)
+    if archive is not None:
+        from mesh.cli.audit_archive import check_archive
+
+        if not check_archive(archive, pinned, kept, unknown, as_json):
+            raise typer.Exit(1)
+        return
     checked = Verification(pinned, kept)
     started = time.monotonic()
     try:
@@ -90,11 +101,9 @@ def verify(
         raise Failure(f"the log could not be read: {error}") from None
     except Failure as failure:
         raise Failure(f"{failure.message} ({ORG_SCOPE})", failure.exit_code) from None
-    unknown = [] if pinned else [NOT_PINNED]
-    unknown.append(BEHIND_KEPT.format(size=kept.size) if kept else NOT_KEPT)
     if as_json:
         found = [f"{one.where}: {one.what}" for one in checked.findings]
-        about = {"entries": checked.entries, "organisations": len(checked.org_seqs), "key": str(checked.key)}
+        about = {"entries": checked.entries, "organisations": checked.organisations, "key": str(checked.key)}
         print_json({"holds": holds, "faults": checked.faults, "findings": found, **about, "not_known": unknown})
     else:
         _say(checked, holds, time.monotonic() - started, kept, unknown)
@@ -129,7 +138,7 @@ def _say(checked: Any, holds: bool, seconds: float, kept: Any, unknown: list[str
         print(f"WRONG: and {checked.faults - len(checked.findings)} more")
     if holds:
         print(
-            f"OK: {checked.entries} entries of {len(checked.org_seqs)} organisations in {seconds:.1f} s: every record "
+            f"OK: {checked.entries} entries of {checked.organisations} organisations in {seconds:.1f} s: every record "
             "is what its leaf commits to, no number is missing, and the signed root is theirs."
         )
         print(f"    key {checked.key}")
@@ -276,3 +285,27 @@ def export(
         print_json({"entries": count, "folder": str(folder)})
     else:
         note(f"{count} entries in {folder}; check them anywhere: python {folder / VERIFIER}")
+
+
+@command(app, "archive")
+def archive(
+    folder: Annotated[pathlib.Path, typer.Argument(help="A new folder, or one to go on with.")],
+    key: Key = "",
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the log's files into a folder, or go on with one: plain files that any reader of tlog-tiles knows.
+
+    Example: dac audit archive /mnt/elsewhere/dac-log
+    """
+    from mesh.cli.audit_archive import write_archive
+
+    pinned = _pinned(key)
+    done = write_archive(_operator(url), folder, pinned, note)
+    if as_json:
+        print_json(done)
+        return
+    note(f"{done['entries']} entries in {folder}, {done['before']} of them from before")
+    note(f"check them anywhere: dac audit verify --archive {folder} --key '{done['key']}'")
+    if pinned is None:
+        note(NOT_PINNED)

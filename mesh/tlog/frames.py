@@ -60,6 +60,12 @@ def entry_frame(entry: StoredEntry) -> bytes:
     return b"".join((head, leaf, salt, row, shown, record))
 
 
+def packed_frame(idx: int, kind: int, leaf: bytes, salt: bytes | None, stored: bytes | None) -> bytes:
+    """The frame E of a packed entry; `stored`: ROW with model and record, where there still is a record."""
+    head = ENTRY.pack(b"E", kind, idx, len(leaf), len(salt or b""))
+    return b"".join((head, leaf, salt or b"", stored or ROW.pack(0, 0, 0, 0, ABSENT)))
+
+
 def read_entry(data: bytes, at: int) -> tuple[StoredEntry | None, int]:
     """The frame E that begins at a place, and where it ends; None when not all of it is there. Raises ValueError."""
     size = len(data)

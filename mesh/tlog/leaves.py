@@ -15,13 +15,13 @@ SALT_BYTES = 32
 MAX_LEAF_BYTES = 8192
 MAX_FIELD = 256
 """Longer texts are cut: the record that the leaf commits to has them whole."""
-REQUEST, CHANGE = "request", "change"
-KINDS = {1: REQUEST, 2: CHANGE}
+REQUEST, CHANGE, HEADS = "request", "change", "heads"
+KINDS = {1: REQUEST, 2: CHANGE, 3: HEADS}
 """How tables write the kinds."""
 DECISIONS = ("unknown", "ok", "client_gone", "refused", "failed", "indeterminate")
 """By the number of a request's outcome."""
 DONE = "done"
-"""The decision of a change."""
+"""The decision of a change, and of heads (mesh/tlog/heads.py)."""
 
 
 class Leaf(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):

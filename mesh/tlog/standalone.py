@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 HEADER = "dac-audit/v1\n"
 FIELDS = {"action", "actor", "commitment", "cost_nano_usd", "decision", "id", "kind", "org_id", "org_seq", "target"}
 FIELDS |= {"time", "trace_id"}
+HEADS = "heads.json"
 
 
 class Wrong(Exception):
@@ -143,6 +144,43 @@ def check(folder: pathlib.Path, key: str, kept: str | None = None) -> tuple[int,
     return number, redacted, size
 
 
+def check_heads(folder: pathlib.Path, key: str) -> tuple[int, int, str] | None:
+    """Up to where the export is shown to be whole: its entries there, the index in the log, the time; None = not shown.
+
+    Behind that index the log has a leaf with the root over one line for each organisation: its id, the number of its
+    last entry, and a hash that hides it from the others. Raises Wrong.
+    """
+    try:
+        heads = json.loads((folder / HEADS).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    note = (folder / "checkpoint").read_text(encoding="utf-8")
+    size, root = open_checkpoint(note, key)
+    try:
+        index, text = int(heads["index"]), heads["leaf"]
+        proven, path, proof_note = read_proof(proof_file(folder, index).read_text(encoding="utf-8"))
+        if proof_note != note or proven != index:
+            raise Wrong("their proof is of another checkpoint or place")
+        if root_of(index, size, _sha256(b"\x00" + text.encode()), path) != root:
+            raise Wrong("the log does not have them there")
+        leaf = read_leaf(text)
+        if leaf["kind"] != "heads" or leaf["action"] != "audit.heads":
+            raise Wrong("the leaf is not one of heads")
+        line, line_path = heads["line"], [_bytes(one) for one in heads["line_path"]]
+        lines_root = root_of(int(heads["place"]), int(heads["lines"]), _sha256(b"\x00" + line.encode()), line_path)
+        if leaf["target"] != f"heads:{lines_root.hex()}":
+            raise Wrong("the line is not one of theirs")
+        org_id, last = line.split(" ")[:2]
+        counted = [read_leaf(entry["leaf"])["org_id"] for entry in _entries(folder) if int(entry["index"]) < index]
+        if set(counted) != {org_id} or str(len(counted)) != last:
+            raise Wrong(f"organisation {org_id} had {last} entries by then, and {len(counted)} of them are here")
+    except (ValueError, KeyError, OSError, AttributeError) as error:
+        raise Wrong(f"heads: {error}") from None
+    except Wrong as error:
+        raise Wrong(f"heads: {error}") from None
+    return len(counted), index, leaf["time"]
+
+
 def main() -> int:
     """Prints what holds and what cannot be known; 1 when something is wrong."""
     asked = argparse.ArgumentParser(description="Checks an export of DAC's audit log without DAC.")
@@ -154,6 +192,7 @@ def main() -> int:
         key = given.key or (given.folder / "verifier-key").read_text(encoding="utf-8")
         kept = given.checkpoint.read_text(encoding="utf-8") if given.checkpoint else None
         entries, redacted, size = check(given.folder, key, kept)
+        whole = check_heads(given.folder, key)
     except (Wrong, ValueError, OSError) as error:
         print(f"WRONG: {error}")
         return 1
@@ -163,7 +202,11 @@ def main() -> int:
         print("NOT KNOWN: whether the key is the log's own: it came with the export. Give the one you trust: --key.")
     if kept is None:
         print("NOT KNOWN: whether the log was rewritten as a whole: that needs a checkpoint kept elsewhere.")
-    print("NOT KNOWN: whether the organisation has later entries than the last one here.")
+    if whole is None:
+        print("NOT KNOWN: whether the organisation has other entries than these: the export has no heads.")
+    else:
+        print(f"    Nothing is left out up to entry {whole[1]} of the log ({whole[2]}): {whole[0]} of the entries.")
+        print("NOT KNOWN: whether the organisation has later entries than the last one here.")
     return 0
 
 

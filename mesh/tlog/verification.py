@@ -12,7 +12,8 @@ from google.protobuf.message import DecodeError
 
 from dac.type.v1 import record_pb2
 from mesh.tlog.frames import COUNTS, HEAD, TILE, TILE_BYTES, StoredEntry, read_entry
-from mesh.tlog.leaves import CHANGE, DECISIONS, KINDS, MAX_FIELD, REQUEST, Leaf, commit, read_leaf
+from mesh.tlog.heads import NOBODY, wrong_heads
+from mesh.tlog.leaves import CHANGE, DECISIONS, HEADS, KINDS, MAX_FIELD, REQUEST, Leaf, commit, read_leaf
 from mesh.tlog.merkle import HASH_BYTES
 from mesh.tlog.notes import Checkpoint, NoteError, VerifierKey, open_checkpoint
 from mesh.tlog.tiles import WIDTH, Edge
@@ -87,6 +88,11 @@ class Verification:
             self._tell(f"tile {level}/{number}", "it is missing")
         return self.faults == 0
 
+    @property
+    def organisations(self) -> int:
+        """How many organisations have an entry."""
+        return len(self.org_seqs.keys() - {NOBODY})
+
     def _tell(self, where: str, what: str) -> None:
         self.faults += 1
         if len(self.findings) < TOLD:
@@ -138,6 +144,11 @@ class Verification:
         except ValueError as error:
             return f"its leaf cannot be read: {error}"
         self._check_number(entry.idx, leaf)
+        if leaf.kind == HEADS and entry.salt is not None:
+            if KINDS.get(entry.kind) != HEADS:
+                return f"the kind of heads {leaf.id} is not what its leaf says"
+            wrong = wrong_heads(leaf, self.org_seqs, entry.salt)
+            return f"heads {leaf.id}: {wrong}" if wrong else ""
         if entry.record is None or entry.salt is None:
             return f"the {'record' if entry.record is None else 'salt'} of {leaf.kind} {leaf.id} is missing"
         if commit(entry.salt, entry.record) != leaf.commitment:

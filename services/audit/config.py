@@ -26,6 +26,12 @@ class AuditConfig:
     """The key that signs the log's checkpoints. Without it data/secrets/audit-log.key, made at the first start."""
     log_batch: int = 1000
     """The most requests that are appended to the log at once."""
+    heads_every_s: float = 3600.0
+    """How often the log notes the last number of every organisation, which exports are held against; 0 = never."""
+    pack_after_days: int = 90
+    """Entries of the log that are so old are packed into a fifth of their place; 0 = never."""
+    pack_every_s: float = 3600.0
+    """How often old entries are looked for."""
     minutes_kept_days: int = 2
     """How many days figures by the minute are kept; those by the hour and the day hold them too."""
     hours_kept_days: int = 92

@@ -215,7 +215,7 @@ class AuditService:
         tell = EventLines() if self._config.event_lines else None
         self.audit = AuditServicer(self.store, self.arrivals, self._config, tell)
         self.log = ProvableLog(context, self.arrivals)
-        duties = (self.log.sequencer.run,)
+        duties = (self.log.sequencer.run, self.log.packer.run)
         self._follower = Follower(self._database, self.store, self._fetch, self.arrivals, self._config, duties)
         self._task: asyncio.Task[None] | None = None
         rollups = Rollups(self._config, _now)

