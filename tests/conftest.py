@@ -36,6 +36,12 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return (os.cpu_count() or 1) + 1
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Before the test processes start: what they share."""
+    if not hasattr(config, "workerinput"):
+        prepared.share()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """What is collected and imported lives until the end: looking through it for garbage finds none, for seconds."""
