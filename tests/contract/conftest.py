@@ -93,8 +93,9 @@ class Budget(budget_pb2_grpc.BudgetServiceServicer):
                     raise RuntimeError("password=hunter2")
                 if word == "end":
                     return
+                answer = answer_to(*(call.call_id for call in request.calls))
                 while True:
-                    yield answer_to(*(call.call_id for call in request.calls))
+                    yield answer
                     self.wrote += 1
                     if word != "flood":
                         break

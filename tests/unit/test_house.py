@@ -1,6 +1,7 @@
 """The rules of the house: who imports whom, sizes, names, docstrings, one room plan, one list of reasons."""
 
 import ast
+import functools
 import pathlib
 import re
 
@@ -18,9 +19,15 @@ DRIVERS = {"grpc", "asyncpg", "redis", "weaviate", "aiohttp"}
 EDGES = {"server.py", "store.py", "config.py", "__init__.py", "errors.py"}
 
 
+@functools.cache
+def parsed(path):
+    return ast.parse(path.read_text())
+
+
+@functools.cache
 def imports_of(path):
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -144,8 +151,8 @@ def test_a_file_is_small_named_and_introduced(path):
     text = path.read_text()
     assert len(text.splitlines()) <= 600
     assert path.stem not in {"utils", "helpers", "common", "misc", "base", "manager"}
-    assert not text.strip() or ast.get_docstring(ast.parse(text)), "say at the top what the file is for"
-    for node in ast.walk(ast.parse(text)):
+    assert not text.strip() or ast.get_docstring(parsed(path)), "say at the top what the file is for"
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert (node.end_lineno or 0) - node.lineno <= 75, f"{node.name} is too long"
 
