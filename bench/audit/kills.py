@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 
+import asyncpg
+
 from bench.audit.growing import SIGNER, Stage, audit_database
 from mesh.postgres import Database
 from mesh.tlog.leaves import read_leaf
@@ -18,20 +20,21 @@ from mesh.tlog.verification import Verification
 from services.audit.log.server import LogServicer
 from services.audit.log.store import LogStore
 
-READY_S = 30.0
+MOST_LINES = 30
+"""A victim has more than these to say."""
 
 
-def one_life(dsn: str, name: str, alive_s: float) -> list[str]:
-    """What a victim said before it was killed, `alive_s` after its first word."""
+def one_life(dsn: str, name: str, lines: int, then_s: float) -> list[str]:
+    """What a victim said before it was killed, a moment after so many lines."""
     command = [sys.executable, "-m", "bench.audit.victim", name]
     victim = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert victim.stdin is not None and victim.stdout is not None
     victim.stdin.write(dsn + "\n")
     victim.stdin.close()
-    first = victim.stdout.readline()
-    time.sleep(alive_s)
+    said = "".join(victim.stdout.readline() for _ in range(lines))
+    time.sleep(then_s)
     victim.kill()
-    said = first + victim.stdout.read()
+    said += victim.stdout.read()
     victim.wait()
     # A line that the kill has cut was not said.
     return said.rpartition("\n")[0].split("\n")
@@ -68,11 +71,19 @@ async def judge(database: Database, said: list[str]) -> dict[str, int]:
     }
 
 
-async def measure(kills: int, seed: int = 9) -> dict[str, int]:
-    """So many kills on one database."""
+async def measure(kills: int, seed: int = 9, fewest_lines: int = 1, without: str = "") -> dict[str, int]:
+    """So many kills on one database, each after some lines of who is killed.
+
+    `without`: a statement of the database's owner that takes a guard away before.
+    """
     rng = random.Random(seed)
-    async with audit_database() as (dsn, database):
+    async with audit_database() as served:
+        if without:
+            owner = await asyncpg.connect(served.owner_dsn, server_settings={"search_path": "audit"})
+            await owner.execute(without)
+            await owner.close()
         said: list[str] = []
         for number in range(kills):
-            said += await asyncio.to_thread(one_life, dsn, str(number), rng.uniform(0.0, 0.25))
-        return {"kills": kills, **await judge(database, said)}
+            lines, then_s = rng.randint(fewest_lines, MOST_LINES), rng.uniform(0.0, 0.05)
+            said += await asyncio.to_thread(one_life, served.dsn, str(number), lines, then_s)
+        return {"kills": kills, **await judge(served.database, said)}

@@ -14,8 +14,7 @@ from typing import Any
 
 import asyncpg
 
-from bench.audit.growing import Stage, audit_server
-from mesh.postgres import Database
+from bench.audit.growing import Stage, audit_database
 from services.audit.log.packer import Packer
 
 TABLES = ("requests", "changes", "log_entries", "log_salts", "log_packs", "log_tiles")
@@ -32,30 +31,27 @@ async def _bytes(connection: Any) -> dict[str, int]:
 
 async def measure(count: int) -> dict[str, Any]:
     """Bytes of a request, fresh and old, and where they are."""
-    async with audit_server() as (superuser_dsn, dsn):
-        database = Database(dsn, "audit")
-        await database.open()
-        try:
-            stage = Stage(database)
-            await stage.fill(count)
-            connection = await asyncpg.connect(superuser_dsn, database="dac", server_settings={"search_path": "audit"})
-            fresh = await _bytes(connection)
-            await connection.execute("SET session_replication_role = replica")
-            await connection.execute(PRUNE)
-            pruned = await _bytes(connection)
-            await Packer(stage.store, DAYS, 3600).round(dt.datetime.now(dt.UTC) + dt.timedelta(days=DAYS + 1))
-            packed = await _bytes(connection)
-            await connection.close()
-            return {
-                "bytes_per_request": round(sum(packed.values()) / count, 1),
-                "entries": count,
-                "packed_entries": await stage.store.packs.end(),
-                "fresh_bytes_per_request": round(sum(fresh.values()) / count, 1),
-                "pruned_bytes_per_request": round(sum(pruned.values()) / count, 1),
-                "by_table": {table: round(size / count, 1) for table, size in packed.items()},
-            }
-        finally:
-            await database.close()
+    async with audit_database() as served:
+        stage = Stage(served.database)
+        await stage.fill(count)
+        connection = await asyncpg.connect(
+            served.superuser_dsn, database="dac", server_settings={"search_path": "audit"}
+        )
+        fresh = await _bytes(connection)
+        await connection.execute("SET session_replication_role = replica")
+        await connection.execute(PRUNE)
+        pruned = await _bytes(connection)
+        await Packer(stage.store, DAYS, 3600).round(dt.datetime.now(dt.UTC) + dt.timedelta(days=DAYS + 1))
+        packed = await _bytes(connection)
+        await connection.close()
+        return {
+            "bytes_per_request": round(sum(packed.values()) / count, 1),
+            "entries": count,
+            "packed_entries": await stage.store.packs.end(),
+            "fresh_bytes_per_request": round(sum(fresh.values()) / count, 1),
+            "pruned_bytes_per_request": round(sum(pruned.values()) / count, 1),
+            "by_table": {table: round(size / count, 1) for table, size in packed.items()},
+        }
 
 
 if __name__ == "__main__":

@@ -144,7 +144,10 @@ class Verification:
         except ValueError as error:
             return f"its leaf cannot be read: {error}"
         self._check_number(entry.idx, leaf)
-        if leaf.kind == HEADS and entry.salt is not None:
+        if leaf.kind == HEADS:
+            # Nothing takes the salt of heads away, so no declaration excuses that it is missing.
+            if entry.salt is None:
+                return f"the salt of heads {leaf.id} is missing"
             if KINDS.get(entry.kind) != HEADS:
                 return f"the kind of heads {leaf.id} is not what its leaf says"
             wrong = wrong_heads(leaf, self.org_seqs, entry.salt)

@@ -97,6 +97,16 @@ def test_a_log_that_hands_out_what_it_did_not_sign_leaves_nothing_behind(tmp_pat
     assert files(tmp_path) == {}
 
 
+def test_a_log_that_hands_out_other_entries_for_those_that_are_here_is_refused(tmp_path: pathlib.Path) -> None:
+    """The root would not tell: the hashes of what is here are those of the folder."""
+    extend(tmp_path, LEAVES[:300])
+    before = files(tmp_path)
+    other = [*LEAVES[:280], leaf(280, "x"), *LEAVES[281:700]]
+    with pytest.raises(ArchiveError, match="tile/entries/001 does not begin with"):
+        Archive(tmp_path).extend(note(LEAVES[:700]), KEY, Log(other))
+    assert files(tmp_path) == before
+
+
 def test_an_interrupted_run_is_taken_up_where_it_stopped(tmp_path: pathlib.Path) -> None:
     extend(tmp_path, LEAVES[:300])
 
