@@ -43,7 +43,7 @@ class Served(NamedTuple):
     database: Database
     postmaster: int
     """Its process."""
-    owner_dsn: str
+    superuser_dsn: str
 
 
 @contextlib.asynccontextmanager
@@ -61,7 +61,7 @@ async def audit_database() -> AsyncIterator[Served]:
             await database.open()
             try:
                 assert server.process is not None
-                yield Served(dsn, database, server.process.pid, owner)
+                yield Served(dsn, database, server.process.pid, server.superuser_dsn)
             finally:
                 await database.close()
         finally:
