@@ -14,8 +14,9 @@ import asyncpg
 from bench.audit.growing import SIGNER, Stage, audit_database
 from mesh.postgres import Database
 from mesh.tlog.leaves import read_leaf
-from mesh.tlog.merkle import hash_leaf, root_of
+from mesh.tlog.merkle import hash_leaf
 from mesh.tlog.notes import open_checkpoint
+from mesh.tlog.tiles import Edge
 from mesh.tlog.verification import Verification
 from services.audit.log.server import LogServicer
 from services.audit.log.store import LogStore
@@ -59,10 +60,10 @@ async def judge(database: Database, said: list[str]) -> dict[str, int]:
     logged, hashes = {read_leaf(leaf).id for leaf in leaves}, [hash_leaf(leaf) for leaf in leaves]
     stored = {one for line in said if line.startswith("S ") for one in line[2:].split()}
     notes = [base64.b64decode(line[2:]).decode() for line in said if line.startswith("C ")]
-    forks = 0
-    for note in notes:
-        signed = open_checkpoint(note, SIGNER.verifier)
-        forks += root_of(hashes[: signed.size]) != signed.root
+    forks, edge = 0, Edge()
+    for signed in sorted((open_checkpoint(note, SIGNER.verifier) for note in notes), key=lambda one: one.size):
+        edge.extend(hashes[edge.size : signed.size])
+        forks += (edge.size, edge.root()) != (signed.size, signed.root)
     return {
         "lost": len(stored - logged),
         "gaps": checked.faults + forks,
@@ -74,14 +75,16 @@ async def judge(database: Database, said: list[str]) -> dict[str, int]:
 async def measure(kills: int, seed: int = 9, fewest_lines: int = 1, without: str = "") -> dict[str, int]:
     """So many kills on one database, each after some lines of who is killed.
 
-    `without`: a statement of the database's owner that takes a guard away before.
+    `without`: a statement of the superuser that takes a guard away before.
     """
     rng = random.Random(seed)
     async with audit_database() as served:
         if without:
-            owner = await asyncpg.connect(served.owner_dsn, server_settings={"search_path": "audit"})
-            await owner.execute(without)
-            await owner.close()
+            connection = await asyncpg.connect(
+                served.superuser_dsn, database="dac", server_settings={"search_path": "audit"}
+            )
+            await connection.execute(without)
+            await connection.close()
         said: list[str] = []
         for number in range(kills):
             lines, then_s = rng.randint(fewest_lines, MOST_LINES), rng.uniform(0.0, 0.05)
