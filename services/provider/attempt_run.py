@@ -237,7 +237,7 @@ class Run:
         """Sends the request; one Frames per network read, held back until the first token. Raises ProviderFault."""
         async with self._sending() as reply:
             exchange, provider = self.exchange, self.candidate.provider
-            framing = self._outgoing.framing
+            framing, readable = self._outgoing.framing, reading(provider)
             splitter = framing.splitter(self._ground.config.max_event_bytes)
             held: list[bytes] = []
             held_bytes = 0
@@ -253,7 +253,7 @@ class Run:
                     raise
                 fault: ProviderFault | None = None
                 try:
-                    with reading(provider):
+                    with readable:
                         for event in splitter.feed(piece or framing.tail):
                             if out := exchange.event(event):
                                 held.append(out)
