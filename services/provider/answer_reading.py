@@ -35,7 +35,7 @@ class WholeAnswer:
 class StreamedAnswer:
     """A stream: one Frames for every network read, held back until the first token.
 
-    (No generator: each of those that an event passes through costs about as much as reading it.)
+    (No generator: every event would pass one layer more.)
     """
 
     def __init__(
