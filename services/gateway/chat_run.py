@@ -21,6 +21,7 @@ from services.gateway.answer_stage import AnswerStages, Staged, stages_of
 from services.gateway.cache_control import not_cached
 from services.gateway.cached_chat import BYPASS, CachedChat
 from services.gateway.callers import Caller
+from services.gateway.gating.answer_check import AnswerCheck
 from services.gateway.openai_wire import ChatAsk
 from services.gateway.pipeline import CHAT, Done, Head, Pipeline
 from services.gateway.reserved_run import usd
@@ -217,15 +218,16 @@ class ChatRun(SharedRun):
         request.rescues, request.hedge_after_s = rescues, hedge_after_s
         return request
 
-    async def _answer(self) -> AsyncIterator[Head | bytes | Done]:
+    def _answer(self) -> AsyncIterator[Head | bytes | Done]:
         """The answer of a provider; one that is checked first is shown when it has passed."""
         assert self._reservation is not None
         self._dispatched, request = True, self._generate_request(self._reservation)
         if self.checking is None or not self.checking.held:
-            async for event in self._generate(request):
-                yield event
-            return
-        finish = await self.checking.answer(request)
+            return self._generate(request)
+        return self._checked(self.checking, request)
+
+    async def _checked(self, checking: AnswerCheck, request: GenerateRequest) -> AsyncIterator[Head | bytes | Done]:
+        finish = await checking.answer(request)
         yield self._head()
         stages = self.answer_stages
         for data in self._frames:
@@ -249,8 +251,7 @@ class ChatRun(SharedRun):
                 self._cached.hold()
         async with reading(self._stubs.provider.Generate(request)) as events:
             async for event in events:
-                kind = event.WhichOneof("event")
-                if kind == "frames":
+                if event.HasField("frames"):
                     frames = event.frames
                     data = frames.data
                     if cover is not None:
@@ -268,7 +269,7 @@ class ChatRun(SharedRun):
                             data = self._passed(stages.shown(data))
                         if data:
                             yield data
-                elif kind == "attempt":
+                elif event.HasField("attempt"):
                     self._attempt, self._attempt_ns = event.attempt, time.time_ns()
                     self._attempt_frame = len(self._frames)
                 else:

@@ -2,26 +2,23 @@
 
 import dataclasses
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from mesh.call import current
 from mesh.errors import Reason
 from mesh.tracing import attempting
 from services.provider.adapters import Exchange, Outgoing
-from services.provider.calls import Endpoint, Limits, posting
+from services.provider.answer_reading import StreamedAnswer, WholeAnswer
+from services.provider.calls import Endpoint, Limits, Reply, posting
 from services.provider.config import ProviderConfig
 from services.provider.deployments import Balancer
-from services.provider.errors import ProviderFault, garbage, reading
+from services.provider.errors import ProviderFault
 from services.provider.events import Ask, Attempt, Candidate, Deadlines, Event, Finish, Frames, Started, added
 from services.provider.health import FailFast
 from services.provider.key_book import Key
 from services.provider.rescue import Rescuer
 
-AFTER_FINISH_S = 3.0
-"""How long usage and the end mark may take after the finish reason."""
-MAX_HELD_BYTES = 1 << 20
-"""How much of a stream may come before its first token."""
 MIN_SECRET_BYTES = 8
 """A shorter key is a word, such as the "none" of a server without keys."""
 _KEY_HEADERS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
@@ -151,11 +148,13 @@ class Run:
                 async with self._place():
                     # Not before: whoever sees an attempt begin may be charged for its input.
                     yield self.started()
-                    # Closed by hand: a caller that leaves must close the socket now, not when garbage is collected.
-                    async with aclosing(self._streamed() if self._ask.stream else self._whole()) as stream:
-                        async for frames in stream:
+                    async with self._sending() as reply:
+                        answer = self._reading(reply)
+                        while (frames := await answer.next()) is not None:
+                            self._note_shown(frames)
                             watched.saw(frames.data)
                             yield frames
+                        reply.keep_connection()
             except ProviderFault as fault:
                 self._note(fault)
             else:
@@ -222,70 +221,20 @@ class Run:
         self._asked = True
         return posting(self._endpoint, self._outgoing, limits, stream=self._ask.stream)
 
-    async def _whole(self) -> AsyncGenerator[Frames, None]:
-        """Sends the request; the answer in one piece. Raises ProviderFault."""
-        async with self._sending() as reply:
-            raw = await reply.whole()
-            with reading(self.candidate.provider):
-                body = self.exchange.plain(raw)
-            # Again: a translation may be larger than what it was made of.
-            reply.check_size(len(body))
-            self._first(self._begun)
-            yield Frames(body, 1)
+    def _reading(self, reply: Reply) -> WholeAnswer | StreamedAnswer:
+        """What reads its answer."""
+        provider, exchange = self.candidate.provider, self.exchange
+        if not self._ask.stream:
+            return WholeAnswer(reply, exchange, provider)
+        most = self._ground.config.max_event_bytes
+        return StreamedAnswer(reply, exchange, provider, self._outgoing.framing, max_event_bytes=most)
 
-    async def _streamed(self) -> AsyncGenerator[Frames, None]:
-        """Sends the request; one Frames per network read, held back until the first token. Raises ProviderFault."""
-        async with self._sending() as reply:
-            exchange, provider = self.exchange, self.candidate.provider
-            framing = self._outgoing.framing
-            splitter = framing.splitter(self._ground.config.max_event_bytes)
-            held: list[bytes] = []
-            held_bytes = 0
-            while True:
-                try:
-                    piece = await reply.pieces(
-                        started=exchange.first, short=AFTER_FINISH_S if exchange.finished else None
-                    )
-                except ProviderFault:
-                    if exchange.finished:
-                        # Everything but the end mark came: the answer is whole.
-                        break
-                    raise
-                fault: ProviderFault | None = None
-                try:
-                    with reading(provider):
-                        for event in splitter.feed(piece or framing.tail):
-                            if out := exchange.event(event):
-                                held.append(out)
-                                held_bytes += len(out)
-                            if exchange.done:
-                                break
-                except ProviderFault as error:
-                    fault = error
-                if held and exchange.first:
-                    self._first(self._begun)
-                    data = b"".join(held)
-                    self.head = self.head or data
-                    self.sent_bytes += len(data)
-                    yield Frames(data, len(held))
-                    held, held_bytes = [], 0
-                if fault is not None:
-                    raise fault
-                if held_bytes > MAX_HELD_BYTES:
-                    raise garbage(provider, "more than 1 MiB came before the first token")
-                if not piece or exchange.done:
-                    break
-            tail = exchange.end()
-            if held or tail:
-                self._first(self._begun)
-                yield Frames(b"".join([*held, tail]), len(held) + tail.count(b"\n\n"))
-            reply.keep_connection()
-
-    def _first(self, begun: float) -> None:
-        """Marks the way of no return."""
+    def _note_shown(self, frames: Frames) -> None:
+        """Notes what is shown; the first of it is the way of no return."""
+        self.sent_bytes += len(frames.data)
         if not self.sent:
-            self.sent = True
-            self.attempt.first_token_ms = (self._ground.clock() - begun) * 1000
+            self.sent, self.head = True, frames.data
+            self.attempt.first_token_ms = (self._ground.clock() - self._begun) * 1000
             self._ground.health.succeeded(self.candidate.provider, self.candidate.upstream_name)
             if self.candidate.deployments:
                 waited_s = self.attempt.first_token_ms / 1000

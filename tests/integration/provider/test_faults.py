@@ -128,7 +128,7 @@ async def test_a_fallback_that_refuses_does_not_hide_the_cause(bench: Bench) -> 
 
 
 async def test_no_end_mark_and_an_open_connection(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.provider.attempt_run.AFTER_FINISH_S", 0.1)
+    monkeypatch.setattr("services.provider.answer_reading.AFTER_FINISH_S", 0.1)
     got = await bench.run("fault:no_done", stream=True)
     assert got.data.endswith(b"data: [DONE]\n\n") and got.finish.finish_reason == "stop"
 
