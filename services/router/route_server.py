@@ -130,10 +130,21 @@ def _read(messages: Iterable[Any]) -> _Said:
     return said
 
 
-def candidate(model: KnownModel) -> router_pb2.Candidate:
+def answered(decision: Decision, features: record_pb2.Features | None, decision_id: str) -> router_pb2.RouteResponse:
+    """The whole answer. Its parts are made inside it: to put a message into another copies it."""
+    response = router_pb2.RouteResponse(
+        features=features, answers=answers_message(decision.answers) if decision.answers is not None else None
+    )
+    for model in decision.chain:
+        _candidate(response, model)
+    _record(response.route, decision, decision_id)
+    return response
+
+
+def _candidate(response: router_pb2.RouteResponse, model: KnownModel) -> None:
     """A model of the chain as the gateway takes it."""
     entry, first = model.entry, model.deployments[0]
-    return router_pb2.Candidate(
+    response.candidates.add(
         model=entry.model,
         provider=first.provider,
         upstream_name=first.name,
@@ -162,20 +173,16 @@ def answers_message(rules: AnswerRules) -> answers_pb2.AnswerRules | None:
     return answers_pb2.AnswerRules(**said)
 
 
-def recorded(decision: Decision, decision_id: str) -> record_pb2.RouteRecord:
+def _record(record: record_pb2.RouteRecord, decision: Decision, decision_id: str) -> None:
     """The decision as the request's record keeps it, within its bound."""
-    looked_at = [(model, "") for model in decision.chain] + decision.left_out
-    record = record_pb2.RouteRecord(
-        decision_id=decision_id,
-        profile=decision.profile,
-        policy_version=decision.policy_version,
-        reason=decision.reason[:MAX_REASON_CHARS],
-        candidates=[_looked_at(decision, model, why) for model, why in looked_at[:MAX_RECORDED]],
-        basis=decision.basis,
-        fitting=decision.fitting,
-        left_out=decision.left_out_count,
-        explored=decision.explored,
-    )
+    record.decision_id, record.profile = decision_id, decision.profile
+    record.policy_version, record.reason = decision.policy_version, decision.reason[:MAX_REASON_CHARS]
+    record.basis, record.fitting = decision.basis, decision.fitting
+    record.left_out, record.explored = decision.left_out_count, decision.explored
+    for model in decision.chain[:MAX_RECORDED]:
+        _look(record, decision, model, "")
+    for model, why in decision.left_out[: max(0, MAX_RECORDED - len(decision.chain))]:
+        _look(record, decision, model, why)
     if decision.part is not None:
         part = decision.part
         record.experiment.experiment_id, record.experiment.arm = part.experiment_id, part.arm
@@ -184,7 +191,6 @@ def recorded(decision: Decision, decision_id: str) -> record_pb2.RouteRecord:
         record.shadow.CopyFrom(_shadow(decision.shadow))
     while len(record.candidates) > 1 and record.ByteSize() > MAX_RECORD_BYTES:
         del record.candidates[-1]
-    return record
 
 
 def _shadow(choice: ShadowChoice) -> record_pb2.ShadowRecord:
@@ -202,9 +208,9 @@ def _shadow(choice: ShadowChoice) -> record_pb2.ShadowRecord:
     )
 
 
-def _looked_at(decision: Decision, model: KnownModel, why: str) -> record_pb2.RouteCandidate:
+def _look(record: record_pb2.RouteRecord, decision: Decision, model: KnownModel, why: str) -> None:
     total, quality, latency, cost, context, prior = decision.sides(model)
-    return record_pb2.RouteCandidate(
+    record.candidates.add(
         model=model.entry.model,
         provider=model.places[0],
         score=total,

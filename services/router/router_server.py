@@ -24,7 +24,7 @@ from services.router.followers import LiveCatalog
 from services.router.latency import Speeds
 from services.router.policies import RoutingPolicy
 from services.router.policy import find_named, is_auto
-from services.router.route_server import answers_message, asked, candidate, recorded
+from services.router.route_server import answered, asked
 from services.router.sources.kept import SourceStatus
 from services.router.sources_server import shown
 
@@ -96,12 +96,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             raise
         if not ask.dry_run:
             telemetry.observe_route(decision.profile, decision.chain[0].id, decision.basis)
-        return router_pb2.RouteResponse(
-            candidates=[candidate(model) for model in decision.chain],
-            route=recorded(decision, uuid7()),
-            features=features,
-            answers=answers_message(decision.answers) if decision.answers is not None else None,
-        )
+        return answered(decision, features, uuid7())
 
     async def ReportOutcomes(
         self, request: router_pb2.ReportOutcomesRequest, context: Any
