@@ -16,10 +16,9 @@ from services.router.answer_rules import AnswerRules
 from services.router.catalog import KnownModel
 from services.router.experiments import ShadowChoice
 from services.router.intents import intent_of_task
-from services.router.ngrams import capped, hashed
 from services.router.policy import Ask, is_auto
 from services.router.predictor import QualityPredictor
-from services.router.prompt import understand
+from services.router.prompt import read_once, understand
 from services.router.sheet import MAX_RECORDED, Decision
 
 MAX_RECORD_BYTES = 4096
@@ -46,11 +45,10 @@ def asked(
     if prompt and not input_tokens:
         input_tokens = estimate_tokens(len(prompt.encode()))
     if prompt and is_auto(request.model):
-        read = capped(prompt)
-        ids = hashed(read)
+        said_once = read_once(prompt)
         found = understand(
             prompt,
-            ids=ids,
+            said=said_once,
             needs_tools=request.needs_tools,
             needs_images=needs_images,
             needs_json=request.needs_json,
@@ -59,7 +57,7 @@ def asked(
         )
         complexity = found.complexity
         if predictor is not None and found.intent in PREDICTED:
-            reading = predictor.read(read, ids)
+            reading = predictor.read_again(said_once)
         features = record_pb2.Features(
             intent=intent or found.intent,
             complexity=complexity,
