@@ -74,7 +74,7 @@ class QualityPredictor:
         """The same of a prompt that `prompt.read_once` has read."""
         text, found = said.text, said.found[-len(PHRASES) :]
         phrases = [text.count(phrase) if there else 0 for phrase, there in zip(PHRASES, found, strict=True)]
-        return self._of(row_of(len(text), said.ids, said.counts, phrases))
+        return self._of(row_of(said.ids, said.counts, (len(text), len(said.content)), phrases))
 
     def _of(self, read: Row) -> Reading:
         scores = self.model.scores(read)

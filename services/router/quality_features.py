@@ -113,13 +113,14 @@ class Row:
 def row(text: str, ids: Ids) -> Row:
     """The row of a prompt. `ids`: its n-grams, `ngrams.hashed(text)`, which the caller has already."""
     read = capped(text)
-    counts = np.bincount(np.frombuffer(read.encode("utf-8", "surrogatepass"), np.uint8), minlength=256)
-    return row_of(len(text), ids, counts, [read.count(phrase) for phrase in PHRASES])
+    content = read.encode("utf-8", "surrogatepass")
+    counts = np.bincount(np.frombuffer(content, np.uint8), minlength=256)
+    return row_of(ids, counts, (len(text), len(content)), [read.count(phrase) for phrase in PHRASES])
 
 
-def row_of(characters: int, ids: Ids, bytes_counted: npt.NDArray[np.intp], phrases: list[int]) -> Row:
-    """The same of what was counted: characters, bytes of each value in UTF-8, `PHRASES`."""
-    positions = _positions(characters, bytes_counted, phrases)
+def row_of(ids: Ids, bytes_counted: npt.NDArray[np.intp], lengths: tuple[int, int], phrases: list[int]) -> Row:
+    """The same of what was counted: bytes of each value in UTF-8; characters, and bytes in all; `PHRASES`."""
+    positions = _positions(bytes_counted, lengths, phrases)
     lower = np.minimum(positions.astype(np.int64), _BINS - 1)
     part = positions - lower
     first = _FIRST + lower
@@ -128,15 +129,17 @@ def row_of(characters: int, ids: Ids, bytes_counted: npt.NDArray[np.intp], phras
     return Row(ids, float(_UNIT / np.sqrt(max(len(ids), 1))), np.concatenate((first, first + 1)), structure)
 
 
-def _positions(characters: int, bytes_counted: npt.NDArray[np.intp], phrases: list[int]) -> Floats:
+def _positions(bytes_counted: npt.NDArray[np.intp], lengths: tuple[int, int], phrases: list[int]) -> Floats:
     """Where each curve is read, 0 to the number of bins."""
+    characters, size = lengths
     counts = bytes_counted.astype(np.float32) @ _MEMBERS
     positions = np.empty(_CURVES, np.float32)
     positions[: len(_CLASSES)] = counts
     positions[len(_CLASSES)] = characters
-    positions[_COUNTS:_SCALES] = counts[_RATIO_COLUMNS] / (int(bytes_counted.sum()) + 1.0)
+    positions[_COUNTS:_SCALES] = counts[_RATIO_COLUMNS] / (size + 1.0)
     positions[_SCALES:] = phrases
     np.log2(positions[:_COUNTS] + 1.0, out=positions[:_COUNTS])
     positions[_COUNTS:_SCALES] = np.sqrt(positions[_COUNTS:_SCALES]) * _BINS
-    np.log2(positions[_SCALES:] + 1.0, out=positions[_SCALES:])
+    if any(phrases):
+        np.log2(positions[_SCALES:] + 1.0, out=positions[_SCALES:])
     return np.minimum(positions, np.float32(_BINS))

@@ -72,23 +72,24 @@ class Expert:
         claimed = (claims.max(axis=-1) - _CLAIM_FROM) / (_CLAIM_FULL - _CLAIM_FROM)
         return expected, np.clip(np.minimum(np.minimum(alike, known), claimed), 0.0, 1.0)
 
-    def judge_one(self, scores: Array, familiar: float) -> tuple[Array, float]:
-        """The same of one prompt, (M) and a number, in a fifth of the time."""
+    def judge_one(self, scores: Array, familiar: float) -> tuple[Array | None, float]:
+        """The same of one prompt, (M) and a number, in a fifth of the time; no scores without confidence."""
         kinds, models = len(self.kinds), len(self.models)
         claims = scores[:kinds] + self.shares
         best = int(claims.argmax())
-        claim = float(claims[best])
+        claim, cuts = claims.item(best), self.cuts[:, best].tolist()
+        alike = (scores.item(kinds + models + best) - cuts[0]) / max(cuts[1] - cuts[0], _NARROW)
+        known = (familiar - cuts[2]) / max(cuts[3] - cuts[2], _NARROW)
+        trust = min(alike, known, (claim - _CLAIM_FROM) / (_CLAIM_FULL - _CLAIM_FROM), 1.0)
+        if trust <= 0.0:
+            return None, 0.0
         claims -= claims[best]
         claims *= SHARPNESS
         np.exp(claims, out=claims)
         expected: Array = np.dot(claims, self.means)
         expected /= claims.sum()
         expected += scores[kinds : kinds + models]
-        cuts = self.cuts[:, best].tolist()
-        alike = (float(scores[kinds + models + best]) - cuts[0]) / max(cuts[1] - cuts[0], _NARROW)
-        known = (familiar - cuts[2]) / max(cuts[3] - cuts[2], _NARROW)
-        claimed = (claim - _CLAIM_FROM) / (_CLAIM_FULL - _CLAIM_FROM)
-        return expected, min(max(min(alike, known, claimed), 0.0), 1.0)
+        return expected, trust
 
 
 @dataclass(frozen=True)
@@ -140,19 +141,18 @@ class QualityModel:
     def scores(self, row: Row) -> Scores:
         """What is known about one prompt."""
         linear, at, best, difficulty = self.linear(row), 0, 0.0, 0.0
-        heads = np.zeros(len(self.measured), np.float32)
-        head = 0
+        heads, head = np.zeros(len(self.measured), np.float32), 0
         known, count = self._known.take(row.ids), max(len(row.ids), 1)
         for place, (expert, usual, usual_mean) in enumerate(self._usual):
             familiar = np.count_nonzero(known & np.uint8(1 << place)) / count
             expected, trust = expert.judge_one(linear[at : at + expert.width], familiar)
             at += expert.width
-            if trust > 0.0:
+            if expected is not None:
                 harder = usual_mean - odds_of_one(float(expected.mean()))
                 heads[head : head + len(expected)] = odds(expected) - usual + np.float32(harder)
                 if trust > best:
                     best, difficulty = trust, harder
-            head += len(expected)
+            head += len(expert.models)
         return Scores(difficulty, best, heads)
 
     def save(self, path: Path) -> None:

@@ -17,8 +17,7 @@ from services.router.catalog import KnownModel
 from services.router.experiments import ShadowChoice
 from services.router.intents import intent_of_task
 from services.router.policy import Ask, is_auto
-from services.router.predictor import QualityPredictor
-from services.router.prompt import read_once, understand
+from services.router.read_prompts import ReadPrompts
 from services.router.sheet import MAX_RECORDED, Decision
 
 MAX_RECORD_BYTES = 4096
@@ -26,13 +25,10 @@ MAX_REASON_CHARS = 800
 MAX_EXCLUDED_CHARS = 120
 SURE_ENOUGH = 0.4
 """How sure an intent must be before models are compared by it and not in general."""
-PREDICTED = frozenset({"coding_help", "qa_retrieval", "reasoning_math"})
-"""Intents that public results were learned of; on others the predictor would find nothing it knows, and reading costs
-time."""
 
 
 def asked(
-    request: router_pb2.RouteRequest, call_id: str, org_id: str, predictor: QualityPredictor | None = None
+    request: router_pb2.RouteRequest, call_id: str, org_id: str, prompts: ReadPrompts
 ) -> tuple[Ask, record_pb2.Features | None]:
     """The request as the decision sees it, and what was understood of its prompt."""
     prompt, turns, input_tokens = request.prompt, request.turns, max(0, request.input_tokens)
@@ -45,19 +41,8 @@ def asked(
     if prompt and not input_tokens:
         input_tokens = estimate_tokens(len(prompt.encode()))
     if prompt and is_auto(request.model):
-        said_once = read_once(prompt)
-        found = understand(
-            prompt,
-            said=said_once,
-            needs_tools=request.needs_tools,
-            needs_images=needs_images,
-            needs_json=request.needs_json,
-            turns=max(1, turns),
-            input_tokens=input_tokens,
-        )
-        complexity = found.complexity
-        if predictor is not None and found.intent in PREDICTED:
-            reading = predictor.read_again(said_once)
+        found = prompts.of(prompt)
+        complexity, reading = found.complexity, found.reading
         features = record_pb2.Features(
             intent=intent or found.intent,
             complexity=complexity,
