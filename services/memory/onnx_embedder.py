@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import pathlib
+import sys
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
@@ -32,6 +34,9 @@ SHORT_ORDER_TEXTS = 4
 """Orders of so few texts have a thread of their own."""
 LONG_ORDER_TEXTS = 8
 """So many of a longer one are run before it is looked whether another goes before it."""
+LONG_NICENESS = 10
+"""How far the thread of long and background orders stands back: a question's vector, its search and the loop that
+answers it go before, on a machine of few processors."""
 REMEMBERED = 1024
 """How many texts' vectors are kept: one request's cache lookup and recall ask for the same text."""
 SLOWER = ["SkipLayerNormFusion"]
@@ -92,7 +97,8 @@ class OnnxEmbedder:
         self._kept: OrderedDict[bytes, Row] = OrderedDict()
         self._lock = threading.Lock()
         model = _Model(path, load or load_model)
-        self._short, self._long = _Lane(model, self._keep, "embedder"), _Lane(model, self._keep, "embedder-long")
+        self._short = _Lane(model, self._keep, "embedder")
+        self._long = _Lane(model, self._keep, "embedder-long", niceness=LONG_NICENESS)
 
     async def embed(self, texts: Sequence[str], *, background: bool = False) -> NDArray[np.float32]:
         """One row of length 1 for each text."""
@@ -154,9 +160,10 @@ class _Lane:
     texts of which there are many, or that nobody waits for.
     """
 
-    def __init__(self, model: _Model, keep: Callable[[str, Row], None], name: str) -> None:
+    def __init__(self, model: _Model, keep: Callable[[str, Row], None], name: str, *, niceness: int = 0) -> None:
+        """`niceness`: how far its thread stands back when there is more to do than there are processors."""
         self.closed = False
-        self._model, self._keep, self._name = model, keep, name
+        self._model, self._keep, self._name, self._niceness = model, keep, name, niceness
         self._orders: deque[_Order] = deque()
         self._lock = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -180,6 +187,9 @@ class _Lane:
             return self._thread
 
     def _work(self) -> None:
+        if self._niceness and sys.platform == "linux":
+            # Elsewhere a niceness is the whole process's.
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._niceness)
         while (orders := self._next()) is not None:
             try:
                 self._embed(orders)

@@ -26,6 +26,8 @@ Mask = npt.NDArray[np.bool_]
 KEY_BARS = "this key may not use it"
 MOST_SHORTLISTS = 256
 """How many are kept: one for each policy, key's model list and view in use."""
+MOST_SUBSETS = 64
+"""How many selections of a shortlist are remembered with their ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,7 @@ class Shortlist:
         self._fill()
         self._by_intent: dict[str, tuple[Column, Column]] = {}
         self._heads: npt.NDArray[np.intp] | None = None
+        self._ids_of: dict[bytes, tuple[str, ...]] = {}
         self._measured = False
         self._speeds: list[Speed | None] = [None] * len(self.models)
         self._speeds_version = -1
@@ -172,6 +175,18 @@ class Shortlist:
             of_all = [model.quality_for(intent) for model in self.models]
             odds = [log_odds(one) for one in of_all]
             found = self._by_intent[intent] = np.array(of_all, np.float64), np.array(odds, np.float64)
+        return found
+
+    def ids_of(self, places: npt.NDArray[np.intp]) -> tuple[str, ...]:
+        """The ids at these places, in their order; the same places give the same tuple, as what fits repeats itself."""
+        if len(places) == len(self.ids):
+            return self.ids
+        key = places.tobytes()
+        found = self._ids_of.get(key)
+        if found is None:
+            if len(self._ids_of) >= MOST_SUBSETS:
+                self._ids_of.clear()
+            found = self._ids_of[key] = tuple(self.ids[place] for place in places.tolist())
         return found
 
     def heads(self, predictor: QualityPredictor) -> npt.NDArray[np.intp] | None:

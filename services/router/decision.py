@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
+
 import numpy as np
 
 from services.router import errors, reasons
@@ -146,22 +149,23 @@ class Decider:
         model, reason = self._named(view, ask, policy, [])
         own, barred = self._own_fallbacks(view, model, ask, policy)
         sheet, note = None, ""
+        left_out: Iterable[tuple[KnownModel, str]] = barred
         if not policy.named_fallbacks:
-            chain, left_out = [model, *own], barred
+            chain = [model, *own]
         else:
             sheet, bounds, fits = self._sheet(view, ask, profile, policy)
-            order = self._order(sheet, self._healthy(sheet.shortlist, ask, fits), profile)
+            order = self._order(sheet, self._healthy(sheet.shortlist, ask, fits).nonzero()[0], profile)
             chain, left_out, note = chain_of(model, own, order, sheet, policy, self._margin, named=True)
-            left_out = [*barred, *left_out, *self._unfit(sheet, ask, fits, bounds)]
-        left_out = each_once(left_out, chain)
+            left_out = itertools.chain(barred, left_out, self._unfit(sheet, ask, fits, bounds))
+        told_of = each_once(left_out, chain)
         closed = self._breakers.quiet or self._lets(model, ask)
         if not closed and own:
             # Asked first, it would make everybody wait for its failure although somebody was named to stand in for it.
             chain = [*own, model, *chain[1 + len(own) :]]
             reason += f"; {reasons.OPEN}, so its own fallbacks come first: {', '.join(one.id for one in chain)}."
-            return Decision(profile, chain, reason, left_out, "named", sheet)
+            return Decision(profile, chain, reason, told_of, "named", sheet)
         told = "" if closed or self._share(model) else reasons.OPEN_BUT_NAMED
-        return Decision(profile, chain, f"{reason}{told}{note}{reasons.then(chain)}.", left_out, "named", sheet)
+        return Decision(profile, chain, f"{reason}{told}{note}{reasons.then(chain)}.", told_of, "named", sheet)
 
     def _own_fallbacks(
         self, view: CatalogView, model: KnownModel, ask: Ask, policy: RoutingPolicy
@@ -188,37 +192,42 @@ class Decider:
         sheet, bounds, fits = self._sheet(view, ask, profile, policy)
         shortlist, note = sheet.shortlist, ""
         healthy = self._healthy(shortlist, ask, fits)
-        if not healthy.any():
+        if not np.count_nonzero(healthy):
             return self._least_bad(view, ask, profile, sheet, bounds, fits)
         slow = shortlist.slow(bounds, self._config.slow_factor)
         taken = healthy if slow is None else healthy & ~slow
-        if not taken.any():
+        if slow is not None and not taken.any():
             taken, slow = healthy, None
             note += "; all that fit are far slower than the limit just now"
-        floor = policy.quality_floor_share * float(np.where(fits, sheet.ability, 0.0).max()) - TINY
+        floor = policy.quality_floor_share * sheet.ability[fits].max().item() - TINY
         above = taken & (sheet.ability >= floor)
-        if above.any():
+        places = above.nonzero()[0]
+        if len(places):
             taken = above
         else:
+            places = taken.nonzero()[0]
             note += "; it is below the quality floor, because nothing better is healthy"
-        explored = self._learn(sheet, ask, taken, policy, profile)
-        order = self._order(sheet, taken, profile)
-        first = int(order[0])
+        explored = self._learn(sheet, ask, places, policy, profile)
+        order = self._order(sheet, places, profile)
+        first = order.item(0)
         if explored:
             note += reasons.EXPLORED
         primary = shortlist.models[first]
         own, barred = self._own_fallbacks(view, primary, ask, policy)
-        chain, left_out, chained = chain_of(primary, own, order[1:], sheet, policy, self._margin)
-        ill = fits & ~healthy & (sheet.ability >= floor)
-        if ill.any():
-            chain += recovering(chain, self._order(sheet, ill, profile), sheet, policy, self._share)
-        left_out = [*barred, *left_out]
-        left_out += self._not_taken(sheet, taken, healthy, fits, slow, floor)
-        left_out += self._unfit(sheet, ask, fits, bounds)
-        left_out += [(model, reasons.DEMO) for model in shortlist.demos[:TOLD]]
+        chain, behind, chained = chain_of(primary, own, order[1:], sheet, policy, self._margin)
+        if healthy is not fits:
+            ill = (fits & ~healthy & (sheet.ability >= floor)).nonzero()[0]
+            if len(ill):
+                chain += recovering(chain, self._order(sheet, ill, profile), sheet, policy, self._share)
         unproven = [model for model in view.unproven[:UNPROVEN_SHOWN] if may_ask(model, ask.allowed_models)]
-        left_out += [(model, reasons.UNPROVEN) for model in unproven]
-        left_out = each_once(left_out, chain)
+        left_out = itertools.chain(
+            barred,
+            behind,
+            self._not_taken(sheet, taken, healthy, fits, slow, floor),
+            self._unfit(sheet, ask, fits, bounds),
+            ((model, reasons.DEMO) for model in shortlist.demos[:TOLD]),
+            ((model, reasons.UNPROVEN) for model in unproven),
+        )
         reason = reasons.chosen(
             profile,
             primary,
@@ -230,7 +239,8 @@ class Decider:
             unproven=len(view.unproven),
             shows_context=sheet.weights.context > 0,
         )
-        decision = Decision(profile, chain, reason, left_out, "demo" if primary.demo else "best", sheet)
+        told_of = each_once(left_out, chain)
+        decision = Decision(profile, chain, reason, told_of, "demo" if primary.demo else "best", sheet)
         decision.explored = explored
         decision.fitting = int(np.count_nonzero(fits))
         decision.left_out_count = len(shortlist.models) - len(order) + len(shortlist.barred) + len(view.unproven)
@@ -264,41 +274,41 @@ class Decider:
         expected = self.predictor.expected(reading, ability.astype(np.float32), shortlist.heads(self.predictor))
         return expected.astype(np.float64)
 
-    def _learn(self, sheet: Sheet, ask: Ask, taken: Mask, policy: RoutingPolicy, profile: str) -> bool:
+    def _learn(self, sheet: Sheet, ask: Ask, places: Places, policy: RoutingPolicy, profile: str) -> bool:
         """Corrects the scores of the models that may be taken by what was learned of them; whether the best one now
         is one to learn more of."""
         if self._learned is None or not ask.org_id:
             return False
-        places, ids = taken.nonzero()[0], sheet.shortlist.ids
-        quality, total, weight = sheet.quality[places], sheet.total[places], sheet.weights.quality
+        quality, weight = sheet.quality[places], sheet.weights.quality
+        rest = sheet.total[places] - weight * quality
         ahead = self._ahead(sheet, places, profile)
-        found = self._learned.adjust(
+        values, qualities, explored = self._learned.adjust_columns(
             ask.org_id,
             ask.intent,
-            ids if len(places) == len(ids) else [ids[place] for place in places.tolist()],
-            quality.tolist(),
-            seed_of(ask.seed),
+            sheet.shortlist.ids_of(places),
+            quality,
+            lambda: seed_of(ask.seed),
             policy.exploration,
             weight=weight,
-            rest=(total - weight * quality + ahead).tolist(),
+            rest=rest if ahead is None else rest + ahead,
             spend=not ask.dry_run,
         )
         # The columns may be the shortlist's own.
         sheet.prior, sheet.quality, sheet.total = sheet.quality, sheet.quality.copy(), sheet.total.copy()
-        sheet.quality[places], sheet.total[places] = found.qualities, np.array(found.values) - ahead
-        return found.explored
+        sheet.quality[places], sheet.total[places] = qualities, values if ahead is None else values - ahead
+        return explored
 
-    def _order(self, sheet: Sheet, taken: Mask, profile: str) -> Places:
-        """The places of the models that are taken, best first; equal ones in order of their ids."""
-        places = taken.nonzero()[0]
-        worth = -sheet.total[places] - self._ahead(sheet, places, profile)
+    def _order(self, sheet: Sheet, places: Places, profile: str) -> Places:
+        """These places, best first; equal ones in order of their ids."""
+        worth, ahead = -sheet.total[places], self._ahead(sheet, places, profile)
+        if ahead is not None:
+            worth -= ahead
         ordered: Places = places[worth.argsort(kind="stable")]
         return ordered
 
-    def _ahead(self, sheet: Sheet, places: Places, profile: str) -> Column:
-        """What puts free models ahead of all others, where the profile wants that."""
-        free: Column = sheet.shortlist.free[places] * (2.0 if sheet.shortlist.free_first(profile) else 0.0)
-        return free
+    def _ahead(self, sheet: Sheet, places: Places, profile: str) -> Column | None:
+        """What puts free models ahead of all others; None where the profile does not want that."""
+        return sheet.shortlist.free[places] * 2.0 if sheet.shortlist.free_first(profile) else None
 
     def _healthy(self, shortlist: Shortlist, ask: Ask, fits: Mask) -> Mask:
         """Those of the fitting models that breakers let this request through to; if there is none, the recovering
@@ -333,31 +343,26 @@ class Decider:
 
     def _not_taken(
         self, sheet: Sheet, taken: Mask, healthy: Mask, fits: Mask, slow: Mask | None, floor: float
-    ) -> list[tuple[KnownModel, str]]:
+    ) -> Iterable[tuple[KnownModel, str]]:
         """Those that fit and were not taken all the same: ill, slow just now, or below the floor."""
-        models, found = sheet.shortlist.models, list[tuple[KnownModel, str]]()
-        for place in np.flatnonzero(fits & ~taken)[:TOLD].tolist():
+        models = sheet.shortlist.models
+        for place in (fits & ~taken).nonzero()[0][:TOLD].tolist():
             if not healthy[place]:
                 why = self._illness(models[place])
             elif slow is not None and slow[place]:
                 why = reasons.slow(float(sheet.shortlist.high_first_token_ms[place]))
             else:
                 why = reasons.below_floor(float(sheet.ability[place]), max(0.0, floor))
-            found.append((models[place], why))
-        return found
+            yield models[place], why
 
-    def _unfit(self, sheet: Sheet, ask: Ask, fits: Mask, bounds: Bounds) -> list[tuple[KnownModel, str]]:
+    def _unfit(self, sheet: Sheet, ask: Ask, fits: Mask, bounds: Bounds) -> Iterable[tuple[KnownModel, str]]:
         """Those that cannot take the request, best first, and behind them those that policy or key keep out."""
-        shortlist = sheet.shortlist
-        places = np.flatnonzero(~fits)
-        if len(places):
-            places = places[np.argsort(-sheet.total[places], kind="stable")]
-        default = self._config.default_output_tokens
-        found = [
-            (shortlist.models[place], shortlist.why_not(place, ask, sheet.ability, bounds, default))
-            for place in places[:TOLD].tolist()
-        ]
-        return found + shortlist.barred[:TOLD]
+        shortlist, default = sheet.shortlist, self._config.default_output_tokens
+        places = (~fits).nonzero()[0]
+        places = places[(-sheet.total[places]).argsort(kind="stable")]
+        for place in places[:TOLD].tolist():
+            yield shortlist.models[place], shortlist.why_not(place, ask, sheet.ability, bounds, default)
+        yield from shortlist.barred[:TOLD]
 
     def _least_bad(
         self, view: CatalogView, ask: Ask, profile: str, sheet: Sheet, bounds: Bounds, fits: Mask

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -27,31 +27,44 @@ def chain_of(
     margin: float,
     *,
     named: bool = False,
-) -> tuple[list[KnownModel], list[tuple[KnownModel, str]], str]:
+) -> tuple[list[KnownModel], Iterable[tuple[KnownModel, str]], str]:
     """The primary, its own fallbacks (all of them: the operator wrote them) and, up to the limit, the best of
     `order` (which holds the primary only when it was named); who was left out, and what must be said about them."""
     shortlist, ability = sheet.shortlist, sheet.ability
     models, providers = shortlist.models, shortlist.providers
     index = shortlist.index.get(primary.id)
-    quality = primary.entry.quality if index is None else float(ability[index])
-    before = [shortlist.index.get(one.id, -1) for one in (primary, *own)]
-    rest = order[~np.isin(order, before)] if own or named else order
+    quality = primary.entry.quality if index is None else ability.item(index)
+    rest = order
+    if own or named:
+        rest = order[~np.isin(order, [shortlist.index.get(one.id, -1) for one in (primary, *own)])]
     good = ability[rest] >= quality - policy.max_quality_drop - TINY
-    near = rest[good][:LOOKED_AT].tolist()
-    far = [] if good.all() else rest[~good][:TOLD].tolist()
-    left_out = [(models[place], reasons.too_far_below(float(ability[place]), quality)) for place in far]
+    fit = rest[good]
+    far = [] if len(fit) == len(rest) else rest[~good][:TOLD].tolist()
+    fit = fit[:LOOKED_AT]
+    near, able = fit.tolist(), (ability[fit] >= quality - margin - TINY).tolist()
     wanted = max(0, policy.max_candidates - 1 - len(own))
     note = reasons.NOBODY_NEAR if len(rest) and not near and not own and wanted else ""
-    close = quality - margin - TINY
-    seen = {primary.provider, *(one.provider for one in own)}
-    taken: list[KnownModel] = []
-    while near and len(taken) < wanted:
-        picked = next((one for one in near if providers[one] not in seen and ability[one] >= close), near[0])
-        near.remove(picked)
-        taken.append(models[picked])
-        seen.add(providers[picked])
-    below = [(models[place], reasons.BELOW) for place in near[:TOLD]]
-    return [primary, *own, *taken], below + left_out, note
+    chain, seen = [primary, *own], {primary.provider, *(one.provider for one in own)}
+    for _ in range(min(wanted, len(near))):
+        picked = 0
+        for at, one in enumerate(near):
+            if able[at] and providers[one] not in seen:
+                picked = at
+                break
+        place = near.pop(picked)
+        del able[picked]
+        chain.append(models[place])
+        seen.add(providers[place])
+    return chain, _behind(sheet, near[:TOLD], far, quality), note
+
+
+def _behind(sheet: Sheet, below: list[int], far: list[int], quality: float) -> Iterable[tuple[KnownModel, str]]:
+    """Who could have stood behind the primary and does not."""
+    models = sheet.shortlist.models
+    for place in below:
+        yield models[place], reasons.BELOW
+    for place in far:
+        yield models[place], reasons.too_far_below(sheet.ability.item(place), quality)
 
 
 def recovering(

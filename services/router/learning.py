@@ -18,7 +18,7 @@ not at all when even that one does not reach above the best.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -194,10 +194,30 @@ class Learned:
         most decisions that may depart from the best, 0 = none. The same seed and state give the same answer. A dry run
         takes `spend=False`: it leaves no trace.
         """
-        place = self._orgs.get(org_id, {}).get(intent)
-        columns = self._columns(org_id, intent, place, tuple(model_ids))
-        rules = self.rules
         prior = np.array(priors, dtype=np.float64)
+        other = None if rest is None else np.array(rest, dtype=np.float64)
+        values, mean, departs = self.adjust_columns(
+            org_id, intent, tuple(model_ids), prior, lambda: seed, explore_share, weight=weight, rest=other, spend=spend
+        )
+        return Adjusted(values.tolist(), mean.tolist(), departs)
+
+    def adjust_columns(
+        self,
+        org_id: str,
+        intent: str,
+        model_ids: tuple[str, ...],
+        prior: Floats,
+        seed: Callable[[], int],
+        explore_share: float,
+        *,
+        weight: float = 1.0,
+        rest: Floats | None = None,
+        spend: bool = True,
+    ) -> tuple[Floats, Floats, bool]:
+        """The same as columns, values first, for one who has columns; `seed` is only asked when something is drawn."""
+        place = self._orgs.get(org_id, {}).get(intent)
+        columns = self._columns(org_id, intent, place, model_ids)
+        rules = self.rules
         informed = _uncertain(prior + columns.lent)
         strength = rules.prior_strength + columns.outcomes
         mean = informed + (columns.surplus - columns.outcomes * (informed - prior)) / strength
@@ -205,7 +225,7 @@ class Learned:
         if rest is None:
             other = -rules.cost_per_usd * columns.cost_usd - rules.latency_per_s * columns.latency_s
         else:
-            other = np.array(rest, dtype=np.float64)
+            other = rest
         values = weight * mean + other
         departs = -1
         if explore_share > 0 and len(model_ids) > 1:
@@ -215,7 +235,7 @@ class Learned:
         if departs >= 0:
             # Nothing but the place of the one departure differs: fallbacks keep their order by what is known.
             values[departs] = values.max() + A_TRIFLE
-        return Adjusted(values.tolist(), mean.tolist(), departs >= 0)
+        return values, mean, departs >= 0
 
     def _departure(
         self,
@@ -224,7 +244,7 @@ class Learned:
         place: _Intent | None,
         share: float,
         spend: bool,
-        posterior: tuple[Floats, Floats, float, Floats, int],
+        posterior: tuple[Floats, Floats, float, Floats, Callable[[], int]],
     ) -> int:
         """Which candidate this decision departs to; -1 = it takes the best."""
         saved = min((0.0 if place is None else place.departures) + share, MAX_SAVED_DEPARTURES)
@@ -234,7 +254,7 @@ class Learned:
             mean, strength, weight, other, seed = posterior
             values = weight * mean + other
             best = int(values.argmax())
-            drawn = weight * self._draw(mean, strength, seed) + other
+            drawn = weight * self._draw(mean, strength, seed()) + other
             if int(drawn.argmax()) != best:
                 deviations = REACH + REACH_UNKNOWN * self.rules.prior_strength / strength
                 reach = values + weight * deviations * np.sqrt(mean * (1 - mean) / (strength + 1))

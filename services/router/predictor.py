@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from services.router.ngrams import Ids
-from services.router.quality_features import row
+from services.router.quality_features import PHRASES, Row, row, row_of
 from services.router.quality_model import QualityModel
+from services.router.structure import Reading as Prompt
 
 Array = npt.NDArray[np.float32]
 
@@ -67,7 +68,16 @@ class QualityPredictor:
 
     def read(self, text: str, ids: Ids) -> Reading:
         """What the prompt says, once per request. `ids`: the prompt's n-grams, `ngrams.hashed(text)`."""
-        scores = self.model.scores(row(text, ids))
+        return self._of(row(text, ids))
+
+    def read_again(self, said: Prompt) -> Reading:
+        """The same of a prompt that `prompt.read_once` has read."""
+        text, found = said.text, said.found[-len(PHRASES) :]
+        phrases = [text.count(phrase) if there else 0 for phrase, there in zip(PHRASES, found, strict=True)]
+        return self._of(row_of(said.ids, said.counts, (len(text), len(said.content)), phrases))
+
+    def _of(self, read: Row) -> Reading:
+        scores = self.model.scores(read)
         return Reading(scores.difficulty, scores.confidence, scores.heads)
 
     def expected(self, reading: Reading, abilities: Array, places: npt.NDArray[np.intp] | None = None) -> Array:

@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from services.router.language import language
-from services.router.ngrams import MOST_IDS, capped, hashed
-from services.router.structure import NAMES, Reading, Row, reading, structure
+from services.router.ngrams import MOST_IDS, Sought, capped
+from services.router.quality_features import PHRASES
+from services.router.structure import NAMES, PIECES, Reading, Row, reading, structure
 
 INTENTS = ("coding_help", "reasoning_math", "editing_writing", "qa_retrieval", "social_chat")
 """The intents, in the order of the weights' columns."""
@@ -32,6 +33,8 @@ LONG_TURNS = 40
 COMPLEX_FROM = 0.5
 WEB_FROM = 0.5
 _ONES = np.ones(MOST_IDS, np.float32)
+_LOW = np.uint32(BUCKETS - 1)
+_SOUGHT = Sought((*PIECES, *(phrase.lower() for phrase in PHRASES)))
 WEIGHTS = pathlib.Path(__file__).parent / "weights" / "intent.npz"
 
 
@@ -99,14 +102,13 @@ def shipped() -> Weights:
 
 def features(text: str) -> tuple[npt.NDArray[np.uint32], Row]:
     """The n-gram buckets and the row of structure of a text: what training and `understand` both read."""
-    part = capped(text)
-    ids, row, _ = _features(part, hashed(part))
-    return ids, row
+    said = read_once(text)
+    return said.ids & _LOW, structure(said)
 
 
-def _features(part: str, ids: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.uint32], Row, Reading]:
-    said = reading(part)
-    return ids & np.uint32(BUCKETS - 1), structure(said), said
+def read_once(text: str) -> Reading:
+    """A prompt read for `understand` and for the quality predictor."""
+    return reading(capped(text), _SOUGHT)
 
 
 def scores(weights: Weights, ids: npt.NDArray[np.uint32], row: Row) -> npt.NDArray[np.float32]:
@@ -128,15 +130,15 @@ def understand(
     turns: int = 1,
     input_tokens: int = 0,
     weights: Weights | None = None,
-    ids: npt.NDArray[np.uint32] | None = None,
+    said: Reading | None = None,
 ) -> Understanding:
     """What the last prompt of a conversation wants. Never raises for any text; reads at most its head and tail.
 
-    `ids`: `hashed(capped(text))`, where that is known already.
+    `said`: `read_once(text)`, where that is known already.
     """
-    part = capped(text)
-    ids, row, said = _features(part, hashed(part) if ids is None else ids)
-    logits: list[Any] = scores(weights or shipped(), ids, row).tolist()
+    said = said or read_once(text)
+    part = said.text
+    logits: list[Any] = scores(weights or shipped(), said.ids & _LOW, structure(said)).tolist()
     intents = _softmax(logits[: len(INTENTS)])
     best = max(range(len(INTENTS)), key=intents.__getitem__)
     web, complexity = _sigmoid(logits[len(INTENTS)]), _sigmoid(logits[len(INTENTS) + 1])

@@ -16,7 +16,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from services.router.ngrams import Ids
+from services.router.ngrams import BUCKETS as IDS
+from services.router.ngrams import MOST_IDS, Ids
 from services.router.quality_features import BUCKETS, COLUMNS, Row
 
 Array = npt.NDArray[np.float32]
@@ -71,23 +72,24 @@ class Expert:
         claimed = (claims.max(axis=-1) - _CLAIM_FROM) / (_CLAIM_FULL - _CLAIM_FROM)
         return expected, np.clip(np.minimum(np.minimum(alike, known), claimed), 0.0, 1.0)
 
-    def judge_one(self, scores: Array, familiar: float) -> tuple[Array, float]:
-        """The same of one prompt, (M) and a number, in a fifth of the time."""
+    def judge_one(self, scores: Array, familiar: float) -> tuple[Array | None, float]:
+        """The same of one prompt, (M) and a number, in a fifth of the time; no scores without confidence."""
         kinds, models = len(self.kinds), len(self.models)
         claims = scores[:kinds] + self.shares
         best = int(claims.argmax())
-        claim = float(claims[best])
+        claim, cuts = claims.item(best), self.cuts[:, best].tolist()
+        alike = (scores.item(kinds + models + best) - cuts[0]) / max(cuts[1] - cuts[0], _NARROW)
+        known = (familiar - cuts[2]) / max(cuts[3] - cuts[2], _NARROW)
+        trust = min(alike, known, (claim - _CLAIM_FROM) / (_CLAIM_FULL - _CLAIM_FROM), 1.0)
+        if trust <= 0.0:
+            return None, 0.0
         claims -= claims[best]
         claims *= SHARPNESS
         np.exp(claims, out=claims)
         expected: Array = np.dot(claims, self.means)
         expected /= claims.sum()
         expected += scores[kinds : kinds + models]
-        cuts = self.cuts[:, best].tolist()
-        alike = (float(scores[kinds + models + best]) - cuts[0]) / max(cuts[1] - cuts[0], _NARROW)
-        known = (familiar - cuts[2]) / max(cuts[3] - cuts[2], _NARROW)
-        claimed = (claim - _CLAIM_FROM) / (_CLAIM_FULL - _CLAIM_FROM)
-        return expected, min(max(min(alike, known, claimed), 0.0), 1.0)
+        return expected, trust
 
 
 @dataclass(frozen=True)
@@ -120,32 +122,37 @@ class QualityModel:
             spoken.extend(range(at, at + expert.width - len(expert.kinds)))
             at += expert.width
         self._spoken = np.array(spoken)
+        # What each expert knows, a bit for each: one look at a table for all of them.
+        self._known = np.zeros(IDS, np.uint8)
+        for place, expert in enumerate(experts):
+            self._known |= expert.known.astype(np.uint8) << np.uint8(place)
         self._words = np.ascontiguousarray(weights[:BUCKETS, self._spoken], dtype=np.float32)
         self._structure = np.ascontiguousarray(weights[BUCKETS:], dtype=np.float32)
 
     def linear(self, row: Row) -> Array:
         """The linear scores of one row, all experts side by side."""
-        structural = len(row.columns) - row.words
-        scores: Array = row.weights[-structural:] @ self._structure.take(row.columns[-structural:] - BUCKETS, axis=0)
-        if row.words:
-            words = self._words.take(row.columns[: row.words], axis=0).sum(axis=0)
-            scores[self._spoken] += words * row.weights[0]
+        scores: Array = row.structure @ self._structure.take(row.curves, axis=0)
+        count = len(row.ids)
+        if count:
+            words = _ONES[:count] @ self._words.take(row.ids & np.uint32(BUCKETS - 1), axis=0)
+            scores[self._spoken] += words * np.float32(row.word)
         return scores
 
     def scores(self, row: Row) -> Scores:
         """What is known about one prompt."""
         linear, at, best, difficulty = self.linear(row), 0, 0.0, 0.0
-        heads = np.zeros(len(self.measured), np.float32)
-        head = 0
-        for expert, usual, usual_mean in self._usual:
-            expected, trust = expert.judge_one(linear[at : at + expert.width], expert.familiarity(row.ids))
+        heads, head = np.zeros(len(self.measured), np.float32), 0
+        known, count = self._known.take(row.ids), max(len(row.ids), 1)
+        for place, (expert, usual, usual_mean) in enumerate(self._usual):
+            familiar = np.count_nonzero(known & np.uint8(1 << place)) / count
+            expected, trust = expert.judge_one(linear[at : at + expert.width], familiar)
             at += expert.width
-            if trust > 0.0:
+            if expected is not None:
                 harder = usual_mean - odds_of_one(float(expected.mean()))
                 heads[head : head + len(expected)] = odds(expected) - usual + np.float32(harder)
                 if trust > best:
                     best, difficulty = trust, harder
-            head += len(expected)
+            head += len(expert.models)
         return Scores(difficulty, best, heads)
 
     def save(self, path: Path) -> None:
@@ -177,6 +184,7 @@ class QualityModel:
             return cls(experts, stored["weights"].astype(np.float32))
 
 
+_ONES = np.ones(MOST_IDS, np.float32)
 _ARRAYS = ("shares", "means", "overall", "cuts")
 
 

@@ -16,10 +16,8 @@ from services.router.answer_rules import AnswerRules
 from services.router.catalog import KnownModel
 from services.router.experiments import ShadowChoice
 from services.router.intents import intent_of_task
-from services.router.ngrams import capped, hashed
 from services.router.policy import Ask, is_auto
-from services.router.predictor import QualityPredictor
-from services.router.prompt import understand
+from services.router.read_prompts import ReadPrompts
 from services.router.sheet import MAX_RECORDED, Decision
 
 MAX_RECORD_BYTES = 4096
@@ -27,13 +25,10 @@ MAX_REASON_CHARS = 800
 MAX_EXCLUDED_CHARS = 120
 SURE_ENOUGH = 0.4
 """How sure an intent must be before models are compared by it and not in general."""
-PREDICTED = frozenset({"coding_help", "qa_retrieval", "reasoning_math"})
-"""Intents that public results were learned of; on others the predictor would find nothing it knows, and reading costs
-time."""
 
 
 def asked(
-    request: router_pb2.RouteRequest, call_id: str, org_id: str, predictor: QualityPredictor | None = None
+    request: router_pb2.RouteRequest, call_id: str, org_id: str, prompts: ReadPrompts
 ) -> tuple[Ask, record_pb2.Features | None]:
     """The request as the decision sees it, and what was understood of its prompt."""
     prompt, turns, input_tokens = request.prompt, request.turns, max(0, request.input_tokens)
@@ -46,20 +41,8 @@ def asked(
     if prompt and not input_tokens:
         input_tokens = estimate_tokens(len(prompt.encode()))
     if prompt and is_auto(request.model):
-        read = capped(prompt)
-        ids = hashed(read)
-        found = understand(
-            prompt,
-            ids=ids,
-            needs_tools=request.needs_tools,
-            needs_images=needs_images,
-            needs_json=request.needs_json,
-            turns=max(1, turns),
-            input_tokens=input_tokens,
-        )
-        complexity = found.complexity
-        if predictor is not None and found.intent in PREDICTED:
-            reading = predictor.read(read, ids)
+        found = prompts.of(prompt)
+        complexity, reading = found.complexity, found.reading
         features = record_pb2.Features(
             intent=intent or found.intent,
             complexity=complexity,
@@ -130,10 +113,21 @@ def _read(messages: Iterable[Any]) -> _Said:
     return said
 
 
-def candidate(model: KnownModel) -> router_pb2.Candidate:
+def answered(decision: Decision, features: record_pb2.Features | None, decision_id: str) -> router_pb2.RouteResponse:
+    """The whole answer. Its parts are made inside it: to put a message into another copies it."""
+    response = router_pb2.RouteResponse(
+        features=features, answers=answers_message(decision.answers) if decision.answers is not None else None
+    )
+    for model in decision.chain:
+        _candidate(response, model)
+    _record(response.route, decision, decision_id)
+    return response
+
+
+def _candidate(response: router_pb2.RouteResponse, model: KnownModel) -> None:
     """A model of the chain as the gateway takes it."""
     entry, first = model.entry, model.deployments[0]
-    return router_pb2.Candidate(
+    response.candidates.add(
         model=entry.model,
         provider=first.provider,
         upstream_name=first.name,
@@ -162,20 +156,16 @@ def answers_message(rules: AnswerRules) -> answers_pb2.AnswerRules | None:
     return answers_pb2.AnswerRules(**said)
 
 
-def recorded(decision: Decision, decision_id: str) -> record_pb2.RouteRecord:
+def _record(record: record_pb2.RouteRecord, decision: Decision, decision_id: str) -> None:
     """The decision as the request's record keeps it, within its bound."""
-    looked_at = [(model, "") for model in decision.chain] + decision.left_out
-    record = record_pb2.RouteRecord(
-        decision_id=decision_id,
-        profile=decision.profile,
-        policy_version=decision.policy_version,
-        reason=decision.reason[:MAX_REASON_CHARS],
-        candidates=[_looked_at(decision, model, why) for model, why in looked_at[:MAX_RECORDED]],
-        basis=decision.basis,
-        fitting=decision.fitting,
-        left_out=decision.left_out_count,
-        explored=decision.explored,
-    )
+    record.decision_id, record.profile = decision_id, decision.profile
+    record.policy_version, record.reason = decision.policy_version, decision.reason[:MAX_REASON_CHARS]
+    record.basis, record.fitting = decision.basis, decision.fitting
+    record.left_out, record.explored = decision.left_out_count, decision.explored
+    for model in decision.chain[:MAX_RECORDED]:
+        _look(record, decision, model, "")
+    for model, why in decision.left_out[: max(0, MAX_RECORDED - len(decision.chain))]:
+        _look(record, decision, model, why)
     if decision.part is not None:
         part = decision.part
         record.experiment.experiment_id, record.experiment.arm = part.experiment_id, part.arm
@@ -184,7 +174,6 @@ def recorded(decision: Decision, decision_id: str) -> record_pb2.RouteRecord:
         record.shadow.CopyFrom(_shadow(decision.shadow))
     while len(record.candidates) > 1 and record.ByteSize() > MAX_RECORD_BYTES:
         del record.candidates[-1]
-    return record
 
 
 def _shadow(choice: ShadowChoice) -> record_pb2.ShadowRecord:
@@ -202,9 +191,9 @@ def _shadow(choice: ShadowChoice) -> record_pb2.ShadowRecord:
     )
 
 
-def _looked_at(decision: Decision, model: KnownModel, why: str) -> record_pb2.RouteCandidate:
+def _look(record: record_pb2.RouteRecord, decision: Decision, model: KnownModel, why: str) -> None:
     total, quality, latency, cost, context, prior = decision.sides(model)
-    return record_pb2.RouteCandidate(
+    record.candidates.add(
         model=model.entry.model,
         provider=model.places[0],
         score=total,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -101,15 +102,18 @@ def draw(seed: str, model: str) -> float:
     return zlib.crc32(f"{seed} {model}".encode()) / 2**32
 
 
-def each_once(left_out: list[tuple[KnownModel, str]], chain: list[KnownModel]) -> list[tuple[KnownModel, str]]:
-    """The first word on each model that is not in the chain, as many as a record tells of."""
+def each_once(left_out: Iterable[tuple[KnownModel, str]], chain: list[KnownModel]) -> list[tuple[KnownModel, str]]:
+    """The first word on each model that is not in the chain, as many as a record tells of; more is not asked for, so
+    that no word is put together that nobody reads."""
     known, found = {model.entry.model for model in chain}, list[tuple[KnownModel, str]]()
     room = MAX_RECORDED - len(known)
-    for model, why in left_out:
-        if len(found) >= room:
-            break
-        name = model.entry.model
+    if room <= 0:
+        return found
+    for one in left_out:
+        name = one[0].entry.model
         if name not in known:
             known.add(name)
-            found.append((model, why))
+            found.append(one)
+            if len(found) >= room:
+                break
     return found

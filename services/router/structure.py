@@ -7,6 +7,7 @@ anew when anything here changes.
 from __future__ import annotations
 
 import math
+import operator
 import re
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.router.lexicon import PHRASES, SUBJECTS, WORDS
+from services.router.ngrams import Ids, Sought, hashed_seeking
 
 Row = npt.NDArray[np.float32]
 
@@ -77,8 +79,16 @@ NAMES: tuple[str, ...] = (
 _NUMBER_OF = {name: number for number, name in enumerate(SUBJECTS)}
 _BETWEEN = str.maketrans({code: " " for code in range(128) if not chr(code).isalnum()})
 _WORD = re.compile(r"[^\W_]+")
-_SYMBOLS = tuple(map(ord, "{}()[]<>;=_/\\|&*+^$#@%~`"))
+_SYMBOLS = operator.itemgetter(*map(ord, "{}()[]<>;=_/\\|&*+^$#@%~`"))
 _DIGITS = slice(ord("0"), ord("9") + 1)
+_CLASSES = bytes(
+    ord("0Aa "[0 if 48 <= code <= 57 else 1 if 65 <= code <= 90 else 2 if 97 <= code <= 122 else 3])
+    for code in range(256)
+)
+"""Every byte of ASCII as a digit, a capital, a small letter, or else."""
+_BEYOND = bytes(range(128, 256))
+SHORTEST_SOUGHT = 3
+"""Characters of the shortest n-grams."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,24 +101,39 @@ class Reading:
     words: list[str]
     """In lower case, numbers too, in order."""
     distinct: frozenset[str]
+    ids: Ids
+    """Its n-grams, `ngrams.hashed(text)`."""
+    found: list[bool]
+    """What was sought: False = it is not in `lowered`, nor in `text`."""
+    content: bytes
+    """`text` in UTF-8."""
+    counts: npt.NDArray[np.intp]
+    """(256) How often each byte is in `content`."""
 
 
-def reading(part: str) -> Reading:
-    """Reads a text that is capped already."""
+def reading(part: str, sought: Sought) -> Reading:
+    """Reads a text that is capped already, once for all that wants to know something of it."""
     lowered = part.lower()
     words = lowered.translate(_BETWEEN).split() if lowered.isascii() else _WORD.findall(lowered)
-    return Reading(part, lowered, words, frozenset(words))
+    ids, found = hashed_seeking(part, sought)
+    content = part.encode("utf-8", "surrogatepass")
+    counts = np.bincount(np.frombuffer(content, np.uint8), minlength=256)
+    return Reading(part, lowered, words, frozenset(words), ids, found, content, counts)
 
 
 # To look for two hundred pieces in every prompt would cost more than all else. So each piece is looked for only when
-# its longest word is among the prompt's words or, for pieces without one, a sign of it is among the prompt's signs.
-_Found = tuple[str, int]
-"""A piece and the place of what it counts for: first the entries of `_PIECES`, then `SUBJECTS`."""
+# its longest word is among the prompt's words or, for pieces without one, a sign of it is among the prompt's signs; and
+# when its n-grams are among the prompt's.
+_Found = tuple[str, int, int]
+"""A piece, the place of what it counts for (first the entries of `_PIECES`, then `SUBJECTS`), and its place in
+`PIECES`, or -1: too short to be sought."""
 _BY_WORD: dict[str, list[_Found]] = {}
-_BY_SIGN: list[tuple[int, str, int]] = []
-_BEYOND_ASCII: list[_Found] = []
+_BY_SIGN: list[tuple[int, str, int, int]] = []
+_BEYOND_ASCII: list[tuple[str, int]] = []
 _COMMON_SIGNS = "\n() "
 """The last is the commonest; a sign that is not among them is rarer still."""
+PIECES: list[str] = []
+"""What a reading must have sought before all else."""
 
 
 def _guard(piece: str, number: int) -> None:
@@ -116,10 +141,15 @@ def _guard(piece: str, number: int) -> None:
     inside = _WORD.findall(piece)
     if not piece.isascii():
         _BEYOND_ASCII.append((piece, number))
-    elif inside:
-        _BY_WORD.setdefault(max(inside, key=len), []).append((piece, number))
+        return
+    sought = -1
+    if len(piece) >= SHORTEST_SOUGHT:
+        sought = len(PIECES)
+        PIECES.append(piece)
+    if inside:
+        _BY_WORD.setdefault(max(inside, key=len), []).append((piece, number, sought))
     else:
-        _BY_SIGN.append((ord(min(piece, key=_COMMON_SIGNS.find)), piece, number))
+        _BY_SIGN.append((ord(min(piece, key=_COMMON_SIGNS.find)), piece, number, sought))
 
 
 for _place, (_, _pieces) in enumerate(_PIECES):
@@ -131,12 +161,8 @@ _SPOKEN = frozenset(WORDS) | frozenset(_BY_WORD)
 
 
 def structure(read: Reading) -> Row:
-    """The row of a prompt."""
-    try:
-        ascii_bytes = np.frombuffer(read.text.encode("ascii"), np.uint8)
-    except UnicodeEncodeError:
-        ascii_bytes = np.frombuffer(read.text.encode("ascii", "ignore"), np.uint8)
-    signs = np.bincount(ascii_bytes, minlength=128).tolist()
+    """The row of a prompt, whose reading sought `PIECES` first."""
+    signs = read.counts[:128].tolist()
     counts = _counts(read, signs)
     pieces = [min(1.0, 0.4 + 0.2 * count) if count else 0.0 for count in counts[: len(_PIECES)]]
     subjects = counts[len(_PIECES) :]
@@ -146,24 +172,26 @@ def structure(read: Reading) -> Row:
         if number is not None:
             opening[number] = max(opening[number], worth)
     size = len(read.distinct) + 2
-    matter = [1.0 - math.exp(-0.5 * count) for count in subjects]
-    share = [min(1.0, 2.0 * count / size) for count in subjects]
-    return np.array((*_shape(read, ascii_bytes, signs), *opening, *pieces, *matter, *share), np.float32)
+    matter = [1.0 - math.exp(-0.5 * count) if count else 0.0 for count in subjects]
+    share = [min(1.0, 2.0 * count / size) if count else 0.0 for count in subjects]
+    return np.array((*_shape(read, signs), *opening, *pieces, *matter, *share), np.float32)
 
 
 def _counts(read: Reading, signs: list[int]) -> list[float]:
     """How many of the pieces of each entry of `_PIECES`, and of the words and phrases of each subject, there are."""
     counts, offset, lowered = [0.0] * (len(_PIECES) + len(SUBJECTS)), len(_PIECES), read.lowered
+    # What is too short to be sought may be there: -1 is the last.
+    found = [*read.found, True]
     for word in _SPOKEN & read.distinct:
         numbers = WORDS.get(word)
         if numbers is not None:
             for number in numbers:
                 counts[offset + number] += 1.0 / len(numbers)
-        for piece, number in _BY_WORD.get(word, ()):
-            if piece in lowered:
+        for piece, number, sought in _BY_WORD.get(word, ()):
+            if found[sought] and piece in lowered:
                 counts[number] += 1.0
-    for sign, piece, number in _BY_SIGN:
-        if signs[sign] and piece in lowered:
+    for sign, piece, number, sought in _BY_SIGN:
+        if signs[sign] and found[sought] and piece in lowered:
             counts[number] += 1.0
     if not lowered.isascii():
         for piece, number in _BEYOND_ASCII:
@@ -172,19 +200,16 @@ def _counts(read: Reading, signs: list[int]) -> list[float]:
     return counts
 
 
-def _shape(read: Reading, ascii_bytes: npt.NDArray[np.uint8], signs: list[int]) -> tuple[float, ...]:
+def _shape(read: Reading, signs: list[int]) -> tuple[float, ...]:
     """The features of `_SHAPE`."""
     text, size, count = read.text, max(1, len(read.text)), len(read.words)
     stripped = text.strip()
     last, lines = stripped[-1:], signs[10] + 1
     digits = sum(signs[_DIGITS])
-    outside = len(text) - len(ascii_bytes)
+    outside = len(text) - sum(signs)
     beyond = size - len(text.encode("latin-1", "ignore")) if outside else 0
-    upper_after_lower = (ascii_bytes[1:] - 65 < 26) & (ascii_bytes[:-1] - 97 < 26)
-    numbers = 0
-    if digits:
-        is_digit = ascii_bytes - 48 < 10
-        numbers = int(np.count_nonzero(is_digit[1:] > is_digit[:-1])) + int(is_digit[0])
+    classes = read.content.translate(_CLASSES, _BEYOND)
+    numbers = sum(map(classes.count, (b" 0", b"A0", b"a0"))) + classes.startswith(b"0") if digits else 0
     return (
         math.log1p(count) / 6,
         math.log1p(size) / 8,
@@ -200,12 +225,12 @@ def _shape(read: Reading, ascii_bytes: npt.NDArray[np.uint8], signs: list[int]) 
         min(1.0, 5 * digits / size),
         min(1.0, numbers / 8),
         min(1.0, sum(word[0].isupper() for word in stripped[:200].split()[1:24]) / 8),
-        min(1.0, 8 * sum(signs[sign] for sign in _SYMBOLS) / size),
+        min(1.0, 8 * sum(_SYMBOLS(signs)) / size),
         min(1.0, outside / size),
         min(1.0, beyond / size),
         float(stripped[:1].islower()),
         float(last != "" and last in ".。!"),
-        float(bool(upper_after_lower.any())),
+        float(b"aA" in classes),
         float(signs[ord("_")] > 0),
         min(1.0, text.count(". ") / 6),
     )
