@@ -163,7 +163,7 @@ def passwords(data: bytes, tries: Tries) -> Iterator[Found]:
         for match in tries.of(_USERINFO, data):
             if not match.group(1).startswith(b"$"):
                 yield PASSWORD, match.start(1), match.end(1)
-    for match in tries.of(_ASSIGNED, data, 4):
+    for match in tries.of(_ASSIGNED, data, 8):
         group = next(number for number in (1, 2, 3) if match.start(number) >= 0)
         value = match.group(group)
         kept = value.rstrip(b".?") if group == 3 else value

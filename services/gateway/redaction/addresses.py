@@ -40,7 +40,7 @@ def ip_addresses(data: bytes, tries: Tries) -> Iterator[tuple[str, int, int]]:
                 yield IP, start, end
     if b":" not in data:
         return
-    for match in tries.of(_IPV6, data, 2):
+    for match in tries.of(_IPV6, data, 3):
         found = match.group()
         start, end = match.span()
         outside = not data[start - 1 : start].isalnum() and not data[end : end + 1].isalnum()

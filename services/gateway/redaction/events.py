@@ -107,8 +107,10 @@ class StreamRestorer:
         """The events before the first that waits."""
         waiting = {id(pieces[0].held) for pieces in self._open.values()}
         index = next(at for at, one in enumerate(self._queue) if id(one) in waiting)
+        if not index:
+            return b""
         ready, self._queue = self._queue[:index], self._queue[index:]
-        self._queued_bytes = sum(len(one.raw) for one in self._queue)
+        self._queued_bytes -= sum(len(one.raw) for one in ready)
         return b"".join(one.written() for one in ready)
 
     def _add(self, raw: bytes) -> None:
@@ -142,6 +144,9 @@ class StreamRestorer:
 
     def _say(self, channel: Channel, piece: _Piece) -> None:
         """One more piece of a channel's text."""
+        if not piece.text:
+            # Many of them would be joined anew with each that comes.
+            return
         pieces = [*self._open.pop(channel, []), piece]
         joined = "".join(one.text for one in pieces)
         if "[" not in joined:

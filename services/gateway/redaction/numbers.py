@@ -163,7 +163,7 @@ def national_ids(data: bytes, tries: Tries) -> Iterator[tuple[str, int, int]]:
         for match in tries.of(pattern, data):
             if holds(match.group()) and _stands_alone(data, *match.span()):
                 yield NATIONAL_ID, *match.span()
-    for match in tries.of(_PESEL, data):
+    for match in tries.of(_PESEL, data, 2):
         if is_pesel(match.group(1)):
             yield NATIONAL_ID, *match.span(1)
 

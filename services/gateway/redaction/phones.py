@@ -53,7 +53,7 @@ def phones(data: bytes, tries: Tries, regions: Sequence[str]) -> Iterator[tuple[
             if _apart(data, *match.span()) and _proved(match.group(), "US", proved):
                 yield PHONE, *match.span()
     until = 0
-    for word in tries.of(_WORDS, data, 4):
+    for word in tries.of(_WORDS, data, 6):
         at = max(word.end(), until)
         near = data[at : word.end() + NEAR_BYTES + 24].partition(b"\x00")[0]
         for match in _NATIONAL.finditer(near):
