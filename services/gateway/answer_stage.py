@@ -70,6 +70,7 @@ class AnswerStages:
 
     def __init__(self, stages: Sequence[AnswerStage], *, stream: bool) -> None:
         self._stages, self._stream = stages, stream
+        self._passes = [stage.shown for stage in stages]
         self._held: list[bytes] = []
         """The pieces of an answer that is no stream."""
 
@@ -94,9 +95,9 @@ class AnswerStages:
         if not self._stream:
             self._held.append(data)
             return b""
-        for stage in self._stages:
+        for passed in self._passes:
             if data:
-                data = stage.shown(data)
+                data = passed(data)
         return data
 
     def rest(self) -> bytes:

@@ -23,6 +23,7 @@ from services.gateway.cached_chat import BYPASS, CachedChat
 from services.gateway.callers import Caller
 from services.gateway.gating.answer_check import AnswerCheck
 from services.gateway.openai_wire import ChatAsk
+from services.gateway.persona.stage import introduced
 from services.gateway.pipeline import CHAT, Done, Head, Pipeline
 from services.gateway.reserved_run import usd
 from services.gateway.shared_run import SharedRun
@@ -116,6 +117,8 @@ class ChatRun(SharedRun):
             await self._route_with_context(self.turn)
         if self.rules is not None or self.ask.redaction:
             await self._prepare(self.rules or AnswerRules())
+        if self._pipeline.auto_line and openai_wire.lets_choose(self.ask.model):
+            self._introduce(self._pipeline.auto_line)
         if (self.rules is not None or self.ask.enable_validation) and self.checks_answers:
             self._begin_checking()
         wish = self._pipeline.sharing.wish(self.ask, self.rules)
@@ -172,11 +175,23 @@ class ChatRun(SharedRun):
         self.answer_stages = stages = stages_of(Staged(rules, self.ask, self.caller, self.record, self._answering))
         if stages is None:
             return
-        before, self._body = len(self._body), await stages.sent(self._body)
-        self._shown, ask, added = [], self.ask, max(0, len(self._body) - before)
-        ask.input_tokens += estimate_tokens(added)
-        ask.input_tokens_max += upper_bound_tokens(added)
+        self._shown = []
+        self._sends(await stages.sent(self._body))
         self.stage("prepare")
+
+    def _introduce(self, line: str) -> None:
+        """Says to a model that the router chose who it is, unless somebody else does, or wants it left out."""
+        if self.ask.persona is False or self.caller.without_persona:
+            return
+        if self.rules is None or not self.rules.HasField("persona"):
+            self._sends(introduced(self._body, line, self.ask.dialect))
+
+    def _sends(self, body: bytes) -> None:
+        """Another body goes to the provider: what is added is counted before it is paid for."""
+        added = max(0, len(body) - len(self._body))
+        self._body = body
+        self.ask.input_tokens += estimate_tokens(added)
+        self.ask.input_tokens_max += upper_bound_tokens(added)
 
     def _input_tokens_max(self) -> int:
         """The most the model may read, also of what only its provider knows."""

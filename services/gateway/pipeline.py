@@ -108,11 +108,14 @@ class Pipeline:
         second_sends: SecondSends = SecondSends(),  # noqa: B008
         sharing: Sharing | None = None,
         context_tokens: int = CONTEXT_TOKENS,
+        auto_line: str = "",
     ) -> None:
+        """`auto_line`: what a model that the router chose is told of who it is; empty = nothing."""
         self.validation: Validation | None = None
         """What checks answers; set once all of it is there."""
         self.sharing = sharing or Sharing()
         self.stubs, self.settlements, self.second_sends = stubs, settlements, second_sends
+        self.auto_line = auto_line
         self.context_tokens, self.late_saves = context_tokens, LateSaves(stubs)
         self._reports = OutcomeReports(stubs.router)
 

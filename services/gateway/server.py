@@ -155,7 +155,9 @@ class GatewayService:
         self.settlements = Settlements(stubs.budget, timeout_s=config.commit_timeout_s)
         self.sharing = sharing_of(context)
         sends = SecondSends(config.max_rescues, config.hedge_after_s)
-        self.pipeline = Pipeline(stubs, self.settlements, sends, self.sharing, config.context_tokens)
+        self.pipeline = Pipeline(
+            stubs, self.settlements, sends, self.sharing, config.context_tokens, config.auto_system_line
+        )
         self.validation = self.pipeline.validation = Validation(
             stubs.memories,
             Webhooks(
