@@ -15,6 +15,7 @@ from mesh.tlog.frames import ABSENT, COUNTS, ENTRY, HEAD, ROW, TILE, TILE_BYTES
 from mesh.tlog.leaves import CHANGE, DECISIONS, KINDS, MAX_FIELD, REQUEST, Leaf, commit, read_leaf
 from mesh.tlog.merkle import HASH_BYTES
 from mesh.tlog.notes import Checkpoint, NoteError, VerifierKey, open_checkpoint
+from mesh.tlog.redactions import DECLARING, PREFIX, Redactions, declared_by
 from mesh.tlog.tiles import WIDTH, Edge
 
 _EPOCH = dt.datetime(2000, 1, 1)
@@ -48,6 +49,12 @@ class Verification:
         self.entries = 0
         self.org_seqs: dict[str, int] = {}
         self._kinds = {REQUEST: 0, CHANGE: 0}
+        """The leaves of each kind whose record is there."""
+        self.redacted = 0
+        """Entries whose record is gone as a later entry declares."""
+        self.pending = 0
+        """Entries that are declared gone, and whose record is still there."""
+        self._redactions = Redactions()
         self._counts: tuple[int, int] | None = None
         self._edge = Edge()
         self._hashes: list[bytes] = []
@@ -82,6 +89,7 @@ class Verification:
         self._grow()
         self._check_roots()
         self._check_outside()
+        self._check_redactions()
         self._check_counts()
         for level, number in sorted(self._full):
             self._tell(f"tile {level}/{number}", "it is missing")
@@ -144,6 +152,11 @@ class Verification:
             self._tell(f"entry {idx}", f"its leaf cannot be read: {error}")
             return end
         self._check_number(idx, leaf)
+        if not is_there and not salt_size and not (leaf.kind == CHANGE and leaf.action.startswith(PREFIX)):
+            self._redactions.miss(leaf.org_id, self.org_seqs[leaf.org_id], idx)
+            return end
+        if leaf.kind in self._kinds:
+            self._kinds[leaf.kind] += is_there
         if not is_there or not salt_size:
             self._tell(
                 f"entry {idx}", f"the {'record' if not is_there else 'salt'} of {leaf.kind} {leaf.id} is missing"
@@ -156,15 +169,22 @@ class Verification:
         wrong = _wrong_column(leaf, kind, at_us, cost, outcome, data[model_at:record_at], record)
         if wrong:
             self._tell(f"entry {idx}", f"{wrong} of {leaf.kind} {leaf.id} is not what its leaf says")
+        if leaf.kind == CHANGE and leaf.action in DECLARING:
+            self._declare(idx, leaf, record)
         return end
+
+    def _declare(self, idx: int, leaf: Leaf, record: bytes) -> None:
+        try:
+            told = record_pb2.AdminRecord.FromString(record)
+            self._redactions.declare(leaf.org_id, declared_by(told.after_json, self.org_seqs[leaf.org_id]))
+        except (ValueError, DecodeError) as error:
+            self._tell(f"entry {idx}", f"its declaration of what is gone cannot be read: {error}")
 
     def _check_number(self, idx: int, leaf: Leaf) -> None:
         expected = self.org_seqs.get(leaf.org_id, 0) + 1
         if leaf.org_seq != str(expected):
             self._tell(f"entry {idx}", f"number {leaf.org_seq} of organisation {leaf.org_id}, where {expected} is due")
         self.org_seqs[leaf.org_id] = expected
-        if leaf.kind in self._kinds:
-            self._kinds[leaf.kind] += 1
 
     def _tile(self, data: bytes, at: int) -> int:
         if len(data) - at < TILE.size + HASH_BYTES + TILE_BYTES:
@@ -218,9 +238,18 @@ class Verification:
         elif self._outside_root != kept.root:
             self._tell("saved checkpoint", f"the first {kept.size} entries are not those that it was made of")
 
+    def _check_redactions(self) -> None:
+        self.redacted = self._redactions.missed
+        for one in self._redactions.undeclared():
+            self.redacted -= 1
+            what = f"the record of number {one.org_seq} of organisation {one.org_id} is missing with its salt"
+            self._tell(f"entry {one.idx}", f"{what}, and no later entry declares that")
+        self.pending = self._redactions.declared() - self.redacted
+
     def _check_counts(self) -> None:
         for kind, stored in zip((REQUEST, CHANGE), self._counts or (0, 0), strict=True):
-            if stored != self._kinds[kind]:
+            # What is declared and was still there when its entry was read may be gone by now.
+            if not self._kinds[kind] - self.pending <= stored <= self._kinds[kind]:
                 self._tell("log", f"{stored} {kind}s are stored, and {self._kinds[kind]} have a leaf")
 
 

@@ -26,6 +26,12 @@ class AuditConfig:
     """The key that signs the log's checkpoints. Without it data/secrets/audit-log.key, made at the first start."""
     log_batch: int = 1000
     """The most requests that are appended to the log at once."""
+    request_payload_kept_days: int = 90
+    """How many days the records of requests are kept beside their leaves; 0 = for ever. A legal hold keeps them."""
+    change_payload_kept_days: int = 2557
+    """How many days the records of administrative changes are kept; 0 = for ever. Seven years."""
+    prune_every_s: float = 3600.0
+    """How often the leader removes what is older than that."""
     minutes_kept_days: int = 2
     """How many days figures by the minute are kept; those by the hour and the day hold them too."""
     hours_kept_days: int = 92

@@ -20,6 +20,7 @@ from mesh import call
 from mesh.errors import MeshError
 from mesh.ids import is_uuid
 from mesh.service import Context
+from mesh.tlog.redactions import PREFIX
 from services.audit import errors
 from services.audit.analytics.rollups import Counting, Recounts, Rollups
 from services.audit.analytics.server import AnalyticsServicer
@@ -29,6 +30,7 @@ from services.audit.events import EventLines, Tell
 from services.audit.follower import Arrivals, Fetched, Follower
 from services.audit.log.server import ProvableLog
 from services.audit.paging import Place, page_size, read_token, write_token
+from services.audit.retention.server import Retention
 from services.audit.store import CONSUMER, ChangeRow, Filters, Listed, PostgresAuditStore, RequestRow
 
 FOLLOW_BATCH = 200
@@ -121,6 +123,8 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
                 raise errors.invalid(
                     "records", f"record_id {record.record_id!r} and org_id {record.org_id!r}: not UUIDs"
                 )
+            if record.action.startswith(PREFIX):
+                raise errors.invalid("records", f"{record.action}: only audit itself says what it removed or holds")
             row = ChangeRow(record.org_id, record.record_id, _when(record.at, "records.at"), record.SerializeToString())
             rows.setdefault((row.org_id, row.record_id), row)
         if rows:
@@ -215,11 +219,12 @@ class AuditService:
         tell = EventLines() if self._config.event_lines else None
         self.audit = AuditServicer(self.store, self.arrivals, self._config, tell)
         self.log = ProvableLog(context, self.arrivals)
-        duties = (self.log.sequencer.run,)
-        self._follower = Follower(self._database, self.store, self._fetch, self.arrivals, self._config, duties)
-        self._task: asyncio.Task[None] | None = None
         rollups = Rollups(self._config, _now)
         counting, recounts = Counting(self._database, rollups, tell), Recounts(self._database, rollups)
+        self.retention = Retention(self._database, self.log.store, counting, self.arrivals, self._config, _now)
+        duties = (self.log.sequencer.run, self.retention.run)
+        self._follower = Follower(self._database, self.store, self._fetch, self.arrivals, self._config, duties)
+        self._task: asyncio.Task[None] | None = None
         self.analytics = AnalyticsServicer(self._database, rollups, counting, recounts, self._config, _now)
         self.upkeep = Upkeep(self._database, rollups, counting, recounts, self.arrivals.next, _now, self._config)
 
@@ -227,6 +232,7 @@ class AuditService:
         """Adds the servicers."""
         audit_pb2_grpc.add_AuditServiceServicer_to_server(self.audit, server)
         self.log.register(server)
+        self.retention.register(server)
         analytics_pb2_grpc.add_AnalyticsServiceServicer_to_server(self.analytics, server)
 
     async def start(self) -> None:

@@ -122,6 +122,8 @@ class LogServicer(log_pb2_grpc.LogServiceServicer):
                 lines.append(msgspec.json.encode(line))
             yield httpbody_pb2.HttpBody(content_type=LINES_TYPE, data=b"\n".join((*lines, b"")))
             if len(entries) < EXPORT_BATCH:
+                if await self._store.removed_since(head, org_id):
+                    raise errors.removed_meanwhile()
                 return
             lines, at = [], entries[-1].org_seq
 
@@ -130,13 +132,20 @@ class LogServicer(log_pb2_grpc.LogServiceServicer):
     ) -> AsyncIterator[httpbody_pb2.HttpBody]:
         call.require_scope("operator")
         head = await self._head()
-        yield httpbody_pb2.HttpBody(content_type=CONTENT_TYPE, data=head_frame(head.verifier_key, head.checkpoint))
-        for first in range(0, head.size, READ_BATCH):
-            end = min(first + READ_BATCH, head.size)
-            yield httpbody_pb2.HttpBody(data=await self._store.read(first, end))
-            parts = [tile_frame(tile) for tile in await self._full_tiles(first, end)]
-            yield httpbody_pb2.HttpBody(data=b"".join(parts))
-        yield httpbody_pb2.HttpBody(data=counts_frame(*await self._store.counts(head)))
+        read = 0
+        while True:
+            yield httpbody_pb2.HttpBody(content_type=CONTENT_TYPE, data=head_frame(head.verifier_key, head.checkpoint))
+            for first in range(read, head.size, READ_BATCH):
+                end = min(first + READ_BATCH, head.size)
+                yield httpbody_pb2.HttpBody(data=await self._store.read(first, end))
+                parts = [tile_frame(tile) for tile in await self._full_tiles(first, end)]
+                yield httpbody_pb2.HttpBody(data=b"".join(parts))
+            counts = await self._store.counts(head)
+            if not await self._store.removed_since(head):
+                break
+            # What went while this was read is declared by entries behind that head: they belong to it, too.
+            read, head = head.size, await self._head()
+        yield httpbody_pb2.HttpBody(data=counts_frame(*counts))
 
     async def ReadFile(  # noqa: D102
         self, request: log_pb2.ReadFileRequest, context: Any
