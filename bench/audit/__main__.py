@@ -25,9 +25,8 @@ PART_BYTES = 1 << 18
 def verified(dsn: str) -> tuple[int, float]:
     """Entries, and the seconds from asking for the log to knowing that it holds: a reader's process, and this one."""
     started = time.perf_counter()
-    reader = subprocess.Popen(
-        [sys.executable, "-m", "bench.audit.reader"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    command = [sys.executable, "-m", "bench.audit.reader"]
+    reader = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pipesize=4 * PART_BYTES)
     assert reader.stdin is not None and reader.stdout is not None
     reader.stdin.write(dsn.encode() + b"\n")
     reader.stdin.close()

@@ -3,13 +3,15 @@
 import base64
 import os
 import pathlib
+import sys
 import time
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 import typer
 
 from mesh.cli.client import USAGE, Client, Failure, segment
-from mesh.cli.output import AsJson, Url, command, local_time, note, print_json, table
+from mesh.cli.output import AsJson, Url, command, is_fancy, local_time, note, print_json, table
 
 app = typer.Typer(help="The audit log: verify it, prove an entry, list changes, export.", no_args_is_help=True)
 Key = Annotated[
@@ -81,7 +83,7 @@ def verify(
     checked = Verification(pinned, kept)
     started = time.monotonic()
     try:
-        for part in _operator(url).download("/v1/audit/entries"):
+        for part in followed(_operator(url).download("/v1/audit/entries"), checked):
             checked.feed(part)
         holds = checked.finish()
     except BrokenStream as error:
@@ -100,6 +102,24 @@ def verify(
         save.write_text(checked.note, encoding="utf-8")
     if not holds:
         raise typer.Exit(1)
+
+
+def followed(parts: Iterable[bytes], checked: Any, stream: Any = None, every_s: float = 0.5) -> Iterator[bytes]:
+    """The parts of a log; on a terminal, beside them, how much of it has been checked."""
+    stream = stream or sys.stderr
+    if not is_fancy(stream):
+        yield from parts
+        return
+    told_at, begun = time.monotonic(), False
+    try:
+        for part in parts:
+            yield part
+            if checked.checkpoint and time.monotonic() - told_at >= every_s:
+                print(f"\r{checked.entries:,} of {checked.checkpoint.size:,} entries", end="", file=stream, flush=True)
+                told_at, begun = time.monotonic(), True
+    finally:
+        if begun:
+            print("\r\x1b[K", end="", file=stream, flush=True)
 
 
 def _say(checked: Any, holds: bool, seconds: float, kept: Any, unknown: list[str]) -> None:

@@ -67,7 +67,8 @@ def read_leaf(data: bytes) -> Leaf:
     """The leaf of some bytes. Raises ValueError for what is none, or is not written the one way."""
     if not data.startswith(HEADER):
         raise ValueError("it does not begin with dac-audit/v1")
-    leaf = _read(data[len(HEADER) :])
-    if write_leaf(leaf) != data:
+    body = data[len(HEADER) :]
+    leaf = _read(body)
+    if _write(leaf) != body:
         raise ValueError("it is not canonical JSON")
     return leaf

@@ -20,7 +20,7 @@ from mesh.service import Context
 from mesh.tlog import merkle
 from mesh.tlog.frames import CONTENT_TYPE, counts_frame, head_frame, tile_frame
 from mesh.tlog.proofs import write_proof
-from mesh.tlog.tiles import ENTRIES, HEIGHT, WIDTH, Tile, TileHashes, pack_entries, tile_of, width_at
+from mesh.tlog.tiles import ENTRIES, HEIGHT, WIDTH, FullTile, Tile, TileHashes, pack_entries, tile_of, width_at
 from services.audit import errors
 from services.audit.config import AuditConfig
 from services.audit.follower import Arrivals
@@ -28,7 +28,9 @@ from services.audit.log.sequencer import Sequencer
 from services.audit.log.signing import open_signer
 from services.audit.log.store import Head, LogStore
 
-READ_BATCH = 4 * WIDTH
+READ_BATCH = 8 * WIDTH
+MESSAGE_BYTES = 1 << 20
+"""A message of the whole log ends behind the block that takes it past this size."""
 EXPORT_BATCH = 500
 MAX_WAIT_S = 10.0
 LOOK_AGAIN_S = 0.25
@@ -135,11 +137,8 @@ class LogServicer(log_pb2_grpc.LogServiceServicer):
         read = 0
         while True:
             yield httpbody_pb2.HttpBody(content_type=CONTENT_TYPE, data=head_frame(head.verifier_key, head.checkpoint))
-            for first in range(read, head.size, READ_BATCH):
-                end = min(first + READ_BATCH, head.size)
-                yield httpbody_pb2.HttpBody(data=await self._store.read(first, end))
-                parts = [tile_frame(tile) for tile in await self._full_tiles(first, end)]
-                yield httpbody_pb2.HttpBody(data=b"".join(parts))
+            async for message in self._entries(read, head.size):
+                yield httpbody_pb2.HttpBody(data=message)
             counts = await self._store.counts(head)
             if not await self._store.removed_since(head):
                 break
@@ -177,13 +176,38 @@ class LogServicer(log_pb2_grpc.LogServiceServicer):
     async def _hashes(self, nodes: list[merkle.Node], size: int) -> TileHashes:
         return TileHashes(await self._store.tiles({tile_of(node) for node in nodes}, size))
 
-    async def _full_tiles(self, first: int, end: int) -> list[Any]:
+    async def _entries(self, first: int, size: int) -> AsyncIterator[bytes]:
+        """Entries of a log of that size from one on, with its tiles; PostgreSQL reads one stretch ahead."""
+        ahead = asyncio.create_task(self._stretch(first, size))
+        try:
+            for start in range(first + READ_BATCH, size + READ_BATCH, READ_BATCH):
+                messages = await ahead
+                ahead = asyncio.create_task(self._stretch(start, size))
+                for message in messages:
+                    yield message
+        finally:
+            ahead.cancel()
+            await asyncio.gather(ahead, return_exceptions=True)
+
+    async def _stretch(self, first: int, size: int) -> list[bytes]:
+        """READ_BATCH entries of a log of that size as messages, and behind them the tiles that they made full."""
+        end = min(first + READ_BATCH, size)
+        messages, gathered, length = [], list[bytes](), 0
+        for block in await self._store.blocks(first, end) if first < end else ():
+            gathered.append(block)
+            length += len(block)
+            if length > MESSAGE_BYTES:
+                messages.append(b"".join(gathered))
+                gathered, length = [], 0
+        gathered += [tile_frame(tile) for tile in await self._full_tiles(first, end)]
+        return [*messages, b"".join(gathered)]
+
+    async def _full_tiles(self, first: int, end: int) -> list[FullTile]:
         """The tiles that became full between two sizes, from the lowest level up."""
-        found, level = [], 0
-        while end >> (HEIGHT * (level + 1)):
-            span = HEIGHT * (level + 1)
-            found += await self._store.tiles_between(level, first >> span, end >> span)
-            level += 1
+        found, span = list[FullTile](), HEIGHT
+        while first >> span < end >> span:
+            found += await self._store.tiles_between(span // HEIGHT - 1, first >> span, end >> span)
+            span += HEIGHT
         return found
 
 

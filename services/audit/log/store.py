@@ -210,10 +210,10 @@ class LogStore:
         async with self.database.transaction() as connection:
             return bool(await connection.fetchval("SELECT removed_since($1, $2)", head.change_position, org_id))
 
-    async def read(self, first: int, end: int) -> bytes:
+    async def blocks(self, first: int, end: int) -> list[bytes]:
         """Frames of entries of all organisations, with salt, record and the columns that lists show of it."""
         async with self.database.transaction() as connection:
-            return bytes(await connection.fetchval("SELECT log_read($1, $2)", first, end))
+            return [row[0] for row in await connection.fetch("SELECT log_blocks($1, $2)", first, end)]
 
     async def counts(self, head: Head) -> tuple[int, int]:
         """How many requests and changes a log with that head should have leaves of."""
