@@ -35,6 +35,8 @@ from services.audit.store import CONSUMER, ChangeRow, Filters, Listed, PostgresA
 
 FOLLOW_BATCH = 200
 MAX_APPEND = 1000
+MAX_PAGE_BYTES = 1 << 20
+"""Of changes: one that declares what was removed may have kilobytes."""
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 _log = logging.getLogger(__name__)
@@ -92,6 +94,16 @@ def _caller(scope: str) -> str:
 def _page(rows: list[Listed], size: int, filters: tuple[object, ...]) -> tuple[list[bytes], str]:
     token = write_token(rows[size - 1].place, filters) if len(rows) > size else ""
     return [row.record for row in rows[:size]], token
+
+
+def _fitting(rows: list[Listed], size: int) -> int:
+    """How many rows a page holds: at most `size`, and no more than MAX_PAGE_BYTES, but one at least."""
+    total = 0
+    for count, row in enumerate(rows[:size]):
+        total += len(row.record)
+        if count and total > MAX_PAGE_BYTES:
+            return count
+    return size
 
 
 def _place(token: str, filters: tuple[object, ...]) -> Place | None:
@@ -183,7 +195,7 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
         filters = ("changes", _caller("admin"))
         size = page_size(request.page_size)
         rows = await self._store.list_changes(filters[1], _place(request.page_token, filters), size + 1)
-        records, token = _page(rows, size, filters)
+        records, token = _page(rows, _fitting(rows, size), filters)
         return audit_pb2.ListChangesResponse(
             changes=[record_pb2.AdminRecord.FromString(record) for record in records], next_page_token=token
         )
@@ -221,7 +233,7 @@ class AuditService:
         self.log = ProvableLog(context, self.arrivals)
         rollups = Rollups(self._config, _now)
         counting, recounts = Counting(self._database, rollups, tell), Recounts(self._database, rollups)
-        self.retention = Retention(self._database, self.log.store, counting, self.arrivals, self._config, _now)
+        self.retention = Retention(self._database, self.log.store, counting, self.arrivals, self._config, _now, tell)
         duties = (self.log.sequencer.run, self.retention.run)
         self._follower = Follower(self._database, self.store, self._fetch, self.arrivals, self._config, duties)
         self._task: asyncio.Task[None] | None = None

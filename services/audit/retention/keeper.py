@@ -99,14 +99,14 @@ class Keeper:
         log: LogStore,
         *,
         count: Callable[[str], Awaitable[None]],
-        announce: Callable[[], None],
+        recorded: Callable[[bytes], None],
         clock: Callable[[], dt.datetime],
         new_id: Callable[[], str],
         wait_s: float = 10.0,
         page: int = PAGE,
     ) -> None:
-        """`count` brings an organisation's figures up to date; `announce` tells the sequencer of a change."""
-        self._store, self._log, self._count, self._announce = store, log, count, announce
+        """`count` brings an organisation's figures up to date; `recorded` hears of each change."""
+        self._store, self._log, self._count, self._recorded = store, log, count, recorded
         self._clock, self._new_id, self._wait_s, self._page = clock, new_id, wait_s, page
 
     async def holds(self, org_id: str) -> list[Hold]:
@@ -117,8 +117,9 @@ class Keeper:
         """Holds a subject, or with "" everything."""
         hold = Hold(self._new_id(), subject, order.basis, order.actor, self._clock())
         after = {"hold_id": hold.hold_id, "basis": order.basis}
-        kept = await self._store.set_hold(org_id, hold, self._change(org_id, HOLD, subject, order, after))
-        self._announce()
+        change = self._change(org_id, HOLD, subject, order, after)
+        kept = await self._store.set_hold(org_id, hold, change)
+        self._recorded(change.record)
         return kept
 
     async def lift_hold(self, org_id: str, hold_id: str, order: Order) -> Hold:
@@ -132,7 +133,7 @@ class Keeper:
         change = self._change(org_id, UNHOLD, hold.subject, order, after)
         if not await self._store.lift_hold(org_id, hold_id, change):
             raise errors.no_such_hold(hold_id)
-        self._announce()
+        self._recorded(change.record)
         return hold
 
     async def erase(self, org_id: str, subject: Subject, order: Order, *, dry_run: bool = False) -> Outcome:
@@ -262,14 +263,13 @@ class Keeper:
             if not await self._store.declare(org_id, change, subject and subject.person, removal, holds):
                 raise errors.holds_changed()
             declarations.append(change.record_id)
+            self._recorded(change.record)
         requests = sum(one.kind == KIND_REQUEST for one in placed)
         return Outcome(requests, len(placed) - requests, declarations=tuple(declarations))
 
     async def _settled(self, org_id: str, declarations: Sequence[str]) -> int:
         """Carries declarations out as the log takes them up; how many are not carried out in time."""
         left = list(declarations)
-        if left:
-            self._announce()
         gives_up_at = asyncio.get_running_loop().time() + self._wait_s
         while left:
             states = {one: await self._store.carry_out(org_id, one) for one in left}

@@ -13,6 +13,7 @@ import grpc.aio
 
 from dac.audit.v1 import retention_pb2 as pb
 from dac.audit.v1 import retention_pb2_grpc
+from dac.type.v1.record_pb2 import AdminRecord
 from mesh import call
 from mesh.admin_changes import actor_of
 from mesh.errors import MeshError
@@ -21,6 +22,7 @@ from mesh.postgres import Database
 from services.audit import errors
 from services.audit.analytics.rollups import Counting
 from services.audit.config import AuditConfig
+from services.audit.events import Tell
 from services.audit.follower import Arrivals
 from services.audit.log.store import LogStore
 from services.audit.retention.keeper import PRUNER, Keeper, Order, Outcome
@@ -30,7 +32,7 @@ from services.audit.retention.subjects import Subject
 MAX_BASIS = 500
 PRUNE_S = 20.0
 """One call prunes for so long, then says that there is more."""
-REMEMBERED = dt.timedelta(days=7)
+REMEMBERED = dt.timedelta(days=2)
 """How long a removed record is known not to come back; budget's outbox forgets within minutes what audit has read."""
 FIRST_DAY = dt.datetime(1, 1, 1, tzinfo=dt.UTC)
 
@@ -155,13 +157,20 @@ class Retention:
         arrivals: Arrivals,
         config: AuditConfig,
         clock: Callable[[], dt.datetime],
+        tell: Tell | None = None,
     ) -> None:
         async def count(org_id: str) -> None:
             while await counting.some([org_id]):
                 pass
 
         self.store = RetentionStore(database)
-        self.keeper = Keeper(self.store, log, count=count, announce=arrivals.announce, clock=clock, new_id=uuid7)
+
+        def recorded(change: bytes) -> None:
+            if tell is not None:
+                tell.changes([AdminRecord.FromString(change)])
+            arrivals.announce()
+
+        self.keeper = Keeper(self.store, log, count=count, recorded=recorded, clock=clock, new_id=uuid7)
         self.servicer = RetentionServicer(self.keeper, self.store, clock)
         self._config, self._clock = config, clock
 

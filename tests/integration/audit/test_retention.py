@@ -239,7 +239,7 @@ async def test_the_log_holds_at_every_step_of_an_erasure(idle: Kept) -> None:
         idle.retention.store,
         idle.store,
         count=lambda _: idle.counting.everything(),  # type: ignore[arg-type, return-value]
-        announce=lambda: None,
+        recorded=lambda _: None,
         clock=lambda: NOW,
         new_id=uuid7,
         wait_s=0,
