@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import functools
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -11,6 +13,7 @@ from dac.type.v1 import record_pb2
 from dac.type.v1.principal_pb2 import Level
 from mesh.tlog.leaves import CHANGE, DECISIONS, DONE, KINDS, MAX_FIELD, REQUEST, Leaf, commit
 
+_EPOCH = dt.datetime(1970, 1, 1)
 NEVER = "1970-01-01T00:00:00.000000Z"
 """The time of a record with an impossible one."""
 
@@ -25,10 +28,16 @@ class Stored(NamedTuple):
     record: bytes
 
 
+@functools.lru_cache(maxsize=64)
+def _second(seconds: int) -> str:
+    """A second since 1970: records that follow each other are mostly of a few."""
+    return (_EPOCH + dt.timedelta(seconds=seconds)).isoformat()
+
+
 def _time(stamp: Timestamp) -> str:
     try:
-        return stamp.ToDatetime().isoformat(timespec="microseconds") + "Z"
-    except (ValueError, OverflowError):
+        return f"{_second(stamp.seconds)}.{stamp.nanos // 1000:06d}Z" if 0 <= stamp.nanos < 10**9 else NEVER
+    except OverflowError:
         return NEVER
 
 

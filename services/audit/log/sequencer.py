@@ -22,6 +22,9 @@ from services.audit.log.store import NOTHING, Batch, Head, LogStore
 
 _log = logging.getLogger(__name__)
 
+AHEAD_FROM = 100
+"""After a batch of so many there are more to come: they are read while it is written."""
+
 
 class Sequencer:
     """Appends what is stored, batch by batch: while one is written, the next one gathers."""
@@ -44,6 +47,7 @@ class Sequencer:
         self._head = NOTHING
         self._edge = Edge()
         self._seqs: dict[str, int] = {}
+        self._ahead: list[Stored] = []
 
     async def run(self) -> None:
         """Appends for as long as this replica leads; never returns."""
@@ -82,7 +86,7 @@ class Sequencer:
             raise errors.log_is_damaged(str(error)) from None
         if edge.root() != head.root:
             raise errors.log_is_damaged(f"its tiles and leaves do not hash to the root of its {head.size} entries")
-        self._head, self._edge, self._seqs = head, edge, {}
+        self._head, self._edge, self._seqs, self._ahead = head, edge, {}, []
 
     @staticmethod
     def _check_signed(head: Head, key: VerifierKey) -> None:
@@ -98,16 +102,18 @@ class Sequencer:
 
     async def step(self) -> int:
         """Appends what is there now; how many. Raises MeshError, and then nothing is known: take the lead again."""
-        settled = await self._store.settled()
-        if settled[0] <= self._head.request_position and settled[1] <= self._head.change_position:
-            return 0
-        rows = await self._store.waiting(self._head, settled, self._most)
+        rows, self._ahead = self._ahead or await self._store.take(self._head, self._most), []
         if not rows:
             return 0
         seqs = await self._seqs_for(rows)
         batch, edge = self._written(rows, seqs)
         after = self._signed(rows, edge)
-        done = await self._store.append(self._head, after, batch)
+        appending = self._store.append(self._head, after, batch)
+        if len(rows) < AHEAD_FROM:
+            done = await appending
+        else:
+            # Read while this batch is written; it gets its leaves when this one is.
+            done, self._ahead = await asyncio.gather(appending, self._store.take(after, self._most))
         if done != "appended":
             raise errors.log_lead_lost()
         self._head, self._edge = after, edge

@@ -12,8 +12,7 @@ from mesh.tlog.merkle import EMPTY_ROOT, HASH_BYTES, hash_leaf
 from mesh.tlog.tiles import FullTile, width_at
 from services.audit.log.events import Stored
 
-SETTLED = "SELECT request_position, change_position FROM log_settled()"
-WAITING = "SELECT * FROM log_waiting($1, $2, $3, $4, $5)"
+TAKE = "SELECT kind, pos, org_id, record_id, record FROM log_take($1, $2, $3)"
 APPEND = "SELECT log_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
 TAKE_LEAD = """UPDATE log_head SET epoch = epoch + 1,
   verifier_key = CASE WHEN verifier_key = '' THEN $1 ELSE verifier_key END RETURNING epoch"""
@@ -94,18 +93,10 @@ class LogStore:
         async with self.database.transaction() as connection:
             return Head(*await connection.fetchrow(HEAD))
 
-    async def settled(self) -> tuple[int, int]:
-        """The last positions of requests and changes up to which nothing is still being written."""
-        async with self.database.transaction() as connection:
-            row = await connection.fetchrow(SETTLED)
-        return row[0], row[1]
-
-    async def waiting(self, head: Head, settled: tuple[int, int], most: int) -> list[Stored]:
-        """What has no leaf yet, changes first, each kind in the order it was stored in."""
-        requests, changes = settled
-        async with self.database.transaction() as connection:
-            rows = await connection.fetch(WAITING, head.request_position, requests, head.change_position, changes, most)
-        return [Stored(row[0], row[1], str(row[2]), str(row[3]), row[4]) for row in rows]
+    async def take(self, head: Head, most: int) -> list[Stored]:
+        """What has no leaf yet, changes first, each kind in the order it was stored in; nothing is still to come before."""
+        rows = await self.database.rows(TAKE, head.request_position, head.change_position, most)
+        return [Stored(*row) for row in rows]
 
     async def last_seqs(self, org_ids: Collection[str]) -> dict[str, int]:
         """The number of the last entry of each organisation."""

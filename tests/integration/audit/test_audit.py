@@ -167,6 +167,21 @@ async def test_nothing_recorded_can_be_changed(
             await connection.execute(statement.format(table))
 
 
+async def test_a_request_of_another_organisation_is_not_stored(database_for: DatabaseFor, org_id: str) -> None:
+    """Also after a batch of that organisation on the same connection: its list was of that transaction."""
+    database = await database_for("audit")
+    other = uuid7()
+    insert = """INSERT INTO requests (org_id, request_id, started_at, model, outcome, cost_nano_usd, record)
+        VALUES ($1, $2, now(), '', 1, 7, '')"""
+    async with database.transaction(org_id, other) as connection:
+        await connection.execute(insert, other, uuid7())
+    with pytest.raises(MeshError):
+        async with database.transaction(org_id) as connection:
+            await connection.execute(insert, other, uuid7())
+    async with database.transaction(other) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM requests WHERE org_id = $1", other) == 1
+
+
 async def test_append_only_is_held_against_the_owner_too(migrated: Any, org_id: str) -> None:
     import asyncpg
 
