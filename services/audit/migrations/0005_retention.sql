@@ -51,8 +51,9 @@ CREATE TABLE removed (
   PRIMARY KEY (org_id, kind, record_id)
 );
 ALTER TABLE removed ENABLE ROW LEVEL SECURITY; ALTER TABLE removed FORCE ROW LEVEL SECURITY;
-CREATE POLICY removed_org ON removed USING (org_id = ANY (string_to_array(NULLIF(current_setting('app.org_ids', true), ''), ',')::uuid[]))
-  WITH CHECK (org_id = ANY (string_to_array(NULLIF(current_setting('app.org_ids', true), ''), ',')::uuid[]));
+-- The list of organisations is read once for each statement: every batch of requests looks here.
+CREATE POLICY removed_org ON removed USING (org_id = ANY ((SELECT string_to_array(NULLIF(current_setting('app.org_ids', true), ''), ',')::uuid[])::uuid[]))
+  WITH CHECK (org_id = ANY ((SELECT string_to_array(NULLIF(current_setting('app.org_ids', true), ''), ',')::uuid[])::uuid[]));
 CREATE POLICY removed_owner ON removed TO dac_owner USING (true) WITH CHECK (true);
 
 -- Days whose figures hold more than the records that are left: they are not counted anew.

@@ -58,7 +58,9 @@ class Kept(World):
     async def settled(self) -> None:
         """Waits until everything stored has its leaf."""
         while True:
-            stored, (requests, changes) = await self.store.settled(), (await self.store.head())[4:6]
+            async with self.database.transaction() as connection:
+                stored = await connection.fetchrow("SELECT request_position, change_position FROM log_settled()")
+            requests, changes = (await self.store.head())[4:6]
             if stored[0] <= requests and stored[1] <= changes:
                 return
             await asyncio.sleep(0.02)
