@@ -159,7 +159,7 @@ class Verification:
 
     def _missing(self, entry: StoredEntry, leaf: Leaf) -> str:
         """An entry without record or salt: where both are gone, a later entry may declare that."""
-        is_own = leaf.kind == CHANGE and leaf.action.startswith(PREFIX)
+        is_own = leaf.kind != REQUEST and leaf.action.startswith(PREFIX)
         if entry.record is None and entry.salt is None and not is_own:
             self._redactions.miss(leaf.org_id, self.org_seqs[leaf.org_id], entry.idx)
             return ""
