@@ -391,15 +391,17 @@ async def test_a_hold_that_is_set_while_records_are_looked_for_wins(kept: Kept, 
 
 
 async def test_pruning_takes_what_is_old_and_leaves_the_rest(kept: Kept) -> None:
-    orgs = [uuid7(), uuid7()]
+    orgs, held_by = [uuid7(), uuid7()], uuid7()
     old = {org_id: [asked(org_id, days_ago=100 + number) for number in range(7)] for org_id in orgs}
     new = {org_id: [asked(org_id, days_ago=number) for number in range(3)] for org_id in orgs}
     kept.keeper._page = 3
     for org_id in orgs:
         await kept.ask(*old[org_id], *new[org_id])
         late = change(org_id)
-        late.at.FromDatetime(NOW - dt.timedelta(days=100))
-        await kept.administer(late, change(org_id))
+        own = change(org_id, action="audit.hold", actor=f"key:{held_by}")
+        for one in (late, own):
+            one.at.FromDatetime(NOW - dt.timedelta(days=100))
+        await kept.administer(late, own, change(org_id))
     await kept.settled()
     await kept.counting.everything()
     before = NOW - dt.timedelta(days=90)
@@ -411,6 +413,9 @@ async def test_pruning_takes_what_is_old_and_leaves_the_rest(kept: Kept) -> None
     assert (done.requests, done.changes) == (7, 2)
     assert len(await kept.told(orgs[0], "key.create")) == 1
     assert len(await kept.told(orgs[0], "audit.prune")) == 4
+    # Audit's own word stays, however old it is and whoever is erased.
+    assert (await kept.erase(orgs[0], f"key:{held_by}")).changes == 0
+    assert len(await kept.told(orgs[0], "audit.hold")) == 1
     await kept.holds_together(redacted=16)
     with pytest.raises(MeshError, match="past"):
         await kept.prune(NOW + dt.timedelta(days=2))
