@@ -13,7 +13,7 @@ import typer
 from mesh.cli.client import USAGE, Client, Failure, segment
 from mesh.cli.output import AsJson, Url, command, is_fancy, local_time, note, print_json, table
 
-app = typer.Typer(help="The audit log: verify it, prove an entry, list changes, export.", no_args_is_help=True)
+app = typer.Typer(help="The audit log: verify, prove, list, export, erase, hold, prune.", no_args_is_help=True)
 Key = Annotated[
     str, typer.Option("--key", help="The log's verifier key as you keep it, or a file with it.", show_default=False)
 ]
@@ -28,10 +28,13 @@ ORG_SCOPE = "this reads the whole log: use the operator's token (unset DAC_API_K
 
 def register(parent: typer.Typer) -> None:
     """Adds the commands."""
+    from mesh.cli import audit_retention
+
+    audit_retention.register(app)
     parent.add_typer(app, name="audit")
 
 
-def _operator(url: str | None) -> Client:
+def operator_client(url: str | None) -> Client:
     """A client that is the operator where its token is at hand."""
     client = Client(url, env={name: value for name, value in os.environ.items() if name != "DAC_API_KEY"})
     return client if client.key else Client(url)
@@ -94,7 +97,7 @@ def verify(
     checked = Verification(pinned, kept)
     started = time.monotonic()
     try:
-        for part in followed(_operator(url).download("/v1/audit/entries"), checked):
+        for part in followed(operator_client(url).download("/v1/audit/entries"), checked):
             checked.feed(part)
         holds = checked.finish()
     except BrokenStream as error:
@@ -104,6 +107,7 @@ def verify(
     if as_json:
         found = [f"{one.where}: {one.what}" for one in checked.findings]
         about = {"entries": checked.entries, "organisations": checked.organisations, "key": str(checked.key)}
+        about |= {"redacted": checked.redacted, "pending": checked.pending}
         print_json({"holds": holds, "faults": checked.faults, "findings": found, **about, "not_known": unknown})
     else:
         _say(checked, holds, time.monotonic() - started, kept, unknown)
@@ -141,6 +145,10 @@ def _say(checked: Any, holds: bool, seconds: float, kept: Any, unknown: list[str
             f"OK: {checked.entries} entries of {checked.organisations} organisations in {seconds:.1f} s: every record "
             "is what its leaf commits to, no number is missing, and the signed root is theirs."
         )
+        if checked.redacted:
+            print(f"    redacted {checked.redacted}: their records are gone, as later entries declare")
+        if checked.pending:
+            print(f"    pending {checked.pending}: declared gone, and still there; DAC removes them next")
         print(f"    key {checked.key}")
         if kept:
             print(f"OK: the log begins with the {kept.size} entries of the kept checkpoint.")

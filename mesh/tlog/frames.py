@@ -1,6 +1,7 @@
 """How the whole log travels to whoever verifies it: frames in one stream of bytes.
 
-C: verifier key and checkpoint, first. E: an entry with salt, record and the columns that lists show of the record.
+C: verifier key and checkpoint, first, and once more where the log had to be read on; the last one counts. E: an entry
+with salt, record and the columns that lists show of the record.
 T: a full tile, behind its entries. N: how many requests and changes are stored, last.
 """
 

@@ -23,6 +23,10 @@ HEADER = "dac-audit/v1\n"
 FIELDS = {"action", "actor", "commitment", "cost_nano_usd", "decision", "id", "kind", "org_id", "org_seq", "target"}
 FIELDS |= {"time", "trace_id"}
 HEADS = "heads.json"
+DECLARING = ("audit.erase", "audit.prune")
+"""What says in its record which entries before it have lost theirs."""
+AFTER_JSON = 7
+"""The field of dac.type.v1.AdminRecord that says it."""
 
 
 class Wrong(Exception):
@@ -108,6 +112,36 @@ def proof_file(folder: pathlib.Path, index: int) -> pathlib.Path:
     return folder / "proofs" / f"{index // 1000:06d}" / f"{index}.tlog-proof"
 
 
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    number, shift = 0, 0
+    while data[at] & 0x80:
+        number |= (data[at] & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+    return number | data[at] << shift, at + 1
+
+
+def declared_by(record: bytes, number: int) -> set[int]:
+    """The entries that a declaration, itself entry `number`, says are gone: "3-7,19". Raises Wrong."""
+    at, told = 0, b""
+    try:
+        while at < len(record):
+            tag, at = _varint(record, at)
+            if tag & 7 != 2:
+                raise Wrong("its record is none of a change")
+            length, at = _varint(record, at)
+            told = record[at : at + length] if tag >> 3 == AFTER_JSON else told
+            at += length
+        found: set[int] = set()
+        for span in filter(None, json.loads(told)["entries"].split(",")):
+            first, _, last = span.partition("-")
+            if not 0 < int(first) <= int(last or first) < number:
+                raise Wrong("it declares entries that are not before it")
+            found.update(range(int(first), int(last or first) + 1))
+    except (IndexError, KeyError, TypeError, ValueError, AttributeError):
+        raise Wrong("its declaration of what is gone cannot be read") from None
+    return found
+
+
 def _entries(folder: pathlib.Path) -> Iterator[dict[str, str]]:
     with (folder / "entries.jsonl").open(encoding="utf-8") as lines:
         for line in lines:
@@ -115,12 +149,14 @@ def _entries(folder: pathlib.Path) -> Iterator[dict[str, str]]:
 
 
 def check(folder: pathlib.Path, key: str, kept: str | None = None) -> tuple[int, int, int]:
-    """Entries, how many of them have no record any more, and the log's size. Raises Wrong."""
+    """Entries, how many of them have no record any more, all declared, and the log's size. Raises Wrong."""
     note = (folder / "checkpoint").read_text(encoding="utf-8")
     size, root = open_checkpoint(note, key)
     if kept is not None and open_checkpoint(kept, key) != (size, root):
         raise Wrong("the export is not of the checkpoint that was kept: ask for one, or for a consistency proof")
-    number, redacted, last, org_id = 0, 0, -1, ""
+    number, last, org_id = 0, -1, ""
+    missing: set[int] = set()
+    declared: set[int] = set()
     for number, entry in enumerate(_entries(folder), 1):
         index, text = int(entry["index"]), entry["leaf"]
         try:
@@ -134,14 +170,18 @@ def check(folder: pathlib.Path, key: str, kept: str | None = None) -> tuple[int,
             if leaf["org_id"] != org_id or leaf["org_seq"] != str(number):
                 raise Wrong(f"it is number {leaf['org_seq']} of organisation {leaf['org_id']}, and {number} is due")
             salt, record = _bytes(entry["salt"]), _bytes(entry["record"])
-            if not salt:
-                redacted += 1
+            if not salt and not record and not leaf["action"].startswith("audit."):
+                missing.add(number)
             elif _sha256(b"c/v1" + salt + record).hex() != leaf["commitment"]:
                 raise Wrong("its record is not what it commits to")
+            elif leaf["kind"] == "change" and leaf["action"] in DECLARING:
+                declared |= declared_by(record, number)
         except (Wrong, ValueError, KeyError, OSError) as error:
             raise Wrong(f"entry {index}: {error}") from None
         last = index
-    return number, redacted, size
+    if missing - declared:
+        raise Wrong(f"number {min(missing - declared)}: its record is missing, and no later entry declares that")
+    return number, len(missing), size
 
 
 def check_heads(folder: pathlib.Path, key: str) -> tuple[int, int, str] | None:
@@ -197,7 +237,9 @@ def main() -> int:
         print(f"WRONG: {error}")
         return 1
     print(f"OK: {entries} entries, numbered without a gap, stand in the signed log of {size} entries.")
-    print(f"    {entries - redacted} records are what their leaves commit to; {redacted} are erased.")
+    print(
+        f"    {entries - redacted} records are what their leaves commit to; {redacted} are erased, as later ones say."
+    )
     if not given.key:
         print("NOT KNOWN: whether the key is the log's own: it came with the export. Give the one you trust: --key.")
     if kept is None:

@@ -16,6 +16,7 @@ from mesh.tlog.heads import NOBODY, wrong_heads
 from mesh.tlog.leaves import CHANGE, DECISIONS, HEADS, KINDS, MAX_FIELD, REQUEST, Leaf, commit, read_leaf
 from mesh.tlog.merkle import HASH_BYTES
 from mesh.tlog.notes import Checkpoint, NoteError, VerifierKey, open_checkpoint
+from mesh.tlog.redactions import DECLARING, PREFIX, Redactions, declared_by
 from mesh.tlog.tiles import WIDTH, Edge
 
 _EPOCH = dt.datetime(1970, 1, 1)
@@ -49,6 +50,12 @@ class Verification:
         self.entries = 0
         self.org_seqs: dict[str, int] = {}
         self._kinds = {REQUEST: 0, CHANGE: 0}
+        """The leaves of each kind whose record is there."""
+        self.redacted = 0
+        """Entries whose record is gone as a later entry declares."""
+        self.pending = 0
+        """Entries that are declared gone, and whose record is still there."""
+        self._redactions = Redactions()
         self._counts: tuple[int, int] | None = None
         self._edge = Edge()
         self._hashes: list[bytes] = []
@@ -83,6 +90,7 @@ class Verification:
         self._grow()
         self._check_roots()
         self._check_outside()
+        self._check_redactions()
         self._check_counts()
         for level, number in sorted(self._full):
             self._tell(f"tile {level}/{number}", "it is missing")
@@ -138,7 +146,7 @@ class Verification:
         return end
 
     def _check_entry(self, entry: StoredEntry) -> str:
-        """What is wrong with an entry beside its place in the tree; empty = nothing."""
+        """What is wrong with an entry beside its place in the tree; empty = nothing, or nothing yet."""
         try:
             leaf = read_leaf(entry.leaf)
         except ValueError as error:
@@ -153,19 +161,39 @@ class Verification:
             wrong = wrong_heads(leaf, self.org_seqs, entry.salt)
             return f"heads {leaf.id}: {wrong}" if wrong else ""
         if entry.record is None or entry.salt is None:
-            return f"the {'record' if entry.record is None else 'salt'} of {leaf.kind} {leaf.id} is missing"
+            return self._missing(entry, leaf)
+        if leaf.kind in self._kinds:
+            self._kinds[leaf.kind] += 1
         if commit(entry.salt, entry.record) != leaf.commitment:
             return f"the record of {leaf.kind} {leaf.id} is not what its leaf commits to"
         wrong = _wrong_column(leaf, entry)
-        return f"{wrong} of {leaf.kind} {leaf.id} is not what its leaf says" if wrong else ""
+        if wrong:
+            return f"{wrong} of {leaf.kind} {leaf.id} is not what its leaf says"
+        return self._declare(leaf, entry.record) if leaf.action in DECLARING and leaf.kind == CHANGE else ""
+
+    def _missing(self, entry: StoredEntry, leaf: Leaf) -> str:
+        """An entry without record or salt: where both are gone, a later entry may declare that."""
+        is_own = leaf.kind != REQUEST and leaf.action.startswith(PREFIX)
+        if entry.record is None and entry.salt is None and not is_own:
+            self._redactions.miss(leaf.org_id, self.org_seqs[leaf.org_id], entry.idx)
+            return ""
+        if entry.record is not None and leaf.kind in self._kinds:
+            self._kinds[leaf.kind] += 1
+        return f"the {'record' if entry.record is None else 'salt'} of {leaf.kind} {leaf.id} is missing"
+
+    def _declare(self, leaf: Leaf, record: bytes) -> str:
+        try:
+            told = record_pb2.AdminRecord.FromString(record)
+            self._redactions.declare(leaf.org_id, declared_by(told.after_json, self.org_seqs[leaf.org_id]))
+        except (ValueError, DecodeError) as error:
+            return f"its declaration of what is gone cannot be read: {error}"
+        return ""
 
     def _check_number(self, idx: int, leaf: Leaf) -> None:
         expected = self.org_seqs.get(leaf.org_id, 0) + 1
         if leaf.org_seq != str(expected):
             self._tell(f"entry {idx}", f"number {leaf.org_seq} of organisation {leaf.org_id}, where {expected} is due")
         self.org_seqs[leaf.org_id] = expected
-        if leaf.kind in self._kinds:
-            self._kinds[leaf.kind] += 1
 
     def _tile(self, data: bytes, at: int) -> int:
         if len(data) - at < TILE.size + HASH_BYTES + TILE_BYTES:
@@ -219,9 +247,18 @@ class Verification:
         elif self._outside_root != kept.root:
             self._tell("saved checkpoint", f"the first {kept.size} entries are not those that it was made of")
 
+    def _check_redactions(self) -> None:
+        self.redacted = self._redactions.missed
+        for one in self._redactions.undeclared():
+            self.redacted -= 1
+            what = f"the record of number {one.org_seq} of organisation {one.org_id} is missing with its salt"
+            self._tell(f"entry {one.idx}", f"{what}, and no later entry declares that")
+        self.pending = self._redactions.declared() - self.redacted
+
     def _check_counts(self) -> None:
         for kind, stored in zip((REQUEST, CHANGE), self._counts or (0, 0), strict=True):
-            if stored != self._kinds[kind]:
+            # What is declared and was still there when its entry was read may be gone by now.
+            if not self._kinds[kind] - self.pending <= stored <= self._kinds[kind]:
                 self._tell("log", f"{stored} {kind}s are stored, and {self._kinds[kind]} have a leaf")
 
 

@@ -32,6 +32,12 @@ class AuditConfig:
     """Entries of the log that are so old are packed into a fifth of their place; 0 = never."""
     pack_every_s: float = 3600.0
     """How often old entries are looked for."""
+    request_payload_kept_days: int = 90
+    """How many days the records of requests are kept beside their leaves; 0 = for ever. A legal hold keeps them."""
+    change_payload_kept_days: int = 2557
+    """How many days the records of administrative changes are kept; 0 = for ever. Seven years."""
+    prune_every_s: float = 3600.0
+    """How often the leader removes what is older than that."""
     minutes_kept_days: int = 2
     """How many days figures by the minute are kept; those by the hour and the day hold them too."""
     hours_kept_days: int = 92

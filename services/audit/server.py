@@ -20,6 +20,7 @@ from mesh import call
 from mesh.errors import MeshError
 from mesh.ids import is_uuid
 from mesh.service import Context
+from mesh.tlog.redactions import PREFIX
 from services.audit import errors
 from services.audit.analytics.rollups import Counting, Recounts, Rollups
 from services.audit.analytics.server import AnalyticsServicer
@@ -29,10 +30,13 @@ from services.audit.events import EventLines, Tell
 from services.audit.follower import Arrivals, Fetched, Follower
 from services.audit.log.server import ProvableLog
 from services.audit.paging import Place, page_size, read_token, write_token
+from services.audit.retention.server import Retention
 from services.audit.store import CONSUMER, ChangeRow, Filters, Listed, PostgresAuditStore, RequestRow
 
 FOLLOW_BATCH = 200
 MAX_APPEND = 1000
+MAX_PAGE_BYTES = 1 << 20
+"""Of changes: one that declares what was removed may have kilobytes."""
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 _log = logging.getLogger(__name__)
@@ -92,6 +96,16 @@ def _page(rows: list[Listed], size: int, filters: tuple[object, ...]) -> tuple[l
     return [row.record for row in rows[:size]], token
 
 
+def _fitting(rows: list[Listed], size: int) -> int:
+    """How many rows a page holds: at most `size`, and no more than MAX_PAGE_BYTES, but one at least."""
+    total = 0
+    for count, row in enumerate(rows[:size]):
+        total += len(row.record)
+        if count and total > MAX_PAGE_BYTES:
+            return count
+    return size
+
+
 def _place(token: str, filters: tuple[object, ...]) -> Place | None:
     if not token:
         return None
@@ -121,6 +135,8 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
                 raise errors.invalid(
                     "records", f"record_id {record.record_id!r} and org_id {record.org_id!r}: not UUIDs"
                 )
+            if record.action.startswith(PREFIX):
+                raise errors.invalid("records", f"{record.action}: only audit itself says what it removed or holds")
             row = ChangeRow(record.org_id, record.record_id, _when(record.at, "records.at"), record.SerializeToString())
             rows.setdefault((row.org_id, row.record_id), row)
         if rows:
@@ -179,7 +195,7 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
         filters = ("changes", _caller("admin"))
         size = page_size(request.page_size)
         rows = await self._store.list_changes(filters[1], _place(request.page_token, filters), size + 1)
-        records, token = _page(rows, size, filters)
+        records, token = _page(rows, _fitting(rows, size), filters)
         return audit_pb2.ListChangesResponse(
             changes=[record_pb2.AdminRecord.FromString(record) for record in records], next_page_token=token
         )
@@ -215,11 +231,12 @@ class AuditService:
         tell = EventLines() if self._config.event_lines else None
         self.audit = AuditServicer(self.store, self.arrivals, self._config, tell)
         self.log = ProvableLog(context, self.arrivals)
-        duties = (self.log.sequencer.run, self.log.packer.run)
-        self._follower = Follower(self._database, self.store, self._fetch, self.arrivals, self._config, duties)
-        self._task: asyncio.Task[None] | None = None
         rollups = Rollups(self._config, _now)
         counting, recounts = Counting(self._database, rollups, tell), Recounts(self._database, rollups)
+        self.retention = Retention(self._database, self.log.store, counting, self.arrivals, self._config, _now, tell)
+        duties = (self.log.sequencer.run, self.log.packer.run, self.retention.run)
+        self._follower = Follower(self._database, self.store, self._fetch, self.arrivals, self._config, duties)
+        self._task: asyncio.Task[None] | None = None
         self.analytics = AnalyticsServicer(self._database, rollups, counting, recounts, self._config, _now)
         self.upkeep = Upkeep(self._database, rollups, counting, recounts, self.arrivals.next, _now, self._config)
 
@@ -227,6 +244,7 @@ class AuditService:
         """Adds the servicers."""
         audit_pb2_grpc.add_AuditServiceServicer_to_server(self.audit, server)
         self.log.register(server)
+        self.retention.register(server)
         analytics_pb2_grpc.add_AnalyticsServiceServicer_to_server(self.analytics, server)
 
     async def start(self) -> None:

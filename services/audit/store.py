@@ -11,11 +11,15 @@ from mesh.postgres import Database
 from services.audit.paging import Place
 
 CONSUMER = "audit"
+# What was removed on purpose does not come back when it is delivered once more.
 INSERT_REQUESTS = """INSERT INTO requests (org_id, request_id, started_at, model, outcome, cost_nano_usd, record)
   SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::text[], $5::smallint[], $6::bigint[], $7::bytea[])
+    AS n (org_id, request_id)
+  WHERE NOT EXISTS (SELECT FROM removed x WHERE x.org_id = n.org_id AND x.kind = 1 AND x.record_id = n.request_id)
   ON CONFLICT (org_id, request_id) DO NOTHING"""
 INSERT_CHANGES = """INSERT INTO changes (org_id, record_id, at, record)
-  SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::bytea[])
+  SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::bytea[]) AS n (org_id, record_id)
+  WHERE NOT EXISTS (SELECT FROM removed x WHERE x.org_id = n.org_id AND x.kind = 2 AND x.record_id = n.record_id)
   ON CONFLICT (org_id, record_id) DO NOTHING RETURNING record"""
 ADVANCE = """INSERT INTO cursors (consumer, cursor) VALUES ($1, $2)
   ON CONFLICT (consumer) DO UPDATE SET cursor = EXCLUDED.cursor"""

@@ -157,6 +157,13 @@ BODIES: Mapping[str, Any] = {
             "MergeBranch": {"target_branch_id": "main", "policy": "MERGE_POLICY_APPEND", "request_id": "merge-1"},
         }.items()
     },
+    "audit.Erase": {
+        "subject": "user:01a1fccb-d17f-7000-9000-000000000001",
+        "basis": "GDPR Art. 17, ticket 4711",
+        "dry_run": True,
+    },
+    "audit.Prune": {"before": "2026-01-01T00:00:00Z", "dry_run": True},
+    "audit.SetHold": {"subject": "user:01a1fccb-d17f-7000-9000-000000000001", "reason": "Smith v. Jones"},
     "router.SubmitFeedback": {"request_id": "REQUEST_ID", "rating": 1},
     "router.ResetLearned": {"task_type": "coding_help"},
     "router.Route": {"model": "auto", "prompt": "Write a function that merges two sorted lists"},

@@ -173,3 +173,44 @@ def test_a_second_implementation_agrees(bundle: pathlib.Path, tmp_path: pathlib.
     (broken / "entries.jsonl").write_text(text.replace("chat", "chut", 1))
     done = subprocess.run([NODE, SECOND, broken], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and "WRONG" in done.stdout
+
+
+def test_records_are_held_pruned_and_erased_by_command(dac: Dac, bundle: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    made = answered(run(dac, "key", "create", "erased", "--json"))
+    subject = f"key:{made['key']['key_id']}"  # type: ignore[index]
+    told = answered(run(dac, "chat", "Hi", "--model", "mock/gpt-4o-mini", "--json", key=str(made["token"])))
+    request_id = str(told["request_id"])
+    answered(run(dac, "audit", "prove", request_id, "--wait", "10", "--json"))
+    assert run(dac, "audit", "erase", subject, "--reason", "asked for").returncode == 1
+    held = answered(run(dac, "audit", "hold", subject, "--reason", "Smith v. Jones", "--json"))["hold"]
+    hold_id = str(held["hold_id"])  # type: ignore[index]
+    listed = run(dac, "audit", "hold").stdout
+    assert hold_id in listed and subject in listed and "Smith v. Jones" in listed
+    refused = run(dac, "audit", "erase", subject, "--reason", "asked for", "--yes")
+    assert refused.returncode == 1 and hold_id in refused.stderr and "--lift" in refused.stderr
+    assert run(dac, "audit", "hold", "--lift", hold_id).returncode == 0
+    counted = answered(run(dac, "audit", "erase", subject, "--reason", "asked for", "--dry-run", "--json"))
+    done = answered(run(dac, "audit", "erase", subject, "--reason", "asked for", "--yes", "--json"))
+    assert (done["requests"], done["changes"]) == (counted["requests"], counted["changes"]) == ("1", "1")
+    assert dac.get(f"/v1/requests/{request_id}").status_code == 404
+    assert "its record is erased" in run(dac, "audit", "prove", request_id).stderr
+    checked = answered(run(dac, "audit", "verify", "--json"))
+    assert (checked["holds"], checked["redacted"], checked["pending"]) == (True, 2, 0)
+    assert "redacted 2" in run(dac, "audit", "verify").stdout
+    folder = tmp_path / "bundle"
+    answered(run(dac, "audit", "export", str(folder), "--json"))
+    assert standalone(folder).check(folder, (folder / "verifier-key").read_text())[1] == 2
+    second = subprocess.run([NODE, SECOND, folder], capture_output=True, text=True, timeout=60)
+    assert second.returncode == 0, second.stdout
+    # Without the entry that declares it, what is gone is missing.
+    lines = (folder / "entries.jsonl").read_text().splitlines()
+    at = next(number for number, line in enumerate(lines) if "audit.erase" in json.loads(line)["leaf"])
+    (folder / "entries.jsonl").write_text("\n".join(lines[:at]) + "\n")
+    verifier = standalone(folder)
+    with pytest.raises(verifier.Wrong, match="no later entry declares that"):
+        verifier.check(folder, (folder / "verifier-key").read_text())
+    second = subprocess.run([NODE, SECOND, folder], capture_output=True, text=True, timeout=60)
+    assert second.returncode == 1 and "no later entry declares that" in second.stdout
+    pruned = answered(run(dac, "audit", "prune", "--before", "2020-01-01", "--yes", "--json", key=""))
+    assert (pruned["requests"], pruned["held"], pruned["has_more"]) == (0, 0, False)
+    assert "0" in run(dac, "audit", "prune", "--before", "2020-01-01", "--dry-run", key="").stdout

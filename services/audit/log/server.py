@@ -131,6 +131,8 @@ class LogServicer(log_pb2_grpc.LogServiceServicer):
                 lines.append(msgspec.json.encode(line))
             yield httpbody_pb2.HttpBody(data=b"\n".join((*lines, b"")))
             at = entries[-1].org_seq
+        if await self._store.removed_since(head, org_id):
+            raise errors.removed_meanwhile()
 
     async def _told_heads(self, heads: Heads, org_id: str, size: int) -> dict[str, Any] | None:
         """What an organisation is shown of heads: its line with the path to their root; None when it has none."""
@@ -155,19 +157,17 @@ class LogServicer(log_pb2_grpc.LogServiceServicer):
     ) -> AsyncIterator[httpbody_pb2.HttpBody]:
         call.require_scope("operator")
         head = await self._head()
-        yield httpbody_pb2.HttpBody(content_type=CONTENT_TYPE, data=head_frame(head.verifier_key, head.checkpoint))
-        # One stretch ahead: PostgreSQL reads the next one while this one is on its way.
-        ahead = asyncio.create_task(self._stretch(0, head.size))
-        try:
-            for first in range(READ_BATCH, head.size + READ_BATCH, READ_BATCH):
-                messages = await ahead
-                ahead = asyncio.create_task(self._stretch(first, head.size))
-                for message in messages:
-                    yield httpbody_pb2.HttpBody(data=message)
-        finally:
-            ahead.cancel()
-            await asyncio.gather(ahead, return_exceptions=True)
-        yield httpbody_pb2.HttpBody(data=counts_frame(*await self._store.counts(head)))
+        read = 0
+        while True:
+            yield httpbody_pb2.HttpBody(content_type=CONTENT_TYPE, data=head_frame(head.verifier_key, head.checkpoint))
+            async for message in self._entries(read, head.size):
+                yield httpbody_pb2.HttpBody(data=message)
+            counts = await self._store.counts(head)
+            if not await self._store.removed_since(head):
+                break
+            # What went while this was read is declared by entries behind that head: they belong to it, too.
+            read, head = head.size, await self._head()
+        yield httpbody_pb2.HttpBody(data=counts_frame(*counts))
 
     async def ReadFile(  # noqa: D102
         self, request: log_pb2.ReadFileRequest, context: Any
@@ -198,6 +198,19 @@ class LogServicer(log_pb2_grpc.LogServiceServicer):
 
     async def _hashes(self, nodes: list[merkle.Node], size: int) -> TileHashes:
         return TileHashes(await self._store.tiles({tile_of(node) for node in nodes}, size))
+
+    async def _entries(self, first: int, size: int) -> AsyncIterator[bytes]:
+        """Entries of a log of that size from one on, with its tiles; PostgreSQL reads one stretch ahead."""
+        ahead = asyncio.create_task(self._stretch(first, size))
+        try:
+            for start in range(first + READ_BATCH, size + READ_BATCH, READ_BATCH):
+                messages = await ahead
+                ahead = asyncio.create_task(self._stretch(start, size))
+                for message in messages:
+                    yield message
+        finally:
+            ahead.cancel()
+            await asyncio.gather(ahead, return_exceptions=True)
 
     async def _stretch(self, first: int, size: int) -> list[bytes]:
         """READ_BATCH entries of a log of that size as messages, and behind them the tiles that they made full."""

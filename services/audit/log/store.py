@@ -33,6 +33,8 @@ ENTRY = """SELECT e.idx, e.org_seq, e.leaf, s.salt,
       ELSE (SELECT c.record FROM changes c WHERE c.org_id = e.org_id AND c.record_id = e.record_id) END AS record
   FROM log_entries e LEFT JOIN log_salts s ON s.idx = e.idx AND s.org_id = e.org_id
   WHERE e.org_id = $1 AND e.record_id = $2 AND e.idx < $3 ORDER BY e.idx LIMIT 1"""
+PLACES = """SELECT e.record_id, e.idx, e.org_seq FROM log_entries e
+  WHERE e.org_id = $1 AND e.kind = $2 AND e.record_id = ANY ($3::uuid[])"""
 ENTRIES_OF = """SELECT e.idx, e.org_seq, e.leaf, s.salt,
     CASE e.kind WHEN 1 THEN (SELECT r.record FROM requests r WHERE r.org_id = e.org_id AND r.request_id = e.record_id)
       ELSE (SELECT c.record FROM changes c WHERE c.org_id = e.org_id AND c.record_id = e.record_id) END AS record
@@ -97,6 +99,13 @@ class Heads(NamedTuple):
     leaf: bytes
     salt: bytes
     org_seqs: dict[str, int]
+
+
+class Place(NamedTuple):
+    """Where a record's leaf stands."""
+
+    idx: int
+    org_seq: int
 
 
 @dataclass(frozen=True)
@@ -222,6 +231,17 @@ class LogStore:
             entries = [Entry(*row) for row in await connection.fetch(ENTRIES_OF, org_id, after_seq, size, most)]
         # A pack has every number of its stretch; rows are left of some of them only.
         return await self.packs.entries_of(org_id, after_seq, size, most) or entries
+
+    async def places(self, org_id: str, kind: int, record_ids: Sequence[str]) -> dict[str, Place]:
+        """Where the leaves of an organisation's records stand; those without one are left out."""
+        async with self.database.transaction(org_id) as connection:
+            rows = await connection.fetch(PLACES, org_id, kind, record_ids)
+        return {str(row[0]): Place(row[1], row[2]) for row in rows}
+
+    async def removed_since(self, head: Head, org_id: str | None = None) -> bool:
+        """Whether records (of one organisation) are gone whose declaration a log with that head does not have."""
+        async with self.database.transaction() as connection:
+            return bool(await connection.fetchval("SELECT removed_since($1, $2)", head.change_position, org_id))
 
     async def blocks(self, first: int, end: int) -> list[bytes]:
         """Frames of entries of all organisations, with salt, record and the columns that lists show of it."""

@@ -70,12 +70,45 @@ const openCheckpoint = (note, line) => {
   return { size: Number(size), root: Buffer.from(hash, "base64") };
 };
 
+// The fields of a protobuf message of texts and messages only, as an AdminRecord is.
+const fields = (data) => {
+  const found = {};
+  let at = 0;
+  const varint = () => {
+    let number = 0;
+    for (let scale = 1; ; scale *= 128) {
+      const byte = data[at++];
+      number += (byte % 128) * scale;
+      if (byte < 128) return number;
+    }
+  };
+  while (at < data.length) {
+    const tag = varint();
+    if (tag % 8 !== 2) throw new Error("no AdminRecord");
+    const length = varint();
+    found[Math.floor(tag / 8)] = data.subarray(at, at + length);
+    at += length;
+  }
+  return found;
+};
+const declaredBy = (record, number) =>
+  JSON.parse(fields(record)[7].toString())
+    .entries.split(",")
+    .filter(Boolean)
+    .map((span) => span.split("-").map(Number))
+    .map(([first, last = first]) => {
+      if (!(first > 0 && first <= last && last < number)) throw new Error("declares what is not before it");
+      return [first, last];
+    });
+
 const check = (folder) => {
   const read = (...names) => readFileSync(join(folder, ...names), "utf8");
   const note = read("checkpoint");
   const { size, root: signedRoot } = openCheckpoint(note, read("verifier-key"));
   let number = 0;
   let [counted, orgId] = [0, ""];
+  const missing = [];
+  const declared = [];
   const heads = existsSync(join(folder, "heads.json")) ? JSON.parse(read("heads.json")) : null;
   const siblingsOf = (index) => {
     const folderName = String(Math.floor(index / 1000)).padStart(6, "0");
@@ -98,9 +131,18 @@ const check = (folder) => {
     if (heads && index < Number(heads.index)) counted += 1;
     orgId = leaf.org_id;
     const salt = Buffer.from(entry.salt, "base64");
-    const commitment = sha256(Buffer.from("c/v1"), salt, Buffer.from(entry.record, "base64")).toString("hex");
-    if (salt.length && commitment !== leaf.commitment) throw new Error(`${index}: another record`);
+    const record = Buffer.from(entry.record, "base64");
+    if (!salt.length && !record.length && !leaf.action.startsWith("audit.")) {
+      missing.push(number);
+      continue;
+    }
+    const commitment = sha256(Buffer.from("c/v1"), salt, record).toString("hex");
+    if (commitment !== leaf.commitment) throw new Error(`${index}: another record`);
+    if (leaf.kind === "change" && ["audit.erase", "audit.prune"].includes(leaf.action))
+      declared.push(...declaredBy(record, number));
   }
+  const silent = missing.find((one) => !declared.some(([first, last]) => first <= one && one <= last));
+  if (silent) throw new Error(`number ${silent}: its record is gone, and no later entry declares that`);
   if (!heads) return `${number} entries`;
   const index = Number(heads.index);
   if (!climb(index, size, leafHash(Buffer.from(heads.leaf)), siblingsOf(index)).equals(signedRoot))

@@ -129,6 +129,33 @@ async def test_changes_come_from_services_once_and_only_administrators_see_them(
         await audit.audit.ListChanges(pb.ListChangesRequest(), None)
 
 
+async def test_nobody_else_says_what_audit_removed(budget: BudgetService, make_audit: MakeAudit, org_id: str) -> None:
+    audit = await make_audit(budget)
+    forged = record_pb2.AdminRecord(record_id=uuid7(), org_id=org_id, action="audit.erase")
+    with as_service("gateway"), pytest.raises(MeshError, match="only audit itself"):
+        await audit.audit.Append(pb.AppendRequest(records=[forged]), None)
+
+
+async def test_a_page_of_long_changes_is_shorter(budget: BudgetService, make_audit: MakeAudit, org_id: str) -> None:
+    audit = await make_audit(budget)
+    long = [
+        record_pb2.AdminRecord(record_id=uuid7(), org_id=org_id, action="key.create", after_json="x" * 300_000)
+        for _ in range(5)
+    ]
+    for one in long:
+        one.at.GetCurrentTime()
+    with as_service("gateway"):
+        await audit.audit.Append(pb.AppendRequest(records=long), None)
+    found, token, pages = [], "", 0
+    while pages == 0 or token:
+        with as_key(org_id):
+            page = await audit.audit.ListChanges(pb.ListChangesRequest(page_token=token), None)
+        assert page.ByteSize() < 2**21
+        found += [one.record_id for one in page.changes]
+        token, pages = page.next_page_token, pages + 1
+    assert sorted(found) == sorted(one.record_id for one in long) and pages == 2
+
+
 @pytest.mark.parametrize("statement", ["UPDATE {} SET record = ''", "DELETE FROM {}", "TRUNCATE {}"])
 @pytest.mark.parametrize("table", ["requests", "changes"])
 async def test_nothing_recorded_can_be_changed(

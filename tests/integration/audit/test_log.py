@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import pathlib
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -26,6 +27,7 @@ from services.audit.log import server
 from services.audit.log.server import LogServicer
 from services.audit.log.signing import signer_of
 from services.audit.log.store import LogStore
+from services.audit.server import request_row
 from services.budget.server import BudgetService
 from tests.conftest import REPOSITORY, Migrated
 from tests.integration.audit.conftest import MakeAudit
@@ -127,8 +129,21 @@ async def test_rows_of_before_the_log_are_taken_up_in_order(make_database: Make,
     try:
         org_id = uuid7()
         old, later = [request(org_id) for _ in range(5)], [request(org_id) for _ in range(3)]
-        await world.ask(*old)
-        await world.administer(change(org_id))
+        administered = change(org_id)
+        # As the version of then stored them.
+        async with database.transaction(org_id) as connection:
+            await connection.executemany(
+                "INSERT INTO requests (org_id, request_id, started_at, model, outcome, cost_nano_usd, record)"
+                " VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                [request_row(record) for record in old],
+            )
+            await connection.execute(
+                "INSERT INTO changes (org_id, record_id, at, record) VALUES ($1, $2, $3, $4)",
+                org_id,
+                administered.record_id,
+                administered.at.ToDatetime(tzinfo=dt.UTC),
+                administered.SerializeToString(),
+            )
         shutil.copytree(FOLDER, tmp_path, dirs_exist_ok=True)
         await migrate(made.owner_dsn, {"audit": tmp_path}, made.passwords)
         await world.ask(*later)
