@@ -189,6 +189,7 @@ def _facts(record: RequestRecord) -> Safe:
         _fact("When", when(record.started_at, relative=True)),
         _fact("Finish", record.finish_reason) if record.finish_reason else None,
         _fact("Cache", _cache(record)),
+        _fact("Private values", _redaction(record)) if record.HasField("redaction") else None,
         _fact("Checks", _checks(record)) if record.HasField("validation") else None,
         _fact("Failure", reason) if reason else None,
         _fact("Thread", el("span", record.thread_id, class_="mono")) if record.thread_id else None,
@@ -217,6 +218,12 @@ def _cache(record: RequestRecord) -> str:
     verdict = enum_word(record_pb2.CacheRecord.Status.Name(record.cache.status), "STATUS_")
     word = "off" if verdict == "unspecified" else verdict
     return f"{word}, saved {money(record.cache.saved_nano_usd)}" if record.cache.saved_nano_usd else word
+
+
+def _redaction(record: RequestRecord) -> str:
+    found = ", ".join(f"{kind} {number}" for kind, number in sorted(record.redaction.kinds.items())) or "none found"
+    action = f", {record.redaction.action}" if record.redaction.action else ""
+    return f"{found}{action}{', put back into the answer' if record.redaction.restored else ''}"
 
 
 def _checks(record: RequestRecord) -> str:
