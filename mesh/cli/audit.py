@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from mesh.cli.client import USAGE, Client, Failure, segment
-from mesh.cli.logs import line
+from mesh.cli.logs import show
 from mesh.cli.output import AsJson, Url, command, local_time, note, print_json, table
 
 app = typer.Typer(help="The audit log: verify it, prove an entry, list changes, export.", no_args_is_help=True)
@@ -247,7 +247,7 @@ def list_records(
         print_json({field: found})
     elif requests:
         for record in found:
-            print(line(record))
+            show(record, as_json=False)
     else:
         rows = [
             (local_time(one.get("at")), one.get("actor"), one.get("action"), one.get("target"), one.get("record_id"))

@@ -17,7 +17,7 @@ EXACT_PLANS = "SELECT set_config('plan_cache_mode', 'force_custom_plan', true)"
 REQUESTS = """SELECT started_at, request_id, record, actor IS NULL AS unread FROM requests
   WHERE org_id = $1
     AND ($2::timestamptz IS NULL OR (started_at, request_id) < ($2, $3::uuid))
-    AND ($4 = '' OR (left(model, 256) = left($4, 256) AND model = $4))
+    AND ($4 = '' OR model = $4)
     AND ($5 = 0 OR outcome = $5)
     AND ($6::timestamptz IS NULL OR started_at > $6)
     AND ($7::timestamptz IS NULL OR started_at < $7)
@@ -28,7 +28,7 @@ REQUESTS = """SELECT started_at, request_id, record, actor IS NULL AS unread FRO
 UNREAD = """SELECT started_at, request_id, record, true AS unread FROM requests
   WHERE org_id = $1 AND actor IS NULL
     AND ($2::timestamptz IS NULL OR (started_at, request_id) < ($2, $3::uuid))
-    AND ($4 = '' OR (left(model, 256) = left($4, 256) AND model = $4))
+    AND ($4 = '' OR model = $4)
     AND ($5 = 0 OR outcome = $5)
     AND ($6::timestamptz IS NULL OR started_at > $6)
     AND ($7::timestamptz IS NULL OR started_at < $7)

@@ -109,10 +109,10 @@ def _place(token: str, filters: tuple[object, ...]) -> Place | None:
     return place
 
 
-def _searched(value: str, field: str) -> str:
+def _searched(value: str, field: str, where: str = "GET /v1/changes") -> str:
     """A text to look for. Raises INVALID_REQUEST for one that PostgreSQL cannot hold."""
     if "\x00" in value:
-        raise errors.invalid(field, "it holds a NUL character, which no stored value does")
+        raise errors.invalid(field, f"it holds a NUL character, and no stored one does; {where} lists what there is")
     return value
 
 
@@ -126,12 +126,12 @@ def _request_filters(request: audit_pb2.ListRequestsRequest | audit_pb2.ExportRe
         raise errors.invalid("outcome", f"{request.outcome} is none of {', '.join(record_pb2.Outcome.keys())}")
     return RequestFilters(
         org_id,
-        _searched(request.model, "model"),
+        _searched(request.model, "model", "GET /v1/models"),
         int(request.outcome),
         _unless_unset(request, "started_after"),
         _unless_unset(request, "started_before"),
-        _searched(request.actor, "actor"),
-        _searched(request.operation, "operation"),
+        _searched(request.actor, "actor", "GET /v1/requests"),
+        _searched(request.operation, "operation", "GET /v1/requests"),
     )
 
 

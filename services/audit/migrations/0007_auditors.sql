@@ -42,7 +42,7 @@ CREATE INDEX changes_by_target ON changes (org_id, target, at DESC);
 -- NULL = stored by a version of before this migration: who lists looks into the record itself.
 ALTER TABLE requests ADD COLUMN actor text COLLATE "C", ADD COLUMN operation text COLLATE "C";
 CREATE INDEX IF NOT EXISTS requests_by_actor ON requests (org_id, actor, started_at DESC, request_id DESC);
-CREATE INDEX IF NOT EXISTS requests_by_model ON requests (org_id, left(model, 256), started_at DESC, request_id DESC);
+CREATE INDEX IF NOT EXISTS requests_by_model ON requests (org_id, model, started_at DESC, request_id DESC);
 CREATE INDEX IF NOT EXISTS requests_not_ok ON requests (org_id, outcome, started_at DESC, request_id DESC) WHERE outcome <> 1;
 
 -- The newest checkpoint that each witness has cosigned. Witnesses are the operator's, as the log is of all organisations.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import pathlib
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -126,9 +127,18 @@ async def test_rows_of_before_the_log_are_taken_up_in_order(make_database: Make,
     try:
         org_id = uuid7()
         old, later = [request(org_id) for _ in range(5)], [request(org_id) for _ in range(3)]
-        await world.ask(*old)
+        async with database.transaction(org_id) as connection:
+            # As the version of then did.
+            await connection.executemany(
+                "INSERT INTO requests (org_id, request_id, started_at, model, outcome, cost_nano_usd, record)"
+                " VALUES ($1, $2, $3, 'test/free', 1, 7, $4)",
+                [
+                    (org_id, one.request_id, one.started_at.ToDatetime(datetime.UTC), one.SerializeToString())
+                    for one in old
+                ],
+            )
         await world.administer(change(org_id))
-        shutil.copy(FOLDER / "0003_log.sql", tmp_path)
+        shutil.copytree(FOLDER, tmp_path, dirs_exist_ok=True)
         await migrate(made.owner_dsn, {"audit": tmp_path}, made.passwords)
         await world.ask(*later)
         assert await world.sequence() == 9
