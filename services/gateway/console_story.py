@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.parse
 from collections.abc import Sequence
 from typing import Any
 
@@ -123,6 +124,11 @@ def row(record: RequestRecord) -> Safe:
     )
 
 
+def outcome_of(asked: str) -> record_pb2.Outcome:
+    """The outcome that the filter's form sends; any other text is no filter."""
+    return next((number for number in OUTCOMES if str(int(number)) == asked), record_pb2.OUTCOME_UNSPECIFIED)
+
+
 def listing(
     records: Sequence[RequestRecord], base_url: str, *, model: str, outcome: str, models: Sequence[str], older: str
 ) -> Safe:
@@ -150,10 +156,17 @@ def listing(
     )
     if not records and not (model or outcome):
         return card("Last requests", empty("Nothing was asked yet. Ask something:", chat_curl(base_url), "first-curl"))
+    query = urllib.parse.urlencode({name: value for name, value in (("model", model), ("outcome", outcome)) if value})
+    files = [
+        el("a", name, href=f"/console/audit/requests.{form}?{query}", class_="button quiet")
+        for form, name in (("csv", "Download CSV"), ("jsonl", "Download JSON lines"))
+    ]
+    aside = el("span", *files, class_="row")
     if not records:
         return card("Last requests", filters, el("p", "No request fits these filters.", class_="empty"))
     more = el("p", el("a", "Older requests", href=older, class_="button"), class_="more") if older else None
-    return card("Last requests", filters, table("Last requests", HEADINGS, [row(one) for one in records]), more)
+    listed = table("Last requests", HEADINGS, [row(one) for one in records])
+    return card("Last requests", filters, listed, more, aside=aside)
 
 
 def story(record: RequestRecord) -> Safe:
@@ -197,6 +210,7 @@ def _facts(record: RequestRecord) -> Safe:
         _fact("Your id", el("span", record.client_request_id, class_="mono")) if record.client_request_id else None,
         _fact("Trace", el("span", record.trace_id, class_="mono")) if record.trace_id else None,
         _fact("Request", el("span", record.request_id, class_="mono")),
+        _fact("Receipt", el("a", "Download", href=f"/console/audit/receipts/{record.request_id}")),
     ]
     said = el("p", record.message, class_="notice calm") if record.message else None
     return text(said, el("dl", *facts, class_="facts"))
