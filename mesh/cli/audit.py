@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mesh.cli import audit_witness
 from mesh.cli.client import USAGE, Client, Failure, segment
 from mesh.cli.logs import show
 from mesh.cli.output import AsJson, Url, command, local_time, note, print_json, table
@@ -30,6 +31,7 @@ ORG_SCOPE = "this reads the whole log: use the operator's token (unset DAC_API_K
 
 def register(parent: typer.Typer) -> None:
     """Adds the commands."""
+    audit_witness.register(app)
     parent.add_typer(app, name="audit")
 
 
@@ -70,6 +72,9 @@ def verify(
         pathlib.Path | None, typer.Option("--checkpoint", help="A checkpoint that you kept elsewhere.")
     ] = None,
     save: Annotated[pathlib.Path | None, typer.Option("--save", help="Where to keep the newest checkpoint.")] = None,
+    witness: Annotated[
+        str, typer.Option("--witness", help="The verifier key of a witness, who must have cosigned a checkpoint.")
+    ] = "",
     key: Key = "",
     url: Url = None,
     as_json: AsJson = False,
@@ -81,7 +86,10 @@ def verify(
     from mesh.tlog.verification import BrokenStream, Verification
 
     pinned = _pinned(key)
-    kept = _kept(checkpoint, pinned)
+    if witness and checkpoint is not None:
+        raise Failure("--checkpoint and --witness: one at a time", USAGE)
+    seen = _witnessed(_operator(url), witness, pinned) if witness else None
+    kept = seen.checkpoint if seen else _kept(checkpoint, pinned)
     checked = Verification(pinned, kept)
     started = time.monotonic()
     try:
@@ -100,10 +108,32 @@ def verify(
         print_json({"holds": holds, "faults": checked.faults, "findings": found, **about, "not_known": unknown})
     else:
         _say(checked, holds, time.monotonic() - started, kept, unknown)
+        if holds and seen:
+            at = datetime.datetime.fromtimestamp(seen.time_s, datetime.UTC)
+            print(f"OK: the witness has cosigned them on {at:%Y-%m-%d %H:%M:%S} UTC.")
     if holds and save is not None:
         save.write_text(checked.note, encoding="utf-8")
     if not holds:
         raise typer.Exit(1)
+
+
+def _witnessed(client: Client, typed: str, key: Any) -> Any:
+    """The newest checkpoint that a witness has cosigned: its own word, not the log's."""
+    from mesh.tlog.cosignatures import open_cosigned, witness_key
+    from mesh.tlog.notes import NoteError, VerifierKey, open_checkpoint
+
+    try:
+        path = pathlib.Path(typed)
+        witness = witness_key(path.read_text(encoding="utf-8") if path.is_file() else typed)
+    except (NoteError, OSError, UnicodeDecodeError) as error:
+        raise Failure(f"--witness: {error}", USAGE) from None
+    answer = client.call("GET", "/v1/audit/checkpoint")
+    try:
+        note = answer.get("cosigned_checkpoint") or ""
+        open_checkpoint(note, key or VerifierKey.parse(answer["verifier_key"]))
+        return open_cosigned(note, witness)
+    except NoteError as error:
+        raise Failure(f"no checkpoint that {witness.name} has cosigned: {error}") from None
 
 
 def _say(checked: Any, holds: bool, seconds: float, kept: Any, unknown: list[str]) -> None:
@@ -307,6 +337,9 @@ def _write_file(parts: Iterator[bytes], out: pathlib.Path | None) -> None:
 @command(app, "export")
 def export(
     folder: Annotated[pathlib.Path, typer.Argument(help="A new folder.")],
+    cosigned: Annotated[
+        bool, typer.Option("--cosigned", help="To the newest checkpoint that a witness has cosigned.")
+    ] = False,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
@@ -316,7 +349,7 @@ def export(
     """
     from mesh.cli.audit_bundle import VERIFIER, write_bundle
 
-    count = write_bundle(Client(url).download("/v1/audit/export"), folder)
+    count = write_bundle(Client(url).download("/v1/audit/export", {"cosigned": "true"} if cosigned else None), folder)
     if as_json:
         print_json({"entries": count, "folder": str(folder)})
     else:

@@ -301,8 +301,7 @@ class AuditService:
         tell = EventLines() if self._config.event_lines else None
         self.audit = AuditServicer(self.store, Lists(self._database), self.arrivals, self._config, tell)
         self.log = ProvableLog(context, self.arrivals)
-        duties = (self.log.sequencer.run,)
-        self._follower = Follower(self._database, self.store, self._fetch, self.arrivals, self._config, duties)
+        self._follower = Follower(self._database, self.store, self._fetch, self.arrivals, self._config, self.log.duties)
         self._task: asyncio.Task[None] | None = None
         rollups = Rollups(self._config, _now)
         counting, recounts = Counting(self._database, rollups, tell), Recounts(self._database, rollups)
