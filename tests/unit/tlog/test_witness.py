@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import pathlib
 import stat
 
@@ -125,11 +126,15 @@ def test_what_was_cosigned_is_known_after_a_restart(tmp_path: pathlib.Path) -> N
         open_cosigner(tmp_path)
 
 
-def test_what_cannot_be_stored_is_not_cosigned(witness: Witness, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_folder", [False, True], ids=["file", "folder"])
+def test_what_cannot_be_stored_is_not_cosigned(
+    witness: Witness, monkeypatch: pytest.MonkeyPatch, is_folder: bool
+) -> None:
     assert witness.add(asked(0, 8)).status == 200
 
-    def full(*_: object) -> None:
-        raise OSError("no space left")
+    def full(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) is is_folder:
+            raise OSError("no space left")
 
     with monkeypatch.context() as broken:
         broken.setattr("mesh.tlog.witness.os.fsync", full)
