@@ -192,6 +192,8 @@ PERMISSIONS: Mapping[str, str | _Anyone] = {
     "/dac.audit.v1.AuditService/ListRequests": "read",
     "/dac.audit.v1.AuditService/GetRequest": "read",
     "/dac.audit.v1.AuditService/ListChanges": "admin",
+    "/dac.audit.v1.AuditService/ExportRequests": "read",
+    "/dac.audit.v1.AuditService/ExportChanges": "admin",
     "/dac.audit.v1.AuditService/FollowRequests": "read",
     "/dac.audit.v1.LogService/GetCheckpoint": "read",
     "/dac.audit.v1.LogService/GetInclusionProof": "read",

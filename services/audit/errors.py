@@ -66,6 +66,14 @@ def no_checkpoint() -> MeshError:
     return MeshError(Reason.NOT_FOUND, "the log has no entry yet; ask again when something was recorded")
 
 
+def not_cosigned() -> MeshError:
+    """No witness has cosigned a checkpoint."""
+    return MeshError(
+        Reason.NOT_FOUND,
+        "no witness has cosigned the log yet: name one in audit.witnesses, and see audit's log for what it answers",
+    )
+
+
 def no_such_file(path: str) -> MeshError:
     """The log has no such tile or bundle at its present size."""
     return MeshError(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
-import io
 import json
 from collections.abc import Iterable, Sequence
 
+from mesh.csv_lines import CONTENT_TYPE, csv_lines, defused
 from services.budget.errors import NANO_USD_PER_USD
 from services.budget.usage import Dimension, Row
 
@@ -20,14 +19,7 @@ AMOUNTS = (
     "reasoning_tokens",
     "cost_nano_usd",
 )
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes a cell for a formula by."""
-CONTENT_TYPES = {"csv": "text/csv; charset=utf-8; header=present", "json": "application/json"}
-
-
-def defused(cell: str) -> str:
-    """A text that no spreadsheet runs: one that begins like a formula gets an apostrophe in front."""
-    return f"'{cell}" if cell.startswith(FORMULA) else cell
+CONTENT_TYPES = {"csv": CONTENT_TYPE, "json": "application/json"}
 
 
 def exact_usd(nano_usd: int) -> str:
@@ -49,12 +41,12 @@ class UsageFile:
         """What comes before the rows."""
         if not self._is_csv:
             return '{"rows":['
-        return self._csv([[*(["start"] if self._steps else []), *self._names, *AMOUNTS, "cost_usd"]])
+        return csv_lines([[*(["start"] if self._steps else []), *self._names, *AMOUNTS, "cost_usd"]])
 
     def rows(self, rows: Iterable[Row]) -> str:
         """Some rows."""
         if self._is_csv:
-            return self._csv(self._cells(row) for row in rows)
+            return csv_lines(self._cells(row) for row in rows)
         texts = [json.dumps(self._fields(row), ensure_ascii=False, separators=(",", ":")) for row in rows]
         comma = "" if self._is_first or not texts else ","
         self._is_first = self._is_first and not texts
@@ -79,9 +71,3 @@ class UsageFile:
         # 64-bit integers as text, as in all of the API's JSON.
         amounts = {name: str(getattr(row, name)) for name in AMOUNTS}
         return {**start, **group, **amounts, "cost_usd": exact_usd(row.cost_nano_usd)}
-
-    @staticmethod
-    def _csv(rows: Iterable[Sequence[str]]) -> str:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\r\n").writerows(rows)
-        return text.getvalue()

@@ -27,6 +27,7 @@ from mesh.keyring import Keyring
 from services.gateway import console_view as view
 from services.gateway import key_tokens
 from services.gateway.callers import Caller, Callers
+from services.gateway.console_downloads import Downloads
 from services.gateway.console_read import Reading
 from services.gateway.console_session import COOKIE, LIFETIME_S, Session, Sessions, same_origin
 from services.gateway.console_view import Reader
@@ -79,6 +80,7 @@ class Console:
         self._callers, self._pages, self._clock = callers, pages, clock
         self._sessions = Sessions(keyring, clock=lambda: clock().timestamp())
         self._reading = Reading(channel_to, clock, self._health)
+        self._downloads = Downloads(channel_to, self._enter, self._refused, _html)
         self._static = {name: (STATIC / name).read_bytes() for name in STATIC_TYPES}
 
     def routes(self) -> list[Route]:
@@ -94,6 +96,7 @@ class Console:
             Route("/console/keys/revoke", self.revoke_key, methods=["POST"]),
             Route("/console/budgets", self.set_budget, methods=["POST"]),
             Route("/console/budgets/delete", self.delete_budget, methods=["POST"]),
+            *self._downloads.routes(),
             Route("/console/{view}", self.view, methods=["GET"]),
         ]
 

@@ -15,6 +15,8 @@ from dac.audit.v1.analytics_pb2 import ListRecommendationsRequest
 from dac.audit.v1.analytics_pb2_grpc import AnalyticsServiceStub
 from dac.audit.v1.audit_pb2 import GetRequestRequest, ListRequestsRequest
 from dac.audit.v1.audit_pb2_grpc import AuditServiceStub
+from dac.audit.v1.log_pb2 import GetCheckpointRequest
+from dac.audit.v1.log_pb2_grpc import LogServiceStub
 from dac.budget.v1 import budget_pb2
 from dac.budget.v1.budget_pb2 import DeleteBudgetRequest, ListBudgetsRequest, SetBudgetRequest, UpdateBudgetRequest
 from dac.budget.v1.budget_pb2_grpc import BudgetServiceStub
@@ -30,7 +32,7 @@ from dac.type.v1.principal_pb2 import Level
 from mesh.errors import MeshError, Reason, invalid
 from mesh.model_links import never_chats
 from services.gateway import console_admin as admin
-from services.gateway import console_analytics, console_models, console_overview, console_story
+from services.gateway import console_analytics, console_audit, console_models, console_overview, console_story
 from services.gateway import console_budgets as budgets
 from services.gateway.console_html import Safe, el, text
 from services.gateway.console_view import Reader, card, chat_curl, paste, trouble
@@ -43,13 +45,12 @@ REQUESTS_PAGE = 50
 LATEST = 6
 KEYS_PAGE = 100
 BUDGETS_PAGE = 200
-KNOWN_OUTCOMES = frozenset(str(int(number)) for number in console_story.OUTCOMES)
-"""Outcomes as the filter's form sends them; any other is no filter."""
 LEADS = {
     "overview": "The last hour, what was asked, and what is well.",
     "playground": "Ask a model and watch the answer come.",
     "requests": "What was asked, who answered, what it cost, and why it went there.",
     "analytics": "What requests add up to, and what would have cost less.",
+    "audit": "Who changed what, and the signed log that proves it.",
     "keys": "Who may call. A key is shown once, when it is made.",
     "budgets": "How much may be spent. A request that does not fit is refused before it is sent.",
     "models": "What can answer, for how much, and whether it does now.",
@@ -85,6 +86,7 @@ class Reading:
     ) -> None:
         self._clock, self._health = clock, health
         self._audit = AuditServiceStub(channel_to("audit"))
+        self._log = LogServiceStub(channel_to("audit"))
         self._analytics = AnalyticsServiceStub(channel_to("audit"))
         self._budget = BudgetServiceStub(channel_to("budget"))
         self._catalog = CatalogServiceStub(channel_to("router"))
@@ -169,8 +171,7 @@ class Reading:
         query = request.query_params
         model, outcome, page = query.get("model", "").strip(), query.get("outcome", ""), query.get("page", "")
         wanted = ListRequestsRequest(page_size=REQUESTS_PAGE, model=model, page_token=page)
-        if outcome in KNOWN_OUTCOMES:
-            wanted.outcome = int(outcome)  # type: ignore[assignment]
+        wanted.outcome = console_story.outcome_of(outcome)
         found, models = await gathered(
             self._audit.ListRequests(wanted, timeout=READ_S),
             self._catalog.ListModels(ListModelsRequest(page_size=200), timeout=READ_S),
@@ -203,6 +204,22 @@ class Reading:
             console_analytics.dashboard(found, window, by, names, reader.base_url),
             card("Recommendations", shown(advice, "audit", "/console/analytics", console_analytics.recommended)),
         )
+
+    async def audit(self, request: Request, reader: Reader, values: Mapping[str, str]) -> Safe:
+        """Changes, filtered, and the state of the log."""
+        wanted = console_audit.chosen(request.query_params)
+        found, log = await gathered(
+            self._audit.ListChanges(console_audit.asked(wanted, console_audit.PAGE), timeout=READ_S),
+            self._log.GetCheckpoint(GetCheckpointRequest(), timeout=READ_S),
+        )
+        again = f"/console/audit?{wanted._replace(page='').query()}".rstrip("?")
+        listed = (
+            card("Changes", trouble("audit", found, again))
+            if isinstance(found, MeshError)
+            else console_audit.changes(found.changes, wanted, found.next_page_token)
+        )
+        state = console_audit.no_log(log) if isinstance(log, MeshError) else console_audit.log_state(log)
+        return text(listed, card("The log", state if state is not None else trouble("audit", log, again), id_="log"))
 
     async def story(self, request_id: str, again: str) -> tuple[Safe, int]:
         """One request, and the HTTP status of the page."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.parse
 from collections.abc import Sequence
 from typing import Any
 
@@ -123,6 +124,11 @@ def row(record: RequestRecord) -> Safe:
     )
 
 
+def outcome_of(asked: str) -> record_pb2.Outcome:
+    """The outcome that the filter's form sends; any other text is no filter."""
+    return next((number for number in OUTCOMES if str(int(number)) == asked), record_pb2.OUTCOME_UNSPECIFIED)
+
+
 def listing(
     records: Sequence[RequestRecord], base_url: str, *, model: str, outcome: str, models: Sequence[str], older: str
 ) -> Safe:
@@ -150,10 +156,17 @@ def listing(
     )
     if not records and not (model or outcome):
         return card("Last requests", empty("Nothing was asked yet. Ask something:", chat_curl(base_url), "first-curl"))
+    query = urllib.parse.urlencode({name: value for name, value in (("model", model), ("outcome", outcome)) if value})
+    files = [
+        el("a", name, href=f"/console/audit/requests.{form}?{query}", class_="button quiet")
+        for form, name in (("csv", "Download CSV"), ("jsonl", "Download JSON lines"))
+    ]
+    aside = el("span", *files, class_="row")
     if not records:
         return card("Last requests", filters, el("p", "No request fits these filters.", class_="empty"))
     more = el("p", el("a", "Older requests", href=older, class_="button"), class_="more") if older else None
-    return card("Last requests", filters, table("Last requests", HEADINGS, [row(one) for one in records]), more)
+    listed = table("Last requests", HEADINGS, [row(one) for one in records])
+    return card("Last requests", filters, listed, more, aside=aside)
 
 
 def story(record: RequestRecord) -> Safe:
@@ -189,6 +202,7 @@ def _facts(record: RequestRecord) -> Safe:
         _fact("When", when(record.started_at, relative=True)),
         _fact("Finish", record.finish_reason) if record.finish_reason else None,
         _fact("Cache", _cache(record)),
+        _fact("Private values", _redaction(record)) if record.HasField("redaction") else None,
         _fact("Checks", _checks(record)) if record.HasField("validation") else None,
         _fact("Failure", reason) if reason else None,
         _fact("Thread", el("span", record.thread_id, class_="mono")) if record.thread_id else None,
@@ -196,6 +210,7 @@ def _facts(record: RequestRecord) -> Safe:
         _fact("Your id", el("span", record.client_request_id, class_="mono")) if record.client_request_id else None,
         _fact("Trace", el("span", record.trace_id, class_="mono")) if record.trace_id else None,
         _fact("Request", el("span", record.request_id, class_="mono")),
+        _fact("Receipt", el("a", "Download", href=f"/console/audit/receipts/{record.request_id}")),
     ]
     said = el("p", record.message, class_="notice calm") if record.message else None
     return text(said, el("dl", *facts, class_="facts"))
@@ -217,6 +232,12 @@ def _cache(record: RequestRecord) -> str:
     verdict = enum_word(record_pb2.CacheRecord.Status.Name(record.cache.status), "STATUS_")
     word = "off" if verdict == "unspecified" else verdict
     return f"{word}, saved {money(record.cache.saved_nano_usd)}" if record.cache.saved_nano_usd else word
+
+
+def _redaction(record: RequestRecord) -> str:
+    found = ", ".join(f"{kind} {number}" for kind, number in sorted(record.redaction.kinds.items())) or "none found"
+    action = f", {record.redaction.action}" if record.redaction.action else ""
+    return f"{found}{action}{', put back into the answer' if record.redaction.restored else ''}"
 
 
 def _checks(record: RequestRecord) -> str:

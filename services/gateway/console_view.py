@@ -14,6 +14,7 @@ VIEWS = {
     "playground": ("Playground", "M21 15a3 3 0 0 1-3 3H8l-5 4V6a3 3 0 0 1 3-3h12a3 3 0 0 1 3 3zM8 9h8M8 13h5"),
     "requests": ("Requests", "M3 6h4l4 12h4M15 18h6M15 6h6M11 6h1M18 3l3 3-3 3M18 15l3 3-3 3"),
     "analytics": ("Analytics", "M3 3v18h18M7 16l4-5 3 3 6-8"),
+    "audit": ("Audit", "M12 2l8 3v6c0 5-3.500 8.500-8 11-4.500-2.500-8-6-8-11V5zM8.500 12l2.500 2.500 4.500-5"),
     "keys": ("Keys", "M15.500 7.500l3 3L22 7l-3-3M21 2l-9.600 9.600M12.500 15.500a5 5 0 1 1-10 0 5 5 0 0 1 10 0z"),
     "budgets": ("Budgets", "M12 2v20M17 6H9.500a3.500 3.500 0 0 0 0 7h5a3.500 3.500 0 0 1 0 7H6"),
     "models": ("Models", "M12 2l9 5v10l-9 5-9-5V7zM3 7l9 5 9-5M12 12v10"),

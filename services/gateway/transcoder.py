@@ -163,7 +163,7 @@ def _endpoint(
             _require(binding, caller)
             exchange.call.deadline = None
             if binding.is_file:
-                return await _file(call(message))
+                return await file_response(call(message))
             events = _events(call(message), lambda: callers.authenticate_header(authorization), stopping)
             return StreamingResponse(events, media_type="text/event-stream")
         if first is not None and (answer := await first(message)) is not None:
@@ -174,7 +174,7 @@ def _endpoint(
     return endpoint
 
 
-async def _file(stream: Any) -> Response:
+async def file_response(stream: Any) -> Response:
     """The parts of a google.api.HttpBody as they are; a failure before the first one is an answer of its own.
 
     One behind it cannot be told: the bytes break off, and no end is sent that would call them whole.

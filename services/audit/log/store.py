@@ -35,6 +35,9 @@ ENTRY = """SELECT e.idx, e.org_seq, e.leaf, s.salt,
   WHERE e.org_id = $1 AND e.record_id = $2 AND e.idx < $3 ORDER BY e.idx LIMIT 1"""
 PLACES = """SELECT e.record_id, e.idx, e.org_seq FROM log_entries e
   WHERE e.org_id = $1 AND e.kind = $2 AND e.record_id = ANY ($3::uuid[])"""
+DECLARES_BEHIND = """SELECT EXISTS (SELECT FROM redactions r JOIN log_entries e
+    ON e.org_id = r.org_id AND e.record_id = r.record_id AND e.kind = 2
+  WHERE r.org_id = $1 AND r.done_at IS NOT NULL AND e.idx >= $2)"""
 ENTRIES_OF = """SELECT e.idx, e.org_seq, e.leaf, s.salt,
     CASE e.kind WHEN 1 THEN (SELECT r.record FROM requests r WHERE r.org_id = e.org_id AND r.request_id = e.record_id)
       ELSE (SELECT c.record FROM changes c WHERE c.org_id = e.org_id AND c.record_id = e.record_id) END AS record
@@ -237,6 +240,11 @@ class LogStore:
         async with self.database.transaction(org_id) as connection:
             rows = await connection.fetch(PLACES, org_id, kind, record_ids)
         return {str(row[0]): Place(row[1], row[2]) for row in rows}
+
+    async def declares_behind(self, org_id: str, size: int) -> bool:
+        """Whether records are gone whose declaration stands behind the first `size` entries."""
+        async with self.database.transaction(org_id) as connection:
+            return bool(await connection.fetchval(DECLARES_BEHIND, org_id, size))
 
     async def removed_since(self, head: Head, org_id: str | None = None) -> bool:
         """Whether records (of one organisation) are gone whose declaration a log with that head does not have."""
