@@ -94,7 +94,7 @@ class LogStore:
             return Head(*await connection.fetchrow(HEAD))
 
     async def take(self, head: Head, most: int) -> list[Stored]:
-        """What has no leaf yet, changes first, each kind in the order it was stored in; nothing still comes before."""
+        """What has no leaf yet, changes first, each kind in order of position; no smaller position is still to come."""
         rows = await self.database.rows(TAKE, head.request_position, head.change_position, most)
         return [Stored(*row) for row in rows]
 

@@ -32,7 +32,9 @@ $$;
 -- stay for replicas of the version before.
 CREATE FUNCTION log_take(after_request bigint, after_change bigint, most integer)
 RETURNS TABLE (kind smallint, pos bigint, org_id text, record_id text, record bytea)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
+-- A plan that was made while the tables were small is kept: it has to be the one through the index.
+SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 #variable_conflict use_column
 DECLARE
   last_request bigint;
