@@ -304,6 +304,7 @@ async def test_a_hold_refuses_erasure_and_pruning_until_it_is_lifted(kept: Kept)
     org_id, user = uuid7(), uuid7()
     await kept.ask(asked(org_id, user=user, days_ago=9), asked(org_id, days_ago=9))
     await kept.settled()
+    await kept.counting.everything()
     hold_id = await kept.hold(org_id)
     with pytest.raises(MeshError, match=f"legal hold {hold_id} on the whole organisation .Smith v. Jones.") as refusal:
         await kept.erase(org_id, f"user:{user}")
