@@ -47,15 +47,15 @@ from mesh.interceptors import server_interceptors
 from mesh.keyring import Keyring
 from mesh.principals import Signer, Verifier
 from mesh.service import Context
-from services.gateway.callers import Caller, Callers
+from services.gateway.chat.pipeline import Pipeline, Stubs
+from services.gateway.chat.settlement import Settlements
 from services.gateway.config import GatewayConfig
-from services.gateway.edge import Edge
+from services.gateway.edge.application import Edge
+from services.gateway.edge.http_protocol import BoundedProtocol
 from services.gateway.gating.judge import Judge
 from services.gateway.gating.validation import Validation
 from services.gateway.gating.webhooks import Webhooks
-from services.gateway.http_protocol import BoundedProtocol
-from services.gateway.pipeline import Pipeline, Stubs
-from services.gateway.settlement import Settlements
+from services.gateway.identity.callers import Caller, Callers
 from services.provider.config import ProviderConfig
 from services.provider.server import build as build_provider
 

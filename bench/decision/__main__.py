@@ -14,13 +14,13 @@ from dac.type.v1.principal_pb2 import Principal
 from mesh.call import Call, serving
 from mesh.catalog import ModelEntry, ProviderEntry
 from mesh.model_prices import PriceEntry
-from services.router.breakers import Breakers
+from services.router.catalog.followers import LiveCatalog
 from services.router.config import RouterConfig
-from services.router.decision import Decider
-from services.router.followers import LiveCatalog
-from services.router.latency import Speeds
-from services.router.learning import Learned
-from services.router.predictor import QualityPredictor
+from services.router.deciding.breakers import Breakers
+from services.router.deciding.decision import Decider
+from services.router.deciding.latency import Speeds
+from services.router.learning.learning import Learned
+from services.router.prompt.predictor import QualityPredictor
 from services.router.router_server import RouterServicer
 
 CANDIDATES = (5, 50, 200)

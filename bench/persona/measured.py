@@ -19,10 +19,10 @@ from dac.router.v1.answers_pb2 import AnswerRules, PersonaRules
 from dac.type.v1.principal_pb2 import Principal
 from dac.type.v1.record_pb2 import RequestRecord
 from mesh.ids import uuid7
-from services.gateway.answer_stage import AnswerStages, Staged, stages_of
-from services.gateway.callers import Caller
-from services.gateway.openai_wire import parse_chat
+from services.gateway.chat.answer_stage import AnswerStages, Staged, stages_of
+from services.gateway.identity.callers import Caller
 from services.gateway.persona.voice import Voice, rewrite
+from services.gateway.wire.openai_wire import parse_chat
 
 LABELS = pathlib.Path(__file__).parent / "labels.json"
 NAME, EVENTS, ROUNDS = "DAC", 31, 200

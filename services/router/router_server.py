@@ -16,16 +16,16 @@ from mesh.call import current, require_principal, require_scope
 from mesh.errors import MeshError, invalid
 from mesh.ids import uuid7
 from services.router import errors
-from services.router.breakers import Breakers, State
+from services.router.catalog.followers import LiveCatalog
 from services.router.config import RouterConfig
-from services.router.decision import Decider
-from services.router.experiment_arms import Arms, Asking
-from services.router.followers import LiveCatalog
-from services.router.latency import Speeds
-from services.router.policies import RoutingPolicy
-from services.router.policy import find_named, is_auto
-from services.router.read_prompts import ReadPrompts
-from services.router.route_server import answered, asked
+from services.router.deciding.breakers import Breakers, State
+from services.router.deciding.decision import Decider
+from services.router.deciding.latency import Speeds
+from services.router.deciding.route_server import answered, asked
+from services.router.experiments.arms import Arms, Asking
+from services.router.policies.policies import RoutingPolicy
+from services.router.policies.policy import find_named, is_auto
+from services.router.prompt.read_prompts import ReadPrompts
 from services.router.sources.kept import SourceStatus
 from services.router.sources_server import shown
 

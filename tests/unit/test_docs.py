@@ -19,9 +19,9 @@ from mesh.catalog import KNOWN
 from mesh.cli import app
 from mesh.config import MeshConfig
 from mesh.errors import CODES, MeshError, Reason
-from services.gateway import api_page, openapi, transcoder
-from services.gateway.failures import STATUS, error_object
-from services.gateway.pages import Pages
+from services.gateway.api import api_page, openapi, transcoder
+from services.gateway.edge.failures import STATUS, error_object
+from services.gateway.edge.pages import Pages
 
 DOCS = ROOT / "docs"
 SERVICE_PAGES = [DOCS / f"{name}.md" for name in TARGETS]

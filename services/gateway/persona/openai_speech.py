@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from mesh import sse
-from services.gateway.openai_wire import join_fields
 from services.gateway.persona.speech import Mouth, written
+from services.gateway.wire.openai_wire import join_fields
 
 _ID = re.compile(rb'("id"\s*:\s*)"(?:[^"\\]|\\.)*"')
 _FINGERPRINT = re.compile(rb'("system_fingerprint"\s*:\s*)"(?:[^"\\]|\\.)*"')

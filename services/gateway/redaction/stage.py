@@ -18,7 +18,7 @@ from services.gateway.redaction.kinds import checked_kinds, checked_regions
 from services.gateway.redaction.placeholders import Redactor, Restorer
 
 if TYPE_CHECKING:
-    from services.gateway.answer_stage import Staged
+    from services.gateway.chat.answer_stage import Staged
 
 REDACT, BLOCK, FLAG = "redact", "block", "flag"
 ALONE_BYTES = 16 * 1024

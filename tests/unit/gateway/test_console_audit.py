@@ -7,7 +7,7 @@ import datetime as dt
 import pytest
 
 from dac.type.v1.record_pb2 import AdminRecord
-from services.gateway.console_audit import asked, changes, chosen, differences
+from services.gateway.console.audit import asked, changes, chosen, differences
 
 
 @pytest.mark.parametrize(

@@ -25,11 +25,11 @@ from mesh.interceptors import server_interceptors
 from mesh.keyring import Keyring
 from mesh.permissions import PERMISSIONS
 from mesh.principals import Signer, Verifier
-from services.gateway import transcoder
-from services.gateway.callers import Callers
+from services.gateway.api import transcoder
 from services.gateway.config import GatewayConfig
-from services.gateway.edge import Edge
-from services.gateway.pages import named_failure, not_found
+from services.gateway.edge.application import Edge
+from services.gateway.edge.pages import named_failure, not_found
+from services.gateway.identity.callers import Callers
 
 BINDINGS = transcoder.bindings()
 REQUESTS = list({one.method.full_name: one for one in BINDINGS}.values())

@@ -13,7 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.ngrams import BUCKETS, HEAD_CHARACTERS, TAIL_CHARACTERS, Sought, gram, hashed, hashed_seeking
+from services.router.prompt.ngrams import (
+    BUCKETS,
+    HEAD_CHARACTERS,
+    TAIL_CHARACTERS,
+    Sought,
+    gram,
+    hashed,
+    hashed_seeking,
+)
 
 ANY_TEXT = st.text(st.characters(codec=None, categories=None), max_size=400)
 """Lone surrogates included."""
@@ -68,7 +76,7 @@ def test_what_is_not_in_a_text_is_hardly_ever_found():
 
 
 def test_another_interpreter_with_another_hash_seed_says_the_same():
-    program = "from services.router.ngrams import hashed; print(sorted(hashed('A prompt, twice.').tolist()))"
+    program = "from services.router.prompt.ngrams import hashed; print(sorted(hashed('A prompt, twice.').tolist()))"
     said = {
         subprocess.run(
             [sys.executable, "-c", program],

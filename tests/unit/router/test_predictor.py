@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.router.ngrams import hashed
-from services.router.predictor import QualityPredictor, Reading
-from services.router.quality_features import COLUMNS, row
-from services.router.quality_model import QualityModel
+from services.router.prompt.ngrams import hashed
+from services.router.prompt.predictor import QualityPredictor, Reading
+from services.router.prompt.quality_features import COLUMNS, row
+from services.router.prompt.quality_model import QualityModel
 
 PREDICTOR = QualityPredictor.load()
 MODEL = PREDICTOR.model

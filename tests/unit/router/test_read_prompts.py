@@ -4,11 +4,11 @@ import gc
 
 import pytest
 
-from services.router import read_prompts
-from services.router.ngrams import HEAD_CHARACTERS, TAIL_CHARACTERS
-from services.router.predictor import QualityPredictor
-from services.router.prompt import understand
-from services.router.read_prompts import REMEMBERED, ReadPrompts
+from services.router.prompt import read_prompts
+from services.router.prompt.ngrams import HEAD_CHARACTERS, TAIL_CHARACTERS
+from services.router.prompt.predictor import QualityPredictor
+from services.router.prompt.prompt import understand
+from services.router.prompt.read_prompts import REMEMBERED, ReadPrompts
 
 SUM = "A train leaves at noon with 80 km/h; when does the one behind it, with 120 km/h, catch up?"
 
@@ -66,7 +66,9 @@ def test_no_text_is_kept():
             continue
         seen.add(id(one))
         kept += [one] if isinstance(one, str | bytes) else []
-        if isinstance(one, dict | list | tuple) or type(one).__module__.startswith("services.router.read_prompts"):
+        if isinstance(one, dict | list | tuple) or type(one).__module__.startswith(
+            "services.router.prompt.read_prompts"
+        ):
             todo += gc.get_referents(one)
     assert told.intent in kept and not any("train" in str(one) for one in kept)
 

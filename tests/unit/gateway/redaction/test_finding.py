@@ -11,7 +11,7 @@ from mesh.errors import MeshError
 from mesh.secret_shapes import Tries
 from services.gateway.redaction.finder import candidates, find
 from services.gateway.redaction.kinds import KINDS, REGIONS, checked_kinds, checked_regions
-from services.router.answer_rules import PRIVATE_KINDS
+from services.router.policies.answer_rules import PRIVATE_KINDS
 
 KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nIBAAKC\n-----END RSA PRIVATE KEY-----"
 JWT = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.abc-def_123"
