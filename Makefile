@@ -98,7 +98,7 @@ generate: proto ## Write every generated file anew: stubs, Envoy, chart, boards,
 	@$(BIN)/python -m mesh.boards deploy
 	@$(BIN)/python -m mesh.chart deploy/helm/dac
 	@$(BIN)/dac config docs
-	@$(BIN)/python -m services.gateway.api_page docs/api.md
+	@$(BIN)/python -m services.gateway.api.api_page docs/api.md
 	@DAC_UPDATE_GOLDEN=1 $(BIN)/pytest -q tests/deploy/test_chart.py -k golden > /dev/null; git status --short deploy gen docs tests/deploy/golden
 
 .PHONY: requirements

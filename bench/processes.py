@@ -22,6 +22,21 @@ from bench.load import percentile
 MARKER = "DAC_BENCH_RUN"
 
 
+def postgres_cpu_ms(postmaster: int) -> float:
+    """What the server's processes have spent, those that ended included."""
+    root = psutil.Process(postmaster)
+    spent = 0.0
+    for process in (root, *root.children(recursive=True)):
+        try:
+            times = process.cpu_times()
+        except psutil.Error:
+            continue
+        spent += times.user + times.system
+        if process.pid == postmaster:
+            spent += times.children_user + times.children_system
+    return spent * 1000
+
+
 @dataclass(frozen=True)
 class Usage:
     """Counters and sizes at one moment; `parts_cpu_ms` splits the CPU by kind of process."""

@@ -21,7 +21,7 @@ from dac.memory.v1 import conversation_pb2, conversation_pb2_grpc
 from mesh.call import serving
 from mesh.ids import uuid7
 from mesh.testing import TestProcess, mesh_in_process
-from services.memory.sealing import SealingKeys
+from services.memory.sealing.sealing import SealingKeys
 
 SIZES = 200, 2_000, 16_000
 WORDS = "the harbour master asked for another lamp because nights in november are long and the old one is dim "

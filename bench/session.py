@@ -36,7 +36,7 @@ from mesh.call import Call, enter, install_service_principals
 from mesh.ids import uuid7
 from mesh.principals import Signer
 from mesh.transport import RemoteChannel
-from services.gateway.budget_session import BudgetSession, Ledger
+from services.gateway.chat.budget_session import BudgetSession, Ledger
 
 MODEL = ("mock", "mock/gpt-4o-mini")
 

@@ -38,6 +38,7 @@ from dac.router.v1 import router_pb2, router_pb2_grpc
 from dac.router.v1.answers_pb2 import AnswerRules, ValidationRules
 from dac.type.v1.principal_pb2 import Level, Principal
 from dac.type.v1.record_pb2 import RouteRecord
+from mesh.call import install_service_principals
 from mesh.catalog import ProviderEntry
 from mesh.config import Secret
 from mesh.ids import uuid7
@@ -46,15 +47,15 @@ from mesh.interceptors import server_interceptors
 from mesh.keyring import Keyring
 from mesh.principals import Signer, Verifier
 from mesh.service import Context
-from services.gateway.callers import Caller, Callers
+from services.gateway.chat.pipeline import Pipeline, Stubs
+from services.gateway.chat.settlement import Settlements
 from services.gateway.config import GatewayConfig
-from services.gateway.edge import Edge
+from services.gateway.edge.application import Edge
+from services.gateway.edge.http_protocol import BoundedProtocol
 from services.gateway.gating.judge import Judge
 from services.gateway.gating.validation import Validation
 from services.gateway.gating.webhooks import Webhooks
-from services.gateway.http_protocol import BoundedProtocol
-from services.gateway.pipeline import Pipeline, Stubs
-from services.gateway.settlement import Settlements
+from services.gateway.identity.callers import Caller, Callers
 from services.provider.config import ProviderConfig
 from services.provider.server import build as build_provider
 
@@ -74,6 +75,11 @@ class OneModel(router_pb2_grpc.RouterServiceServicer):
 
     async def Route(self, request: router_pb2.RouteRequest, context: Any) -> router_pb2.RouteResponse:
         return self._answer
+
+    async def ReportOutcomes(
+        self, request: router_pb2.ReportOutcomesRequest, context: Any
+    ) -> router_pb2.ReportOutcomesResponse:
+        return router_pb2.ReportOutcomesResponse()
 
 
 class Unlimited(budget_pb2_grpc.BudgetServiceServicer):
@@ -117,6 +123,8 @@ async def serve(upstream: str, port: int, *, checked: bool) -> None:
     table = MethodTable()
     table.interceptors = server_interceptors(Verifier(_unsigned))
     channel, signer = LocalChannel(table), Signer("gateway", bytes(range(32)))
+    itself = Principal(kind=Principal.KIND_SERVICE, service="gateway")
+    install_service_principals(lambda name: (itself, b""))
     entry = ProviderEntry(
         PROVIDER,
         "openai",

@@ -71,7 +71,7 @@ SHIPPED_CONFIG = ROOT / "config"
 
 RELOADED = ("policies", "tenants")
 """Sections that their service reads from the files itself, also while it runs."""
-RELOADED_CHECK = "services.router.policy_files:check"
+RELOADED_CHECK = "services.router.policies.files:check"
 """module:function that says what is wrong in them."""
 
 

@@ -104,6 +104,16 @@ async def stop_generator(messages: Any, error: BaseException) -> None:
     await messages.aclose()
 
 
+def copied(message: Any) -> Any:
+    """A message as the other side gets it: what it does with its own is nothing to whoever sent it.
+
+    Half as dear as bytes and back.
+    """
+    made = type(message)()
+    made.CopyFrom(message)
+    return made
+
+
 class LocalCall:
     """What all kinds of call share: the face of grpc.aio.Call."""
 
@@ -111,7 +121,9 @@ class LocalCall:
         self, table: MethodTable, method: str, serialise: Any, parse: Any, request: Any, call: Call, metadata: Any
     ) -> None:
         self._table, self._method, self._parse, self._call = table, method, parse, call
-        self._raw = serialise(request) if serialise else request
+        # Whoever has no serialiser speaks bytes, such as the gateway's own gRPC edge.
+        self._speaks_bytes = serialise is None
+        self._request = request if self._speaks_bytes else copied(request)
         self._metadata = dict(metadata or ())
         self._context = LocalContext(call, self._metadata)
         self._failure: RpcFailure | None = None
@@ -125,6 +137,10 @@ class LocalCall:
         if handler is None:
             raise RpcFailure(unimplemented(self._method))
         return handler
+
+    def _taken(self, handler: Any) -> Any:
+        """The request as its handler gets it."""
+        return handler.request_deserializer(self._request) if self._speaks_bytes else self._request
 
     def _served(self, streaming: bool) -> Served:
         return Served(self._method, self._call, self._metadata, streaming, True)
@@ -215,8 +231,8 @@ class LocalUnary(LocalCall):
                 self._begin_deadline()
                 if (waiting := chain.begin(served)) is not None:
                     await waiting
-                request = handler.request_deserializer(self._raw)
-                answer = handler.response_serializer(await handler.unary_unary(request, self._context))
+                given = handler.response_serializer if self._parse is None else copied
+                answer = given(await handler.unary_unary(self._taken(handler), self._context))
             except asyncio.CancelledError as caught:
                 error = TimeoutError() if self._is_timeout() else caught
             except BaseException as caught:
@@ -228,7 +244,7 @@ class LocalUnary(LocalCall):
         if error is not None:
             raise self._fail(error) from None
         self._ended = True
-        return self._parse(answer) if self._parse else answer
+        return answer
 
 
 class LocalStream(LocalCall):
@@ -257,8 +273,8 @@ class LocalStream(LocalCall):
             with calls.serving(self._call):
                 if (waiting := chain.begin(served)) is not None:
                     await waiting
-            server = self._server = handler.unary_stream(handler.request_deserializer(self._raw), self._context)
-            serialise, parse, serving = handler.response_serializer, self._parse, calls.serving(self._call)
+            server = self._server = handler.unary_stream(self._taken(handler), self._context)
+            given, serving = handler.response_serializer if self._parse is None else copied, calls.serving(self._call)
             while not self._cancelled:
                 if self._expired:
                     raise TimeoutError
@@ -275,8 +291,7 @@ class LocalStream(LocalCall):
                         raise
                     finally:
                         self._task = None
-                raw = serialise(message)
-                yield parse(raw) if parse else raw
+                yield given(message)
             if self._cancelled:
                 raise asyncio.CancelledError
         except GeneratorExit:

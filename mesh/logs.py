@@ -18,7 +18,7 @@ import structlog
 
 from mesh.call import current
 from mesh.mail_addresses import emails
-from mesh.secret_shapes import keys, passwords, private_keys, tokens
+from mesh.secret_shapes import Tries, keys, passwords, private_keys, tokens
 
 STRUCK = "***"
 CHATTY = ("uvicorn.access", "uvicorn.error", "aiohttp.access", "asyncio")
@@ -54,7 +54,8 @@ def strike(text: str) -> str:
     """The text with everything that looks like a secret or an e-mail address struck out; JSON stays JSON."""
     text = _SECRETS.sub(STRUCK, text)
     data = text.encode("utf-8", "replace")
-    found = [(start, end) for finder in _FINDERS for _, start, end in finder(data)]
+    tries = Tries()
+    found = [(start, end) for finder in _FINDERS for _, start, end in finder(data, tries)]
     if not found:
         return text
     parts, at = [], 0

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from mesh.secret_shapes import shape
+from mesh.secret_shapes import Tries, shape
 
 EMAIL = "email"
 _DOMAIN = shape(rb"@((?:[A-Za-z0-9\x80-\xc9][A-Za-z0-9\x80-\xc9-]*\.)+[A-Za-z\x80-\xc9][A-Za-z0-9\x80-\xc9-]+)")
@@ -25,11 +25,11 @@ _LOCAL_EDGE = b".!#$%&'*/=?^`{|}~"
 _ESCAPED = b"nrtbfvu"
 
 
-def emails(data: bytes) -> Iterator[tuple[str, int, int]]:
+def emails(data: bytes, tries: Tries) -> Iterator[tuple[str, int, int]]:
     """E-mail addresses, also with letters beyond ASCII."""
     if b"@" not in data:
         return
-    for match in _DOMAIN.finditer(data):
+    for match in tries.of(_DOMAIN, data):
         at, end = match.start(), min(match.end(), match.start() + _DOMAIN_BYTES_MAX)
         before = data[max(0, at - _LOCAL_BYTES_MAX) : at]
         start = at - len(before) + len(before.rstrip(_LOCAL))

@@ -200,6 +200,11 @@ class Database:
                 await pool.release(connection)
 
     async def call(self, statement: str, *values: Any) -> Any:
+        """The first value of one statement, see `rows`; None when it has no row."""
+        found = await self.rows(statement, *values)
+        return found[0][0] if found else None
+
+    async def rows(self, statement: str, *values: Any) -> list[asyncpg.Record]:
         """One statement, committed when it returns, in one round trip: for functions that set app.org_ids themselves.
 
         Raises asyncpg.SerializationError as it is, for callers that have another way; everything else named.

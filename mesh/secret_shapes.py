@@ -8,6 +8,7 @@ it would be tried again behind every match of another one.
 import base64
 import binascii
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,6 +28,33 @@ def shape(pattern: bytes) -> Any:
     options = re2.Options()
     options.encoding, options.log_errors = re2.Options.Encoding.LATIN1, False
     return re2.compile(pattern, options)
+
+
+class Tries:
+    """How many candidates of one text are looked at: finding them is cheap in any text, proving each is not.
+
+    A finder that has no tries left stops; whoever asked it must not take the rest of the text for looked through.
+    """
+
+    __slots__ = ("left",)
+
+    def __init__(self, most: int = sys.maxsize) -> None:
+        self.left = most
+
+    @property
+    def spent(self) -> bool:
+        """Whether something was left unlooked at."""
+        return self.left < 0
+
+    def of(self, pattern: Any, data: bytes, each: int = 1) -> Iterator[Any]:
+        """The matches of a shape, as far as the tries go; `each`: how many one of them takes."""
+        if self.left < 0:
+            return
+        for match in pattern.finditer(data):
+            self.left -= each
+            if self.left < 0:
+                return
+            yield match
 
 
 _KEYS = shape(
@@ -65,6 +93,7 @@ _LOOSE = re.compile(
     rb"|os\.environ|getenv|\A(?:\$|%[a-z_]+%|secrets?\.|config\.|settings\.|self\.|args\.)|_[0-9]{1,6}\]"
 )
 """Values that are no secrets: words, names, stand-ins, and where the secret is read from."""
+_CHARACTERS = tuple(re.compile(one) for one in (rb"[0-9]", rb"[A-Z]", rb"[a-z]", rb"[!-/:-@_~^]"))
 _ATTRIBUTE = re.compile(rb"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 
 
@@ -79,12 +108,7 @@ def _is_password(value: bytes) -> bool:
     """Whether what is assigned is a secret itself, not a word or where one is read from."""
     if _LOOSE.search(value) or len(set(value)) < 4:
         return False
-    kinds = [
-        any(48 <= one <= 57 for one in value),
-        any(65 <= one <= 90 for one in value),
-        any(97 <= one <= 122 for one in value),
-        any(33 <= one <= 47 or 58 <= one <= 64 or one in b"_~^" for one in value),
-    ]
+    kinds = [one.search(value) is not None for one in _CHARACTERS]
     return sum(kinds) >= 2 and (kinds[0] or sum(kinds) >= 3) and b" " not in value
 
 
@@ -100,10 +124,11 @@ def _is_token(value: bytes) -> bool:
     return isinstance(said, dict) and not said.keys().isdisjoint(("alg", "typ", "enc", "kid"))
 
 
-def private_keys(data: bytes, until: bytes = b"\x00") -> Iterator[Found]:
+def private_keys(data: bytes, tries: Tries, until: bytes = b"\x00") -> Iterator[Found]:
     """Blocks of private keys; one without an end goes on to `until`, or to the end."""
     at = 0
-    while (begun := _BEGIN.search(data, at)) is not None:
+    while not tries.spent and (begun := _BEGIN.search(data, at)) is not None:
+        tries.left -= 1
         limit = data.find(until, begun.end())
         limit = min(len(data) if limit < 0 else limit, begun.start() + PEM_BYTES_MAX)
         # Its own end, not that of another key further on.
@@ -112,33 +137,33 @@ def private_keys(data: bytes, until: bytes = b"\x00") -> Iterator[Found]:
         yield PRIVATE_KEY, begun.start(), at
 
 
-def tokens(data: bytes) -> Iterator[Found]:
+def tokens(data: bytes, tries: Tries) -> Iterator[Found]:
     """JSON web tokens."""
     if b"eyJ" in data:
-        for match in _TOKEN.finditer(data):
+        for match in tries.of(_TOKEN, data):
             if _is_token(match.group()):
                 yield JWT, match.start(), match.end()
 
 
-def keys(data: bytes) -> Iterator[Found]:
+def keys(data: bytes, tries: Tries) -> Iterator[Found]:
     """Keys that are known by their shape, and what follows "Bearer"."""
-    for match in _KEYS.finditer(data):
+    for match in tries.of(_KEYS, data):
         yield API_KEY, match.start(), match.end()
-    for match in _PREFIXED.finditer(data):
+    for match in tries.of(_PREFIXED, data):
         if looks_drawn(match.group()):
             yield API_KEY, match.start(), match.end()
-    for match in _BEARER.finditer(data):
+    for match in tries.of(_BEARER, data):
         if looks_drawn(match.group(1)):
             yield API_KEY, match.start(1), match.end(1)
 
 
-def passwords(data: bytes) -> Iterator[Found]:
+def passwords(data: bytes, tries: Tries) -> Iterator[Found]:
     """Passwords in addresses, and what is assigned to a name that says it is secret."""
     if b"://" in data:
-        for match in _USERINFO.finditer(data):
+        for match in tries.of(_USERINFO, data):
             if not match.group(1).startswith(b"$"):
                 yield PASSWORD, match.start(1), match.end(1)
-    for match in _ASSIGNED.finditer(data):
+    for match in tries.of(_ASSIGNED, data, 8):
         group = next(number for number in (1, 2, 3) if match.start(number) >= 0)
         value = match.group(group)
         kept = value.rstrip(b".?") if group == 3 else value

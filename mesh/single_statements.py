@@ -45,8 +45,8 @@ class SingleStatements:
         self._timer: asyncio.TimerHandle | None = None
         self._returning: set[asyncio.Task[None]] = set()
 
-    async def run(self, statement: str, *values: Any) -> Any:
-        """The first value of its first row. Raises the driver's errors."""
+    async def run(self, statement: str, *values: Any) -> list[Any]:
+        """Its rows. Raises the driver's errors."""
         for attempt in (1, 2):
             connection, self._kept = self._kept, None
             if connection is None:
@@ -56,7 +56,7 @@ class SingleStatements:
                 await self._pool.expire_connections()
                 continue
             try:
-                answer = await connection.fetchval(statement, *values)
+                answer: list[Any] = await connection.fetch(statement, *values)
             except BaseException:
                 await self._give_back(connection)
                 raise

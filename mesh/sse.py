@@ -31,6 +31,9 @@ class Splitter:
         data = self._pending + chunk if self._pending else chunk
         if b"\r" in data:
             events = self._feed_slowly(data, max(0, len(self._pending) - 3))
+        elif 0 <= data.find(b"\n\n") == len(data) - 2:
+            # As most providers send: each event in a piece of its own.
+            events, self._pending = [data], b""
         else:
             *whole, self._pending = data.split(b"\n\n")
             events = [event + b"\n\n" for event in whole]

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
 
 import prometheus_client
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from dac.type.v1.record_pb2 import AttemptRecord, Rescue
 from mesh.errors import Reason
+from mesh.timings import Timing, Timings
 from mesh.tracing import OTHER, method_label, record_rpc
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -56,22 +57,22 @@ class Sampled(Collector):
 
 
 HTTP_REQUESTS = Counter("http_requests_total", "HTTP requests.", ("route", "method", "status"), registry=REGISTRY)
-HTTP_SECONDS = Histogram(
+HTTP_SECONDS = Timings(
     "http_request_duration_seconds", "Until the last byte.", ("route",), registry=REGISTRY, buckets=SECONDS
 )
 CHATS = Counter("chat_completions_total", "Chats by model and outcome.", ("model", "outcome"), registry=REGISTRY)
 EMBEDDINGS = Counter(
     "embeddings_total", "Requests for embeddings by model and outcome.", ("model", "outcome"), registry=REGISTRY
 )
-EMBEDDING_SECONDS = Histogram(
+EMBEDDING_SECONDS = Timings(
     "embeddings_duration_seconds", "Until their record is complete.", ("model",), registry=REGISTRY, buckets=SECONDS
 )
 AUDIO = Counter("audio_total", "Audio requests.", ("operation", "model", "outcome"), registry=REGISTRY)
-AUDIO_SECONDS = Histogram(
+AUDIO_SECONDS = Timings(
     "audio_duration_seconds", "Until the last byte.", ("operation", "model"), registry=REGISTRY, buckets=SECONDS
 )
 CHAT_TOKENS = Counter("chat_tokens_total", "Tokens by model and kind.", ("model", "kind"), registry=REGISTRY)
-FIRST_TOKEN = Histogram(
+FIRST_TOKEN = Timings(
     "gen_ai_server_time_to_first_token_seconds",
     "Until the first token.",
     ("model",),
@@ -92,7 +93,7 @@ VALIDATIONS = Counter("validations_total", "Answers that were checked.", ("statu
 VALIDATION_RETRIES = Counter(
     "validation_retries_total", "Answers asked for again because one did not pass.", ("outcome",), registry=REGISTRY
 )
-VALIDATION_SECONDS = Histogram(
+VALIDATION_SECONDS = Timings(
     "validation_duration_seconds",
     "Checking one answer, by who did.",
     ("part",),
@@ -107,21 +108,21 @@ CONVERSATIONS = Counter("conversations_total", "Threads opened.", registry=REGIS
 PROVIDER_ATTEMPTS = Counter(
     "provider_attempts_total", "Calls to providers by what came of them.", ("provider", "outcome"), registry=REGISTRY
 )
-PROVIDER_SECONDS = Histogram(
+PROVIDER_SECONDS = Timings(
     "provider_attempt_duration_seconds",
     "One call to a provider, until its last byte.",
     ("provider",),
     registry=REGISTRY,
     buckets=SECONDS,
 )
-RPC_SECONDS = Histogram(
+RPC_SECONDS = Timings(
     "rpc_server_call_duration_seconds",
     "Calls between services.",
     ("rpc_method", "rpc_status_code"),
     registry=REGISTRY,
     buckets=SECONDS,
 )
-CHAT_SECONDS = Histogram(
+CHAT_SECONDS = Timings(
     "chat_duration_seconds", "Chats until their record is complete.", ("model",), registry=REGISTRY, buckets=SECONDS
 )
 CHAT_FAILURES = Counter(
@@ -184,10 +185,10 @@ prometheus_client.ProcessCollector(registry=REGISTRY)
 prometheus_client.PlatformCollector(registry=REGISTRY)
 prometheus_client.GCCollector(registry=REGISTRY)
 
-_rpc_children: dict[tuple[str, str], Histogram] = {}
-_http_children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
-_chat_children: dict[tuple[str, str], tuple[Counter, Gauge, Histogram]] = {}
-_attempt_children: dict[tuple[str, str, int], tuple[Counter, Counter, Counter, Histogram]] = {}
+_rpc_children: dict[tuple[str, str], Timing] = {}
+_http_children: dict[tuple[str, str, int], tuple[Counter, Timing]] = {}
+_chat_children: dict[tuple[str, str], tuple[Counter, Gauge, Timing]] = {}
+_attempt_children: dict[tuple[str, str, int], tuple[Counter, Counter, Counter, Timing]] = {}
 _org_children: dict[tuple[str, str], tuple[Counter, Counter, Counter]] = {}
 _route_children: dict[tuple[str, str, str], Counter] = {}
 _budget_children: dict[tuple[str, int], Counter] = {}
@@ -346,7 +347,7 @@ def observe_ledger(operation: str, reason: int, count: int = 1) -> None:
     child.inc(count)
 
 
-def _make_attempt_children(provider: str, model: str, reason: int) -> tuple[Counter, Counter, Counter, Histogram]:
+def _make_attempt_children(provider: str, model: str, reason: int) -> tuple[Counter, Counter, Counter, Timing]:
     model, provider = _bounded(model, _models_seen), _bounded(provider, _providers_seen)
     children = _attempt_children[provider, model, reason] = (
         PROVIDER_ATTEMPTS.labels(provider, reason_label(reason)),

@@ -1,15 +1,15 @@
 """Fixtures on real servers: one PostgreSQL per test process, one migrated database in it."""
 
 import dataclasses
+import gc
 import os
 import pathlib
 import secrets
 import sys
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 
 import asyncpg
-import certifi
 import hypothesis
 import pytest
 
@@ -17,7 +17,7 @@ from mesh.embedded import EmbeddedPostgres
 from mesh.ids import uuid7
 from mesh.migrate import OWNER, bootstrap, migrate, role_of, with_login
 from mesh.postgres import Database
-from tests import prepared
+from tests import prepared, roots
 
 # Where this is set, every process that a test starts would compile all of DAC anew: most of what its start costs.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -34,6 +34,23 @@ REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """One more than there are cores: the tests wait a fifth of their time for servers and for limits to run out."""
     return (os.cpu_count() or 1) + 1
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before the test processes start: what they share."""
+    if not hasattr(config, "workerinput"):
+        prepared.share()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is collected and imported lives until the end: looking through it for garbage finds none, for seconds."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,12 +72,8 @@ class Migrated:
 
 @pytest.fixture(scope="session", autouse=True)
 def one_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Every client of httpx reads all roots of certifi, for 20 ms; the tests' clients meet no server of the world."""
-    file = tmp_path_factory.mktemp("roots") / "roots.pem"
-    end = "-----END CERTIFICATE-----"
-    file.write_text(f"{certifi.contents().partition(end)[0]}{end}\n")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(certifi, "where", lambda: str(file))
+    """The tests' clients, and the programs that they start, read one root instead of hundreds."""
+    with roots.one(tmp_path_factory.mktemp("roots") / "roots.pem"):
         yield
 
 

@@ -5,6 +5,8 @@ import os
 import pathlib
 from collections.abc import Callable
 
+from tests import roots
+
 
 def cached(folder_name: str, name: str, unpack: Callable[[pathlib.Path], None]) -> pathlib.Path:
     """The file `name` of the cache's folder; `unpack` makes it when it is not there."""
@@ -15,5 +17,6 @@ def cached(folder_name: str, name: str, unpack: Callable[[pathlib.Path], None]) 
         # Test processes start together, and one download is enough.
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / name).exists():
-            unpack(folder / name)
+            with roots.of_the_machine():
+                unpack(folder / name)
     return folder / name

@@ -1,4 +1,4 @@
-"""Data folders of PostgreSQL, made once per test process and copied: initdb and all migrations cost as much as all
+"""Data folders of PostgreSQL, made once per run of the tests and copied: initdb and all migrations cost as much as all
 else of a first start. What the tests start finds an ordinary folder that was used before.
 
 First starts themselves are tested without: tests/integration/test_embedded.py, tests/edge/test_lifecycle.py, the pages.
@@ -6,7 +6,9 @@ First starts themselves are tested without: tests/integration/test_embedded.py, 
 
 import asyncio
 import atexit
+import fcntl
 import functools
+import os
 import pathlib
 import secrets
 import shutil
@@ -19,7 +21,17 @@ from mesh.embedded import EmbeddedPostgres
 from mesh.migrate import bootstrap, migrate
 
 EMPTY, MIGRATED = "empty", "migrated"
+DRAFT, MADE = "draft", "made"
+FOLDER = "TESTS_PREPARED"
+"""The variable that names the folder of all test processes of one run."""
 KEPT = ("data", "superuser.pw")
+
+
+def share() -> None:
+    """Says where all processes that this one starts keep what is made once; it goes when this process ends."""
+    folder = tempfile.mkdtemp(prefix="dac-prepared-")
+    os.environ[FOLDER] = folder
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
 def put(root: pathlib.Path, *, migrated: bool) -> None:
@@ -41,11 +53,17 @@ def _copy(source: pathlib.Path, root: pathlib.Path) -> None:
 
 @functools.cache
 def _templates() -> pathlib.Path:
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="dac-prepared-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    # In a process of its own: servers are started from main threads only, and tests ask from others, too.
-    subprocess.run([sys.executable, "-m", "tests.prepared", str(folder)], cwd=ROOT, check=True)
-    return folder
+    if FOLDER not in os.environ:
+        share()
+    folder = pathlib.Path(os.environ[FOLDER])
+    with (folder / "lock").open("w") as lock:
+        # Test processes start together, and one makes them for all.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / MADE).exists():
+            # In a process of its own: servers are started from main threads only, and tests ask from others, too.
+            subprocess.run([sys.executable, "-m", "tests.prepared", str(folder / DRAFT)], cwd=ROOT, check=True)
+            (folder / DRAFT).rename(folder / MADE)
+    return folder / MADE
 
 
 def _make(folder: pathlib.Path) -> None:

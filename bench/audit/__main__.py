@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import collections
+import concurrent.futures
+import gc
 import importlib
 import json
 import pathlib
@@ -15,19 +18,23 @@ import sys
 import time
 from typing import Any
 
-from bench.audit import kills, tamper, vectors
-from bench.audit.growing import SIGNER, Stage, append_figures, audit_database, drain_figures
+import asyncpg
+import uvloop
+
+from bench.audit import kills, storage, tamper, vectors
+from bench.audit.growing import FILL_BATCH, SIGNER, Stage, append_figures, audit_database, drain_figures
 from mesh.tlog.verification import Verification
 
 PART_BYTES = 1 << 18
+BACKLOG = 50_000
+"""Records that wait when the sequencer begins: five seconds of 10,000 a second."""
 
 
 def verified(dsn: str) -> tuple[int, float]:
     """Entries, and the seconds from asking for the log to knowing that it holds: a reader's process, and this one."""
     started = time.perf_counter()
-    reader = subprocess.Popen(
-        [sys.executable, "-m", "bench.audit.reader"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    command = [sys.executable, "-m", "bench.audit.reader"]
+    reader = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pipesize=4 * PART_BYTES)
     assert reader.stdin is not None and reader.stdout is not None
     reader.stdin.write(dsn.encode() + b"\n")
     reader.stdin.close()
@@ -41,18 +48,29 @@ def verified(dsn: str) -> tuple[int, float]:
 
 async def measure(rate: int, seconds: float, entries: int) -> dict[str, Any]:
     """Growth and verification on one database."""
-    async with audit_database() as (dsn, database):
-        stage = Stage(database)
+    async with audit_database() as served:
+        stage = Stage(served.database)
+        # First what the log has already: its WAL is what a server that has run for a while writes into again.
+        await stage.fill(max(entries - int(rate * seconds) - BACKLOG, FILL_BATCH))
+        superuser = await asyncpg.connect(served.superuser_dsn)
+        await superuser.execute("CHECKPOINT")
+        await superuser.close()
         figures: dict[str, Any] = {"append": await append_figures(stage, rate, seconds)}
+        figures["append"].update(await drain_figures(stage, BACKLOG, served.postmaster))
         print(f"append: {figures['append']}", file=sys.stderr)
-        figures["append"].update(await drain_figures(stage, 20_000))
-        missing = entries - (await stage.store.head()).size
-        if missing > 0:
-            await stage.fill(missing)
-        count, took = await asyncio.to_thread(verified, dsn)
+        count, took = await asyncio.to_thread(verified, served.dsn)
         figures["verify"] = {"entries": count, "seconds": round(took, 2)}
         print(f"verify: {figures['verify']}", file=sys.stderr)
     return figures
+
+
+def tampered(edits: int) -> dict[str, int]:
+    """What is found of random edits, half of them in each of two processes."""
+    found: collections.Counter[str] = collections.Counter()
+    with concurrent.futures.ProcessPoolExecutor(2) as pool:
+        for half in pool.map(tamper.measure, (edits - edits // 2, edits // 2), (9, 10)):
+            found.update(half)
+    return dict(found)
 
 
 def dashboard_p95_ms() -> float | None:
@@ -83,17 +101,22 @@ def main() -> int:
     asked.add_argument("--seconds", type=float, default=10.0, help="for so long")
     asked.add_argument("--entries", type=int, default=1_000_000, help="of the log that is verified")
     asked.add_argument("--edits", type=int, default=10_000, help="random edits of a stored log")
-    asked.add_argument("--kills", type=int, default=6, help="kill -9 of writer and sequencer")
+    asked.add_argument("--stored", type=int, default=41_500, help="requests whose place is measured after 90 days")
+    asked.add_argument("--kills", type=int, default=6, help="kill -9 of writer and sequencer; at least 1")
     asked.add_argument("--no-dashboard", action="store_true", help="leave the dashboards' bench out")
     given = asked.parse_args()
     if given.vectors is not None:
         figures = check_vectors(given.vectors)
         wrong = [one for part in figures.values() for one in part["wrong"]]
     else:
-        figures = asyncio.run(measure(given.rate, given.seconds, given.entries))
-        figures["tamper"] = tamper.measure(given.edits)
+        # As a service runs (mesh/launcher.py).
+        gc.set_threshold(50_000, 20, 50)
+        figures = uvloop.run(measure(given.rate, given.seconds, given.entries))
+        figures["tamper"] = tampered(given.edits)
         print(f"tamper: {figures['tamper']}", file=sys.stderr)
         figures["kill9"] = asyncio.run(kills.measure(given.kills))
+        figures["storage"] = asyncio.run(storage.measure(given.stored))
+        print(f"storage: {figures['storage']}", file=sys.stderr)
         figures["dashboard"] = {"p95_ms": None if given.no_dashboard else dashboard_p95_ms()}
         lost = figures["kill9"]["lost"] + figures["kill9"]["gaps"]
         wrong = [] if figures["tamper"]["detected"] == given.edits and not lost else ["tamper or kill9"]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import pathlib
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import NamedTuple
 
+from bench.processes import postgres_cpu_ms
 from dac.type.v1 import record_pb2
 from dac.type.v1.principal_pb2 import Level
 from mesh.app import TARGETS
@@ -27,13 +30,26 @@ from services.audit.store import PostgresAuditStore, RequestRow
 
 SIGNER = signer_of(b"bench" * 8)
 ORGANISATIONS = 100
+FILL_BATCH = 2000
 TICK_S = 0.02
 """How often records arrive; budget hands them over in batches too."""
 
 
+class Served(NamedTuple):
+    """A running PostgreSQL."""
+
+    dsn: str
+    """Of audit's login."""
+    database: Database
+    postmaster: int
+    """Its process."""
+    owner_dsn: str
+    superuser_dsn: str
+
+
 @contextlib.asynccontextmanager
-async def audit_database() -> AsyncIterator[tuple[str, Database]]:
-    """PostgreSQL as it is shipped with audit's schema: the address of its login, and an opened Database."""
+async def audit_database() -> AsyncIterator[Served]:
+    """PostgreSQL as it is shipped, with audit's schema."""
     with tempfile.TemporaryDirectory(prefix="dac-bench-") as folder:
         server = EmbeddedPostgres(pathlib.Path(folder) / "postgres")
         server.start()
@@ -45,7 +61,8 @@ async def audit_database() -> AsyncIterator[tuple[str, Database]]:
             database = Database(dsn, "audit", pool_max=6)
             await database.open()
             try:
-                yield dsn, database
+                assert server.process is not None
+                yield Served(dsn, database, server.process.pid, owner, server.superuser_dsn)
             finally:
                 await database.close()
         finally:
@@ -95,17 +112,29 @@ class Stage:
             self.store, lambda: SIGNER, self.arrivals, batch=1000, poll_s=1.0, retry_s=1.0, random=os.urandom
         )
 
-    async def fill(self, count: int) -> float:
-        """Stores so many records and takes all of them up; the seconds that taking up took."""
-        made = rows(min(count, 20_000))
-        for start in range(0, count, 2000):
-            fresh = [row._replace(request_id=uuid7()) for row in made[: min(2000, count - start)]]
-            await self.records.insert_requests(fresh, str(start))
+    async def fill(self, count: int) -> None:
+        """Stores so many records and takes all of them up meanwhile."""
+        made, starts = rows(min(count, 20_000)), iter(range(0, count, FILL_BATCH))
         await self.sequencer.lead()
-        started = time.perf_counter()
-        while await self.sequencer.step():
-            pass
-        return time.perf_counter() - started
+
+        async def store() -> None:
+            for start in starts:
+                fresh = [row._replace(request_id=uuid7()) for row in made[: min(FILL_BATCH, count - start)]]
+                await self.records.insert_requests(fresh, str(start))
+                self.arrivals.announce()
+
+        await asyncio.gather(store(), store(), self.take_up(count))
+
+    async def take_up(self, count: int, then: Callable[[int], None] = lambda done: None) -> None:
+        """Lets the sequencer work until it has taken up so many; `then` hears after each batch how many those are."""
+        done = 0
+        while done < count:
+            news = self.arrivals.next()
+            if fresh := await self.sequencer.step():
+                done += fresh
+                then(done)
+            else:
+                await news.wait()
 
 
 async def append_figures(stage: Stage, rate: int, seconds: float) -> dict[str, float]:
@@ -127,19 +156,16 @@ async def append_figures(stage: Stage, rate: int, seconds: float) -> dict[str, f
             stage.arrivals.announce()
             due += TICK_S
 
-    async def take_up() -> None:
-        done = 0
-        while done < total:
-            news = stage.arrivals.next()
-            if fresh := await stage.sequencer.step():
-                done += fresh
-                included.append((done, time.perf_counter()))
-            else:
-                await news.wait()
+    def note(done: int) -> None:
+        included.append((done, time.perf_counter()))
 
+    # What was made for the bench is no garbage to look through while it runs.
+    gc.collect()
+    gc.freeze()
     started = time.perf_counter()
-    await asyncio.gather(store(), take_up())
+    await asyncio.gather(store(), stage.take_up(total, note))
     took = time.perf_counter() - started
+    gc.unfreeze()
     waits: list[float] = []
     place = 0
     for upto, due in offered:
@@ -154,15 +180,18 @@ async def append_figures(stage: Stage, rate: int, seconds: float) -> dict[str, f
     }
 
 
-async def drain_figures(stage: Stage, count: int) -> dict[str, float]:
-    """A backlog taken up at once: events a second, and the CPU time of an event in the sequencer's process."""
-    cpu = time.process_time()
+async def drain_figures(stage: Stage, count: int, postmaster: int) -> dict[str, float]:
+    """A backlog taken up at once: events a second, and the CPU time of an event here and in PostgreSQL."""
     made = rows(count)
-    for start in range(0, count, 2000):
-        await stage.records.insert_requests(made[start : start + 2000], f"d{start}")
+    for start in range(0, count, FILL_BATCH):
+        await stage.records.insert_requests(made[start : start + FILL_BATCH], f"d{start}")
     await stage.sequencer.lead()
-    cpu, started = time.process_time(), time.perf_counter()
+    postgres, cpu, started = postgres_cpu_ms(postmaster), time.process_time(), time.perf_counter()
     while await stage.sequencer.step():
         pass
     took = time.perf_counter() - started
-    return {"backlog_events_per_s": round(count / took), "cpu_ms": round((time.process_time() - cpu) * 1000 / count, 4)}
+    return {
+        "backlog_events_per_s": round(count / took),
+        "cpu_ms": round((time.process_time() - cpu) * 1000 / count, 4),
+        "postgres_cpu_ms": round((postgres_cpu_ms(postmaster) - postgres) / count, 4),
+    }

@@ -9,29 +9,33 @@ import subprocess
 import sys
 import time
 
+import asyncpg
+
 from bench.audit.growing import SIGNER, Stage, audit_database
 from mesh.postgres import Database
 from mesh.tlog.leaves import read_leaf
-from mesh.tlog.merkle import hash_leaf, root_of
+from mesh.tlog.merkle import hash_leaf
 from mesh.tlog.notes import open_checkpoint
+from mesh.tlog.tiles import Edge
 from mesh.tlog.verification import Verification
 from services.audit.log.server import LogServicer
 from services.audit.log.store import LogStore
 
-READY_S = 30.0
+MOST_LINES = 30
+"""A victim has more than these to say."""
 
 
-def one_life(dsn: str, name: str, alive_s: float) -> list[str]:
-    """What a victim said before it was killed, `alive_s` after its first word."""
+def one_life(dsn: str, name: str, lines: int, then_s: float) -> list[str]:
+    """What a victim said before it was killed, a moment after so many lines."""
     command = [sys.executable, "-m", "bench.audit.victim", name]
     victim = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert victim.stdin is not None and victim.stdout is not None
     victim.stdin.write(dsn + "\n")
     victim.stdin.close()
-    first = victim.stdout.readline()
-    time.sleep(alive_s)
+    said = "".join(victim.stdout.readline() for _ in range(lines))
+    time.sleep(then_s)
     victim.kill()
-    said = first + victim.stdout.read()
+    said += victim.stdout.read()
     victim.wait()
     # A line that the kill has cut was not said.
     return said.rpartition("\n")[0].split("\n")
@@ -56,10 +60,10 @@ async def judge(database: Database, said: list[str]) -> dict[str, int]:
     logged, hashes = {read_leaf(leaf).id for leaf in leaves}, [hash_leaf(leaf) for leaf in leaves]
     stored = {one for line in said if line.startswith("S ") for one in line[2:].split()}
     notes = [base64.b64decode(line[2:]).decode() for line in said if line.startswith("C ")]
-    forks = 0
-    for note in notes:
-        signed = open_checkpoint(note, SIGNER.verifier)
-        forks += root_of(hashes[: signed.size]) != signed.root
+    forks, edge = 0, Edge()
+    for signed in sorted((open_checkpoint(note, SIGNER.verifier) for note in notes), key=lambda one: one.size):
+        edge.extend(hashes[edge.size : signed.size])
+        forks += (edge.size, edge.root()) != (signed.size, signed.root)
     return {
         "lost": len(stored - logged),
         "gaps": checked.faults + forks,
@@ -68,11 +72,21 @@ async def judge(database: Database, said: list[str]) -> dict[str, int]:
     }
 
 
-async def measure(kills: int, seed: int = 9) -> dict[str, int]:
-    """So many kills on one database."""
+async def measure(kills: int, seed: int = 9, fewest_lines: int = 1, without: str = "") -> dict[str, int]:
+    """So many kills on one database, each after some lines of who is killed.
+
+    `without`: a statement of the superuser that takes a guard away before.
+    """
     rng = random.Random(seed)
-    async with audit_database() as (dsn, database):
+    async with audit_database() as served:
+        if without:
+            connection = await asyncpg.connect(
+                served.superuser_dsn, database="dac", server_settings={"search_path": "audit"}
+            )
+            await connection.execute(without)
+            await connection.close()
         said: list[str] = []
         for number in range(kills):
-            said += await asyncio.to_thread(one_life, dsn, str(number), rng.uniform(0.0, 0.25))
-        return {"kills": kills, **await judge(database, said)}
+            lines, then_s = rng.randint(fewest_lines, MOST_LINES), rng.uniform(0.0, 0.05)
+            said += await asyncio.to_thread(one_life, served.dsn, str(number), lines, then_s)
+        return {"kills": kills, **await judge(served.database, said)}

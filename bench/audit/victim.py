@@ -9,7 +9,8 @@ import sys
 from bench.audit.growing import Stage, rows
 from mesh.postgres import Database
 
-BATCH = 25
+BATCHES = 150, 20, 1
+"""Rows at once of writers beside each other: short ones overtake long ones that got their positions before."""
 
 
 async def main(dsn: str, name: str) -> None:
@@ -23,10 +24,10 @@ async def main(dsn: str, name: str) -> None:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
-    async def store() -> None:
-        for start in range(0, len(waiting), BATCH):
-            batch = waiting[start : start + BATCH]
-            await stage.records.insert_requests(batch, f"{name}-{start}")
+    async def store(size: int) -> None:
+        while waiting:
+            batch = [waiting.pop() for _ in range(min(size, len(waiting)))]
+            await stage.records.insert_requests(batch, f"{name}-{len(waiting)}")
             say("S " + " ".join(row.request_id for row in batch))
             stage.arrivals.announce()
 
@@ -40,7 +41,7 @@ async def main(dsn: str, name: str) -> None:
             else:
                 await news.wait()
 
-    await asyncio.gather(store(), take_up())
+    await asyncio.gather(*map(store, BATCHES), take_up())
 
 
 if __name__ == "__main__":

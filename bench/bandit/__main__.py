@@ -19,7 +19,7 @@ from bench.bandit import measures, ours, rivals
 from bench.bandit.priors import priors_of
 from bench.bandit.report import show
 from bench.bandit.sets import FILES, Matrix, read
-from services.router.learning import Learned, LearningRules, seed_of
+from services.router.learning.learning import Learned, LearningRules, seed_of
 
 COST_PER_USD = 20.0
 SEEDS = 20

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.bandit.sets import Matrix
-from services.router.drift import ChangeWatch
-from services.router.learning import Key, Learned, LearningRules, Observation, reward, seed_of
+from services.router.learning.drift import ChangeWatch
+from services.router.learning.learning import Key, Learned, LearningRules, Observation, reward, seed_of
 
 ORG = "org"
 Ints = NDArray[np.int64]

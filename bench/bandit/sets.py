@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-PREDICTOR = "services.router.prompt"
+PREDICTOR = "services.router.prompt.prompt"
 FILES = {
     "ulab": ("ulab_llmrouter_9models.jsonl.gz", "task"),
     "routerbench": ("routerbench_0shot_subset_11models.jsonl.gz", "eval_name"),

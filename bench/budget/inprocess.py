@@ -12,12 +12,12 @@ import sys
 import time
 
 import msgspec
-import psutil
 import uvloop
 
 from bench.budget.stage import Organisation
 from bench.budget.traffic import Cycles, Halves, closed_loop, open_loop
 from bench.load import percentile
+from bench.processes import postgres_cpu_ms
 from dac.budget.v1 import budget_pb2_grpc
 from dac.type.v1.principal_pb2 import Principal
 from mesh.app import load_settings
@@ -46,21 +46,6 @@ class Result(msgspec.Struct, kw_only=True):
     p50_ms: float
     """Of a cycle's slower half."""
     p99_ms: float
-
-
-def postgres_cpu_ms(postmaster: int) -> float:
-    """What the server's processes have spent, those that ended included."""
-    root = psutil.Process(postmaster)
-    spent = 0.0
-    for process in (root, *root.children(recursive=True)):
-        try:
-            times = process.cpu_times()
-        except psutil.Error:
-            continue
-        spent += times.user + times.system
-        if process.pid == postmaster:
-            spent += times.children_user + times.children_system
-    return spent * 1000
 
 
 class _Meter:

@@ -31,7 +31,7 @@ from mesh.migrate import bootstrap, migrate
 from mesh.principals import Signer
 from mesh.runtime import role_password
 from mesh.transport import RemoteChannel
-from services.gateway.budget_session import BudgetSession
+from services.gateway.chat.budget_session import BudgetSession
 
 CENT = 10_000_000
 """In nano-USD."""

@@ -14,8 +14,8 @@ from typing import Any
 from bench.cache.data import Case
 from dac.memory.v1 import cache_pb2
 from mesh.call import Call, serving
-from services.gateway.cache_scope import Scoped, scope_of
-from services.gateway.openai_wire import parse_chat
+from services.gateway.sharing.cache_scope import Scoped, scope_of
+from services.gateway.wire.openai_wire import parse_chat
 
 AT_ONCE = 16
 MODES = {"default": cache_pb2.MATCH_MODE_DEFAULT, "balanced": cache_pb2.MATCH_MODE_BALANCED}

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from services.gateway.coalescing import Flight, Flights, Tape
+from services.gateway.sharing.coalescing import Flight, Flights, Tape
 
 RATES = (0.0, 0.1, 0.3, 0.6)
 """The shares of requests that somebody asked before."""

@@ -14,19 +14,22 @@ from dac.type.v1.principal_pb2 import Principal
 from mesh.call import Call, serving
 from mesh.catalog import ModelEntry, ProviderEntry
 from mesh.model_prices import PriceEntry
-from services.router.breakers import Breakers
+from services.router.catalog.followers import LiveCatalog
 from services.router.config import RouterConfig
-from services.router.decision import Decider
-from services.router.followers import LiveCatalog
-from services.router.latency import Speeds
-from services.router.learning import Learned
-from services.router.predictor import QualityPredictor
+from services.router.deciding.breakers import Breakers
+from services.router.deciding.decision import Decider
+from services.router.deciding.latency import Speeds
+from services.router.learning.learning import Learned
+from services.router.prompt.predictor import QualityPredictor
 from services.router.router_server import RouterServicer
 
 CANDIDATES = (5, 50, 200)
 PROVIDERS = tuple("abcdefgh")
 WORDS = 12, 60, 250, 1000
 """Lengths of the prompts; most requests of a day lie below the last."""
+KINDS = {"with_prompt": "read", "prompt_again": "again", "without_prompt": "none"}
+"""Kinds of decisions: the prompt is met for the first time, was met before (an agent's next step), is not there."""
+WARM_UP = 400
 SENTENCES = (
     "Write a function that merges two sorted lists and tell me its complexity.",
     "What is the capital of the country that won the last world championship?",
@@ -77,28 +80,35 @@ def house(candidates: int) -> RouterServicer:
     return RouterServicer(catalog, breakers, config, decider=decider, speeds=speeds)
 
 
-def measure(candidates: int, rounds: int, *, with_prompt: bool) -> dict[str, float]:
-    """p50 and p99 in milliseconds, and CPU-milliseconds each, of `rounds` decisions."""
-    router, chance = house(candidates), random.Random(7)
-    caller = Principal(org_id="o")
-    requests = [
+def requests(count: int, *, with_prompt: bool) -> list[router_pb2.RouteRequest]:
+    """So many requests; no two prompts are the same."""
+    chance = random.Random(7)
+    return [
         router_pb2.RouteRequest(
             model="auto",
             input_tokens=words * 4 // 3,
-            prompt=prompt(words, chance) if with_prompt else "",
+            prompt=f"{prompt(words - 1, chance)} {number}" if with_prompt else "",
             turns=1,
             request_id=str(number),
             needs_json=number % 4 == 0,
         )
-        for number, words in enumerate(itertools.islice(itertools.cycle(WORDS), 400))
+        for number, words in enumerate(itertools.islice(itertools.cycle(WORDS), count))
     ]
-    for request in requests:
+
+
+def measure(candidates: int, rounds: int, kind: str) -> dict[str, float]:
+    """p50 and p99 in milliseconds, and CPU-milliseconds each, of `rounds` decisions of one of `KINDS`."""
+    router, caller = house(candidates), Principal(org_id="o")
+    again = kind == "prompt_again"
+    asked = requests(WARM_UP + (0 if again else rounds), with_prompt=kind != "without_prompt")
+    for request in asked[:WARM_UP]:
         router.route(request, caller)
+    measured = asked[:WARM_UP] if again else asked[WARM_UP:]
     gc.collect()
     gc.freeze()
     took = []
     cpu = time.process_time()
-    for request in itertools.islice(itertools.cycle(requests), rounds):
+    for request in itertools.islice(itertools.cycle(measured), rounds):
         began = time.perf_counter()
         router.route(request, caller)
         took.append(time.perf_counter() - began)
@@ -118,21 +128,20 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON value on standard output")
     parser.add_argument("--rounds", type=int, default=5000, help="decisions of each kind (5000)")
     asked = parser.parse_args()
-    found: dict[str, Any] = {"rounds": asked.rounds, "with_prompt": {}, "without_prompt": {}}
+    found: dict[str, Any] = {"rounds": asked.rounds, **{kind: {} for kind in KINDS}}
     with serving(Call(request_id="bench", principal=Principal(org_id="o"))):
         for candidates in CANDIDATES:
-            for name, with_prompt in (("with_prompt", True), ("without_prompt", False)):
-                print(f"{candidates} models, {name.replace('_', ' ')} …", file=sys.stderr, flush=True)
-                found[name][str(candidates)] = measure(candidates, asked.rounds, with_prompt=with_prompt)
+            for kind in KINDS:
+                print(f"{candidates} models, {kind.replace('_', ' ')} …", file=sys.stderr, flush=True)
+                found[kind][str(candidates)] = measure(candidates, asked.rounds, kind)
     found["latency_ms"] = {name: found["with_prompt"]["50"][name] for name in ("p50", "p99")}
     if asked.json:
         print(json.dumps(found))
         return
     print(f"{'models':>7} {'prompt':>7} {'p50 ms':>8} {'p99 ms':>8} {'CPU-ms':>8}")
     for candidates in CANDIDATES:
-        for name in ("with_prompt", "without_prompt"):
-            row = found[name][str(candidates)]
-            word = "yes" if name == "with_prompt" else "no"
+        for kind, word in KINDS.items():
+            row = found[kind][str(candidates)]
             print(f"{candidates:>7} {word:>7} {row['p50']:>8.3f} {row['p99']:>8.3f} {row['cpu_ms']:>8.3f}")
 
 

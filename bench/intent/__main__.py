@@ -17,7 +17,7 @@ from rich.table import Table
 
 from bench.intent import data, measure
 from bench.intent.train import examples
-from services.router.prompt import WEIGHTS, read
+from services.router.prompt.prompt import WEIGHTS, read
 
 GOALS = {"shipped": 0.65, "topic_held_out": 0.72, "mtbench": 0.80}
 BASELINES = {"shipped": 0.56, "topic_held_out": 0.675, "mtbench": 0.757}

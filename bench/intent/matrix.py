@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse
 
-from services.router.prompt import BUCKETS, features
-from services.router.structure import NAMES
+from services.router.prompt.prompt import BUCKETS, features
+from services.router.prompt.structure import NAMES
 
 WIDTH = BUCKETS + len(NAMES)
 

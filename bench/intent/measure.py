@@ -16,7 +16,7 @@ from bench.intent.data import Labelled
 from bench.intent.examples import Example, typical
 from bench.intent.matrix import matrix
 from bench.intent.train import SEED, balanced
-from services.router.prompt import INTENTS, Weights, features, scores, understand
+from services.router.prompt.prompt import INTENTS, Weights, features, scores, understand
 
 FOLDS = 5
 STRENGTH = 0.3

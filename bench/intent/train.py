@@ -20,8 +20,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from bench.intent import data
 from bench.intent.examples import Example, graded, typical
 from bench.intent.matrix import matrix
-from services.router.prompt import BUCKETS, COLUMNS, INTENTS, WEIGHTS
-from services.router.structure import NAMES
+from services.router.prompt.prompt import BUCKETS, COLUMNS, INTENTS, WEIGHTS
+from services.router.prompt.structure import NAMES
 
 Matrix = npt.NDArray[np.float64]
 SEED = 6
@@ -85,7 +85,7 @@ def train(made: Sequence[Example]) -> tuple[Matrix, Matrix]:
 
 
 def save(columns: Matrix, bias: Matrix, path: pathlib.Path) -> None:
-    """Writes a file that `services.router.prompt.read` reads: the n-grams' part in 255 steps a column."""
+    """Writes a file that `services.router.prompt.prompt.read` reads: the n-grams' part in 255 steps a column."""
     grams = columns[:BUCKETS]
     steps = np.maximum(np.abs(grams).max(axis=0), 1e-9) / 127.0
     path.parent.mkdir(parents=True, exist_ok=True)

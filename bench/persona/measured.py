@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import difflib
 import gc
+import itertools
 import json
+import multiprocessing
 import pathlib
 import random
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 from dac.router.v1.answers_pb2 import AnswerRules, PersonaRules
 from dac.type.v1.principal_pb2 import Principal
 from dac.type.v1.record_pb2 import RequestRecord
 from mesh.ids import uuid7
-from services.gateway.answer_stage import AnswerStages, Staged, stages_of
-from services.gateway.callers import Caller
-from services.gateway.openai_wire import parse_chat
+from services.gateway.chat.answer_stage import AnswerStages, Staged, stages_of
+from services.gateway.identity.callers import Caller
 from services.gateway.persona.voice import Voice, rewrite
+from services.gateway.wire.openai_wire import parse_chat
 
 LABELS = pathlib.Path(__file__).parent / "labels.json"
 NAME, EVENTS, ROUNDS = "DAC", 31, 200
@@ -28,6 +31,8 @@ _CLAIM = "As an AI language model , I do not have an opinion of that ."
 _ID = uuid7()
 _ASK = parse_chat(b'{"model":"a/b","stream":true,"messages":[{"role":"user","content":"Hi"}]}')
 _CALLER = Caller(Principal(org_id=_ID), ())
+LONGEST = (2, 4, 12, 60, 400)
+"""The longest pieces of a cutting."""
 REACH = 60
 """How far behind a claim's beginning its first change may stand."""
 
@@ -52,33 +57,51 @@ def rewritten_of(text: str, claims: Sequence[int]) -> int:
     return sum(any(claim <= one <= claim + REACH for one in changes) for claim in claims)
 
 
-def in_pieces(text: str, draw: random.Random) -> str:
-    """The text as a stream would have said it, cut at random."""
-    voice, shown, at = Voice(NAME), list[str](), 0
-    longest = draw.choice((1, 4, 12, 60, 400))
-    while at < len(text):
-        size = draw.randint(1, longest)
-        shown.append(voice.feed(text[at : at + size]))
-        at += size
-    return "".join([*shown, voice.rest()])
+def in_pieces(text: str, ends: Iterable[int]) -> str:
+    """The text as a stream would have said it, whose pieces end there."""
+    voice = Voice(NAME)
+    shown, feed, at = list[str](), voice.feed, 0
+    for end in ends:
+        shown.append(feed(text[at:end]))
+        at = end
+    return "".join([*shown, feed(text[at:]), voice.rest()])
+
+
+def cuttings_of(text: str, draw: random.Random, count: int) -> Iterator[list[int]]:
+    """Where the text is cut: once behind every character, and then at random, into long pieces and short ones."""
+    yield list(range(1, len(text)))
+    for _ in range(count - 1):
+        longest = draw.choice(LONGEST)
+        sizes = draw.choices(range(1, longest + 1), k=2 * len(text) // longest + 1)
+        yield [end for end in itertools.accumulate(sizes) if end < len(text)]
+
+
+def _cut_alike(one: tuple[str, str, int]) -> tuple[str, bool, bool]:
+    """An answer's id; whether it is the same however it is cut; whether it stays as it was."""
+    name, text, cuttings = one
+    whole, _ = rewrite(text, NAME)
+    draw = random.Random(f"8 {name}")
+    alike = all(in_pieces(text, ends) == whole for ends in cuttings_of(text, draw, cuttings))
+    return name, alike, alike and whole == text
 
 
 def accuracy(answers: Mapping[str, str], claims: Mapping[str, Sequence[int]], cuttings: int) -> dict[str, Any]:
     """Claims rewritten; other answers that stay, byte for byte, and all that are the same however they are cut.
 
-    `cuttings`: how many random ones for every answer.
+    `cuttings`: how many for every answer; they are tried by as many processes as there are cores.
     """
-    draw, labelled = random.Random(8), {one: claims[one] for one in claims if one in answers}
+    labelled = {one: claims[one] for one in claims if one in answers}
     wanted = sum(map(len, labelled.values()))
     done = sum(rewritten_of(answers[one], at) for one, at in labelled.items())
     stays = same = others = 0
-    for one, text in answers.items():
-        whole, _ = rewrite(text, NAME)
-        equal = all(in_pieces(text, draw) == whole for _ in range(cuttings))
-        same += equal
-        if not labelled.get(one):
-            others += 1
-            stays += equal and whole == text
+    work = [(name, text, cuttings) for name, text in answers.items()]
+    # Spawned: whoever measures may have threads, which do not live on in a fork.
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+        for name, alike, stayed in pool.map(_cut_alike, work, chunksize=8):
+            same += alike
+            if not labelled.get(name):
+                others += 1
+                stays += stayed
     return {
         "labelled": len(labelled),
         "claims": wanted,

@@ -18,7 +18,7 @@ from dac.memory.v1 import memory_pb2, memory_pb2_grpc
 from mesh.call import serving
 from mesh.ids import uuid7
 from mesh.testing import TestProcess, mesh_in_process
-from services.memory.memory_statements import PUT_VECTORS
+from services.memory.recall.memory_statements import PUT_VECTORS
 from services.memory.server import MemoryService
 
 TOP = 10

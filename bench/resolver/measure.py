@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.resolver.pool import Listed
-from services.router.identity import Match, Resolver
+from services.router.resolving.resolution import Match, Resolver
 
 
 class GoldError(Exception):

@@ -14,8 +14,8 @@ from typing import Any
 from bench.routing import latency, report, routellm, sets, ulab
 from bench.routing import routerbench as routerbench_protocol
 from bench.routing.train import train
-from services.router.predictor import WEIGHTS, QualityPredictor
-from services.router.quality_model import QualityModel
+from services.router.prompt.predictor import WEIGHTS, QualityPredictor
+from services.router.prompt.quality_model import QualityModel
 
 SEED = 5
 

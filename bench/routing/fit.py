@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.routing.sets import Features
-from services.router.ngrams import BUCKETS
-from services.router.quality_features import BUCKETS as COLUMNS_OF_WORDS
-from services.router.quality_model import Expert
+from services.router.prompt.ngrams import BUCKETS
+from services.router.prompt.quality_features import BUCKETS as COLUMNS_OF_WORDS
+from services.router.prompt.quality_model import Expert
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]

@@ -4,8 +4,8 @@ import time
 
 import numpy as np
 
-from services.router.ngrams import hashed
-from services.router.predictor import QualityPredictor
+from services.router.prompt.ngrams import hashed
+from services.router.prompt.predictor import QualityPredictor
 
 CANDIDATES = 50
 _DECISIONS = 2000

@@ -12,7 +12,7 @@ from bench.routing.fit import fit
 from bench.routing.metrics import apgr, cpt, strong_curve
 from bench.routing.sets import Results
 from bench.routing.ulab import FOLDS, folds, shipped_judgement
-from services.router.quality_model import QualityModel
+from services.router.prompt.quality_model import QualityModel
 
 Floats = npt.NDArray[np.float64]
 

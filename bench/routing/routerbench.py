@@ -12,7 +12,7 @@ from bench.routing.fit import KIND_PENALTY, Matrix, fit, ridge
 from bench.routing.metrics import aiq, cost_at, cost_at_mixed
 from bench.routing.sets import Features, Results
 from bench.routing.ulab import FOLDS, folds
-from services.router.quality_model import QualityModel, odds
+from services.router.prompt.quality_model import QualityModel, odds
 
 Floats = npt.NDArray[np.float64]
 

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse
 
-from services.router.ngrams import hashed
-from services.router.quality_features import COLUMNS, row
-from services.router.quality_model import Expert, QualityModel
+from services.router.prompt.ngrams import hashed
+from services.router.prompt.quality_features import COLUMNS, row
+from services.router.prompt.quality_model import Expert, QualityModel
 
 Table = npt.NDArray[np.float64]
 Judged = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]

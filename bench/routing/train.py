@@ -12,8 +12,8 @@ import numpy as np
 
 from bench.routing.fit import fit
 from bench.routing.sets import Results, routellm, ulab
-from services.router.predictor import WEIGHTS
-from services.router.quality_model import QualityModel
+from services.router.prompt.predictor import WEIGHTS
+from services.router.prompt.quality_model import QualityModel
 
 _ROUTELLM_PENALTY = 10.0
 

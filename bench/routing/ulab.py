@@ -9,7 +9,7 @@ import numpy.typing as npt
 from bench.routing.fit import fit
 from bench.routing.metrics import bootstrap_ci95
 from bench.routing.sets import Features, Results
-from services.router.quality_model import Expert, QualityModel
+from services.router.prompt.quality_model import Expert, QualityModel
 
 FOLDS = 5
 TRUSTED = 0.5

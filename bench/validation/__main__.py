@@ -20,7 +20,7 @@ from bench.validation import measure
 from bench.validation.voice import persona
 from services.gateway.validation.validator import Validator
 from services.memory.config import MemoryConfig
-from services.memory.embedder import Embedder, open_embedder
+from services.memory.embedding.embedder import Embedder, open_embedder
 
 _PROGRESS = Console(stderr=True, highlight=False, soft_wrap=True)
 

@@ -19,7 +19,7 @@ from bench.validation.train import Texts, fit, read, read_own
 from services.gateway.validation.subject import FAILED, PASSED, Subject
 from services.gateway.validation.toxicity import BLOCK, FLAG, load_head
 from services.gateway.validation.validator import Validator
-from services.memory.embedder import Embedder
+from services.memory.embedding.embedder import Embedder
 
 FOLDS, FOLD_SEED = 5, 7
 CORRUPTION_SEED = 4

@@ -21,7 +21,7 @@ from bench.intent.examples import pieces, typical
 from bench.validation import data
 from services.gateway.validation.toxicity import FILE, Head, features_of, windows_of
 from services.memory.config import MemoryConfig
-from services.memory.embedder import Embedder, open_embedder
+from services.memory.embedding.embedder import Embedder, open_embedder
 
 STRENGTH = 2.0
 """Inverse regularisation."""

@@ -10,8 +10,8 @@ from typing import Any
 
 from bench.validation import data
 
-CUTTINGS = 10
-"""Random cuttings of every answer; `python -m bench.persona` makes a thousand."""
+CUTTINGS = 1000
+"""How often every answer is cut."""
 _SUSPECT = re.compile(
     r"\b(?:AI|A\.I\.|artificial|language model|chatbot|assistant|GPT|ChatGPT|OpenAI)\b", re.IGNORECASE
 )

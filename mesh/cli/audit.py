@@ -1,17 +1,22 @@
-"""`dac audit`: the log that proves itself: verify, prove, consistency, list, export."""
+"""`dac audit`: the log that proves itself: verify, prove, consistency, list, export, archive."""
 
 import base64
+import datetime
 import os
 import pathlib
+import sys
 import time
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 import typer
 
+from mesh.cli import audit_witness
 from mesh.cli.client import USAGE, Client, Failure, segment
-from mesh.cli.output import AsJson, Url, command, local_time, note, print_json, table
+from mesh.cli.logs import show
+from mesh.cli.output import AsJson, Url, command, is_fancy, local_time, note, print_json, table
 
-app = typer.Typer(help="The audit log: verify it, prove an entry, list changes, export.", no_args_is_help=True)
+app = typer.Typer(help="The audit log: verify, prove, list, export, erase, hold, prune.", no_args_is_help=True)
 Key = Annotated[
     str, typer.Option("--key", help="The log's verifier key as you keep it, or a file with it.", show_default=False)
 ]
@@ -26,10 +31,14 @@ ORG_SCOPE = "this reads the whole log: use the operator's token (unset DAC_API_K
 
 def register(parent: typer.Typer) -> None:
     """Adds the commands."""
+    from mesh.cli import audit_retention
+
+    audit_retention.register(app)
+    audit_witness.register(app)
     parent.add_typer(app, name="audit")
 
 
-def _operator(url: str | None) -> Client:
+def operator_client(url: str | None) -> Client:
     """A client that is the operator where its token is at hand."""
     client = Client(url, env={name: value for name, value in os.environ.items() if name != "DAC_API_KEY"})
     return client if client.key else Client(url)
@@ -66,6 +75,12 @@ def verify(
         pathlib.Path | None, typer.Option("--checkpoint", help="A checkpoint that you kept elsewhere.")
     ] = None,
     save: Annotated[pathlib.Path | None, typer.Option("--save", help="Where to keep the newest checkpoint.")] = None,
+    archive: Annotated[
+        pathlib.Path | None, typer.Option("--archive", help="Check this folder of `dac audit archive` and ask nobody.")
+    ] = None,
+    witness: Annotated[
+        str, typer.Option("--witness", help="The verifier key of a witness, who must have cosigned a checkpoint.")
+    ] = "",
     key: Key = "",
     url: Url = None,
     as_json: AsJson = False,
@@ -77,29 +92,79 @@ def verify(
     from mesh.tlog.verification import BrokenStream, Verification
 
     pinned = _pinned(key)
-    kept = _kept(checkpoint, pinned)
+    if witness and (checkpoint is not None or archive is not None):
+        raise Failure("--checkpoint, --archive and --witness: a witness is asked for by itself", USAGE)
+    seen = _witnessed(operator_client(url), witness, pinned) if witness else None
+    kept = seen.checkpoint if seen else _kept(checkpoint, pinned)
+    unknown = [] if pinned else [NOT_PINNED]
+    unknown.append(BEHIND_KEPT.format(size=kept.size) if kept else NOT_KEPT)
+    if archive is not None:
+        from mesh.cli.audit_archive import check_archive
+
+        if not check_archive(archive, pinned, kept, unknown, as_json):
+            raise typer.Exit(1)
+        return
     checked = Verification(pinned, kept)
     started = time.monotonic()
     try:
-        for part in _operator(url).download("/v1/audit/entries"):
+        for part in followed(operator_client(url).download("/v1/audit/entries"), checked):
             checked.feed(part)
         holds = checked.finish()
     except BrokenStream as error:
         raise Failure(f"the log could not be read: {error}") from None
     except Failure as failure:
         raise Failure(f"{failure.message} ({ORG_SCOPE})", failure.exit_code) from None
-    unknown = [] if pinned else [NOT_PINNED]
-    unknown.append(BEHIND_KEPT.format(size=kept.size) if kept else NOT_KEPT)
     if as_json:
         found = [f"{one.where}: {one.what}" for one in checked.findings]
-        about = {"entries": checked.entries, "organisations": len(checked.org_seqs), "key": str(checked.key)}
+        about = {"entries": checked.entries, "organisations": checked.organisations, "key": str(checked.key)}
+        about |= {"redacted": checked.redacted, "pending": checked.pending}
         print_json({"holds": holds, "faults": checked.faults, "findings": found, **about, "not_known": unknown})
     else:
         _say(checked, holds, time.monotonic() - started, kept, unknown)
+        if holds and seen:
+            at = datetime.datetime.fromtimestamp(seen.time_s, datetime.UTC)
+            print(f"OK: the witness has cosigned them on {at:%Y-%m-%d %H:%M:%S} UTC.")
     if holds and save is not None:
         save.write_text(checked.note, encoding="utf-8")
     if not holds:
         raise typer.Exit(1)
+
+
+def followed(parts: Iterable[bytes], checked: Any, stream: Any = None, every_s: float = 0.5) -> Iterator[bytes]:
+    """The parts of a log; on a terminal, beside them, how much of it has been checked."""
+    stream = stream or sys.stderr
+    if not is_fancy(stream):
+        yield from parts
+        return
+    told_at, begun = time.monotonic(), False
+    try:
+        for part in parts:
+            yield part
+            if checked.checkpoint and time.monotonic() - told_at >= every_s:
+                print(f"\r{checked.entries:,} of {checked.checkpoint.size:,} entries", end="", file=stream, flush=True)
+                told_at, begun = time.monotonic(), True
+    finally:
+        if begun:
+            print("\r\x1b[K", end="", file=stream, flush=True)
+
+
+def _witnessed(client: Client, typed: str, key: Any) -> Any:
+    """The newest checkpoint that a witness has cosigned: its own word, not the log's."""
+    from mesh.tlog.cosignatures import open_cosigned, witness_key
+    from mesh.tlog.notes import NoteError, VerifierKey, open_checkpoint
+
+    try:
+        path = pathlib.Path(typed)
+        witness = witness_key(path.read_text(encoding="utf-8") if path.is_file() else typed)
+    except (NoteError, OSError, UnicodeDecodeError) as error:
+        raise Failure(f"--witness: {error}", USAGE) from None
+    answer = client.call("GET", "/v1/audit/checkpoint")
+    try:
+        note = answer.get("cosigned_checkpoint") or ""
+        open_checkpoint(note, key or VerifierKey.parse(answer["verifier_key"]))
+        return open_cosigned(note, witness)
+    except NoteError as error:
+        raise Failure(f"no checkpoint that {witness.name} has cosigned: {error}") from None
 
 
 def _say(checked: Any, holds: bool, seconds: float, kept: Any, unknown: list[str]) -> None:
@@ -109,9 +174,13 @@ def _say(checked: Any, holds: bool, seconds: float, kept: Any, unknown: list[str
         print(f"WRONG: and {checked.faults - len(checked.findings)} more")
     if holds:
         print(
-            f"OK: {checked.entries} entries of {len(checked.org_seqs)} organisations in {seconds:.1f} s: every record "
+            f"OK: {checked.entries} entries of {checked.organisations} organisations in {seconds:.1f} s: every record "
             "is what its leaf commits to, no number is missing, and the signed root is theirs."
         )
+        if checked.redacted:
+            print(f"    redacted {checked.redacted}: their records are gone, as later entries declare")
+        if checked.pending:
+            print(f"    pending {checked.pending}: declared gone, and still there; DAC removes them next")
         print(f"    key {checked.key}")
         if kept:
             print(f"OK: the log begins with the {kept.size} entries of the kept checkpoint.")
@@ -202,46 +271,110 @@ def consistency(
 
 
 @command(app, "list")
-def list_changes(
+def list_records(
+    requests: Annotated[bool, typer.Option("--requests", help="Requests, not administrative changes.")] = False,
     actor: Annotated[str, typer.Option("--actor", help="Only by this one, e.g. operator or key:0192….")] = "",
-    action: Annotated[str, typer.Option("--action", help="Only this, e.g. key.create, or key for all of keys.")] = "",
+    action: Annotated[
+        str, typer.Option("--action", help="key.create, or key for all of keys; of requests e.g. embeddings.")
+    ] = "",
     target: Annotated[str, typer.Option("--target", help="Only of what begins so, e.g. budget:.")] = "",
+    model: Annotated[str, typer.Option("--model", help="Of requests: only those that this model answered.")] = "",
+    outcome: Annotated[
+        str, typer.Option("--outcome", help="Of requests: ok, client_gone, refused, failed or indeterminate.")
+    ] = "",
+    after: Annotated[str, typer.Option("--after", help="Only later ones: 2026-11-01 or 2026-11-01T08:00Z.")] = "",
+    before: Annotated[str, typer.Option("--before", help="Only earlier ones.")] = "",
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")] = 50,
+    form: Annotated[str, typer.Option("--format", help="Everything that fits as a file: csv or jsonl.")] = "",
+    out: Annotated[pathlib.Path | None, typer.Option("--out", help="Where to write the file.")] = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """List your organisation's administrative changes, newest first.
+    """List your organisation's administrative changes, or its requests, newest first; or take them away as a file.
 
-    Example: dac audit list --actor operator --action key
+    Example: dac audit list --actor operator --action key --after 2026-11-01 --format csv --out changes.csv
     """
     client = Client(url)
+    path, field, query = _asked(requests, actor, action, target, model, outcome, after, before)
+    if form or out is not None:
+        _write_file(client.download(f"{path}:export", {**query, "format": form or "csv"}), out)
+        return
     found: list[dict[str, Any]] = []
     token = ""
     while len(found) < limit:
-        answer = client.call("GET", "/v1/changes", query={"page_size": 500, **({"page_token": token} if token else {})})
-        found += [one for one in answer.get("changes") or [] if _fits(one, actor, action, target)]
+        page = {"page_size": min(500, limit - len(found)), **({"page_token": token} if token else {})}
+        answer = client.call("GET", path, query={**query, **page})
+        found += answer.get(field) or []
         token = answer.get("next_page_token") or ""
         if not token:
             break
     if as_json:
-        print_json({"changes": found[:limit]})
+        print_json({field: found})
+    elif requests:
+        for record in found:
+            show(record, as_json=False)
+    else:
+        rows = [
+            (local_time(one.get("at")), one.get("actor"), one.get("action"), one.get("target"), one.get("record_id"))
+            for one in found
+        ]
+        table(("when", "actor", "action", "target", "record"), rows)
+
+
+def _asked(
+    requests: bool, actor: str, action: str, target: str, model: str, outcome: str, after: str, before: str
+) -> tuple[str, str, dict[str, object]]:
+    """Path, field and query of a list."""
+    if requests and target:
+        raise Failure("--target is of changes; of requests it is --model", USAGE)
+    if not requests and (model or outcome):
+        raise Failure("--model and --outcome are of requests: add --requests", USAGE)
+    said = f"OUTCOME_{outcome.upper()}" if outcome else ""
+    if requests:
+        given = {"actor": actor, "operation": action, "model": model, "outcome": said}
+        given |= {"started_after": instant(after, "--after"), "started_before": instant(before, "--before")}
+    else:
+        given = {"actor": actor, "action": action, "target": target}
+        given |= {"after": instant(after, "--after"), "before": instant(before, "--before")}
+    path, field = ("/v1/requests", "requests") if requests else ("/v1/changes", "changes")
+    return path, field, {name: value for name, value in given.items() if value}
+
+
+def instant(typed: str, option: str) -> str:
+    """A day or a time as the API takes it; without a zone it is the reader's own. Raises Failure."""
+    if not typed:
+        return ""
+    try:
+        at = datetime.datetime.fromisoformat(typed.strip())
+        return at.astimezone(datetime.UTC).isoformat().replace("+00:00", "Z")
+    except (ValueError, OverflowError):
+        raise Failure(f"{option}: {typed!r} is no time: write 2026-11-01 or 2026-11-01T08:00Z", USAGE) from None
+
+
+def _write_file(parts: Iterator[bytes], out: pathlib.Path | None) -> None:
+    """The file, whole or not at all; without a name on standard output."""
+    if out is None:
+        for part in parts:
+            sys.stdout.buffer.write(part)
+        sys.stdout.buffer.flush()
         return
-    rows = [(local_time(one.get("at")), one["actor"], one["action"], one["target"], one["record_id"]) for one in found]
-    table(("when", "actor", "action", "target", "record"), rows[:limit])
-
-
-def _fits(change: dict[str, Any], actor: str, action: str, target: str) -> bool:
-    done = str(change.get("action"))
-    return (
-        (not actor or change.get("actor") == actor)
-        and (not action or done == action or done.startswith(f"{action}."))
-        and str(change.get("target")).startswith(target)
-    )
+    draft = out.with_name(f"{out.name}.part")
+    try:
+        with draft.open("wb") as file:
+            for part in parts:
+                file.write(part)
+        draft.replace(out)
+    finally:
+        draft.unlink(missing_ok=True)
+    note(f"{out.stat().st_size} bytes in {out}")
 
 
 @command(app, "export")
 def export(
     folder: Annotated[pathlib.Path, typer.Argument(help="A new folder.")],
+    cosigned: Annotated[
+        bool, typer.Option("--cosigned", help="To the newest checkpoint that a witness has cosigned.")
+    ] = False,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
@@ -251,8 +384,32 @@ def export(
     """
     from mesh.cli.audit_bundle import VERIFIER, write_bundle
 
-    count = write_bundle(Client(url).download("/v1/audit/export"), folder)
+    count = write_bundle(Client(url).download("/v1/audit/export", {"cosigned": "true"} if cosigned else None), folder)
     if as_json:
         print_json({"entries": count, "folder": str(folder)})
     else:
         note(f"{count} entries in {folder}; check them anywhere: python {folder / VERIFIER}")
+
+
+@command(app, "archive")
+def archive(
+    folder: Annotated[pathlib.Path, typer.Argument(help="A new folder, or one to go on with.")],
+    key: Key = "",
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the log's files into a folder, or go on with one: plain files that any reader of tlog-tiles knows.
+
+    Example: dac audit archive /mnt/elsewhere/dac-log
+    """
+    from mesh.cli.audit_archive import write_archive
+
+    pinned = _pinned(key)
+    done = write_archive(operator_client(url), folder, pinned, note)
+    if as_json:
+        print_json(done)
+        return
+    note(f"{done['entries']} entries in {folder}, {done['before']} of them from before")
+    note(f"check them anywhere: dac audit verify --archive {folder} --key '{done['key']}'")
+    if pinned is None:
+        note(NOT_PINNED)

@@ -5,6 +5,7 @@ import json
 import pathlib
 import shutil
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from mesh.cli.client import Failure
 from mesh.tlog import standalone
@@ -18,6 +19,8 @@ Organisation {org_id}, log of {size} entries.
 - `entries.jsonl`: a line for each entry: its index in the log, the leaf's text, and in base64 the record that it
   commits to (a serialised dac.type.v1.RequestRecord or AdminRecord) and the salt of the commitment.
 - `proofs/`: for each entry a c2sp.org/tlog-proof@v1.
+- `heads.json`: where the log noted how many entries each organisation had by then: that leaf, your organisation's line
+  of it, and the path between them. It shows that no entry up to there was left out. A log that is new has none.
 - `checkpoint`, `verifier-key`: the signed checkpoint that all proofs lead to, and the key it verifies with.
 - `{verifier}`: checks all of it with Python and the package `cryptography`: `python {verifier} --key KEY`.
 """
@@ -30,6 +33,14 @@ def _lines(parts: Iterable[bytes]) -> Iterator[bytes]:
         yield from whole
     if rest:
         raise Failure("the export was cut off")
+
+
+def _write_proof(folder: pathlib.Path, entry: dict[str, Any], note: str) -> None:
+    """Takes the path out of an entry, and writes it as the proof that it is."""
+    path, index = [base64.b64decode(one) for one in entry.pop("path")], int(entry["index"])
+    proof = standalone.proof_file(folder, index)
+    proof.parent.mkdir(parents=True, exist_ok=True)
+    proof.write_text(write_proof(index, path, note), encoding="utf-8")
 
 
 def write_bundle(parts: Iterable[bytes], folder: pathlib.Path) -> int:
@@ -47,14 +58,14 @@ def write_bundle(parts: Iterable[bytes], folder: pathlib.Path) -> int:
     shutil.copyfile(str(standalone.__file__), folder / VERIFIER)
     about = ABOUT.format(org_id=first["org_id"], size=note.split("\n")[1], verifier=VERIFIER)
     (folder / "README.md").write_text(about, encoding="utf-8")
+    if heads := first.get("heads"):
+        _write_proof(folder, heads, note)
+        (folder / standalone.HEADS).write_text(json.dumps(heads, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     count = 0
     with (folder / "entries.jsonl").open("w", encoding="utf-8") as entries:
         for line in lines:
             entry = json.loads(line)
-            path, index = [base64.b64decode(one) for one in entry.pop("path")], int(entry["index"])
-            proof = standalone.proof_file(folder, index)
-            proof.parent.mkdir(parents=True, exist_ok=True)
-            proof.write_text(write_proof(index, path, note), encoding="utf-8")
+            _write_proof(folder, entry, note)
             entries.write(json.dumps(entry, ensure_ascii=False) + "\n")
             count += 1
     return count

@@ -55,6 +55,8 @@ def story(record: dict[str, Any]) -> Iterator[str]:
     if record.get("context"):
         yield from _section("Context", _context(record["context"]))
     yield from _section("Cache", _cache(record))
+    if record.get("redaction"):
+        yield from _section("Private values", _redaction(record["redaction"]))
     if record.get("validation"):
         yield from _section("Checks", _checks(record["validation"]))
     yield from _section("Charge", _charge(record))
@@ -158,6 +160,14 @@ def _cache(record: dict[str, Any]) -> Iterator[str]:
     leader = get(record, "cache", "leader_request_id")
     extra += [f"answered by the call of request {leader}"] if leader else []
     yield ", ".join(["off" if verdict == "unspecified" else verdict, *extra])
+
+
+def _redaction(redaction: dict[str, Any]) -> Iterator[str]:
+    """How many private values of each kind were found, and what was done with them."""
+    found = [f"{kind} {count}" for kind, count in sorted((redaction.get("kinds") or {}).items())]
+    said = ", ".join(found) or "none found"
+    action = f", action {redaction['action']}" if redaction.get("action") else ""
+    yield f"{said}{action}{', put back into the answer' if redaction.get('restored') else ''}"
 
 
 def _checks(validation: dict[str, Any]) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """How the whole log travels to whoever verifies it: frames in one stream of bytes.
 
-C: verifier key and checkpoint, first. E: an entry with salt, record and the columns that lists show of the record.
+C: verifier key and checkpoint, first, and once more where the log had to be read on; the last one counts. E: an entry
+with salt, record and the columns that lists show of the record.
 T: a full tile, behind its entries. N: how many requests and changes are stored, last.
 """
 
@@ -17,6 +18,7 @@ ENTRY = struct.Struct(">chqii")
 """Kind and index, the lengths of leaf and salt; then these two."""
 ROW = struct.Struct(">qqhii")
 """Time in microseconds since 2000, cost, outcome, the lengths of model and record; then these two."""
+_entry_at, _row_at = ENTRY.unpack_from, ROW.unpack_from
 EPOCH_US = 946_684_800_000_000
 """The year 2000, as PostgreSQL counts, in microseconds since 1970."""
 TILE = struct.Struct(">cBQ")
@@ -57,6 +59,39 @@ def entry_frame(entry: StoredEntry) -> bytes:
         return b"".join((head, leaf, salt, ROW.pack(0, 0, 0, 0, ABSENT)))
     row = ROW.pack(at_us - EPOCH_US, cost, outcome, len(shown), len(record))
     return b"".join((head, leaf, salt, row, shown, record))
+
+
+def packed_frame(idx: int, kind: int, leaf: bytes, salt: bytes | None, stored: bytes | None) -> bytes:
+    """The frame E of a packed entry; `stored`: ROW with model and record, where there still is a record."""
+    head = ENTRY.pack(b"E", kind, idx, len(leaf), len(salt or b""))
+    return b"".join((head, leaf, salt or b"", stored or ROW.pack(0, 0, 0, 0, ABSENT)))
+
+
+def read_entry(data: bytes, at: int) -> tuple[StoredEntry | None, int]:
+    """The frame E that begins at a place, and where it ends; None when not all of it is there. Raises ValueError."""
+    size = len(data)
+    leaf_at = at + ENTRY.size
+    if leaf_at > size:
+        return None, at
+    _, kind, idx, leaf_size, salt_size = _entry_at(data, at)
+    salt_at = leaf_at + leaf_size
+    row_at = salt_at + salt_size
+    model_at = row_at + ROW.size
+    if model_at > size:
+        return None, at
+    if leaf_size < 0 or salt_size < 0:
+        raise ValueError("an entry has a length below zero")
+    at_us, cost, outcome, model_size, record_size = _row_at(data, row_at)
+    record_at = model_at + model_size
+    end = record_at if record_size == ABSENT else record_at + record_size
+    if model_size < 0 or end < record_at:
+        raise ValueError("an entry has a length below zero")
+    if end > size:
+        return None, at
+    leaf, salt = data[leaf_at:salt_at], data[salt_at:row_at] or None
+    record = None if record_size == ABSENT else data[record_at:end]
+    model = data[model_at:record_at].decode()
+    return StoredEntry(idx, kind, leaf, salt, record, at_us + EPOCH_US, model, outcome, cost), end
 
 
 def tile_frame(tile: FullTile) -> bytes:

@@ -15,13 +15,13 @@ SALT_BYTES = 32
 MAX_LEAF_BYTES = 8192
 MAX_FIELD = 256
 """Longer texts are cut: the record that the leaf commits to has them whole."""
-REQUEST, CHANGE = "request", "change"
-KINDS = {1: REQUEST, 2: CHANGE}
+REQUEST, CHANGE, HEADS = "request", "change", "heads"
+KINDS = {1: REQUEST, 2: CHANGE, 3: HEADS}
 """How tables write the kinds."""
 DECISIONS = ("unknown", "ok", "client_gone", "refused", "failed", "indeterminate")
 """By the number of a request's outcome."""
 DONE = "done"
-"""The decision of a change."""
+"""The decision of a change, and of heads (mesh/tlog/heads.py)."""
 
 
 class Leaf(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
@@ -67,7 +67,8 @@ def read_leaf(data: bytes) -> Leaf:
     """The leaf of some bytes. Raises ValueError for what is none, or is not written the one way."""
     if not data.startswith(HEADER):
         raise ValueError("it does not begin with dac-audit/v1")
-    leaf = _read(data[len(HEADER) :])
-    if write_leaf(leaf) != data:
+    body = data[len(HEADER) :]
+    leaf = _read(body)
+    if _write(leaf) != body:
         raise ValueError("it is not canonical JSON")
     return leaf

@@ -16,7 +16,8 @@ ED25519 = b"\x01"
 """The byte of the kind of signature."""
 KEY_ID_BYTES = 4
 MAX_SIGNATURES = 64
-_MARK = "— "
+MARK = "— "
+"""What a signature line begins with."""
 
 
 class NoteError(ValueError):
@@ -39,9 +40,9 @@ def _check_name(name: str) -> None:
         raise NoteError(f"{name!r} cannot be a key's name: it is empty, or has a space or a plus")
 
 
-def key_id(name: str, public_key: bytes) -> bytes:
+def key_id(name: str, public_key: bytes, algorithm: bytes = ED25519) -> bytes:
     """The four bytes that name a key in signatures."""
-    return hashlib.sha256(name.encode() + b"\n" + ED25519 + public_key).digest()[:KEY_ID_BYTES]
+    return hashlib.sha256(name.encode() + b"\n" + algorithm + public_key).digest()[:KEY_ID_BYTES]
 
 
 class VerifierKey(NamedTuple):
@@ -49,27 +50,28 @@ class VerifierKey(NamedTuple):
 
     name: str
     public_key: bytes
+    algorithm: bytes = ED25519
 
     @property
     def key_id(self) -> bytes:
         """The four bytes that name it in signatures."""
-        return key_id(self.name, self.public_key)
+        return key_id(self.name, self.public_key, self.algorithm)
 
     def __str__(self) -> str:
-        return f"{self.name}+{self.key_id.hex()}+{base64.b64encode(ED25519 + self.public_key).decode()}"
+        return f"{self.name}+{self.key_id.hex()}+{base64.b64encode(self.algorithm + self.public_key).decode()}"
 
     @classmethod
-    def parse(cls, text: str) -> VerifierKey:
-        """The key of a line name+id+key. Raises NoteError."""
+    def parse(cls, text: str, algorithm: bytes = ED25519) -> VerifierKey:
+        """The key of a line name+id+key, of that kind of signature only. Raises NoteError."""
         name, plus, rest = text.strip().partition("+")
         shown, second, encoded = rest.partition("+")
         if not plus or not second:
             raise NoteError("a verifier key is NAME+ID+KEY")
         _check_name(name)
         raw = decoded(encoded, "the verifier key")
-        if raw[:1] != ED25519 or len(raw) != 33:
-            raise NoteError("the verifier key is not one of Ed25519")
-        key = cls(name, raw[1:])
+        if raw[:1] != algorithm or len(raw) != 33:
+            raise NoteError(f"the verifier key is not one of Ed25519 of kind {algorithm.hex()}: {raw[:1].hex()}")
+        key = cls(name, raw[1:], algorithm)
         if key.key_id.hex() != shown.lower():
             raise NoteError("the verifier key's id does not fit its name and key")
         return key
@@ -88,26 +90,33 @@ class NoteSigner:
         if not text.endswith("\n") or any(ord(char) < 0x20 and char != "\n" for char in text):
             raise NoteError("a note's text ends with a newline and has no other control characters")
         signature = base64.b64encode(self.verifier.key_id + self._key.sign(text.encode())).decode()
-        return f"{text}\n{_MARK}{self.verifier.name} {signature}\n"
+        return f"{text}\n{MARK}{self.verifier.name} {signature}\n"
+
+
+def split_note(note: str) -> tuple[str, list[str]]:
+    """A note's text and its signature lines, each of them a name and base64. Raises NoteError."""
+    text, blank, rest = note.rpartition("\n\n")
+    if not blank or not rest.endswith("\n") or any(ord(char) < 0x20 and char != "\n" for char in note):
+        raise NoteError("it is not a signed note: text, an empty line, signatures")
+    lines = rest[:-1].split("\n")
+    if len(lines) > MAX_SIGNATURES:
+        raise NoteError(f"the note has {len(lines)} signatures")
+    for line in lines:
+        _, space, encoded = line.removeprefix(MARK).partition(" ")
+        if not line.startswith(MARK) or not space:
+            raise NoteError(f"{line[:60]!r} is not a signature line")
+        if len(decoded(encoded, "a signature")) <= KEY_ID_BYTES:
+            raise NoteError("a signature is too short")
+    return f"{text}\n", lines
 
 
 def open_note(note: str, key: VerifierKey) -> str:
     """The text of a note that `key` has signed. Raises NoteError; signatures of other keys are passed over."""
-    text, blank, rest = note.rpartition("\n\n")
-    if not blank or not rest.endswith("\n") or any(ord(char) < 0x20 and char != "\n" for char in note):
-        raise NoteError("it is not a signed note: text, an empty line, signatures")
-    text += "\n"
-    lines = rest[:-1].split("\n")
-    if len(lines) > MAX_SIGNATURES:
-        raise NoteError(f"the note has {len(lines)} signatures")
+    text, lines = split_note(note)
     is_signed = False
     for line in lines:
-        name, space, encoded = line.removeprefix(_MARK).partition(" ")
-        if not line.startswith(_MARK) or not space:
-            raise NoteError(f"{line[:60]!r} is not a signature line")
+        name, _, encoded = line.removeprefix(MARK).partition(" ")
         raw = decoded(encoded, "a signature")
-        if len(raw) <= KEY_ID_BYTES:
-            raise NoteError("a signature is too short")
         if name != key.name or raw[:KEY_ID_BYTES] != key.key_id:
             continue
         try:

@@ -22,6 +22,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 HEADER = "dac-audit/v1\n"
 FIELDS = {"action", "actor", "commitment", "cost_nano_usd", "decision", "id", "kind", "org_id", "org_seq", "target"}
 FIELDS |= {"time", "trace_id"}
+HEADS = "heads.json"
+DECLARING = ("audit.erase", "audit.prune")
+"""What says in its record which entries before it have lost theirs."""
+AFTER_JSON = 7
+"""The field of dac.type.v1.AdminRecord that says it."""
 
 
 class Wrong(Exception):
@@ -107,6 +112,36 @@ def proof_file(folder: pathlib.Path, index: int) -> pathlib.Path:
     return folder / "proofs" / f"{index // 1000:06d}" / f"{index}.tlog-proof"
 
 
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    number, shift = 0, 0
+    while data[at] & 0x80:
+        number |= (data[at] & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+    return number | data[at] << shift, at + 1
+
+
+def declared_by(record: bytes, number: int) -> set[int]:
+    """The entries that a declaration, itself entry `number`, says are gone: "3-7,19". Raises Wrong."""
+    at, told = 0, b""
+    try:
+        while at < len(record):
+            tag, at = _varint(record, at)
+            if tag & 7 != 2:
+                raise Wrong("its record is none of a change")
+            length, at = _varint(record, at)
+            told = record[at : at + length] if tag >> 3 == AFTER_JSON else told
+            at += length
+        found: set[int] = set()
+        for span in filter(None, json.loads(told)["entries"].split(",")):
+            first, _, last = span.partition("-")
+            if not 0 < int(first) <= int(last or first) < number:
+                raise Wrong("it declares entries that are not before it")
+            found.update(range(int(first), int(last or first) + 1))
+    except (IndexError, KeyError, TypeError, ValueError, AttributeError):
+        raise Wrong("its declaration of what is gone cannot be read") from None
+    return found
+
+
 def _entries(folder: pathlib.Path) -> Iterator[dict[str, str]]:
     with (folder / "entries.jsonl").open(encoding="utf-8") as lines:
         for line in lines:
@@ -114,12 +149,14 @@ def _entries(folder: pathlib.Path) -> Iterator[dict[str, str]]:
 
 
 def check(folder: pathlib.Path, key: str, kept: str | None = None) -> tuple[int, int, int]:
-    """Entries, how many of them have no record any more, and the log's size. Raises Wrong."""
+    """Entries, how many of them have no record any more, all declared, and the log's size. Raises Wrong."""
     note = (folder / "checkpoint").read_text(encoding="utf-8")
     size, root = open_checkpoint(note, key)
     if kept is not None and open_checkpoint(kept, key) != (size, root):
         raise Wrong("the export is not of the checkpoint that was kept: ask for one, or for a consistency proof")
-    number, redacted, last, org_id = 0, 0, -1, ""
+    number, last, org_id = 0, -1, ""
+    missing: set[int] = set()
+    declared: set[int] = set()
     for number, entry in enumerate(_entries(folder), 1):
         index, text = int(entry["index"]), entry["leaf"]
         try:
@@ -133,14 +170,55 @@ def check(folder: pathlib.Path, key: str, kept: str | None = None) -> tuple[int,
             if leaf["org_id"] != org_id or leaf["org_seq"] != str(number):
                 raise Wrong(f"it is number {leaf['org_seq']} of organisation {leaf['org_id']}, and {number} is due")
             salt, record = _bytes(entry["salt"]), _bytes(entry["record"])
-            if not salt:
-                redacted += 1
+            if not salt and not record and not leaf["action"].startswith("audit."):
+                missing.add(number)
             elif _sha256(b"c/v1" + salt + record).hex() != leaf["commitment"]:
                 raise Wrong("its record is not what it commits to")
+            elif leaf["kind"] == "change" and leaf["action"] in DECLARING:
+                declared |= declared_by(record, number)
         except (Wrong, ValueError, KeyError, OSError) as error:
             raise Wrong(f"entry {index}: {error}") from None
         last = index
-    return number, redacted, size
+    if missing - declared:
+        raise Wrong(f"number {min(missing - declared)}: its record is missing, and no later entry declares that")
+    return number, len(missing), size
+
+
+def check_heads(folder: pathlib.Path, key: str) -> tuple[int, int, str] | None:
+    """Up to where the export is shown to be whole: its entries there, the index in the log, the time; None = not shown.
+
+    Behind that index the log has a leaf with the root over one line for each organisation: its id, the number of its
+    last entry, and a hash that hides it from the others. Raises Wrong.
+    """
+    try:
+        heads = json.loads((folder / HEADS).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    note = (folder / "checkpoint").read_text(encoding="utf-8")
+    size, root = open_checkpoint(note, key)
+    try:
+        index, text = int(heads["index"]), heads["leaf"]
+        proven, path, proof_note = read_proof(proof_file(folder, index).read_text(encoding="utf-8"))
+        if proof_note != note or proven != index:
+            raise Wrong("their proof is of another checkpoint or place")
+        if root_of(index, size, _sha256(b"\x00" + text.encode()), path) != root:
+            raise Wrong("the log does not have them there")
+        leaf = read_leaf(text)
+        if leaf["kind"] != "heads" or leaf["action"] != "audit.heads":
+            raise Wrong("the leaf is not one of heads")
+        line, line_path = heads["line"], [_bytes(one) for one in heads["line_path"]]
+        lines_root = root_of(int(heads["place"]), int(heads["lines"]), _sha256(b"\x00" + line.encode()), line_path)
+        if leaf["target"] != f"heads:{lines_root.hex()}":
+            raise Wrong("the line is not one of theirs")
+        org_id, last = line.split(" ")[:2]
+        counted = [read_leaf(entry["leaf"])["org_id"] for entry in _entries(folder) if int(entry["index"]) < index]
+        if set(counted) != {org_id} or str(len(counted)) != last:
+            raise Wrong(f"organisation {org_id} had {last} entries by then, and {len(counted)} of them are here")
+    except (ValueError, KeyError, OSError, AttributeError) as error:
+        raise Wrong(f"heads: {error}") from None
+    except Wrong as error:
+        raise Wrong(f"heads: {error}") from None
+    return len(counted), index, leaf["time"]
 
 
 def main() -> int:
@@ -154,16 +232,23 @@ def main() -> int:
         key = given.key or (given.folder / "verifier-key").read_text(encoding="utf-8")
         kept = given.checkpoint.read_text(encoding="utf-8") if given.checkpoint else None
         entries, redacted, size = check(given.folder, key, kept)
+        whole = check_heads(given.folder, key)
     except (Wrong, ValueError, OSError) as error:
         print(f"WRONG: {error}")
         return 1
     print(f"OK: {entries} entries, numbered without a gap, stand in the signed log of {size} entries.")
-    print(f"    {entries - redacted} records are what their leaves commit to; {redacted} are erased.")
+    print(
+        f"    {entries - redacted} records are what their leaves commit to; {redacted} are erased, as later ones say."
+    )
     if not given.key:
         print("NOT KNOWN: whether the key is the log's own: it came with the export. Give the one you trust: --key.")
     if kept is None:
         print("NOT KNOWN: whether the log was rewritten as a whole: that needs a checkpoint kept elsewhere.")
-    print("NOT KNOWN: whether the organisation has later entries than the last one here.")
+    if whole is None:
+        print("NOT KNOWN: whether the organisation has other entries than these: the export has no heads.")
+    else:
+        print(f"    Nothing is left out up to entry {whole[1]} of the log ({whole[2]}): {whole[0]} of the entries.")
+        print("NOT KNOWN: whether the organisation has later entries than the last one here.")
     return 0
 
 

@@ -141,6 +141,10 @@ class Edge:
         """One to try something on."""
         return Edge(self.size, self._rows)
 
+    def rows(self) -> list[list[bytes]]:
+        """By level, the hashes of the partial tile; of a full one's level none."""
+        return [list(row) for row in self._rows]
+
     def extend(self, leaf_hashes: Sequence[bytes]) -> list[FullTile]:
         """Appends leaves."""
         self.size += len(leaf_hashes)

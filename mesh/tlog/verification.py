@@ -11,13 +11,15 @@ from typing import NamedTuple
 from google.protobuf.message import DecodeError
 
 from dac.type.v1 import record_pb2
-from mesh.tlog.frames import ABSENT, COUNTS, ENTRY, HEAD, ROW, TILE, TILE_BYTES
-from mesh.tlog.leaves import CHANGE, DECISIONS, KINDS, MAX_FIELD, REQUEST, Leaf, commit, read_leaf
+from mesh.tlog.frames import COUNTS, HEAD, TILE, TILE_BYTES, StoredEntry, read_entry
+from mesh.tlog.heads import NOBODY, wrong_heads
+from mesh.tlog.leaves import CHANGE, DECISIONS, HEADS, KINDS, MAX_FIELD, REQUEST, Leaf, commit, read_leaf
 from mesh.tlog.merkle import HASH_BYTES
 from mesh.tlog.notes import Checkpoint, NoteError, VerifierKey, open_checkpoint
+from mesh.tlog.redactions import DECLARING, PREFIX, Redactions, declared_by
 from mesh.tlog.tiles import WIDTH, Edge
 
-_EPOCH = dt.datetime(2000, 1, 1)
+_EPOCH = dt.datetime(1970, 1, 1)
 _MICROSECOND = dt.timedelta(microseconds=1)
 TOLD = 20
 """So many findings are told in words; the others are counted."""
@@ -48,6 +50,12 @@ class Verification:
         self.entries = 0
         self.org_seqs: dict[str, int] = {}
         self._kinds = {REQUEST: 0, CHANGE: 0}
+        """The leaves of each kind whose record is there."""
+        self.redacted = 0
+        """Entries whose record is gone as a later entry declares."""
+        self.pending = 0
+        """Entries that are declared gone, and whose record is still there."""
+        self._redactions = Redactions()
         self._counts: tuple[int, int] | None = None
         self._edge = Edge()
         self._hashes: list[bytes] = []
@@ -82,10 +90,16 @@ class Verification:
         self._grow()
         self._check_roots()
         self._check_outside()
+        self._check_redactions()
         self._check_counts()
         for level, number in sorted(self._full):
             self._tell(f"tile {level}/{number}", "it is missing")
         return self.faults == 0
+
+    @property
+    def organisations(self) -> int:
+        """How many organisations have an entry."""
+        return len(self.org_seqs.keys() - {NOBODY})
 
     def _tell(self, where: str, what: str) -> None:
         self.faults += 1
@@ -114,57 +128,72 @@ class Verification:
         return end
 
     def _entry(self, data: bytes, at: int) -> int:
-        if len(data) - at < ENTRY.size:
+        try:
+            entry, end = read_entry(data, at)
+        except ValueError as error:
+            raise BrokenStream(str(error)) from None
+        if entry is None:
             return 0
-        _, kind, idx, leaf_size, salt_size = ENTRY.unpack_from(data, at)
-        leaf_at = at + ENTRY.size
-        salt_at = leaf_at + leaf_size
-        row_at = salt_at + salt_size
-        model_at = row_at + ROW.size
-        if model_at > len(data):
-            return 0
-        at_us, cost, outcome, model_size, record_size = ROW.unpack_from(data, row_at)
-        is_there = record_size != ABSENT
-        record_at = model_at + model_size
-        end: int = record_at + record_size if is_there else record_at
-        if end > len(data):
-            return 0
-        if end < model_at or model_at < row_at:
-            raise BrokenStream("an entry has a length below zero")
-        raw = data[leaf_at:salt_at]
-        if idx != self.entries:
-            self._tell(f"entry {self.entries}", f"entry {idx} stands in its place")
+        if entry.idx != self.entries:
+            self._tell(f"entry {self.entries}", f"entry {entry.idx} stands in its place")
         self.entries += 1
-        self._hashes.append(hashlib.sha256(b"\x00" + raw).digest())
+        self._hashes.append(hashlib.sha256(b"\x00" + entry.leaf).digest())
         if len(self._hashes) == WIDTH:
             self._grow()
-        try:
-            leaf = read_leaf(raw)
-        except ValueError as error:
-            self._tell(f"entry {idx}", f"its leaf cannot be read: {error}")
-            return end
-        self._check_number(idx, leaf)
-        if not is_there or not salt_size:
-            self._tell(
-                f"entry {idx}", f"the {'record' if not is_there else 'salt'} of {leaf.kind} {leaf.id} is missing"
-            )
-            return end
-        record = data[record_at:end]
-        if commit(data[salt_at:row_at], record) != leaf.commitment:
-            self._tell(f"entry {idx}", f"the record of {leaf.kind} {leaf.id} is not what its leaf commits to")
-            return end
-        wrong = _wrong_column(leaf, kind, at_us, cost, outcome, data[model_at:record_at], record)
+        wrong = self._check_entry(entry)
         if wrong:
-            self._tell(f"entry {idx}", f"{wrong} of {leaf.kind} {leaf.id} is not what its leaf says")
+            self._tell(f"entry {entry.idx}", wrong)
         return end
+
+    def _check_entry(self, entry: StoredEntry) -> str:
+        """What is wrong with an entry beside its place in the tree; empty = nothing, or nothing yet."""
+        try:
+            leaf = read_leaf(entry.leaf)
+        except ValueError as error:
+            return f"its leaf cannot be read: {error}"
+        self._check_number(entry.idx, leaf)
+        if leaf.kind == HEADS:
+            # Nothing takes the salt of heads away, so no declaration excuses that it is missing.
+            if entry.salt is None:
+                return f"the salt of heads {leaf.id} is missing"
+            if KINDS.get(entry.kind) != HEADS:
+                return f"the kind of heads {leaf.id} is not what its leaf says"
+            wrong = wrong_heads(leaf, self.org_seqs, entry.salt)
+            return f"heads {leaf.id}: {wrong}" if wrong else ""
+        if entry.record is None or entry.salt is None:
+            return self._missing(entry, leaf)
+        if leaf.kind in self._kinds:
+            self._kinds[leaf.kind] += 1
+        if commit(entry.salt, entry.record) != leaf.commitment:
+            return f"the record of {leaf.kind} {leaf.id} is not what its leaf commits to"
+        wrong = _wrong_column(leaf, entry)
+        if wrong:
+            return f"{wrong} of {leaf.kind} {leaf.id} is not what its leaf says"
+        return self._declare(leaf, entry.record) if leaf.action in DECLARING and leaf.kind == CHANGE else ""
+
+    def _missing(self, entry: StoredEntry, leaf: Leaf) -> str:
+        """An entry without record or salt: where both are gone, a later entry may declare that."""
+        is_own = leaf.kind != REQUEST and leaf.action.startswith(PREFIX)
+        if entry.record is None and entry.salt is None and not is_own:
+            self._redactions.miss(leaf.org_id, self.org_seqs[leaf.org_id], entry.idx)
+            return ""
+        if entry.record is not None and leaf.kind in self._kinds:
+            self._kinds[leaf.kind] += 1
+        return f"the {'record' if entry.record is None else 'salt'} of {leaf.kind} {leaf.id} is missing"
+
+    def _declare(self, leaf: Leaf, record: bytes) -> str:
+        try:
+            told = record_pb2.AdminRecord.FromString(record)
+            self._redactions.declare(leaf.org_id, declared_by(told.after_json, self.org_seqs[leaf.org_id]))
+        except (ValueError, DecodeError) as error:
+            return f"its declaration of what is gone cannot be read: {error}"
+        return ""
 
     def _check_number(self, idx: int, leaf: Leaf) -> None:
         expected = self.org_seqs.get(leaf.org_id, 0) + 1
         if leaf.org_seq != str(expected):
             self._tell(f"entry {idx}", f"number {leaf.org_seq} of organisation {leaf.org_id}, where {expected} is due")
         self.org_seqs[leaf.org_id] = expected
-        if leaf.kind in self._kinds:
-            self._kinds[leaf.kind] += 1
 
     def _tile(self, data: bytes, at: int) -> int:
         if len(data) - at < TILE.size + HASH_BYTES + TILE_BYTES:
@@ -218,40 +247,48 @@ class Verification:
         elif self._outside_root != kept.root:
             self._tell("saved checkpoint", f"the first {kept.size} entries are not those that it was made of")
 
+    def _check_redactions(self) -> None:
+        self.redacted = self._redactions.missed
+        for one in self._redactions.undeclared():
+            self.redacted -= 1
+            what = f"the record of number {one.org_seq} of organisation {one.org_id} is missing with its salt"
+            self._tell(f"entry {one.idx}", f"{what}, and no later entry declares that")
+        self.pending = self._redactions.declared() - self.redacted
+
     def _check_counts(self) -> None:
         for kind, stored in zip((REQUEST, CHANGE), self._counts or (0, 0), strict=True):
-            if stored != self._kinds[kind]:
+            # What is declared and was still there when its entry was read may be gone by now.
+            if not self._kinds[kind] - self.pending <= stored <= self._kinds[kind]:
                 self._tell("log", f"{stored} {kind}s are stored, and {self._kinds[kind]} have a leaf")
 
 
 @functools.lru_cache(maxsize=64)
 def _minute_us(minute: str) -> int:
-    """Microseconds from 2000 to a minute: entries that follow each other are mostly of the same one."""
+    """Microseconds from 1970 to a minute: entries that follow each other are mostly of the same one."""
     return (dt.datetime.fromisoformat(minute) - _EPOCH) // _MICROSECOND
 
 
-def _wrong_column(leaf: Leaf, kind: int, at_us: int, cost: int, outcome: int, model: bytes, record: bytes) -> str:
+def _wrong_column(leaf: Leaf, entry: StoredEntry) -> str:
     """Which column of the stored row differs from the leaf; empty = none."""
-    if KINDS.get(kind) != leaf.kind:
+    if KINDS.get(entry.kind) != leaf.kind:
         return "the kind"
     try:
         told_us = _minute_us(leaf.time[:16]) + int(leaf.time[17:19]) * 1_000_000 + int(leaf.time[20:26])
     except ValueError:
         return "the time"
-    if told_us != at_us:
+    if told_us != entry.at_us:
         return "the time"
     if leaf.kind == CHANGE:
         return ""
-    if leaf.cost_nano_usd != str(cost):
+    if leaf.cost_nano_usd != str(entry.cost_nano_usd):
         return "the cost"
-    if not 0 <= outcome < len(DECISIONS) or leaf.decision != DECISIONS[outcome]:
+    if not 0 <= entry.outcome < len(DECISIONS) or leaf.decision != DECISIONS[entry.outcome]:
         return "the outcome"
-    shown = model.decode()
     if leaf.target:
-        return "" if leaf.target.replace("\x00", "\ufffd") == f"model:{shown}"[:MAX_FIELD] else "the model"
+        return "" if leaf.target.replace("\x00", "\ufffd") == f"model:{entry.model}"[:MAX_FIELD] else "the model"
     # Nobody answered: the row shows what was asked for, which only the record says.
     try:
-        asked = record_pb2.RequestRecord.FromString(record).asked_model
+        asked = record_pb2.RequestRecord.FromString(entry.record or b"").asked_model
     except DecodeError:
         asked = ""
-    return "" if asked.replace("\x00", "\ufffd") == shown else "the model"
+    return "" if asked.replace("\x00", "\ufffd") == entry.model else "the model"

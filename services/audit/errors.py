@@ -66,9 +66,62 @@ def no_checkpoint() -> MeshError:
     return MeshError(Reason.NOT_FOUND, "the log has no entry yet; ask again when something was recorded")
 
 
+def not_cosigned() -> MeshError:
+    """No witness has cosigned a checkpoint."""
+    return MeshError(
+        Reason.NOT_FOUND,
+        "no witness has cosigned the log yet: name one in audit.witnesses, and see audit's log for what it answers",
+    )
+
+
 def no_such_file(path: str) -> MeshError:
     """The log has no such tile or bundle at its present size."""
     return MeshError(
         Reason.NOT_FOUND,
         f"the log has no file {path[:200]!r} now: checkpoint, tile/<L>/<N>[.p/<W>] or tile/entries/<N>[.p/<W>]",
+    )
+
+
+def held(hold_id: str, subject: str, reason: str) -> MeshError:
+    """A legal hold forbids it."""
+    return MeshError(
+        Reason.FAILED_PRECONDITION,
+        f"legal hold {hold_id} on {subject or 'the whole organisation'} ({reason}) keeps these records: lift it first, "
+        f"`dac audit hold --lift {hold_id}`",
+        metadata={"hold_id": hold_id, "subject": subject},
+    )
+
+
+def holds_changed() -> MeshError:
+    """A hold was set or lifted while records were looked for."""
+    return MeshError(
+        Reason.FAILED_PRECONDITION,
+        "a legal hold was set or lifted meanwhile: nothing more is removed; look at the holds and ask again",
+    )
+
+
+def no_such_hold(hold_id: str) -> MeshError:
+    """There is no such hold in the organisation."""
+    return MeshError(
+        Reason.NOT_FOUND,
+        f"no legal hold {hold_id} in this organisation: `dac audit hold --list` shows them",
+        metadata={"hold_id": hold_id},
+    )
+
+
+def hold_is_the_operators(hold_id: str) -> MeshError:
+    """An organisation's administrator cannot lift what the operator holds."""
+    return MeshError(
+        Reason.PERMISSION_DENIED,
+        f"legal hold {hold_id} was set by the operator, who alone lifts it",
+        metadata={"hold_id": hold_id},
+    )
+
+
+def removed_meanwhile() -> MeshError:
+    """Records went while they were being read out."""
+    return MeshError(
+        Reason.UNAVAILABLE,
+        "records were erased or pruned while they were being read, and this checkpoint is older than that: ask again",
+        retry_after_s=1.0,
     )

@@ -6,10 +6,11 @@ import asyncio
 import datetime as dt
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import grpc.aio
+from google.api import httpbody_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from dac.audit.v1 import analytics_pb2_grpc, audit_pb2, audit_pb2_grpc
@@ -20,19 +21,29 @@ from mesh import call
 from mesh.errors import MeshError
 from mesh.ids import is_uuid
 from mesh.service import Context
+from mesh.tlog.leaves import MAX_FIELD
+from mesh.tlog.redactions import PREFIX
 from services.audit import errors
 from services.audit.analytics.rollups import Counting, Recounts, Rollups
 from services.audit.analytics.server import AnalyticsServicer
 from services.audit.analytics.upkeep import Upkeep
 from services.audit.config import AuditConfig
 from services.audit.events import EventLines, Tell
+from services.audit.files import CSV, FORMS, change_file, request_file
 from services.audit.follower import Arrivals, Fetched, Follower
+from services.audit.lists import ChangeFilters, Listed, Lists, RequestFilters
+from services.audit.log.events import asked_by, operation_of
 from services.audit.log.server import ProvableLog
 from services.audit.paging import Place, page_size, read_token, write_token
-from services.audit.store import CONSUMER, ChangeRow, Filters, Listed, PostgresAuditStore, RequestRow
+from services.audit.retention.server import Retention
+from services.audit.store import CONSUMER, ChangeRow, PostgresAuditStore, RequestRow
 
 FOLLOW_BATCH = 200
+EXPORT_BATCH = 100
+"""So few, because making their text blocks whoever shares the process."""
 MAX_APPEND = 1000
+MAX_PAGE_BYTES = 1 << 20
+"""Of changes: one that declares what was removed may have kilobytes."""
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 _log = logging.getLogger(__name__)
@@ -60,12 +71,18 @@ def request_row(record: record_pb2.RequestRecord) -> RequestRow:
         org_id=record.org_id,
         request_id=record.request_id,
         started_at=_started(record),
-        # PostgreSQL's text holds every character but NUL.
-        model=(answered or record.asked_model).replace("\x00", "\ufffd"),
+        model=_text(answered or record.asked_model),
         outcome=int(record.outcome) if record.outcome in record_pb2.Outcome.values() else 0,
         cost_nano_usd=record.cost_nano_usd,
         record=record.SerializeToString(),
+        actor=_text(asked_by(record))[:MAX_FIELD],
+        operation=_text(operation_of(record))[:MAX_FIELD],
     )
+
+
+def _text(value: str) -> str:
+    """PostgreSQL's text holds every character but NUL."""
+    return value.replace("\x00", "\ufffd")
 
 
 def request_rows(records: Iterable[record_pb2.RequestRecord]) -> list[RequestRow]:
@@ -87,9 +104,14 @@ def _caller(scope: str) -> str:
     return org_id
 
 
-def _page(rows: list[Listed], size: int, filters: tuple[object, ...]) -> tuple[list[bytes], str]:
-    token = write_token(rows[size - 1].place, filters) if len(rows) > size else ""
-    return [row.record for row in rows[:size]], token
+def _fitting(rows: list[Listed], size: int) -> int:
+    """How many rows a page holds: at most `size`, and no more than MAX_PAGE_BYTES, but one at least."""
+    total = 0
+    for count, row in enumerate(rows[:size]):
+        total += len(row.record)
+        if count and total > MAX_PAGE_BYTES:
+            return count
+    return size
 
 
 def _place(token: str, filters: tuple[object, ...]) -> Place | None:
@@ -101,13 +123,74 @@ def _place(token: str, filters: tuple[object, ...]) -> Place | None:
     return place
 
 
+def _searched(value: str, field: str, where: str = "GET /v1/changes") -> str:
+    """A text to look for. Raises INVALID_REQUEST for one that PostgreSQL cannot hold."""
+    if "\x00" in value:
+        raise errors.invalid(field, f"it holds a NUL character, and no stored one does; {where} lists what there is")
+    return value
+
+
+def _unless_unset(message: Any, field: str) -> dt.datetime | None:
+    return _when(getattr(message, field), field) if message.HasField(field) else None
+
+
+def _request_filters(request: audit_pb2.ListRequestsRequest | audit_pb2.ExportRequestsRequest) -> RequestFilters:
+    org_id = _caller("read")
+    if request.outcome not in record_pb2.Outcome.values():
+        raise errors.invalid("outcome", f"{request.outcome} is none of {', '.join(record_pb2.Outcome.keys())}")
+    return RequestFilters(
+        org_id,
+        _searched(request.model, "model", "GET /v1/models"),
+        int(request.outcome),
+        _unless_unset(request, "started_after"),
+        _unless_unset(request, "started_before"),
+        _searched(request.actor, "actor", "GET /v1/requests"),
+        _searched(request.operation, "operation", "GET /v1/requests"),
+    )
+
+
+def _fits(filters: RequestFilters) -> Callable[[bytes], bool]:
+    """Whether a record that was stored without the columns is one that was asked for."""
+
+    def fits(stored: bytes) -> bool:
+        record = record_pb2.RequestRecord.FromString(stored)
+        return (not filters.actor or asked_by(record) == filters.actor) and (
+            not filters.operation or operation_of(record) == filters.operation
+        )
+
+    return fits
+
+
+def _change_filters(request: audit_pb2.ListChangesRequest | audit_pb2.ExportChangesRequest) -> ChangeFilters:
+    return ChangeFilters(
+        _caller("admin"),
+        _searched(request.actor, "actor"),
+        _searched(request.action, "action"),
+        _searched(request.target, "target"),
+        _unless_unset(request, "after"),
+        _unless_unset(request, "before"),
+    )
+
+
+def _form(asked: str) -> str:
+    form = asked or CSV
+    if form not in FORMS:
+        raise errors.invalid("format", f"{form[:40]!r} is neither csv nor jsonl")
+    return form
+
+
 class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
     """See dac.audit.v1.AuditService."""
 
     def __init__(
-        self, store: PostgresAuditStore, arrivals: Arrivals, config: AuditConfig, tell: Tell | None = None
+        self,
+        store: PostgresAuditStore,
+        lists: Lists,
+        arrivals: Arrivals,
+        config: AuditConfig,
+        tell: Tell | None = None,
     ) -> None:
-        self._store, self._tell = store, tell
+        self._store, self._lists, self._tell = store, lists, tell
         self._arrivals = arrivals
         self._config = config
 
@@ -121,6 +204,8 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
                 raise errors.invalid(
                     "records", f"record_id {record.record_id!r} and org_id {record.org_id!r}: not UUIDs"
                 )
+            if record.action.startswith(PREFIX):
+                raise errors.invalid("records", f"{record.action}: only audit itself says what it removed or holds")
             row = ChangeRow(record.org_id, record.record_id, _when(record.at, "records.at"), record.SerializeToString())
             rows.setdefault((row.org_id, row.record_id), row)
         if rows:
@@ -133,24 +218,27 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
     async def ListRequests(  # noqa: D102
         self, request: audit_pb2.ListRequestsRequest, context: Any
     ) -> audit_pb2.ListRequestsResponse:
-        org_id = _caller("read")
-        if "\x00" in request.model:
-            raise errors.invalid("model", "it holds a NUL character; use a model's id as GET /v1/models lists it")
-        if request.outcome not in record_pb2.Outcome.values():
-            raise errors.invalid("outcome", f"{request.outcome} is none of {', '.join(record_pb2.Outcome.keys())}")
-        filters = Filters(
-            org_id,
-            request.model,
-            int(request.outcome),
-            _when(request.started_after, "started_after") if request.HasField("started_after") else None,
-            _when(request.started_before, "started_before") if request.HasField("started_before") else None,
-        )
-        size = page_size(request.page_size)
-        rows = await self._store.list_requests(filters, _place(request.page_token, filters), size + 1)
-        records, token = _page(rows, size, filters)
+        filters = _request_filters(request)
+        place = _place(request.page_token, filters)
+        rows, behind = await self._lists.fitting_requests(filters, place, page_size(request.page_size), _fits(filters))
         return audit_pb2.ListRequestsResponse(
-            requests=[record_pb2.RequestRecord.FromString(record) for record in records], next_page_token=token
+            requests=[record_pb2.RequestRecord.FromString(row.record) for row in rows],
+            next_page_token=write_token(behind, filters) if behind else "",
         )
+
+    async def ExportRequests(  # noqa: D102
+        self, request: audit_pb2.ExportRequestsRequest, context: Any
+    ) -> AsyncIterator[httpbody_pb2.HttpBody]:
+        filters, file = _request_filters(request), request_file(_form(request.format))
+        place: Place | None = None
+        text = file.head
+        while True:
+            rows, place = await self._lists.fitting_requests(filters, place, EXPORT_BATCH, _fits(filters))
+            text += file.lines([row.record for row in rows])
+            yield httpbody_pb2.HttpBody(content_type=file.content_type, data=text.encode())
+            if place is None:
+                return
+            text = ""
 
     async def GetRequest(  # noqa: D102
         self, request: audit_pb2.GetRequestRequest, context: Any
@@ -176,13 +264,28 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
     async def ListChanges(  # noqa: D102
         self, request: audit_pb2.ListChangesRequest, context: Any
     ) -> audit_pb2.ListChangesResponse:
-        filters = ("changes", _caller("admin"))
+        filters = _change_filters(request)
         size = page_size(request.page_size)
-        rows = await self._store.list_changes(filters[1], _place(request.page_token, filters), size + 1)
-        records, token = _page(rows, size, filters)
+        rows = await self._lists.changes(filters, _place(request.page_token, filters), size + 1)
+        size = _fitting(rows, size)
         return audit_pb2.ListChangesResponse(
-            changes=[record_pb2.AdminRecord.FromString(record) for record in records], next_page_token=token
+            changes=[record_pb2.AdminRecord.FromString(row.record) for row in rows[:size]],
+            next_page_token=write_token(rows[size - 1].place, filters) if len(rows) > size else "",
         )
+
+    async def ExportChanges(  # noqa: D102
+        self, request: audit_pb2.ExportChangesRequest, context: Any
+    ) -> AsyncIterator[httpbody_pb2.HttpBody]:
+        filters, file = _change_filters(request), change_file(_form(request.format))
+        place: Place | None = None
+        text = file.head
+        while True:
+            rows = await self._lists.changes(filters, place, EXPORT_BATCH)
+            text += file.lines([row.record for row in rows])
+            yield httpbody_pb2.HttpBody(content_type=file.content_type, data=text.encode())
+            if len(rows) < EXPORT_BATCH:
+                return
+            text, place = "", rows[-1].place
 
     async def FollowRequests(  # noqa: D102
         self, request: audit_pb2.FollowRequestsRequest, context: Any
@@ -213,13 +316,14 @@ class AuditService:
         self.arrivals = Arrivals()
         self.store = PostgresAuditStore(self._database)
         tell = EventLines() if self._config.event_lines else None
-        self.audit = AuditServicer(self.store, self.arrivals, self._config, tell)
+        self.audit = AuditServicer(self.store, Lists(self._database), self.arrivals, self._config, tell)
         self.log = ProvableLog(context, self.arrivals)
-        duties = (self.log.sequencer.run,)
-        self._follower = Follower(self._database, self.store, self._fetch, self.arrivals, self._config, duties)
-        self._task: asyncio.Task[None] | None = None
         rollups = Rollups(self._config, _now)
         counting, recounts = Counting(self._database, rollups, tell), Recounts(self._database, rollups)
+        self.retention = Retention(self._database, self.log.store, counting, self.arrivals, self._config, _now, tell)
+        duties = (*self.log.duties, self.retention.run)
+        self._follower = Follower(self._database, self.store, self._fetch, self.arrivals, self._config, duties)
+        self._task: asyncio.Task[None] | None = None
         self.analytics = AnalyticsServicer(self._database, rollups, counting, recounts, self._config, _now)
         self.upkeep = Upkeep(self._database, rollups, counting, recounts, self.arrivals.next, _now, self._config)
 
@@ -227,6 +331,7 @@ class AuditService:
         """Adds the servicers."""
         audit_pb2_grpc.add_AuditServiceServicer_to_server(self.audit, server)
         self.log.register(server)
+        self.retention.register(server)
         analytics_pb2_grpc.add_AnalyticsServiceServicer_to_server(self.analytics, server)
 
     async def start(self) -> None:

@@ -8,28 +8,21 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from mesh.postgres import Database
-from services.audit.paging import Place
 
 CONSUMER = "audit"
-INSERT_REQUESTS = """INSERT INTO requests (org_id, request_id, started_at, model, outcome, cost_nano_usd, record)
-  SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::text[], $5::smallint[], $6::bigint[], $7::bytea[])
+# What was removed on purpose does not come back when it is delivered once more.
+INSERT_REQUESTS = """INSERT INTO requests
+    (org_id, request_id, started_at, model, outcome, cost_nano_usd, record, actor, operation)
+  SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::text[], $5::smallint[], $6::bigint[], $7::bytea[],
+    $8::text[], $9::text[]) AS n (org_id, request_id)
+  WHERE NOT EXISTS (SELECT FROM removed x WHERE x.org_id = n.org_id AND x.kind = 1 AND x.record_id = n.request_id)
   ON CONFLICT (org_id, request_id) DO NOTHING"""
 INSERT_CHANGES = """INSERT INTO changes (org_id, record_id, at, record)
-  SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::bytea[])
+  SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::bytea[]) AS n (org_id, record_id)
+  WHERE NOT EXISTS (SELECT FROM removed x WHERE x.org_id = n.org_id AND x.kind = 2 AND x.record_id = n.record_id)
   ON CONFLICT (org_id, record_id) DO NOTHING RETURNING record"""
 ADVANCE = """INSERT INTO cursors (consumer, cursor) VALUES ($1, $2)
   ON CONFLICT (consumer) DO UPDATE SET cursor = EXCLUDED.cursor"""
-LIST_REQUESTS = """SELECT started_at, request_id, record FROM requests
-  WHERE org_id = $1
-    AND ($2::timestamptz IS NULL OR (started_at, request_id) < ($2, $3::uuid))
-    AND ($4 = '' OR model = $4)
-    AND ($5 = 0 OR outcome = $5)
-    AND ($6::timestamptz IS NULL OR started_at > $6)
-    AND ($7::timestamptz IS NULL OR started_at < $7)
-  ORDER BY started_at DESC, request_id DESC LIMIT $8"""
-LIST_CHANGES = """SELECT at, record_id, record FROM changes
-  WHERE org_id = $1 AND ($2::timestamptz IS NULL OR (at, record_id) < ($2, $3::uuid))
-  ORDER BY at DESC, record_id DESC LIMIT $4"""
 ARRIVED = "SELECT position, record FROM requests WHERE org_id = $1 AND position > $2 ORDER BY position LIMIT $3"
 NEWEST = "SELECT coalesce(max(position), 0) FROM requests WHERE org_id = $1"
 
@@ -44,6 +37,8 @@ class RequestRow(NamedTuple):
     outcome: int
     cost_nano_usd: int
     record: bytes
+    actor: str
+    operation: str
 
 
 class ChangeRow(NamedTuple):
@@ -52,23 +47,6 @@ class ChangeRow(NamedTuple):
     org_id: str
     record_id: str
     at: dt.datetime
-    record: bytes
-
-
-class Filters(NamedTuple):
-    """What a list of requests is narrowed by; empty, 0 and None = any."""
-
-    org_id: str
-    model: str
-    outcome: int
-    after: dt.datetime | None
-    before: dt.datetime | None
-
-
-class Listed(NamedTuple):
-    """A row of a page."""
-
-    place: Place
     record: bytes
 
 
@@ -112,30 +90,6 @@ class PostgresAuditStore:
         """Stores changes; those already there are left as they are. Returns the new ones."""
         async with self.database.transaction(*sorted({row.org_id for row in rows})) as connection:
             return [row[0] for row in await connection.fetch(INSERT_CHANGES, *map(list, zip(*rows, strict=True)))]
-
-    async def list_requests(self, filters: Filters, after: Place | None, limit: int) -> list[Listed]:
-        """Requests, newest first."""
-        async with self.database.transaction(filters.org_id) as connection:
-            rows = await connection.fetch(
-                LIST_REQUESTS,
-                filters.org_id,
-                after.at if after else None,
-                after.row_id if after else None,
-                filters.model,
-                filters.outcome,
-                filters.after,
-                filters.before,
-                limit,
-            )
-        return [Listed(Place(row[0], str(row[1])), row[2]) for row in rows]
-
-    async def list_changes(self, org_id: str, after: Place | None, limit: int) -> list[Listed]:
-        """Changes, newest first."""
-        async with self.database.transaction(org_id) as connection:
-            rows = await connection.fetch(
-                LIST_CHANGES, org_id, after.at if after else None, after.row_id if after else None, limit
-            )
-        return [Listed(Place(row[0], str(row[1])), row[2]) for row in rows]
 
     async def request(self, org_id: str, request_id: str) -> bytes | None:
         """One request's record."""

@@ -15,10 +15,10 @@ from mesh.admin_changes import actor_of
 from mesh.ids import is_uuid, uuid7
 from services.budget import budget_form, errors
 from services.budget.budget_store import PostgresBudgetStore, SealChange, Status
+from services.budget.ledger.rows import STOP, Level, LevelKind, Limit
+from services.budget.ledger.verification import verify
+from services.budget.ledger.windows import Window
 from services.budget.paging import page_asked, token_behind
-from services.budget.rows import STOP, Level, LevelKind, Limit
-from services.budget.verification import verify
-from services.budget.windows import Window
 
 MAX_NOTE_CHARS = 200
 

@@ -14,10 +14,10 @@ from mesh import telemetry
 from mesh.admin_changes import Append
 from mesh.errors import MeshError, Reason
 from mesh.postgres import Database
-from services.budget.operations import Resolve
+from services.budget.ledger.operations import Resolve
+from services.budget.ledger.rows import State
+from services.budget.ledger.writer import Writer
 from services.budget.request_records import about, bound_sealer
-from services.budget.rows import State
-from services.budget.writer import Writer
 
 STOP_AGAIN_S = 0.5
 _log = logging.getLogger(__name__)

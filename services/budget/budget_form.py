@@ -11,11 +11,11 @@ from dac.budget.v1 import budget_pb2
 from dac.type.v1 import principal_pb2
 from mesh.ids import is_uuid, uuid7
 from services.budget import errors
-from services.budget.alerts import is_address
+from services.budget.alerts.alerts import is_address
+from services.budget.alerts.forecast import Forecast, forecast
 from services.budget.budget_store import Status
-from services.budget.forecast import Forecast, forecast
-from services.budget.rows import MODEL, TAG, THRESHOLDS_PERCENT, Level, LevelKind, Limit
-from services.budget.windows import UTC, Window, end_of, zone_of
+from services.budget.ledger.rows import MODEL, TAG, THRESHOLDS_PERCENT, Level, LevelKind, Limit
+from services.budget.ledger.windows import UTC, Window, end_of, zone_of
 
 MAX_LIMIT_NANO_USD = 2**62
 MAX_THRESHOLDS = 10

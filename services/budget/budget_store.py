@@ -9,11 +9,11 @@ from typing import Any
 
 from mesh.postgres import Database
 from services.budget import errors
-from services.budget.forecast import DAY, needs_recent
-from services.budget.row_columns import limit_of
-from services.budget.rows import Limit
-from services.budget.usage_store import PostgresUsageStore
-from services.budget.windows import start_of
+from services.budget.alerts.forecast import DAY, needs_recent
+from services.budget.ledger.row_columns import limit_of
+from services.budget.ledger.rows import Limit
+from services.budget.ledger.windows import start_of
+from services.budget.usage.store import PostgresUsageStore
 
 SHOWN = """SELECT org_id, budget_id, level_kind, level_id, window_kind, limit_nano_usd, thresholds, is_hard, selector,
   zone, note, alert_emails, created_at FROM budgets WHERE org_id = $1 """

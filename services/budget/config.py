@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mesh.config import Secret
 from mesh.signed_webhooks import check_address, signing_key
-from services.budget.alerts import is_address
+from services.budget.alerts.alerts import is_address
 
 DAY_S = 86_400.0
 TLS = ("starttls", "implicit", "none")

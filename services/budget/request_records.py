@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 from dac.type.v1 import error_pb2, record_pb2, usage_pb2
 from mesh.usage import answer_tokens
-from services.budget.money import Usage
-from services.budget.operations import About, Attempt, Settlement
-from services.budget.rates import BUCKETS
-from services.budget.rows import LevelKind, State
+from services.budget.ledger.operations import About, Attempt, Settlement
+from services.budget.ledger.rows import LevelKind, State
+from services.budget.prices.money import Usage
+from services.budget.prices.rates import BUCKETS
 
 BOUND_MESSAGE = "Its end was never reported, so the reserved amount, the most it can have cost, was charged."
 MAX_RECORD_BYTES = 256 * 1024

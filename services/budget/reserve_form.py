@@ -11,7 +11,7 @@ from google.protobuf import timestamp_pb2
 from dac.type.v1 import principal_pb2, record_pb2
 from mesh.ids import is_uuid
 from services.budget import errors
-from services.budget.rows import Level
+from services.budget.ledger.rows import Level
 
 MAX_LEVELS = 32
 

@@ -32,31 +32,31 @@ from mesh.ids import is_uuid, uuid7
 from mesh.service import Context
 from services.budget import errors
 from services.budget.administration import Administration, organisation_caller, seal_change
-from services.budget.admission import Admission
-from services.budget.alert_channels import channels_of
-from services.budget.alert_delivery import AlertTeller, Patience
+from services.budget.alerts.channels import channels_of
+from services.budget.alerts.delivery import AlertTeller, Patience
 from services.budget.background import Backlog, ChangeTeller, Sweeper, repeat, stop
 from services.budget.budget_store import PostgresBudgetStore
 from services.budget.config import BudgetConfig
-from services.budget.envoy_rate_limits import EnvoyRateLimitServicer
-from services.budget.operations import Adjust, Extend, Reserve, Resolve, Settlement
-from services.budget.price_book import PriceBook
-from services.budget.price_messages import RateMessages
-from services.budget.price_server import PriceServicer
-from services.budget.rate_limit_server import LimitServicer
-from services.budget.rate_limit_store import PostgresRateLimitStore
+from services.budget.ledger.operations import Adjust, Extend, Reserve, Resolve, Settlement
+from services.budget.ledger.rows import Reservation, State
+from services.budget.ledger.single_trip import SingleTripStore
+from services.budget.ledger.store import PostgresLedgerStore
+from services.budget.ledger.writer import Writer
+from services.budget.limits.admission import Admission
+from services.budget.limits.envoy_rate_limits import EnvoyRateLimitServicer
+from services.budget.limits.server import LimitServicer
+from services.budget.limits.store import PostgresRateLimitStore
+from services.budget.prices.book import PriceBook
+from services.budget.prices.messages import RateMessages
+from services.budget.prices.server import PriceServicer
 from services.budget.record_feed import RecordFeed
 from services.budget.record_store import PostgresRecordStore, read_cursor
 from services.budget.request_records import about, attempts_of, draft_with, sealer, tags_of
 from services.budget.reservation_secrets import ReservationSecrets
 from services.budget.reserve_form import caller_of, set_time
-from services.budget.rows import Reservation, State
 from services.budget.session import Session
-from services.budget.single_trip import SingleTripStore
-from services.budget.store import PostgresLedgerStore
-from services.budget.usage_server import UsageServicer
-from services.budget.usage_store import PostgresUsageStore
-from services.budget.writer import Writer
+from services.budget.usage.server import UsageServicer
+from services.budget.usage.store import PostgresUsageStore
 
 MAX_TOKENS = 1_000_000_000
 BOUNDED = (

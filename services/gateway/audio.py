@@ -9,9 +9,9 @@ from dac.router.v1.router_pb2 import Candidate
 from dac.type.v1.usage_pb2 import Usage
 from mesh.errors import invalid
 from mesh.tokens import estimate_tokens, upper_bound_tokens
-from services.gateway import openai_wire
-from services.gateway.form import only, read_form, text_of
+from services.gateway.edge.form import only, read_form, text_of
 from services.gateway.redaction.requests import taken_out
+from services.gateway.wire import openai_wire
 
 TRANSCRIPTIONS_PATH = "/v1/audio/transcriptions"
 TRANSLATIONS_PATH = "/v1/audio/translations"

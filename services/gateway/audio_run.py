@@ -14,12 +14,12 @@ from mesh.errors import MeshError, Reason
 from mesh.tokens import estimate_tokens
 from mesh.transport import reading
 from mesh.usage import prompt_tokens
-from services.gateway import candidates
 from services.gateway.audio import TASKS, AudioAsk
-from services.gateway.callers import Caller
-from services.gateway.pipeline import Head, Pipeline
+from services.gateway.chat import candidates
+from services.gateway.chat.pipeline import Head, Pipeline
+from services.gateway.chat.reserved_run import ReservedRun
+from services.gateway.identity.callers import Caller
 from services.gateway.redaction.requests import form_without_values, without_values
-from services.gateway.reserved_run import ReservedRun
 
 EVENTS = "text/event-stream"
 COUNTED_BYTES_MAX = 8 * 1024 * 1024

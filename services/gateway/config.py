@@ -60,6 +60,9 @@ class GatewayConfig:
     """Who pays for a shared call: "leader", whose request made it, or "each", as if every request had made its own."""
     context_tokens: int = CONTEXT_TOKENS
     """How much of a thread and of memory goes along with a turn; less for a model whose window is too short for it."""
+    auto_system_line: str = "You are DAC, a helpful AI assistant."
+    """What a chat with model "auto" or "auto:…" begins with where neither it nor its policy says who is to speak; "" =
+    nothing. Chats that name a model go on as they were sent."""
     validation_judge_timeout_s: float = 20.0
     """How long an answer waits for the model that a policy names as its judge."""
     validation_nli_path: pathlib.Path | None = None

@@ -19,11 +19,12 @@ from mesh.call import Call
 from mesh.errors import MeshError, Reason, invalid
 from mesh.ids import uuid7
 from mesh.tokens import estimate_tokens, upper_bound_tokens
-from services.gateway import candidates, openai_wire
-from services.gateway.callers import Caller
-from services.gateway.pipeline import Head, Pipeline
+from services.gateway.chat import candidates
+from services.gateway.chat.pipeline import Head, Pipeline
+from services.gateway.chat.reserved_run import ReservedRun
+from services.gateway.identity.callers import Caller
 from services.gateway.redaction.requests import taken_out, without_values
-from services.gateway.reserved_run import ReservedRun
+from services.gateway.wire import openai_wire
 
 OPERATION = "embeddings"
 """What the record says was asked for."""

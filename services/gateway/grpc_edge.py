@@ -15,10 +15,10 @@ from mesh.errors import MeshError
 from mesh.ids import uuid7
 from mesh.status import code_of, from_exception
 from mesh.transport import reading, trailing_of
-from services.gateway.callers import Caller, Callers
-from services.gateway.dry_runs import completed
+from services.gateway.api.transcoder import Binding
+from services.gateway.chat.dry_runs import completed
 from services.gateway.errors import malformed_key
-from services.gateway.transcoder import Binding
+from services.gateway.identity.callers import Caller, Callers
 
 CHAT = "/dac.gateway.v1.ChatService/Chat"
 UNARY_TIMEOUT_S = 30.0

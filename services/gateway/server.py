@@ -27,31 +27,32 @@ from mesh import call as calls
 from mesh.admin_changes import APPEND_TIMEOUT_S, append_to_audit
 from mesh.errors import MeshError, Reason, invalid
 from mesh.service import Context
-from services.gateway import docs_page, openai_wire, openapi, transcoder
-from services.gateway.cache_feedback import FEEDBACK, CacheFeedback
-from services.gateway.callers import Callers
-from services.gateway.chat_run import ChatRun
+from services.gateway.api import docs_page, openapi, transcoder
+from services.gateway.chat.chat_run import ChatRun
+from services.gateway.chat.pipeline import DONE, Done, Head, Pipeline, Stubs
+from services.gateway.chat.second_sends import SecondSends
+from services.gateway.chat.settlement import Settlements
 from services.gateway.config import GatewayConfig
-from services.gateway.console import Console
-from services.gateway.edge import Edge
+from services.gateway.console.site import Console
+from services.gateway.edge.application import Edge
+from services.gateway.edge.http_protocol import BoundedProtocol
+from services.gateway.edge.pages import Pages, named_failure, not_found
 from services.gateway.gating.inference import Inference
 from services.gateway.gating.judge import Judge
 from services.gateway.gating.server import ValidationServicer
 from services.gateway.gating.validation import Validation
 from services.gateway.gating.webhooks import Webhooks, read_urls
 from services.gateway.grpc_edge import GrpcEdge
-from services.gateway.http_protocol import BoundedProtocol
-from services.gateway.identity import Identity
-from services.gateway.identity_server import IdentityServicer, describe
-from services.gateway.pages import Pages, named_failure, not_found
-from services.gateway.pipeline import DONE, Done, Head, Pipeline, Stubs
+from services.gateway.identity.callers import Callers
+from services.gateway.identity.identity import Identity
+from services.gateway.identity.server import IdentityServicer, describe
+from services.gateway.identity.store import PostgresStore
+from services.gateway.identity.tenant_rules import Held, tell_router_names
+from services.gateway.identity.tenants import TenantServicer
 from services.gateway.redaction.servicer import RedactionServicer
-from services.gateway.second_sends import SecondSends
-from services.gateway.settlement import Settlements
-from services.gateway.sharing import sharing_of
-from services.gateway.store import PostgresStore
-from services.gateway.tenant_rules import Held, tell_router_names
-from services.gateway.tenants import TenantServicer
+from services.gateway.sharing.cache_feedback import FEEDBACK, CacheFeedback
+from services.gateway.sharing.line import sharing_of
+from services.gateway.wire import openai_wire
 
 _log = logging.getLogger("dac.gateway")
 
@@ -155,7 +156,9 @@ class GatewayService:
         self.settlements = Settlements(stubs.budget, timeout_s=config.commit_timeout_s)
         self.sharing = sharing_of(context)
         sends = SecondSends(config.max_rescues, config.hedge_after_s)
-        self.pipeline = Pipeline(stubs, self.settlements, sends, self.sharing, config.context_tokens)
+        self.pipeline = Pipeline(
+            stubs, self.settlements, sends, self.sharing, config.context_tokens, config.auto_system_line
+        )
         self.validation = self.pipeline.validation = Validation(
             stubs.memories,
             Webhooks(

@@ -12,25 +12,25 @@ from mesh.ids import uuid7
 from mesh.postgres import Database
 from mesh.service import Context, Service
 from services.memory import errors
-from services.memory.archive_server import Archive
-from services.memory.cache import ResponseCache
-from services.memory.cache_server import CacheServicer
-from services.memory.cache_store import PostgresCacheStore
+from services.memory.answers.cache import ResponseCache
+from services.memory.answers.private_answers import PrivateAnswers
+from services.memory.answers.server import CacheServicer
+from services.memory.answers.store import PostgresCacheStore
+from services.memory.answers.sweeper import Sweeper
 from services.memory.config import MemoryConfig
-from services.memory.conversation_server import ConversationServicer
-from services.memory.conversations import Conversations
-from services.memory.embedder import Embedder, open_embedder
-from services.memory.memory_server import Remembering
-from services.memory.nearest_turns import RecalledTurns
-from services.memory.private_answers import PrivateAnswers
-from services.memory.sealing_server import Sealing
-from services.memory.sweeper import Sweeper
-from services.memory.thread_work import ThreadDatabase
-from services.memory.vector_feed import VectorFeed
-from services.memory.vector_index import VectorIndex, open_index
-from services.memory.vector_server import VectorServicer
-from services.memory.vector_store import VectorStore
-from services.memory.vectors import VectorCollections
+from services.memory.conversations.archive_server import Archive
+from services.memory.conversations.conversations import Conversations
+from services.memory.conversations.nearest_turns import RecalledTurns
+from services.memory.conversations.server import ConversationServicer
+from services.memory.conversations.thread_work import ThreadDatabase
+from services.memory.embedding.embedder import Embedder, open_embedder
+from services.memory.recall.server import Remembering
+from services.memory.sealing.server import Sealing
+from services.memory.vectors.collections import VectorCollections
+from services.memory.vectors.feed import VectorFeed
+from services.memory.vectors.index import VectorIndex, open_index
+from services.memory.vectors.server import VectorServicer
+from services.memory.vectors.store import VectorStore
 from services.memory.writing.own_model import OwnModel
 
 

@@ -15,11 +15,11 @@ from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result
 from services.provider.adapters.dialects import PLAIN, ChatDialect, key_headers
 from services.provider.adapters.framing import Framing
 from services.provider.adapters.usage import is_count
+from services.provider.calling.events import Ask, Candidate, Event, Failure, Finish, Frames, Operation, Started, Usage
+from services.provider.calling.events import UsageSource as Source
+from services.provider.calling.generation import Generator
 from services.provider.errors import cut, garbage, not_translatable, openai_error, stream_error
-from services.provider.events import Ask, Candidate, Event, Failure, Finish, Frames, Operation, Started, Usage
-from services.provider.events import UsageSource as Source
 from services.provider.form import FormPart, written
-from services.provider.generation import Generator
 from services.provider.splice import splice
 
 PATHS = {

@@ -6,7 +6,7 @@ from google.protobuf import timestamp_pb2
 
 from dac.provider.v1 import provider_pb2
 from dac.type.v1 import record_pb2, usage_pb2
-from services.provider import events
+from services.provider.calling import events
 
 _SELDOM = (
     *("input_cached_tokens", "cache_write_tokens", "reasoning_tokens", "audio_seconds", "input_characters"),

@@ -24,10 +24,10 @@ from services.provider.adapters.responses_from_chat import ResponsesExchange
 from services.provider.adapters.responses_pass import ResponsesPassExchange
 from services.provider.adapters.vertex import VertexExchange
 from services.provider.audio import PATHS, AudioExchange
+from services.provider.calling.events import Ask, Candidate, Dialect, Operation
 from services.provider.embedding import EmbeddingExchange
 from services.provider.errors import cannot_embed, no_audio, not_configured, not_translatable
-from services.provider.events import Ask, Candidate, Dialect, Operation
-from services.provider.google_token import GoogleToken
+from services.provider.keys.google_token import GoogleToken
 from services.provider.local import LocalExchange
 from services.provider.plugin_loading import BrokenPlugIn, Guarded, guarding, load
 from services.provider.stored import check_stored, check_voice

@@ -14,8 +14,8 @@ import msgspec
 
 from mesh.errors import MeshError, Reason
 from services.provider.adapters.openai import OpenAIExchange
+from services.provider.calling.events import Ask, Candidate
 from services.provider.errors import ProviderFault, not_configured
-from services.provider.events import Ask, Candidate
 from services.provider.local_model import ALIAS, missing_part
 from services.provider.splice import Fields
 

@@ -5,8 +5,8 @@ from services.provider.adapters import Exchange, Outgoing, Result, Shown, Shows,
 from services.provider.adapters.framing import NDJSON, SSE, Framing, Splits
 from services.provider.adapters.translated import Delta, Translated, count_of
 from services.provider.adapters.translated_embedding import Asked, Told, TranslatedEmbedding
+from services.provider.calling.events import Ask, Candidate, Dialect, Operation, Usage, UsageSource
 from services.provider.errors import ProviderFault, cut, garbage, not_translatable, stream_error
-from services.provider.events import Ask, Candidate, Dialect, Operation, Usage, UsageSource
 from services.provider.kinds import Account, Credentials, Kind, Make
 
 API_VERSION = 1

@@ -14,8 +14,8 @@ from mesh.plugins import PROVIDERS, named
 from mesh.sse import EventTooLarge
 from services.provider.adapters import Exchange, Outgoing, Result, counted
 from services.provider.adapters.framing import Framing, Splits
+from services.provider.calling.events import Ask, UsageSource
 from services.provider.errors import ProviderFault
-from services.provider.events import Ask, UsageSource
 
 _log = logging.getLogger("dac.provider.plugin_loading")
 

@@ -19,18 +19,18 @@ from mesh.following import Follower
 from mesh.public_addresses import PublicResolver
 from services.provider.adapters import Exchange
 from services.provider.addresses import check_base_url
-from services.provider.bulkhead import Bulkhead
-from services.provider.calls import Endpoint, Limits
+from services.provider.calling.bulkhead import Bulkhead
+from services.provider.calling.calls import Endpoint, Limits
+from services.provider.calling.events import Ask, Candidate
 from services.provider.config import ProviderConfig
 from services.provider.errors import ProviderFault, not_configured, of_own_key
-from services.provider.events import Ask, Candidate
-from services.provider.key_book import Key, KeyBook, blames_key
+from services.provider.keys.book import Key, KeyBook, blames_key
+from services.provider.keys.vault import Place, Vault
 from services.provider.kinds import Account, Credentials, exchange_of, guarding_others, kind_named, prefill_of
 from services.provider.local import BASE_URL, LocalModel
 from services.provider.local_model import ALIAS
 from services.provider.plugin_loading import BrokenPlugIn
 from services.provider.store import ProviderStore, Row
-from services.provider.vault import Place, Vault
 
 API = "api"
 NO_KEY = "it has no api_key"

@@ -15,8 +15,10 @@ from mesh.call import current, require_scope
 from mesh.errors import invalid
 from mesh.ids import uuid7
 from mesh.service import Context
-from services.provider import events
 from services.provider.audio import Heard, audio
+from services.provider.calling import events
+from services.provider.calling.frames import coalesce
+from services.provider.calling.generation import Generator
 from services.provider.config import ProviderConfig
 from services.provider.conversions import (
     attempt_record,
@@ -29,26 +31,24 @@ from services.provider.conversions import (
     usage_message,
     usage_of,
 )
-from services.provider.discovery import Discovery
-from services.provider.discovery_schedule import DiscoverySchedule
-from services.provider.discovery_server import DiscoveryDesk, KnownIds
+from services.provider.discovery.discovery import Discovery
+from services.provider.discovery.listing_store import PostgresListingStore
+from services.provider.discovery.probing import Prober
+from services.provider.discovery.schedule import DiscoverySchedule
+from services.provider.discovery.server import DiscoveryDesk, KnownIds
+from services.provider.discovery.till import PriceTeller
 from services.provider.embedding import embed
 from services.provider.form import FormPart
-from services.provider.frames import coalesce
-from services.provider.generation import Generator
-from services.provider.key_book import KeyBook
-from services.provider.key_desk import ProviderKeyDesk, visible_to
-from services.provider.key_server import ProviderKeyServicer
-from services.provider.key_store import PostgresKeyStore
-from services.provider.keys import Describe, KeyDesk
+from services.provider.keys.book import KeyBook
+from services.provider.keys.desk import ProviderKeyDesk, visible_to
+from services.provider.keys.keys import Describe, KeyDesk
+from services.provider.keys.rotation import PostgresSealStore
+from services.provider.keys.server import ProviderKeyServicer
+from services.provider.keys.store import PostgresKeyStore
+from services.provider.keys.vault import PURPOSE, Vault
 from services.provider.kinds import audio_of
-from services.provider.listing_store import PostgresListingStore
-from services.provider.probing import Prober
 from services.provider.registry import Provider, Registry
-from services.provider.rotation import PostgresSealStore
 from services.provider.store import Change, PostgresStore
-from services.provider.till import PriceTeller
-from services.provider.vault import PURPOSE, Vault
 
 SPLIT_INTERVAL_MS = 5.0
 """How long events are gathered when this process serves others over sockets and the configuration says nothing."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from mesh.postgres import Database
-from services.provider.vault import SealedKey
+from services.provider.keys.vault import SealedKey
 
 CHANNEL = "provider_changed"
 

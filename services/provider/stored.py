@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
+from services.provider.calling.events import Ask, Dialect
 from services.provider.errors import ProviderFault, not_translatable
-from services.provider.events import Ask, Dialect
 
 _MARKS = {
     Dialect.OPENAI_CHAT: (b'"file_id"', b'"audio"'),

@@ -10,7 +10,7 @@ from dac.type.v1 import principal_pb2, record_pb2
 from mesh import call
 from mesh.admin_changes import actor_of
 from mesh.ids import uuid7
-from services.router.policy_store import Author, Change
+from services.router.policies.store import Author, Change
 
 
 def author(principal: principal_pb2.Principal, action: str, target: str, at: dt.datetime, *, org_id: str) -> Author:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from services.router.identity_overrides import parse_never
-from services.router.scoring import PROFILES
+from services.router.deciding.scoring import PROFILES
+from services.router.resolving.overrides import parse_never
 from services.router.sources import FETCHED, fault_of
 
 

@@ -16,15 +16,16 @@ from mesh.call import current, require_principal, require_scope
 from mesh.errors import MeshError, invalid
 from mesh.ids import uuid7
 from services.router import errors
-from services.router.breakers import Breakers, State
+from services.router.catalog.followers import LiveCatalog
 from services.router.config import RouterConfig
-from services.router.decision import Decider
-from services.router.experiment_arms import Arms, Asking
-from services.router.followers import LiveCatalog
-from services.router.latency import Speeds
-from services.router.policies import RoutingPolicy
-from services.router.policy import find_named, is_auto
-from services.router.route_server import answers_message, asked, candidate, recorded
+from services.router.deciding.breakers import Breakers, State
+from services.router.deciding.decision import Decider
+from services.router.deciding.latency import Speeds
+from services.router.deciding.route_server import answered, asked
+from services.router.experiments.arms import Arms, Asking
+from services.router.policies.policies import RoutingPolicy
+from services.router.policies.policy import find_named, is_auto
+from services.router.prompt.read_prompts import ReadPrompts
 from services.router.sources.kept import SourceStatus
 from services.router.sources_server import shown
 
@@ -70,6 +71,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         without `arms` no experiments run."""
         self._catalog, self._breakers, self._speeds = catalog, breakers, speeds
         self._decider = decider or Decider(config, breakers, speeds)
+        self._prompts = ReadPrompts(self._decider.predictor)
         self._policy_for, self._force, self._tell = policy_for, force, tell
         self._policy_status, self._arms = policy_status, arms
         self.source_statuses: Callable[[], Sequence[SourceStatus]] = tuple
@@ -84,7 +86,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         try:
             policy = self._policy_for(principal) if self._policy_for is not None and principal is not None else None
             org_id = principal.org_id if principal is not None else ""
-            ask, features = asked(request, current().request_id, org_id, self._decider.predictor)
+            ask, features = asked(request, current().request_id, org_id, self._prompts)
             view = self._catalog.view_for(org_id)
             if self._arms is None or principal is None:
                 decision = self._decider.decide(view, ask, policy)
@@ -96,12 +98,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             raise
         if not ask.dry_run:
             telemetry.observe_route(decision.profile, decision.chain[0].id, decision.basis)
-        return router_pb2.RouteResponse(
-            candidates=[candidate(model) for model in decision.chain],
-            route=recorded(decision, uuid7()),
-            features=features,
-            answers=answers_message(decision.answers) if decision.answers is not None else None,
-        )
+        return answered(decision, features, uuid7())
 
     async def ReportOutcomes(
         self, request: router_pb2.ReportOutcomesRequest, context: Any

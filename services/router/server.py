@@ -15,20 +15,20 @@ from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from mesh.redis import connect
 from mesh.service import Context, Service
-from services.router.breakers import BreakerRules, Breakers, State
-from services.router.catalog import CatalogView
-from services.router.catalog_server import CatalogServicer
+from services.router.catalog.catalog import CatalogView
+from services.router.catalog.followers import Followers, LiveCatalog
+from services.router.catalog.server import CatalogServicer
 from services.router.config import RouterConfig
-from services.router.decision import Decider, default_policy
-from services.router.experiment_server import ExperimentDesk
-from services.router.followers import Followers, LiveCatalog
-from services.router.hints import BreakerHints
-from services.router.latency import Speeds
-from services.router.learning_server import LearningDesk
-from services.router.outcomes import UNKNOWN_QUALITY
-from services.router.policy_service import PolicyDesk
-from services.router.policy_trial import Trial
-from services.router.predictor import QualityPredictor
+from services.router.deciding.breakers import BreakerRules, Breakers, State
+from services.router.deciding.decision import Decider, default_policy
+from services.router.deciding.hints import BreakerHints
+from services.router.deciding.latency import Speeds
+from services.router.experiments.server import ExperimentDesk
+from services.router.learning.outcomes import UNKNOWN_QUALITY
+from services.router.learning.server import LearningDesk
+from services.router.policies.service import PolicyDesk
+from services.router.policies.trial import Trial
+from services.router.prompt.predictor import QualityPredictor
 from services.router.router_server import Force, RouterServicer, Tell
 from services.router.sources.scheduler import Sources
 from services.router.sources_server import build_sources

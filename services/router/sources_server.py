@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from dac.router.v1 import source_pb2
 from mesh.service import Context
-from services.router.catalog import CatalogView
-from services.router.followers import LiveCatalog
-from services.router.identity_overrides import overrides_of
+from services.router.catalog.catalog import CatalogView
+from services.router.catalog.followers import LiveCatalog
+from services.router.resolving.overrides import overrides_of
 from services.router.sources.kept import SourceStatus
 from services.router.sources.scheduler import Sources
 

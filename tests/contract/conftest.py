@@ -29,6 +29,7 @@ class Router(router_pb2_grpc.RouterServiceServicer):
         self.cancelled = asyncio.Event()
         self.seen: list[object] = []
         self.requests: list[object] = []
+        self.answers: list[router_pb2.RouteResponse] = []
 
     async def Route(self, request, context):
         self.seen.append((current(), dict(context.invocation_metadata()), context.time_remaining()))
@@ -45,7 +46,8 @@ class Router(router_pb2_grpc.RouterServiceServicer):
                 raise
         if request.model == "trailing":
             context.set_trailing_metadata((("x-told", "yes"),))
-        return router_pb2.RouteResponse(candidates=[router_pb2.Candidate(model=request.model)])
+        self.answers.append(router_pb2.RouteResponse(candidates=[router_pb2.Candidate(model=request.model)]))
+        return self.answers[-1]
 
 
 class Provider(provider_pb2_grpc.ProviderServiceServicer):
@@ -54,12 +56,14 @@ class Provider(provider_pb2_grpc.ProviderServiceServicer):
     def __init__(self) -> None:
         self.stopped = asyncio.Event()
         self.sent = 0
+        self.events: list[provider_pb2.GenerateResponse] = []
 
     async def Generate(self, request, context):
         try:
             for number in range(int(request.input or b"0") or 1_000_000):
                 self.sent += 1
-                yield provider_pb2.GenerateResponse(frames=Frames(data=str(number).encode(), events=1))
+                self.events.append(provider_pb2.GenerateResponse(frames=Frames(data=str(number).encode(), events=1)))
+                yield self.events[-1]
                 if not request.input:
                     await asyncio.sleep(0.005)
             if request.request_id == "fail":
@@ -93,8 +97,9 @@ class Budget(budget_pb2_grpc.BudgetServiceServicer):
                     raise RuntimeError("password=hunter2")
                 if word == "end":
                     return
+                answer = answer_to(*(call.call_id for call in request.calls))
                 while True:
-                    yield answer_to(*(call.call_id for call in request.calls))
+                    yield answer
                     self.wrote += 1
                     if word != "flood":
                         break

@@ -177,6 +177,17 @@ async def test_messages_do_not_share_objects(transport, caller):
     assert request.model == "m"
 
 
+async def test_what_a_servicer_keeps_of_its_answers_is_its_own(transport, caller):
+    with calling(caller):
+        answer = await transport.router.Route(RouteRequest(model="m"))
+        answer.candidates[0].model = "changed by the caller"
+        async with reading(transport.provider.Generate(GenerateRequest(input=b"2"))) as events:
+            shown = [event async for event in events]
+    shown[0].frames.data = b"changed by the caller"
+    assert transport.router_servicer.answers[0].candidates[0].model == "m"
+    assert [event.frames.data for event in transport.provider_servicer.events] == [b"0", b"1"]
+
+
 async def test_a_forged_principal_is_refused_between_processes(transport, caller, request):
     if "in-process" in request.node.name:
         signed = caller[1]

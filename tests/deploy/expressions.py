@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import promql_parser
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge
 
 from mesh import telemetry
 from mesh.boards.alerts import WINDOWS, error_ratio
 from mesh.boards.envoy_names import ENVOY_NAMES
+from mesh.timings import Timings
 
 SCRAPED = frozenset({"job", "instance"})
 """What Prometheus itself puts on every series."""
@@ -24,10 +25,10 @@ def exported() -> dict[str, frozenset[str]]:
         if isinstance(metric, Counter | Gauge):
             name = metric._name + ("_total" if isinstance(metric, Counter) else "")
             found[name] = frozenset(metric._labelnames)
-        elif isinstance(metric, Histogram):
-            labels = frozenset(metric._labelnames)
-            found |= {f"{metric._name}_bucket": labels | {"le"}}
-            found |= {f"{metric._name}_{suffix}": labels for suffix in ("sum", "count")}
+        elif isinstance(metric, Timings):
+            labels = frozenset(metric.label_names)
+            found |= {f"{metric.name}_bucket": labels | {"le"}}
+            found |= {f"{metric.name}_{suffix}": labels for suffix in ("sum", "count")}
         elif isinstance(metric, telemetry.Sampled):
             found[metric.name] = frozenset(metric.labels)
     # The other collectors show their labels in their samples: the aliases have none before the first chat.

@@ -97,6 +97,19 @@ def test_budget_reaches_whom_it_tells_of_thresholds_and_only_where_it_is_told_to
     assert outside({"smtp_host": "mail", "smtp_from": "a@b.example", "smtp_port": 2525})[2525] == "anywhere"
 
 
+def test_audit_reaches_its_witnesses_and_nobody_else(helm: Helm) -> None:
+    def outside(audit: dict[str, Any]) -> list[int]:
+        values, group_of = TOPOLOGIES["services"]
+        policy = helm.template(MINIMAL, values, {"config": {"audit": audit}}).named(
+            "NetworkPolicy", f"dac-{group_of['audit']}"
+        )
+        return [one["ports"][0]["port"] for one in policy["spec"]["egress"]]
+
+    witnesses = ["https://w.example/one w.example/one+KEY", "http://10.0.0.7:8099 w.example/two+KEY"]
+    assert {443, 8099}.isdisjoint(outside({}))
+    assert {443, 8099} < set(outside({"witnesses": witnesses}))
+
+
 def test_router_reaches_public_sources_only_where_it_is_told_to(helm: Helm) -> None:
     def outside(config: dict[str, Any]) -> dict[int, Any]:
         # Beside provider it is let out as provider is.

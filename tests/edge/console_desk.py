@@ -15,6 +15,7 @@ VIEWS = {
     "Playground": "/console/playground",
     "Requests": "/console/requests",
     "Analytics": "/console/analytics",
+    "Audit": "/console/audit",
     "Keys": "/console/keys",
     "Budgets": "/console/budgets",
     "Models": "/console/models",

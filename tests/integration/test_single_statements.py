@@ -11,6 +11,10 @@ from mesh.single_statements import SingleStatements, is_gone
 PID = "SELECT pg_backend_pid()"
 
 
+async def pid(single, statement=PID):
+    return (await single.run(statement))[0][0]
+
+
 @pytest.fixture
 def database_url(migrated):
     return migrated.superuser_dsn
@@ -25,20 +29,20 @@ async def pool(database_url, monkeypatch):
 
 async def test_one_connection_runs_them_and_goes_back_when_none_comes(pool):
     single = SingleStatements(pool, 5.0)
-    first = await single.run(PID)
+    first = await pid(single)
     assert pool.get_size() - pool.get_idle_size() == 1
-    assert {await single.run(PID) for _ in range(20)} == {first}
+    assert {await pid(single) for _ in range(20)} == {first}
     async with asyncio.timeout(10):
         while pool.get_idle_size() < pool.get_size():
             await asyncio.sleep(0.01)
-    assert await single.run(PID) == first
+    assert await pid(single) == first
     await single.close()
     assert pool.get_idle_size() == pool.get_size()
 
 
 async def test_several_at_once_share_the_pool_and_leave_one_connection_kept(pool):
     single = SingleStatements(pool, 5.0)
-    found = await asyncio.gather(*(single.run(f"SELECT pg_backend_pid() FROM pg_sleep({n / 100})") for n in range(6)))
+    found = await asyncio.gather(*(pid(single, f"{PID} FROM pg_sleep({n / 100})") for n in range(6)))
     assert 1 <= len(set(found)) <= 2
     assert pool.get_size() - pool.get_idle_size() <= 1
     await single.close()
@@ -50,14 +54,14 @@ async def test_a_connection_that_failed_or_was_cut_is_not_kept(pool, database_ur
     with pytest.raises(asyncpg.DivisionByZeroError):
         await single.run("SELECT 1 / 0")
     assert pool.get_idle_size() == pool.get_size()
-    cut = await single.run(PID)
+    cut = await pid(single)
     other = await asyncpg.connect(database_url)
     await other.execute("SELECT pg_terminate_backend($1, 5000)", cut)
     await other.close()
     async with asyncio.timeout(10):
         while not is_gone(single._kept):
             await asyncio.sleep(0.01)
-    assert await single.run(PID) != cut
+    assert await pid(single) != cut
     await single.close()
 
 
@@ -76,7 +80,7 @@ async def test_it_gives_a_connection_back_that_has_run_many(pool, monkeypatch):
     single = SingleStatements(pool, 5.0)
     busy = []
     for _ in range(3):
-        await single.run(PID)
+        await pid(single)
         busy.append(pool.get_size() - pool.get_idle_size())
     assert busy == [1, 1, 0]
     await single.close()

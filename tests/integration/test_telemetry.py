@@ -8,7 +8,7 @@ import pytest
 from mesh import telemetry, tracing
 from mesh.call import Call
 from mesh.errors import Reason
-from services.provider.events import Attempt, Usage, UsageSource
+from services.provider.calling.events import Attempt, Usage, UsageSource
 from tests.otlp_receiver import OtlpReceiver
 from tests.ports import free_port
 

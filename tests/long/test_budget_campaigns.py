@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from services.budget.windows import Window
+from services.budget.ledger.windows import Window
 from tests.unit.budget.simulation.ledger_machine import LedgerMachine
 from tests.unit.budget.simulation.replicas import play
 from tests.unit.budget.simulation.tiling import ZONES, check_zone

@@ -1,6 +1,7 @@
 """The pages hold to the code: links, HTTP paths, commands, variables and configuration that they mention exist."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 import re
@@ -18,9 +19,9 @@ from mesh.catalog import KNOWN
 from mesh.cli import app
 from mesh.config import MeshConfig
 from mesh.errors import CODES, MeshError, Reason
-from services.gateway import api_page, openapi, transcoder
-from services.gateway.failures import STATUS, error_object
-from services.gateway.pages import Pages
+from services.gateway.api import api_page, openapi, transcoder
+from services.gateway.edge.failures import STATUS, error_object
+from services.gateway.edge.pages import Pages
 
 DOCS = ROOT / "docs"
 SERVICE_PAGES = [DOCS / f"{name}.md" for name in TARGETS]
@@ -65,6 +66,7 @@ def code_of(text: str) -> Iterator[str]:
     yield from CODE.findall(FENCE.sub("", text))
 
 
+@functools.cache
 def served() -> set[tuple[str, str]]:
     """(method, path) of everything that is served, names of parameters left out."""
     found = transcoder.bindings()
@@ -81,6 +83,18 @@ def bare(path: str) -> str:
     return re.sub(r"\{[^}]*\}", "{}", path.rstrip(".:") if len(path) > 1 else path)
 
 
+@functools.cache
+def headings_of(file: pathlib.Path) -> list[str]:
+    """The headings of a page."""
+    return HEADING.findall(file.read_text())
+
+
+@functools.cache
+def program() -> Any:
+    """The `dac` command as it is, with all commands below it."""
+    return typer.main.get_command(app)
+
+
 def unknown_links(page: pathlib.Path, text: str) -> list[str]:
     """Relative links that lead nowhere."""
     wrong = []
@@ -89,9 +103,7 @@ def unknown_links(page: pathlib.Path, text: str) -> list[str]:
             continue
         name, _, anchor = target.partition("#")
         file = (page.parent / name).resolve() if name else page
-        anchors = (
-            {anchor_of(heading) for heading in HEADING.findall(file.read_text())} if file.is_file() and anchor else {""}
-        )
+        anchors = {anchor_of(heading) for heading in headings_of(file)} if file.is_file() and anchor else {""}
         if not file.exists() or anchor not in anchors:
             wrong.append(target)
     return wrong
@@ -99,8 +111,7 @@ def unknown_links(page: pathlib.Path, text: str) -> list[str]:
 
 def unknown_commands(lines: Iterable[str]) -> list[str]:
     """`dac …` that the program does not have, with flags that the command does not have."""
-    root: Any = typer.main.get_command(app)
-    wrong = []
+    root, wrong = program(), []
     for line in lines:
         for found in COMMAND.finditer(line):
             words = found[1].split()
@@ -122,6 +133,7 @@ def unknown_commands(lines: Iterable[str]) -> list[str]:
     return wrong
 
 
+@functools.cache
 def known_variables() -> set[str]:
     """DAC_* of the configuration and of the code."""
     names = set()
@@ -188,13 +200,18 @@ def test_yaml_loads(page: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pyt
 def check_yaml(before: str, block: str, file: pathlib.Path) -> None:
     """Raises when a block of YAML is neither DAC's configuration nor, where it says so, values of the chart."""
     if before.endswith(CHART_VALUES):
-        schema = json.loads((ROOT / "deploy" / "helm" / "dac" / "values.schema.json").read_text())
         values = yaml.safe_load(block)
-        # The chart's own defaults are merged below what is written; what is required stands there.
-        jsonschema.validate(values, {**schema, "required": []})
+        values_schema().validate(values)
         block = yaml.safe_dump(values.get("config", {}))
     file.write_text(block)
     load_settings(file, env={})
+
+
+@functools.cache
+def values_schema() -> Any:
+    """What the chart's values must be; the chart's own defaults, below what is written, have what is required."""
+    schema = json.loads((ROOT / "deploy" / "helm" / "dac" / "values.schema.json").read_text())
+    return jsonschema.validators.validator_for(schema)({**schema, "required": []})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=id_of)

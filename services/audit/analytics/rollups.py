@@ -90,6 +90,7 @@ TAKE = """DELETE FROM uncounted u
 TAKEN = """SELECT r.record FROM unnest($1::uuid[], $2::uuid[]) AS k (org_id, request_id)
   JOIN requests r ON r.org_id = k.org_id AND r.request_id = k.request_id"""
 DUE = "DELETE FROM recounts WHERE org_id = $1 AND day = $2 RETURNING day"
+LOST = "SELECT EXISTS (SELECT FROM redacted_days WHERE org_id = $1 AND day = $2)"
 RECORDS = """SELECT started_at, request_id, record FROM requests
   WHERE org_id = $1 AND started_at >= $2 AND started_at < $3
     AND ($4::timestamptz IS NULL OR (started_at, request_id) > ($4, $5::uuid))
@@ -239,7 +240,10 @@ class Recounts:
         self._database, self._rollups = database, rollups
 
     async def day(self, org_id: str, day: dt.date, *, only_if_due: bool = False) -> int:
-        """Drops an organisation's figures of a day and counts its records again, in one transaction; how many."""
+        """Drops an organisation's figures of a day and counts its records again, in one transaction; how many.
+
+        A day that lost records keeps the figures it has: they cannot be counted anew.
+        """
         start = dt.datetime(day.year, day.month, day.day, tzinfo=dt.UTC)
         # The last day of the calendar has no day behind it.
         end = start + dt.timedelta(days=1) if day < dt.date.max else dt.datetime.max.replace(tzinfo=dt.UTC)
@@ -247,7 +251,7 @@ class Recounts:
         async with self._database.transaction(org_id) as connection:
             await connection.execute(LOCK, [org_id])
             due = await connection.fetchval(DUE, org_id, day)
-            if only_if_due and due is None:
+            if (only_if_due and due is None) or await connection.fetchval(LOST, org_id, day):
                 return 0
             for grain in Grain:
                 kinds = [int(kind) for kind in KINDS[grain]]

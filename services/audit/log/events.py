@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import functools
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -11,6 +13,7 @@ from dac.type.v1 import record_pb2
 from dac.type.v1.principal_pb2 import Level
 from mesh.tlog.leaves import CHANGE, DECISIONS, DONE, KINDS, MAX_FIELD, REQUEST, Leaf, commit
 
+_EPOCH = dt.datetime(1970, 1, 1)
 NEVER = "1970-01-01T00:00:00.000000Z"
 """The time of a record with an impossible one."""
 
@@ -25,21 +28,32 @@ class Stored(NamedTuple):
     record: bytes
 
 
+@functools.lru_cache(maxsize=64)
+def _second(seconds: int) -> str:
+    """A second since 1970: records that follow each other are mostly of a few."""
+    return (_EPOCH + dt.timedelta(seconds=seconds)).isoformat()
+
+
 def _time(stamp: Timestamp) -> str:
     try:
-        return stamp.ToDatetime().isoformat(timespec="microseconds") + "Z"
-    except (ValueError, OverflowError):
+        return f"{_second(stamp.seconds)}.{stamp.nanos // 1000:06d}Z" if 0 <= stamp.nanos < 10**9 else NEVER
+    except OverflowError:
         return NEVER
 
 
-def _actor(record: record_pb2.RequestRecord) -> str:
-    """The last step of the caller's path that is a key or a user."""
+def asked_by(record: record_pb2.RequestRecord) -> str:
+    """Who asked: the last step of the caller's path that is a key or a user."""
     for level in reversed(record.path):
         if level.kind == Level.KIND_KEY:
             return f"key:{level.id}"
         if level.kind == Level.KIND_USER:
             return f"user:{level.id}"
     return ""
+
+
+def operation_of(record: record_pb2.RequestRecord) -> str:
+    """What was asked for."""
+    return record.operation or "chat"
 
 
 def answered_by(record: record_pb2.RequestRecord) -> str:
@@ -55,8 +69,8 @@ def _of_request(stored: Stored, org_seq: int, salt: bytes) -> Leaf:
         record = record_pb2.RequestRecord()
     model = answered_by(record)
     return Leaf(
-        action=(record.operation or "chat")[:MAX_FIELD],
-        actor=_actor(record)[:MAX_FIELD],
+        action=operation_of(record)[:MAX_FIELD],
+        actor=asked_by(record)[:MAX_FIELD],
         commitment=commit(salt, stored.record),
         cost_nano_usd=str(record.cost_nano_usd),
         decision=DECISIONS[record.outcome if 0 <= record.outcome < len(DECISIONS) else 0],

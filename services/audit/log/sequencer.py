@@ -7,11 +7,14 @@ each leader raises and the head that each append locks and compares: a former le
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import logging
 from collections.abc import Callable
 
 from mesh.errors import MeshError, Reason
-from mesh.tlog.leaves import SALT_BYTES, write_leaf
+from mesh.ids import uuid7
+from mesh.tlog.heads import NOBODY, heads_leaf
+from mesh.tlog.leaves import HEADS, KINDS, SALT_BYTES, Leaf, write_leaf
 from mesh.tlog.merkle import hash_leaf
 from mesh.tlog.notes import Checkpoint, NoteError, NoteSigner, VerifierKey, open_checkpoint
 from mesh.tlog.tiles import Edge
@@ -21,6 +24,11 @@ from services.audit.log.events import Stored, leaf_of
 from services.audit.log.store import NOTHING, Batch, Head, LogStore
 
 _log = logging.getLogger(__name__)
+HEADS_KIND = next(number for number, kind in KINDS.items() if kind == HEADS)
+NEVER = dt.datetime.min.replace(tzinfo=dt.UTC)
+
+AHEAD_FROM = 100
+"""After a batch of so many there are more to come: they are read while it is written."""
 
 
 class Sequencer:
@@ -36,14 +44,21 @@ class Sequencer:
         poll_s: float,
         retry_s: float,
         random: Callable[[int], bytes],
+        heads_every_s: float = 0,
     ) -> None:
-        """`signer` is asked for when the lead is taken; `batch`: at most so many requests at once."""
+        """`signer` is asked for when the lead is taken; `batch`: at most so many requests at once.
+
+        `heads_every_s`: the least time between two leaves of heads; 0 = none.
+        """
         self._store, self._make_signer, self._arrivals = store, signer, arrivals
         self._most, self._poll_s, self._retry_s, self._random = batch, poll_s, retry_s, random
         self._signer: NoteSigner | None = None
         self._head = NOTHING
         self._edge = Edge()
         self._seqs: dict[str, int] = {}
+        self._ahead: list[Stored] = []
+        self._heads_every = dt.timedelta(seconds=heads_every_s)
+        self._heads_at, self._heads_end = NEVER, 0
 
     async def run(self) -> None:
         """Appends for as long as this replica leads; never returns."""
@@ -82,7 +97,9 @@ class Sequencer:
             raise errors.log_is_damaged(str(error)) from None
         if edge.root() != head.root:
             raise errors.log_is_damaged(f"its tiles and leaves do not hash to the root of its {head.size} entries")
-        self._head, self._edge, self._seqs = head, edge, {}
+        self._head, self._edge, self._seqs, self._ahead = head, edge, {}, []
+        if heads := await self._store.newest_heads():
+            self._heads_at, self._heads_end = heads.at, heads.idx + 1
 
     @staticmethod
     def _check_signed(head: Head, key: VerifierKey) -> None:
@@ -98,21 +115,45 @@ class Sequencer:
 
     async def step(self) -> int:
         """Appends what is there now; how many. Raises MeshError, and then nothing is known: take the lead again."""
-        settled = await self._store.settled()
-        if settled[0] <= self._head.request_position and settled[1] <= self._head.change_position:
-            return 0
-        rows = await self._store.waiting(self._head, settled, self._most)
+        if self._heads_every and self._head.size > self._heads_end:
+            now = dt.datetime.now(dt.UTC)
+            if now - self._heads_at >= self._heads_every:
+                return await self._append_heads(now)
+        rows, self._ahead = self._ahead or await self._store.take(self._head, self._most), []
         if not rows:
             return 0
         seqs = await self._seqs_for(rows)
-        batch, edge = self._written(rows, seqs)
+        batch, edge = self._written(rows, seqs, leaf_of)
         after = self._signed(rows, edge)
-        done = await self._store.append(self._head, after, batch)
+        appending = self._store.append(self._head, after, batch)
+        if len(rows) < AHEAD_FROM:
+            done = await appending
+        else:
+            # Read while this batch is written; it gets its leaves when this one is.
+            done, self._ahead = await asyncio.gather(appending, self._store.take(after, self._most))
         if done != "appended":
             raise errors.log_lead_lost()
         self._head, self._edge = after, edge
         self._seqs.update(seqs)
         return len(rows)
+
+    async def _append_heads(self, now: dt.datetime) -> int:
+        """Appends the leaf that says the last number of every organisation; exports are held against it."""
+        # Nobody else appends: what is read here is the log of this head, or the append below is refused.
+        numbers = await self._store.all_seqs()
+        seqs = {NOBODY: numbers.pop(NOBODY, 0)}
+        row = Stored(HEADS_KIND, 0, NOBODY, uuid7(), b"")
+        time = now.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+        batch, edge = self._written(
+            [row], seqs, lambda stored, number, salt: heads_leaf(stored.record_id, number, time, numbers, salt)
+        )
+        after = self._signed([row], edge)
+        if await self._store.append_heads(self._head, after, batch, now, numbers) != "appended":
+            raise errors.log_lead_lost()
+        self._head, self._edge = after, edge
+        self._seqs.update(seqs)
+        self._heads_at, self._heads_end = now, after.size
+        return 1
 
     async def _seqs_for(self, rows: list[Stored]) -> dict[str, int]:
         """The last number of every organisation in a batch."""
@@ -122,7 +163,9 @@ class Sequencer:
             self._seqs.update(await self._store.last_seqs(unknown))
         return {org_id: self._seqs[org_id] for org_id in org_ids}
 
-    def _written(self, rows: list[Stored], seqs: dict[str, int]) -> tuple[Batch, Edge]:
+    def _written(
+        self, rows: list[Stored], seqs: dict[str, int], leaf_of: Callable[[Stored, int, bytes], Leaf]
+    ) -> tuple[Batch, Edge]:
         """The leaves of rows and the tree with them; raises the numbers in `seqs`."""
         random = self._random(SALT_BYTES * len(rows))
         numbers, leaves, salts = [], [], []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+import datetime as dt
+import functools
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,13 +13,16 @@ from mesh.tlog import tiles
 from mesh.tlog.merkle import EMPTY_ROOT, HASH_BYTES, hash_leaf
 from mesh.tlog.tiles import FullTile, width_at
 from services.audit.log.events import Stored
+from services.audit.log.packs import Entry, Packs
 
-SETTLED = "SELECT request_position, change_position FROM log_settled()"
-WAITING = "SELECT * FROM log_waiting($1, $2, $3, $4, $5)"
+TAKE = "SELECT kind, pos, org_id, record_id, record FROM log_take($1, $2, $3)"
 APPEND = "SELECT log_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
 TAKE_LEAD = """UPDATE log_head SET epoch = epoch + 1,
   verifier_key = CASE WHEN verifier_key = '' THEN $1 ELSE verifier_key END RETURNING epoch"""
 HEAD = "SELECT verifier_key, size, root, checkpoint, request_position, change_position, epoch FROM log_head"
+ALL_SEQS = "SELECT org_id, org_seq FROM log_all_seqs()"
+KEEP_HEADS = "SELECT log_keep_heads($1, $2, $3, $4)"
+NEWEST_HEADS = "SELECT idx, at, leaf, salt, org_ids, org_seqs FROM log_newest_heads()"
 ROOTS = "SELECT root FROM log_tiles WHERE level = $1 AND number >= $2 AND number < $3 ORDER BY number"
 FULL_TILES = """SELECT t.level, t.number, t.hashes FROM log_tiles t
   JOIN unnest($1::smallint[], $2::bigint[]) AS w(level, number) ON t.level = w.level AND t.number = w.number"""
@@ -28,6 +33,11 @@ ENTRY = """SELECT e.idx, e.org_seq, e.leaf, s.salt,
       ELSE (SELECT c.record FROM changes c WHERE c.org_id = e.org_id AND c.record_id = e.record_id) END AS record
   FROM log_entries e LEFT JOIN log_salts s ON s.idx = e.idx AND s.org_id = e.org_id
   WHERE e.org_id = $1 AND e.record_id = $2 AND e.idx < $3 ORDER BY e.idx LIMIT 1"""
+PLACES = """SELECT e.record_id, e.idx, e.org_seq FROM log_entries e
+  WHERE e.org_id = $1 AND e.kind = $2 AND e.record_id = ANY ($3::uuid[])"""
+DECLARES_BEHIND = """SELECT EXISTS (SELECT FROM redactions r JOIN log_entries e
+    ON e.org_id = r.org_id AND e.record_id = r.record_id AND e.kind = 2
+  WHERE r.org_id = $1 AND r.done_at IS NOT NULL AND e.idx >= $2)"""
 ENTRIES_OF = """SELECT e.idx, e.org_seq, e.leaf, s.salt,
     CASE e.kind WHEN 1 THEN (SELECT r.record FROM requests r WHERE r.org_id = e.org_id AND r.request_id = e.record_id)
       ELSE (SELECT c.record FROM changes c WHERE c.org_id = e.org_id AND c.record_id = e.record_id) END AS record
@@ -60,14 +70,45 @@ class Batch(NamedTuple):
     tiles: Sequence[FullTile]
 
 
-class Entry(NamedTuple):
-    """A leaf of an organisation with what it commits to."""
+def _written(before: Head, after: Head, batch: Batch) -> tuple[object, ...]:
+    """What the statement that appends is given."""
+    return (
+        before.epoch,
+        before.size,
+        before.root,
+        after.root,
+        after.checkpoint,
+        after.request_position,
+        after.change_position,
+        [row.org_id for row in batch.rows],
+        batch.org_seqs,
+        [row.kind for row in batch.rows],
+        [row.record_id for row in batch.rows],
+        [row.position for row in batch.rows],
+        batch.leaves,
+        batch.salts,
+        [tile.level for tile in batch.tiles],
+        [tile.number for tile in batch.tiles],
+        [tile.root for tile in batch.tiles],
+        [tile.hashes for tile in batch.tiles],
+    )
+
+
+class Heads(NamedTuple):
+    """The newest leaf that says the last number of every organisation, and what it was made of."""
+
+    idx: int
+    at: dt.datetime
+    leaf: bytes
+    salt: bytes
+    org_seqs: dict[str, int]
+
+
+class Place(NamedTuple):
+    """Where a record's leaf stands."""
 
     idx: int
     org_seq: int
-    leaf: bytes
-    salt: bytes | None
-    record: bytes | None
 
 
 @dataclass(frozen=True)
@@ -75,6 +116,11 @@ class LogStore:
     """The log in the schema `audit`."""
 
     database: Database
+
+    @functools.cached_property
+    def packs(self) -> Packs:
+        """The old entries. They are looked at behind the rows: what is packed meanwhile has left these by then."""
+        return Packs(self.database)
 
     async def take_lead(self, verifier_key: str) -> int:
         """The epoch of a new leader; what an earlier one still tries to append is refused from here on."""
@@ -85,18 +131,10 @@ class LogStore:
         async with self.database.transaction() as connection:
             return Head(*await connection.fetchrow(HEAD))
 
-    async def settled(self) -> tuple[int, int]:
-        """The last positions of requests and changes up to which nothing is still being written."""
-        async with self.database.transaction() as connection:
-            row = await connection.fetchrow(SETTLED)
-        return row[0], row[1]
-
-    async def waiting(self, head: Head, settled: tuple[int, int], most: int) -> list[Stored]:
-        """What has no leaf yet, changes first, each kind in the order it was stored in."""
-        requests, changes = settled
-        async with self.database.transaction() as connection:
-            rows = await connection.fetch(WAITING, head.request_position, requests, head.change_position, changes, most)
-        return [Stored(row[0], row[1], str(row[2]), str(row[3]), row[4]) for row in rows]
+    async def take(self, head: Head, most: int) -> list[Stored]:
+        """What has no leaf yet, changes first, each kind in order of position; no smaller position is still to come."""
+        rows = await self.database.rows(TAKE, head.request_position, head.change_position, most)
+        return [Stored(*row) for row in rows]
 
     async def last_seqs(self, org_ids: Collection[str]) -> dict[str, int]:
         """The number of the last entry of each organisation."""
@@ -106,29 +144,30 @@ class LogStore:
 
     async def append(self, before: Head, after: Head, batch: Batch) -> str:
         """Writes a batch and the head behind it at once: "appended", or "deposed" or "behind" and nothing written."""
-        return str(
-            await self.database.call(
-                APPEND,
-                before.epoch,
-                before.size,
-                before.root,
-                after.root,
-                after.checkpoint,
-                after.request_position,
-                after.change_position,
-                [row.org_id for row in batch.rows],
-                batch.org_seqs,
-                [row.kind for row in batch.rows],
-                [row.record_id for row in batch.rows],
-                [row.position for row in batch.rows],
-                batch.leaves,
-                batch.salts,
-                [tile.level for tile in batch.tiles],
-                [tile.number for tile in batch.tiles],
-                [tile.root for tile in batch.tiles],
-                [tile.hashes for tile in batch.tiles],
-            )
-        )
+        return str(await self.database.call(APPEND, *_written(before, after, batch)))
+
+    async def append_heads(
+        self, before: Head, after: Head, batch: Batch, at: dt.datetime, org_seqs: Mapping[str, int]
+    ) -> str:
+        """The same with a batch that is one leaf of heads, and what exports need of it."""
+        async with self.database.transaction() as connection:
+            done = str(await connection.fetchval(APPEND, *_written(before, after, batch)))
+            if done == "appended":
+                await connection.execute(KEEP_HEADS, before.size, at, list(org_seqs), list(org_seqs.values()))
+        return done
+
+    async def all_seqs(self) -> dict[str, int]:
+        """The number of the last entry of every organisation."""
+        async with self.database.transaction() as connection:
+            return {str(row[0]): row[1] for row in await connection.fetch(ALL_SEQS)}
+
+    async def newest_heads(self) -> Heads | None:
+        """The newest heads; None in a log without."""
+        async with self.database.transaction() as connection:
+            row = await connection.fetchrow(NEWEST_HEADS)
+        if row is None:
+            return None
+        return Heads(row[0], row[1], row[2], row[3], dict(zip(map(str, row[4]), row[5], strict=True)))
 
     async def edge_rows(self, size: int) -> list[list[bytes]]:
         """By level, the hashes of the partial tile at the right edge of a tree."""
@@ -177,23 +216,49 @@ class LogStore:
     async def leaves(self, first: int, end: int) -> list[bytes]:
         """Leaves of all organisations, in order."""
         async with self.database.transaction() as connection:
-            return [row[0] for row in await connection.fetch("SELECT leaf FROM log_leaves($1, $2)", first, end)]
+            rows = [row[0] for row in await connection.fetch("SELECT leaf FROM log_leaves($1, $2)", first, end)]
+        if len(rows) == end - first or first >= (packed := await self.packs.end()):
+            return rows
+        rest = await self.leaves(packed, end) if packed < end else []
+        return [place.entry.leaf for place in await self.packs.between(first, min(end, packed))] + rest
 
     async def entry(self, org_id: str, record_id: str, size: int) -> Entry | None:
         """The entry of a record in a tree of that size."""
         async with self.database.transaction(org_id) as connection:
             row = await connection.fetchrow(ENTRY, org_id, record_id, size)
-        return Entry(*row) if row else None
+        return Entry(*row) if row else await self.packs.entry(org_id, record_id, size)
 
     async def entries_of(self, org_id: str, after_seq: int, size: int, most: int) -> list[Entry]:
-        """An organisation's entries in a tree of that size, in order."""
+        """An organisation's entries in a tree of that size, in order, at most so many; none = there are no more."""
         async with self.database.transaction(org_id) as connection:
-            return [Entry(*row) for row in await connection.fetch(ENTRIES_OF, org_id, after_seq, size, most)]
+            entries = [Entry(*row) for row in await connection.fetch(ENTRIES_OF, org_id, after_seq, size, most)]
+        # A pack has every number of its stretch; rows are left of some of them only.
+        return await self.packs.entries_of(org_id, after_seq, size, most) or entries
 
-    async def read(self, first: int, end: int) -> bytes:
+    async def places(self, org_id: str, kind: int, record_ids: Sequence[str]) -> dict[str, Place]:
+        """Where the leaves of an organisation's records stand; those without one are left out."""
+        async with self.database.transaction(org_id) as connection:
+            rows = await connection.fetch(PLACES, org_id, kind, record_ids)
+        return {str(row[0]): Place(row[1], row[2]) for row in rows}
+
+    async def declares_behind(self, org_id: str, size: int) -> bool:
+        """Whether records are gone whose declaration stands behind the first `size` entries."""
+        async with self.database.transaction(org_id) as connection:
+            return bool(await connection.fetchval(DECLARES_BEHIND, org_id, size))
+
+    async def removed_since(self, head: Head, org_id: str | None = None) -> bool:
+        """Whether records (of one organisation) are gone whose declaration a log with that head does not have."""
+        async with self.database.transaction() as connection:
+            return bool(await connection.fetchval("SELECT removed_since($1, $2)", head.change_position, org_id))
+
+    async def blocks(self, first: int, end: int) -> list[bytes]:
         """Frames of entries of all organisations, with salt, record and the columns that lists show of it."""
         async with self.database.transaction() as connection:
-            return bytes(await connection.fetchval("SELECT log_read($1, $2)", first, end))
+            blocks = [row[0] for row in await connection.fetch("SELECT log_blocks($1, $2)", first, end)]
+        packed = min(end, await self.packs.end())
+        if packed <= first:
+            return blocks
+        return await self.packs.frames(first, packed) + (await self.blocks(packed, end) if packed < end else [])
 
     async def counts(self, head: Head) -> tuple[int, int]:
         """How many requests and changes a log with that head should have leaves of."""

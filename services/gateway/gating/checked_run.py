@@ -13,13 +13,14 @@ from dac.budget.v1.budget_pb2 import ExtendRequest
 from dac.provider.v1.provider_pb2 import AttemptStarted, Deadlines, GenerateFinish, GenerateRequest
 from dac.router.v1.router_pb2 import Candidate
 from mesh.errors import MeshError, Reason
-from services.gateway import candidates, replay
-from services.gateway.answer_stage import AnswerStages
+from services.gateway.chat import candidates
+from services.gateway.chat.answer_stage import AnswerStages
+from services.gateway.chat.pipeline import Done, Head
+from services.gateway.chat.reserved_run import ReservedRun
 from services.gateway.gating.answer_check import AnswerCheck, check_of
-from services.gateway.openai_wire import ChatAsk
-from services.gateway.pipeline import Done, Head
-from services.gateway.reserved_run import ReservedRun
-from services.gateway.thread_turn import ThreadTurn
+from services.gateway.sharing import replay
+from services.gateway.threads.turn import ThreadTurn
+from services.gateway.wire.openai_wire import ChatAsk
 
 if TYPE_CHECKING:
     from services.gateway.gating.validation import Validation

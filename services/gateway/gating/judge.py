@@ -17,11 +17,9 @@ from mesh import call as calls
 from mesh.call import Call
 from mesh.errors import MeshError
 from mesh.ids import uuid7
-from services.gateway import openai_wire
-from services.gateway.callers import Caller
-from services.gateway.chat_run import ChatRun
+from services.gateway.chat.chat_run import ChatRun
 from services.gateway.gating.verdict import Opinion
-from services.gateway.openai_wire import ChatAsk
+from services.gateway.identity.callers import Caller
 from services.gateway.validation.subject import (
     ERROR,
     FAILED,
@@ -33,9 +31,11 @@ from services.gateway.validation.subject import (
     Finding,
     Subject,
 )
+from services.gateway.wire import openai_wire
+from services.gateway.wire.openai_wire import ChatAsk
 
 if TYPE_CHECKING:
-    from services.gateway.pipeline import Pipeline
+    from services.gateway.chat.pipeline import Pipeline
 
 JUDGE = "judge"
 """The check's name, and what the record of its chat says was asked for."""

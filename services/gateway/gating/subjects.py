@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from dac.type.v1 import chat_pb2
-from services.gateway.openai_wire import ChatAsk, bounded_prompt
+from services.gateway.wire.openai_wire import ChatAsk, bounded_prompt
 
 _TEXT_TYPES = frozenset({"text", "input_text"})
 

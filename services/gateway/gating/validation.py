@@ -15,12 +15,12 @@ from dac.memory.v1.memory_pb2 import EmbedRequest
 from mesh import telemetry
 from mesh.call import Call
 from mesh.errors import MeshError
-from services.gateway.callers import Caller
 from services.gateway.gating.inference import Inference
 from services.gateway.gating.judge import JUDGE, Judge
 from services.gateway.gating.rules import Rules
 from services.gateway.gating.verdict import Opinion, Verdict, unchecked, verdict_of
 from services.gateway.gating.webhooks import WEBHOOK, Webhooks
+from services.gateway.identity.callers import Caller
 from services.gateway.validation.subject import CHECKS, NOT_CHECKED, Report, Subject
 from services.gateway.validation.validator import Validator
 

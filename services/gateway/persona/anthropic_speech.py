@@ -7,8 +7,8 @@ import re
 import msgspec
 
 from mesh import sse
-from services.gateway.openai_wire import join_fields
 from services.gateway.persona.speech import Mouth, written
+from services.gateway.wire.openai_wire import join_fields
 
 _ID = re.compile(rb'("id"\s*:\s*)"(?:[^"\\]|\\.)*"')
 _top = msgspec.json.Decoder(dict[str, msgspec.Raw])

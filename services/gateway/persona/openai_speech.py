@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from mesh import sse
-from services.gateway.openai_wire import join_fields
 from services.gateway.persona.speech import Mouth, written
+from services.gateway.wire.openai_wire import join_fields
 
 _ID = re.compile(rb'("id"\s*:\s*)"(?:[^"\\]|\\.)*"')
 _FINGERPRINT = re.compile(rb'("system_fingerprint"\s*:\s*)"(?:[^"\\]|\\.)*"')
@@ -42,18 +42,22 @@ class OpenAISpeech:
         self._head = self._own_head = b"\n"
         self._before = self._own_before = self._behind = b"\n"
         """What stood around the text of a plain event: the next one is nearly always of the same form."""
-        self._index = 0
+        self._begins = self._ends = self._index = 0
 
     def event(self, event: bytes) -> bytes:
         """See Speech."""
         if event.startswith(self._before) and event.endswith(self._behind):
-            begins = len(self._before)
-            plain = event[begins : -len(self._behind)]
+            plain = event[self._begins : self._ends]
             # Without these two it is the text as it stands.
-            if plain and b'"' not in plain and b"\\" not in plain and _printable(plain):
-                text = plain.decode()
-                said, own = self._mouth.feed(self._index, text), self._own_before + event[begins:]
-                return own if said == text else self._changed(own, {0: said}, [_Choice(self._index, _Delta(text))])
+            if plain and b'"' not in plain and b"\\" not in plain and (plain.isascii() or _printable(plain)):
+                voice = self._mouth.voices.get(self._index)
+                if voice is not None:
+                    text, own = plain.decode(), self._own_before + event[self._begins :]
+                    said = voice.feed(text)
+                    if said == text:
+                        return own
+                    self._mouth.changed = True
+                    return self._changed(own, {0: said}, [_Choice(self._index, _Delta(text))])
         return self._read(event)
 
     def _read(self, event: bytes) -> bytes:
@@ -86,6 +90,7 @@ class OpenAISpeech:
         if plain and given[begins : begins + len(said) + 1] == said + b'"' and b"\\" not in said:
             self._before, self._own_before, self._index = given[:begins], own[:own_begins], index
             self._behind = given[begins + len(said) :]
+            self._begins, self._ends = begins, -len(self._behind)
 
     def _headed(self, event: bytes) -> bytes:
         """The event under DAC's own id and the model's, and what to put before the next ones that begin alike."""
@@ -185,9 +190,9 @@ class OpenAISpeech:
 
 
 def _printable(data: bytes) -> bool:
-    """Whether it is UTF-8, without control characters: a JSON string as it stands."""
+    """Whether it is UTF-8: a JSON string as it stands."""
     try:
-        return data.isascii() or bool(data.decode())
+        return bool(data.decode())
     except UnicodeDecodeError:
         return False
 

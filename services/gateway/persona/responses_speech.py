@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from mesh import sse
-from services.gateway.openai_wire import join_fields
 from services.gateway.persona.speech import Mouth, written
+from services.gateway.wire.openai_wire import join_fields
 
 _top = msgspec.json.Decoder(dict[str, msgspec.Raw])
 

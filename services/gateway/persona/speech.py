@@ -37,7 +37,8 @@ class Mouth:
         """`model`: the id of the model that answers by now; `answer_id`: DAC's own, without a prefix. Without
         `rewrites` only what tells the provider is taken out."""
         self._name, self._model, self.answer_id, self.rewrites = name, model, answer_id, rewrites
-        self._voices: dict[object, Voice] = {}
+        self.voices: dict[object, Voice] = {}
+        """Of the texts that have not ended."""
         self._before = 0
         self.changed = False
         """Whether something was put otherwise, or held, since it was last set."""
@@ -45,7 +46,7 @@ class Mouth:
     @property
     def rewritten(self) -> int:
         """How many claims were put otherwise."""
-        return self._before + sum(voice.rewritten for voice in self._voices.values())
+        return self._before + sum(voice.rewritten for voice in self.voices.values())
 
     @property
     def model(self) -> bytes:
@@ -54,9 +55,9 @@ class Mouth:
 
     def feed(self, key: object, text: str) -> str:
         """A piece of one text; what of it may be shown."""
-        voice = self._voices.get(key)
+        voice = self.voices.get(key)
         if voice is None:
-            voice = self._voices[key] = Voice(self._name)
+            voice = self.voices[key] = Voice(self._name)
         said = voice.feed(text)
         if said != text:
             self.changed = True
@@ -64,7 +65,7 @@ class Mouth:
 
     def rest(self, key: object) -> str:
         """What waits of one text, which has ended."""
-        voice = self._voices.pop(key, None)
+        voice = self.voices.pop(key, None)
         if voice is None:
             return ""
         rest, self.changed = voice.rest(), True
@@ -74,7 +75,7 @@ class Mouth:
     @property
     def open(self) -> list[object]:
         """The texts that have not ended."""
-        return list(self._voices)
+        return list(self.voices)
 
     def whole(self, text: str, *, counts: bool = False) -> str:
         """A whole text."""

@@ -8,15 +8,15 @@ import msgspec
 
 from dac.router.v1.answers_pb2 import PersonaRules
 from dac.type.v1 import chat_pb2
-from services.gateway.openai_wire import join_fields, with_system
 from services.gateway.persona.anthropic_speech import AnthropicSpeech
 from services.gateway.persona.openai_speech import OpenAISpeech
 from services.gateway.persona.responses_speech import ResponsesSpeech
 from services.gateway.persona.speech import Mouth, Speech, events_of
 from services.gateway.persona.voice import rewrite
+from services.gateway.wire.openai_wire import join_fields, with_system
 
 if TYPE_CHECKING:
-    from services.gateway.answer_stage import Staged
+    from services.gateway.chat.answer_stage import Staged
 
 DEFAULT_NAME = "DAC"
 VERSION = 1
@@ -26,6 +26,8 @@ _SPEECHES: dict[int, type[AnthropicSpeech] | type[ResponsesSpeech]] = {
     chat_pb2.DIALECT_OPENAI_RESPONSES: ResponsesSpeech,
 }
 _SYSTEM = {chat_pb2.DIALECT_ANTHROPIC_MESSAGES: "system", chat_pb2.DIALECT_OPENAI_RESPONSES: "instructions"}
+_SAYS_WHO = (b'"system"', b'"developer"', b'"instructions"')
+"""What every body holds that says so; within a text its quotation marks would be escaped."""
 _top = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -60,6 +62,13 @@ def with_preamble(body: bytes, text: str, dialect: chat_pb2.Dialect) -> bytes:
     else:
         fields[name] = msgspec.json.encode(text)
     return join_fields(fields)
+
+
+def introduced(body: bytes, line: str, dialect: chat_pb2.Dialect) -> bytes:
+    """The body with DAC's line, where neither the caller nor a thread says who is to speak."""
+    if any(name in body for name in _SAYS_WHO):
+        return body
+    return with_preamble(body, line, dialect)
 
 
 class PersonaStage:

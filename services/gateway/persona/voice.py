@@ -16,6 +16,8 @@ from services.gateway.persona.wording import edits_of
 
 LEFT = 160
 """How many characters left of a claim are looked at."""
+_KEPT = 4 * LEFT
+"""From so many characters on those that nobody looks at any more are let go; at once would cost more."""
 _OPENERS = {
     "ticks": r"(?<=`)(?:`{63}|`{0,62}(?!`))",
     "tildes": r"(?<=\n)~~~",
@@ -111,20 +113,22 @@ class Voice:
     @property
     def holds(self) -> bool:
         """Whether text waits."""
-        return self._at < len(self._text)
+        return not self._easy and self._at < len(self._text)
 
     def feed(self, text: str) -> str:
         """What may be shown by now."""
         self._left -= len(text)
         if self._left < 0:
             return self._feed_end(text)
-        if self._easy and len(text) < _NEAR_END:
-            # Nothing waits, as nearly always.
-            joined, at = self._text + text, self._pos
-            if self._seek(joined, at) is None:
-                self._text = joined = joined[-LEFT:]
-                self._at = self._pos = len(joined)
-                return text
+        if self._easy:
+            # Nothing waits, as nearly always, and both places are the text's end: they are not counted on.
+            at = len(self._text)
+            if len(text) < _NEAR_END:
+                joined = self._text + text
+                if self._seek(joined, at) is None:
+                    self._text = joined if at < _KEPT else joined[-LEFT:]
+                    return text
+            self._at, self._pos, self._easy = at, at, False
         if self._begins is not None:
             self._begin(text)
         if self._mode is _RAW:
@@ -148,7 +152,7 @@ class Voice:
 
     def rest(self) -> str:
         """What waits; no text comes any more."""
-        return self._read(last=True) if self._at < len(self._text) else ""
+        return self._read(last=True) if self.holds else ""
 
     def _begin(self, text: str) -> None:
         """Notes whether the text is JSON, as far as its first characters say; they do not wait for that."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from mesh.errors import invalid
+from mesh.errors import MeshError, Reason, invalid
 
 Path = tuple[str | int, ...]
 SPOKEN = ("system", "instructions", "messages", "input", "prompt", "prediction")
@@ -56,15 +56,49 @@ LONG_NUMBER = 10**8
 """A number of so many digits may be one of a card or a person; in its place there is a string."""
 
 
+DEEPEST = 64
+"""How many levels below its top a document's texts are looked for; no form of a chat comes near."""
+MOST_VALUES = 32_768
+"""How many values of a document are looked at, lists of numbers counting once."""
+MOST_BRACKETS = 100_000
+"""How many lists and objects a body may hold to be read at all; megabytes of code have fewer brackets."""
+
+
+class Steps:
+    """How many values of a document, and of all JSON within it, are looked at."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, most: int = MOST_VALUES) -> None:
+        self.left = most
+
+    def take(self, path: Path) -> None:
+        """One more. Raises TOO_LARGE, or INVALID_REQUEST for a value that stands too deep."""
+        self.left -= 1
+        if self.left < 0:
+            raise _too_many_values()
+        if len(path) > DEEPEST:
+            raise invalid("body", f"It is nested deeper than the {DEEPEST} levels that are looked through.")
+
+
+def _too_many_values() -> MeshError:
+    return MeshError(
+        Reason.TOO_LARGE,
+        "The request holds too many single values to look through each for private ones: send it in parts.",
+        metadata={"field": "redaction"},
+    )
+
+
 class Texts:
     """The texts of one document, each with its place."""
 
-    def __init__(self, *, everything: bool = False) -> None:
+    def __init__(self, *, everything: bool = False, steps: Steps | None = None) -> None:
         """`everything`: whatever the members are called, as in what a tool is called with."""
         self._no_text = frozenset[str]() if everything else _NO_TEXT
         self._everything = everything
         self.paths: list[Path] = []
         self.texts: list[str] = []
+        self.steps = steps or Steps()
 
     def add(self, path: Path, text: str) -> None:
         """One more."""
@@ -73,7 +107,8 @@ class Texts:
             self.texts.append(text)
 
     def walk(self, value: Any, path: Path = (), name: str = "") -> None:
-        """All texts of a value, in their order."""
+        """All texts of a value, in their order. Raises TOO_LARGE or INVALID_REQUEST, see Steps."""
+        self.steps.take(path)
         if isinstance(value, str):
             if name != "data" or self._everything:
                 self.add(path, value)
@@ -81,8 +116,9 @@ class Texts:
             if value >= LONG_NUMBER:
                 self.add(path, str(value))
         elif isinstance(value, list):
-            for index, one in enumerate(value):
-                self.walk(one, (*path, index), name)
+            if not _short_numbers(value):
+                for index, one in enumerate(value):
+                    self.walk(one, (*path, index), name)
         elif isinstance(value, dict):
             kind = value.get("type")
             if isinstance(kind, str) and kind in _UNTOUCHED and not self._everything:
@@ -98,14 +134,24 @@ class Texts:
 
     def _call(self, part: dict[str, Any], path: Path) -> None:
         """What a tool is called with: its members are the tool's own."""
-        within = Texts(everything=True)
+        within = Texts(everything=True, steps=self.steps)
         within.walk(part.get("input"), (*path, "input"))
         self.paths += within.paths
         self.texts += within.texts
 
 
+def _short_numbers(values: list[Any]) -> bool:
+    """Whether a list holds nothing but numbers, none of which may be one of a card or a person."""
+    try:
+        return bool(values) and isinstance(values[0], int | float) and max(values) < LONG_NUMBER
+    except TypeError:
+        return False
+
+
 def texts_of(body: bytes) -> Texts:
-    """Everything of a request that may hold private values, what is said first. Raises INVALID_REQUEST."""
+    """Everything of a request that may hold private values, what is said first. Raises INVALID_REQUEST or TOO_LARGE."""
+    if body.count(b"[") + body.count(b"{") > MOST_BRACKETS:
+        raise _too_many_values()
     try:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -125,6 +171,7 @@ def texts_of(body: bytes) -> Texts:
 
 def _descriptions(value: Any, path: Path, texts: Texts) -> None:
     """What tools say of themselves to the model; their names and schemas are not changed."""
+    texts.steps.take(path)
     if isinstance(value, list):
         for index, one in enumerate(value):
             _descriptions(one, (*path, index), texts)

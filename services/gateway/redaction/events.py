@@ -16,11 +16,14 @@ import msgspec
 
 from dac.type.v1 import chat_pb2
 from mesh import sse
-from services.gateway.redaction.bodies import Path, Texts, changes_of, is_json, rewritten, spliced
+from mesh.errors import MeshError
+from services.gateway.redaction.bodies import Path, Steps, Texts, changes_of, is_json, rewritten, spliced
 from services.gateway.redaction.placeholders import LIKE, Restorer, held_from
 
 HELD_BYTES_MAX = 256 * 1024
 """A stream that says this much within a possible placeholder is no longer waited with."""
+MOST_SAID = 1_000_000
+"""How many values an answer has at most that is gone through: lists of likely tokens are long."""
 _MAY_BEGIN = re.compile(rb'\[[A-Z"\\]|\\u005')
 """What every event holds in which a placeholder begins."""
 _ARGUMENTS = "_arguments."
@@ -104,8 +107,10 @@ class StreamRestorer:
         """The events before the first that waits."""
         waiting = {id(pieces[0].held) for pieces in self._open.values()}
         index = next(at for at, one in enumerate(self._queue) if id(one) in waiting)
+        if not index:
+            return b""
         ready, self._queue = self._queue[:index], self._queue[index:]
-        self._queued_bytes = sum(len(one.raw) for one in self._queue)
+        self._queued_bytes -= sum(len(one.raw) for one in ready)
         return b"".join(one.written() for one in ready)
 
     def _add(self, raw: bytes) -> None:
@@ -125,9 +130,8 @@ class StreamRestorer:
         self._close(document)
         if not pieces and b"[" in data:
             # An event that says a text as a whole, such as the last one of a response.
-            texts = Texts()
-            texts.walk(document)
-            held.changes |= changes_of(texts, self._restored)
+            texts = _texts_said(document)
+            held.changes |= changes_of(texts, self._restored) if texts is not None else {}
 
     def _close(self, document: dict[str, Any]) -> None:
         """Nothing more is said of the channels that this event ends."""
@@ -140,6 +144,9 @@ class StreamRestorer:
 
     def _say(self, channel: Channel, piece: _Piece) -> None:
         """One more piece of a channel's text."""
+        if not piece.text:
+            # Many of them would be joined anew with each that comes.
+            return
         pieces = [*self._open.pop(channel, []), piece]
         joined = "".join(one.text for one in pieces)
         if "[" not in joined:
@@ -191,13 +198,22 @@ def _spread(parts: list[list[str]], ends: Sequence[int], joined: str, start: int
         begins = until
 
 
+def _texts_said(document: Any) -> Texts | None:
+    """The texts of an answer; None for one that no model says, which keeps its placeholders."""
+    texts = Texts(steps=Steps(MOST_SAID))
+    try:
+        texts.walk(document)
+    except MeshError:
+        return None
+    return texts
+
+
 def whole(body: bytes, restorer: Restorer, *, in_json: bool) -> bytes:
     """An answer that is no stream, with values."""
     document = sse.read_json(body) if b"[" in body else None
-    if document is None:
+    texts = _texts_said(document) if document is not None else None
+    if texts is None:
         return body
-    texts = Texts()
-    texts.walk(document)
     return rewritten(body, texts, lambda text, inner: restorer.text(text, in_json=inner or in_json))
 
 

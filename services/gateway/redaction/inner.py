@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from services.gateway.redaction.bodies import Path, Texts, is_json, spliced
+from services.gateway.redaction.bodies import Path, Steps, Texts, is_json, spliced
 from services.gateway.redaction.kinds import Match
 from services.gateway.redaction.placeholders import Redactor
 
@@ -24,7 +24,8 @@ class _Place:
 class Leaves:
     """Every text of a document that is looked through, with its place."""
 
-    def __init__(self) -> None:
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
         self.leaves: list[str] = []
         self._places: list[_Place] = []
         self._outer: dict[Path, str] = {}
@@ -35,14 +36,14 @@ class Leaves:
         self._places.append(place)
 
     def add_json(self, path: Path, text: str) -> bool:
-        """The strings of a text that is JSON; False when it is none."""
+        """The strings of a text that is JSON; False when it is none. Raises TOO_LARGE or INVALID_REQUEST."""
         try:
             document = msgspec.json.decode(text)
         except (msgspec.DecodeError, RecursionError):
             return False
         if not isinstance(document, dict | list):
             return False
-        within = Texts(everything=True)
+        within = Texts(everything=True, steps=self._steps)
         within.walk(document)
         self._outer[path] = text
         for inner, one in zip(within.paths, within.texts, strict=True):
@@ -75,7 +76,7 @@ class Leaves:
 
 def inner_texts(texts: Texts) -> Leaves:
     """The leaves of a document's texts."""
-    leaves = Leaves()
+    leaves = Leaves(texts.steps)
     for path, text in zip(texts.paths, texts.texts, strict=True):
         if not (is_json(path) and leaves.add_json(path, text)):
             leaves.add(_Place(path, None), text)

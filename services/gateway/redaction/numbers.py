@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from mesh.secret_shapes import shape
+from mesh.secret_shapes import Tries, shape
 from services.gateway.redaction.kinds import CARD, IBAN, NATIONAL_ID, SSN
 
 _CARD = shape(
-    rb"\b(?:[0-9]{4}([ -]|\xc2\xa0)[0-9]{4}([ -]|\xc2\xa0)[0-9]{4}([ -]|\xc2\xa0)[0-9]{4}"
-    rb"|[0-9]{4}[ -][0-9]{6}[ -][0-9]{4,5}|[0-9]{13,19})\b"
+    rb"\b(?:[2-6][0-9]{3}(?:[ -]|\xc2\xa0)[0-9]{4}(?:[ -]|\xc2\xa0)[0-9]{4}(?:[ -]|\xc2\xa0)[0-9]{4}"
+    rb"|[2-6][0-9]{3}[ -][0-9]{6}[ -][0-9]{4,5})\b"
+    rb"|(?:\A|[^-.,/_]|[^0-9A-Za-z][-./_]|[^0-9],|\A[-.,/_])\b[2-6][0-9]{12,18}\b"
 )
+"""A number in one piece brings along what stands before it: the places of decimals are no candidates."""
 _GROUP = re.compile(rb"[0-9]+")
 _NO_DIGIT = re.compile(rb"[^0-9]+")
+_NO_DIGITS = bytes(set(range(256)) - set(b"0123456789"))
 _ISSUERS = re.compile(
     rb"4(?:\d{12}|\d{15}|\d{18})|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}|3[47]\d{13}"
     rb"|3(?:0[0-5]|[68]\d)\d{11}|(?:6011|65\d\d|64[4-9]\d)\d{12}|35(?:2[89]|[3-8]\d)\d{12}|62\d{14,17}"
@@ -52,27 +55,24 @@ _PERMUTED = (
     "2793806415",
     "7046913258",
 )
+_ONCE = bytes.maketrans(b"0123456789", bytes(range(10)))
+_TWICE = bytes.maketrans(b"0123456789", bytes([0, 2, 4, 6, 8, 1, 3, 5, 7, 9]))
+"""What a digit counts as in Luhn's sum, and each second one."""
+_BASE36 = {one: str(int(chr(one), 36)) for one in b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 SPAN_BYTES = 48
 """How far from its name a number without a proof may stand."""
 
 
 def luhn(digits: bytes) -> bool:
     """Whether the last digit proves the others (ISO 7812)."""
-    total = 0
-    for index, one in enumerate(reversed(digits)):
-        digit = one - 48
-        if index % 2:
-            digit = digit * 2 - 9 if digit > 4 else digit * 2
-        total += digit
-    return total % 10 == 0
+    return (sum(digits[::-2].translate(_ONCE)) + sum(digits[-2::-2].translate(_TWICE))) % 10 == 0
 
 
 def mod97(account: bytes) -> bool:
     """Whether an account number's two digits prove it (ISO 7064)."""
     # 00, 01 and 99 are never given.
     return (
-        b"02" <= account[2:4] <= b"98"
-        and int("".join(str(int(chr(one), 36)) for one in account[4:] + account[:4])) % 97 == 1
+        b"02" <= account[2:4] <= b"98" and int("".join([_BASE36[one] for one in account[4:] + account[:4]])) % 97 == 1
     )
 
 
@@ -84,12 +84,14 @@ def verhoeff(digits: bytes) -> bool:
     return check == 0
 
 
-def cards(data: bytes) -> Iterator[tuple[str, int, int]]:
+def cards(data: bytes, tries: Tries) -> Iterator[tuple[str, int, int]]:
     """Payment cards: an issuer's digits, its length, and the check digit."""
     at = 0
-    while (match := _CARD.search(data, at)) is not None:
-        start, end = match.span()
-        digits = _NO_DIGIT.sub(b"", match.group())
+    while not tries.spent and (match := _CARD.search(data, at)) is not None:
+        tries.left -= 2
+        end = match.end()
+        written = match.group().lstrip(_NO_DIGITS)
+        start, digits = end - len(written), _NO_DIGIT.sub(b"", written)
         if len(set(digits)) > 1 and _ISSUERS.fullmatch(digits) and luhn(digits) and _stands_alone(data, start, end):
             at = end
             yield CARD, start, end
@@ -102,42 +104,43 @@ def cards(data: bytes) -> Iterator[tuple[str, int, int]]:
 def _stands_alone(data: bytes, start: int, end: int) -> bool:
     """Not a part of a longer number or name, such as a decimal or an identifier with dashes."""
     before, after = data[max(0, start - 2) : start], data[end : end + 2]
-    if before[-1:] in b"-.,/_" and before[:1].isalnum() and before[-1:]:
+    if before[-1:] == b",":
+        # In a table a name may stand before the comma, or a number before one that has gaps.
+        if before[:1].isdigit() and data[start:end].isdigit():
+            return False
+    elif before[-1:] in b"-./_" and before[:1].isalnum() and before[-1:]:
         return False
     return not (after[:1] in b"-_/" and after[1:].isalnum() and after[:1])
 
 
-def accounts(data: bytes) -> Iterator[tuple[str, int, int]]:
+def accounts(data: bytes, tries: Tries) -> Iterator[tuple[str, int, int]]:
     """Bank accounts as IBAN: a country's length, and the two check digits."""
     at = 0
-    while (match := _IBAN.search(data, at)) is not None:
+    while not tries.spent and (match := _IBAN.search(data, at)) is not None:
+        tries.left -= 2
         start = match.start()
         at = start + 4
         found = match.group().upper()
         length = IBAN_LENGTH.get(found[:2])
         if length is None:
             continue
-        compact, end = bytearray(), start
-        for offset, one in enumerate(found):
-            if one not in b" -":
-                compact.append(one)
-            if len(compact) == length:
-                end = start + offset + 1
-                break
-        behind = data[end : end + 1]
-        if end > start and not behind.isalnum() and mod97(bytes(compact)):
+        compact = found.translate(None, b" -")[:length]
+        if len(compact) < length or not mod97(compact):
+            continue
+        end = start + [place for place, one in enumerate(found) if one not in b" -"][length - 1] + 1
+        if not data[end : end + 1].isalnum():
             at = end
             yield IBAN, start, end
 
 
-def social_security(data: bytes) -> Iterator[tuple[str, int, int]]:
+def social_security(data: bytes, tries: Tries) -> Iterator[tuple[str, int, int]]:
     """Social security numbers of the USA: with dashes as they are, otherwise behind their name."""
-    for match in _SSN.finditer(data):
+    for match in tries.of(_SSN, data, 2):
         start, end = match.span()
         plain = data[start + 3 : start + 4] == data[start + 6 : start + 7] == b"-"
         if (plain or _named_before(data, start)) and _is_ssn(data[start:end]) and _stands_alone(data, start, end):
             yield SSN, start, end
-    for name in _SSN_NAMED.finditer(data):
+    for name in tries.of(_SSN_NAMED, data, 2):
         near = data[name.end() : name.end() + SPAN_BYTES].partition(b"\x00")[0]
         match = _SSN_PLAIN.search(near)
         if match is not None and _is_ssn(match.group()):
@@ -154,13 +157,13 @@ def _is_ssn(found: bytes) -> bool:
     return digits[:3] not in (b"000", b"666") and digits[:1] != b"9" and digits[3:5] != b"00" and digits[5:] != b"0000"
 
 
-def national_ids(data: bytes) -> Iterator[tuple[str, int, int]]:
+def national_ids(data: bytes, tries: Tries) -> Iterator[tuple[str, int, int]]:
     """Identity numbers with a proof: Brazil, France, Spain, India, Poland; and Britain's by their shape."""
     for pattern, holds in ((_CPF, is_cpf), (_NIR, is_nir), (_DNI, is_dni), (_AADHAAR, is_aadhaar), (_NINO, _is_nino)):
-        for match in pattern.finditer(data):
+        for match in tries.of(pattern, data):
             if holds(match.group()) and _stands_alone(data, *match.span()):
                 yield NATIONAL_ID, *match.span()
-    for match in _PESEL.finditer(data):
+    for match in tries.of(_PESEL, data, 2):
         if is_pesel(match.group(1)):
             yield NATIONAL_ID, *match.span(1)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import phonenumbers
 
-from mesh.secret_shapes import shape
+from mesh.secret_shapes import Tries, shape
 from services.gateway.redaction.kinds import PHONE
 
 _SEP = rb"(?:[ .\-/]|\xc2\xa0|\xe2\x80[\x90\x91\x93]|\) ?|[ .\-]?\(| - )"
@@ -38,10 +38,10 @@ MOST_PROVED = 1024
 """How many different numbers of one text are looked up; a text with more is a list, whose numbers count unproved."""
 
 
-def phones(data: bytes, regions: Sequence[str]) -> Iterator[tuple[str, int, int]]:
+def phones(data: bytes, tries: Tries, regions: Sequence[str]) -> Iterator[tuple[str, int, int]]:
     """Telephone numbers."""
     proved: dict[tuple[bytes, str], bool] = {}
-    for match in _WITH_CODE.finditer(data):
+    for match in tries.of(_WITH_CODE, data, 2):
         start, end = match.span()
         if data[max(0, start - 1) : start].isalnum():
             continue
@@ -49,11 +49,11 @@ def phones(data: bytes, regions: Sequence[str]) -> Iterator[tuple[str, int, int]
         written = b"+" + found[2:] if found.startswith(b"00") else found
         yield from _longest(data, start, end, written, len(found) - len(written), proved)
     if b"-" in data or b"." in data or b")" in data:
-        for match in _AMERICAN.finditer(data):
+        for match in tries.of(_AMERICAN, data):
             if _apart(data, *match.span()) and _proved(match.group(), "US", proved):
                 yield PHONE, *match.span()
     until = 0
-    for word in _WORDS.finditer(data):
+    for word in tries.of(_WORDS, data, 6):
         at = max(word.end(), until)
         near = data[at : word.end() + NEAR_BYTES + 24].partition(b"\x00")[0]
         for match in _NATIONAL.finditer(near):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from services.gateway.redaction.finder import candidates, settled
+from mesh.secret_shapes import Tries
+from services.gateway.redaction.finder import MOST_TRIED, candidates, settled, too_many
 from services.gateway.redaction.kinds import KINDS, LABELS, REGIONS, Match
 
 LIKE = re.compile(r"\[(" + "|".join(LABELS.values()) + r")_([0-9]{1,6})\]")
@@ -37,13 +39,22 @@ class Redactor:
         return self._values
 
     def avoid(self, data: bytes) -> None:
-        """Gives out no placeholder that stands in `data`."""
+        """Gives out no placeholder that stands in `data`. Raises TOO_LARGE for very many."""
         if b"[" in data:
-            self._taken.update(match.group() for match in _LIKE_BYTES.finditer(data))
+            like = itertools.islice(_LIKE_BYTES.finditer(data), MOST_TRIED + 1)
+            taken = [match.group() for match in like]
+            if len(taken) > MOST_TRIED:
+                raise too_many()
+            self._taken.update(taken)
 
     def found(self, data: bytes) -> list[Match]:
-        """The private values in UTF-8, in bytes."""
-        return settled(candidates(data, self.kinds, self.regions))
+        """The private values in UTF-8, in bytes. Raises TOO_LARGE, having counted what was found until then."""
+        tries = Tries(MOST_TRIED)
+        found = settled(candidates(data, self.kinds, self.regions, tries))
+        if tries.spent:
+            self.count(found)
+            raise too_many()
+        return found
 
     def count(self, found: Sequence[Match]) -> None:
         """Counts what was found."""

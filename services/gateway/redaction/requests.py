@@ -13,8 +13,8 @@ from dac.provider.v1.provider_pb2 import FormPart
 from dac.router.v1.answers_pb2 import AnswerRules, RedactionRules
 from dac.type.v1 import chat_pb2
 from dac.type.v1.record_pb2 import RedactionRecord
-from services.gateway import openai_wire
 from services.gateway.redaction.stage import RedactionStage, in_force
+from services.gateway.wire import openai_wire
 
 FIELD = "redaction"
 

@@ -18,7 +18,7 @@ from services.gateway.redaction.kinds import checked_kinds, checked_regions
 from services.gateway.redaction.placeholders import Redactor, Restorer
 
 if TYPE_CHECKING:
-    from services.gateway.answer_stage import Staged
+    from services.gateway.chat.answer_stage import Staged
 
 REDACT, BLOCK, FLAG = "redact", "block", "flag"
 ALONE_BYTES = 16 * 1024
@@ -42,13 +42,16 @@ class RedactionStage:
         self.private = False
 
     async def sent(self, body: bytes) -> bytes:
-        """The body with placeholders. Raises PRIVATE_DATA_REFUSED where the policy lets nothing private through."""
+        """The body with placeholders. Raises PRIVATE_DATA_REFUSED where the policy lets nothing private through, and
+        TOO_LARGE where there is too much to look through."""
         self._record.action = self._action
-        if len(body) <= ALONE_BYTES:
-            made = redacted(body, self._redactor)
-        else:
-            # In a thread, beside which other requests have their turn.
-            made = await asyncio.to_thread(redacted, body, self._redactor)
+        try:
+            made = await self._looked_through(body)
+        except MeshError as error:
+            if self._action != FLAG or error.reason != Reason.TOO_LARGE:
+                raise
+            # Nothing is kept back anyway: what was found until then is recorded.
+            made = body
         self._record.kinds.update(self._redactor.counts)
         for kind, count in self._redactor.counts.items():
             telemetry.REDACTIONS.labels(kind, self._action).inc(count)
@@ -61,6 +64,12 @@ class RedactionStage:
             self._restorer = Restorer(self._redactor.values)
             self._events = StreamRestorer(self._dialect, self._restorer, in_json=self._json)
         return made
+
+    async def _looked_through(self, body: bytes) -> bytes:
+        if len(body) <= ALONE_BYTES:
+            return redacted(body, self._redactor)
+        # In a thread, beside which other requests have their turn.
+        return await asyncio.to_thread(redacted, body, self._redactor)
 
     def shown(self, data: bytes) -> bytes:
         """Events with values."""
@@ -94,7 +103,7 @@ class RedactionStage:
 
 
 def redacted(body: bytes, redactor: Redactor) -> bytes:
-    """The body with placeholders in its texts; counts what they hold. Raises INVALID_REQUEST."""
+    """The body with placeholders in its texts; counts what they hold. Raises INVALID_REQUEST or TOO_LARGE."""
     inner = inner_texts(texts_of(body))
     joined = b"\x00".join(one.encode("utf-8", "replace").replace(b"\x00", b"\x01") for one in inner.leaves)
     found = redactor.found(joined)

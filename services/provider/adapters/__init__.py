@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from mesh.tokens import estimate_tokens
 from services.provider.adapters.framing import SSE, Framing
-from services.provider.events import Usage, UsageSource
+from services.provider.calling.events import Usage, UsageSource
 
 MAX_KEPT_BYTES = 8 * 1024 * 1024
 """How much of a streamed answer is kept for counting and for Finish.text."""

@@ -11,8 +11,8 @@ from services.provider.adapters.anthropic_request import to_messages
 from services.provider.adapters.anthropic_thinking import KINDS, Thoughts
 from services.provider.adapters.openai import text_bytes_of
 from services.provider.adapters.usage import is_count, tier_of
+from services.provider.calling.events import Ask, Candidate, Usage, UsageSource
 from services.provider.errors import ProviderFault, cut, garbage, not_translatable, stream_error
-from services.provider.events import Ask, Candidate, Usage, UsageSource
 from services.provider.splice import fields_of, replace_model, splice
 
 VERSION = "2023-06-01"

@@ -17,8 +17,8 @@ from services.provider.adapters.bedrock_request import to_converse
 from services.provider.adapters.framing import SSE
 from services.provider.adapters.translated import BROKEN, Delta, Translated, count_of, text_in
 from services.provider.adapters.usage import tier_of
+from services.provider.calling.events import Ask, Candidate, Usage
 from services.provider.errors import ProviderFault, not_configured, not_translatable, stream_error
-from services.provider.events import Ask, Candidate, Usage
 
 FINISH = {
     "end_turn": "stop",

@@ -13,8 +13,8 @@ from services.provider.adapters import Outgoing
 from services.provider.adapters.cohere_request import to_chat
 from services.provider.adapters.translated import BROKEN, Delta, Translated, count_of, text_in
 from services.provider.adapters.translated_embedding import Asked, Told, TranslatedEmbedding
+from services.provider.calling.events import Ask, Candidate, Usage
 from services.provider.errors import ProviderFault, garbage, not_translatable, stream_error
-from services.provider.events import Ask, Candidate, Usage
 
 FINISH = {
     "COMPLETE": "stop",

@@ -16,8 +16,8 @@ from mesh.usage import answer_tokens, cached_tokens, prompt_tokens
 from services.provider.adapters import Exchange, Outgoing, Result, Shown, Shows
 from services.provider.adapters.chat_deltas import CallOrder, chunks_in, text_of
 from services.provider.adapters.messages_to_openai import to_chat
+from services.provider.calling.events import Ask, Usage
 from services.provider.errors import ProviderFault, garbage, not_translatable
-from services.provider.events import Ask, Usage
 
 STOP = {
     "stop": "end_turn",

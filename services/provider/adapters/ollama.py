@@ -13,8 +13,8 @@ from services.provider.adapters.framing import NDJSON
 from services.provider.adapters.ollama_request import keep_alive_of, to_chat
 from services.provider.adapters.translated import BROKEN, Delta, Translated, count_of
 from services.provider.adapters.translated_embedding import Asked, Told, TranslatedEmbedding
+from services.provider.calling.events import Ask, Candidate, Usage
 from services.provider.errors import ProviderFault, garbage, not_translatable, stream_error
-from services.provider.events import Ask, Candidate, Usage
 
 FINISH = {"stop": "stop", "length": "length"}
 """done_reason → finish_reason; "load" and "unload" answer nothing and are failures here."""

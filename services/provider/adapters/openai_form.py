@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from mesh.usage import answer_tokens, cached_tokens, prompt_tokens
-from services.provider.events import Usage
+from services.provider.calling.events import Usage
 
 
 def chunk(

@@ -19,8 +19,8 @@ from services.provider.adapters.chat_deltas import chunks_in, text_of
 from services.provider.adapters.responses_output import MOST_BYTES, Output
 from services.provider.adapters.responses_to_chat import to_chat
 from services.provider.adapters.responses_tools import tools_of
+from services.provider.calling.events import Ask, Usage
 from services.provider.errors import ProviderFault, garbage, not_translatable
-from services.provider.events import Ask, Usage
 
 INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 """finish_reason → why the response is incomplete."""

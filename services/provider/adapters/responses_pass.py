@@ -8,8 +8,8 @@ import msgspec
 from mesh import sse
 from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, counted
 from services.provider.adapters.usage import is_count, kept_long, tier_of
+from services.provider.calling.events import Ask, Candidate, Usage, UsageSource
 from services.provider.errors import cut, garbage, not_translatable, stream_error
-from services.provider.events import Ask, Candidate, Usage, UsageSource
 from services.provider.splice import fields_of, splice
 
 FINISH = {"max_output_tokens": "length", "content_filter": "content_filter"}

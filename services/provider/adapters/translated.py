@@ -13,8 +13,8 @@ from mesh import sse
 from services.provider.adapters import MAX_KEPT_BYTES, Result, Shown, counted, larger, openai_form
 from services.provider.adapters.openai import text_bytes_of
 from services.provider.adapters.usage import is_count
+from services.provider.calling.events import Ask, Candidate, Usage, UsageSource
 from services.provider.errors import cut, garbage
-from services.provider.events import Ask, Candidate, Usage, UsageSource
 
 BROKEN = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
 """What reading JSON of an odd shape raises."""

@@ -8,8 +8,8 @@ import msgspec
 
 from services.provider.adapters import Outgoing, Result
 from services.provider.adapters.translated import BROKEN
+from services.provider.calling.events import Ask, Candidate, Usage, UsageSource
 from services.provider.errors import garbage, not_translatable
-from services.provider.events import Ask, Candidate, Usage, UsageSource
 
 _encode, _decode = msgspec.json.encode, msgspec.json.decode
 

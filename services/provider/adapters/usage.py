@@ -4,7 +4,7 @@ import re
 from typing import Any, TypeGuard
 
 from mesh.model_prices import STANDARD
-from services.provider.events import Usage
+from services.provider.calling.events import Usage
 
 MAX_TOKENS = 1_000_000_000
 """More than any answer has, and the most that budget takes down: a provider that says more is not believed."""

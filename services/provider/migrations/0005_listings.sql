@@ -8,7 +8,7 @@ CREATE TABLE listings (
   tried_at timestamptz NOT NULL,
   -- Why the last try failed; empty = it did not.
   error text NOT NULL DEFAULT '',
-  -- A JSON array; see Listed in services/provider/listings.py.
+  -- A JSON array; see Listed in services/provider/discovery/listings.py.
   models jsonb NOT NULL DEFAULT '[]'
 );
 

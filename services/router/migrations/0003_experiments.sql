@@ -31,7 +31,7 @@ CREATE TABLE experiment_arms (
   experiment_id uuid NOT NULL,
   step integer NOT NULL,
   arm text NOT NULL CHECK (arm IN ('a', 'b')),
-  -- As services/router/experiments.py names them.
+  -- As services/router/experiments/experiments.py names them.
   sums double precision[] NOT NULL,
   -- How many answers took how long.
   latencies double precision[] NOT NULL,

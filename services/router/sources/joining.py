@@ -12,8 +12,8 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from mesh.catalog import ModelEntry
-from services.router.identity import Resolver
-from services.router.identity_overrides import Overrides
+from services.router.resolving.overrides import Overrides
+from services.router.resolving.resolution import Resolver
 from services.router.sources import Elo, SourceRecord
 from services.router.sources.facts import Facts, Said, measured
 

@@ -19,7 +19,7 @@ from typing import Any
 from mesh.catalog import ModelEntry
 from mesh.errors import MeshError, Reason, invalid
 from services.router.config import RouterConfig
-from services.router.identity_overrides import Overrides
+from services.router.resolving.overrides import Overrides
 from services.router.sources import BrokenAnswer, Parsed, fetching, last_good
 from services.router.sources.adapters import NAMES, Adapter, adapters_of
 from services.router.sources.facts import Facts

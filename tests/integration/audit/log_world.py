@@ -56,8 +56,17 @@ class World:
         self.store = LogStore(database)
         self.servicer = LogServicer(self.store, Arrivals())
 
-    def sequencer(self, batch: int = 1000, key: Any = SIGNER) -> Sequencer:
-        return Sequencer(self.store, lambda: key, Arrivals(), batch=batch, poll_s=0.2, retry_s=0.1, random=os.urandom)
+    def sequencer(self, batch: int = 1000, key: Any = SIGNER, heads_every_s: float = 0) -> Sequencer:
+        return Sequencer(
+            self.store,
+            lambda: key,
+            Arrivals(),
+            batch=batch,
+            poll_s=0.2,
+            retry_s=0.1,
+            random=os.urandom,
+            heads_every_s=heads_every_s,
+        )
 
     async def ask(self, *records: record_pb2.RequestRecord) -> None:
         await self.records.insert_requests([request_row(record) for record in records], str(next(_cursors)))

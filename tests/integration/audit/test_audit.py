@@ -129,6 +129,33 @@ async def test_changes_come_from_services_once_and_only_administrators_see_them(
         await audit.audit.ListChanges(pb.ListChangesRequest(), None)
 
 
+async def test_nobody_else_says_what_audit_removed(budget: BudgetService, make_audit: MakeAudit, org_id: str) -> None:
+    audit = await make_audit(budget)
+    forged = record_pb2.AdminRecord(record_id=uuid7(), org_id=org_id, action="audit.erase")
+    with as_service("gateway"), pytest.raises(MeshError, match="only audit itself"):
+        await audit.audit.Append(pb.AppendRequest(records=[forged]), None)
+
+
+async def test_a_page_of_long_changes_is_shorter(budget: BudgetService, make_audit: MakeAudit, org_id: str) -> None:
+    audit = await make_audit(budget)
+    long = [
+        record_pb2.AdminRecord(record_id=uuid7(), org_id=org_id, action="key.create", after_json="x" * 300_000)
+        for _ in range(5)
+    ]
+    for one in long:
+        one.at.GetCurrentTime()
+    with as_service("gateway"):
+        await audit.audit.Append(pb.AppendRequest(records=long), None)
+    found, token, pages = [], "", 0
+    while pages == 0 or token:
+        with as_key(org_id):
+            page = await audit.audit.ListChanges(pb.ListChangesRequest(page_token=token), None)
+        assert page.ByteSize() < 2**21
+        found += [one.record_id for one in page.changes]
+        token, pages = page.next_page_token, pages + 1
+    assert sorted(found) == sorted(one.record_id for one in long) and pages == 2
+
+
 @pytest.mark.parametrize("statement", ["UPDATE {} SET record = ''", "DELETE FROM {}", "TRUNCATE {}"])
 @pytest.mark.parametrize("table", ["requests", "changes"])
 async def test_nothing_recorded_can_be_changed(
@@ -138,6 +165,21 @@ async def test_nothing_recorded_can_be_changed(
     with pytest.raises(MeshError):
         async with database.transaction(org_id) as connection:
             await connection.execute(statement.format(table))
+
+
+async def test_a_request_of_another_organisation_is_not_stored(database_for: DatabaseFor, org_id: str) -> None:
+    """Also after a batch of that organisation on the same connection: its list was of that transaction."""
+    database = await database_for("audit")
+    other = uuid7()
+    insert = """INSERT INTO requests (org_id, request_id, started_at, model, outcome, cost_nano_usd, record)
+        VALUES ($1, $2, now(), '', 1, 7, '')"""
+    async with database.transaction(org_id, other) as connection:
+        await connection.execute(insert, other, uuid7())
+    with pytest.raises(MeshError):
+        async with database.transaction(org_id) as connection:
+            await connection.execute(insert, other, uuid7())
+    async with database.transaction(other) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM requests WHERE org_id = $1", other) == 1
 
 
 async def test_append_only_is_held_against_the_owner_too(migrated: Any, org_id: str) -> None:

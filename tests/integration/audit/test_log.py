@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import pathlib
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,9 +23,11 @@ from mesh.tlog.notes import Checkpoint, VerifierKey, open_checkpoint
 from mesh.tlog.proofs import Proof
 from mesh.tlog.tiles import unpack_entries
 from services.audit.follower import Arrivals
+from services.audit.log import server
 from services.audit.log.server import LogServicer
 from services.audit.log.signing import signer_of
 from services.audit.log.store import LogStore
+from services.audit.server import request_row
 from services.budget.server import BudgetService
 from tests.conftest import REPOSITORY, Migrated
 from tests.integration.audit.conftest import MakeAudit
@@ -126,9 +129,22 @@ async def test_rows_of_before_the_log_are_taken_up_in_order(make_database: Make,
     try:
         org_id = uuid7()
         old, later = [request(org_id) for _ in range(5)], [request(org_id) for _ in range(3)]
-        await world.ask(*old)
-        await world.administer(change(org_id))
-        shutil.copy(FOLDER / "0003_log.sql", tmp_path)
+        administered = change(org_id)
+        # As the version of then stored them.
+        async with database.transaction(org_id) as connection:
+            await connection.executemany(
+                "INSERT INTO requests (org_id, request_id, started_at, model, outcome, cost_nano_usd, record)"
+                " VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                [request_row(record)[:7] for record in old],
+            )
+            await connection.execute(
+                "INSERT INTO changes (org_id, record_id, at, record) VALUES ($1, $2, $3, $4)",
+                org_id,
+                administered.record_id,
+                administered.at.ToDatetime(tzinfo=dt.UTC),
+                administered.SerializeToString(),
+            )
+        shutil.copytree(FOLDER, tmp_path, dirs_exist_ok=True)
         await migrate(made.owner_dsn, {"audit": tmp_path}, made.passwords)
         await world.ask(*later)
         assert await world.sequence() == 9
@@ -300,6 +316,8 @@ TAMPERING = {
     "DELETE FROM log_tiles WHERE number = 1": "tile 0/1",
     "UPDATE log_head SET checkpoint = replace(checkpoint, '600', '599')": "does not verify",
     "UPDATE log_entries SET org_id = gen_random_uuid() WHERE idx = 9": "is missing",
+    "UPDATE log_entries SET position = position + 1 WHERE idx = 300": "the record of request",
+    "UPDATE log_entries SET kind = 3 - kind WHERE idx = 300": "the record of request",
 }
 
 
@@ -320,6 +338,31 @@ async def test_what_an_administrator_of_the_database_changes_is_found(logged: Mi
         )
     finally:
         await connection.close()
+
+
+async def test_the_whole_log_comes_in_stretches_and_small_messages(
+    logged: Migrated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At any size of a stretch and of a message the stream is the same."""
+    database = Database(logged.dsn("audit"), "audit")
+    world = World(database)
+    try:
+        whole, messages = await read(world)
+        assert messages < 7
+        for stretch in (100, 200, 256, 300, 600):
+            monkeypatch.setattr(server, "READ_BATCH", stretch)
+            monkeypatch.setattr(server, "MESSAGE_BYTES", 20_000)
+            assert (found := await world.verify()).findings == [] and found.entries == 600
+            again, messages = await read(world)
+            assert len(again) == len(whole) and messages > 7
+    finally:
+        await database.close()
+
+
+async def read(world: World) -> tuple[bytes, int]:
+    with as_key("", "operator"):
+        parts = [part.data async for part in world.servicer.ReadLog(log_pb2.ReadLogRequest(), None)]
+    return b"".join(parts), len(parts)
 
 
 async def test_a_rewritten_log_is_found_by_a_checkpoint_from_outside_only(world: World) -> None:

@@ -24,13 +24,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from dac.budget.v1 import budget_pb2
 from mesh.config import Secret
 from mesh.ids import uuid7
-from services.budget import alert_delivery
-from services.budget.alert_channels import Untold, Webhook
-from services.budget.alerts import Alert
+from services.budget.alerts import delivery as alert_delivery
+from services.budget.alerts.alerts import Alert
+from services.budget.alerts.channels import Untold, Webhook
 from services.budget.config import BudgetConfig
-from services.budget.rows import Level, Limit
+from services.budget.ledger.rows import Level, Limit
+from services.budget.ledger.windows import Window
 from services.budget.server import BudgetService
-from services.budget.windows import Window
 from tests.integration.budget.receivers import Hook, MailServer
 from tests.integration.budget.test_balances import Company
 from tests.integration.budget.world import CENT, USD, MakeBudget
@@ -150,7 +150,7 @@ async def test_a_webhook_that_misbehaves_is_told_until_it_takes_it(
     assert len(hook.got) == 5 and len({headers["webhook-id"] for headers, _ in hook.got}) == 1
     assert stranger.got == []
     assert (await row_of(budget, org_id))["told_at"] is not None
-    said = [one.getMessage() for one in caplog.records if one.name == "services.budget.alert_delivery"]
+    said = [one.getMessage() for one in caplog.records if one.name == "services.budget.alerts.delivery"]
     assert sum("budget.threshold" in one for one in said) == 1 and sum(", try " in one for one in said) == 4
     assert SECRET not in caplog.text
     await stranger.stop()
@@ -297,7 +297,7 @@ async def test_without_a_way_to_tell_it_is_kept_and_said_in_the_log(
     make_budget: MakeBudget, org_id: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     budget = await make_budget(**BY_HAND)
-    with caplog.at_level(logging.WARNING, logger="services.budget.alert_delivery"):
+    with caplog.at_level(logging.WARNING, logger="services.budget.alerts.delivery"):
         company = await crossed(budget, org_id, alert_emails=TEAM)
         assert await again(budget, org_id) == 1 and await again(budget, org_id) == 0
     (line,) = [one.getMessage() for one in caplog.records if "budget.threshold" in one.getMessage()]

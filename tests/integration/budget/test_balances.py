@@ -15,8 +15,8 @@ from dac.type.v1.usage_pb2 import Usage
 from mesh.call import Call, serving
 from mesh.ids import uuid7
 from mesh.postgres import Database
+from services.budget.ledger.windows import Window, start_of
 from services.budget.server import BudgetService
-from services.budget.windows import Window, start_of
 from tests.integration.budget.ledger_lines import Ledger
 from tests.integration.budget.world import CENT, USD, MakeBudget
 

@@ -15,10 +15,10 @@ from dac.budget.v1 import record_pb2 as outbox_pb2
 from dac.type.v1 import record_pb2
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
-from services.budget.operations import Resolve
+from services.budget.ledger.operations import Resolve
+from services.budget.ledger.rows import State
 from services.budget.record_feed import MAX_ANSWER_BYTES
 from services.budget.request_records import MAX_RECORD_BYTES
-from services.budget.rows import State
 from services.budget.server import BudgetService
 from tests.integration.budget.test_money_flow import asking, commit, in_balance, limit, only_budget, record, reserve
 from tests.integration.budget.test_outbox_and_sweeper import fetch, records_of

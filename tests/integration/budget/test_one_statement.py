@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mesh.ids import uuid7
 from mesh.postgres import Database
-from services.budget.row_columns import text_array
+from services.budget.ledger.row_columns import text_array
 from services.budget.server import BudgetService
 from tests.integration.budget.test_money_flow import asking, commit, in_balance, limit, only_budget, record, reserve
 from tests.integration.budget.world import CENT, USD, MakeBudget

@@ -21,10 +21,10 @@ from mesh.postgres import Database
 from mesh.transport import reading
 from services.budget.background import ChangeTeller, Sweeper
 from services.budget.config import BudgetConfig
+from services.budget.ledger.writer import Writer
 from services.budget.record_feed import MAX_ANSWER_BYTES
 from services.budget.record_store import START
 from services.budget.server import BudgetService, build
-from services.budget.writer import Writer
 from tests.integration.budget.test_money_flow import asking, commit, in_balance, limit, only_budget, record, reserve
 from tests.integration.budget.world import CENT, MODELS, USD, MakeBudget, as_key, as_service, context_for, model
 

@@ -14,9 +14,9 @@ from dac.type.v1.principal_pb2 import Level, Principal
 from mesh.call import Call, serving
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
+from services.budget.ledger.single_trip import SingleTripStore
+from services.budget.ledger.store import PostgresLedgerStore
 from services.budget.server import BudgetService
-from services.budget.single_trip import SingleTripStore
-from services.budget.store import PostgresLedgerStore
 from tests.integration.budget.test_lost_replies import WAITS_FOR_ME
 from tests.integration.budget.test_money_flow import asking, commit, in_balance, limit, only_budget, record, reserve
 from tests.integration.budget.world import CENT, USD, MakeBudget, as_key
@@ -114,7 +114,7 @@ async def test_a_hundred_races(make_budget: MakeBudget, single_trip: bool, model
 
 async def test_the_race_finds_a_check_without_locks(make_budget: MakeBudget, monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: the counters are read without their locks."""
-    from services.budget import store
+    from services.budget.ledger import store
 
     monkeypatch.setattr(store, "LOCK_COUNTERS", store.LOCK_COUNTERS.replace("FOR NO KEY UPDATE", ""))
     replicas = await three_replicas(make_budget, single_trip=False)

@@ -23,8 +23,8 @@ from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from mesh.postgres import Database
 from services.budget import background
-from services.budget.admission import SURE_S
 from services.budget.config import BudgetConfig
+from services.budget.limits.admission import SURE_S
 from services.budget.server import BudgetService, build
 from tests.integration.budget.test_money_flow import commit, limit, record, reserve
 from tests.integration.budget.world import CENT, MakeBudget, as_key, context_for

@@ -14,9 +14,9 @@ import redis
 
 from mesh.embedded_valkey import EmbeddedValkey
 from mesh.ids import uuid7
-from services.budget.limiter import MemoryLimiter
-from services.budget.rate_limits import Asked, RateLimit, Verdict, Wish
-from services.budget.redis_limiter import RedisLimiter, prefix_of
+from services.budget.limits.limiter import MemoryLimiter
+from services.budget.limits.rate_limits import Asked, RateLimit, Verdict, Wish
+from services.budget.limits.redis_limiter import RedisLimiter, prefix_of
 
 MakeLimiter = Callable[..., RedisLimiter]
 

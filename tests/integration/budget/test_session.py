@@ -26,7 +26,7 @@ from mesh.telemetry import RPC_SECONDS
 from mesh.transport import RemoteBidi, RemoteChannel
 from services.budget.config import BudgetConfig
 from services.budget.server import build
-from services.gateway.budget_session import BudgetSession
+from services.gateway.chat.budget_session import BudgetSession
 from tests.integration.budget.world import CENT, MODELS, context_for, principal
 
 METHOD = "/dac.budget.v1.BudgetService/"

@@ -19,9 +19,9 @@ from mesh.call import Call, serving
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from mesh.postgres import Database
+from services.budget.ledger.windows import Window, end_of, start_of
 from services.budget.server import BudgetService
-from services.budget.usage import read_token
-from services.budget.windows import Window, end_of, start_of
+from services.budget.usage.usage import read_token
 from tests.integration.budget.ledger_lines import Ledger
 from tests.integration.budget.world import as_key, principal
 
@@ -327,7 +327,7 @@ async def test_a_file_of_json_is_whole_whatever_its_size(
 ) -> None:
     assert json.loads((await exported(budget, org_id, "model", format="json"))[1]) == {"rows": []}
     await ledger.fill(500, "2026-11-01T00:00:00+00:00", dt.timedelta(hours=1))
-    monkeypatch.setattr("services.budget.usage_server.EXPORT_PAGE", 7)
+    monkeypatch.setattr("services.budget.usage.server.EXPORT_PAGE", 7)
     for form in ("json", "csv"):
         kind, text = await exported(budget, org_id, "key", step="day", format=form)
         rows = json.loads(text)["rows"] if form == "json" else list(csv.DictReader(io.StringIO(text, newline="")))

@@ -16,10 +16,10 @@ from mesh.errors import MeshError, Reason
 from mesh.keyring import Keyring
 from mesh.postgres import Database
 from mesh.principals import Signer
-from services.gateway.callers import Callers
-from services.gateway.identity import Identity
-from services.gateway.identity_server import describe
-from services.gateway.store import PostgresStore
+from services.gateway.identity.callers import Callers
+from services.gateway.identity.identity import Identity
+from services.gateway.identity.server import describe
+from services.gateway.identity.store import PostgresStore
 
 KEYRING = Keyring(bytes(range(32)))
 SIGNER = Signer("gateway", bytes(range(1, 33)))

@@ -13,9 +13,9 @@ import pytest
 from dac.type.v1.principal_pb2 import Principal
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
-from services.gateway import callers as callers_module
-from services.gateway import key_tokens
-from services.gateway.store import PostgresStore
+from services.gateway.identity import callers as callers_module
+from services.gateway.identity import key_tokens
+from services.gateway.identity.store import PostgresStore
 from tests.integration.gateway.conftest import outcome
 
 KILL_LISTENERS = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity

@@ -14,9 +14,9 @@ from dac.gateway.v1 import identity_pb2
 from dac.type.v1.principal_pb2 import Principal
 from mesh.call import Call, serving
 from mesh.errors import MeshError, Reason
-from services.gateway import key_tokens
-from services.gateway.identity import DEFAULT_SCOPES, ForeignKey
-from services.gateway.identity_server import IdentityServicer
+from services.gateway.identity import key_tokens
+from services.gateway.identity.identity import DEFAULT_SCOPES, ForeignKey
+from services.gateway.identity.server import IdentityServicer
 from tests.integration.gateway.conftest import outcome
 from tests.integration.gateway.test_callers import refused_within_a_second
 

@@ -16,10 +16,10 @@ from mesh.config import Secret
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from mesh.keyring import Keyring
-from services.gateway import identity as identity_module
-from services.gateway import key_tokens
-from services.gateway.callers import KNOWN_SCOPES
-from services.gateway.identity_server import IdentityServicer
+from services.gateway.identity import identity as identity_module
+from services.gateway.identity import key_tokens
+from services.gateway.identity.callers import KNOWN_SCOPES
+from services.gateway.identity.server import IdentityServicer
 from tests.integration.gateway.conftest import outcome
 
 SECRET = "abcdefghijklmnopqrstuvwxyz0123456789"

@@ -14,10 +14,10 @@ from dac.type.v1.principal_pb2 import Level, Principal
 from mesh.call import Call, serving
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
-from services.gateway import callers as callers_module
-from services.gateway.identity_server import IdentityServicer
-from services.gateway.places import MOST_DEEP
-from services.gateway.store import PostgresStore
+from services.gateway.identity import callers as callers_module
+from services.gateway.identity.places import MOST_DEEP
+from services.gateway.identity.server import IdentityServicer
+from services.gateway.identity.store import PostgresStore
 from tests.integration.gateway.conftest import SIGNER, outcome
 from tests.integration.gateway.test_callers import CountingStore, DeafStore
 

@@ -14,14 +14,14 @@ from mesh.call import Call, serving
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from mesh.postgres import Database
-from services.memory.archive_server import Archive
 from services.memory.config import MemoryConfig
-from services.memory.conversation_server import ConversationServicer
-from services.memory.conversations import Conversations
-from services.memory.message_search import NearestTurns
-from services.memory.sealing import PlainSealer, Sealer
-from services.memory.thread_work import ThreadDatabase
-from services.memory.turn_listeners import TurnListener
+from services.memory.conversations.archive_server import Archive
+from services.memory.conversations.conversations import Conversations
+from services.memory.conversations.message_search import NearestTurns
+from services.memory.conversations.server import ConversationServicer
+from services.memory.conversations.thread_work import ThreadDatabase
+from services.memory.conversations.turn_listeners import TurnListener
+from services.memory.sealing.sealing import PlainSealer, Sealer
 from services.memory.viewers import Viewer
 
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)

@@ -9,10 +9,10 @@ from dac.type.v1.principal_pb2 import Principal
 from mesh.call import Call, serving
 from mesh.postgres import Database
 from services.memory.config import MemoryConfig
-from services.memory.embedder import Embedder
-from services.memory.hashed_embedder import HashedEmbedder
-from services.memory.memory_server import Remembering
-from services.memory.sealing import PlainSealer, Sealer
+from services.memory.embedding.embedder import Embedder
+from services.memory.embedding.hashed_embedder import HashedEmbedder
+from services.memory.recall.server import Remembering
+from services.memory.sealing.sealing import PlainSealer, Sealer
 
 TURN, FACT, NOTE = (
     memory_pb2.MEMORY_KIND_TURN,

@@ -10,11 +10,11 @@ from mesh.call import Call, serving
 from mesh.ids import uuid7
 from mesh.postgres import Database
 from services.memory.config import MemoryConfig
-from services.memory.conversation_server import ConversationServicer
-from services.memory.conversations import Conversations
-from services.memory.sealing import Sealer
-from services.memory.thread_work import ThreadDatabase
-from services.memory.turn_listeners import TurnListener
+from services.memory.conversations.conversations import Conversations
+from services.memory.conversations.server import ConversationServicer
+from services.memory.conversations.thread_work import ThreadDatabase
+from services.memory.conversations.turn_listeners import TurnListener
+from services.memory.sealing.sealing import Sealer
 
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 ROOT = "00000000-0000-0000-0000-000000000000"

@@ -14,7 +14,7 @@ from mesh.envelope_keys import Wrapper
 from mesh.errors import Reason
 from mesh.ids import uuid7
 from mesh.postgres import Database
-from services.memory.data_keys import DataKeys, KeyedSealer
+from services.memory.sealing.data_keys import DataKeys, KeyedSealer
 from tests.integration.memory.archive_house import START, Caller, House, Msg, refused
 
 Open = Callable[..., Awaitable[Database]]

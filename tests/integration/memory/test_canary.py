@@ -17,8 +17,8 @@ from mesh.embedded import postgres_bin, running_dsn
 from mesh.envelope_keys import Wrapper
 from mesh.errors import MeshError
 from mesh.testing import TestProcess, mesh_in_process
-from services.memory.data_keys import PURPOSE, DataKeys, KeyedSealer
-from services.memory.resealing import Resealer
+from services.memory.sealing.data_keys import PURPOSE, DataKeys, KeyedSealer
+from services.memory.sealing.resealing import Resealer
 from tests.integration.memory.tour import LAST, MARK, STEPS, Visitor, as_json, text, uncovered
 
 CONFIG = "memory: {encrypt_text: %s, encrypt_key_check_s: 0.2, encrypt_reseal_interval_s: 600}\n"

@@ -14,10 +14,10 @@ from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from mesh.postgres import Database
 from services.memory.config import MemoryConfig
-from services.memory.conversation_server import ConversationServicer
-from services.memory.conversations import Conversations
-from services.memory.memory_server import now
-from services.memory.thread_work import ThreadDatabase
+from services.memory.conversations.conversations import Conversations
+from services.memory.conversations.server import ConversationServicer
+from services.memory.conversations.thread_work import ThreadDatabase
+from services.memory.recall.server import now
 from tests.integration.memory.memory_house import FACT, MemoryHouse, Scopes
 
 Open = Callable[..., Awaitable[Database]]

@@ -17,11 +17,11 @@ from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from mesh.postgres import Database
 from mesh.rotation import rotate
-from services.memory.data_keys import TERMS, TEXT, DataKeys, KeyedSealer
-from services.memory.erasure import ChangeOutbox, Erasure
-from services.memory.resealing import Resealer
-from services.memory.sealed_tables import TABLES
-from services.memory.sealing_server import SealingServicer
+from services.memory.sealing.data_keys import TERMS, TEXT, DataKeys, KeyedSealer
+from services.memory.sealing.erasure import ChangeOutbox, Erasure
+from services.memory.sealing.resealing import Resealer
+from services.memory.sealing.sealed_tables import TABLES
+from services.memory.sealing.server import SealingServicer
 
 Open = Callable[..., Awaitable[Database]]
 WRAPPER = Wrapper(b"n" * 32, "now", former={"before": b"b" * 32})

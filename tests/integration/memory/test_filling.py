@@ -10,12 +10,12 @@ from dac.memory.v1 import memory_pb2
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from mesh.postgres import Database
-from services.memory import recall
-from services.memory.hashed_embedder import HashedEmbedder
-from services.memory.memories_store import Mirror, PostgresMemoryStore
-from services.memory.recall import Recaller
-from services.memory.recall_index import Query
-from services.memory.sealing import PlainSealer
+from services.memory.embedding.hashed_embedder import HashedEmbedder
+from services.memory.recall import recall
+from services.memory.recall.index import Query
+from services.memory.recall.recall import Recaller
+from services.memory.recall.store import Mirror, PostgresMemoryStore
+from services.memory.sealing.sealing import PlainSealer
 from tests.integration.memory.memory_house import TURN, MemoryHouse
 
 Open = Callable[..., Awaitable[Database]]

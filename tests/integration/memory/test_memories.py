@@ -11,7 +11,7 @@ from dac.memory.v1 import memory_pb2
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from mesh.postgres import Database
-from services.memory.memory_form import stamp
+from services.memory.recall.form import stamp
 from tests.integration.memory.memory_house import FACT, NOTE, TURN, MemoryHouse
 
 Open = Callable[..., Awaitable[Database]]

@@ -10,10 +10,10 @@ from dac.memory.v1 import memory_pb2
 from mesh.envelope_keys import Wrapper
 from mesh.postgres import Database
 from services.memory.config import MemoryConfig
-from services.memory.data_keys import DataKeys, KeyedSealer
-from services.memory.embedder import Embedder, open_embedder
-from services.memory.memories_store import PostgresMemoryStore
-from services.memory.sealing import PlainSealer
+from services.memory.embedding.embedder import Embedder, open_embedder
+from services.memory.recall.store import PostgresMemoryStore
+from services.memory.sealing.data_keys import DataKeys, KeyedSealer
+from services.memory.sealing.sealing import PlainSealer
 from tests.integration.memory.memory_house import FACT, TURN, MemoryHouse
 
 Open = Callable[..., Awaitable[Database]]

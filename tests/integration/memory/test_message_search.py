@@ -11,10 +11,10 @@ from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from mesh.postgres import Database
 from services.memory.config import MemoryConfig
-from services.memory.embedder import open_embedder
-from services.memory.memory_server import Remembering
-from services.memory.nearest_turns import RecalledTurns
-from services.memory.sealing import PlainSealer
+from services.memory.conversations.nearest_turns import RecalledTurns
+from services.memory.embedding.embedder import open_embedder
+from services.memory.recall.server import Remembering
+from services.memory.sealing.sealing import PlainSealer
 from tests.integration.memory.archive_house import Caller, House, refused
 
 Open = Callable[..., Awaitable[Database]]

@@ -16,13 +16,13 @@ from mesh.call import Call, serving
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from mesh.postgres import Database
-from services.memory.cache import ResponseCache
-from services.memory.cache_server import CacheServicer
-from services.memory.cache_store import PostgresCacheStore
+from services.memory.answers.cache import ResponseCache
+from services.memory.answers.server import CacheServicer
+from services.memory.answers.store import PostgresCacheStore
+from services.memory.answers.sweeper import Sweeper
 from services.memory.config import MemoryConfig
-from services.memory.embedder import open_embedder
-from services.memory.sealing import PlainSealer
-from services.memory.sweeper import Sweeper
+from services.memory.embedding.embedder import open_embedder
+from services.memory.sealing.sealing import PlainSealer
 
 Open = Callable[..., Awaitable[Database]]
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)

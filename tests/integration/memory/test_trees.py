@@ -14,7 +14,7 @@ from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from mesh.postgres import Database
 from services.memory.config import MemoryConfig
-from services.memory.data_keys import DataKeys, KeyedSealer
+from services.memory.sealing.data_keys import DataKeys, KeyedSealer
 from tests.integration.memory.talks import ROOT, Talks
 
 Open = Callable[..., Awaitable[Database]]

@@ -17,17 +17,17 @@ from dac.type.v1.principal_pb2 import Principal
 from mesh.call import Call, serving
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
-from services.memory import vector_index_weaviate
 from services.memory.config import MemoryConfig
-from services.memory.embedder import open_embedder
-from services.memory.hashed_embedder import HashedEmbedder
-from services.memory.sealing import PlainSealer, SealingKeys
-from services.memory.vector_feed import VectorFeed
-from services.memory.vector_index import VectorIndex, open_index
-from services.memory.vector_index_postgres import PostgresIndex
-from services.memory.vector_server import VectorServicer
-from services.memory.vector_store import VectorStore
-from services.memory.vectors import VectorCollections
+from services.memory.embedding.embedder import open_embedder
+from services.memory.embedding.hashed_embedder import HashedEmbedder
+from services.memory.sealing.sealing import PlainSealer, SealingKeys
+from services.memory.vectors import index_weaviate as vector_index_weaviate
+from services.memory.vectors.collections import VectorCollections
+from services.memory.vectors.feed import VectorFeed
+from services.memory.vectors.index import VectorIndex, open_index
+from services.memory.vectors.index_postgres import PostgresIndex
+from services.memory.vectors.server import VectorServicer
+from services.memory.vectors.store import VectorStore
 from tests.integration.memory.weaviate_stand_in import StandIn
 
 RANDOM = np.random.default_rng(7)

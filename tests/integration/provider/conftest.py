@@ -11,11 +11,11 @@ import pytest
 from mesh.catalog import ProviderEntry
 from mesh.config import Secret
 from mesh.ids import uuid7
+from services.provider.calling.events import Ask, Candidate, Dialect, Event, Failure, Finish, Frames
+from services.provider.calling.generation import Generator
 from services.provider.config import ProviderConfig
-from services.provider.events import Ask, Candidate, Dialect, Event, Failure, Finish, Frames
-from services.provider.generation import Generator
+from services.provider.keys.vault import Vault
 from services.provider.registry import Registry
-from services.provider.vault import Vault
 from tests.upstream import Upstream
 
 

@@ -13,11 +13,11 @@ from aiohttp import web
 from mesh.catalog import ProviderEntry
 from mesh.config import Secret
 from mesh.ids import uuid7
+from services.provider.calling.events import Ask, Candidate, Event, Frames
+from services.provider.calling.generation import Generator
 from services.provider.config import ProviderConfig
-from services.provider.events import Ask, Candidate, Event, Frames
-from services.provider.generation import Generator
+from services.provider.keys.vault import Vault
 from services.provider.registry import Registry
-from services.provider.vault import Vault
 
 KEY = "sk-test-0123456789abcd"
 

@@ -12,7 +12,7 @@ from dac.provider.v1 import provider_pb2
 from dac.type.v1.usage_pb2 import Usage as UsageMessage
 from mesh.errors import MeshError, Reason
 from services.provider.audio import PIECE_BYTES, Heard, audio
-from services.provider.events import Ask, Candidate, Event, Failure, Finish, Operation, Usage, UsageSource
+from services.provider.calling.events import Ask, Candidate, Event, Failure, Finish, Operation, Usage, UsageSource
 from services.provider.form import FormPart
 from services.provider.server import ProviderServicer
 from tests.integration.provider.conftest import Bench

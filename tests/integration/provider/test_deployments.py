@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from mesh.errors import Reason
+from services.provider.calling.events import Ask, Candidate, Deployment, Failure, Finish, Frames
 from services.provider.config import ProviderConfig
-from services.provider.events import Ask, Candidate, Deployment, Failure, Finish, Frames
 from tests.integration.provider.conftest import Bench
 from tests.upstream.answers import WORDS
 

@@ -12,17 +12,17 @@ from mesh.config import Secret
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from mesh.postgres import Database
+from services.provider.calling.events import Attempt, Candidate
+from services.provider.calling.generation import Generator
 from services.provider.config import ProviderConfig
-from services.provider.discovery import KEPT_S, Discovery, merge
-from services.provider.discovery_schedule import RETRY_S, DiscoverySchedule
-from services.provider.events import Attempt, Candidate
-from services.provider.generation import Generator
-from services.provider.listing_fetch import Fetched, ListingFailed, fetch_list
-from services.provider.listing_store import PostgresListingStore, Probed
-from services.provider.listings import MAX_MODELS, Listed
-from services.provider.probing import Held, Prober
+from services.provider.discovery.discovery import KEPT_S, Discovery, merge
+from services.provider.discovery.listing_fetch import Fetched, ListingFailed, fetch_list
+from services.provider.discovery.listing_store import PostgresListingStore, Probed
+from services.provider.discovery.listings import MAX_MODELS, Listed
+from services.provider.discovery.probing import Held, Prober
+from services.provider.discovery.schedule import RETRY_S, DiscoverySchedule
+from services.provider.keys.vault import Vault
 from services.provider.registry import Registry
-from services.provider.vault import Vault
 from tests.upstream import Upstream
 
 CONFIG = ProviderConfig(poll_interval_s=0.05, discovery_timeout_s=2.0, discovery_first_s=0.0)

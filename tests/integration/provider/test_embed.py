@@ -10,9 +10,9 @@ import pytest
 
 from dac.provider.v1 import provider_pb2
 from mesh.errors import Reason
+from services.provider.calling.events import Ask, Candidate, Failure, Operation, UsageSource
 from services.provider.config import ProviderConfig
 from services.provider.embedding import Vectors, embed
-from services.provider.events import Ask, Candidate, Failure, Operation, UsageSource
 from services.provider.server import ProviderServicer
 from tests.integration.provider.conftest import Bench
 

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from mesh.errors import Reason
+from services.provider.calling.events import Deadlines, Frames, Started, UsageSource
 from services.provider.config import ProviderConfig
-from services.provider.events import Deadlines, Frames, Started, UsageSource
 from tests.integration.provider.conftest import Bench
 from tests.upstream.answers import WORDS
 
@@ -128,7 +128,7 @@ async def test_a_fallback_that_refuses_does_not_hide_the_cause(bench: Bench) -> 
 
 
 async def test_no_end_mark_and_an_open_connection(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.provider.attempt_run.AFTER_FINISH_S", 0.1)
+    monkeypatch.setattr("services.provider.calling.answer_reading.AFTER_FINISH_S", 0.1)
     got = await bench.run("fault:no_done", stream=True)
     assert got.data.endswith(b"data: [DONE]\n\n") and got.finish.finish_reason == "stop"
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mesh.errors import Reason
-from services.provider.events import UsageSource
+from services.provider.calling.events import UsageSource
 from tests.integration.provider.conftest import Bench
 from tests.integration.provider.test_generate import TOOL, chunks
 from tests.upstream.answers import WORDS

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mesh.sse import events_in
-from services.provider.events import Dialect, Frames, Usage, UsageSource
+from services.provider.calling.events import Dialect, Frames, Usage, UsageSource
 from tests.integration.provider.conftest import ANTHROPIC, Bench
 from tests.upstream.answers import WORDS
 

@@ -9,11 +9,11 @@ import pytest
 
 from mesh.errors import Reason
 from mesh.ids import uuid7
-from services.provider.attempt_run import Ground, Run
+from services.provider.calling.attempt_run import Ground, Run
+from services.provider.calling.events import Attempt, Failure, Finish, Frames, Started, UsageSource
+from services.provider.calling.rescue import Rescuer
+from services.provider.calling.retry_budget import RESERVE, RetryBudget
 from services.provider.config import ProviderConfig
-from services.provider.events import Attempt, Failure, Finish, Frames, Started, UsageSource
-from services.provider.rescue import Rescuer
-from services.provider.retry_budget import RESERVE, RetryBudget
 from tests.integration.provider.conftest import Bench, Outcome
 from tests.upstream.answers import WORDS
 

@@ -8,7 +8,7 @@ import pytest
 
 from mesh.errors import Reason
 from mesh.sse import events_in
-from services.provider.events import Dialect, Failure, Finish, Frames, UsageSource
+from services.provider.calling.events import Dialect, Failure, Finish, Frames, UsageSource
 from tests.integration.provider.scripted import KEY, Play, Stage, chunk, shown, sse, staged
 
 DEEP = b'{"error":' * 1500 + b"1" + b"}" * 1500

@@ -23,7 +23,7 @@ from mesh.server import LiveHealth, Server
 from mesh.service import Context
 from mesh.transport import RemoteChannel, reading
 from services.provider.config import ProviderConfig
-from services.provider.keys import Trial, list_models
+from services.provider.keys.keys import Trial, list_models
 from services.provider.server import ProviderApp, build
 from tests.hostile_urls import DECEIVING_URLS, HOSTILE_URLS
 from tests.upstream import Upstream

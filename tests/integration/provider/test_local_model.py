@@ -14,11 +14,11 @@ import pytest
 
 from mesh.catalog import LOCAL
 from mesh.ids import uuid7
+from services.provider.calling.events import Ask, Candidate, Failure, Finish, UsageSource
+from services.provider.calling.generation import Generator
 from services.provider.config import ProviderConfig
-from services.provider.events import Ask, Candidate, Failure, Finish, UsageSource
-from services.provider.generation import Generator
+from services.provider.keys.vault import Vault
 from services.provider.registry import Registry
-from services.provider.vault import Vault
 
 MODEL = Candidate("local/smollm2-135m", "local", "smollm2-135m")
 

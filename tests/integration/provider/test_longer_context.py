@@ -3,7 +3,7 @@
 import dataclasses
 
 from mesh.errors import Reason
-from services.provider.events import Finish
+from services.provider.calling.events import Finish
 from tests.integration.provider.conftest import Bench
 
 

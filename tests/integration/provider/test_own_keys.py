@@ -20,7 +20,7 @@ from mesh.postgres import Database
 from mesh.service import Context
 from mesh.transport import reading
 from services.provider.config import ProviderConfig
-from services.provider.key_store import PostgresKeyStore
+from services.provider.keys.store import PostgresKeyStore
 from services.provider.server import ProviderApp, build
 from tests.upstream import Upstream
 

@@ -37,9 +37,9 @@ from mesh.postgres import Database
 from mesh.service import Context
 from services.budget.server import BudgetService
 from services.router.config import RouterConfig
-from services.router.experiment_outcomes import outcomes_of
-from services.router.learned_store import START, Batch, PostgresLearnedStore
-from services.router.outcomes import lesson
+from services.router.experiments.outcomes import outcomes_of
+from services.router.learning.outcomes import lesson
+from services.router.learning.store import START, Batch, PostgresLearnedStore
 from services.router.server import build
 from tests.conftest import Migrated
 from tests.integration.budget.conftest import budget, make_budget

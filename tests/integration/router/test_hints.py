@@ -22,7 +22,7 @@ from mesh.key_values import MemoryStore
 from mesh.redis_store import RedisStore
 from mesh.service import Context
 from services.router.config import RouterConfig
-from services.router.hints import CHANNEL, Hint
+from services.router.deciding.hints import CHANNEL, Hint
 from services.router.server import RouterService, build
 
 BEST, SECOND, THIRD = "a/best", "b/second", "b/third"

@@ -27,10 +27,10 @@ from mesh.postgres import Database
 from mesh.service import Context
 from services.budget.server import BudgetService
 from services.router.config import RouterConfig
-from services.router.learned_store import START, Answer, Batch, PostgresLearnedStore
-from services.router.learning import Key, Learned, LearningRules, Observation, Sums
-from services.router.learning_server import LearningDesk
-from services.router.outcomes import lesson
+from services.router.learning.learning import Key, Learned, LearningRules, Observation, Sums
+from services.router.learning.outcomes import lesson
+from services.router.learning.server import LearningDesk
+from services.router.learning.store import START, Answer, Batch, PostgresLearnedStore
 from tests.conftest import Migrated
 from tests.integration.budget.conftest import budget, make_budget
 from tests.integration.budget.world import as_key

@@ -24,9 +24,9 @@ from mesh.keyring import Keyring
 from mesh.postgres import Database
 from mesh.service import Context
 from services.router.config import RouterConfig
-from services.router.policies import RoutingPolicy
-from services.router.policy_service import PolicyDesk
-from services.router.policy_store import EVERYBODY
+from services.router.policies.policies import RoutingPolicy
+from services.router.policies.service import PolicyDesk
+from services.router.policies.store import EVERYBODY
 from tests.conftest import Migrated
 
 SHIPPED = pathlib.Path(__file__).parents[3] / "config"

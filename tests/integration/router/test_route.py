@@ -15,10 +15,10 @@ from mesh.call import Call, serving
 from mesh.catalog import ModelEntry, ProviderEntry
 from mesh.errors import MeshError, Reason
 from mesh.model_prices import PriceEntry
-from services.router.breakers import Breakers, State
+from services.router.catalog.followers import LiveCatalog
 from services.router.config import RouterConfig
-from services.router.followers import LiveCatalog
-from services.router.latency import Speeds
+from services.router.deciding.breakers import Breakers, State
+from services.router.deciding.latency import Speeds
 from services.router.router_server import RouterServicer
 
 CONFIG = RouterConfig()

@@ -18,11 +18,11 @@ from mesh.catalog import ModelEntry, ProviderEntry, parse_catalog
 from mesh.config import read_documents
 from mesh.errors import MeshError, Reason
 from mesh.inprocess import LocalChannel, MethodTable
-from services.router.breakers import Breakers
-from services.router.catalog import CatalogView
-from services.router.catalog_server import CatalogServicer
+from services.router.catalog.catalog import CatalogView
+from services.router.catalog.followers import Followers, LiveCatalog
+from services.router.catalog.server import CatalogServicer
 from services.router.config import RouterConfig
-from services.router.followers import Followers, LiveCatalog
+from services.router.deciding.breakers import Breakers
 from services.router.router_server import RouterServicer
 
 CONFIG = RouterConfig(reconnect_min_s=0.001, reconnect_max_s=0.01)

@@ -45,7 +45,7 @@ class Shelf:
 
 
 def row(model: str) -> RequestRow:
-    return RequestRow(ORG, uuid7(), dt.datetime.now(dt.UTC), model, 1, 0, b"")
+    return RequestRow(ORG, uuid7(), dt.datetime.now(dt.UTC), model, 1, 0, b"", "", "chat")
 
 
 def following(shelf: Shelf, *models: str) -> Follower:

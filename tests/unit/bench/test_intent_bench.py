@@ -12,7 +12,7 @@ import pytest
 from bench.intent import __main__ as command
 from bench.intent import data, measure, train
 from bench.intent.examples import FILES, fill, graded, lines, slots, typical
-from services.router.prompt import INTENTS, read
+from services.router.prompt.prompt import INTENTS, read
 
 SECRET = "zyxwvut quux flimflam"
 """Stands in every set that may only measure."""

@@ -12,8 +12,8 @@ import pytest
 from bench.routing import sets
 from bench.routing.__main__ import measure
 from bench.routing.train import train
-from services.router.predictor import WEIGHTS, QualityPredictor
-from services.router.quality_model import QualityModel
+from services.router.prompt.predictor import WEIGHTS, QualityPredictor
+from services.router.prompt.quality_model import QualityModel
 
 _THINGS = ("kettles", "ladders", "violins", "lanterns", "baskets", "anchors", "saddles", "mirrors", "barrels", "quilts")
 _NAMES = ("Mara", "Olu", "Ines", "Piet", "Yara", "Tomas", "Aiko", "Rafi")

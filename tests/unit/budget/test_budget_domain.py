@@ -11,8 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.model_prices import bucket_name
-from services.budget.ledger import Book
-from services.budget.money import (
+from services.budget.ledger.ledger import Book
+from services.budget.ledger.operations import Reserve
+from services.budget.ledger.rows import Counter, Level, Limit
+from services.budget.ledger.windows import Window, end_of, start_of
+from services.budget.prices.book import PriceBook, Proposal, divided
+from services.budget.prices.money import (
     SEAM_TOKENS,
     Input,
     Price,
@@ -22,11 +26,7 @@ from services.budget.money import (
     worst_case,
     worst_case_rescued,
 )
-from services.budget.operations import Reserve
-from services.budget.price_book import PriceBook, Proposal, divided
-from services.budget.rates import BUCKETS, INPUT, OUTPUT, rates_of
-from services.budget.rows import Counter, Level, Limit
-from services.budget.windows import Window, end_of, start_of
+from services.budget.prices.rates import BUCKETS, INPUT, OUTPUT, rates_of
 
 RATE = st.integers(0, 10**12)
 TOKENS = st.integers(0, 10**7)

@@ -7,7 +7,7 @@ import datetime as dt
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from services.budget.forecast import DAY, MOST_NANO_USD, Forecast, forecast
+from services.budget.alerts.forecast import DAY, MOST_NANO_USD, Forecast, forecast
 
 START = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
 END = dt.datetime(2026, 12, 1, tzinfo=dt.UTC)

@@ -12,10 +12,10 @@ import pytest
 from dac.type.v1 import record_pb2
 from dac.type.v1.usage_pb2 import Usage
 from mesh.model_prices import parse_price
-from services.budget.money import Input, Price, charge, worst_case
-from services.budget.price_messages import rates_message
+from services.budget.prices.messages import rates_message
+from services.budget.prices.money import Input, Price, charge, worst_case
 from services.budget.request_records import attempts_of
-from services.gateway.reserved_run import cost_nano_usd
+from services.gateway.chat.reserved_run import cost_nano_usd
 
 FOLDER = pathlib.Path(__file__).parent / "golden"
 GOLDEN = json.loads((FOLDER / "costs.json").read_text(encoding="utf-8"))

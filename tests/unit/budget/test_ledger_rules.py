@@ -9,11 +9,9 @@ from typing import Any
 from dac.budget.v1 import budget_pb2
 from dac.type.v1 import principal_pb2
 from mesh.errors import MeshError, Reason
-from services.budget.ledger import Book, apply
-from services.budget.money import Price, Usage
-from services.budget.operations import About, Adjust, Adjusted, Attempt, Extend, Reserve, Resolve, Settlement
-from services.budget.price_book import PriceBook
-from services.budget.rows import (
+from services.budget.ledger.ledger import Book, apply
+from services.budget.ledger.operations import About, Adjust, Adjusted, Attempt, Extend, Reserve, Resolve, Settlement
+from services.budget.ledger.rows import (
     STOP,
     Alert,
     Counter,
@@ -26,7 +24,9 @@ from services.budget.rows import (
     model_selectors,
     thresholds_crossed,
 )
-from services.budget.windows import EPOCH, Window
+from services.budget.ledger.windows import EPOCH, Window
+from services.budget.prices.book import PriceBook
+from services.budget.prices.money import Price, Usage
 
 NOW = dt.datetime(2026, 11, 21, 12, tzinfo=dt.UTC)
 ORG, KEY = Level("o", LevelKind.ORG, "o"), Level("o", LevelKind.KEY, "k")

@@ -14,11 +14,12 @@ from hypothesis import HealthCheck, Phase, Verbosity, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from mesh.errors import MeshError
-from services.budget import ledger, money, rows, store
-from services.budget.ledger import Book
-from services.budget.operations import Adjust, Extend, Reserve, Resolve
-from services.budget.rows import LevelKind, Limit, Reservation, State
-from services.budget.writer import Writer
+from services.budget.ledger import ledger, rows, store
+from services.budget.ledger.ledger import Book
+from services.budget.ledger.operations import Adjust, Extend, Reserve, Resolve
+from services.budget.ledger.rows import LevelKind, Limit, Reservation, State
+from services.budget.ledger.writer import Writer
+from services.budget.prices import money
 from tests.unit.budget.simulation.ledger_machine import LedgerMachine
 from tests.unit.budget.simulation.replicas import play
 from tests.unit.budget.simulation.rows_in_memory import Login, Session
@@ -166,7 +167,7 @@ def a_selector_takes_everything(patch: Patch) -> None:
 
 
 def prefixes_do_not_match(patch: Patch) -> None:
-    patch.setattr("services.budget.operations.model_selectors", lambda model: (f"model:{model}",))
+    patch.setattr("services.budget.ledger.operations.model_selectors", lambda model: (f"model:{model}",))
 
 
 def the_stop_is_not_seen(patch: Patch) -> None:

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.ids import uuid7
-from services.budget import limiter as limiter_file
-from services.budget.limiter import MemoryLimiter
-from services.budget.rate_limits import NEVER, Asked, LimitBook, Measure, RateLimit, Verdict, Wish
+from services.budget.limits import limiter as limiter_file
+from services.budget.limits.limiter import MemoryLimiter
+from services.budget.limits.rate_limits import NEVER, Asked, LimitBook, Measure, RateLimit, Verdict, Wish
 
 ORG = uuid7()
 SECOND = 1_000_000

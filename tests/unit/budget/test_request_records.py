@@ -6,10 +6,10 @@ import pytest
 
 from dac.type.v1 import record_pb2
 from services.budget.config import BudgetConfig
-from services.budget.money import Charge, Line
-from services.budget.operations import Settlement
+from services.budget.ledger.operations import Settlement
+from services.budget.ledger.rows import State
+from services.budget.prices.money import Charge, Line
 from services.budget.request_records import MAX_RECORD_BYTES, TRIMMED, attempts_of, bounded, sealer
-from services.budget.rows import State
 
 LARGE = "\u00e9" * MAX_RECORD_BYTES
 

@@ -7,13 +7,13 @@ import datetime as dt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.budget.ledger import Book
-from services.budget.money import Price
-from services.budget.operations import Reserve
-from services.budget.price_book import PriceBook
-from services.budget.rows import Counter, Level, Limit
-from services.budget.single_trip import SingleTripStore
-from services.budget.windows import Window
+from services.budget.ledger.ledger import Book
+from services.budget.ledger.operations import Reserve
+from services.budget.ledger.rows import Counter, Level, Limit
+from services.budget.ledger.single_trip import SingleTripStore
+from services.budget.ledger.windows import Window
+from services.budget.prices.book import PriceBook
+from services.budget.prices.money import Price
 
 NOW = dt.datetime(2026, 11, 21, 12, 0, 30, tzinfo=dt.UTC)
 LEVEL = Level("org", 1, "org")

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.budget.windows import EPOCH, Window, end_of, start_of, zone_of
+from services.budget.ledger.windows import EPOCH, Window, end_of, start_of, zone_of
 from tests.unit.budget.simulation.tiling import FIRST, LAST, ZONES, check_around, check_zone, transitions
 
 KINDS = [one for one in Window if one is not Window.NONE]
@@ -140,7 +140,7 @@ def test_an_unknown_zone_is_named(name: str) -> None:
 
 def test_the_tiling_check_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: days of 24 hours; and an offset that is read once."""
-    from services.budget import windows
+    from services.budget.ledger import windows
     from tests.unit.budget.simulation import tiling
 
     monkeypatch.setattr(tiling, "end_of", lambda window, start, zone: start + DAY)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from mesh.errors import MeshError, Reason
 from mesh.tokens import estimate_tokens
-from services.gateway import anthropic_wire as wire
-from services.gateway import wires
-from services.gateway.failures import STATUS
+from services.gateway.edge.failures import STATUS
+from services.gateway.wire import anthropic_wire as wire
+from services.gateway.wire import wires
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),

@@ -12,13 +12,13 @@ from dac.type.v1.usage_pb2 import Usage
 from mesh.errors import MeshError, Reason
 from mesh.model_prices import bucket_name
 from mesh.transport import message_limit
-from services.budget.money import Price, charge
-from services.budget.money import Usage as Used
-from services.budget.price_messages import rates_message
-from services.budget.rates import BUCKETS
+from services.budget.prices.messages import rates_message
+from services.budget.prices.money import Price, charge
+from services.budget.prices.money import Usage as Used
+from services.budget.prices.rates import BUCKETS
 from services.gateway.audio import AudioAsk, parse_speech, parse_upload
+from services.gateway.chat.reserved_run import cost_nano_usd
 from services.gateway.config import MOST_BODY_BYTES, GatewayConfig
-from services.gateway.reserved_run import cost_nano_usd
 from services.provider.audio import TOKENS_PER_SECOND, heard
 from services.provider.form import FormPart, written
 

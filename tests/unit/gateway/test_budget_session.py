@@ -13,9 +13,9 @@ from mesh.call import Call, install_service_principals, serving
 from mesh.errors import MeshError, Reason
 from mesh.inprocess import LocalChannel, MethodTable
 from mesh.status import to_status
-from services.gateway import budget_session
-from services.gateway.budget_session import BudgetSession
-from services.gateway.pipeline import Stubs
+from services.gateway.chat import budget_session
+from services.gateway.chat.budget_session import BudgetSession
+from services.gateway.chat.pipeline import Stubs
 
 CALLER = Principal(kind=Principal.KIND_USER_KEY, scopes=["chat"])
 

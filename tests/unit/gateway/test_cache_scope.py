@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.errors import MeshError
-from services.gateway import anthropic_wire, openai_wire, responses_wire
-from services.gateway.cache_control import NOTHING, Defaults, Mode, Policy, Said, read_headers, wish_of
-from services.gateway.cache_scope import scope_of, temperature_of
+from services.gateway.sharing.cache_control import NOTHING, Defaults, Mode, Policy, Said, read_headers, wish_of
+from services.gateway.sharing.cache_scope import scope_of, temperature_of
+from services.gateway.wire import anthropic_wire, openai_wire, responses_wire
 
 HI = [{"role": "user", "content": "Hi"}]
 

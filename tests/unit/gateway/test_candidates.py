@@ -3,7 +3,7 @@
 from dac.budget.v1.budget_pb2 import PricedCandidate
 from dac.router.v1.router_pb2 import Candidate
 from dac.type.v1.deployment_pb2 import Deployment
-from services.gateway.candidates import asked, covered, priced
+from services.gateway.chat.candidates import asked, covered, priced
 
 
 def at(provider: str, name: str = "n") -> Deployment:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from services.gateway.coalescing import MOST_FAILED_CALLS, Flights, LeaderFailed, Overrun, Tape
+from services.gateway.sharing.coalescing import MOST_FAILED_CALLS, Flights, LeaderFailed, Overrun, Tape
 
 KEY, SHAPE = b"k" * 32, ("chat", True)
 

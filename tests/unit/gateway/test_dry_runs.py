@@ -2,8 +2,8 @@
 
 from dac.router.v1.router_pb2 import GetStatusRequest, RouteRequest
 from dac.type.v1.principal_pb2 import Principal
-from services.gateway.callers import Caller
-from services.gateway.dry_runs import ROUTE, complete, completed
+from services.gateway.chat.dry_runs import ROUTE, complete, completed
+from services.gateway.identity.callers import Caller
 
 
 def caller(*models: str) -> Caller:

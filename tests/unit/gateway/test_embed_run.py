@@ -12,9 +12,9 @@ from dac.type.v1 import record_pb2, usage_pb2
 from dac.type.v1.principal_pb2 import Principal
 from mesh.call import Call
 from mesh.errors import MeshError, Reason
-from services.gateway.callers import Caller
+from services.gateway.chat.pipeline import Pipeline
 from services.gateway.embeddings import EmbedRun, parse_embeddings
-from services.gateway.pipeline import Pipeline
+from services.gateway.identity.callers import Caller
 
 ORG = "01890000-0000-7000-8000-000000000001"
 

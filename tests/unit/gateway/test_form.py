@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from dac.provider.v1.provider_pb2 import FormPart
 from mesh.errors import MeshError, Reason
-from services.gateway.exchange import Exchange
-from services.gateway.form import MAX_HEAD_BYTES, MAX_PARTS, only, read_form, text_of
+from services.gateway.edge.exchange import Exchange
+from services.gateway.edge.form import MAX_HEAD_BYTES, MAX_PARTS, only, read_form, text_of
 from services.provider import form as provider_form
 
 FORM = "multipart/form-data; boundary=b"

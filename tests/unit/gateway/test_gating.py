@@ -12,7 +12,6 @@ from dac.router.v1.answers_pb2 import AnswerRules, ValidationRules
 from dac.type.v1.record_pb2 import AttemptRecord, RequestRecord, ValidationRecord
 from mesh.config import Secret
 from mesh.errors import MeshError
-from services.gateway import anthropic_wire, openai_wire, responses_wire
 from services.gateway.config import GatewayConfig
 from services.gateway.gating.answer_check import last_of_record
 from services.gateway.gating.inference import Inference
@@ -22,6 +21,7 @@ from services.gateway.gating.subjects import question_of, schema_of
 from services.gateway.gating.verdict import Opinion, unchecked, verdict_of
 from services.gateway.gating.webhooks import read_urls
 from services.gateway.validation.subject import FAILED, FLAGGED, NOT_CHECKED, PASSED, Finding, Report
+from services.gateway.wire import anthropic_wire, openai_wire, responses_wire
 
 SCHEMA = {"type": "object", "required": ["name"]}
 STATUSES = st.sampled_from([PASSED, FLAGGED, FAILED, NOT_CHECKED])

@@ -22,9 +22,9 @@ from mesh.interceptors import server_interceptors
 from mesh.keyring import Keyring
 from mesh.permissions import PERMISSIONS
 from mesh.principals import Signer, Verifier
-from services.gateway import transcoder
-from services.gateway.callers import Callers
+from services.gateway.api import transcoder
 from services.gateway.grpc_edge import CHAT, GrpcEdge
+from services.gateway.identity.callers import Callers
 
 TOKEN = "the-operators-token"
 KEY = (("authorization", f"Bearer {TOKEN}"),)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.errors import MeshError, Reason
-from services.gateway import key_tokens
+from services.gateway.identity import key_tokens
 
 
 @given(st.randoms(use_true_random=False), st.sampled_from(["live", "test", "operator"]))

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
-from services.gateway.anthropic_wire import parse_messages
-from services.gateway.labels import Labels, read_labels, read_tags
-from services.gateway.openai_wire import parse_chat
-from services.gateway.responses_wire import parse_responses
+from services.gateway.chat.labels import Labels, read_labels, read_tags
+from services.gateway.wire.anthropic_wire import parse_messages
+from services.gateway.wire.openai_wire import parse_chat
+from services.gateway.wire.responses_wire import parse_responses
 
 KEYS = st.text("abcdefghijklmnopqrstuvwxyz0123456789_.-", min_size=1, max_size=40)
 VALUES = st.text(min_size=1, max_size=80).filter(

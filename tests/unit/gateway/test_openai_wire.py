@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh.errors import MeshError, Reason
-from services.gateway import openai_wire as wire
-from services.gateway.cache_scope import scope_of
+from services.gateway.sharing.cache_scope import scope_of
+from services.gateway.wire import openai_wire as wire
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from services.gateway import docs_page, openapi, transcoder
+from services.gateway.api import docs_page, openapi, transcoder
 
 BINDINGS = transcoder.bindings()
 

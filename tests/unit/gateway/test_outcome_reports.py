@@ -11,8 +11,8 @@ from dac.type.v1.principal_pb2 import Principal
 from dac.type.v1.record_pb2 import AttemptRecord
 from mesh import call as calls
 from mesh.errors import MeshError, Reason
-from services.gateway import outcome_reports
-from services.gateway.outcome_reports import OutcomeReports
+from services.gateway.chat import outcome_reports
+from services.gateway.chat.outcome_reports import OutcomeReports
 
 GOOD, BAD = 0, int(Reason.PROVIDER_FAILED)
 

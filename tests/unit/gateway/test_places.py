@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from dac.type.v1.principal_pb2 import Level, Principal
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
-from services.gateway import acting
-from services.gateway.places import MOST_DEEP, NOWHERE, Place, Teams, named_id, path_of
-from services.gateway.store_rows import FoundPlace
+from services.gateway.identity import acting
+from services.gateway.identity.places import MOST_DEEP, NOWHERE, Place, Teams, named_id, path_of
+from services.gateway.identity.rows import FoundPlace
 
 KINDS = [Level.KIND_ORG, Level.KIND_TEAM, Level.KIND_PROJECT, Level.KIND_USER, Level.KIND_KEY]
 

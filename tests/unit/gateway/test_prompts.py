@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from services.gateway.anthropic_wire import parse_messages
-from services.gateway.openai_wire import PROMPT_HALF_CHARS, ChatAsk, parse_chat
-from services.gateway.responses_wire import parse_responses
+from services.gateway.wire.anthropic_wire import parse_messages
+from services.gateway.wire.openai_wire import PROMPT_HALF_CHARS, ChatAsk, parse_chat
+from services.gateway.wire.responses_wire import parse_responses
 
 TALK: list[dict[str, Any]] = [
     {"role": "user", "content": "First"},

@@ -7,8 +7,8 @@ import pytest
 from dac.budget.v1.budget_pb2 import RateLimitState
 from dac.type.v1 import chat_pb2
 from mesh.errors import MeshError, Reason
-from services.gateway.failures import error_headers
-from services.gateway.rate_limit_headers import duration, headers_of, headers_of_refusal
+from services.gateway.edge.failures import error_headers
+from services.gateway.edge.rate_limit_headers import duration, headers_of, headers_of_refusal
 
 OPENAI, ANTHROPIC = chat_pb2.DIALECT_OPENAI_CHAT, chat_pb2.DIALECT_ANTHROPIC_MESSAGES
 NOW = dt.datetime(2026, 11, 21, 12, 0, 0, tzinfo=dt.UTC)

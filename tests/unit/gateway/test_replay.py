@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh import sse
-from services.gateway import replay, replay_anthropic, replay_responses
+from services.gateway.sharing import replay, replay_anthropic, replay_responses
 from tests.upstream import answers, responses
 from tests.upstream.behaviour import Behaviour
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mesh.errors import MeshError, Reason
 from mesh.tokens import estimate_tokens, upper_bound_tokens
-from services.gateway import responses_wire as wire
+from services.gateway.wire import responses_wire as wire
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),

@@ -9,7 +9,7 @@ from dac.budget.v1.budget_pb2 import ExtendRequest, ExtendResponse, ReserveRespo
 from dac.provider.v1.provider_pb2 import AttemptStarted
 from dac.type.v1.chat_pb2 import Frames
 from mesh.errors import MeshError, Reason
-from services.gateway.stream_cover import AHEAD_TOKENS, StreamCover
+from services.gateway.chat.stream_cover import AHEAD_TOKENS, StreamCover
 
 ATTEMPT = AttemptStarted(provider="p", model="m")
 

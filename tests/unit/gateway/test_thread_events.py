@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from services.gateway.thread_events import ThreadEvents, citations_of, shown_text
-from services.gateway.thread_paths import edits_only, found
+from services.gateway.threads.events import ThreadEvents, citations_of, shown_text
+from services.gateway.threads.thread_paths import edits_only, found
 
 
 def frame(delta, **more):

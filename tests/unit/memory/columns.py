@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.memory.memory import TURN
-from services.memory.memory_changes import NO_ID, Changes
+from services.memory.recall.changes import NO_ID, Changes
+from services.memory.recall.memory import TURN
 
 
 @dataclass(frozen=True)

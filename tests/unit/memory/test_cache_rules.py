@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from scipy.stats import beta
 
-from services.memory.cache_counts import error_bounds
-from services.memory.cache_rules import Offered, is_volatile, life_s, refuses
+from services.memory.answers.counts import error_bounds
+from services.memory.answers.rules import Offered, is_volatile, life_s, refuses
 from services.memory.config import MemoryConfig
 
 CONFIG = MemoryConfig()

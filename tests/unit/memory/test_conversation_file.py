@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from dac.memory.v1 import archive_pb2
 from mesh.errors import MeshError, Reason
-from services.memory.archive_form import ProtoEncoder, file_of
-from services.memory.conversation_file import FORMAT, ConversationFile, checked, dated, derived_id, is_within, renamed
-from services.memory.conversation_markdown import TreeComment, head_of, linear_in, section_of, tree_in
-from services.memory.threads import COMPLETE, MAIN, PARTIAL, Branch, Thread
-from services.memory.window import Message
+from services.memory.conversations.archive_form import ProtoEncoder, file_of
+from services.memory.conversations.file import FORMAT, ConversationFile, checked, dated, derived_id, is_within, renamed
+from services.memory.conversations.markdown import TreeComment, head_of, linear_in, section_of, tree_in
+from services.memory.conversations.threads import COMPLETE, MAIN, PARTIAL, Branch, Thread
+from services.memory.conversations.window import Message
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 TEXT = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\x00"), max_size=60) | st.sampled_from(

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from mesh.errors import MeshError, Reason
-from services.memory import embedder as embedders
 from services.memory.config import MemoryConfig
-from services.memory.embedder import open_embedder, pinned
-from services.memory.hashed_embedder import HashedEmbedder
-from services.memory.onnx_embedder import OnnxEmbedder
-from services.memory.vector_index import open_index
+from services.memory.embedding import embedder as embedders
+from services.memory.embedding.embedder import open_embedder, pinned
+from services.memory.embedding.hashed_embedder import HashedEmbedder
+from services.memory.embedding.onnx_embedder import OnnxEmbedder
+from services.memory.vectors.index import open_index
 
 NEAR = ("How do I reset my password?", "I forgot my password, how can I change it?")
 FAR = "The recipe needs two eggs and some flour."
@@ -187,7 +187,8 @@ async def test_hashed_n_grams():
 
 def test_nothing_heavy_is_imported_before_the_first_text():
     code = (
-        "import sys; from services.memory.server import build; from services.memory.embedder import open_embedder;"
+        "import sys; from services.memory.server import build;"
+        "from services.memory.embedding.embedder import open_embedder;"
         "from services.memory.config import MemoryConfig; print(open_embedder(MemoryConfig()).embedder_id,"
         " [name for name in ('onnxruntime', 'faiss', 'weaviate') if name in sys.modules])"
     )

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.memory.recalled_text import BEGIN, END
-from services.memory.window import Message
+from services.memory.contexts.recalled_text import BEGIN, END
+from services.memory.conversations.window import Message
 from services.memory.writing.facts import MOST_CHARS, MOST_FACTS, Known, NoFacts, question_of, read_facts
 from services.memory.writing.model_summary import question_of as summary_question
 from services.memory.writing.model_summary import read_summary

@@ -7,14 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.cache.traps import repeats, traps
-from services.memory import guards
-from services.memory.guards import fires
-from services.memory.likeness import is_narrowed, rest
-from services.memory.matching import Thresholds, judge, thresholds_of
-from services.memory.questions import taken_apart
-from services.memory.vocabulary import known_words
-from services.memory.word_lists import words
-from services.memory.wording import comparable, normalised, plain
+from services.memory.answers import guards
+from services.memory.answers.guards import fires
+from services.memory.answers.likeness import is_narrowed, rest
+from services.memory.answers.matching import Thresholds, judge, thresholds_of
+from services.memory.answers.questions import taken_apart
+from services.memory.answers.vocabulary import known_words
+from services.memory.answers.word_lists import words
+from services.memory.answers.wording import comparable, normalised, plain
 
 ALIKE = Thresholds(0.5, 0.7, 0.86)
 TRAPS = traps()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.memory.matrix import REMOVED, Matrix
+from services.memory.vectors.matrix import REMOVED, Matrix
 
 IDS = st.integers(0, 60)
 VECTORS = st.lists(st.integers(-3, 3), min_size=4, max_size=4)

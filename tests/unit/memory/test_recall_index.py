@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.memory import ranking
-from services.memory.recall_index import Query, RecallIndex
+from services.memory.recall import ranking
+from services.memory.recall.index import Query, RecallIndex
 from tests.unit.memory.columns import Row, columns, id_of, number_of
 
 Texts = list[tuple[int, list[int]]]

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from services.memory import ranking
-from services.memory.memory import FACT, NOTE, TURN
-from services.memory.recall_index import Query, RecallIndex
+from services.memory.recall import ranking
+from services.memory.recall.index import Query, RecallIndex
+from services.memory.recall.memory import FACT, NOTE, TURN
 from tests.unit.memory.columns import Row, columns, number_of
 
 COUNT, DIMENSIONS, PAGE = 5200, 16, 700

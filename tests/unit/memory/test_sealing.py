@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mesh.envelope_keys import CannotOpen, Wrapper, seal, unseal
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
-from services.memory.sealing import PlainSealer, SealingKeys, header_of
+from services.memory.sealing.sealing import PlainSealer, SealingKeys, header_of
 
 ORG, OTHER = uuid7(), uuid7()
 KEY, EARLIER = uuid7(), uuid7()

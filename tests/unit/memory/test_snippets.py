@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.memory.snippets import MAX_SNIPPETS, SNIPPET_CHARS, places_of, snippets_of
-from services.memory.terms import terms_of
+from services.memory.conversations.snippets import MAX_SNIPPETS, SNIPPET_CHARS, places_of, snippets_of
+from services.memory.conversations.terms import terms_of
 
 
 def shown(text: str, query: str) -> list[list[str]]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.memory.terms import MAX_TERM_CHARS, MAX_TERMS, stem, terms_of
+from services.memory.conversations.terms import MAX_TERM_CHARS, MAX_TERMS, stem, terms_of
 
 
 @pytest.mark.parametrize(

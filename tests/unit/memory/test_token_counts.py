@@ -6,10 +6,10 @@ import types
 import pytest
 
 from mesh.tokens import estimate_tokens
-from services.memory import token_counts
-from services.memory.context import Budget, assemble, new_piece, sorted_out
-from services.memory.token_counts import ESTIMATE, LONGEST_CHARS, Counting, Tokenizers, encoding_of
-from services.memory.window import Message
+from services.memory.contexts import token_counts
+from services.memory.contexts.context import Budget, assemble, new_piece, sorted_out
+from services.memory.contexts.token_counts import ESTIMATE, LONGEST_CHARS, Counting, Tokenizers, encoding_of
+from services.memory.conversations.window import Message
 
 
 @pytest.mark.parametrize(

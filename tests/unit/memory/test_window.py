@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.memory.window import Message, choose, cost_tokens, groups_of, result_of
+from services.memory.conversations.window import Message, choose, cost_tokens, groups_of, result_of
 
 
 def message(position: int, kind: str, call: int, tokens: int) -> Message:

@@ -5,7 +5,7 @@ import hashlib
 
 import pytest
 
-from services.memory.wordpiece import PIECES_MAX, VOCABULARY, WordPiece
+from services.memory.embedding.wordpiece import PIECES_MAX, VOCABULARY, WordPiece
 
 TOKENS = WordPiece()
 WORDS = gzip.decompress(VOCABULARY.read_bytes()).decode().splitlines()

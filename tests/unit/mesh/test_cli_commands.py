@@ -94,6 +94,14 @@ def test_the_story_tells_what_went_along() -> None:
     assert "Context" not in "\n".join(story(RECORD))
 
 
+def test_the_story_tells_what_was_redacted() -> None:
+    found = {"kinds": {"phone": 1, "email": 2}, "action": "redact", "restored": True}
+    text = "\n".join(story({**RECORD, "redaction": found}))
+    assert "Private values\n  email 2, phone 1, action redact, put back into the answer" in text
+    assert "none found, action flag" in "\n".join(story({**RECORD, "redaction": {"action": "flag"}}))
+    assert "Private values" not in "\n".join(story(RECORD))
+
+
 def test_the_story_of_an_empty_record_is_told() -> None:
     text = "\n".join(story({}))
     assert "nothing was sent to a provider" in text and "no model was looked for" in text

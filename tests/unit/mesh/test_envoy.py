@@ -27,9 +27,11 @@ from mesh.envoy.edge import EdgeOptions, edge
 from mesh.envoy.groups import TOPOLOGIES, Names
 from mesh.envoy.sidecar import SidecarOptions, sidecar
 from mesh.errors import MeshError, Reason
-from services.gateway import failures as gateway_failures
-from services.gateway import key_tokens, openai_wire, transcoder
+from services.gateway.api import transcoder
 from services.gateway.config import GatewayConfig
+from services.gateway.edge import failures as gateway_failures
+from services.gateway.identity import key_tokens
+from services.gateway.wire import openai_wire
 
 OPTIONS = files.edge_options("dac")
 TEXTS = {

@@ -10,7 +10,7 @@ import yaml
 
 from mesh.catalog import ModelEntry, parse_catalog
 from mesh.model_prices import PriceEntry
-from services.budget.money import Price
+from services.budget.prices.money import Price
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 SAID = json.loads((pathlib.Path(__file__).parent / "golden" / "genai_prices.json").read_text(encoding="utf-8"))

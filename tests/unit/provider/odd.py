@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from services.provider.adapters import Exchange
+from services.provider.calling.events import Ask
 from services.provider.errors import ProviderFault
-from services.provider.events import Ask
 
 Make = Callable[[Ask], Exchange]
 LEAVES = st.none() | st.booleans() | st.integers(-5, 5) | st.floats() | st.sampled_from(["x", "", "stop", "function"])

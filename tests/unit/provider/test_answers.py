@@ -13,9 +13,9 @@ from services.provider.adapters.anthropic import AnthropicExchange, AnthropicPas
 from services.provider.adapters.gemini import GeminiExchange
 from services.provider.adapters.openai import cap_fields, text_bytes_of
 from services.provider.adapters.usage import usage_of
+from services.provider.calling.events import Ask, Candidate, Usage
 from services.provider.config import ProviderConfig
 from services.provider.errors import ProviderFault, reading
-from services.provider.events import Ask, Candidate, Usage
 from services.provider.kinds import Account, exchange_of
 from services.provider.splice import fields_of
 

@@ -18,7 +18,7 @@ from openai.types.chat import ChatCompletionChunk
 
 from mesh import sse
 from services.provider.adapters.anthropic import VERSION, AnthropicExchange, AnthropicPassExchange
-from services.provider.events import Ask, Candidate, Usage
+from services.provider.calling.events import Ask, Candidate, Usage
 from tests.unit.provider.anthropic_cases import ANSWERS, CASES, FINISH, HI, HIDDEN, NEW, THOUGHT, USER, streamed, whole
 from tests.unit.provider.listening import Sent, listening
 from tests.upstream.checks import check_anthropic

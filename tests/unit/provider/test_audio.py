@@ -11,8 +11,8 @@ from mesh.catalog import KINDS, ProviderEntry
 from mesh.errors import Reason
 from services.provider.adapters.dialects import AUDIO
 from services.provider.audio import heard, last_cue_s, seconds_of, tokens_of
+from services.provider.calling.events import Ask, Candidate, Operation, Usage
 from services.provider.errors import ProviderFault
-from services.provider.events import Ask, Candidate, Operation, Usage
 from services.provider.kinds import Account, audio_of, exchange_of
 
 JSON = st.recursive(

@@ -12,8 +12,8 @@ from mesh.errors import Reason
 from mesh.sse import EventTooLarge, events_in
 from services.provider.adapters.aws_events import EVENTSTREAM, Frames, read_frame
 from services.provider.adapters.bedrock import BedrockExchange, usage_of
+from services.provider.calling.events import Ask, Candidate, Usage, UsageSource
 from services.provider.errors import ProviderFault, refused_status
-from services.provider.events import Ask, Candidate, Usage, UsageSource
 from tests.unit.provider.odd import ASK, PLAIN, asked, bears, bears_bytes, odd, says_or_refuses
 from tests.upstream.bedrock import event, failed, frame
 

@@ -19,7 +19,7 @@ from services.provider.adapters.aws_events import read_frame
 from services.provider.adapters.aws_signature import AccessKey, access_key_of, region_of, signed
 from services.provider.adapters.bedrock import BedrockExchange
 from services.provider.adapters.bedrock_request import to_converse
-from services.provider.events import Ask, Candidate, Usage
+from services.provider.calling.events import Ask, Candidate, Usage
 from tests.unit.provider.listening import Sent, listening
 from tests.upstream.bedrock import Bedrock, event, frame
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.provider.bulkhead import Bulkhead
+from services.provider.calling.bulkhead import Bulkhead
 from services.provider.errors import ProviderFault
 
 

@@ -8,7 +8,7 @@ import cohere
 import pytest
 
 from services.provider.adapters.cohere import CohereEmbedding, CohereExchange
-from services.provider.events import Ask, Candidate, Usage
+from services.provider.calling.events import Ask, Candidate, Usage
 from tests.unit.provider.listening import Sent, listening
 from tests.upstream.cohere import Cohere, event
 

@@ -11,9 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.provider.calling.deployments import (
+    FREE_HAND,
+    MOST_ASKED,
+    PREFIX_BYTES,
+    Balancer,
+    Picks,
+    key_of,
+    prefix_of,
+)
+from services.provider.calling.events import Candidate, Deployment
 from services.provider.config import ProviderConfig
-from services.provider.deployments import FREE_HAND, MOST_ASKED, PREFIX_BYTES, Balancer, Picks, key_of, prefix_of
-from services.provider.events import Candidate, Deployment
 
 
 class World:

@@ -11,8 +11,8 @@ from mesh.errors import Reason
 from services.provider.adapters.dialects import PLAIN, TABLE, dialect_of, key_headers
 from services.provider.adapters.openai import OpenAIExchange
 from services.provider.adapters.usage import usage_of
+from services.provider.calling.events import Ask, Candidate, Operation, Usage
 from services.provider.errors import ProviderFault, openai_error, refused_status
-from services.provider.events import Ask, Candidate, Operation, Usage
 from services.provider.kinds import MENDED, Account, exchange_of, prefill_of
 
 HI = [{"role": "user", "content": "hi"}]

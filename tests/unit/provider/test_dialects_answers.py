@@ -8,8 +8,8 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from mesh.sse import events_in
 from services.provider.adapters.openai import OpenAIExchange
+from services.provider.calling.events import Ask, Candidate, Usage, UsageSource
 from services.provider.errors import ProviderFault
-from services.provider.events import Ask, Candidate, Usage, UsageSource
 from services.provider.kinds import Account, exchange_of
 
 BODY = b'{"messages":[{"role":"user","content":"hi"}]}'

@@ -11,7 +11,7 @@ import pytest
 from mistralai.client import Mistral
 
 from services.provider.adapters.dialects import TABLE
-from services.provider.events import Ask, Candidate, Operation
+from services.provider.calling.events import Ask, Candidate, Operation
 from services.provider.kinds import Account, exchange_of
 
 ANSWER = {

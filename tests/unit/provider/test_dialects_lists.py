@@ -8,7 +8,7 @@ from aiohttp.test_utils import TestServer
 
 from mesh.catalog import ProviderEntry
 from mesh.config import Secret
-from services.provider.keys import list_models
+from services.provider.keys.keys import list_models
 
 ROWS = [{"id": "one", "object": "model"}, {"id": "two", "object": "model"}]
 

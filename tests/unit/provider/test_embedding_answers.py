@@ -3,9 +3,9 @@
 import pytest
 
 from mesh.errors import Reason
+from services.provider.calling.events import Ask, Candidate, Operation, Usage, UsageSource
 from services.provider.embedding import EmbeddingExchange
 from services.provider.errors import ProviderFault
-from services.provider.events import Ask, Candidate, Operation, Usage, UsageSource
 
 
 def exchange(body: bytes = b'{"model":"dac","input":["a","b"]}', vectors: int = 2) -> EmbeddingExchange:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.provider.events import Event, Finish, Frames, Started, Usage, UsageSource
-from services.provider.frames import coalesce
+from services.provider.calling.events import Event, Finish, Frames, Started, Usage, UsageSource
+from services.provider.calling.frames import coalesce
 
 END = Finish(Usage(), UsageSource.PROVIDER, "stop", "", "", ())
 BEGIN = Started("a", "m", "p")

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from mesh.errors import Reason
 from mesh.sse import Splitter, events_in
 from services.provider.adapters.gemini import GeminiExchange, usage_of
+from services.provider.calling.events import Ask, Candidate, Usage, UsageSource
 from services.provider.errors import ProviderFault, refused_status
-from services.provider.events import Ask, Candidate, Usage, UsageSource
 
 INPUT = b'{"messages":[{"role":"user","content":"hi there"}]}'
 

@@ -12,7 +12,7 @@ from google import genai
 from google.genai import types
 
 from services.provider.adapters.gemini import GeminiExchange
-from services.provider.events import Ask, Candidate, Usage, UsageSource
+from services.provider.calling.events import Ask, Candidate, Usage, UsageSource
 
 PNG = b"\x89PNG\xff\xfe\xfd"
 SCHEMA = {"type": "object", "properties": {"mime_type": {"type": "string"}}, "additionalProperties": False}

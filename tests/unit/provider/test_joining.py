@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from mesh import sse
-from services.budget.money import SEAM_TOKENS
+from services.budget.prices.money import SEAM_TOKENS
 from services.provider.adapters import Outgoing, Result, Shown
+from services.provider.calling.events import Ask, Attempt, Candidate, Rescue, Usage, UsageSource
+from services.provider.calling.joining import Broken, ChatJoin, MessagesJoin
+from services.provider.calling.rescue import Rescuer, anchor_of, body_again
 from services.provider.errors import ProviderFault, cut, timed_out
-from services.provider.events import Ask, Attempt, Candidate, Rescue, Usage, UsageSource
-from services.provider.joining import Broken, ChatJoin, MessagesJoin
-from services.provider.rescue import Rescuer, anchor_of, body_again
 
 TEXT = "The quick brown fox jumps"
 FAULT = cut("second", "it closed")

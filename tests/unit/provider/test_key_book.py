@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from mesh.errors import Reason
 from mesh.testing import FakeClock
 from services.provider.errors import ProviderFault
-from services.provider.key_book import Key, KeyBook, blames_key
-from services.provider.key_store import KeyRow
-from services.provider.vault import SealedKey, Vault
+from services.provider.keys.book import Key, KeyBook, blames_key
+from services.provider.keys.store import KeyRow
+from services.provider.keys.vault import SealedKey, Vault
 
 VAULT = Vault(b"v" * 32, "m1")
 AT = datetime.datetime(2026, 11, 21, tzinfo=datetime.UTC)

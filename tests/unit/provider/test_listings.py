@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.provider.listings import MAX_NAME, Listed, NotAList, Page, read_page, usable_name
+from services.provider.discovery.listings import MAX_NAME, Listed, NotAList, Page, read_page, usable_name
 
 
 def page_of(kind: str, document: Any) -> Page:

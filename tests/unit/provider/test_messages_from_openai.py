@@ -14,8 +14,8 @@ from pydantic import TypeAdapter
 
 from mesh import sse
 from services.provider.adapters.messages_from_openai import MessagesExchange
+from services.provider.calling.events import UsageSource
 from services.provider.errors import ProviderFault, reading
-from services.provider.events import UsageSource
 from tests.unit.provider.test_messages_to_openai import exchange
 
 BODY = b'{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hello there"}],"stream":true}'

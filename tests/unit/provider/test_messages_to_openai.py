@@ -13,8 +13,8 @@ from services.provider.adapters.dialects import dialect_of
 from services.provider.adapters.messages_from_openai import MessagesExchange
 from services.provider.adapters.messages_to_openai import to_chat
 from services.provider.adapters.openai import OpenAIExchange
+from services.provider.calling.events import Ask, Candidate, Dialect
 from services.provider.errors import ProviderFault
-from services.provider.events import Ask, Candidate, Dialect
 
 HI = [{"role": "user", "content": "Hi"}]
 MESSAGES = Dialect.ANTHROPIC_MESSAGES

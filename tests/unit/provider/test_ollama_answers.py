@@ -14,8 +14,8 @@ from mesh.errors import Reason
 from mesh.sse import EventTooLarge, events_in
 from services.provider.adapters.framing import NDJSON, Lines
 from services.provider.adapters.ollama import OllamaEmbedding, OllamaExchange
+from services.provider.calling.events import Ask, Candidate, Usage, UsageSource
 from services.provider.errors import ProviderFault
-from services.provider.events import Ask, Candidate, Usage, UsageSource
 from tests.unit.provider.odd import ASK, asked, bears, bears_bytes, odd, says_or_refuses
 from tests.upstream.ollama import Ollama
 

@@ -9,7 +9,7 @@ import ollama
 import pytest
 
 from services.provider.adapters.ollama import OllamaEmbedding, OllamaExchange
-from services.provider.events import Ask, Candidate, Usage
+from services.provider.calling.events import Ask, Candidate, Usage
 from tests.unit.provider.listening import Sent, listening
 
 PNG = base64.b64encode(b"\x89PNG\xff\xfe\xfd").decode()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.provider.overlap import MIN_ANEW, MIN_OVERLAP, Differs, Trimmer
+from services.provider.calling.overlap import MIN_ANEW, MIN_OVERLAP, Differs, Trimmer
 
 TEXT = st.text(st.sampled_from("abcde ,.\né"), max_size=200)
 SHOWN = "The quick brown fox jumps over the lazy dog, and then it "

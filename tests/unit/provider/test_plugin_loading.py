@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from mesh.errors import Reason
+from services.provider.calling.events import Ask, Candidate, UsageSource
 from services.provider.errors import ProviderFault, garbage
-from services.provider.events import Ask, Candidate, UsageSource
 from services.provider.kinds import Account, exchange_of
 from services.provider.plugin import NDJSON, Framing, Outgoing, Result, Usage
 from services.provider.plugin_loading import Guarded

@@ -17,8 +17,8 @@ from pydantic import TypeAdapter
 from mesh import sse
 from services.provider.adapters import responses_output
 from services.provider.adapters.responses_from_chat import ResponsesExchange
+from services.provider.calling.events import Ask, Candidate, Dialect, UsageSource
 from services.provider.errors import ProviderFault, reading
-from services.provider.events import Ask, Candidate, Dialect, UsageSource
 from services.provider.kinds import Account, exchange_of
 from tests.unit.provider.test_messages_from_openai import CALLS, TEXT, USAGE, chunk, likely, odd, piece
 from tests.unit.provider.test_responses_to_chat import exchange

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from services.provider.adapters.responses_from_chat import ResponsesExchange
 from services.provider.adapters.responses_pass import ResponsesPassExchange, text_bytes_of, usage_of
+from services.provider.calling.events import Ask, Candidate, Dialect, Usage, UsageSource
 from services.provider.errors import ProviderFault, reading
-from services.provider.events import Ask, Candidate, Dialect, Usage, UsageSource
 from services.provider.kinds import Account, exchange_of
 
 BODY = b'{"model":"m","input":"hello there","stream":true}'

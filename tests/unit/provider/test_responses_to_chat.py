@@ -12,8 +12,8 @@ from services.provider.adapters.openai import OpenAIExchange
 from services.provider.adapters.responses_from_chat import ResponsesExchange
 from services.provider.adapters.responses_to_chat import HINTS, to_chat
 from services.provider.adapters.responses_tools import custom_text, function_name, tools_of
+from services.provider.calling.events import Ask, Candidate, Dialect
 from services.provider.errors import ProviderFault
-from services.provider.events import Ask, Candidate, Dialect
 
 RESPONSES = Dialect.OPENAI_RESPONSES
 

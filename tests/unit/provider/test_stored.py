@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from services.provider.calling.events import Ask, Candidate, Dialect
 from services.provider.errors import ProviderFault
-from services.provider.events import Ask, Candidate, Dialect
 from services.provider.kinds import Account, exchange_of
 
 CHAT, RESPONSES, MESSAGES = Dialect.OPENAI_CHAT, Dialect.OPENAI_RESPONSES, Dialect.ANTHROPIC_MESSAGES

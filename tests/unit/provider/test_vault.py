@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from mesh.errors import MeshError
-from services.provider.vault import Place, Vault
+from services.provider.keys.vault import Place, Vault
 
 KEY = "sk-0123456789"
 HERE = Place("openai", "https://x")

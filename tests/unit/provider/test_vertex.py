@@ -18,9 +18,9 @@ from google.oauth2.credentials import Credentials
 
 from mesh.errors import Reason
 from services.provider.adapters.vertex import VertexExchange
+from services.provider.calling.events import Ask, Candidate
 from services.provider.errors import ProviderFault
-from services.provider.events import Ask, Candidate
-from services.provider.google_token import AUDIENCE, SCOPE, GoogleToken
+from services.provider.keys.google_token import AUDIENCE, SCOPE, GoogleToken
 from tests.unit.provider.listening import Sent, listening
 from tests.unit.provider.test_gemini_fidelity import ANSWER, CASES, normal
 

@@ -4,11 +4,11 @@ import pytest
 
 from dac.router.v1 import policy_pb2
 from mesh.errors import MeshError
-from services.router.answer_rules import CacheRules, PersonaRules, read_answers
-from services.router.policies import RoutingPolicy
-from services.router.policy_form import parse
-from services.router.policy_messages import rules_message, rules_said
-from services.router.route_server import answers_message
+from services.router.deciding.route_server import answers_message
+from services.router.policies.answer_rules import CacheRules, PersonaRules, read_answers
+from services.router.policies.form import parse
+from services.router.policies.messages import rules_message, rules_said
+from services.router.policies.policies import RoutingPolicy
 
 ALL = {
     "persona": {

@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from services.router.breakers import BreakerRules, Breakers, State
+from services.router.deciding.breakers import BreakerRules, Breakers, State
 
 
 class Clock:

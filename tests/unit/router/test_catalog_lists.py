@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from mesh.catalog import ModelEntry
 from mesh.errors import MeshError, Reason
-from services.router.catalog import CatalogView, PriceView, ProviderView, build_view
-from services.router.listed import ListedView, ListState
-from services.router.listing import ModelFilter
-from services.router.ordering import MEASURES, order_of, page_of
-from services.router.provider_figures import figures
-from services.router.ranking import best_at, named, ranked
-from services.router.scoring import PROFILES
-from services.router.searching import search
+from services.router.catalog.catalog import CatalogView, PriceView, ProviderView, build_view
+from services.router.catalog.listed import ListedView, ListState
+from services.router.catalog.listing import ModelFilter
+from services.router.catalog.ordering import MEASURES, order_of, page_of
+from services.router.catalog.provider_figures import figures
+from services.router.catalog.ranking import best_at, named, ranked
+from services.router.catalog.searching import search
+from services.router.deciding.scoring import PROFILES
 from services.router.sources.facts import INTENTS, Facts
 
 USD = 10**9

@@ -9,18 +9,18 @@ from hypothesis import strategies as st
 
 from mesh.catalog import DeploymentEntry, ModelEntry
 from mesh.errors import MeshError, Reason
-from services.router.breakers import Breakers, State
-from services.router.catalog import CatalogView, PriceView, ProviderView, build_view
+from services.router.catalog.catalog import CatalogView, PriceView, ProviderView, build_view
 from services.router.config import RouterConfig
-from services.router.constraints import MOST_SHORTLISTS, Shortlists, cost_nano_usd
-from services.router.decision import Decider, default_policy
-from services.router.latency import Speeds
-from services.router.learning import Key, Learned, Observation
-from services.router.policies import RoutingPolicy
-from services.router.policy import Ask, may_use
-from services.router.predictor import QualityPredictor, Reading
-from services.router.scoring import Weights
-from services.router.sheet import Decision, draw
+from services.router.deciding.breakers import Breakers, State
+from services.router.deciding.constraints import MOST_SHORTLISTS, Shortlists, cost_nano_usd
+from services.router.deciding.decision import Decider, default_policy
+from services.router.deciding.latency import Speeds
+from services.router.deciding.scoring import Weights
+from services.router.deciding.sheet import Decision, draw
+from services.router.learning.learning import Key, Learned, Observation
+from services.router.policies.policies import RoutingPolicy
+from services.router.policies.policy import Ask, may_use
+from services.router.prompt.predictor import QualityPredictor, Reading
 from tests.unit.router.test_decision import LOCAL, USD, entry, ids, view_of
 
 CONFIG = RouterConfig()

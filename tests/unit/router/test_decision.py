@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from mesh.catalog import DeploymentEntry, ModelEntry
 from mesh.errors import MeshError, Reason
 from mesh.model_prices import PriceEntry
-from services.router.breakers import BreakerRules, Breakers
-from services.router.catalog import CatalogView, PriceView, ProviderView, build_view, price_of
+from services.router.catalog.catalog import CatalogView, PriceView, ProviderView, build_view, price_of
 from services.router.config import RouterConfig
-from services.router.decision import Decider
-from services.router.policy import Ask, may_use
-from services.router.sheet import Decision
+from services.router.deciding.breakers import BreakerRules, Breakers
+from services.router.deciding.decision import Decider
+from services.router.deciding.sheet import Decision
+from services.router.policies.policy import Ask, may_use
 
 USD = 1_000_000_000
 

@@ -2,9 +2,9 @@
 
 from mesh.catalog import DeploymentEntry
 from mesh.model_prices import PriceEntry
-from services.router.breakers import BreakerRules, Breakers
-from services.router.catalog import CatalogView, PriceView, ProviderView, build_view
-from services.router.listing import ModelFilter, listed
+from services.router.catalog.catalog import CatalogView, PriceView, ProviderView, build_view
+from services.router.catalog.listing import ModelFilter, listed
+from services.router.deciding.breakers import BreakerRules, Breakers
 from tests.unit.router.test_decision import USD, entry, ids, refusal, run
 
 BOTH = (DeploymentEntry("us", "big", priority=1), DeploymentEntry("eu", "grand", weight=2))

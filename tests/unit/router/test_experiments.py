@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mesh.errors import MeshError, Reason
-from services.router.breakers import Breakers
-from services.router.catalog import CatalogView
+from services.router.catalog.catalog import CatalogView
 from services.router.config import RouterConfig
-from services.router.decision import Decider
-from services.router.experiment_arms import Arms, Asking, OrgTrials
-from services.router.experiment_form import decode, encode, plan_of
-from services.router.experiments import (
+from services.router.deciding.breakers import Breakers
+from services.router.deciding.decision import Decider
+from services.router.deciding.sheet import Decision
+from services.router.experiments.arms import Arms, Asking, OrgTrials
+from services.router.experiments.experiments import (
     AB,
     BETTER,
     BUCKETS,
@@ -50,10 +50,10 @@ from services.router.experiments import (
     compare,
     judge,
 )
-from services.router.policies import Policies, RoutingPolicy
-from services.router.policy import Ask
-from services.router.sheet import Decision
-from services.router.significance import Sample, counts, means, student_p
+from services.router.experiments.form import decode, encode, plan_of
+from services.router.experiments.significance import Sample, counts, means, student_p
+from services.router.policies.policies import Policies, RoutingPolicy
+from services.router.policies.policy import Ask
 
 KEY = TrialKey("o", "e", 0, "a")
 USUAL = Plan("a test", AB, "tried", max_requests=10**9)

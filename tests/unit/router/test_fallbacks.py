@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from mesh.errors import MeshError, Reason
-from services.router.breakers import BreakerRules, Breakers
-from services.router.catalog import CatalogView
+from services.router.catalog.catalog import CatalogView
 from services.router.config import RouterConfig
-from services.router.policy import find_named
+from services.router.deciding.breakers import BreakerRules, Breakers
+from services.router.policies.policy import find_named
 from tests.unit.router.test_decision import entry, ids, refusal, run, view_of
 
 NAMED = RouterConfig(named_fallbacks=True)

@@ -8,8 +8,8 @@ import pytest
 from mesh.errors import MeshError, Reason
 from mesh.key_values import MemoryStore
 from mesh.redis import connect
-from services.router.breakers import Breakers, State
-from services.router.hints import CHANNEL, FORCED_CHANNEL, MAX_WAITING, BreakerHints, Hint
+from services.router.deciding.breakers import Breakers, State
+from services.router.deciding.hints import CHANNEL, FORCED_CHANNEL, MAX_WAITING, BreakerHints, Hint
 
 
 class Clock:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from mesh.catalog import ModelEntry
 from services.router.config import RouterConfig
-from services.router.identity import UNKNOWN, Match, Resolver
-from services.router.identity_overrides import Overrides, overrides_of, parse_never
+from services.router.resolving.overrides import Overrides, overrides_of, parse_never
+from services.router.resolving.resolution import UNKNOWN, Match, Resolver
 
 POOL = (
     "acme/Spruce-3-8B-Instruct",

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.latency import ENOUGH, KEPT, Speeds, quantiles
+from services.router.deciding.latency import ENOUGH, KEPT, Speeds, quantiles
 
 
 class Clock:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.router.drift import ChangeWatch
-from services.router.learning import (
+from services.router.learning.drift import ChangeWatch
+from services.router.learning.learning import (
     MAX_SAVED_DEPARTURES,
     Key,
     Learned,

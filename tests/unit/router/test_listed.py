@@ -6,12 +6,12 @@ import pytest
 
 from mesh.catalog import ModelEntry
 from mesh.errors import MeshError, Reason
-from services.router.breakers import Breakers
-from services.router.catalog import CatalogView, ProviderView, build_view
+from services.router.catalog.catalog import CatalogView, ProviderView, build_view
+from services.router.catalog.listed import ListedView, Lists, ProbeView
 from services.router.config import RouterConfig
-from services.router.decision import Decider
-from services.router.listed import ListedView, Lists, ProbeView
-from services.router.policy import Ask, find_named
+from services.router.deciding.breakers import Breakers
+from services.router.deciding.decision import Decider
+from services.router.policies.policy import Ask, find_named
 
 PROBE = ProbeView(0.5, 80.0, 200.0, ("json",), 1.0)
 

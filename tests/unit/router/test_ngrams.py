@@ -13,7 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.ngrams import BUCKETS, HEAD_CHARACTERS, TAIL_CHARACTERS, hashed
+from services.router.prompt.ngrams import (
+    BUCKETS,
+    HEAD_CHARACTERS,
+    TAIL_CHARACTERS,
+    Sought,
+    gram,
+    hashed,
+    hashed_seeking,
+)
 
 ANY_TEXT = st.text(st.characters(codec=None, categories=None), max_size=400)
 """Lone surrogates included."""
@@ -42,8 +50,33 @@ def test_golden_ids_of_one_word_in_full():
     assert sorted(ids_of("hello")) == HELLO
 
 
+@given(st.text(st.characters(codec=None, categories=None), min_size=3, max_size=5))
+def test_the_bucket_of_a_run_is_that_of_the_text(run):
+    run = run.lower()
+    assert not 3 <= len(run) <= 5 or gram(run) in ids_of(f"before{run}behind")
+
+
+def test_shorter_and_longer_runs_have_no_bucket():
+    for run in ("ab", "abcdef"):
+        with pytest.raises(ValueError, match="3 to 5"):
+            gram(run)
+
+
+@given(st.text("aAbB 01.é", max_size=60), st.lists(st.text("ab 01.é", min_size=3, max_size=9), max_size=9))
+def test_what_is_in_a_text_is_found_and_the_ids_are_the_same(text, pieces):
+    hashed("ab 01.ba ab.é a" * 9)  # What an earlier text leaves behind finds nothing.
+    ids, found = hashed_seeking(text, Sought(pieces))
+    assert ids.tolist() == hashed(text).tolist()
+    assert all(there or piece not in text.lower() for piece, there in zip(pieces, found, strict=True))
+
+
+def test_what_is_not_in_a_text_is_hardly_ever_found():
+    pieces = Sought([f"{number} sheep" for number in ("one", "two", "six", "ten", "all", "no")])
+    assert hashed_seeking("we saw three sheep, no goat", pieces)[1] == [False] * 6
+
+
 def test_another_interpreter_with_another_hash_seed_says_the_same():
-    program = "from services.router.ngrams import hashed; print(sorted(hashed('A prompt, twice.').tolist()))"
+    program = "from services.router.prompt.ngrams import hashed; print(sorted(hashed('A prompt, twice.').tolist()))"
     said = {
         subprocess.run(
             [sys.executable, "-c", program],

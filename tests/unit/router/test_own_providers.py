@@ -4,12 +4,12 @@ import pytest
 
 from mesh.catalog import ModelEntry, PriceEntry, ProviderEntry
 from mesh.errors import MeshError
-from services.router.breakers import Breakers
-from services.router.catalog import ProviderView
+from services.router.catalog.catalog import ProviderView
+from services.router.catalog.followers import MAX_SHARED_VIEWS, LiveCatalog
 from services.router.config import RouterConfig
-from services.router.decision import Decider
-from services.router.followers import MAX_SHARED_VIEWS, LiveCatalog
-from services.router.policy import Ask
+from services.router.deciding.breakers import Breakers
+from services.router.deciding.decision import Decider
+from services.router.policies.policy import Ask
 
 CONFIG = RouterConfig()
 FREE = PriceEntry(True, {})

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 
 from mesh.errors import MeshError, Reason
-from services.router.policies import (
+from services.router.deciding.scoring import PROFILES
+from services.router.policies.form import KEYS, decode, encode, parse, parse_policies, parse_tenants
+from services.router.policies.policies import (
     PROFILE_NAMES,
     Assignment,
     OrgRules,
@@ -17,8 +19,6 @@ from services.router.policies import (
     built_in,
     with_profile,
 )
-from services.router.policy_form import KEYS, decode, encode, parse, parse_policies, parse_tenants
-from services.router.scoring import PROFILES
 
 BASE = RoutingPolicy()
 IDS = st.integers(0, 5).map("level-{}".format)

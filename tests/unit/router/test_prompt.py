@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.intent.examples import typical
-from services.router import prompt
-from services.router.language import LANGUAGES, UNDETERMINED
-from services.router.prompt import INTENTS, features, read, scores, shipped, understand
-from services.router.structure import NAMES
+from services.router.prompt import prompt
+from services.router.prompt.language import LANGUAGES, UNDETERMINED
+from services.router.prompt.prompt import INTENTS, features, read, scores, shipped, understand
+from services.router.prompt.structure import NAMES
 from tests.unit.router.prompts_by_hand import BY_INTENT, BY_LANGUAGE, NO_WEB, RISING, WEB
 
 ANY_TEXT = st.text(st.characters(codec=None, categories=None), max_size=600)

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 from mesh.catalog import ModelEntry
 from mesh.model_prices import PriceEntry
-from services.router.catalog import ProviderView, build_view
-from services.router.policies import PROFILE_NAMES
-from services.router.scoring import (
+from services.router.catalog.catalog import ProviderView, build_view
+from services.router.deciding.scoring import (
     LONG_SHARE,
     LONG_TOKENS,
     LONG_TURNS,
@@ -26,6 +25,7 @@ from services.router.scoring import (
     length_share,
     log_odds,
 )
+from services.router.policies.policies import PROFILE_NAMES
 
 USD = 1_000_000_000
 PROVIDERS = {name: ProviderView(name, True) for name in ("a", "b", "c")}

@@ -1,5 +1,6 @@
 """Edits of a stored log are found, every one; and each guard is needed: without it its own edit goes unnoticed."""
 
+import io
 import random
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 
 from bench.audit import tamper
 from bench.audit.tamper import SIGNER, StoredLog
+from mesh.cli.audit import followed
 from mesh.tlog import merkle, verification
 from mesh.tlog.frames import head_frame
 from mesh.tlog.leaves import Leaf, read_leaf, write_leaf
@@ -38,6 +40,26 @@ def test_an_unchanged_log_verifies_in_parts_of_any_size() -> None:
         checked.finish()
     with pytest.raises(BrokenStream, match="begins no frame"):
         Verification(None, None).feed(b"x")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_is_told_how_much_has_been_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    stream = LOG.stream()
+    parts = [stream[at : at + 9000] for at in range(0, len(stream), 9000)]
+    for terminal in (Terminal(), io.StringIO()):
+        checked = Verification(SIGNER.verifier, OUTSIDE)
+        for part in followed(parts, checked, terminal, every_s=0):
+            checked.feed(part)
+        assert checked.finish()
+        told = terminal.getvalue()
+        assert told == "" if type(terminal) is io.StringIO else f" of {tamper.SIZE} entries" in told
+        assert "\n" not in told and (not told or told.endswith("\r\x1b[K"))
 
 
 def unsigned(note: str, key: Any, origin: str | None = None) -> Checkpoint:

@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from dac.type.v1 import record_pb2 as dac_dot_type_dot_v1_dot_record__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x64\x61\x63/audit/v1/audit.proto\x12\x0c\x64\x61\x63.audit.v1\x1a\x18\x64\x61\x63/type/v1/record.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\":\n\rAppendRequest\x12)\n\x07records\x18\x01 \x03(\x0b\x32\x18.dac.type.v1.AdminRecord\"\x10\n\x0e\x41ppendResponse\"\xd9\x01\n\x13ListRequestsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12%\n\x07outcome\x18\x04 \x01(\x0e\x32\x14.dac.type.v1.Outcome\x12\x31\n\rstarted_after\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0estarted_before\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"]\n\x14ListRequestsResponse\x12,\n\x08requests\x18\x01 \x03(\x0b\x32\x1a.dac.type.v1.RequestRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\'\n\x11GetRequestRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"A\n\x12GetRequestResponse\x12+\n\x07request\x18\x01 \x01(\x0b\x32\x1a.dac.type.v1.RequestRecord\";\n\x12ListChangesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Y\n\x13ListChangesResponse\x12)\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x18.dac.type.v1.AdminRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x17\n\x15\x46ollowRequestsRequest\"E\n\x16\x46ollowRequestsResponse\x12+\n\x07request\x18\x01 \x01(\x0b\x32\x1a.dac.type.v1.RequestRecord2\x99\x04\n\x0c\x41uditService\x12\x43\n\x06\x41ppend\x12\x1b.dac.audit.v1.AppendRequest\x1a\x1c.dac.audit.v1.AppendResponse\x12k\n\x0cListRequests\x12!.dac.audit.v1.ListRequestsRequest\x1a\".dac.audit.v1.ListRequestsResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/requests\x12r\n\nGetRequest\x12\x1f.dac.audit.v1.GetRequestRequest\x1a .dac.audit.v1.GetRequestResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/requests/{request_id}\x12g\n\x0bListChanges\x12 .dac.audit.v1.ListChangesRequest\x1a!.dac.audit.v1.ListChangesResponse\"\x13\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/changes\x12z\n\x0e\x46ollowRequests\x12#.dac.audit.v1.FollowRequestsRequest\x1a$.dac.audit.v1.FollowRequestsResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/requests:follow0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x64\x61\x63/audit/v1/audit.proto\x12\x0c\x64\x61\x63.audit.v1\x1a\x18\x64\x61\x63/type/v1/record.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\":\n\rAppendRequest\x12)\n\x07records\x18\x01 \x03(\x0b\x32\x18.dac.type.v1.AdminRecord\"\x10\n\x0e\x41ppendResponse\"\xfb\x01\n\x13ListRequestsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12%\n\x07outcome\x18\x04 \x01(\x0e\x32\x14.dac.type.v1.Outcome\x12\x31\n\rstarted_after\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0estarted_before\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x07 \x01(\t\x12\x11\n\toperation\x18\x08 \x01(\t\"]\n\x14ListRequestsResponse\x12,\n\x08requests\x18\x01 \x03(\x0b\x32\x1a.dac.type.v1.RequestRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\'\n\x11GetRequestRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"A\n\x12GetRequestResponse\x12+\n\x07request\x18\x01 \x01(\x0b\x32\x1a.dac.type.v1.RequestRecord\"\xc1\x01\n\x12ListChangesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x0e\n\x06target\x18\x05 \x01(\t\x12)\n\x05\x61\x66ter\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06\x62\x65\x66ore\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Y\n\x13ListChangesResponse\x12)\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x18.dac.type.v1.AdminRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xe6\x01\n\x15\x45xportRequestsRequest\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12%\n\x07outcome\x18\x04 \x01(\x0e\x32\x14.dac.type.v1.Outcome\x12\x31\n\rstarted_after\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0estarted_before\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x07 \x01(\t\x12\x11\n\toperation\x18\x08 \x01(\t\"\xac\x01\n\x14\x45xportChangesRequest\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x0e\n\x06target\x18\x05 \x01(\t\x12)\n\x05\x61\x66ter\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06\x62\x65\x66ore\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x17\n\x15\x46ollowRequestsRequest\"E\n\x16\x46ollowRequestsResponse\x12+\n\x07request\x18\x01 \x01(\x0b\x32\x1a.dac.type.v1.RequestRecord2\xee\x05\n\x0c\x41uditService\x12\x43\n\x06\x41ppend\x12\x1b.dac.audit.v1.AppendRequest\x1a\x1c.dac.audit.v1.AppendResponse\x12k\n\x0cListRequests\x12!.dac.audit.v1.ListRequestsRequest\x1a\".dac.audit.v1.ListRequestsResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/requests\x12r\n\nGetRequest\x12\x1f.dac.audit.v1.GetRequestRequest\x1a .dac.audit.v1.GetRequestResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/requests/{request_id}\x12g\n\x0bListChanges\x12 .dac.audit.v1.ListChangesRequest\x1a!.dac.audit.v1.ListChangesResponse\"\x13\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/changes\x12j\n\x0e\x45xportRequests\x12#.dac.audit.v1.ExportRequestsRequest\x1a\x14.google.api.HttpBody\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/requests:export0\x01\x12g\n\rExportChanges\x12\".dac.audit.v1.ExportChangesRequest\x1a\x14.google.api.HttpBody\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/changes:export0\x01\x12z\n\x0e\x46ollowRequests\x12#.dac.audit.v1.FollowRequestsRequest\x1a$.dac.audit.v1.FollowRequestsResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/requests:follow0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,28 +41,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUDITSERVICE'].methods_by_name['GetRequest']._serialized_options = b'\202\323\344\223\002\033\022\031/v1/requests/{request_id}'
   _globals['_AUDITSERVICE'].methods_by_name['ListChanges']._loaded_options = None
   _globals['_AUDITSERVICE'].methods_by_name['ListChanges']._serialized_options = b'\202\323\344\223\002\r\022\013/v1/changes'
+  _globals['_AUDITSERVICE'].methods_by_name['ExportRequests']._loaded_options = None
+  _globals['_AUDITSERVICE'].methods_by_name['ExportRequests']._serialized_options = b'\202\323\344\223\002\025\022\023/v1/requests:export'
+  _globals['_AUDITSERVICE'].methods_by_name['ExportChanges']._loaded_options = None
+  _globals['_AUDITSERVICE'].methods_by_name['ExportChanges']._serialized_options = b'\202\323\344\223\002\024\022\022/v1/changes:export'
   _globals['_AUDITSERVICE'].methods_by_name['FollowRequests']._loaded_options = None
   _globals['_AUDITSERVICE'].methods_by_name['FollowRequests']._serialized_options = b'\202\323\344\223\002\025\022\023/v1/requests:follow'
-  _globals['_APPENDREQUEST']._serialized_start=131
-  _globals['_APPENDREQUEST']._serialized_end=189
-  _globals['_APPENDRESPONSE']._serialized_start=191
-  _globals['_APPENDRESPONSE']._serialized_end=207
-  _globals['_LISTREQUESTSREQUEST']._serialized_start=210
-  _globals['_LISTREQUESTSREQUEST']._serialized_end=427
-  _globals['_LISTREQUESTSRESPONSE']._serialized_start=429
-  _globals['_LISTREQUESTSRESPONSE']._serialized_end=522
-  _globals['_GETREQUESTREQUEST']._serialized_start=524
-  _globals['_GETREQUESTREQUEST']._serialized_end=563
-  _globals['_GETREQUESTRESPONSE']._serialized_start=565
-  _globals['_GETREQUESTRESPONSE']._serialized_end=630
-  _globals['_LISTCHANGESREQUEST']._serialized_start=632
-  _globals['_LISTCHANGESREQUEST']._serialized_end=691
-  _globals['_LISTCHANGESRESPONSE']._serialized_start=693
-  _globals['_LISTCHANGESRESPONSE']._serialized_end=782
-  _globals['_FOLLOWREQUESTSREQUEST']._serialized_start=784
-  _globals['_FOLLOWREQUESTSREQUEST']._serialized_end=807
-  _globals['_FOLLOWREQUESTSRESPONSE']._serialized_start=809
-  _globals['_FOLLOWREQUESTSRESPONSE']._serialized_end=878
-  _globals['_AUDITSERVICE']._serialized_start=881
-  _globals['_AUDITSERVICE']._serialized_end=1418
+  _globals['_APPENDREQUEST']._serialized_start=158
+  _globals['_APPENDREQUEST']._serialized_end=216
+  _globals['_APPENDRESPONSE']._serialized_start=218
+  _globals['_APPENDRESPONSE']._serialized_end=234
+  _globals['_LISTREQUESTSREQUEST']._serialized_start=237
+  _globals['_LISTREQUESTSREQUEST']._serialized_end=488
+  _globals['_LISTREQUESTSRESPONSE']._serialized_start=490
+  _globals['_LISTREQUESTSRESPONSE']._serialized_end=583
+  _globals['_GETREQUESTREQUEST']._serialized_start=585
+  _globals['_GETREQUESTREQUEST']._serialized_end=624
+  _globals['_GETREQUESTRESPONSE']._serialized_start=626
+  _globals['_GETREQUESTRESPONSE']._serialized_end=691
+  _globals['_LISTCHANGESREQUEST']._serialized_start=694
+  _globals['_LISTCHANGESREQUEST']._serialized_end=887
+  _globals['_LISTCHANGESRESPONSE']._serialized_start=889
+  _globals['_LISTCHANGESRESPONSE']._serialized_end=978
+  _globals['_EXPORTREQUESTSREQUEST']._serialized_start=981
+  _globals['_EXPORTREQUESTSREQUEST']._serialized_end=1211
+  _globals['_EXPORTCHANGESREQUEST']._serialized_start=1214
+  _globals['_EXPORTCHANGESREQUEST']._serialized_end=1386
+  _globals['_FOLLOWREQUESTSREQUEST']._serialized_start=1388
+  _globals['_FOLLOWREQUESTSREQUEST']._serialized_end=1411
+  _globals['_FOLLOWREQUESTSRESPONSE']._serialized_start=1413
+  _globals['_FOLLOWREQUESTSRESPONSE']._serialized_end=1482
+  _globals['_AUDITSERVICE']._serialized_start=1485
+  _globals['_AUDITSERVICE']._serialized_end=2235
 # @@protoc_insertion_point(module_scope)

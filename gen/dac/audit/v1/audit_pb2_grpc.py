@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from dac.audit.v1 import audit_pb2 as dac_dot_audit_dot_v1_dot_audit__pb2
+from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -55,6 +56,16 @@ class AuditServiceStub:
                 request_serializer=dac_dot_audit_dot_v1_dot_audit__pb2.ListChangesRequest.SerializeToString,
                 response_deserializer=dac_dot_audit_dot_v1_dot_audit__pb2.ListChangesResponse.FromString,
                 _registered_method=True)
+        self.ExportRequests = channel.unary_stream(
+                '/dac.audit.v1.AuditService/ExportRequests',
+                request_serializer=dac_dot_audit_dot_v1_dot_audit__pb2.ExportRequestsRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
+        self.ExportChanges = channel.unary_stream(
+                '/dac.audit.v1.AuditService/ExportChanges',
+                request_serializer=dac_dot_audit_dot_v1_dot_audit__pb2.ExportChangesRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
         self.FollowRequests = channel.unary_stream(
                 '/dac.audit.v1.AuditService/FollowRequests',
                 request_serializer=dac_dot_audit_dot_v1_dot_audit__pb2.FollowRequestsRequest.SerializeToString,
@@ -94,6 +105,20 @@ class AuditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportRequests(self, request, context):
+        """All requests that the filters let through, newest first, as a file: CSV, or each request's JSON on a line.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportChanges(self, request, context):
+        """All administrative changes that the filters let through, newest first, as a file: CSV, or JSON lines.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def FollowRequests(self, request, context):
         """New requests of the organisation as they are recorded (`dac logs -f`).
         """
@@ -123,6 +148,16 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     servicer.ListChanges,
                     request_deserializer=dac_dot_audit_dot_v1_dot_audit__pb2.ListChangesRequest.FromString,
                     response_serializer=dac_dot_audit_dot_v1_dot_audit__pb2.ListChangesResponse.SerializeToString,
+            ),
+            'ExportRequests': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportRequests,
+                    request_deserializer=dac_dot_audit_dot_v1_dot_audit__pb2.ExportRequestsRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'ExportChanges': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportChanges,
+                    request_deserializer=dac_dot_audit_dot_v1_dot_audit__pb2.ExportChangesRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
             'FollowRequests': grpc.unary_stream_rpc_method_handler(
                     servicer.FollowRequests,
@@ -239,6 +274,60 @@ class AuditService:
             '/dac.audit.v1.AuditService/ListChanges',
             dac_dot_audit_dot_v1_dot_audit__pb2.ListChangesRequest.SerializeToString,
             dac_dot_audit_dot_v1_dot_audit__pb2.ListChangesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportRequests(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/dac.audit.v1.AuditService/ExportRequests',
+            dac_dot_audit_dot_v1_dot_audit__pb2.ExportRequestsRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportChanges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/dac.audit.v1.AuditService/ExportChanges',
+            dac_dot_audit_dot_v1_dot_audit__pb2.ExportChangesRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,
             insecure,

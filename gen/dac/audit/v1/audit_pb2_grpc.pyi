@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from dac.audit.v1 import audit_pb2 as _audit_pb2
+from google.api import httpbody_pb2 as _httpbody_pb2
 from grpc import aio as _aio
 import abc as _abc_1
 import grpc as _grpc
@@ -41,6 +42,10 @@ class AuditServiceStub:
     """The whole story of one request."""
     ListChanges: _grpc.UnaryUnaryMultiCallable[_audit_pb2.ListChangesRequest, _audit_pb2.ListChangesResponse]
     """The organisation's administrative changes, newest first."""
+    ExportRequests: _grpc.UnaryStreamMultiCallable[_audit_pb2.ExportRequestsRequest, _httpbody_pb2.HttpBody]
+    """All requests that the filters let through, newest first, as a file: CSV, or each request's JSON on a line."""
+    ExportChanges: _grpc.UnaryStreamMultiCallable[_audit_pb2.ExportChangesRequest, _httpbody_pb2.HttpBody]
+    """All administrative changes that the filters let through, newest first, as a file: CSV, or JSON lines."""
     FollowRequests: _grpc.UnaryStreamMultiCallable[_audit_pb2.FollowRequestsRequest, _audit_pb2.FollowRequestsResponse]
     """New requests of the organisation as they are recorded (`dac logs -f`)."""
 
@@ -57,6 +62,10 @@ class AuditServiceAsyncStub(AuditServiceStub):
     """The whole story of one request."""
     ListChanges: _aio.UnaryUnaryMultiCallable[_audit_pb2.ListChangesRequest, _audit_pb2.ListChangesResponse]  # type: ignore[assignment]
     """The organisation's administrative changes, newest first."""
+    ExportRequests: _aio.UnaryStreamMultiCallable[_audit_pb2.ExportRequestsRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """All requests that the filters let through, newest first, as a file: CSV, or each request's JSON on a line."""
+    ExportChanges: _aio.UnaryStreamMultiCallable[_audit_pb2.ExportChangesRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """All administrative changes that the filters let through, newest first, as a file: CSV, or JSON lines."""
     FollowRequests: _aio.UnaryStreamMultiCallable[_audit_pb2.FollowRequestsRequest, _audit_pb2.FollowRequestsResponse]  # type: ignore[assignment]
     """New requests of the organisation as they are recorded (`dac logs -f`)."""
 
@@ -94,6 +103,22 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_audit_pb2.ListChangesResponse, _abc.Awaitable[_audit_pb2.ListChangesResponse]]:
         """The organisation's administrative changes, newest first."""
+
+    @_abc_1.abstractmethod
+    def ExportRequests(
+        self,
+        request: _audit_pb2.ExportRequestsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
+        """All requests that the filters let through, newest first, as a file: CSV, or each request's JSON on a line."""
+
+    @_abc_1.abstractmethod
+    def ExportChanges(
+        self,
+        request: _audit_pb2.ExportChangesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
+        """All administrative changes that the filters let through, newest first, as a file: CSV, or JSON lines."""
 
     @_abc_1.abstractmethod
     def FollowRequests(

@@ -13,14 +13,18 @@ class GetCheckpointRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetCheckpointResponse(_message.Message):
-    __slots__ = ("checkpoint", "verifier_key", "size")
+    __slots__ = ("checkpoint", "verifier_key", "size", "cosigned_checkpoint", "witnesses")
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     VERIFIER_KEY_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
+    COSIGNED_CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    WITNESSES_FIELD_NUMBER: _ClassVar[int]
     checkpoint: str
     verifier_key: str
     size: int
-    def __init__(self, checkpoint: _Optional[str] = ..., verifier_key: _Optional[str] = ..., size: _Optional[int] = ...) -> None: ...
+    cosigned_checkpoint: str
+    witnesses: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, checkpoint: _Optional[str] = ..., verifier_key: _Optional[str] = ..., size: _Optional[int] = ..., cosigned_checkpoint: _Optional[str] = ..., witnesses: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GetInclusionProofRequest(_message.Message):
     __slots__ = ("record_id", "wait_s")
@@ -61,8 +65,10 @@ class GetConsistencyProofResponse(_message.Message):
     def __init__(self, hashes: _Optional[_Iterable[bytes]] = ..., checkpoint: _Optional[str] = ...) -> None: ...
 
 class ExportRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("cosigned",)
+    COSIGNED_FIELD_NUMBER: _ClassVar[int]
+    cosigned: bool
+    def __init__(self, cosigned: _Optional[bool] = ...) -> None: ...
 
 class ReadLogRequest(_message.Message):
     __slots__ = ()

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from services.budget.rows import CHARGING
+from services.budget.ledger.rows import CHARGING
 from tests.unit.budget.simulation.rows_in_memory import Server
 
 RESOLUTIONS: dict[int, set[str]] = {1: {"commit"}, 2: {"release"}, 3: {"indeterminate"}}

@@ -11,10 +11,10 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from services.budget.money import Usage
-from services.budget.operations import Adjust, Attempt, Extend, Reserve, Resolve
-from services.budget.rows import STOP, Level, LevelKind, Limit, State
-from services.budget.windows import Window
+from services.budget.ledger.operations import Adjust, Attempt, Extend, Reserve, Resolve
+from services.budget.ledger.rows import STOP, Level, LevelKind, Limit, State
+from services.budget.ledger.windows import Window
+from services.budget.prices.money import Usage
 from tests.unit.budget.simulation.plain_model import Asked
 from tests.unit.budget.simulation.side_by_side import ORG, SideBySide
 

@@ -1,6 +1,6 @@
 """What budgets shall do, said a second time and as plainly as can be: every sum is counted anew from what happened.
 
-Shares nothing with services.budget.ledger. It knows nothing of rows, locks, batches or replicas.
+Shares nothing with services.budget.ledger.ledger. It knows nothing of rows, locks, batches or replicas.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from fractions import Fraction
 from typing import Any
 
 from mesh.errors import MeshError, Reason
-from services.budget.money import Price, worst_case_rescued
-from services.budget.operations import Adjust, Adjusted, Attempt, Extend, Operation, Reserve, Resolve, Settlement
-from services.budget.rows import Limit, Reservation, State
-from services.budget.windows import start_of
+from services.budget.ledger.operations import Adjust, Adjusted, Attempt, Extend, Operation, Reserve, Resolve, Settlement
+from services.budget.ledger.rows import Limit, Reservation, State
+from services.budget.ledger.windows import start_of
+from services.budget.prices.money import Price, worst_case_rescued
 
 Rates = tuple[Fraction, Fraction, int]
 """Nano-USD per input token, per output token, per request."""

@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from mesh.errors import MeshError, Reason
-from services.budget.ledger import Decision
-from services.budget.money import Price, Usage
-from services.budget.operations import Adjust, Attempt, Extend, Operation, Reserve, Resolve
-from services.budget.price_book import PriceBook
-from services.budget.rows import STOP, Level, LevelKind, Limit, Reservation, State
-from services.budget.store import PostgresLedgerStore
-from services.budget.windows import Window
-from services.budget.writer import Writer
+from services.budget.ledger.ledger import Decision
+from services.budget.ledger.operations import Adjust, Attempt, Extend, Operation, Reserve, Resolve
+from services.budget.ledger.rows import STOP, Level, LevelKind, Limit, Reservation, State
+from services.budget.ledger.store import PostgresLedgerStore
+from services.budget.ledger.windows import Window
+from services.budget.ledger.writer import Writer
+from services.budget.prices.book import PriceBook
+from services.budget.prices.money import Price, Usage
 from tests.unit.budget.simulation.accounts import check_rows
 from tests.unit.budget.simulation.clockwork import ClockworkLoop
 from tests.unit.budget.simulation.rows_in_memory import Server, Session, unavailable

@@ -1,4 +1,4 @@
-"""PostgreSQL as far as the ledger's store speaks to it, in memory: the statements of services.budget.store, one
+"""PostgreSQL as far as the ledger's store speaks to it, in memory: the statements of services.budget.ledger.store, one
 snapshot a statement, row locks until the end of a transaction, unique keys, checks. The real store runs on it.
 
 Nothing here decides anything about money. A statement that it does not know fails loudly.
@@ -15,9 +15,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from typing import Any
 
 from mesh.errors import MeshError, Reason
-from services.budget import store
-from services.budget.row_columns import WRITES
-from services.budget.rows import Limit
+from services.budget.ledger import store
+from services.budget.ledger.row_columns import WRITES
+from services.budget.ledger.rows import Limit
 
 Key = tuple[Any, ...]
 Row = dict[str, Any]

@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Coroutine
 from typing import Any
 
-from services.budget.money import Price
-from services.budget.operations import Operation, Resolve
-from services.budget.price_book import PriceBook
-from services.budget.rows import Limit, State
-from services.budget.store import PostgresLedgerStore
+from services.budget.ledger.operations import Operation, Resolve
+from services.budget.ledger.rows import Limit, State
+from services.budget.ledger.store import PostgresLedgerStore
+from services.budget.prices.book import PriceBook
+from services.budget.prices.money import Price
 from tests.unit.budget.simulation.accounts import Accounts, check_rows
 from tests.unit.budget.simulation.plain_model import Asked, Plain, Rates, same
 from tests.unit.budget.simulation.rows_in_memory import Server

@@ -7,7 +7,7 @@ import functools
 import zoneinfo
 from collections.abc import Iterable
 
-from services.budget.windows import Window, end_of, start_of
+from services.budget.ledger.windows import Window, end_of, start_of
 
 FIRST = dt.datetime(1976, 1, 1, tzinfo=dt.UTC)
 LAST = dt.datetime(2037, 12, 31, tzinfo=dt.UTC)

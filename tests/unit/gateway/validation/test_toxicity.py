@@ -7,7 +7,7 @@ from services.gateway.validation.toxic_words import counts
 from services.gateway.validation.toxicity import BLOCK, FLAG, SENTENCES_MAX, WINDOWS_MAX, load_head, windows_of
 from services.gateway.validation.validator import Validator
 from services.memory.config import MemoryConfig
-from services.memory.embedder import open_embedder
+from services.memory.embedding.embedder import open_embedder
 
 HARMLESS = (
     "Use `kill -9` to end the process; its dead children are then attached to init.",

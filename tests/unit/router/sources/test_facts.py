@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.catalog import ModelEntry, parse_model
-from services.router.catalog import CatalogView, ProviderView, build_view
-from services.router.listed import ListedView, ProbeView
+from services.router.catalog.catalog import CatalogView, ProviderView, build_view
+from services.router.catalog.listed import ListedView, ProbeView
 from services.router.sources import ELO_CATEGORIES, Elo
 from services.router.sources.facts import ELO_SCALE, INTENTS, SCALES, WEIGHTS, Facts, Said, measured, on_scale
 

@@ -8,7 +8,7 @@ import pytest
 
 from mesh.app import load_settings
 from mesh.catalog import DeploymentEntry, ModelEntry
-from services.router.identity_overrides import Overrides, overrides_of
+from services.router.resolving.overrides import Overrides, overrides_of
 from services.router.sources import Elo, SourceRecord, last_good
 from services.router.sources.facts import Facts
 from services.router.sources.joining import join, wanted_of

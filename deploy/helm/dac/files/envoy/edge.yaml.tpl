@@ -687,7 +687,89 @@ static_resources:
 {{- end }}
                         - match:
                             safe_regex:
+                              regex: /v1/changes:export
+                          route:
+                            cluster: gateway_http
+                            timeout: 0s
+                            idle_timeout: 0s
+                            max_stream_duration:
+                              max_stream_duration: 0s
+                            retry_policy:
+                              retry_on: connect-failure,refused-stream,reset-before-request
+                              num_retries: 2
+                              retry_back_off:
+                                base_interval: 0.05s
+                                max_interval: 1s
+                              retry_host_predicate:
+                                - name: envoy.retry_host_predicates.previous_hosts
+                                  typed_config:
+                                    '@type': type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate
+                              host_selection_retry_max_attempts: 32
+{{- if include "dac.envoy.rateLimitHost" . }}
+                            rate_limits:
+                              - actions:
+                                  - remote_address: {}
+                              - actions:
+                                  - metadata:
+                                      descriptor_key: key_id
+                                      metadata_key:
+                                        key: dac
+                                        path:
+                                          - key: key_id
+                                      source: DYNAMIC
+                              - actions:
+                                  - metadata:
+                                      descriptor_key: key_id
+                                      metadata_key:
+                                        key: dac
+                                        path:
+                                          - key: api_key_id
+                                      source: DYNAMIC
+{{- end }}
+                        - match:
+                            safe_regex:
                               regex: /v1/conversations/[^/]+/export
+                          route:
+                            cluster: gateway_http
+                            timeout: 0s
+                            idle_timeout: 0s
+                            max_stream_duration:
+                              max_stream_duration: 0s
+                            retry_policy:
+                              retry_on: connect-failure,refused-stream,reset-before-request
+                              num_retries: 2
+                              retry_back_off:
+                                base_interval: 0.05s
+                                max_interval: 1s
+                              retry_host_predicate:
+                                - name: envoy.retry_host_predicates.previous_hosts
+                                  typed_config:
+                                    '@type': type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate
+                              host_selection_retry_max_attempts: 32
+{{- if include "dac.envoy.rateLimitHost" . }}
+                            rate_limits:
+                              - actions:
+                                  - remote_address: {}
+                              - actions:
+                                  - metadata:
+                                      descriptor_key: key_id
+                                      metadata_key:
+                                        key: dac
+                                        path:
+                                          - key: key_id
+                                      source: DYNAMIC
+                              - actions:
+                                  - metadata:
+                                      descriptor_key: key_id
+                                      metadata_key:
+                                        key: dac
+                                        path:
+                                          - key: api_key_id
+                                      source: DYNAMIC
+{{- end }}
+                        - match:
+                            safe_regex:
+                              regex: /v1/requests:export
                           route:
                             cluster: gateway_http
                             timeout: 0s

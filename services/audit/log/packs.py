@@ -1,0 +1,181 @@
+"""Packed entries of the log: what is read from packs instead of rows, and what is still there beside them."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from mesh.postgres import Database
+from mesh.tlog.frames import packed_frame
+from mesh.tlog.packing import WINDOW, PackedEntry, pack, unpack
+
+_log = logging.getLogger(__name__)
+PACKED = "SELECT log_packed()"
+UNPACKED = "SELECT idx, org_id, org_seq, kind, record_id, pos, leaf FROM log_unpacked($1)"
+PACK = "SELECT log_pack($1, $2, $3, $4, $5, $6, $7)"
+PAYLOADS = "SELECT idx, salt, stored, leaf FROM log_payloads($1, $2, $3, $4, $5)"
+BY_ID = "SELECT packed FROM log_packs WHERE org_id = $1 AND $2::uuid BETWEEN first_id AND last_id ORDER BY last_seq"
+BY_SEQ = "SELECT packed FROM log_packs WHERE org_id = $1 AND last_seq > $2 ORDER BY last_seq LIMIT 1"
+RECORDS = """SELECT u.idx, s.salt, CASE u.kind
+    WHEN 1 THEN (SELECT r.record FROM requests r WHERE r.org_id = $1 AND r.request_id = u.record_id)
+    WHEN 2 THEN (SELECT c.record FROM changes c WHERE c.org_id = $1 AND c.record_id = u.record_id) END AS record
+  FROM unnest($2::bigint[], $3::smallint[], $4::uuid[]) AS u(idx, kind, record_id)
+  LEFT JOIN log_salts s ON s.idx = u.idx AND s.org_id = $1"""
+
+
+class Entry(NamedTuple):
+    """A leaf of an organisation with what it commits to."""
+
+    idx: int
+    org_seq: int
+    leaf: bytes
+    salt: bytes | None
+    record: bytes | None
+
+
+class Place(NamedTuple):
+    """An entry with the organisation that its table gives it to."""
+
+    org_id: str
+    entry: PackedEntry
+
+
+# An organisation's pack is read again for each page of an export, and no pack ever changes.
+_lately = functools.lru_cache(maxsize=4)(unpack)
+
+
+def _unpacked(packed: bytes) -> list[PackedEntry]:
+    """A pack's entries; none of a damaged one, so that whoever verifies sees what is missing."""
+    try:
+        return _lately(packed)
+    except ValueError as error:
+        _log.error("a pack of the audit log cannot be read: %s", error)
+        return []
+
+
+class Packs:
+    """The packs in the schema `audit`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._window: tuple[int, list[Place]] = -1, []
+
+    async def end(self) -> int:
+        """How many entries, from the log's beginning, are packed: whole windows."""
+        async with self._database.transaction() as connection:
+            return int(await connection.fetchval(PACKED)) * WINDOW
+
+    async def unpacked(self, window: int) -> list[Place]:
+        """The entries of a window that is not packed yet, of all organisations."""
+        async with self._database.transaction() as connection:
+            rows = await connection.fetch(UNPACKED, window)
+        return [Place(str(row[1]), PackedEntry(row[0], row[2], row[3], str(row[4]), row[5], row[6])) for row in rows]
+
+    async def store(self, window: int, places: Sequence[Place], packs: dict[str, bytes]) -> bool:
+        """Stores the packs of a window by organisation; false when the table does not hold what they give back."""
+        own: dict[str, list[PackedEntry]] = {org_id: [] for org_id in packs}
+        for org_id, entry in places:
+            own[org_id].append(entry)
+        back = sorted((entry for packed in packs.values() for entry in unpack(packed)), key=lambda entry: entry.idx)
+        digest = hashlib.sha256(b"".join(hashlib.sha256(entry.leaf).digest() for entry in back)).digest()
+        async with self._database.transaction() as connection:
+            done = await connection.fetchval(
+                PACK,
+                window,
+                list(own),
+                [entries[-1].org_seq for entries in own.values()],
+                [min(entry.record_id for entry in entries) for entries in own.values()],
+                [max(entry.record_id for entry in entries) for entries in own.values()],
+                [packs[org_id] for org_id in own],
+                digest,
+            )
+        return bool(done)
+
+    async def sweep(self, first: int, end: int) -> int:
+        """Removes the rows of packed entries that have no salt any more; how many."""
+        async with self._database.transaction() as connection:
+            return int(await connection.fetchval("SELECT log_sweep($1, $2)", first, end))
+
+    async def between(self, first: int, end: int) -> list[Place]:
+        """Packed entries of all organisations, in order."""
+        found: list[Place] = []
+        for window in range(first // WINDOW, -(-end // WINDOW)):
+            found += [place for place in await self._whole(window) if first <= place.entry.idx < end]
+        return found
+
+    async def _whole(self, window: int) -> list[Place]:
+        """A window's entries; the last one is at hand, as a log is read piece by piece."""
+        if self._window[0] != window:
+            async with self._database.transaction() as connection:
+                rows = await connection.fetch("SELECT org_id, packed FROM log_window($1)", window)
+            places = [Place(str(row[0]), entry) for row in rows for entry in _unpacked(row[1])]
+            places.sort(key=lambda place: place.entry.idx)
+            if not places:
+                return []
+            self._window = window, places
+        return self._window[1]
+
+    async def frames(self, first: int, end: int) -> list[bytes]:
+        """Frames of packed entries, with what is still stored of their records."""
+        places = await self.between(first, end)
+        async with self._database.transaction() as connection:
+            rows = await connection.fetch(
+                PAYLOADS,
+                [place.entry.idx for place in places],
+                [place.org_id for place in places],
+                [place.entry.kind for place in places],
+                [place.entry.record_id for place in places],
+                [place.entry.position for place in places],
+            )
+        there = {row[0]: (row[1], row[2], row[3]) for row in rows}
+        parts = []
+        for _, entry in places:
+            salt, stored, kept = there.get(entry.idx, (None, None, None))
+            parts.append(packed_frame(entry.idx, entry.kind, entry.leaf, salt, stored))
+            if kept not in (None, entry.leaf):
+                # Two leaves of one entry: whoever verifies sees both, and finds the second in a place that is taken.
+                parts.append(packed_frame(entry.idx, entry.kind, kept, salt, stored))
+        return parts
+
+    async def entry(self, org_id: str, record_id: str, size: int) -> Entry | None:
+        """The entry of a record in a tree of that size, if it is packed."""
+        async with self._database.transaction(org_id) as connection:
+            rows = await connection.fetch(BY_ID, org_id, record_id)
+        found = (
+            entry for row in rows for entry in _unpacked(row[0]) if entry.record_id == record_id and entry.idx < size
+        )
+        one = next(found, None)
+        return (await self._joined(org_id, [one]))[0] if one else None
+
+    async def entries_of(self, org_id: str, after_seq: int, size: int, most: int) -> list[Entry]:
+        """An organisation's entries behind a number as far as one pack has them, in order."""
+        async with self._database.transaction(org_id) as connection:
+            packed = await connection.fetchval(BY_SEQ, org_id, after_seq)
+        entries = [one for one in _unpacked(packed) if one.org_seq > after_seq and one.idx < size] if packed else []
+        return await self._joined(org_id, entries[:most])
+
+    async def _joined(self, org_id: str, entries: Sequence[PackedEntry]) -> list[Entry]:
+        """Entries with what is still stored of their records."""
+        if not entries:
+            return []
+        async with self._database.transaction(org_id) as connection:
+            rows = await connection.fetch(
+                RECORDS,
+                org_id,
+                [entry.idx for entry in entries],
+                [entry.kind for entry in entries],
+                [entry.record_id for entry in entries],
+            )
+        there = {row[0]: (row[1], row[2]) for row in rows}
+        return [Entry(one.idx, one.org_seq, one.leaf, *there[one.idx]) for one in entries]
+
+
+def packed_by_organisation(places: Iterable[Place]) -> dict[str, bytes]:
+    """The packs of some entries. Raises ValueError when one would not give back what went into it."""
+    own: dict[str, list[PackedEntry]] = {}
+    for org_id, entry in places:
+        own.setdefault(org_id, []).append(entry)
+    return {org_id: pack(org_id, entries) for org_id, entries in own.items()}

@@ -1,0 +1,1 @@
+"""Thresholds that were crossed, told by webhook and mail."""

@@ -1,0 +1,1 @@
+"""Reservations and charges: decided in batches, written in one transaction."""

@@ -1,0 +1,1 @@
+"""Rate limits: how many requests and tokens, for whom, counted where."""

@@ -1,0 +1,1 @@
+"""What models cost: versions, rates, and costs in whole nano-USD."""

@@ -1,0 +1,1 @@
+"""A chat on its way: routed, reserved, generated, settled."""

@@ -1,0 +1,1 @@
+"""Who is calling and where they stand: organisations, teams, projects, users and keys."""

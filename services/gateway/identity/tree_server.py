@@ -1,0 +1,129 @@
+"""The part of IdentityService that is about teams, projects and users: proto in → tree → proto out."""
+
+from typing import Any
+
+from dac.gateway.v1 import identity_pb2, identity_pb2_grpc
+from dac.type.v1.principal_pb2 import Principal
+from mesh.call import require_scope
+from services.gateway.identity.rows import Node
+from services.gateway.identity.tree import Tree
+
+
+def actor_of(principal: Principal) -> str:
+    """Who an administrative change is put down to."""
+    return f"key:{principal.key_id}" if principal.key_id else "operator"
+
+
+def _team(node: Node) -> identity_pb2.Team:
+    shown = identity_pb2.Team(team_id=node.node_id, org_id=node.org_id, name=node.name, parent_team_id=node.team_id)
+    shown.created_at.FromDatetime(node.created_at)
+    return shown
+
+
+def _project(node: Node) -> identity_pb2.Project:
+    shown = identity_pb2.Project(project_id=node.node_id, org_id=node.org_id, name=node.name, team_id=node.team_id)
+    shown.created_at.FromDatetime(node.created_at)
+    return shown
+
+
+def _user(node: Node) -> identity_pb2.User:
+    shown = identity_pb2.User(user_id=node.node_id, org_id=node.org_id, name=node.name, email=node.email)
+    shown.created_at.FromDatetime(node.created_at)
+    return shown
+
+
+def _named(request: Any, field: str) -> str | None:
+    return getattr(request, field) if request.HasField(field) else None
+
+
+class TreeServicer(identity_pb2_grpc.IdentityServiceServicer):
+    """See dac.gateway.v1.IdentityService."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+
+    async def CreateTeam(self, request: identity_pb2.CreateTeamRequest, context: Any) -> Any:  # noqa: D102
+        principal = require_scope("admin")
+        node = await self._tree.create(
+            "team", principal.org_id, request.name, actor_of(principal), team_id=request.parent_team_id
+        )
+        return identity_pb2.CreateTeamResponse(team=_team(node))
+
+    async def ListTeams(self, request: identity_pb2.ListTeamsRequest, context: Any) -> Any:  # noqa: D102
+        principal = require_scope("read")
+        found, token = await self._tree.page("team", principal.org_id, request.page_size, request.page_token)
+        return identity_pb2.ListTeamsResponse(teams=map(_team, found), next_page_token=token)
+
+    async def UpdateTeam(self, request: identity_pb2.UpdateTeamRequest, context: Any) -> Any:  # noqa: D102
+        principal = require_scope("admin")
+        node = await self._tree.update(
+            "team",
+            principal.org_id,
+            request.team_id,
+            actor_of(principal),
+            name=_named(request, "name"),
+            team_id=_named(request, "parent_team_id"),
+        )
+        return identity_pb2.UpdateTeamResponse(team=_team(node))
+
+    async def DeleteTeam(self, request: identity_pb2.DeleteTeamRequest, context: Any) -> Any:  # noqa: D102
+        principal = require_scope("admin")
+        await self._tree.delete("team", principal.org_id, request.team_id, actor_of(principal))
+        return identity_pb2.DeleteTeamResponse()
+
+    async def CreateProject(self, request: identity_pb2.CreateProjectRequest, context: Any) -> Any:  # noqa: D102
+        principal = require_scope("admin")
+        node = await self._tree.create(
+            "project", principal.org_id, request.name, actor_of(principal), team_id=request.team_id
+        )
+        return identity_pb2.CreateProjectResponse(project=_project(node))
+
+    async def ListProjects(self, request: identity_pb2.ListProjectsRequest, context: Any) -> Any:  # noqa: D102
+        principal = require_scope("read")
+        found, token = await self._tree.page("project", principal.org_id, request.page_size, request.page_token)
+        return identity_pb2.ListProjectsResponse(projects=map(_project, found), next_page_token=token)
+
+    async def UpdateProject(self, request: identity_pb2.UpdateProjectRequest, context: Any) -> Any:  # noqa: D102
+        principal = require_scope("admin")
+        node = await self._tree.update(
+            "project",
+            principal.org_id,
+            request.project_id,
+            actor_of(principal),
+            name=_named(request, "name"),
+            team_id=_named(request, "team_id"),
+        )
+        return identity_pb2.UpdateProjectResponse(project=_project(node))
+
+    async def DeleteProject(self, request: identity_pb2.DeleteProjectRequest, context: Any) -> Any:  # noqa: D102
+        principal = require_scope("admin")
+        await self._tree.delete("project", principal.org_id, request.project_id, actor_of(principal))
+        return identity_pb2.DeleteProjectResponse()
+
+    async def CreateUser(self, request: identity_pb2.CreateUserRequest, context: Any) -> Any:  # noqa: D102
+        principal = require_scope("admin")
+        node = await self._tree.create("user", principal.org_id, request.name, actor_of(principal), email=request.email)
+        return identity_pb2.CreateUserResponse(user=_user(node))
+
+    async def ListUsers(self, request: identity_pb2.ListUsersRequest, context: Any) -> Any:  # noqa: D102
+        # Names and addresses of people: not for every key that may read.
+        principal = require_scope("admin")
+        found, token = await self._tree.page("user", principal.org_id, request.page_size, request.page_token)
+        return identity_pb2.ListUsersResponse(users=map(_user, found), next_page_token=token)
+
+    async def UpdateUser(self, request: identity_pb2.UpdateUserRequest, context: Any) -> Any:  # noqa: D102
+        principal = require_scope("admin")
+        node = await self._tree.update(
+            "user",
+            principal.org_id,
+            request.user_id,
+            actor_of(principal),
+            name=_named(request, "name"),
+            email=_named(request, "email"),
+        )
+        return identity_pb2.UpdateUserResponse(user=_user(node))
+
+    async def DeleteUser(self, request: identity_pb2.DeleteUserRequest, context: Any) -> Any:  # noqa: D102
+        principal = require_scope("admin")
+        await self._tree.delete("user", principal.org_id, request.user_id, actor_of(principal))
+        return identity_pb2.DeleteUserResponse()

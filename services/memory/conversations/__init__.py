@@ -1,0 +1,1 @@
+"""Threads, their trees and their messages: saved, searched, exported."""

@@ -1,0 +1,1 @@
+"""Memories: kept, found, changed and erased."""

@@ -1,0 +1,417 @@
+"""Memories: what may be kept and by whom, what is there already, how it changes and how it goes."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import datetime as dt
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mesh.ids import is_uuid
+from services.memory import errors
+from services.memory.config import MemoryConfig
+from services.memory.contexts.recalled_text import without_recalled
+from services.memory.recall.index import Findings, Query
+from services.memory.recall.memory import (
+    FACT,
+    KINDS,
+    NOTE,
+    TURN,
+    Filter,
+    HistoryEntry,
+    Keeping,
+    Kept,
+    Memory,
+    Seen,
+    Vector,
+)
+from services.memory.recall.recall import Recaller
+from services.memory.recall.store import MemoryStore
+
+MAX_ID_CHARS = 128
+MAX_AT_ONCE = 1000
+MAX_METADATA_CHARS = 8192
+MAX_SOURCES = 1000
+DEFAULT_TOP_K = 10
+MAX_TOP_K = 200
+DEFAULT_PAGE_SIZE = 50
+MAX_PAGE_SIZE = 1000
+NEIGHBOURS = 5
+"""How many of the nearest are compared when something new comes."""
+
+Fires = Callable[[str, str], str | None]
+"""The name of what tells two texts apart although they look alike, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewMemory:
+    """A memory as it comes in."""
+
+    text: str
+    kind: int = NOTE
+    speaker: str = ""
+    role: str = ""
+    user_id: str = ""
+    agent_id: str = ""
+    thread_id: str = ""
+    occurred_at: dt.datetime | None = None
+    valid_from: dt.datetime | None = None
+    valid_to: dt.datetime | None = None
+    source_ids: tuple[str, ...] = ()
+    confidence: float = 0.0
+    pinned: bool = False
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    supersedes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Amendment:
+    """What is to be changed; None = stays."""
+
+    text: str | None = None
+    valid_from: dt.datetime | None = None
+    valid_to: dt.datetime | None = None
+    superseded_by: str | None = None
+    confidence: float | None = None
+    pinned: bool | None = None
+    metadata: Mapping[str, str] | None = None
+
+
+class Memories:
+    """What MemoryService does with memories, without the wire."""
+
+    def __init__(
+        self,
+        store: MemoryStore,
+        recaller: Recaller,
+        config: MemoryConfig,
+        *,
+        clock: Callable[[], dt.datetime],
+        new_id: Callable[[], str],
+        fires: Fires,
+        kept: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`kept` is called when there may be vectors to make."""
+        self._store, self._recaller, self._config = store, recaller, config
+        self._clock, self._new_id, self._fires, self._kept = clock, new_id, fires, kept
+
+    async def remember(self, seen: Seen, news: Sequence[NewMemory], request_id: str, key_id: str) -> list[Kept]:
+        """Keeps them; what became of each, in order."""
+        if not 1 <= len(news) <= MAX_AT_ONCE:
+            raise errors.invalid("memories", f"must be 1 to {MAX_AT_ONCE}, not {len(news)}")
+        _checked_id("request_id", request_id)
+        now = self._clock()
+        made = [self._made(seen, one, at, now) for at, one in enumerate(news)]
+        told: list[Kept | None] = [None if memory.text else Kept("", False, "recalled") for memory in made]
+        vectors = await self._vectors_of(made)
+        keepings: list[Keeping] = []
+        for at, (memory, vector, one) in enumerate(zip(made, vectors, news, strict=True)):
+            if told[at] is not None:
+                continue
+            alike = await self._alike(seen.org_id, memory, vector, keepings) if vector is not None else None
+            if alike is not None:
+                told[at] = Kept(alike, False, "same_meaning")
+            else:
+                keepings.append(Keeping(memory, ordinal=at, vector=vector, supersedes=one.supersedes))
+        saved: list[Kept] = []
+        if keepings:
+            saved = await self._store.keep(seen.org_id, keepings, request_id, self._recaller.embedder_id, key_id)
+            self._kept()
+        kept = iter(saved)
+        return [next(kept) if one is None else one for one in told]
+
+    async def recall(
+        self,
+        seen: Seen,
+        text: str,
+        wanted: Filter,
+        *,
+        top_k: int,
+        all_agents: bool = False,
+        superseded: bool = False,
+    ) -> tuple[list[tuple[Memory, float, float, float]], Findings]:
+        """The best, best first, each with score, BM25 and cosine."""
+        if not text.strip():
+            raise errors.invalid("query", "is empty: say what is looked for")
+        if not 0 <= top_k <= MAX_TOP_K:
+            raise errors.invalid("top_k", f"must be 0 to {MAX_TOP_K}, not {top_k}")
+        self._check_filter(wanted)
+        valid_at = wanted.valid_at or self._clock()
+        query = Query(
+            terms=(),
+            vector=None,
+            k=top_k or DEFAULT_TOP_K,
+            user_id=_owner(seen, wanted),
+            agents=None if all_agents else frozenset({"", wanted.agent_id}),
+            thread_id=wanted.thread_id or None,
+            kinds=frozenset(wanted.kinds) or None,
+            occurred_from_s=None if wanted.occurred_from is None else wanted.occurred_from.timestamp(),
+            occurred_before_s=None if wanted.occurred_before is None else wanted.occurred_before.timestamp(),
+            valid_at_s=None if superseded else valid_at.timestamp(),
+            metadata=wanted.metadata,
+            only=frozenset(wanted.memory_ids) or None,
+        )
+        if not seen.everyone and wanted.user_id not in ("", seen.user_id):
+            return [], Findings([], 0)
+        findings = await self._recaller.find(seen.org_id, text, query)
+        memories = await self._store.read(seen, [one.memory_id for one in findings.found])
+        best = [
+            (memories[one.memory_id], one.score, one.bm25, one.cosine)
+            for one in findings.found
+            if one.memory_id in memories
+        ]
+        return best, findings
+
+    async def page(
+        self, seen: Seen, wanted: Filter, page_size: int, page_token: str, *, newest_first: bool = True
+    ) -> tuple[list[Memory], str]:
+        """A page, and the next one's token."""
+        if page_size < 0:
+            raise errors.invalid("page_size", f"must not be negative, not {page_size}")
+        self._check_filter(wanted)
+        size = min(page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+        found = await self._store.page(seen, wanted, size + 1, _read_token(page_token), newest_first=newest_first)
+        page = found[:size]
+        return page, _make_token(page[-1]) if found[size:] else ""
+
+    async def get(self, seen: Seen, memory_id: str) -> Memory:
+        """One. Raises NOT_FOUND."""
+        found = await self._store.read(seen, [memory_id]) if is_uuid(memory_id) else {}
+        if memory_id not in found:
+            raise errors.memory_not_found(memory_id)
+        return found[memory_id]
+
+    async def update(self, seen: Seen, memory_id: str, amendment: Amendment, key_id: str) -> Memory:
+        """The memory as it is then. Raises NOT_FOUND."""
+        memory = await self.get(seen, memory_id)
+        changed = self._amended(memory, amendment)
+        text_changed = changed.text != memory.text
+        vector = (await self._recaller.vectors([changed.said]))[0] if text_changed else None
+        embedder_id = self._recaller.embedder_id
+        if not await self._store.update(seen, changed, vector, embedder_id, key_id, text_changed=text_changed):
+            raise errors.memory_not_found(memory_id)
+        return changed
+
+    async def delete(self, seen: Seen, memory_id: str, key_id: str) -> None:
+        """Deletes one. Raises NOT_FOUND."""
+        wanted = Filter(memory_ids=(memory_id,)) if is_uuid(memory_id) else None
+        if wanted is None or not await self._store.forget(seen, wanted, self._clock(), key_id, erase=False):
+            raise errors.memory_not_found(memory_id)
+
+    async def delete_many(self, seen: Seen, wanted: Filter, key_id: str) -> int:
+        """Deletes what fits; how many."""
+        if not wanted.narrows:
+            raise errors.invalid("filter", "is empty: name what is to be deleted; everything goes with EraseMemories")
+        self._check_filter(wanted)
+        return await self._store.forget(seen, wanted, self._clock(), key_id, erase=False)
+
+    async def erase(self, seen: Seen, wanted: Filter, key_id: str, *, everything: bool) -> int:
+        """Erases what fits, with its history; how many."""
+        if everything == wanted.narrows:
+            raise errors.invalid("filter", "name what is to be erased, or set everything; not both, not neither")
+        self._check_filter(wanted)
+        erased = await self._store.forget(seen, wanted, self._clock(), key_id, erase=True)
+        self._recaller.forget(seen.org_id)
+        return erased
+
+    async def history(self, seen: Seen, memory_id: str) -> list[HistoryEntry]:
+        """Oldest first. Raises NOT_FOUND."""
+        if not is_uuid(memory_id):
+            raise errors.memory_not_found(memory_id)
+        entries = await self._store.history(seen, memory_id)
+        if entries and entries[0].action == "created":
+            return entries
+        # Turns are written without a history of their own: they begin as they are.
+        found = await self._store.read(seen, [memory_id])
+        if memory_id in found:
+            first = found[memory_id]
+            return [HistoryEntry(first.created_at, "created", first if not entries else None, ""), *entries]
+        if not entries:
+            raise errors.memory_not_found(memory_id)
+        return entries
+
+    async def profile(self, seen: Seen, agent_id: str, limit: int) -> tuple[list[Memory], dict[int, int]]:
+        """Facts that hold now, pinned ones first; and how many memories there are of each kind."""
+        if limit < 0:
+            raise errors.invalid("max_facts", f"must not be negative, not {limit}")
+        now = self._clock()
+        wanted = Filter(kinds=(FACT,), valid_at=now)
+        facts = await self._store.page(seen, wanted, MAX_PAGE_SIZE, None, newest_first=True)
+        agents = ("", agent_id)
+        facts = [fact for fact in facts if fact.agent_id in agents and not fact.superseded_by]
+        facts.sort(key=lambda fact: not fact.pinned)
+        return facts[: limit or DEFAULT_PAGE_SIZE], await self._store.counts(seen, Filter())
+
+    def _made(self, seen: Seen, one: NewMemory, at: int, now: dt.datetime) -> Memory:
+        where = f"memories[{at}]"
+        kind = one.kind or NOTE
+        if kind not in KINDS:
+            raise errors.invalid(f"{where}.kind", f"{kind} is no kind of memory")
+        if not one.text.strip():
+            raise errors.invalid(f"{where}.text", "is empty")
+        size_bytes = len(one.text.encode())
+        if size_bytes > self._config.recall_max_text_bytes:
+            raise errors.message_too_large(size_bytes, self._config.recall_max_text_bytes)
+        if one.user_id not in ("", seen.user_id) and not seen.everyone:
+            raise errors.not_yours(one.user_id)
+        if not 0 <= one.confidence <= 1 or math.isnan(one.confidence):
+            raise errors.invalid(f"{where}.confidence", f"must be from 0 to 1, not {one.confidence}")
+        if kind != FACT and (one.valid_from or one.valid_to or one.supersedes or one.confidence):
+            raise errors.invalid(f"{where}.kind", "only facts have valid_from, valid_to, confidence or supersedes")
+        _check_span(one.valid_from, one.valid_to, where)
+        for name, value in (
+            ("speaker", one.speaker),
+            ("role", one.role),
+            ("user_id", one.user_id),
+            ("agent_id", one.agent_id),
+            ("thread_id", one.thread_id),
+            *(("source_ids", source) for source in one.source_ids[:MAX_SOURCES]),
+        ):
+            _checked_id(f"{where}.{name}", value)
+        if not all(map(is_uuid, one.supersedes)):
+            raise errors.invalid(f"{where}.supersedes", "must be ids of memories")
+        _check_metadata(where, one.metadata)
+        return Memory(
+            memory_id=self._new_id(),
+            kind=kind,
+            text=_storable(without_recalled(one.text)),
+            occurred_at=one.occurred_at or now,
+            created_at=now,
+            updated_at=now,
+            user_id=one.user_id or seen.user_id,
+            agent_id=one.agent_id,
+            thread_id=one.thread_id,
+            speaker=one.speaker,
+            role=one.role,
+            valid_from=one.valid_from,
+            valid_to=one.valid_to,
+            source_ids=one.source_ids[:MAX_SOURCES],
+            confidence=one.confidence,
+            pinned=one.pinned,
+            metadata=dict(one.metadata),
+        )
+
+    async def _vectors_of(self, memories: Sequence[Memory]) -> list[Vector | None]:
+        """Of facts and notes, which are compared with what is there; turns get theirs later."""
+        compared = [at for at, memory in enumerate(memories) if memory.kind != TURN and memory.text]
+        found = await self._recaller.vectors([memories[at].said for at in compared])
+        vectors: list[Vector | None] = [None] * len(memories)
+        for at, vector in zip(compared, found, strict=True):
+            vectors[at] = vector
+        return vectors
+
+    async def _alike(self, org_id: str, memory: Memory, vector: Vector, before: Sequence[Keeping]) -> str | None:
+        """The memory that says the same in other words, if there is one."""
+        least = self._config.recall_same_meaning_cosine
+        for one in before:
+            other = one.memory
+            if one.vector is None or (other.kind, other.user_id, other.agent_id, other.thread_id) != (
+                memory.kind,
+                memory.user_id,
+                memory.agent_id,
+                memory.thread_id,
+            ):
+                continue
+            # The very same text is told apart from the same meaning by the store.
+            if other.said != memory.said and float(one.vector @ vector) >= least and self._same(other, memory):
+                return other.memory_id
+        query = Query(
+            terms=(),
+            vector=vector,
+            k=NEIGHBOURS,
+            user_id=memory.user_id,
+            agents=frozenset({memory.agent_id}),
+            thread_id=memory.thread_id,
+            kinds=frozenset({memory.kind}),
+            valid_at_s=memory.created_at.timestamp(),
+        )
+        near = [one for one, cosine in await self._recaller.nearest(org_id, query) if cosine >= least]
+        others = await self._store.read(Seen(org_id, memory.user_id), near)
+        for found in near:
+            if found in others and others[found].said != memory.said and self._same(others[found], memory):
+                return found
+        return None
+
+    def _same(self, one: Memory, other: Memory) -> bool:
+        return one.speaker == other.speaker and self._fires(one.text, other.text) is None
+
+    def _amended(self, memory: Memory, amendment: Amendment) -> Memory:
+        changes: dict[str, object] = {
+            name: value
+            for name in ("valid_from", "valid_to", "superseded_by", "confidence", "pinned", "metadata")
+            if (value := getattr(amendment, name)) is not None
+        }
+        if amendment.text is not None and amendment.text != memory.text:
+            if memory.kind == TURN:
+                raise errors.invalid("text", "is what was said: turns keep theirs; delete it, or keep a note")
+            text = _storable(without_recalled(amendment.text))
+            if not text.strip():
+                raise errors.invalid("text", "is empty")
+            if len(text.encode()) > self._config.recall_max_text_bytes:
+                raise errors.message_too_large(len(text.encode()), self._config.recall_max_text_bytes)
+            changes["text"] = text
+        if memory.kind != FACT and changes.keys() & {"valid_from", "valid_to", "superseded_by", "confidence"}:
+            raise errors.invalid("kind", "only facts have valid_from, valid_to, superseded_by or confidence")
+        if amendment.superseded_by and not is_uuid(amendment.superseded_by):
+            raise errors.invalid("superseded_by", "must be the id of a memory")
+        if amendment.confidence is not None and not 0 <= amendment.confidence <= 1:
+            raise errors.invalid("confidence", f"must be from 0 to 1, not {amendment.confidence}")
+        if amendment.metadata is not None:
+            _check_metadata("memory", amendment.metadata)
+        changed = dataclasses.replace(memory, updated_at=self._clock(), **changes)  # type: ignore[arg-type]
+        _check_span(changed.valid_from, changed.valid_to, "memory")
+        return changed
+
+    def _check_filter(self, wanted: Filter) -> None:
+        if not all(map(is_uuid, wanted.memory_ids)):
+            raise errors.invalid("filter.memory_ids", "must be ids of memories")
+        if any(kind not in KINDS for kind in wanted.kinds):
+            raise errors.invalid("filter.kinds", "must be turns, facts or notes")
+        for name in ("user_id", "agent_id", "thread_id"):
+            _checked_id(f"filter.{name}", getattr(wanted, name))
+
+
+def _owner(seen: Seen, wanted: Filter) -> str | None:
+    if seen.everyone:
+        return wanted.user_id or None
+    return seen.user_id
+
+
+def _storable(text: str) -> str:
+    """PostgreSQL's text holds every character but NUL."""
+    return text.replace("\x00", "\ufffd")
+
+
+def _checked_id(name: str, value: str) -> None:
+    if len(value) > MAX_ID_CHARS or not value.isprintable():
+        raise errors.invalid(name, f"must be at most {MAX_ID_CHARS} printable characters")
+
+
+def _check_span(since: dt.datetime | None, until: dt.datetime | None, where: str) -> None:
+    if since is not None and until is not None and until < since:
+        raise errors.invalid(f"{where}.valid_to", f"{until.isoformat()} is before valid_from, {since.isoformat()}")
+
+
+def _check_metadata(where: str, metadata: Mapping[str, str]) -> None:
+    chars = sum(len(name) + len(value) for name, value in metadata.items())
+    if chars > MAX_METADATA_CHARS or any("\x00" in one for pair in metadata.items() for one in pair):
+        raise errors.invalid(f"{where}.metadata", f"must be at most {MAX_METADATA_CHARS} characters, none of them NUL")
+
+
+def _make_token(memory: Memory) -> str:
+    return base64.urlsafe_b64encode(f"{memory.created_at.isoformat()} {memory.memory_id}".encode()).decode()
+
+
+def _read_token(token: str) -> tuple[dt.datetime, str] | None:
+    if not token:
+        return None
+    try:
+        created, _, memory_id = base64.urlsafe_b64decode(token.encode()).decode().partition(" ")
+        moment = dt.datetime.fromisoformat(created).astimezone(dt.UTC)
+    except (ValueError, OverflowError):
+        raise errors.invalid("page_token", "is none that was given out: take next_page_token as it is") from None
+    if not is_uuid(memory_id):
+        raise errors.invalid("page_token", "is none that was given out: take next_page_token as it is")
+    return moment, memory_id

@@ -1,0 +1,1 @@
+"""Text at rest: data keys, sealing, erasure of a key."""

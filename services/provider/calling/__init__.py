@@ -1,0 +1,1 @@
+"""One generation: candidates in order, attempts, retries, rescue, hedging."""

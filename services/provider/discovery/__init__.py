@@ -1,0 +1,1 @@
+"""Which models providers offer, and how they do in short graded probes."""

@@ -1,0 +1,150 @@
+"""The servicer of provider keys: who may, proto in, desk, proto out; and what audit is told."""
+
+import datetime
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from dac.provider.v1 import key_pb2, key_pb2_grpc
+from dac.type.v1 import principal_pb2, record_pb2
+from mesh.call import current, has_scope, require_scope
+from mesh.errors import MeshError, Reason, invalid
+from mesh.ids import is_uuid, uuid7
+from services.provider.keys.desk import Describe, ProviderKeyDesk
+from services.provider.keys.store import KeyRow
+from services.provider.store import Change
+
+
+class ProviderKeyServicer(key_pb2_grpc.KeyServiceServicer):
+    """The part of dac.provider.v1.KeyService that is about several keys."""
+
+    def __init__(self, keys: ProviderKeyDesk, told: Callable[[], None]) -> None:
+        self._key_desk, self._key_told = keys, told
+
+    async def CreateProviderKey(
+        self, request: key_pb2.CreateProviderKeyRequest, context: Any
+    ) -> key_pb2.CreateProviderKeyResponse:
+        """See the proto."""
+        principal = allowed_for(request.org_id)
+        row = await self._key_desk.create(
+            request.org_id.lower(),
+            request.provider,
+            request.api_key,
+            is_active=request.is_active if request.HasField("is_active") else True,
+            weight=request.weight,
+            request_id=request.request_id,
+            describe=describer(principal, request.org_id.lower()),
+        )
+        self._key_told()
+        return key_pb2.CreateProviderKeyResponse(key=self._shown(row))
+
+    async def ListProviderKeys(
+        self, request: key_pb2.ListProviderKeysRequest, context: Any
+    ) -> key_pb2.ListProviderKeysResponse:
+        """See the proto. The page token is the last key's id of the page before."""
+        allowed_for(request.org_id)
+        rows, token = await self._key_desk.keys(
+            request.org_id.lower(), request.provider, request.page_size, request.page_token
+        )
+        return key_pb2.ListProviderKeysResponse(keys=[self._shown(row) for row in rows], next_page_token=token)
+
+    async def UpdateProviderKey(
+        self, request: key_pb2.UpdateProviderKeyRequest, context: Any
+    ) -> key_pb2.UpdateProviderKeyResponse:
+        """See the proto."""
+        principal = allowed_for(request.org_id)
+        row = await self._key_desk.update(
+            request.org_id.lower(),
+            request.key_id,
+            request.provider,
+            request.api_key,
+            is_active=request.is_active if request.HasField("is_active") else None,
+            weight=request.weight if request.HasField("weight") else None,
+            describe=describer(principal, request.org_id.lower()),
+        )
+        self._key_told()
+        return key_pb2.UpdateProviderKeyResponse(key=self._shown(row))
+
+    async def DeleteProviderKey(
+        self, request: key_pb2.DeleteProviderKeyRequest, context: Any
+    ) -> key_pb2.DeleteProviderKeyResponse:
+        """See the proto."""
+        principal = allowed_for(request.org_id)
+        org_id = request.org_id.lower()
+        describe = describer(principal, org_id)
+        await self._key_desk.delete(org_id, request.key_id, request.provider, describe=describe)
+        self._key_told()
+        return key_pb2.DeleteProviderKeyResponse()
+
+    async def RotateProviderKeys(
+        self, request: key_pb2.RotateProviderKeysRequest, context: Any
+    ) -> key_pb2.RotateProviderKeysResponse:
+        """See the proto."""
+        require_scope("operator")
+        done = await self._key_desk.rotate(request.limit, check_only=request.check_only)
+        return key_pb2.RotateProviderKeysResponse(
+            rotated=done.rotated, left=done.left, lost=done.lost, master_key_id=self._key_desk.master_key_id
+        )
+
+    def _shown(self, row: KeyRow) -> key_pb2.ProviderKey:
+        shown = key_pb2.ProviderKey(
+            key_id=row.key_id,
+            org_id=row.org_id,
+            provider=row.provider,
+            key_hint=row.key_hint,
+            is_active=row.is_active,
+            weight=row.weight,
+            unusable_because=self._key_desk.unusable_because(row),
+        )
+        shown.created_at.FromDatetime(row.created_at)
+        shown.changed_at.FromDatetime(row.changed_at)
+        return shown
+
+
+def allowed_for(org_id: str) -> principal_pb2.Principal:
+    """The caller, who may manage this organisation's keys; everybody's ("") only the operator. Raises MeshError."""
+    if not org_id:
+        return require_scope("operator")
+    principal = require_scope("admin")
+    if not is_uuid(org_id):
+        raise invalid("org_id", f'org_id "{org_id[:80]}" is not a UUID.')
+    if org_id.lower() != principal.org_id and not has_scope(principal, "operator"):
+        raise MeshError(
+            Reason.PERMISSION_DENIED,
+            "These are another organisation's keys: use a key of that organisation with scope admin.",
+            metadata={"scope": "operator"},
+        )
+    return principal
+
+
+def describer(actor: principal_pb2.Principal, org_id: str) -> Describe:
+    """Makes the audit record of a change. Without an organisation nobody could read one: then there is none."""
+
+    def describe(action: str, before: KeyRow | None, after: KeyRow | None) -> Change | None:
+        if not (org_id or actor.org_id):
+            return None
+        changed = after or before
+        record = record_pb2.AdminRecord(
+            record_id=uuid7(),
+            org_id=org_id or actor.org_id,
+            actor=f"key:{actor.key_id}" if actor.key_id else "operator",
+            action=action,
+            target=f"provider_key:{changed.key_id if changed else ''}",
+            before_json=_public(before),
+            after_json=_public(after),
+            request_id=current().request_id,
+        )
+        record.at.FromDatetime(datetime.datetime.now(datetime.UTC))
+        return Change(record.record_id, record.SerializeToString())
+
+    return describe
+
+
+def _public(row: KeyRow | None) -> str:
+    """The fields its administrators may see, as JSON."""
+    if row is None:
+        return ""
+    fields = {"provider": row.provider, "owner": "organisation" if row.org_id else "everybody"}
+    shown = {"base_url": row.base_url, "key_hint": row.key_hint, "is_active": row.is_active, "weight": row.weight}
+    return msgspec.json.encode({**fields, **shown}).decode()

@@ -1,0 +1,1 @@
+"""One decision: who may answer, who should, and why."""

@@ -1,0 +1,82 @@
+"""Who stands behind the model that answers: models of other providers early, none much weaker than it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from services.router.catalog.catalog import KnownModel
+from services.router.deciding import reasons
+from services.router.deciding.sheet import TINY, Places, Sheet
+from services.router.policies.policies import RoutingPolicy
+
+LOOKED_AT = 32
+"""How far down the ranking a model of another provider is looked for."""
+TOLD = 4
+"""Of models that are kept out for one and the same reason a record tells of so many, so that it has room for all
+reasons."""
+
+
+def chain_of(
+    primary: KnownModel,
+    own: list[KnownModel],
+    order: Places,
+    sheet: Sheet,
+    policy: RoutingPolicy,
+    margin: float,
+    *,
+    named: bool = False,
+) -> tuple[list[KnownModel], Iterable[tuple[KnownModel, str]], str]:
+    """The primary, its own fallbacks (all of them: the operator wrote them) and, up to the limit, the best of
+    `order` (which holds the primary only when it was named); who was left out, and what must be said about them."""
+    shortlist, ability = sheet.shortlist, sheet.ability
+    models, providers = shortlist.models, shortlist.providers
+    index = shortlist.index.get(primary.id)
+    quality = primary.entry.quality if index is None else ability.item(index)
+    rest = order
+    if own or named:
+        rest = order[~np.isin(order, [shortlist.index.get(one.id, -1) for one in (primary, *own)])]
+    good = ability[rest] >= quality - policy.max_quality_drop - TINY
+    fit = rest[good]
+    far = [] if len(fit) == len(rest) else rest[~good][:TOLD].tolist()
+    fit = fit[:LOOKED_AT]
+    near, able = fit.tolist(), (ability[fit] >= quality - margin - TINY).tolist()
+    wanted = max(0, policy.max_candidates - 1 - len(own))
+    note = reasons.NOBODY_NEAR if len(rest) and not near and not own and wanted else ""
+    chain, seen = [primary, *own], {primary.provider, *(one.provider for one in own)}
+    for _ in range(min(wanted, len(near))):
+        picked = 0
+        for at, one in enumerate(near):
+            if able[at] and providers[one] not in seen:
+                picked = at
+                break
+        place = near.pop(picked)
+        del able[picked]
+        chain.append(models[place])
+        seen.add(providers[place])
+    return chain, _behind(sheet, near[:TOLD], far, quality), note
+
+
+def _behind(sheet: Sheet, below: list[int], far: list[int], quality: float) -> Iterable[tuple[KnownModel, str]]:
+    """Who could have stood behind the primary and does not."""
+    models = sheet.shortlist.models
+    for place in below:
+        yield models[place], reasons.BELOW
+    for place in far:
+        yield models[place], reasons.too_far_below(sheet.ability.item(place), quality)
+
+
+def recovering(
+    chain: list[KnownModel], order: Places, sheet: Sheet, policy: RoutingPolicy, share: Callable[[KnownModel], float]
+) -> list[KnownModel]:
+    """Where there is room behind the chain: models of `order` that a breaker lets some requests through to. When all
+    others have failed, one that recovers is better than none."""
+    room = policy.max_candidates - len(chain)
+    if room <= 0:
+        return []
+    index = sheet.shortlist.index.get(chain[0].id)
+    quality = chain[0].entry.quality if index is None else float(sheet.ability[index])
+    places = order[sheet.ability[order] >= quality - policy.max_quality_drop - TINY].tolist()
+    found = [one for one in (sheet.shortlist.models[place] for place in places) if share(one) > 0 and one not in chain]
+    return found[:room]

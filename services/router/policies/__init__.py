@@ -1,0 +1,1 @@
+"""What a decision may choose from, for whom, and what is done to answers."""

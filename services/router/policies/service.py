@@ -1,0 +1,62 @@
+"""How the part of the router that is about policies is put together: files, tables, servicer, and telling audit."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+
+import grpc.aio
+
+from dac.router.v1 import policy_pb2_grpc
+from dac.type.v1.principal_pb2 import Principal
+from mesh.admin_changes import APPEND_TIMEOUT_S, ChangeTeller, append_to_audit
+from mesh.config import ConfigError
+from mesh.errors import MeshError
+from mesh.service import Context
+from services.router.policies.book import PolicyBook
+from services.router.policies.files import PolicyFiles
+from services.router.policies.policies import RoutingPolicy
+from services.router.policies.server import PolicyServicer
+from services.router.policies.store import PostgresPolicyStore
+
+
+class PolicyDesk:
+    """Policies as the router's other parts see them."""
+
+    def __init__(self, context: Context, base: RoutingPolicy, *, poll_s: float) -> None:
+        """Raises ConfigError when the files are bad. `base` is what a policy is where it says nothing."""
+        try:
+            files = PolicyFiles(context.documents, base)
+        except MeshError as error:
+            raise ConfigError(error.message) from None
+        store = PostgresPolicyStore(context.database) if context.database is not None else None
+        self.book = PolicyBook(store, files, base, poll_s=poll_s, clock=time.monotonic)
+        append = append_to_audit("router", context.channel_to, APPEND_TIMEOUT_S)
+        self._teller = ChangeTeller("router", store, append) if store is not None else None
+        self.told = self._teller.wake if self._teller is not None else lambda: None
+        """To be called when something waits for audit."""
+        self.servicer = PolicyServicer(self.book, store, base, _now, self.told)
+
+    def policy_for(self, principal: Principal) -> RoutingPolicy:
+        """The policy in force for a caller. Raises UNAVAILABLE while that cannot be known."""
+        return self.book.now.for_principal(principal.org_id, [level.id for level in principal.path])
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Adds the servicer."""
+        policy_pb2_grpc.add_PolicyServiceServicer_to_server(self.servicer, server)
+
+    async def start(self) -> None:
+        """Reads the policies, follows them, and begins to tell audit."""
+        await self.book.start()
+        if self._teller is not None:
+            self._teller.start()
+
+    async def close(self) -> None:
+        """Stops; what was not told yet waits in the outbox."""
+        if self._teller is not None:
+            await self._teller.close()
+        await self.book.close()
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)

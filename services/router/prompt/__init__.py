@@ -1,0 +1,1 @@
+"""What a prompt wants, and how well each model would answer it."""

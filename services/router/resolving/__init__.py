@@ -1,0 +1,1 @@
+"""Which models two names mean."""

@@ -1,0 +1,197 @@
+"""Redaction of texts and bodies that are made to be dear: they cost little, and nothing private goes on unseen."""
+
+import asyncio
+import json
+import random
+import string
+import time
+
+import pytest
+
+from dac.router.v1.answers_pb2 import RedactionRules
+from dac.type.v1 import chat_pb2
+from dac.type.v1.record_pb2 import RedactionRecord
+from mesh.errors import MeshError, Reason
+from services.gateway.redaction.bodies import DEEPEST
+from services.gateway.redaction.events import StreamRestorer, whole
+from services.gateway.redaction.finder import MOST_TRIED, find
+from services.gateway.redaction.placeholders import Redactor, Restorer
+from services.gateway.redaction.stage import RedactionStage, redacted
+
+BYTES = 1_000_000
+CPU_S = 0.15
+"""Two to three times what any costs where it was measured, for slower machines; without the bounds up to 1.5 s."""
+UNITS = (
+    *("1 ", "a@", "@a.b", "a@b.c ", "4111 ", "2111 1111 1111 ", "4111111111111112 ", "8.8.8.8 ", "1.1.1.0 ", "1."),
+    *("2001:db8::1 ", "::1 ", "+14155552671 ", "+1415555267 ", "call 12345678 ", "call 1 ", "(415) 555-2671 "),
+    *("eyJaaaaaaa-AKIAIOSFODNN7ABCDEF2-", "eyJaaaaaaaa.a.a ", "DE89 ", "DE89 1111 1111 ", "://a:b@", "password="),
+    *("password=abcdef1! ", 'password="\\"a', "-----BEGIN PRIVATE KEY-----", "[EMAIL_1]", "123-45-6789 "),
+    *("123 45 6789 ", "111.111.111-11 ", "1 11 11 11 111 111 11 ", "12345678A ", "PESEL 11111111111 ", "AB111111A "),
+    *("SSN ", "SSN 111111111 ", "sk-aaaaaaaaaaaaaaaa ", "bearer aaaaaaaaaaaaaaaa ", "1" * 26 + " ", "a1@b.co,"),
+    *(
+        "bc1q" + "q" * 38 + " ",
+        "0x" + "a" * 40 + " ",
+        "x@" + "a." * 30 + " ",
+        "漢字1",
+        "aбع中é👩‍👩‍👧1 ",
+        "\n",
+        "é",
+        "a",
+    ),
+)
+
+
+def drawn() -> dict[str, str]:
+    """Texts that are no repetition, by name."""
+    draw = random.Random(4)
+    return {
+        "decimals": "".join(f"{draw.random()}," for _ in range(60_000)),
+        "stamps": "".join(f"{draw.randrange(16 * 10**11, 18 * 10**11)} " for _ in range(70_000)),
+        "noise": "".join(draw.choices(string.printable, k=BYTES)),
+        "figures and signs": "".join(draw.choices("0123456789 -.()+/", k=BYTES)),
+        "calls": "".join(f"call {draw.randrange(10**7, 10**9)} " for _ in range(70_000)),
+        "codes": "".join(f"+{draw.randrange(10**7, 10**12)} " for _ in range(70_000)),
+        "addresses": "".join(f"{draw.randrange(1, 224)}.7.3.{draw.randrange(1, 255)} " for _ in range(80_000)),
+        "passwords": "".join(f"pwd=aB{at}x! " for at in range(70_000)),
+        "emails": "".join(f"u{at}@ex{at % 97}.org," for at in range(60_000)),
+    }
+
+
+TEXTS = {unit: (unit * (BYTES // len(unit.encode()) + 1))[:BYTES] for unit in UNITS} | drawn()
+BODIES = {
+    "strings": b'{"messages":[' + b'"a",' * (BYTES // 4) + b'"a"]}',
+    "lists": b'{"input":[' + b"[]," * (BYTES // 3) + b"1]}",
+    "objects": b'{"input":[' + b"{}," * (BYTES // 3) + b"1]}",
+    "numbers": b'{"input":[' + b"1," * (BYTES // 2) + b"1]}",
+    "long numbers": b'{"input":[' + b"123456789," * (BYTES // 10) + b"1]}",
+    "members": b'{"metadata":{' + b",".join(b'"%d":"x"' % at for at in range(80_000)) + b"}}",
+    "nested": b'{"input":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "nested often": b'{"input":[' + (b"[" * 400 + b'"a"' + b"]" * 400 + b",") * 1_200 + b"1]}",
+    "descriptions": b'{"tools":[' + b'{"description":"a"},' * 50_000 + b"1]}",
+    "calls": json.dumps({"messages": [{"function": {"arguments": '{"a":"x@y.org"}'}} for _ in range(20_000)]}).encode(),
+    "members of calls": json.dumps(
+        {"messages": [{"function": {"arguments": json.dumps({f"k{at}": f"a{at}@b.org" for at in range(30_000)})}}]}
+    ).encode(),
+    "nested calls": json.dumps(
+        {"messages": [{"function": {"arguments": "[" * 900 + '"a@b.org"' + "]" * 900}} for _ in range(500)]}
+    ).encode(),
+    "placeholders": json.dumps({"messages": ["".join(f"[EMAIL_{at}]" for at in range(70_000)) + " a@b.org"]}).encode(),
+}
+
+
+def cost_s(body: bytes) -> tuple[float, bytes | None]:
+    """CPU seconds, the least of three, and what is sent; None = the request is refused."""
+    least, made = 9.0, None
+    for _ in range(3):
+        begun = time.process_time()
+        try:
+            made = redacted(body, Redactor())
+        except MeshError as error:
+            assert error.reason in (Reason.TOO_LARGE, Reason.INVALID_REQUEST)
+            made = None
+        least = min(least, time.process_time() - begun)
+        if least < CPU_S:
+            break
+    return least, made
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_megabyte_of_one_thing_costs_little(name: str) -> None:
+    cost, _ = cost_s(json.dumps({"messages": [{"role": "user", "content": TEXTS[name]}]}).encode())
+    assert cost < CPU_S
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_body_of_many_values_costs_little(name: str) -> None:
+    cost, made = cost_s(BODIES[name])
+    assert cost < CPU_S
+    assert made is None or b"@b.org" not in made
+
+
+def staged(body: bytes, action: str) -> tuple[bytes, RedactionRecord]:
+    record = RedactionRecord()
+    stage = RedactionStage(
+        RedactionRules(enabled=True, action=action), record, chat_pb2.DIALECT_OPENAI_CHAT, json=False
+    )
+    return asyncio.run(stage.sent(body)), record
+
+
+@pytest.mark.parametrize("action", ["redact", "block"])
+def test_what_cannot_be_looked_through_to_its_end_is_refused(action: str) -> None:
+    # The one true card stands behind all that is looked at.
+    body = json.dumps({"messages": ["4111 " * MOST_TRIED + ". 4012888888881881"]}).encode()
+    with pytest.raises(MeshError) as refused:
+        staged(body, action)
+    assert refused.value.reason == Reason.TOO_LARGE
+
+
+def test_with_flag_it_goes_on_and_what_was_found_is_recorded() -> None:
+    body = json.dumps({"messages": ["a1@b.org " * MOST_TRIED]}).encode()
+    sent, record = staged(body, "flag")
+    assert sent == body and 1000 < record.kinds["email"] < MOST_TRIED
+
+
+def test_a_dry_run_is_refused_alike() -> None:
+    with pytest.raises(MeshError) as refused:
+        find("8.8.8.8 " * MOST_TRIED)
+    assert refused.value.reason == Reason.TOO_LARGE
+
+
+def test_long_tables_and_logs_of_nothing_private_go_through() -> None:
+    draw = random.Random(5)
+    log = "".join(
+        f"2026-11-03T10:11:{at % 60:02d}.123Z 10.0.{at % 256}.7 GET /v1/users/{at} 200 {draw.random()} "
+        f"ts={draw.randrange(16 * 10**11, 18 * 10**11)}\n"
+        for at in range(12_000)
+    )
+    assert find(log) == []
+    assert redacted(b'{"input":[%s]}' % b",".join([b"%d" % at for at in range(100_000)]), Redactor())
+
+
+def test_cards_and_numbers_behind_a_comma_are_found_in_tables() -> None:
+    rows = "Ann,4111111111111111,x\nBob,123-45-6789,y\n7,4111 1111 1111 1111,z\n"
+    assert [one.kind for one in find(rows)] == ["card", "ssn", "card"]
+    assert find("it is 3,4111111111111111 or 0.4111111111111111 long") == []
+
+
+def test_arguments_at_the_deepest_level_are_redacted_and_deeper_ones_refused() -> None:
+    def body(depth: int) -> bytes:
+        return json.dumps({"messages": [{"function": {"arguments": "[" * depth + '"a@b.org"' + "]" * depth}}]}).encode()
+
+    assert b"a@b.org" not in redacted(body(DEEPEST), Redactor())
+    with pytest.raises(MeshError) as refused:
+        redacted(body(DEEPEST + 1), Redactor())
+    assert refused.value.reason == Reason.INVALID_REQUEST
+
+
+def test_an_answer_that_no_model_says_keeps_its_placeholders() -> None:
+    answer = b'{"choices":' + b"[" * 300 + b'"[EMAIL_1]"' + b"]" * 300 + b"}"
+    assert whole(answer, Restorer({"[EMAIL_1]": "a@b.org"}), in_json=False) == answer
+
+
+def stream_cost_s(texts: list[str], indexes: int = 1) -> float:
+    """CPU seconds of a stream of such pieces, the least of three."""
+    events = [
+        b"data: %s\n\n" % json.dumps({"choices": [{"index": at % indexes, "delta": {"content": text}}]}).encode()
+        for at, text in enumerate(texts)
+    ]
+    least = 9.0
+    for _ in range(3):
+        stream = StreamRestorer(chat_pb2.DIALECT_OPENAI_CHAT, Restorer({"[EMAIL_1]": "a@b.org"}), in_json=False)
+        begun = time.process_time()
+        made = b"".join([*map(stream.shown, events), stream.rest()])
+        least = min(least, time.process_time() - begun)
+        assert made == b"".join(events)
+    return least
+
+
+@pytest.mark.parametrize(
+    "texts", [["[E"] + [""] * 4000, ["[", "E"] * 2000, list("[EMAIL_9") * 500], ids=["empty", "begun", "whole"]
+)
+def test_a_stream_of_many_small_events_costs_little_each(texts: list[str]) -> None:
+    # Joined anew with every event, the empty ones would take 5 s.
+    assert stream_cost_s(texts) < 0.5
+
+
+def test_one_choice_that_waits_does_not_make_the_others_dear() -> None:
+    assert stream_cost_s(["[E", *["a "] * 4000], indexes=2) < 0.5

@@ -1,0 +1,174 @@
+"""Archives: continued only by what they are a prefix of, whole at any time, and every changed file is found."""
+
+import pathlib
+import shutil
+
+import pytest
+
+from mesh.tlog.archive import Archive, ArchiveError
+from mesh.tlog.leaves import Leaf, write_leaf
+from mesh.tlog.merkle import hash_leaf, root_of
+from mesh.tlog.notes import Checkpoint, NoteSigner
+from mesh.tlog.tiles import ENTRIES, WIDTH, Tile, pack_entries, tiles_of
+
+SIGNER = NoteSigner("test.example/log", b"k" * 32)
+KEY = SIGNER.verifier
+SIZES = 1, 200, 256, 300, 513, 70_000
+
+
+def leaf(number: int, word: str = "") -> bytes:
+    """Leaf of one of three organisations."""
+    told = dict.fromkeys(Leaf.__struct_fields__, word)
+    return write_leaf(Leaf(**{**told, "org_id": f"org {number % 3}", "org_seq": str(number // 3 + 1)}))
+
+
+LEAVES = [leaf(number) for number in range(SIZES[-1])]
+
+
+def note(leaves: list[bytes], signer: NoteSigner = SIGNER) -> str:
+    """The signed checkpoint of a log."""
+    root = root_of([hash_leaf(one) for one in leaves])
+    return signer.sign(Checkpoint(signer.verifier.name, len(leaves), root).text())
+
+
+class Log:
+    """Where bundles come from; `asked` counts them."""
+
+    def __init__(self, leaves: list[bytes]) -> None:
+        self.leaves, self.asked = leaves, 0
+
+    def __call__(self, tile: Tile) -> bytes:
+        assert tile.level == ENTRIES
+        self.asked += 1
+        return pack_entries(self.leaves[tile.number * WIDTH :][: tile.width])
+
+
+def files(folder: pathlib.Path) -> dict[str, bytes]:
+    """Everything in a folder."""
+    return {str(one.relative_to(folder)): one.read_bytes() for one in folder.rglob("*") if one.is_file()}
+
+
+def extend(folder: pathlib.Path, leaves: list[bytes]) -> Log:
+    """Takes a folder to the log of some leaves."""
+    log = Log(leaves)
+    Archive(folder).extend(note(leaves), KEY, log)
+    return log
+
+
+def test_a_folder_grows_with_the_log_and_has_the_files_of_its_size(tmp_path: pathlib.Path) -> None:
+    for size in SIZES:
+        log = extend(tmp_path, LEAVES[:size])
+        checked = Archive(tmp_path).check(KEY)
+        assert (checked.entries, checked.findings) == (size, [])
+        wanted = {tile.path for tile in tiles_of(size)}
+        wanted |= {tile._replace(level=ENTRIES).path for tile in tiles_of(size) if tile.level == 0}
+        assert set(files(tmp_path)) == wanted | {"checkpoint", "verifier-key"}
+    assert log.asked == -(-SIZES[-1] // WIDTH) - SIZES[-2] // WIDTH
+    once = tmp_path / "once"
+    extend(once, LEAVES)
+    assert files(once) == {name: data for name, data in files(tmp_path).items() if not name.startswith("once/")}
+    assert extend(once, LEAVES).asked == 1
+
+
+@pytest.mark.parametrize("kept", [199, 256, 299])
+def test_a_log_with_another_past_is_refused_and_nothing_is_kept_of_it(tmp_path: pathlib.Path, kept: int) -> None:
+    extend(tmp_path, LEAVES[:300])
+    before = files(tmp_path)
+    other = [*LEAVES[:kept], *(leaf(number, "x") for number in range(kept, 700))]
+    with pytest.raises(ArchiveError, match=r"does not begin with|do not hash to the root"):
+        extend(tmp_path, other)
+    assert files(tmp_path) == before
+    with pytest.raises(ArchiveError, match="the log has 299 entries, and the archive has 300"):
+        extend(tmp_path, LEAVES[:299])
+    with pytest.raises(ArchiveError, match=r"does not verify|no signature"):
+        Archive(tmp_path).extend(note(LEAVES, NoteSigner("test.example/log", b"o" * 32)), KEY, Log(LEAVES))
+    assert files(tmp_path) == before
+    extend(tmp_path, LEAVES[:700])
+    assert Archive(tmp_path).check(KEY).findings == []
+
+
+def test_a_log_that_hands_out_what_it_did_not_sign_leaves_nothing_behind(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(ArchiveError, match="do not hash to the root"):
+        Archive(tmp_path).extend(note(LEAVES[:600]), KEY, Log([leaf(number, "x") for number in range(600)]))
+    assert files(tmp_path) == {}
+    for bundle in (b"", b"\x00\x05ab"):
+        with pytest.raises(ArchiveError):
+            Archive(tmp_path).extend(note(LEAVES[:600]), KEY, lambda tile, data=bundle: data)  # type: ignore[misc]
+    assert files(tmp_path) == {}
+
+
+def test_a_log_that_hands_out_other_entries_for_those_that_are_here_is_refused(tmp_path: pathlib.Path) -> None:
+    """The root would not tell: the hashes of what is here are those of the folder."""
+    extend(tmp_path, LEAVES[:300])
+    before = files(tmp_path)
+    other = [*LEAVES[:280], leaf(280, "x"), *LEAVES[281:700]]
+    with pytest.raises(ArchiveError, match="tile/entries/001 does not begin with"):
+        Archive(tmp_path).extend(note(LEAVES[:700]), KEY, Log(other))
+    assert files(tmp_path) == before
+
+
+def test_an_interrupted_run_is_taken_up_where_it_stopped(tmp_path: pathlib.Path) -> None:
+    extend(tmp_path, LEAVES[:300])
+
+    class Cut(Exception):
+        """The network went away."""
+
+    log = Log(LEAVES[:5000])
+
+    def breaks(tile: Tile) -> bytes:
+        if tile.number == 9:
+            raise Cut
+        return log(tile)
+
+    with pytest.raises(Cut):
+        Archive(tmp_path).extend(note(LEAVES[:5000]), KEY, breaks)
+    # It is still the archive of its checkpoint.
+    assert Archive(tmp_path).check(KEY)[::2] == (300, [])
+    assert extend(tmp_path, LEAVES[:5000]).asked == 20 - 9
+    assert Archive(tmp_path).check(KEY)[::2] == (5000, [])
+
+
+def test_every_changed_or_missing_file_is_found(tmp_path: pathlib.Path) -> None:
+    whole = tmp_path / "whole"
+    extend(whole, LEAVES[:600])
+    for number, name in enumerate(sorted(files(whole))):
+        if name == "verifier-key":
+            continue
+        broken = tmp_path / str(number)
+        shutil.copytree(whole, broken)
+        data = bytearray((broken / name).read_bytes())
+        data[len(data) // 2] ^= 1
+        (broken / name).write_bytes(data)
+        assert faulty(broken), name
+        (broken / name).unlink()
+        assert faulty(broken), name
+
+
+def faulty(folder: pathlib.Path) -> bool:
+    """Whether checking objects."""
+    try:
+        return bool(Archive(folder).check(KEY).findings)
+    except ArchiveError:
+        return True
+
+
+def test_a_damaged_folder_is_not_gone_on_with(tmp_path: pathlib.Path) -> None:
+    extend(tmp_path, LEAVES[:300])
+    tile = tmp_path / "tile/0/001.p/44"
+    tile.write_bytes(bytes(44 * 32))
+    with pytest.raises(ArchiveError, match="damaged"):
+        extend(tmp_path, LEAVES[:700])
+
+
+def test_numbers_and_kept_checkpoints_are_checked(tmp_path: pathlib.Path) -> None:
+    gap = [*LEAVES[:10], *LEAVES[13:400]]
+    extend(tmp_path, gap)
+    assert "where 4 is due" in Archive(tmp_path).check(KEY).findings[0]
+    extend(tmp_path / "fine", LEAVES[:400])
+    fine = Archive(tmp_path / "fine")
+    for size in (0, 1, 256, 300, 400):
+        kept = Checkpoint(KEY.name, size, root_of([hash_leaf(one) for one in LEAVES[:size]]))
+        assert fine.check(KEY, kept).findings == []
+        assert "not those that the saved" in fine.check(KEY, kept._replace(root=b"x" * 32)).findings[0]
+    assert "here are 400" in fine.check(KEY, kept._replace(size=401)).findings[0]
+    assert "another log" in fine.check(KEY, kept._replace(origin="other")).findings[0]
