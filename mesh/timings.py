@@ -61,7 +61,7 @@ class Timings(Collector):
         """All of them, as Prometheus reads them: each bucket holds those below it too."""
         family = HistogramMetricFamily(self.name, self._documentation, labels=self.label_names)
         bounds = [*map(repr, map(float, self._bounds)), "+Inf"]
-        for values, child in self._children.items():
+        for values, child in list(self._children.items()):
             total, buckets = 0, []
             for bound, count in zip(bounds, child.counts, strict=True):
                 total += count
