@@ -197,7 +197,7 @@ class GatewayService:
         """Adds ChatService, IdentityService, TenantService and RedactionService."""
         chat_pb2_grpc.add_ChatServiceServicer_to_server(ChatServicer(self.pipeline, self.callers, self._config), server)
         identity_pb2_grpc.add_IdentityServiceServicer_to_server(
-            IdentityServicer(self.identity, self._models_of), server
+            IdentityServicer(self.identity, self._models_of, self.callers.confirm), server
         )
         tenant_pb2_grpc.add_TenantServiceServicer_to_server(self.tenants, server)
         validation_pb2_grpc.add_ValidationServiceServicer_to_server(ValidationServicer(self.validation), server)

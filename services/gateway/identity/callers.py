@@ -121,7 +121,7 @@ class Callers:
 
     async def start(self) -> None:
         """Reads the epoch and follows it."""
-        await self._confirm()
+        await self.confirm()
         await self._store.listen(self._changed.set)
         self._follower = asyncio.create_task(self._follow())
 
@@ -150,7 +150,8 @@ class Callers:
         """Whether the epoch was confirmed within the last second."""
         return time.monotonic() - self._confirmed < FRESH_S
 
-    async def _confirm(self) -> None:
+    async def confirm(self) -> None:
+        """Reads the epoch now: what was changed before this call counts in this replica from here on."""
         asked = time.monotonic()
         epoch = await self._store.epoch()
         # Two of these may overlap: what is known never goes back.
@@ -164,7 +165,7 @@ class Callers:
             self._changed.clear()
             try:
                 async with asyncio.timeout(FRESH_S):
-                    await self._confirm()
+                    await self.confirm()
             except (MeshError, TimeoutError) as error:
                 _log.warning("the key epoch could not be read: %s", error)
 
@@ -218,7 +219,7 @@ class Callers:
             lookup_id, hashed = key_tokens.parse(token).lookup_id, hash_token(self._peppers[peppers.API_KEYS], token)
         try:
             async with asyncio.timeout(FRESH_S):
-                await self._confirm()
+                await self.confirm()
                 epoch = self._epoch
                 rows = await self._store.find_key(lookup_id)
         except (MeshError, TimeoutError) as error:
@@ -279,7 +280,7 @@ class Callers:
             return known[1]
         try:
             async with asyncio.timeout(FRESH_S):
-                await self._confirm()
+                await self.confirm()
                 epoch = self._epoch
                 found = await self._store.find_place(own.org_id, team_id, project_id)
         except (MeshError, TimeoutError) as error:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from dac.gateway.v1 import identity_pb2
@@ -68,12 +69,22 @@ def _organisation(row: OrganisationRow) -> identity_pb2.Organisation:
     return shown
 
 
+async def _nothing() -> None:
+    pass
+
+
 class IdentityServicer(TreeServicer):
     """See dac.gateway.v1.IdentityService."""
 
-    def __init__(self, identity: Identity, models_of: Callable[[Principal], Sequence[str]] = lambda _: ()) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        models_of: Callable[[Principal], Sequence[str]] = lambda _: (),
+        taken_back: Callable[[], Awaitable[None]] = _nothing,
+    ) -> None:
+        """`taken_back` is awaited when a key was revoked, before that is answered."""
         super().__init__(identity.tree)
-        self._identity, self._models_of = identity, models_of
+        self._identity, self._models_of, self._taken_back = identity, models_of, taken_back
 
     async def CreateOrganisation(self, request: identity_pb2.CreateOrganisationRequest, context: Any) -> Any:  # noqa: D102
         principal = calls.require_scope("operator")
@@ -130,6 +141,9 @@ class IdentityServicer(TreeServicer):
     async def RevokeApiKey(self, request: identity_pb2.RevokeApiKeyRequest, context: Any) -> Any:  # noqa: D102
         principal = calls.require_scope("admin")
         key = await self._identity.revoke(principal.org_id, request.key_id, actor_of(principal))
+        # It is revoked whatever comes of this: replicas follow within a second.
+        with contextlib.suppress(MeshError):
+            await self._taken_back()
         return identity_pb2.RevokeApiKeyResponse(key=_key(key))
 
     async def RotateMasterKey(self, request: identity_pb2.RotateMasterKeyRequest, context: Any) -> Any:  # noqa: D102

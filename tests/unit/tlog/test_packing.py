@@ -74,14 +74,15 @@ def test_bytes_that_are_no_leaf_come_back() -> None:
 
 def test_damage_is_an_error_or_another_leaf() -> None:
     entries = [entry(number) for number in range(1, 6)]
-    packed, unseen = pack(ORG, entries), 0
+    packed, unseen = pack(ORG, entries), []
     for at in range(len(packed)):
         try:
-            unseen += unpack(packed[:at] + bytes([packed[at] ^ 4]) + packed[at + 1 :]) == entries
+            if unpack(packed[:at] + bytes([packed[at] ^ 4]) + packed[at + 1 :]) == entries:
+                unseen.append(at)
         except ValueError:
             pass
-    # The last byte of what is deflated has bits that say nothing.
-    assert unseen <= 1
+    # Behind the deflated columns every bit is part of an entry. Within them a few say nothing, or the same otherwise.
+    assert all(at < len(packed) - len(entries) * (32 + 16 + 16) for at in unseen) and len(unseen) < 10
     for cut in (b"", packed[:5], packed[:40], b"\x02" + packed[1:]):
         with pytest.raises(ValueError):
             unpack(cut)
