@@ -162,7 +162,7 @@ def sidecar(
     mesh: Annotated[str, typer.Option("--mesh", help="Where this pod's DAC serves its targets.")] = "127.0.0.1:50052",
     egress_port: Annotated[
         str, typer.Option("--egress-port", help="The first port, on loopback, for calls to other pods.")
-    ] = "51001",
+    ] = "21001",
     peer: Annotated[
         list[str] | None, typer.Option("--peer", help="TARGET=HOST:PORT of a pod without a headless name; repeat it.")
     ] = None,

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from mesh.app import TARGETS
 from mesh.config import ConfigError, nearest
 
-MESH_PORT, MUTUAL_PORT, EGRESS_PORT = 50052, 50053, 51001
+# Egress ports lie below those that Linux gives to connections: one of these would keep a starting Envoy from its port.
+MESH_PORT, MUTUAL_PORT, EGRESS_PORT = 50052, 50053, 21001
 """Where a pod's DAC listens for its sidecar, where its sidecar listens for others, and the first of the ports on which
 the sidecar takes calls to other pods."""
 EDGE = tuple(reversed([name for name, target in TARGETS.items() if target.edge]))

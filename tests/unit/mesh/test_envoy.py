@@ -221,9 +221,9 @@ def matchers(tls):
 
 
 def test_egress_ports_follow_the_table():
-    assert groups.egress("edge", "edge") == (("budget", 51001), ("audit", 51002), ("memory", 51003))
+    assert groups.egress("edge", "edge") == (("budget", 21001), ("audit", 21002), ("memory", 21003))
     # Behind a turn memory asks the models that its operator names.
-    assert groups.egress("edge", "memory") == (("budget", 51001), ("provider", 51002), ("router", 51003))
+    assert groups.egress("edge", "memory") == (("budget", 21001), ("provider", 21002), ("router", 21003))
     assert [name for name, _ in groups.egress("separate", "gateway")] == [t for t in TARGETS if t != "gateway"]
 
 
@@ -321,7 +321,7 @@ def test_ports_and_limits_follow_the_settings(tmp_path):
 def test_a_sidecar_says_what_dac_beside_it_needs():
     done = run("sidecar", "--services", "gateway,router,provider")
     assert done.exit_code == 0
-    assert "DAC_MESH_ADDRESSES=budget=127.0.0.1:51001,audit=127.0.0.1:51002,memory=127.0.0.1:51003" in done.stderr
+    assert "DAC_MESH_ADDRESSES=budget=127.0.0.1:21001,audit=127.0.0.1:21002,memory=127.0.0.1:21003" in done.stderr
 
 
 def leaf_of(folder):

@@ -196,7 +196,7 @@ static_resources:
       address:
         socket_address:
           address: 127.0.0.1
-          port_value: 51001
+          port_value: 21001
       per_connection_buffer_limit_bytes: 1048576
       filter_chains:
         - filters:
@@ -272,7 +272,7 @@ static_resources:
       address:
         socket_address:
           address: 127.0.0.1
-          port_value: 51002
+          port_value: 21002
       per_connection_buffer_limit_bytes: 1048576
       filter_chains:
         - filters:
@@ -348,7 +348,7 @@ static_resources:
       address:
         socket_address:
           address: 127.0.0.1
-          port_value: 51003
+          port_value: 21003
       per_connection_buffer_limit_bytes: 1048576
       filter_chains:
         - filters:

@@ -208,7 +208,7 @@ static_resources:
       address:
         socket_address:
           address: 127.0.0.1
-          port_value: 51001
+          port_value: 21001
       per_connection_buffer_limit_bytes: 1048576
       filter_chains:
         - filters:

@@ -55,7 +55,7 @@ static_resources:
       address:
         socket_address:
           address: 127.0.0.1
-          port_value: 51001
+          port_value: 21001
       per_connection_buffer_limit_bytes: 1048576
       filter_chains:
         - filters:
@@ -131,7 +131,7 @@ static_resources:
       address:
         socket_address:
           address: 127.0.0.1
-          port_value: 51002
+          port_value: 21002
       per_connection_buffer_limit_bytes: 1048576
       filter_chains:
         - filters:
@@ -207,7 +207,7 @@ static_resources:
       address:
         socket_address:
           address: 127.0.0.1
-          port_value: 51003
+          port_value: 21003
       per_connection_buffer_limit_bytes: 1048576
       filter_chains:
         - filters:
@@ -283,7 +283,7 @@ static_resources:
       address:
         socket_address:
           address: 127.0.0.1
-          port_value: 51004
+          port_value: 21004
       per_connection_buffer_limit_bytes: 1048576
       filter_chains:
         - filters:
@@ -359,7 +359,7 @@ static_resources:
       address:
         socket_address:
           address: 127.0.0.1
-          port_value: 51005
+          port_value: 21005
       per_connection_buffer_limit_bytes: 1048576
       filter_chains:
         - filters:

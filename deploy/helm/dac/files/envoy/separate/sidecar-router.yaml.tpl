@@ -199,7 +199,7 @@ static_resources:
       address:
         socket_address:
           address: 127.0.0.1
-          port_value: 51001
+          port_value: 21001
       per_connection_buffer_limit_bytes: 1048576
       filter_chains:
         - filters:
@@ -275,7 +275,7 @@ static_resources:
       address:
         socket_address:
           address: 127.0.0.1
-          port_value: 51002
+          port_value: 21002
       per_connection_buffer_limit_bytes: 1048576
       filter_chains:
         - filters:
@@ -351,7 +351,7 @@ static_resources:
       address:
         socket_address:
           address: 127.0.0.1
-          port_value: 51003
+          port_value: 21003
       per_connection_buffer_limit_bytes: 1048576
       filter_chains:
         - filters:
