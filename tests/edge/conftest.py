@@ -115,6 +115,13 @@ class Dac:
         """What it wrote."""
         return (self.data_dir.parent / "dac.log").read_text()[-6000:]
 
+    def until_said(self, text: str, timeout_s: float = 30) -> None:
+        """Waits until its log has a text: what it says once it is ready comes after it is."""
+        end = time.monotonic() + timeout_s
+        while text not in (log := self.log()):
+            assert time.monotonic() < end, f"{text!r} is not in:\n{log}"
+            time.sleep(0.02)
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ends it; returns the exit code."""
         if self.process is None:
@@ -191,6 +198,8 @@ def make_dac(
         "DAC_OFFLINE": "true",
         # Exports are held against what the log noted a moment ago, and not within the last hour.
         "DAC_AUDIT_HEADS_EVERY_S": "1",
+        # The first text of a process loads the embedding model: with other tests beside it that may take its time.
+        "DAC_GATEWAY_CACHE_TIMEOUT_S": "30",
     }
     return Dac(f"http://127.0.0.1:{http_port}", f"127.0.0.1:{grpc_port}", key, folder / "data", config, env, arguments)
 
