@@ -303,6 +303,7 @@ def test_workers_share_one_port(tmp_path, upstream_process):
     assert time.monotonic() - began < 9.5
 
 
+@pytest.mark.timeout(240)
 def test_the_demo_model_answers_alone_and_yields_to_a_real_one(tmp_path, upstream_process):
     running = make_dac(tmp_path, upstream_process, local=True)
     config = running.config.read_text()
