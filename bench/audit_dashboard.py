@@ -70,7 +70,6 @@ OF_KIND: Mapping[Kind, tuple[str, ...]] = {
     Kind.TEAM: ("team_id",),
     Kind.PROJECT: ("project_id",),
 }
-TYPES = {"model": "text", "provider": "text", "intent": "text", "complexity": "smallint"}
 FILL = """INSERT INTO {table} (org_id, kind, bucket, cell, {columns}, {measures}, clean_squared, latency, first_token)
   SELECT $1, {kind}, b, md5(concat_ws('|', b, {key}))::uuid, {values}, {sums}, 1e12,
     (SELECT bins FROM pool WHERE size = s AND n = (r * {pool})::int),

@@ -147,7 +147,6 @@ def names_service_tier(ask: ChatAsk) -> bool:
 
 T = TypeVar("T")
 _top = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_messages = msgspec.json.Decoder(list[ChatMessage])
 _raw_messages = msgspec.json.Decoder(list[msgspec.Raw])
 _decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
 
