@@ -16,9 +16,9 @@ from mesh.envoy.edge import INTERNAL_HEADERS
 from mesh.errors import MeshError, Reason
 from mesh.keyring import Keyring
 from services.gateway.console import site as console
+from services.gateway.console.forms import nano_usd
 from services.gateway.console.html import Safe, el, prose, text
 from services.gateway.console.session import LIFETIME_S, LONGEST, Sessions, same_origin
-from services.gateway.console.site import nano_usd
 
 KEY = "dac_live_AbCdEf123456_Zm9vYmFyYmF6cXV4MTIzNDU2Nzg5MGFiY2RlZmdoaWprbG1ub3A"
 MASTER = bytes(range(32))
