@@ -217,7 +217,7 @@ async def _measured(folder: pathlib.Path, requests: int, rounds: int) -> dict[st
         config = AuditConfig()
         rollups = Rollups(config, lambda: NOW)
         counting, recounts = Counting(database, rollups), Recounts(database, rollups)
-        await Upkeep(database, rollups, counting, recounts, asyncio.Event, lambda: NOW, config).tables()
+        await Upkeep(database, rollups, counting, recounts, lambda: NOW, config).tables()
         server = AnalyticsServicer(database, rollups, counting, recounts, config, lambda: NOW)
         org_id = uuid7()
         rows = await fill(postgres.superuser_dsn, org_id, requests)
