@@ -236,12 +236,6 @@ class Client:
         return Failure(message, NO_KEY, error=error)
 
 
-def operator_client(url: str | None) -> Client:
-    """A client that is the operator where its token is at hand."""
-    client = Client(url, env={name: value for name, value in os.environ.items() if name != "DAC_API_KEY"})
-    return client if client.key else Client(url)
-
-
 def segment(text: str) -> str:
     """A value as one part of a path."""
     return quote(text, safe="")
