@@ -16,7 +16,6 @@ class _Anyone:
 ANYONE = _Anyone()
 """No principal is needed."""
 
-_DAC = "/dac."
 
 PERMISSIONS: Mapping[str, str | _Anyone] = {
     "/grpc.health.v1.Health/Check": ANYONE,

@@ -325,7 +325,8 @@ class AuditService:
         self._follower = Follower(self._database, self.store, self._fetch, self.arrivals, self._config, duties)
         self._task: asyncio.Task[None] | None = None
         self.analytics = AnalyticsServicer(self._database, rollups, counting, recounts, self._config, _now)
-        self.upkeep = Upkeep(self._database, rollups, counting, recounts, self.arrivals.next, _now, self._config)
+        self.upkeep = Upkeep(self._database, rollups, counting, recounts, _now, self._config)
+        self.arrivals.also(self.upkeep.wake)
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicers."""

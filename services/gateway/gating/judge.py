@@ -31,7 +31,7 @@ from services.gateway.validation.subject import (
     Finding,
     Subject,
 )
-from services.gateway.wire import openai_wire
+from services.gateway.wire import openai_documents, openai_wire
 from services.gateway.wire.openai_wire import ChatAsk
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _bounded(text: str) -> str:
 
 def _opinion(document: bytes) -> Opinion:
     try:
-        text, _ = openai_wire.answer_of(document)
+        text, _ = openai_documents.answer_of(document)
         said = msgspec.json.decode(text[text.index("{") : text.rindex("}") + 1], type=_Said)
         status = _STATUS[said.verdict.strip().lower()]
         if not 0 <= said.quality <= 1:
