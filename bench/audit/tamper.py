@@ -15,8 +15,9 @@ from mesh.tlog import merkle
 from mesh.tlog.frames import StoredEntry, counts_frame, entry_frame, head_frame, tile_frame
 from mesh.tlog.leaves import Leaf, commit, read_leaf, write_leaf
 from mesh.tlog.notes import Checkpoint, NoteSigner
+from mesh.tlog.stretches import BrokenStream
 from mesh.tlog.tiles import Edge, FullTile
-from mesh.tlog.verification import BrokenStream, Verification
+from mesh.tlog.verification import Verification
 
 SIZE, KEPT_AT = 300, 280
 """Entries of the log, and of the checkpoint that was kept outside."""
