@@ -35,7 +35,7 @@ BACKLOG = 50_000
 
 
 def verified(dsn: str, processes: int) -> tuple[int, float]:
-    """Entries, and the seconds from asking for the log to knowing that it holds: a service's process, and who checks."""
+    """Entries, and the seconds from asking for the log to knowing that it holds; a service's process is in it."""
     started = time.perf_counter()
     checked = Verification(SIGNER.verifier, None)
     with tempfile.TemporaryDirectory(prefix="dac-bench-") as folder:

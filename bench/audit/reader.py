@@ -45,12 +45,12 @@ async def main(dsn: str, path: str) -> None:
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         first, end = map(int, (await reader.readline()).split())
+        called = Call(principal=Principal(kind=Principal.KIND_OPERATOR, scopes=["operator"]))
         # Who is killed reads no further.
-        with contextlib.suppress(ConnectionError):
-            with serving(Call(principal=Principal(kind=Principal.KIND_OPERATOR, scopes=["operator"]))):
-                async for part in servicer.ReadLog(log_pb2.ReadLogRequest(first=first, end=end), None):
-                    writer.write(part.data)
-                    await writer.drain()
+        with contextlib.suppress(ConnectionError), serving(called):
+            async for part in servicer.ReadLog(log_pb2.ReadLogRequest(first=first, end=end), None):
+                writer.write(part.data)
+                await writer.drain()
         writer.close()
 
     async with await asyncio.start_unix_server(answer, path):

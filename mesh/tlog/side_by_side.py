@@ -78,8 +78,8 @@ def check_stretch(source: Source, first: int, end: int, kept_size: int) -> Stret
 def join_stretches(verification: Verification, source: Source, size: int, processes: int) -> Iterator[int]:
     """Joins the whole tiles of a log of `size` entries; after each stretch, how many entries that makes.
 
-    Raises BrokenStream, NoStretches, CheckerEnded, and what the source raises. What is behind these tiles is still to be
-    fed to the verification.
+    Raises BrokenStream, NoStretches, CheckerEnded, and what the source raises. The verification is still to be fed with
+    what is behind these tiles.
     """
     last = size // WIDTH * WIDTH
     bounds = [(first, min(first + STRETCH_ENTRIES, last)) for first in range(0, last, STRETCH_ENTRIES)]

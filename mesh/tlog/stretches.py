@@ -258,7 +258,7 @@ class StretchCheck:
         return self._due[org_id] - 1 - self._claimed(org_id)
 
     def _without_record(self, kind: int, idx: int, leaf: Leaf, salt: bytes, record: bytes | None) -> str:
-        """What is wrong with heads, or with an entry without record or salt; where both are gone that may be declared."""
+        """What is wrong with heads, or with an entry without record or salt; that may be declared by a later one."""
         found = self._found
         if leaf.kind == HEADS:
             # Nothing takes the salt of heads away, so no declaration excuses that it is missing.
@@ -280,9 +280,9 @@ class StretchCheck:
 
 
 @functools.lru_cache(maxsize=64)
-def _minute_us(minute: str) -> int:
-    """Microseconds from 1970 to a minute: entries that follow each other are mostly of the same one."""
-    return (dt.datetime.fromisoformat(minute) - _EPOCH) // _MICROSECOND
+def _second_us(second: str) -> int:
+    """Microseconds from 1970 to a second: entries that follow each other are mostly of the same few."""
+    return (dt.datetime.fromisoformat(second) - _EPOCH) // _MICROSECOND
 
 
 @functools.lru_cache(maxsize=256)
@@ -299,7 +299,7 @@ def wrong_column(
         return "the kind"
     time = leaf.time
     try:
-        told_us = _minute_us(time[:16]) + int(time[17:19]) * 1_000_000 + int(time[20:26])
+        told_us = _second_us(time[:19]) + int(time[20:26])
     except ValueError:
         return "the time"
     if told_us != at_us:
