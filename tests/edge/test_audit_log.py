@@ -136,6 +136,25 @@ def test_the_logs_files_are_served(dac: Dac, request_id: str) -> None:
     assert dac.get("/v1/audit/entries").status_code == 403
 
 
+def test_the_log_is_served_in_stretches(dac: Dac, request_id: str) -> None:
+    path, headers = f"{dac.url}/v1/audit/entries", dac.operator_headers
+    whole = httpx.get(path, headers=headers)
+    assert whole.status_code == 200 and whole.content[:1] == b"C"
+    size = int(httpx.get(f"{dac.url}/v1/audit/checkpoint", headers=headers).json()["size"])
+    for wrong in (
+        {"first": 0, "end": size // 256 * 256 + 256},
+        {"first": 1},
+        {"first": 512, "end": 256},
+        {"end": -256},
+    ):
+        refused = httpx.get(path, params=wrong, headers=headers)
+        # As a version that has no such field: who reads takes the whole log then.
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "first"), wrong
+    unknown = httpx.get(path, params={"frist": 1}, headers=headers)
+    assert (unknown.status_code, unknown.json()["error"]["param"]) == (400, "frist")
+    assert httpx.get(path, params={"end": 256}, headers={"authorization": "Bearer x"}).status_code == 401
+
+
 def test_an_archive_grows_with_the_log_and_is_checked_without_it(
     dac: Dac, request_id: str, tmp_path: pathlib.Path
 ) -> None:
