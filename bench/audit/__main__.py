@@ -22,7 +22,7 @@ from typing import Any
 import asyncpg
 import uvloop
 
-from bench.audit import kills, storage, tamper, vectors
+from bench.audit import kills, retention_kills, storage, tamper, vectors
 from bench.audit.growing import FILL_BATCH, SIGNER, Stage, append_figures, audit_database, drain_figures
 from bench.audit.reader import Socket
 from mesh.postgres import Database
@@ -128,7 +128,12 @@ def main() -> int:
     asked.add_argument("--entries", type=int, default=1_000_000, help="of the log that is verified")
     asked.add_argument("--edits", type=int, default=10_000, help="random edits of a stored log")
     asked.add_argument("--stored", type=int, default=41_500, help="requests whose place is measured after 90 days")
-    asked.add_argument("--kills", type=int, default=6, help="kill -9 of writer and sequencer; at least 1")
+    asked.add_argument(
+        "--kills",
+        type=int,
+        default=6,
+        help="kill -9 of writer and sequencer, and twice as many of who erases and prunes; at least 1",
+    )
     asked.add_argument("--no-dashboard", action="store_true", help="leave the dashboards' bench out")
     given = asked.parse_args()
     if given.vectors is not None:
@@ -141,10 +146,13 @@ def main() -> int:
         figures["tamper"] = tampered(given.edits)
         print(f"tamper: {figures['tamper']}", file=sys.stderr)
         figures["kill9"] = asyncio.run(kills.measure(given.kills))
+        figures["retention_kill9"] = asyncio.run(retention_kills.measure(2 * given.kills))
+        print(f"retention_kill9: {figures['retention_kill9']}", file=sys.stderr)
         figures["storage"] = asyncio.run(storage.measure(given.stored))
         print(f"storage: {figures['storage']}", file=sys.stderr)
         figures["dashboard"] = {"p95_ms": None if given.no_dashboard else dashboard_p95_ms()}
         lost = figures["kill9"]["lost"] + figures["kill9"]["gaps"]
+        lost += sum(figures["retention_kill9"][name] for name in retention_kills.FAULTS)
         wrong = [] if figures["tamper"]["detected"] == given.edits and not lost else ["tamper or kill9"]
     print(json.dumps(figures) if given.json else "\n".join(f"{name}: {one}" for name, one in figures.items()))
     return 1 if wrong else 0

@@ -33,8 +33,6 @@ OLD = dt.timedelta(days=3)
 OF_EACH = 4
 """Requests that are stored at once: of a user who is erased, old ones, and of the held user, new and old."""
 PAUSE_S = 0.02
-MOST_LAG_S = 0.15
-"""The log is taken up a little late, so that most kills come between a declaration and its entry in the log."""
 
 
 def now() -> dt.datetime:
@@ -57,7 +55,7 @@ def asked_by(org_id: str, user: str, age: dt.timedelta) -> RequestRow:
     return request_row(made)
 
 
-async def live(dsn: str, org_id: str, held: str) -> None:
+async def live(dsn: str, org_id: str, held: str, most_lag_s: float) -> None:
     """Never returns. `H id…`: stored of the held user; `S id…`: stored of others; `E id…`: erased."""
     database = Database(dsn, "audit", pool_max=6)
     await database.open()
@@ -92,7 +90,7 @@ async def live(dsn: str, org_id: str, held: str) -> None:
     async def take_up() -> None:
         await stage.sequencer.lead()
         while True:
-            await asyncio.sleep(random.uniform(0, MOST_LAG_S))
+            await asyncio.sleep(random.uniform(0, most_lag_s))
             while await stage.sequencer.step():
                 pass
 
@@ -104,15 +102,15 @@ async def live(dsn: str, org_id: str, held: str) -> None:
     await asyncio.gather(store(), erase(), take_up(), count(), retention.run())
 
 
-def main(org_id: str, held: str) -> None:
-    """Begins a life for each line, and waits for its end."""
+def main(org_id: str, held: str, most_lag_s: str) -> None:
+    """Begins a life for each line, and waits for its end; the log is taken up at most so late."""
     dsn = sys.stdin.readline().strip()
     gc.freeze()
     while sys.stdin.readline():
         child = os.fork()
         if child == 0:
             try:
-                uvloop.run(live(dsn, org_id, held))
+                uvloop.run(live(dsn, org_id, held, float(most_lag_s)))
             except BaseException:
                 traceback.print_exc()
             os._exit(1)
