@@ -108,9 +108,11 @@ class _Checkers:
         self._count, self._asked = count, asked
 
     def __enter__(self) -> _Checkers:
+        # They import from where this process does, and from nowhere else.
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        command = [sys.executable, "-P", "-m", __name__]
         for _ in range(self._count):
-            command = [sys.executable, "-P", "-m", __name__]
-            checker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            checker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
             self._all.append(checker)
             self._selector.register(_open(checker.stdout), selectors.EVENT_READ, checker)
             self._tell(checker, self._asked)
