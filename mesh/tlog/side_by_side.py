@@ -1,7 +1,7 @@
 """Checks the stretches of a log in processes beside each other, and joins them in order.
 
-`python -m mesh.tlog.side_by_side` is such a process: it is told over its standard input where stretches come from, then
-which ones, and answers each on its standard output.
+Such a process is told over its standard input where stretches come from, then which ones, and answers each on its
+standard output.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ MOST_PROCESSES = 2
 """More would take the connections to the database from those who store what happens meanwhile."""
 AHEAD = 4
 """For each process, so many stretches are gathered behind one that is not there yet."""
+# They import from where this process does, and from nowhere else.
+_BEGIN = f"import sys; sys.path[:] = sys.argv[1:]; from {__name__} import main; main()"
 Source = Callable[[int, int], Iterable[bytes]]
 """The frames of the entries from, up to but without. It goes to another process, so it has to be picklable."""
 
@@ -108,11 +110,9 @@ class _Checkers:
         self._count, self._asked = count, asked
 
     def __enter__(self) -> _Checkers:
-        # They import from where this process does, and from nowhere else.
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        command = [sys.executable, "-P", "-m", __name__]
+        command = [sys.executable, "-P", "-c", _BEGIN, *sys.path]
         for _ in range(self._count):
-            checker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+            checker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             self._all.append(checker)
             self._selector.register(_open(checker.stdout), selectors.EVENT_READ, checker)
             self._tell(checker, self._asked)
@@ -185,9 +185,3 @@ def main() -> None:
             answer = error
         pickle.dump(answer, answers)
         answers.flush()
-
-
-if __name__ == "__main__":
-    from mesh.tlog import side_by_side
-
-    side_by_side.main()
