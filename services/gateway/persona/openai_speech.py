@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from mesh import sse
-from services.gateway.persona.speech import Mouth, written
+from services.gateway.persona.speech import Mouth, each, written
 from services.gateway.wire.openai_wire import join_fields
 
 _ID = re.compile(rb'("id"\s*:\s*)"(?:[^"\\]|\\.)*"')
@@ -44,21 +44,34 @@ class OpenAISpeech:
         """What stood around the text of a plain event: the next one is nearly always of the same form."""
         self._begins = self._ends = self._index = 0
 
-    def event(self, event: bytes) -> bytes:
+    def shown(self, data: bytes) -> bytes:
         """See Speech."""
-        if event.startswith(self._before) and event.endswith(self._behind):
-            plain = event[self._begins : self._ends]
-            # Without these two it is the text as it stands.
-            if plain and b'"' not in plain and b"\\" not in plain and (plain.isascii() or _printable(plain)):
-                voice = self._mouth.voices.get(self._index)
-                if voice is not None:
-                    text, own = plain.decode(), self._own_before + event[self._begins :]
-                    said = voice.feed(text)
-                    if said == text:
-                        return own
-                    self._mouth.changed = True
-                    return self._changed(own, {0: said}, [_Choice(self._index, _Delta(text))])
-        return self._read(event)
+        # Nearly always it is one event more of the same form.
+        shown = self._alike(data)
+        return each(self._event, data) if shown is None else shown
+
+    def _event(self, event: bytes) -> bytes:
+        shown = self._alike(event)
+        return self._read(event) if shown is None else shown
+
+    def _alike(self, event: bytes) -> bytes | None:
+        """What becomes of an event that differs from the one before in its text only; None = it is another."""
+        if not event.startswith(self._before) or not event.endswith(self._behind):
+            return None
+        plain, voice = event[self._begins : self._ends], self._mouth.voices.get(self._index)
+        if voice is None:
+            return None
+        if voice.passes(plain):
+            return self._own_before + event[self._begins :]
+        # Without these two it is the text as it stands.
+        if not plain or b'"' in plain or b"\\" in plain or not (plain.isascii() or _printable(plain)):
+            return None
+        text, own = plain.decode(), self._own_before + event[self._begins :]
+        said = voice.feed(text)
+        if said == text:
+            return own
+        self._mouth.changed = True
+        return self._changed(own, {0: said}, [_Choice(self._index, _Delta(text))])
 
     def _read(self, event: bytes) -> bytes:
         head, given = self._head, event

@@ -11,7 +11,7 @@ from dac.type.v1 import chat_pb2
 from services.gateway.persona.anthropic_speech import AnthropicSpeech
 from services.gateway.persona.openai_speech import OpenAISpeech
 from services.gateway.persona.responses_speech import ResponsesSpeech
-from services.gateway.persona.speech import Mouth, Speech, events_of
+from services.gateway.persona.speech import Mouth, Speech
 from services.gateway.persona.voice import rewrite
 from services.gateway.wire.openai_wire import join_fields, with_system
 
@@ -93,10 +93,7 @@ class PersonaStage:
 
     def shown(self, data: bytes) -> bytes:
         """See AnswerStage."""
-        if data.find(b"\n\n") == len(data) - 2:
-            shown = self._speech.event(data)
-        else:
-            shown = b"".join([self._speech.event(event) for event in events_of(data)])
+        shown = self._speech.shown(data)
         if self._mouth.changed:
             self._record.rewritten, self._mouth.changed = self._mouth.rewritten, False
         return shown
