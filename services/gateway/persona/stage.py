@@ -12,7 +12,7 @@ from services.gateway.persona.anthropic_speech import AnthropicSpeech
 from services.gateway.persona.openai_speech import OpenAISpeech
 from services.gateway.persona.responses_speech import ResponsesSpeech
 from services.gateway.persona.speech import Mouth, Speech
-from services.gateway.persona.voice import rewrite
+from services.gateway.persona.voice import prepare, rewrite
 from services.gateway.wire.openai_wire import join_fields, with_system
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ class PersonaStage:
 
     async def sent(self, body: bytes) -> bytes:
         """See AnswerStage."""
+        await prepare()
         return with_preamble(body, preamble_of(self._rules), self._dialect)
 
     def shown(self, data: bytes) -> bytes:

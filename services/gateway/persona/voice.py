@@ -6,6 +6,7 @@ of a code block or a quotation) has begun. Code, quotations and JSON stay as the
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import functools
 import re
@@ -71,13 +72,19 @@ class _Patterns:
 
 @functools.cache
 def _patterns() -> _Patterns:
-    """Made when the first persona speaks: it takes a moment."""
+    """Made when the first persona speaks."""
     first, second = (
         re.compile("|".join(f"(?P<{kind}>{phrase.full(last=last)})" for kind, phrase in CLAIMS.items()))
         for last in (False, True)
     )
     goes_on = re.compile(going_on(vocabulary()))
     return _Patterns(_seek(near_end=False), _seek(near_end=True), (first, second), goes_on, dull(HEADS, _MARKS))
+
+
+async def prepare() -> None:
+    """Makes the patterns, if nobody has yet: a fifth of a second, in a thread, so that other requests go on."""
+    if not _patterns.cache_info().currsize:
+        await asyncio.to_thread(_patterns)
 
 
 def _seek(*, near_end: bool) -> re.Pattern[str]:
@@ -150,6 +157,8 @@ class Voice:
         self._left -= len(text)
         if self._left < 0:
             return self._feed_end(text)
+        if self._begins is not None:
+            self._begin(text)
         if self._easy:
             # Nothing waits, as nearly always, and both places are the text's end: they are not counted on.
             at = len(self._text)
@@ -159,8 +168,6 @@ class Voice:
                     self._text = joined if at < _KEPT else joined[-LEFT:]
                     return text
             self._at, self._pos, self._easy = at, at, False
-        if self._begins is not None:
-            self._begin(text)
         if self._mode is _RAW:
             held, self._text, self._at = self._text[self._at :], "", 0
             return held + text
@@ -192,6 +199,7 @@ class Voice:
             self._mode, self._begins = _RAW, None
         elif _JSON_BEGUN.fullmatch(said) is None or len(said) == MOST_BLANK:
             self._begins = None
+            self._easy = self._mode is _PLAIN and self._pos == len(self._text)
 
     def _read(self, *, last: bool) -> str:
         text, shown = self._text, list[str]()
