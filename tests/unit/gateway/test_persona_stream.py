@@ -1,4 +1,4 @@
-"""A persona in the events of a stream: whatever else they hold stays, and what is shown does not depend on the cutting."""
+"""A persona in the events of a stream: whatever else they hold stays, however the provider has cut the text."""
 
 import asyncio
 import json
@@ -15,10 +15,8 @@ from services.gateway.persona import voice
 from services.gateway.wire.openai_wire import parse_chat
 
 RULES = AnswerRules(persona=PersonaRules(enabled=True, name="Acme"))
-SAID = 'Well, it is so: "no". As an AI language model, I am ChatGPT, and that is all, é. My name is Claude.\n`I am ChatGPT` a'
-SHOWN = (
-    'Well, it is so: "no". As the AI assistant Acme, I am Acme, and that is all, é. My name is Acme.\n`I am ChatGPT` a'
-)
+SAID = 'Well, it is so: "no". As an AI language model, I am ChatGPT, and that is é. My name is Claude.\n`I am Claude` a'
+SHOWN = 'Well, it is so: "no". As the AI assistant Acme, I am Acme, and that is é. My name is Acme.\n`I am Claude` a'
 BODY = b'{"model":"a/b","stream":true,"messages":[{"role":"user","content":"Hi"}]}'
 
 
@@ -82,7 +80,7 @@ def test_several_events_in_one_piece_are_as_each_for_itself():
 
 
 def test_what_need_not_change_stays_byte_for_byte():
-    plain = [event(f" {word}", dense=True) for word in "nothing of the kind is said in these words".split()]
+    plain = [event(word, dense=True) for word in ("Nothing", " of", " that", " kind", " is", " said", " here")]
     stages, record = started()
     head = b'"id":"chatcmpl-%s","model":"x/y","system_fingerprint":null' % record.request_id.encode()
     theirs = b'"id":"chatcmpl-1","model":"gpt-4o-2024","system_fingerprint":"fp_1"'
