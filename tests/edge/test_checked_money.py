@@ -1,6 +1,7 @@
-"""Answers that are asked for again, or held back, while budgets hold streams in steps: each one is charged, once, and no
+"""Answers that are asked for again, or held back, while budgets hold streams in steps: each is charged once, and no
 budget is overspent."""
 
+import concurrent.futures
 import dataclasses
 import time
 from collections.abc import Iterator
@@ -29,7 +30,11 @@ policies:
       coding_help: {{answers: {{validation: {{enabled: true, action: retry, webhook: guard, streams: hold}}}}}}
 """
 BLOCK, RETRY = {"task_type": "qa_retrieval"}, {"task_type": "coding_help"}
-LONG = "This is a long good answer. " * 12
+LONG = (
+    "The bridge was opened in spring and carries trams, bicycles and people on foot across the river. Its arches stand "
+    "on piers of granite, which divers repaired last year after a flood had washed away some of the gravel below. "
+    "Whoever crosses it at night sees the lamps of the old harbour, two ferries and the tower of the town hall."
+)
 STREAMED = pytest.mark.parametrize("stream", [False, True])
 
 
@@ -69,6 +74,19 @@ def test_another_models_answer_is_held_and_charged_beside_the_first(
     costs = [int(one["cost_nano_usd"]) for one in (first, second)]
     assert min(costs) > 0 and int(record["cost_nano_usd"]) == sum(costs) <= int(record["reserved_nano_usd"])
     assert account(dac, budget) == (sum(costs), 0)
+
+
+def test_another_answer_may_be_as_long_as_the_first_where_nobody_knows_how_long(
+    dac: Dac, upstream_process: UpstreamProcess
+) -> None:
+    caller, budget = with_limit(dac, 10**9)
+    upstream_process.script(text=BAD + LONG, times=1)
+    upstream_process.script(text=LONG, times=1)
+    answer = ask(caller, model="second/small", stream=True, **RETRY)
+    assert text_of(answer) == LONG, answer.headers["x-dac-validation"]
+    record: Any = caller.record(answer)
+    assert len(record["attempts"]) == 2 and int(record["cost_nano_usd"]) <= int(record["reserved_nano_usd"])
+    assert account(dac, budget) == (int(record["cost_nano_usd"]), 0)
 
 
 @STREAMED
@@ -114,8 +132,6 @@ def test_what_is_blocked_is_charged_and_holds_nothing(
 
 
 def test_many_at_once_leave_the_books_as_the_records_say(dac: Dac, upstream_process: UpstreamProcess) -> None:
-    import concurrent.futures
-
     caller, budget = with_limit(dac, 2_000_000)
     upstream_process.script(text=BAD, times=60)
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
