@@ -18,6 +18,7 @@ from dac.budget.v1 import record_pb2 as budget_record_pb2
 from dac.budget.v1 import record_pb2_grpc as budget_record_pb2_grpc
 from dac.type.v1 import record_pb2
 from mesh import call
+from mesh.envelope_keys import Wrapper
 from mesh.errors import MeshError
 from mesh.ids import is_uuid
 from mesh.service import Context
@@ -36,6 +37,8 @@ from services.audit.log.events import asked_by, operation_of
 from services.audit.log.server import ProvableLog
 from services.audit.paging import Place, page_size, read_token, write_token
 from services.audit.retention.server import Retention
+from services.audit.sealing.keys import PURPOSE, PayloadKeys
+from services.audit.sealing.payloads import Payloads
 from services.audit.store import CONSUMER, ChangeRow, PostgresAuditStore, RequestRow
 
 FOLLOW_BATCH = 200
@@ -314,12 +317,15 @@ class AuditService:
         self._config: AuditConfig = context.config
         self._database = context.database
         self.arrivals = Arrivals()
-        self.store = PostgresAuditStore(self._database)
+        wrapper = Wrapper.of(context.keyring, PURPOSE)
+        payloads = Payloads(PayloadKeys(self._database, wrapper), seals=self._config.seal_payloads)
+        self.store = PostgresAuditStore(self._database, payloads)
         tell = EventLines() if self._config.event_lines else None
-        self.audit = AuditServicer(self.store, Lists(self._database), self.arrivals, self._config, tell)
-        self.log = ProvableLog(context, self.arrivals)
+        self.audit = AuditServicer(self.store, Lists(self._database, payloads), self.arrivals, self._config, tell)
+        self.log = ProvableLog(context, self.arrivals, payloads)
         rollups = Rollups(self._config, _now)
-        counting, recounts = Counting(self._database, rollups, tell), Recounts(self._database, rollups)
+        counting = Counting(self._database, rollups, tell, payloads)
+        recounts = Recounts(self._database, rollups, payloads)
         self.retention = Retention(self._database, self.log.store, counting, self.arrivals, self._config, _now, tell)
         duties = (*self.log.duties, self.retention.run)
         self._follower = Follower(self._database, self.store, self._fetch, self.arrivals, self._config, duties)
