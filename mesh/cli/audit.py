@@ -31,9 +31,10 @@ ORG_SCOPE = "this reads the whole log: use the operator's token (unset DAC_API_K
 
 def register(parent: typer.Typer) -> None:
     """Adds the commands."""
-    from mesh.cli import audit_retention
+    from mesh.cli import audit_retention, audit_sealing
 
     audit_retention.register(app)
+    audit_sealing.register(app)
     audit_witness.register(app)
     parent.add_typer(app, name="audit")
 

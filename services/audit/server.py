@@ -18,7 +18,6 @@ from dac.budget.v1 import record_pb2 as budget_record_pb2
 from dac.budget.v1 import record_pb2_grpc as budget_record_pb2_grpc
 from dac.type.v1 import record_pb2
 from mesh import call
-from mesh.envelope_keys import Wrapper
 from mesh.errors import MeshError
 from mesh.ids import is_uuid
 from mesh.service import Context
@@ -37,8 +36,7 @@ from services.audit.log.events import asked_by, operation_of
 from services.audit.log.server import ProvableLog
 from services.audit.paging import Place, page_size, read_token, write_token
 from services.audit.retention.server import Retention
-from services.audit.sealing.keys import PURPOSE, PayloadKeys
-from services.audit.sealing.payloads import Payloads
+from services.audit.sealing.server import Sealing
 from services.audit.store import CONSUMER, ChangeRow, PostgresAuditStore, RequestRow
 
 FOLLOW_BATCH = 200
@@ -317,8 +315,8 @@ class AuditService:
         self._config: AuditConfig = context.config
         self._database = context.database
         self.arrivals = Arrivals()
-        wrapper = Wrapper.of(context.keyring, PURPOSE)
-        payloads = Payloads(PayloadKeys(self._database, wrapper), seals=self._config.seal_payloads)
+        self.sealing = Sealing(self._database, context.keyring, seals=self._config.seal_payloads)
+        payloads = self.sealing.payloads
         self.store = PostgresAuditStore(self._database, payloads)
         tell = EventLines() if self._config.event_lines else None
         self.audit = AuditServicer(self.store, Lists(self._database, payloads), self.arrivals, self._config, tell)
@@ -338,6 +336,7 @@ class AuditService:
         audit_pb2_grpc.add_AuditServiceServicer_to_server(self.audit, server)
         self.log.register(server)
         self.retention.register(server)
+        self.sealing.register(server)
         analytics_pb2_grpc.add_AnalyticsServiceServicer_to_server(self.analytics, server)
 
     async def start(self) -> None:

@@ -229,7 +229,7 @@ class Counting:
                 keys = map(list, zip(*taken, strict=True))
                 rows = await connection.fetch(TAKEN, *keys)
                 stored = [(Place(row[0], KIND_REQUEST, row[1]), row[2]) for row in rows]
-                opened = await self._payloads.opened(stored, connection, bare=True, must=True)
+                opened = await self._payloads.readable(stored, connection)
                 records = [record_pb2.RequestRecord.FromString(record) for record in opened]
                 await self._rollups.count(connection, [fact_of(record) for record in records])
         if self._tell is not None:
@@ -266,7 +266,7 @@ class Recounts:
                 rows = await connection.fetch(RECORDS, org_id, start, end, *place, PAGE)
                 if rows:
                     stored = [(Place(org_id, KIND_REQUEST, row[1]), row[2]) for row in rows]
-                    opened = await self._payloads.opened(stored, connection, bare=True, must=True)
+                    opened = await self._payloads.readable(stored, connection)
                     facts = [fact_of(record_pb2.RequestRecord.FromString(record)) for record in opened]
                     await self._rollups.count(connection, facts)
                     count, after = count + len(rows), (rows[-1][0], rows[-1][1])

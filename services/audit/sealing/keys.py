@@ -84,7 +84,7 @@ class PayloadKeys:
         wanted = sorted(subjects)
         org_ids = sorted({org_id for org_id, _ in wanted})
         async with self._database.transaction(*org_ids) as connection:
-            found = await self._read(connection, BY_SUBJECT, wanted, must=True)
+            found = await self._read(connection, BY_SUBJECT, wanted, whole=True)
             missing = sorted(set(wanted) - {(one.org_id, one.subject) for one in found})
             if missing:
                 await connection.execute(BEGIN)
@@ -96,7 +96,7 @@ class PayloadKeys:
                     rows.append((org_id, key_id, subject, seal(key, os.urandom(KEY_BYTES), _bound(org_id, key_id))))
                 await connection.execute(ADD, *map(list, zip(*rows, strict=True)))
                 # Another replica may have been first: what is there now counts.
-                found += await self._read(connection, BY_SUBJECT, missing, must=True)
+                found += await self._read(connection, BY_SUBJECT, missing, whole=True)
         return {(one.org_id, one.subject): one for one in found}
 
     async def known(self, org_id: str, subject: str) -> bytes | None:
@@ -119,7 +119,7 @@ class PayloadKeys:
         `connection`: a transaction over these organisations, for who has one.
         """
         now = self._monotonic()
-        missing = sorted({key for key in keys if now - self._held.get(key, (None, -self._check_s))[1] >= self._check_s})
+        missing = sorted({key for key in keys if not self._is_fresh(key, now, must)})
         if not missing:
             return
         wanted = [(org_id, str(uuid.UUID(bytes=key_id))) for org_id, key_id in missing]
@@ -135,6 +135,10 @@ class PayloadKeys:
             self._held.move_to_end(key)
         while len(self._held) > HELD_KEYS:
             self._held.popitem(last=False)
+
+    def _is_fresh(self, key: tuple[str, bytes], now: float, must: bool) -> bool:
+        held = self._held.get(key)
+        return held is not None and now - held[1] < self._check_s and not (must and held[0] is None)
 
     def joint(self, org_id: str, key_ids: Sequence[bytes]) -> bytes:
         """The joint key of keys that were made ready. Raises CannotOpen when one of them is not there any more."""
@@ -189,8 +193,15 @@ class PayloadKeys:
         return found
 
     async def _read(
-        self, connection: Any, statement: str, wanted: Sequence[tuple[str, str]], *, must: bool
+        self,
+        connection: Any,
+        statement: str,
+        wanted: Sequence[tuple[str, str]],
+        *,
+        must: bool = True,
+        whole: bool = False,
     ) -> list[KeyOf]:
+        """Keys that are there and open; `whole` = raises for one that does not, `must` for an organisation's."""
         rows = await connection.fetch(statement, [one[0] for one in wanted], [one[1] for one in wanted])
         if not rows:
             return []
@@ -200,7 +211,7 @@ class PayloadKeys:
             try:
                 key = unseal(wrapping[org_id], wrapped, _bound(org_id, key_id))
             except (CannotOpen, KeyError):
-                if must:
+                if whole:
                     raise errors.payload_key_is_damaged(org_id, key_id) from None
                 continue
             found.append(KeyOf(org_id, subject, uuid.UUID(key_id).bytes, key))

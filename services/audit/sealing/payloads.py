@@ -88,6 +88,10 @@ class Payloads:
             await self.keys.load(_needed(records), connection, must=must)
         return [self._one(place, stored, bare=bare) for place, stored in records]
 
+    async def readable(self, records: Sequence[tuple[Place, bytes]], connection: Any) -> list[bytes]:
+        """Plain records of those that open, for who counts them. Raises as `opened` with `must`."""
+        return [one for one in await self.opened(records, connection, must=True) if not is_sealed(one)]
+
     async def opened_frames(self, blocks: list[bytes]) -> list[bytes]:
         """Blocks of frames E (mesh/tlog/frames.py) with plain records."""
         if self.keys is None or not await self.keys.begun():
