@@ -25,6 +25,7 @@ from services.audit.follower import Arrivals
 from services.audit.log.sequencer import Sequencer
 from services.audit.log.signing import signer_of
 from services.audit.log.store import LogStore
+from services.audit.sealing.payloads import PLAIN, Payloads
 from services.audit.server import request_row
 from services.audit.store import PostgresAuditStore, RequestRow
 
@@ -106,8 +107,9 @@ def rows(count: int) -> list[RequestRow]:
 class Stage:
     """A database with what writes to it."""
 
-    def __init__(self, database: Database) -> None:
-        self.records, self.store, self.arrivals = PostgresAuditStore(database), LogStore(database), Arrivals()
+    def __init__(self, database: Database, payloads: Payloads = PLAIN) -> None:
+        self.records, self.store = PostgresAuditStore(database, payloads), LogStore(database, payloads)
+        self.arrivals = Arrivals()
         self.sequencer = Sequencer(
             self.store, lambda: SIGNER, self.arrivals, batch=1000, poll_s=1.0, retry_s=1.0, random=os.urandom
         )

@@ -188,9 +188,9 @@ def rotate_master(
         )
     if lost:
         raise Failure(
-            f"{keys.lost} provider keys, {data.lost} data keys of memory and {payload.lost} keys of audit payloads open "
-            "with neither master key: set provider keys again or remove them; erase the memory of those organisations; "
-            "payloads need the master key of then",
+            f"{keys.lost} provider keys, {data.lost} data keys of memory and {payload.lost} keys of audit payloads "
+            "open with neither master key: set provider keys again or remove them, erase the memory of those "
+            "organisations, and restore the master key that payloads were sealed under",
             REFUSED,
         )
     if left or not bound:

@@ -158,7 +158,8 @@ class RetentionStore:
         """Removes what was declared: "done"; or "unlogged" or "held", and nothing was removed yet."""
         async with self.database.transaction() as connection:
             done = await connection.fetchval("SELECT remove_declared($1, $2)", org_id, record_id, timeout=LONG_S)
-        self.payloads.forget(org_id)
+        if done == "done":
+            self.payloads.forget(org_id)
         return str(done)
 
     async def open(self, org_id: str = "") -> list[tuple[str, str]]:

@@ -107,7 +107,7 @@ def seal_record(
     """The sealed record; `joint` is the joint key of `key_ids`."""
     shown = open_part(place.kind, record)
     head = b"".join((MARK, FORM, bytes((len(key_ids),)), *key_ids, len(shown).to_bytes(2, "big"), shown))
-    packer = zlib.compressobj(6, zlib.DEFLATED, -15, zdict=_WORDS)
+    packer = zlib.compressobj(1, zlib.DEFLATED, -15, zdict=_WORDS)
     packed = packer.compress(record) + packer.flush()
     extra = {} if random is None else {"random": random}
     return head + seal(joint, packed, head + place.bound, **extra)

@@ -70,6 +70,7 @@ class PayloadKeys:
         self._database, self._wrapper = database, wrapper
         self._check_s, self._monotonic = check_s, monotonic
         self._held: OrderedDict[tuple[str, bytes], tuple[bytes | None, float]] = OrderedDict()
+        self._forgotten: dict[str, float] = {}
         self._begun = False
 
     async def begun(self) -> bool:
@@ -138,7 +139,9 @@ class PayloadKeys:
 
     def _is_fresh(self, key: tuple[str, bytes], now: float, must: bool) -> bool:
         held = self._held.get(key)
-        return held is not None and now - held[1] < self._check_s and not (must and held[0] is None)
+        if held is None or now - held[1] >= self._check_s or held[1] <= self._forgotten.get(key[0], held[1] - 1):
+            return False
+        return held[0] is not None or not must
 
     def joint(self, org_id: str, key_ids: Sequence[bytes]) -> bytes:
         """The joint key of keys that were made ready. Raises CannotOpen when one of them is not there any more."""
@@ -149,8 +152,7 @@ class PayloadKeys:
 
     def forget(self, org_id: str) -> None:
         """Reads an organisation's keys again before they open anything more."""
-        for key in [key for key in self._held if key[0] == org_id]:
-            del self._held[key]
+        self._forgotten[org_id] = self._monotonic()
 
     async def stale(self, present: str) -> Sequence[tuple[str, str, int]]:
         """See mesh.rotation.SealStore."""

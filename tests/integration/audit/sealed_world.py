@@ -12,14 +12,12 @@ import asyncpg
 from dac.audit.v1 import audit_pb2
 from dac.type.v1 import record_pb2
 from mesh.embedded import postgres_bin
-from mesh.envelope_keys import Wrapper
 from mesh.keyring import Keyring
 from mesh.postgres import Database
 from services.audit.config import AuditConfig
 from services.audit.follower import Arrivals
 from services.audit.lists import Lists
-from services.audit.sealing.keys import PURPOSE, PayloadKeys
-from services.audit.sealing.payloads import Payloads
+from services.audit.sealing.server import Sealing
 from services.audit.server import AuditServicer
 from tests.conftest import Migrated
 from tests.integration.audit.test_retention import Kept
@@ -29,16 +27,12 @@ MASTER = Keyring(b"m" * 32)
 CANARY = "Harbouvelle"
 
 
-def payloads_of(database: Database, keyring: Keyring = MASTER, *, seals: bool = True) -> Payloads:
-    """As a replica of its own has them."""
-    return Payloads(PayloadKeys(database, Wrapper.of(keyring, PURPOSE)), seals=seals)
-
-
 class SealedWorld(Kept):
     """What writes and reads one log of sealed payloads."""
 
     def __init__(self, database: Database, made: Migrated, keyring: Keyring = MASTER, *, seals: bool = True) -> None:
-        super().__init__(database, made, payloads_of(database, keyring, seals=seals))
+        self.sealing = Sealing(database, keyring, seals=seals)
+        super().__init__(database, made, self.sealing.payloads)
         lists = Lists(database, self.payloads)
         self.audit = AuditServicer(self.records, lists, Arrivals(), AuditConfig(settle_wait_s=0))
 

@@ -10,26 +10,23 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import asyncpg
 import pytest
 
-from dac.audit.v1 import log_pb2
+from dac.audit.v1 import log_pb2, sealing_pb2
 from dac.type.v1 import record_pb2
-from mesh.envelope_keys import Wrapper
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from mesh.keyring import Keyring
 from mesh.postgres import Database
-from mesh.rotation import rotate
 from mesh.tlog.packing import WINDOW
 from services.audit.log.packer import Packer
 from services.audit.retention.keeper import Keeper, Order
 from services.audit.retention.subjects import Subject
-from services.audit.sealing.keys import PURPOSE, PayloadKeys
 from services.audit.sealing.payloads import UNREADABLE
 from services.audit.server import request_row
 from tests.conftest import Migrated
 from tests.integration.audit.log_world import change
 from tests.integration.audit.sealed_world import CANARY, MASTER, SealedWorld, found_in
 from tests.integration.audit.test_log import FOLDER, receipt
-from tests.integration.audit.test_retention import NOW, asked
+from tests.integration.audit.test_retention import NOW, as_operator, asked
 from tests.integration.budget.world import as_key
 
 Make = Callable[..., Awaitable[Migrated]]
@@ -301,20 +298,47 @@ async def test_the_master_key_is_changed_and_payloads_are_not_touched(idle: Seal
     one, two = telling(org_id), telling(elsewhere, user=uuid7())
     await idle.ask(one, two)
     before = await idle.as_administrator("SELECT record FROM requests ORDER BY position")
-    both = Keyring(b"n" * 32, [MASTER])
-    wrapper = Wrapper.of(both, PURPOSE)
-    keys = PayloadKeys(idle.database, wrapper)
-    checked = await rotate(keys, both.id, 0, wrapper)
-    assert (checked.rotated, checked.left, checked.lost) == (0, 2, 0)
-    assert (await rotate(keys, both.id, 1, wrapper)).left == 1
-    assert (await rotate(keys, both.id, 100, wrapper)).left == 0
+    both = idle.replica(Keyring(b"n" * 32, [MASTER]))
+
+    async def rewrap(world: SealedWorld = both, **fields: object) -> tuple[int, int, int]:
+        asked_for = sealing_pb2.RewrapPayloadKeysRequest(**fields)  # type: ignore[arg-type]
+        with as_operator():
+            done = await world.sealing.servicer.RewrapPayloadKeys(asked_for, None)
+        return done.rotated, done.left, done.lost
+
+    with pytest.raises(MeshError) as refusal, as_key(org_id, "admin"):
+        await both.sealing.servicer.RewrapPayloadKeys(sealing_pb2.RewrapPayloadKeysRequest(), None)
+    assert refusal.value.reason is Reason.PERMISSION_DENIED
+    assert await rewrap(check_only=True) == (0, 2, 0)
+    assert await rewrap(limit=1) == (1, 1, 0)
+    assert await rewrap() == (1, 0, 0)
     new = idle.replica(Keyring(b"n" * 32))
     assert await new.get(org_id, one.request_id) == one and await new.get(elsewhere, two.request_id) == two
     assert await idle.as_administrator("SELECT record FROM requests ORDER BY position") == before
-    lost = await rotate(
-        PayloadKeys(idle.database, Wrapper.of(OTHER, PURPOSE)), OTHER.id, 100, Wrapper.of(OTHER, PURPOSE)
-    )
-    assert (lost.rotated, lost.left, lost.lost) == (0, 2, 2)
+    assert await rewrap(idle.replica(OTHER)) == (0, 2, 2)
+
+
+async def test_the_status_counts_an_organisations_records_and_keys(kept: SealedWorld) -> None:
+    org_id, user = uuid7(), uuid7()
+
+    async def status(world: SealedWorld) -> sealing_pb2.GetPayloadSealingResponse:
+        with as_key(org_id, "admin"):
+            return await world.sealing.servicer.GetPayloadSealing(sealing_pb2.GetPayloadSealingRequest(), None)
+
+    off = kept.replica(seals=False)
+    await off.ask(asked(org_id, user=user))
+    first = await status(off)
+    assert not first.seal_payloads and not first.HasField("since") and first.plain_requests == 1
+    await kept.ask(asked(org_id, user=user), asked(uuid7(), user=user))
+    await kept.administer(change(org_id))
+    second = await status(kept)
+    assert second.seal_payloads and second.HasField("since") and second.subject_keys == 1
+    counts = (second.plain_requests, second.sealed_requests, second.plain_changes, second.sealed_changes)
+    assert counts == (1, 1, 0, 1)
+    await kept.settled()
+    await kept.erase(org_id, f"user:{user}")
+    third = await status(kept)
+    assert (third.plain_requests + third.sealed_requests, third.subject_keys, third.destroyed_keys) == (0, 0, 1)
 
 
 async def test_a_wrong_master_key_is_a_finding_and_loses_nothing(idle: SealedWorld) -> None:
