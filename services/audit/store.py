@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from dac.type.v1.record_pb2 import RequestRecord
 from mesh.postgres import Database
 from services.audit import errors
-from services.audit.sealing.form import Place
+from services.audit.sealing.form import Place, plain_change, plain_request
 from services.audit.sealing.payloads import PLAIN, Payloads, Sealed
 
 CONSUMER = "audit"
@@ -144,13 +143,14 @@ async def sealed_requests(payloads: Payloads, rows: Sequence[RequestRow]) -> Sea
     """Requests as they are stored; of a sealed one the column of models shows none that was only asked for."""
     if not payloads.seals:
         return Sealed(rows)
-    sealed = await payloads.sealed([(Place(row.org_id, KIND_REQUEST, row.request_id), row.record) for row in rows])
+    plain = [plain_request(Place(row.org_id, KIND_REQUEST, row.request_id), row.record) for row in rows]
+    sealed = await payloads.sealed([one for one, _ in plain])
     return Sealed(
         [
-            row._replace(record=record, model=row.model if RequestRecord.FromString(row.record).attempts else "")
-            for row, record in zip(rows, sealed.rows, strict=True)
+            row._replace(record=record, model=row.model if was_asked else "")
+            for row, (_, was_asked), record in zip(rows, plain, sealed.rows, strict=True)
         ],
-        sealed.keys,
+        sealed.known,
     )
 
 
@@ -158,5 +158,6 @@ async def sealed_changes(payloads: Payloads, rows: Sequence[ChangeRow]) -> Seale
     """Changes as they are stored."""
     if not payloads.seals:
         return Sealed(rows)
-    sealed = await payloads.sealed([(Place(row.org_id, KIND_CHANGE, row.record_id), row.record) for row in rows])
-    return Sealed([row._replace(record=record) for row, record in zip(rows, sealed.rows, strict=True)], sealed.keys)
+    plain = [plain_change(Place(row.org_id, KIND_CHANGE, row.record_id), row.record) for row in rows]
+    sealed = await payloads.sealed(plain)
+    return Sealed([row._replace(record=record) for row, record in zip(rows, sealed.rows, strict=True)], sealed.known)

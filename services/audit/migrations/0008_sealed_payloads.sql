@@ -6,16 +6,18 @@ CREATE TABLE payload_sealing (
   since timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
--- An organisation's key wraps the keys of its subjects; a subkey of the master key wraps it.
+-- An organisation's key wraps the keys of its subjects; a subkey of the master key wraps it. `destroyed` counts the keys of
+-- subjects that were: whoever stores what one seals holds this row, and looks whether it is the number he knows.
 CREATE TABLE payload_org_keys (
   org_id uuid PRIMARY KEY,
   wrapped_key bytea NOT NULL,
   master_key_id text NOT NULL,
+  destroyed bigint NOT NULL DEFAULT 0,
   created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 ALTER TABLE payload_org_keys ENABLE ROW LEVEL SECURITY; ALTER TABLE payload_org_keys FORCE ROW LEVEL SECURITY;
-CREATE POLICY payload_org_keys_org ON payload_org_keys USING (org_id = ANY (string_to_array(NULLIF(current_setting('app.org_ids', true), ''), ',')::uuid[]))
-  WITH CHECK (org_id = ANY (string_to_array(NULLIF(current_setting('app.org_ids', true), ''), ',')::uuid[]));
+CREATE POLICY payload_org_keys_org ON payload_org_keys USING (org_id = ANY ((SELECT string_to_array(NULLIF(current_setting('app.org_ids', true), ''), ',')::uuid[])::uuid[]))
+  WITH CHECK (org_id = ANY ((SELECT string_to_array(NULLIF(current_setting('app.org_ids', true), ''), ',')::uuid[])::uuid[]));
 CREATE POLICY payload_org_keys_owner ON payload_org_keys TO dac_owner USING (true) WITH CHECK (true);
 
 -- subject: 'user:…', 'key:…', or '' for what concerns neither. wrapped_key is empty when the key is destroyed.
@@ -31,8 +33,8 @@ CREATE TABLE payload_keys (
 );
 CREATE UNIQUE INDEX payload_keys_subject ON payload_keys (org_id, subject) WHERE destroyed_at IS NULL;
 ALTER TABLE payload_keys ENABLE ROW LEVEL SECURITY; ALTER TABLE payload_keys FORCE ROW LEVEL SECURITY;
-CREATE POLICY payload_keys_org ON payload_keys USING (org_id = ANY (string_to_array(NULLIF(current_setting('app.org_ids', true), ''), ',')::uuid[]))
-  WITH CHECK (org_id = ANY (string_to_array(NULLIF(current_setting('app.org_ids', true), ''), ',')::uuid[]));
+CREATE POLICY payload_keys_org ON payload_keys USING (org_id = ANY ((SELECT string_to_array(NULLIF(current_setting('app.org_ids', true), ''), ',')::uuid[])::uuid[]))
+  WITH CHECK (org_id = ANY ((SELECT string_to_array(NULLIF(current_setting('app.org_ids', true), ''), ',')::uuid[])::uuid[]));
 CREATE POLICY payload_keys_owner ON payload_keys TO dac_owner USING (true) WITH CHECK (true);
 
 -- The door across organisations: whose keys an earlier master key wraps.
@@ -124,16 +126,19 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $$
       AND position(uuid_send(of_key) IN substring(c.record FROM 4 FOR 128)) > 0)
 $$;
 
--- Destroys the keys of a user or key of whom nothing is left. Whoever is writing a record with one is waited for.
+-- Destroys the keys of a user or key of whom nothing is left. Whoever is storing sealed records of the organisation is
+-- waited for, and seen.
 CREATE FUNCTION destroy_payload_keys(of_org uuid, gone uuid) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE one uuid; done integer := 0;
 BEGIN
+  PERFORM FROM payload_org_keys o WHERE o.org_id = of_org FOR UPDATE;
   FOR one IN SELECT k.key_id FROM payload_keys k WHERE k.org_id = of_org AND k.destroyed_at IS NULL
-      AND k.subject IN ('user:' || gone, 'key:' || gone) FOR UPDATE LOOP
+      AND k.subject IN ('user:' || gone, 'key:' || gone) LOOP
     IF NOT payload_key_in_use(of_org, one) THEN
       UPDATE payload_keys k SET wrapped_key = '', destroyed_at = clock_timestamp()
         WHERE k.org_id = of_org AND k.key_id = one;
+      UPDATE payload_org_keys o SET destroyed = o.destroyed + 1 WHERE o.org_id = of_org;
       done := done + 1;
     END IF;
   END LOOP;

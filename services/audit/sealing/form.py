@@ -8,16 +8,20 @@ begins: a record says by itself whether it is sealed.
 from __future__ import annotations
 
 import hmac
+import os
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from google.protobuf.message import DecodeError
 
+from dac.type.v1.principal_pb2 import Level
 from dac.type.v1.record_pb2 import AdminRecord, RequestRecord
-from mesh.envelope_keys import CannotOpen, Random, seal, unseal
+from mesh.envelope_keys import NONCE_BYTES, CannotOpen
 from mesh.ids import is_uuid
-from mesh.tlog.leaves import CHANGE, KINDS, REQUEST
+from mesh.tlog.leaves import KINDS
 from mesh.tlog.redactions import PREFIX
 from services.audit.retention.subjects import KEY, LEVELS, USER, Subject
 
@@ -56,25 +60,48 @@ def is_sealed(stored: bytes) -> bool:
     return stored[:1] == MARK
 
 
-def subjects_of(kind: int, record: bytes) -> tuple[str, ...]:
-    """Whom a record concerns, as erasure sees it: users and keys, or NOBODY. The keys of all of them seal it.
+class Plain(NamedTuple):
+    """A record that is to be sealed."""
+
+    place: Place
+    record: bytes
+    subjects: tuple[str, ...]
+    """Whom it concerns, as erasure sees it: users and keys, or NOBODY. The keys of all of them seal it."""
+    shown: bytes
+    """What of it stays readable."""
+
+
+def plain_request(place: Place, record: bytes) -> tuple[Plain, bool]:
+    """A request, and whether a model was asked."""
+    try:
+        told = RequestRecord.FromString(record)
+    except DecodeError:
+        return Plain(place, record, (NOBODY,), b""), False
+    found = {str(Subject(LEVELS[level.kind], level.id)) for level in told.path if _is_subject(level)}
+    return Plain(place, record, _named(found), b""), bool(told.attempts)
+
+
+def plain_change(place: Place, record: bytes) -> Plain:
+    """A change. What stays readable is who did what to what, as its leaf says.
 
     What audit itself said, of a removal or a hold, is never erased and concerns nobody.
     """
-    found: set[str] = set()
     try:
-        if KINDS[kind] == REQUEST:
-            for level in RequestRecord.FromString(record).path:
-                name = LEVELS.get(level.kind)
-                if name is not None and is_uuid(level.id):
-                    found.add(str(Subject(name, level.id)))
-        else:
-            change = AdminRecord.FromString(record)
-            if not change.action.startswith(PREFIX):
-                found = {text for text in (change.actor, change.target) if _is_person(text)}
+        told = AdminRecord.FromString(record)
     except DecodeError:
-        return (NOBODY,)
+        return Plain(place, record, (NOBODY,), b"")
+    is_own = told.action.startswith(PREFIX)
+    found = set() if is_own else {text for text in (told.actor, told.target) if _is_person(text)}
+    shown = AdminRecord(actor=told.actor[:256], action=told.action[:256], target=told.target[:256])
+    return Plain(place, record, _named(found), shown.SerializeToString())
+
+
+def _named(found: set[str]) -> tuple[str, ...]:
     return tuple(sorted(found)[:MOST_KEYS]) or (NOBODY,)
+
+
+def _is_subject(level: Level) -> bool:
+    return level.kind in LEVELS and is_uuid(level.id)
 
 
 def _is_person(text: str) -> bool:
@@ -84,49 +111,37 @@ def _is_person(text: str) -> bool:
         return False
 
 
-def open_part(kind: int, record: bytes) -> bytes:
-    """What of a record stays readable: of a change who did what to what, as its leaf says; of a request nothing."""
-    if KINDS[kind] != CHANGE:
-        return b""
-    try:
-        change = AdminRecord.FromString(record)
-    except DecodeError:
-        return b""
-    shown = AdminRecord(actor=change.actor[:256], action=change.action[:256], target=change.target[:256])
-    return shown.SerializeToString()
+def joint_cipher(keys: Sequence[bytes]) -> AESGCM:
+    """The cipher of what concerns several subjects: without one of their keys (32 bytes each) it cannot be made."""
+    return AESGCM(hmac.digest(b"".join(keys), b"dac audit payload 1", "sha256"))
 
 
-def joint_key(keys: Sequence[bytes]) -> bytes:
-    """The key of what concerns several subjects: without one of theirs it cannot be made. 32 bytes each."""
-    return hmac.digest(b"".join(keys), b"dac audit payload 1", "sha256")
-
-
-def seal_record(
-    place: Place, key_ids: Sequence[bytes], joint: bytes, record: bytes, random: Random | None = None
-) -> bytes:
-    """The sealed record; `joint` is the joint key of `key_ids`."""
-    shown = open_part(place.kind, record)
-    head = b"".join((MARK, FORM, bytes((len(key_ids),)), *key_ids, len(shown).to_bytes(2, "big"), shown))
+def seal_record(plain: Plain, key_ids: bytes, cipher: AESGCM) -> bytes:
+    """The sealed record; `cipher` is the joint one of the keys, whose ids stand one after another."""
+    count, size = len(key_ids) // ID_BYTES, len(plain.shown).to_bytes(2, "big")
+    head = b"".join((MARK, FORM, bytes((count,)), key_ids, size, plain.shown))
     packer = zlib.compressobj(1, zlib.DEFLATED, -15, zdict=_WORDS)
-    packed = packer.compress(record) + packer.flush()
-    extra = {} if random is None else {"random": random}
-    return head + seal(joint, packed, head + place.bound, **extra)
+    packed = packer.compress(plain.record) + packer.flush()
+    nonce = os.urandom(NONCE_BYTES)
+    return b"".join((head, nonce, cipher.encrypt(nonce, packed, head + plain.place.bound)))
 
 
-def key_ids_of(sealed: bytes) -> tuple[bytes, ...]:
-    """The ids of the keys that open a sealed record. Raises CannotOpen when it is cut short or of another form."""
-    if sealed[:2] != MARK + FORM or len(sealed) < 3 or len(sealed) < 3 + sealed[2] * ID_BYTES:
-        raise CannotOpen
-    return tuple(bytes(sealed[3 + at * ID_BYTES : 3 + (at + 1) * ID_BYTES]) for at in range(sealed[2]))
+def key_ids_of(sealed: bytes) -> bytes:
+    """The ids of the keys that open a sealed record, one after another; empty = it is cut short, or of another form."""
+    if sealed[:2] != MARK + FORM or len(sealed) < 3:
+        return b""
+    end = 3 + sealed[2] * ID_BYTES
+    return sealed[3:end] if len(sealed) >= end else b""
 
 
-def open_record(place: Place, sealed: bytes, joint_of: Callable[[tuple[bytes, ...]], bytes]) -> bytes:
-    """The record; `joint_of` gives the joint key of ids, or raises CannotOpen. Raises CannotOpen."""
-    key_ids = key_ids_of(sealed)
-    shown_at = 3 + len(key_ids) * ID_BYTES
+def open_record(place: Place, sealed: bytes, cipher: AESGCM) -> bytes:
+    """The record. Raises CannotOpen."""
+    shown_at = 3 + sealed[2] * ID_BYTES
     end = shown_at + 2 + int.from_bytes(sealed[shown_at : shown_at + 2], "big")
-    packed = unseal(joint_of(key_ids), sealed[end:], sealed[:end] + place.bound)
     try:
+        packed = cipher.decrypt(
+            sealed[end : end + NONCE_BYTES], sealed[end + NONCE_BYTES :], sealed[:end] + place.bound
+        )
         return zlib.decompressobj(-15, zdict=_WORDS).decompress(packed)
-    except zlib.error:
+    except (InvalidTag, ValueError, zlib.error):
         raise CannotOpen from None

@@ -12,21 +12,27 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
 from mesh.envelope_keys import KEY_BYTES, CannotOpen, Wrapper, seal, unseal
 from mesh.ids import uuid7
 from mesh.postgres import Database
 from services.audit import errors
-from services.audit.sealing.form import joint_key
+from services.audit.sealing.form import ID_BYTES, joint_cipher
 
 PURPOSE = "audit:payload-keys"
 """Of the subkey that wraps organisations' keys."""
-HELD_KEYS = 50_000
+HELD = 50_000
+"""Ciphers that are kept at hand, and subjects' keys."""
+TRIES = 5
+"""So often keys are read anew because others were destroyed meanwhile."""
 CHECK_S = 5.0
 """For so long a key that was read opens payloads; then it is asked for again: it may have been destroyed."""
 
 BEGUN = "SELECT EXISTS (SELECT FROM payload_sealing)"
 BEGIN = "INSERT INTO payload_sealing DEFAULT VALUES ON CONFLICT DO NOTHING"
-ORG_KEYS = "SELECT org_id::text, wrapped_key, master_key_id FROM payload_org_keys WHERE org_id = ANY ($1::uuid[])"
+ORG_KEYS = """SELECT org_id::text, wrapped_key, master_key_id, destroyed FROM payload_org_keys
+  WHERE org_id = ANY ($1::uuid[])"""
 ADD_ORG_KEYS = """INSERT INTO payload_org_keys (org_id, wrapped_key, master_key_id)
   SELECT o, w, $3 FROM unnest($1::uuid[], $2::bytea[]) AS n(o, w) ON CONFLICT DO NOTHING"""
 BY_SUBJECT = """SELECT k.org_id::text, k.subject, k.key_id::text, k.wrapped_key FROM payload_keys k
@@ -38,22 +44,32 @@ BY_ID = """SELECT k.org_id::text, k.subject, k.key_id::text, k.wrapped_key FROM 
 ADD = """INSERT INTO payload_keys (org_id, key_id, subject, wrapped_key)
   SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bytea[]) ON CONFLICT DO NOTHING"""
 # Until the writer's transaction ends: whoever destroys a key waits for it, and sees what it wrote.
-ALIVE = """SELECT k.key_id FROM payload_keys k
-  JOIN unnest($1::uuid[], $2::uuid[]) AS w(org_id, key_id) ON w.org_id = k.org_id AND w.key_id = k.key_id
-  WHERE k.destroyed_at IS NULL ORDER BY k.org_id, k.key_id FOR KEY SHARE OF k"""
+HOLD = """SELECT org_id::text, destroyed FROM payload_org_keys WHERE org_id = ANY ($1::uuid[])
+  ORDER BY org_id FOR KEY SHARE"""
 STALE = "SELECT org_id::text, stale FROM stale_payload_keys($1)"
 STALE_ONE = """SELECT wrapped_key, master_key_id FROM payload_org_keys
   WHERE org_id = $1 AND master_key_id <> $2 FOR NO KEY UPDATE"""
 REWRAP = "UPDATE payload_org_keys SET wrapped_key = $2, master_key_id = $3 WHERE org_id = $1"
 
+Joint = tuple[str, bytes]
+"""An organisation, and the ids of keys one after another."""
 
-class KeyOf(NamedTuple):
-    """A subject's key."""
 
-    org_id: str
-    subject: str
-    key_id: bytes
-    key: bytes
+class Sealer(NamedTuple):
+    """What seals for some subjects together."""
+
+    key_ids: bytes
+    cipher: AESGCM
+
+
+class _Own:
+    """What was read of an organisation to seal with."""
+
+    def __init__(self, destroyed: int) -> None:
+        self.destroyed = destroyed
+        self.keys: dict[str, tuple[bytes, bytes]] = {}
+        """Id and key by subject."""
+        self.sealers: dict[tuple[str, ...], Sealer] = {}
 
 
 class PayloadKeys:
@@ -69,7 +85,9 @@ class PayloadKeys:
     ) -> None:
         self._database, self._wrapper = database, wrapper
         self._check_s, self._monotonic = check_s, monotonic
-        self._held: OrderedDict[tuple[str, bytes], tuple[bytes | None, float]] = OrderedDict()
+        self._own: dict[str, _Own] = {}
+        self._subjects = 0
+        self._opening: OrderedDict[Joint, tuple[AESGCM | None, float]] = OrderedDict()
         self._forgotten: dict[str, float] = {}
         self._begun = False
 
@@ -80,25 +98,28 @@ class PayloadKeys:
                 self._begun = bool(await connection.fetchval(BEGUN))
         return self._begun
 
-    async def of_subjects(self, subjects: Collection[tuple[str, str]]) -> dict[tuple[str, str], KeyOf]:
-        """The keys of (organisation, subject), made at first use, durable before given. Raises MeshError."""
-        wanted = sorted(subjects)
-        org_ids = sorted({org_id for org_id, _ in wanted})
-        async with self._database.transaction(*org_ids) as connection:
-            found = await self._read(connection, BY_SUBJECT, wanted, whole=True)
-            missing = sorted(set(wanted) - {(one.org_id, one.subject) for one in found})
-            if missing:
-                await connection.execute(BEGIN)
-                wrapping = await self._org_keys(connection, sorted({org_id for org_id, _ in missing}), make=True)
-                rows = []
-                for org_id, subject in missing:
-                    key_id = uuid7()
-                    key = wrapping[org_id]
-                    rows.append((org_id, key_id, subject, seal(key, os.urandom(KEY_BYTES), _bound(org_id, key_id))))
-                await connection.execute(ADD, *map(list, zip(*rows, strict=True)))
-                # Another replica may have been first: what is there now counts.
-                found += await self._read(connection, BY_SUBJECT, missing, whole=True)
-        return {(one.org_id, one.subject): one for one in found}
+    async def sealers(
+        self, wanted: Collection[tuple[str, tuple[str, ...]]]
+    ) -> tuple[Mapping[tuple[str, tuple[str, ...]], Sealer], Mapping[str, int]]:
+        """What seals for each organisation's subjects together, made at first use and durable before it is given; and
+        what is known of the organisations, for `hold`. Raises MeshError."""
+        for _ in range(TRIES):
+            missing = sorted({(org, one) for org, subjects in wanted for one in subjects if not self._has(org, one)})
+            if not missing:
+                break
+            await self._learn(missing)
+        else:
+            raise errors.keys_destroyed_meanwhile()
+        found = {(org, subjects): self._sealer(self._own[org], subjects) for org, subjects in wanted}
+        return found, {org: self._own[org].destroyed for org, _ in wanted}
+
+    async def hold(self, connection: Any, known: Mapping[str, int]) -> bool:
+        """Inside the transaction that stores sealed records: whether no key was destroyed since these were known."""
+        rows = await connection.fetch(HOLD, sorted(known))
+        changed = known.keys() - {org_id for org_id, destroyed in rows if known[org_id] == destroyed}
+        for org_id in changed:
+            self._drop(org_id)
+        return not changed
 
     async def known(self, org_id: str, subject: str) -> bytes | None:
         """The id of a subject's key; None when it has none."""
@@ -106,49 +127,25 @@ class PayloadKeys:
             rows = await connection.fetch(BY_SUBJECT, [org_id], [subject])
         return uuid.UUID(rows[0][2]).bytes if rows else None
 
-    async def hold(self, connection: Any, keys: Iterable[tuple[str, bytes]]) -> bool:
-        """Inside the transaction that writes what these (organisation, key id) seal: whether all of them still live."""
-        wanted = sorted(set(keys))
-        if not wanted:
-            return True
-        alive = await connection.fetch(ALIVE, [one[0] for one in wanted], [uuid.UUID(bytes=one[1]) for one in wanted])
-        return len(alive) == len(wanted)
+    async def ciphers(
+        self, wanted: Iterable[Joint], connection: Any = None, *, must: bool = False
+    ) -> dict[Joint, AESGCM | None]:
+        """What opens, by organisation and ids of keys; None where one of these is destroyed or does not open.
 
-    async def load(self, keys: Iterable[tuple[str, bytes]], connection: Any = None, *, must: bool = False) -> None:
-        """Makes keys by (organisation, id) ready for `joint`. Raises MeshError when `must` and no master key fits.
-
-        `connection`: a transaction over these organisations, for who has one.
+        `connection`: a transaction over these organisations, for who has one. Raises MeshError when `must` and the
+        master key at hand is another one.
         """
-        now = self._monotonic()
-        missing = sorted({key for key in keys if not self._is_fresh(key, now, must)})
-        if not missing:
-            return
-        wanted = [(org_id, str(uuid.UUID(bytes=key_id))) for org_id, key_id in missing]
-        if connection is not None:
-            found = await self._read(connection, BY_ID, wanted, must=must)
-        else:
-            org_ids = sorted({org_id for org_id, _ in wanted})
-            async with self._database.transaction(*org_ids) as own:
-                found = await self._read(own, BY_ID, wanted, must=must)
-        read = {(one.org_id, one.key_id): one.key for one in found}
-        for key in missing:
-            self._held[key] = read.get(key), now
-            self._held.move_to_end(key)
-        while len(self._held) > HELD_KEYS:
-            self._held.popitem(last=False)
-
-    def _is_fresh(self, key: tuple[str, bytes], now: float, must: bool) -> bool:
-        held = self._held.get(key)
-        if held is None or now - held[1] >= self._check_s or held[1] <= self._forgotten.get(key[0], held[1] - 1):
-            return False
-        return held[0] is not None or not must
-
-    def joint(self, org_id: str, key_ids: Sequence[bytes]) -> bytes:
-        """The joint key of keys that were made ready. Raises CannotOpen when one of them is not there any more."""
-        keys = [self._held.get((org_id, key_id), (None, 0.0))[0] for key_id in key_ids]
-        if not keys or None in keys:
-            raise CannotOpen
-        return joint_key([key for key in keys if key is not None])
+        now, found = self._monotonic(), dict[Joint, AESGCM | None]()
+        for joint in wanted:
+            held = self._opening.get(joint)
+            if held is not None and self._is_fresh(joint[0], held[1], now) and not (must and held[0] is None):
+                found[joint] = held[0]
+            else:
+                found[joint] = None
+        missing = [joint for joint, cipher in found.items() if cipher is None]
+        if missing:
+            found |= await self._read_ciphers(missing, connection, now, must=must)
+        return found
 
     def forget(self, org_id: str) -> None:
         """Reads an organisation's keys again before they open anything more."""
@@ -175,48 +172,122 @@ class PayloadKeys:
             await connection.execute(REWRAP, org_id, again.wrap(key, _bound(org_id, "")), present)
         return 1, 0
 
+    def _has(self, org_id: str, subject: str) -> bool:
+        own = self._own.get(org_id)
+        return own is not None and subject in own.keys
+
+    def _drop(self, org_id: str) -> None:
+        own = self._own.pop(org_id, None)
+        self._subjects -= len(own.keys) if own else 0
+
+    @staticmethod
+    def _sealer(own: _Own, subjects: tuple[str, ...]) -> Sealer:
+        sealer = own.sealers.get(subjects)
+        if sealer is None:
+            keys = [own.keys[one] for one in subjects]
+            sealer = Sealer(b"".join(key_id for key_id, _ in keys), joint_cipher([key for _, key in keys]))
+            own.sealers[subjects] = sealer
+        return sealer
+
+    async def _learn(self, missing: Sequence[tuple[str, str]]) -> None:
+        """Reads keys to seal with, and makes those that are not there."""
+        if self._subjects > HELD:
+            self._own.clear()
+            self._subjects = 0
+        org_ids = sorted({org_id for org_id, _ in missing})
+        async with self._database.transaction(*org_ids) as connection:
+            wrapping = await self._org_keys(connection, org_ids, make=True)
+            found = await self._read(connection, BY_SUBJECT, missing, wrapping, whole=True)
+            fresh = sorted(set(missing) - {(org_id, subject) for org_id, subject, _, _ in found})
+            if fresh:
+                rows = []
+                for org_id, subject in fresh:
+                    made = uuid7()
+                    wrapped = seal(wrapping[org_id][0], os.urandom(KEY_BYTES), _bound(org_id, made))
+                    rows.append((org_id, made, subject, wrapped))
+                await connection.execute(ADD, *map(list, zip(*rows, strict=True)))
+                # Another replica may have been first: what is there now counts.
+                found += await self._read(connection, BY_SUBJECT, fresh, wrapping, whole=True)
+        for org_id in org_ids:
+            own = self._own.get(org_id)
+            if own is None or own.destroyed != wrapping[org_id][1]:
+                # What was read before may be of a key that is destroyed by now.
+                self._drop(org_id)
+                self._own[org_id] = _Own(wrapping[org_id][1])
+        for org_id, subject, key_id, key in found:
+            self._subjects += subject not in self._own[org_id].keys
+            self._own[org_id].keys[subject] = key_id, key
+
+    def _is_fresh(self, org_id: str, read_at: float, now: float) -> bool:
+        return now - read_at < self._check_s and read_at > self._forgotten.get(org_id, read_at - 1)
+
+    async def _read_ciphers(
+        self, joints: Sequence[Joint], connection: Any, now: float, *, must: bool
+    ) -> dict[Joint, AESGCM | None]:
+        parts = {joint: [joint[1][at : at + ID_BYTES] for at in range(0, len(joint[1]), ID_BYTES)] for joint in joints}
+        wanted = sorted({(org_id, str(uuid.UUID(bytes=one))) for (org_id, _), ids in parts.items() for one in ids})
+        org_ids = sorted({org_id for org_id, _ in wanted})
+
+        async def read(within: Any) -> list[tuple[str, str, bytes, bytes]]:
+            return await self._read(within, BY_ID, wanted, await self._org_keys(within, org_ids, must=must))
+
+        if connection is not None:
+            rows = await read(connection)
+        else:
+            async with self._database.transaction(*org_ids) as within:
+                rows = await read(within)
+        keys = {(org_id, key_id): key for org_id, _, key_id, key in rows}
+        found: dict[Joint, AESGCM | None] = {}
+        for joint, ids in parts.items():
+            own = [keys[joint[0], one] for one in ids if (joint[0], one) in keys]
+            found[joint] = joint_cipher(own) if ids and len(own) == len(ids) else None
+            self._opening[joint] = found[joint], now
+            self._opening.move_to_end(joint)
+        while len(self._opening) > HELD:
+            self._opening.popitem(last=False)
+        return found
+
     async def _org_keys(
         self, connection: Any, org_ids: Sequence[str], *, make: bool = False, must: bool = True
-    ) -> Mapping[str, bytes]:
-        """Organisations' keys, opened."""
+    ) -> dict[str, tuple[bytes, int]]:
+        """Organisations' keys, opened, and how many of their subjects' keys were destroyed."""
         rows = await connection.fetch(ORG_KEYS, org_ids)
         missing = sorted(set(org_ids) - {row[0] for row in rows}) if make else []
         if missing:
+            await connection.execute(BEGIN)
             wrapped = [self._wrapper.wrap(os.urandom(KEY_BYTES), _bound(org_id, "")) for org_id in missing]
             await connection.execute(ADD_ORG_KEYS, missing, wrapped, self._wrapper.master_key_id)
             rows = await connection.fetch(ORG_KEYS, org_ids)
         found = {}
-        for org_id, wrapped_key, master_key_id in rows:
+        for org_id, wrapped_key, master_key_id, destroyed in rows:
             try:
-                found[org_id] = self._wrapper.unwrap(wrapped_key, master_key_id, _bound(org_id, ""))
+                found[org_id] = self._wrapper.unwrap(wrapped_key, master_key_id, _bound(org_id, "")), destroyed
             except CannotOpen:
                 if must:
                     raise errors.wrong_master_key(org_id, master_key_id) from None
         return found
 
+    @staticmethod
     async def _read(
-        self,
         connection: Any,
         statement: str,
         wanted: Sequence[tuple[str, str]],
+        wrapping: Mapping[str, tuple[bytes, int]],
         *,
-        must: bool = True,
         whole: bool = False,
-    ) -> list[KeyOf]:
-        """Keys that are there and open; `whole` = raises for one that does not, `must` for an organisation's."""
-        rows = await connection.fetch(statement, [one[0] for one in wanted], [one[1] for one in wanted])
-        if not rows:
-            return []
-        wrapping = await self._org_keys(connection, sorted({row[0] for row in rows}), must=must)
+    ) -> list[tuple[str, str, bytes, bytes]]:
+        """Organisation, subject, id and key of those that open; `whole` = raises for one that does not."""
         found = []
-        for org_id, subject, key_id, wrapped in rows:
+        for org_id, subject, key_id, wrapped in await connection.fetch(
+            statement, [one[0] for one in wanted], [one[1] for one in wanted]
+        ):
             try:
-                key = unseal(wrapping[org_id], wrapped, _bound(org_id, key_id))
+                key = unseal(wrapping[org_id][0], wrapped, _bound(org_id, key_id))
             except (CannotOpen, KeyError):
                 if whole:
                     raise errors.payload_key_is_damaged(org_id, key_id) from None
                 continue
-            found.append(KeyOf(org_id, subject, uuid.UUID(key_id).bytes, key))
+            found.append((org_id, subject, uuid.UUID(key_id).bytes, key))
         return found
 
 

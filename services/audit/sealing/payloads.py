@@ -6,29 +6,23 @@ What does not open stays as it is for whoever verifies (a finding), and is a bar
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from dac.type.v1.record_pb2 import AdminRecord, RequestRecord
 from mesh.envelope_keys import CannotOpen
 from mesh.ids import is_uuid
 from mesh.tlog.frames import entry_frame, read_entry
 from mesh.tlog.leaves import KINDS, REQUEST, read_leaf
-from services.audit.sealing.form import (
-    MARK,
-    Place,
-    is_sealed,
-    joint_key,
-    key_ids_of,
-    open_record,
-    seal_record,
-    subjects_of,
-)
-from services.audit.sealing.keys import PayloadKeys
+from services.audit.sealing.form import MARK, Place, Plain, is_sealed, key_ids_of, open_record, seal_record
+from services.audit.sealing.keys import Joint, PayloadKeys
 
 _log = logging.getLogger(__name__)
 Row = TypeVar("Row")
+Ciphers = Mapping[Joint, AESGCM | None]
 MOST_TOLD = 1000
 """Records that do not open are told once each, and no more than these."""
 UNREADABLE = "This record cannot be opened: its key is not at hand or destroyed, or it was changed."
@@ -36,10 +30,11 @@ UNREADABLE = "This record cannot be opened: its key is not at hand or destroyed,
 
 @dataclass(frozen=True)
 class Sealed(Generic[Row]):
-    """Rows as they are stored, and the (organisation, key id) that sealed them."""
+    """Rows as they are stored."""
 
     rows: Sequence[Row]
-    keys: frozenset[tuple[str, bytes]] = frozenset()
+    known: Mapping[str, int] = field(default_factory=dict)
+    """What was known of the organisations whose keys sealed them: see `still_live`."""
 
 
 @dataclass(frozen=True)
@@ -51,24 +46,16 @@ class Payloads:
     seals: bool = False
     _told: set[str] = field(default_factory=set)
 
-    async def sealed(self, records: Sequence[tuple[Place, bytes]]) -> Sealed[bytes]:
+    async def sealed(self, plain: Sequence[Plain]) -> Sealed[bytes]:
         """Records as they are to be stored. Raises MeshError."""
-        if not self.seals or self.keys is None or not records:
-            return Sealed([record for _, record in records])
-        subjects = [subjects_of(place.kind, record) for place, record in records]
-        wanted = {(place.org_id, one) for (place, _), of in zip(records, subjects, strict=True) for one in of}
-        keys = await self.keys.of_subjects(wanted)
-        found, used = [], set()
-        for (place, record), of in zip(records, subjects, strict=True):
-            own = [keys[place.org_id, one] for one in of]
-            key_ids = [one.key_id for one in own]
-            found.append(seal_record(place, key_ids, joint_key([one.key for one in own]), record))
-            used |= {(place.org_id, key_id) for key_id in key_ids}
-        return Sealed(found, frozenset(used))
+        if not self.seals or self.keys is None or not plain:
+            return Sealed([one.record for one in plain])
+        sealers, known = await self.keys.sealers({(one.place.org_id, one.subjects) for one in plain})
+        return Sealed([seal_record(one, *sealers[one.place.org_id, one.subjects]) for one in plain], known)
 
     async def still_live(self, connection: Any, sealed: Sealed[Any]) -> bool:
         """Inside the transaction that stores them: whether no key was destroyed meanwhile; if not, seal again."""
-        return self.keys is None or not sealed.keys or await self.keys.hold(connection, sealed.keys)
+        return self.keys is None or not sealed.known or await self.keys.hold(connection, sealed.known)
 
     async def opened(
         self,
@@ -84,9 +71,10 @@ class Payloads:
         """
         if not any(stored[:1] == MARK for _, stored in records):
             return [stored for _, stored in records]
-        if self.keys is not None:
-            await self.keys.load(_needed(records), connection, must=must)
-        return [self._one(place, stored, bare=bare) for place, stored in records]
+        ciphers = await self._ciphers(records, connection, must=must)
+        return [
+            self._one(place, stored, ciphers, bare=bare) if stored[:1] == MARK else stored for place, stored in records
+        ]
 
     async def readable(self, records: Sequence[tuple[Place, bytes]], connection: Any) -> list[bytes]:
         """Plain records of those that open, for who counts them. Raises as `opened` with `must`."""
@@ -98,9 +86,11 @@ class Payloads:
             return blocks
         entries = [_entries(block) for block in blocks]
         records = [(place, stored) for block in entries for _, place, stored in block if place is not None]
-        await self.keys.load(_needed(records))
+        ciphers = await self._ciphers(records)
         return [
-            block if all(place is None for _, place, _ in found) else b"".join(self._frame(*one) for one in found)
+            block
+            if all(place is None for _, place, _ in found)
+            else b"".join(frame if place is None else self._frame(frame, place, ciphers) for frame, place, _ in found)
             for block, found in zip(blocks, entries, strict=True)
         ]
 
@@ -113,14 +103,20 @@ class Payloads:
         if self.keys is not None:
             self.keys.forget(org_id)
 
-    def _one(self, place: Place, stored: bytes, *, bare: bool = False) -> bytes:
-        if not is_sealed(stored):
-            return stored
-        keys = self.keys
+    async def _ciphers(
+        self, records: Iterable[tuple[Place, bytes]], connection: Any = None, *, must: bool = False
+    ) -> Ciphers:
+        if self.keys is None:
+            return {}
+        wanted = {(place.org_id, key_ids_of(stored)) for place, stored in records if stored[:1] == MARK}
+        return await self.keys.ciphers(wanted, connection, must=must)
+
+    def _one(self, place: Place, stored: bytes, ciphers: Ciphers, *, bare: bool = False) -> bytes:
         try:
-            if keys is None:
+            cipher = ciphers.get((place.org_id, key_ids_of(stored)))
+            if cipher is None:
                 raise CannotOpen
-            return open_record(place, stored, lambda key_ids: keys.joint(place.org_id, key_ids))
+            return open_record(place, stored, cipher)
         except CannotOpen:
             if place.record_id not in self._told and len(self._told) < MOST_TOLD:
                 self._told.add(place.record_id)
@@ -128,12 +124,12 @@ class Payloads:
                 _log.error("the record of %s %s does not open: see `dac audit verify`", what, place.record_id)
             return bare_record(place) if bare else stored
 
-    def _frame(self, frame: bytes, place: Place | None, stored: bytes) -> bytes:
-        if place is None:
-            return frame
-        record = self._one(place, stored)
+    def _frame(self, frame: bytes, place: Place, ciphers: Ciphers) -> bytes:
         entry, _ = read_entry(frame, 0)
-        if entry is None or is_sealed(record):
+        if entry is None or entry.record is None:
+            return frame
+        record = self._one(place, entry.record, ciphers)
+        if is_sealed(record):
             return frame
         model = entry.model
         if KINDS.get(place.kind) == REQUEST and not model:
@@ -148,18 +144,6 @@ def bare_record(place: Place) -> bytes:
     if KINDS.get(place.kind) == REQUEST:
         return RequestRecord(request_id=place.record_id, org_id=place.org_id, message=UNREADABLE).SerializeToString()
     return AdminRecord(record_id=place.record_id, org_id=place.org_id).SerializeToString()
-
-
-def _needed(records: Iterable[tuple[Place, bytes]]) -> set[tuple[str, bytes]]:
-    """The (organisation, key id) of sealed records."""
-    found = set()
-    for place, stored in records:
-        if is_sealed(stored):
-            try:
-                found |= {(place.org_id, key_id) for key_id in key_ids_of(stored)}
-            except CannotOpen:
-                continue
-    return found
 
 
 def _entries(block: bytes) -> list[tuple[bytes, Place | None, bytes]]:
