@@ -14,14 +14,10 @@ from typing import Any
 
 import asyncpg
 
-from bench.audit.growing import Served, Stage, audit_database, record
+from bench.audit.growing import Served, Stage, audit_database, payloads, record
 from bench.processes import postgres_cpu_ms
 from dac.type.v1.principal_pb2 import Level
-from mesh.envelope_keys import Wrapper
 from mesh.ids import uuid7
-from mesh.keyring import Keyring
-from services.audit.sealing.keys import PURPOSE, PayloadKeys
-from services.audit.sealing.payloads import Payloads
 from services.audit.server import request_row
 from services.audit.store import RequestRow
 
@@ -68,8 +64,7 @@ class _Clock:
 
 
 async def _round(served: Served, count: int, *, seals: bool) -> dict[str, Any]:
-    keys = PayloadKeys(served.database, Wrapper.of(Keyring(b"bench" * 8), PURPOSE))
-    stage = Stage(served.database, Payloads(keys, seals=seals))
+    stage = Stage(served.database, payloads(served.database, seals=seals))
     org_ids = [uuid7() for _ in range(ORGANISATIONS)]
     rows = _rows(count, [(org_id, uuid7(), uuid7()) for org_id in org_ids for _ in range(USERS)])
     # Who is new gets a key once: that is not what a request costs.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import datetime as dt
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,6 +23,7 @@ from services.audit.retention.keeper import Keeper, Order
 from services.audit.retention.subjects import Subject
 from services.audit.sealing.payloads import UNREADABLE
 from services.audit.server import request_row
+from services.audit.store import INSERT_REQUESTS, sealed_requests
 from tests.conftest import Migrated
 from tests.integration.audit.log_world import change
 from tests.integration.audit.sealed_world import CANARY, MASTER, SealedWorld, found_in
@@ -101,8 +103,6 @@ async def test_nothing_of_a_payload_is_in_a_dump_and_everything_is_read_as_befor
     with as_key(org_id, "admin"):
         exported = [part.data async for part in idle.servicer.Export(log_pb2.ExportRequest(), None)]
     records = [json.loads(line).get("record", "") for line in b"".join(exported).splitlines()]
-    import base64
-
     assert all(base64.b64decode(one)[:1] != b"\0" for one in records)
 
 
@@ -276,12 +276,33 @@ async def test_a_replica_that_still_has_a_destroyed_key_writes_nothing_with_it(k
     assert (await kept.verify()).findings == []
 
 
+async def test_whoever_destroys_a_key_waits_for_who_is_storing_with_it(idle: SealedWorld) -> None:
+    org_id, user = uuid7(), uuid7()
+    idle.keeper._wait_s = 0
+    await idle.ask(telling(org_id, user=user))
+    await idle.sequence()
+    await idle.erase(org_id, f"user:{user}")
+    await idle.sequence()
+    late = telling(org_id, user=user)
+    storing = idle.replica()
+    sealed = await sealed_requests(storing.payloads, [request_row(late)])
+    async with idle.database.transaction(org_id) as connection:
+        assert await storing.payloads.still_live(connection, sealed)
+        await connection.execute(INSERT_REQUESTS, *map(list, zip(*sealed.rows, strict=True)))
+        destroying = asyncio.create_task(idle.keeper.carry_out_all())
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        while not destroying.done() and not (await idle.as_administrator(waiting))[0][0]:
+            await asyncio.sleep(0.02)
+        assert not destroying.done()
+    assert await destroying == 0
+    assert await idle.get(org_id, late.request_id) == late
+    assert f"user:{user}" in await idle.live_keys(org_id)
+
+
 async def test_what_was_sealed_before_the_key_went_is_sealed_anew(idle: SealedWorld) -> None:
     """The guard of the test above, step by step."""
     org_id, user = uuid7(), uuid7()
     row = request_row(telling(org_id, user=user))
-    from services.audit.store import sealed_requests
-
     sealed = await sealed_requests(idle.payloads, [row])
     async with idle.database.transaction(org_id) as connection:
         assert await idle.payloads.still_live(connection, sealed)
