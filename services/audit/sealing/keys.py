@@ -148,8 +148,12 @@ class PayloadKeys:
         return found
 
     def forget(self, org_id: str) -> None:
-        """Reads an organisation's keys again before they open anything more."""
+        """Lets an organisation's keys go; they are read again before they open or seal anything more."""
+        # What is being read at this moment may be what was before.
         self._forgotten[org_id] = self._monotonic()
+        self._drop(org_id)
+        for joint in [joint for joint in self._opening if joint[0] == org_id]:
+            del self._opening[joint]
 
     async def stale(self, present: str) -> Sequence[tuple[str, str, int]]:
         """See mesh.rotation.SealStore."""

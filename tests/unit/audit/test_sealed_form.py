@@ -50,6 +50,7 @@ def request(*levels: tuple[int, str]) -> bytes:
         (request(), {NOBODY}),
         (b"\xff no record", {NOBODY}),
     ],
+    ids=("user and key", "key", "team and no id", "nobody", "no record"),
 )
 def test_a_request_is_sealed_for_the_users_and_keys_of_its_path(record: bytes, subjects: set[str]) -> None:
     assert set(plain_request(Place(ORG, 1, uuid7()), record)[0].subjects) == subjects
@@ -65,6 +66,7 @@ def test_a_request_is_sealed_for_the_users_and_keys_of_its_path(record: bytes, s
         (change(actor=f"key:{KEY}", action="audit.hold", target=f"user:{USER}"), {NOBODY}),
         (b"\xff no record", {NOBODY}),
     ],
+    ids=("by one to another", "by the operator", "to a request", "audit's erasure", "audit's hold", "no record"),
 )
 def test_a_change_is_sealed_for_who_made_it_and_to_whom_but_audits_own_for_nobody(
     record: bytes, subjects: set[str]
