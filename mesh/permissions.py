@@ -205,6 +205,8 @@ PERMISSIONS: Mapping[str, str | _Anyone] = {
     "/dac.audit.v1.RetentionService/SetHold": "admin",
     "/dac.audit.v1.RetentionService/LiftHold": "admin",
     "/dac.audit.v1.RetentionService/ListHolds": "admin",
+    "/dac.audit.v1.SealingService/GetPayloadSealing": "admin",
+    "/dac.audit.v1.SealingService/RewrapPayloadKeys": "operator",
     "/dac.audit.v1.AnalyticsService/GetDashboard": "read",
     "/dac.audit.v1.AnalyticsService/GetMyDashboard": "",
     "/dac.audit.v1.AnalyticsService/ListRecommendations": "read",

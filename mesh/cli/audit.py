@@ -20,9 +20,10 @@ app = typer.Typer(help="The audit log: verify, prove, list, export, erase, hold,
 
 def register(parent: typer.Typer) -> None:
     """Adds the commands."""
-    from mesh.cli import audit_retention
+    from mesh.cli import audit_retention, audit_sealing
 
     audit_retention.register(app)
+    audit_sealing.register(app)
     audit_witness.register(app)
     parent.add_typer(app, name="audit")
 

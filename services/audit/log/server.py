@@ -33,6 +33,7 @@ from services.audit.log.signing import open_signer
 from services.audit.log.store import Head, Heads, LogStore
 from services.audit.log.witness_calls import post
 from services.audit.log.witnessing import NewestHead, Witnessing, with_cosignatures
+from services.audit.sealing.payloads import PLAIN, Payloads
 
 READ_BATCH = 8 * WIDTH
 MESSAGE_BYTES = 1 << 20
@@ -290,10 +291,10 @@ async def hashes_of(store: LogStore, nodes: list[merkle.Node], size: int) -> Til
 class ProvableLog:
     """The assembled log."""
 
-    def __init__(self, context: Context, arrivals: Arrivals) -> None:
+    def __init__(self, context: Context, arrivals: Arrivals, payloads: Payloads = PLAIN) -> None:
         assert context.database is not None, "the log needs PostgreSQL"
         config: AuditConfig = context.config
-        self.store = LogStore(context.database)
+        self.store = LogStore(context.database, payloads)
         self.log = LogServicer(self.store, arrivals)
         secrets_dir = context.data_dir / "secrets"
         self.sequencer = Sequencer(

@@ -93,6 +93,7 @@ BODIES: Mapping[str, Any] = {
     "memory.DeleteVectors": {"collection": "handbook", "ids": ["laptop"]},
     "memory.ReindexCollection": {},
     "memory.RewrapDataKeys": {"check_only": True},
+    "audit.RewrapPayloadKeys": {"check_only": True},
     "memory.PurgeCache": {"model": "mock/gpt-4o-mini", "older_than_s": 3600},
     "memory.ReportCacheFeedback": {"entry_id": "01a1fccb-d17f-7000-9000-000000000001", "similarity": 0.97},
     "memory.EraseOrganisation": {"org_id": "ORG_ID"},

@@ -22,6 +22,7 @@ from services.audit.log.sequencer import Sequencer
 from services.audit.log.server import LogServicer
 from services.audit.log.signing import signer_of
 from services.audit.log.store import LogStore
+from services.audit.sealing.payloads import PLAIN, Payloads
 from services.audit.server import request_row
 from services.audit.store import ChangeRow, PostgresAuditStore
 from tests.integration.budget.world import as_key
@@ -62,10 +63,10 @@ class Given:
 class World:
     """What writes and reads one log."""
 
-    def __init__(self, database: Database) -> None:
-        self.database = database
-        self.records = PostgresAuditStore(database)
-        self.store = LogStore(database)
+    def __init__(self, database: Database, payloads: Payloads = PLAIN) -> None:
+        self.database, self.payloads = database, payloads
+        self.records = PostgresAuditStore(database, payloads)
+        self.store = LogStore(database, payloads)
         self.servicer = LogServicer(self.store, Arrivals())
 
     def sequencer(self, batch: int = 1000, key: Any = SIGNER, heads_every_s: float = 0) -> Sequencer:

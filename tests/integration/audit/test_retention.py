@@ -29,6 +29,7 @@ from services.audit.log.server import LogServicer
 from services.audit.log.store import LogStore
 from services.audit.retention.keeper import Keeper
 from services.audit.retention.server import Retention
+from services.audit.sealing.payloads import PLAIN, Payloads
 from tests.conftest import Migrated
 from tests.integration.audit.log_world import KEY, Given, OneConnection, World, change, request
 from tests.integration.audit.test_log import FOLDER, receipt
@@ -46,11 +47,11 @@ def as_operator() -> Any:
 class Kept(World):
     """A log with retention, and a sequencer that runs beside."""
 
-    def __init__(self, database: Database, made: Migrated) -> None:
-        super().__init__(database)
+    def __init__(self, database: Database, made: Migrated, payloads: Payloads = PLAIN) -> None:
+        super().__init__(database, payloads)
         self.made = made
         self.rollups = Rollups(CONFIG, lambda: NOW)
-        self.counting = Counting(database, self.rollups)
+        self.counting = Counting(database, self.rollups, None, payloads)
         self.retention = Retention(database, self.store, self.counting, Arrivals(), CONFIG, lambda: NOW)
         self.keeper = self.retention.keeper
         self.rpcs = self.retention.servicer
