@@ -5,17 +5,18 @@ What does not open stays as it is for whoever verifies (a finding), and is a bar
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from dac.type.v1.record_pb2 import AdminRecord, RequestRecord
 from mesh.envelope_keys import CannotOpen
 from mesh.ids import is_uuid
-from mesh.tlog.frames import entry_frame, read_entry
+from mesh.tlog.frames import ENTRY, ROW, StoredEntry, entry_frame, read_entries
 from mesh.tlog.leaves import KINDS, REQUEST, read_leaf
 from services.audit.sealing.form import MARK, Place, Plain, is_sealed, key_ids_of, open_record, seal_record
 from services.audit.sealing.keys import Joint, PayloadKeys
@@ -35,6 +36,14 @@ class Sealed(Generic[Row]):
     rows: Sequence[Row]
     known: Mapping[str, int] = field(default_factory=dict)
     """What was known of the organisations whose keys sealed them: see `still_live`."""
+
+
+class _SealedEntry(NamedTuple):
+    """An entry of the log whose record is sealed."""
+
+    place: Place
+    record: bytes
+    entry: StoredEntry
 
 
 @dataclass(frozen=True)
@@ -84,14 +93,13 @@ class Payloads:
         """Blocks of frames E (mesh/tlog/frames.py) with plain records."""
         if self.keys is None or not await self.keys.begun():
             return blocks
-        entries = [_entries(block) for block in blocks]
-        records = [(place, stored) for block in entries for _, place, stored in block if place is not None]
-        ciphers = await self._ciphers(records)
+        entries = [_parts_of(block) for block in blocks]
+        places = [(one.place, one.record) for parts in entries for one in parts if isinstance(one, _SealedEntry)]
+        if not places:
+            return blocks
+        ciphers = await self._ciphers(places)
         return [
-            block
-            if all(place is None for _, place, _ in found)
-            else b"".join(frame if place is None else self._frame(frame, place, ciphers) for frame, place, _ in found)
-            for block, found in zip(blocks, entries, strict=True)
+            b"".join(one if isinstance(one, bytes) else self._frame(one, ciphers) for one in parts) for parts in entries
         ]
 
     async def key_id_of(self, org_id: str, subject: str) -> bytes | None:
@@ -124,13 +132,11 @@ class Payloads:
                 _log.error("the record of %s %s does not open: see `dac audit verify`", what, place.record_id)
             return bare_record(place) if bare else stored
 
-    def _frame(self, frame: bytes, place: Place, ciphers: Ciphers) -> bytes:
-        entry, _ = read_entry(frame, 0)
-        if entry is None or entry.record is None:
-            return frame
-        record = self._one(place, entry.record, ciphers)
+    def _frame(self, sealed: _SealedEntry, ciphers: Ciphers) -> bytes:
+        place, entry = sealed.place, sealed.entry
+        record = self._one(place, sealed.record, ciphers)
         if is_sealed(record):
-            return frame
+            return entry_frame(entry)
         model = entry.model
         if KINDS.get(place.kind) == REQUEST and not model:
             # The column of a sealed request shows no model that was only asked for: the record says it.
@@ -146,24 +152,46 @@ def bare_record(place: Place) -> bytes:
     return AdminRecord(record_id=place.record_id, org_id=place.org_id).SerializeToString()
 
 
-def _entries(block: bytes) -> list[tuple[bytes, Place | None, bytes]]:
-    """The frames of a block, each with its place and record when that is sealed."""
-    found, at = list[tuple[bytes, Place | None, bytes]](), 0
-    while at < len(block):
-        entry, end = read_entry(block, at)
-        if entry is None:
-            # Not for us to judge: who verifies sees it.
-            return [*found, (block[at:], None, b"")]
-        place = None
-        if entry.record is not None and is_sealed(entry.record):
-            try:
-                leaf = read_leaf(entry.leaf)
-                place = Place(leaf.org_id, entry.kind, leaf.id) if is_uuid(leaf.org_id) else None
-            except ValueError:
-                place = None
-        found.append((block[at:end], place, entry.record or b""))
-        at = end
-    return found
+def _parts_of(block: bytes) -> list[bytes | _SealedEntry]:
+    """The sealed entries of a block of frames, and between them what stays as it is."""
+    parts = list[bytes | _SealedEntry]()
+    shown = at = 0
+
+    def take(
+        kind: int,
+        idx: int,
+        leaf: bytes,
+        salt: bytes,
+        record: bytes | None,
+        at_us: int,
+        cost_nano_usd: int,
+        outcome: int,
+        model: bytes,
+    ) -> None:
+        nonlocal shown, at
+        begun, at = at, at + ENTRY.size + len(leaf) + len(salt) + ROW.size + len(model) + len(record or b"")
+        place = _place_of(kind, leaf) if record is not None and is_sealed(record) else None
+        if place is None or record is None:
+            return
+        if begun > shown:
+            parts.append(block[shown:begun])
+        entry = StoredEntry(idx, kind, leaf, salt or None, record, at_us, model.decode(), outcome, cost_nano_usd)
+        parts.append(_SealedEntry(place, record, entry))
+        shown = at
+
+    with contextlib.suppress(ValueError):
+        # What is no frame is not for us to judge: who verifies sees it.
+        read_entries(block, 0, take)
+    return [*parts, block[shown:]] if shown < len(block) else parts
+
+
+def _place_of(kind: int, leaf: bytes) -> Place | None:
+    """What the record of an entry is bound to; None for a leaf that does not say."""
+    try:
+        read = read_leaf(leaf)
+    except ValueError:
+        return None
+    return Place(read.org_id, kind, read.id) if is_uuid(read.org_id) else None
 
 
 PLAIN = Payloads()
