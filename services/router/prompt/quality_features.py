@@ -13,10 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from services.router.prompt.ngrams import Ids, capped
+from services.router.prompt.ngrams import Ids, Places, capped
 
 Floats = npt.NDArray[np.float32]
-Places = npt.NDArray[np.intp]
 
 BUCKETS = 1 << 14
 """N-grams share this many columns."""
