@@ -11,6 +11,7 @@ A model that wants fewer buckets keeps the low bits: `hashed(text) & (2**14 - 1)
 
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -140,9 +141,12 @@ def gram(run: str) -> int:
 def _mixed(text: str) -> Places:
     """The ids with repetition."""
     read = capped(text)
-    points, letters, before = _ascii(read) if read.isascii() else _characters(read)
+    points, letters, begins = _ascii(read) if read.isascii() else _characters(read)
+    # The text ends with a space, where no word begins: it stands for the end of the last one.
+    begins[-1] = True
+    before = begins.nonzero()[0]
     # Room: 3-, 4- and 5-grams of n characters, w words, w - 1 pairs.
-    n, w = len(points), len(before)
+    n, w = len(points), len(before) - 1
     threes, fours, fives = n - 2, max(n - 3, 0), max(n - 4, 0)
     a, b, c, d = threes, threes + fours, threes + fours + fives, threes + fours + fives + w
     mixed = np.empty(d + max(w - 1, 0), np.uint32)
@@ -168,32 +172,32 @@ def _mixed(text: str) -> Places:
     return mixed.astype(np.intp)
 
 
-def _characters(read: str) -> tuple[Ids, Ids, Places]:
-    """The code points of a text as they are hashed, one space before and after; all but the first, without separators
-    (0); and the places before those where words begin."""
+def _characters(read: str) -> tuple[Ids, Ids, npt.NDArray[Any]]:
+    """The code points of a text as they are hashed, one space before and after; the same without separators (0); and
+    for all but the first whether a word begins with it."""
     folded = f" {read.lower()} ".encode("utf-32-le", "surrogatepass")
     points = np.frombuffer(folded, "<u4").astype(np.uint32)
     points[points - _ZERO < _DIGITS] = _ZERO
     kinds = _KINDS.take(points, mode="clip")
-    inner = kinds[1:]
-    return points, points[1:] * (inner != _SEPARATOR), (inner & (~kinds[:-1] | _ALONE)).nonzero()[0]
+    return points, points * (kinds != _SEPARATOR), kinds[1:] & (~kinds[:-1] | _ALONE)
 
 
-def _ascii(read: str) -> tuple[Ids, npt.NDArray[np.uint8], Places]:
+def _ascii(read: str) -> tuple[Ids, Ids, npt.NDArray[Any]]:
     """The same of a text in ASCII, where tables of bytes do it in a third of the time."""
     folded = f" {read} ".encode("ascii").translate(_FOLDED)
     letters = np.frombuffer(folded.translate(_LETTERS), np.uint8)
-    inside, inner = letters != 0, letters[1:]
-    return np.frombuffer(folded, np.uint8).astype(np.uint32), inner, (inside[1:] > inside[:-1]).nonzero()[0]
+    inside = letters != 0
+    return np.frombuffer(folded, np.uint8).astype(np.uint32), letters.astype(np.uint32), inside[1:] > inside[:-1]
 
 
-def _words(letters: Ids | npt.NDArray[np.uint8], before: Places) -> Ids:
-    """One 32-bit hash per word, in the order of the text."""
-    # Each character times a power of its place; summed per word and divided by the power of the word's place, so that
-    # a word hashes the same wherever it stands.
-    sums: Ids = np.add.reduceat(np.multiply(letters, _POWERS[1 : len(letters) + 1], dtype=np.uint32), before)
-    sums *= _SCALED_INVERSES.take(before)
-    return sums
+def _words(letters: Ids, before: Places) -> Ids:
+    """One 32-bit hash per word, in the order of the text. `before`: the places before the words, and before the end."""
+    # Each character times a power of its place; summed per word (as sums up to its end less those up to its beginning)
+    # and divided by the power of the word's place, so that a word hashes the same wherever it stands.
+    sums = np.add.accumulate(letters * _POWERS[: len(letters)], dtype=np.uint32).take(before)
+    words: Ids = sums[1:] - sums[:-1]
+    words *= _SCALED_INVERSES.take(before[:-1])
+    return words
 
 
 def _each_once(ids: Places) -> Places:
