@@ -19,7 +19,7 @@ import numpy.typing as npt
 from services.router.prompt.ngrams import Ids
 from services.router.prompt.quality_features import PHRASES, Row, row, row_of
 from services.router.prompt.quality_model import QualityModel
-from services.router.prompt.structure import Reading as Prompt
+from services.router.prompt.reading import Reading as Prompt
 
 Array = npt.NDArray[np.float32]
 

@@ -18,8 +18,10 @@ import numpy.typing as npt
 
 from services.router.prompt.language import language
 from services.router.prompt.ngrams import MOST_IDS, Sought, capped
+from services.router.prompt.pieces import PIECES
 from services.router.prompt.quality_features import PHRASES
-from services.router.prompt.structure import NAMES, PIECES, Reading, Row, reading, structure
+from services.router.prompt.reading import Reading, reading
+from services.router.prompt.structure import NAMES, Row, structure
 
 INTENTS = ("coding_help", "reasoning_math", "editing_writing", "qa_retrieval", "social_chat")
 """The intents, in the order of the weights' columns."""
@@ -152,7 +154,7 @@ def understand(
         web_probability=web,
         complexity=complexity,
         complex=complexity >= COMPLEX_FROM,
-        language=language(said.lowered, said.distinct),
+        language=language(said),
         words=len(said.words) if len(part) >= len(text) else len(said.words) * len(text) // len(part),
         long_context=max(input_tokens, len(text) // 4) >= LONG_CONTEXT_TOKENS or turns >= LONG_TURNS,
         needs_tools=needs_tools,
