@@ -53,6 +53,7 @@ def language(read: Reading) -> str:
 
 def _by_script(lowered: str, points: Points) -> str | None:
     """The language that the script tells, unless the text is mostly Latin."""
+    found: list[int]
     _, *found, latin = np.bincount(_SCRIPT_OF.take(points, mode="clip"), minlength=_LATIN + 1).tolist()
     most = max(found)
     if not most:

@@ -25,6 +25,7 @@ Array = npt.NDArray[np.float32]
 SHARPNESS = np.float32(10.0)
 """How strongly the kind with the highest score counts above the others."""
 _CLAIM_FROM, _CLAIM_FULL = 0.25, 0.45  # A prompt of a known kind scores near 1 for it.
+_CLAIM_MOST = 8.0  # Far above any; to the power of ten times this a number in single precision still holds.
 _NARROW = 1e-4  # Below this distance two cuts are one step.
 _LOW, _HIGH = 0.02, 0.98
 
@@ -107,7 +108,7 @@ class Panel:
         """Where each column stands in the weights."""
         self.spoken = len(kinds) + len(models)
         """How many columns depend on words."""
-        self.bits = tuple(np.uint8(place) for place in range(len(experts)))
+        self.bits = tuple(np.uint8(1 << place) for place in range(len(experts)))
         self._claims = len(kinds)
         self._shares = np.concatenate([expert.shares for expert in experts])
         cuts = np.concatenate([expert.cuts for expert in experts], axis=1)
@@ -144,10 +145,11 @@ class Panel:
             alike_from, alike_span, known_from, known_span = self._cuts[best]
             alike, known = (likeness[best] - alike_from) / alike_span, (known - known_from) / known_span
             trusts.append(min(alike, known, (claim - _CLAIM_FROM) / (_CLAIM_FULL - _CLAIM_FROM), 1.0))
-            claims[kinds] -= np.float32(claim)
         most = max(trusts)
         if most <= 0.0:
             return Scores(0.0, 0.0, heads)
+        if max(claimed) > _CLAIM_MOST:
+            np.minimum(claims, _CLAIM_MOST, out=claims)
         claims *= SHARPNESS
         np.exp(claims, out=claims)
         mixed = claims @ self._means
@@ -179,8 +181,8 @@ class QualityModel:
         self._panel = Panel(experts)
         # What each expert knows, a bit for each: one look at a table for all of them.
         self._known = np.zeros(IDS, np.uint8)
-        for place, expert in enumerate(experts):
-            self._known |= expert.known.astype(np.uint8) << np.uint8(place)
+        for bit, expert in zip(self._panel.bits, experts, strict=True):
+            self._known |= expert.known.astype(np.uint8) * bit
         # What describes structure alone, the likenesses, has no words to it: those columns stand last and are left out
         # of the long half.
         spoken = self._panel.order[: self._panel.spoken]
@@ -192,8 +194,9 @@ class QualityModel:
         panel, count = self._panel, len(row.ids)
         structure: Array = row.structure @ self._structure.take(row.curves, axis=0)
         known = self._known.take(row.ids)
-        familiar = [np.count_nonzero((known >> bit & _BIT).view(np.bool_)) / max(count, 1) for bit in panel.bits]
-        spoken, likeness = structure[: panel.spoken], structure[panel.spoken :].tolist()
+        familiar: list[float] = [np.count_nonzero(known & bit) / max(count, 1) for bit in panel.bits]
+        spoken = structure[: panel.spoken]
+        likeness: list[float] = structure[panel.spoken :].tolist()
         if not count or not panel.resembles(likeness, familiar):
             return Scores(0.0, 0.0, np.zeros(len(self.measured), np.float32))
         words: Array = _ONES[:count] @ self._words.take(row.ids & (BUCKETS - 1), axis=0)
@@ -231,7 +234,6 @@ class QualityModel:
 
 
 _ONES = np.ones(MOST_IDS, np.float32)
-_BIT = np.uint8(1)
 _ARRAYS = ("shares", "means", "overall", "cuts")
 
 

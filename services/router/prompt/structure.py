@@ -84,9 +84,9 @@ def structure(read: Reading) -> Row:
     size = len(read.distinct) + 2
     for number, said in enumerate(subjects):
         if said:
-            count = said / WHOLE
-            row[_MATTERS_AT + number] = 1.0 - math.exp(-0.5 * count)
-            row[_SHARES_AT + number] = min(1.0, 2.0 * count / size)
+            told = said / WHOLE
+            row[_MATTERS_AT + number] = 1.0 - math.exp(-0.5 * told)
+            row[_SHARES_AT + number] = min(1.0, 2.0 * told / size)
     return np.array(row, np.float32)
 
 
