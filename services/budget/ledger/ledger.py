@@ -452,4 +452,5 @@ def apply(book: Book, op: Operation) -> Decision:
             return book.extend(op)
         return book.adjust(op) if isinstance(op, Adjust) else book.resolve(op)
     except MeshError as refusal:
-        return refusal
+        # Its traceback holds all that was looked at, the whole batch.
+        return refusal.with_traceback(None)

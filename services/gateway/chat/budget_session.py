@@ -174,6 +174,10 @@ class BudgetSession:
                     return await asked.answer
                 except _NoSessions:
                     return await getattr(self._stub, method)(request)
+                finally:
+                    # A failure holds this frame by its traceback: were it held in turn, only the collector would find
+                    # the two, and a burst of refusals would stop everybody while it looks.
+                    del asked, answer
         except TimeoutError:
             raise _late(method) from None
 
