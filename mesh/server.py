@@ -55,11 +55,7 @@ def _wrap_unary(table: MethodTable, method: str, handler: Any) -> Callable[[Any,
                 error = caught
             error = table.chain.end(served, error)
         if error is not None:
-            try:
-                await _told(context, error)
-            finally:
-                # By its traceback it holds this frame: were it held in turn, only the collector would find the two.
-                del error
+            await _told(context, error)
         return answer
 
     return unary

@@ -19,10 +19,12 @@ import asyncpg
 
 from mesh.errors import MeshError
 from mesh.postgres import Database
-from services.budget.ledger.ledger import Decision, SettlingBook, apply, known_prices
+from services.budget.ledger.early_refusals import refused_early
+from services.budget.ledger.ledger import Decision, apply, known_prices
 from services.budget.ledger.operations import Extend, Operation, Reserve, Resolve
 from services.budget.ledger.row_columns import number_array, plain_array, read_key, settling_columns, text_array
 from services.budget.ledger.rows import CounterKey, Level, Reservation, State
+from services.budget.ledger.settling import SettlingBook
 from services.budget.ledger.store import PostgresLedgerStore
 from services.budget.ledger.windows import UTC, Window, start_of
 from services.budget.prices.book import PriceBook
@@ -98,18 +100,35 @@ class SingleTripStore:
     async def run(self, operations: Sequence[Operation]) -> list[Decision]:
         """See LedgerStore. What ends comes before what begins: it only makes room."""
         decided = await self._run_simply(operations)
-        rest = [(at, op) for at, op in enumerate(operations) if at not in decided]
-        if rest:
+        left = [(at, op) for at, op in enumerate(operations) if at not in decided]
+        if left:
+            decided |= await self._refused_early(left)
+            rest = [(at, op) for at, op in left if at not in decided]
             for _, op in rest:
                 if isinstance(op, Extend):
                     self._open.pop(op.reservation_id, None)
-            found = await self._general.run([op for _, op in rest])
+            found = await self._general.run([op for _, op in rest]) if rest else []
             for (at, _), decision in zip(rest, found, strict=True):
                 decided[at] = decision
                 if isinstance(decision, Reservation):
                     self._remember(decision)
-            self._notice([(op, decision) for (_, op), decision in zip(rest, found, strict=True)])
+            self._notice([(op, decided[at]) for at, op in left])
         return [decided[at] for at in range(len(operations))]
+
+    async def _refused_early(self, left: Sequence[tuple[int, Operation]]) -> dict[int, Decision]:
+        """The refusals in organisations that had too little left a moment ago, unless something else of theirs comes in
+        the same batch: it may make room for what comes behind it."""
+        makes_room = {op.org_id for _, op in left if not isinstance(op, Reserve)}
+        asked = [
+            (at, op)
+            for at, op in left
+            if isinstance(op, Reserve) and op.org_id in self._full and op.org_id not in makes_room
+        ]
+        windows = self._window_starts([op for _, op in asked]) if asked else None
+        if windows is None:
+            return {}
+        found = await refused_early(self._database, self._prices, self._default_output_tokens, windows, asked)
+        return dict(found)
 
     async def _run_simply(self, operations: Sequence[Operation]) -> dict[int, Decision]:
         """The decisions that could be made in one round trip, by place in the batch."""
