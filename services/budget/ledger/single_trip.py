@@ -8,12 +8,13 @@ by side.
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import functools
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 
@@ -83,6 +84,15 @@ class _Holding:
     columns: list[Any] = field(default_factory=lambda: [NOTHING if kind else [] for kind in HOLDING])
 
 
+class _Prepared(NamedTuple):
+    """What a batch says to the database."""
+
+    settling: _Settling
+    holding: _Holding
+    places: list[int]
+    """In the batch, of what is to be held."""
+
+
 class SingleTripStore:
     """A LedgerStore in front of the general one."""
 
@@ -95,11 +105,21 @@ class SingleTripStore:
         self._full: set[str] = set()
         """Organisations whose last batch had something refused: the next goes the general way at once, and with it
         nobody else's."""
+        self._turn = asyncio.Lock()
         self._starts: tuple[tuple[int, int], str, str] = ((0, 0), NOTHING, NOTHING)
 
     async def run(self, operations: Sequence[Operation]) -> list[Decision]:
-        """See LedgerStore. What ends comes before what begins: it only makes room."""
-        decided = await self._run_simply(operations)
+        """See LedgerStore. What ends comes before what begins: it only makes room.
+
+        Batches run one after the other, in the order in which they came; what they say to the database is put together
+        before their turn, while it works on the one before.
+        """
+        prepared = self._prepared(operations)
+        async with self._turn:
+            return await self._run_prepared(operations, prepared)
+
+    async def _run_prepared(self, operations: Sequence[Operation], prepared: _Prepared) -> list[Decision]:
+        decided = await self._run_simply(operations, prepared)
         left = [(at, op) for at, op in enumerate(operations) if at not in decided]
         if left:
             decided |= await self._refused_early(left)
@@ -130,8 +150,7 @@ class SingleTripStore:
         found = await refused_early(self._database, self._prices, self._default_output_tokens, windows, asked)
         return dict(found)
 
-    async def _run_simply(self, operations: Sequence[Operation]) -> dict[int, Decision]:
-        """The decisions that could be made in one round trip, by place in the batch."""
+    def _prepared(self, operations: Sequence[Operation]) -> _Prepared:
         resolves: list[tuple[int, Resolve]] = []
         reserves: list[tuple[int, Reserve, list[Price]]] = []
         for at, op in enumerate(operations):
@@ -143,8 +162,12 @@ class SingleTripStore:
                     reserves.append((at, op, known))
             elif isinstance(op, Resolve) and self._knows(op):
                 resolves.append((at, op))
-        settling = self._settling(resolves)
         holding = self._holding([(op, known) for _, op, known in reserves])
+        return _Prepared(self._settling(resolves), holding, [at for at, _, _ in reserves])
+
+    async def _run_simply(self, operations: Sequence[Operation], prepared: _Prepared) -> dict[int, Decision]:
+        """The decisions that could be made in one round trip, by place in the batch."""
+        settling, holding, places = prepared
         if not settling.decisions and not holding.made:
             return {}
         org_ids = {operations[at].org_id for at in settling.decisions}.union(r.org_id for r in holding.made)
@@ -156,7 +179,7 @@ class SingleTripStore:
             return {}
         if told:
             paths = [_path_of(line, made.org_id) for line, made in zip(told, _firsts(holding), strict=True)]
-            for (at, _, _), reservation, path in zip(reserves, holding.made, holding.paths, strict=True):
+            for at, reservation, path in zip(places, holding.made, holding.paths, strict=True):
                 is_hard, reservation.counters, reservation.selectors = paths[path - 1]
                 if not is_hard:
                     reservation.is_hard = False
