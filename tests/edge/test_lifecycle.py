@@ -121,7 +121,7 @@ def test_auth_off_is_for_loopback_only(own):
     body = {"model": "auto", "messages": [{"role": "user", "content": "Hi"}]}
     assert httpx.post(f"{own.url}/v1/chat/completions", json=body, timeout=20).status_code == 200
     assert httpx.get(f"{own.url}/v1/keys").status_code == 403
-    assert "WARNING" in own.log()
+    assert own.has_said("WARNING")
     assert own.stop() == 0
 
 
@@ -309,7 +309,7 @@ def test_the_demo_model_answers_alone_and_yields_to_a_real_one(tmp_path, upstrea
     running.config.write_text("gateway: {}\n")
     running.database = "nothing"
     running.start()
-    assert "the embedded demo model answers" in running.log() and "dac provider add openai" in running.log()
+    assert running.has_said("the embedded demo model answers") and running.has_said("dac provider add openai")
     question = [{"role": "user", "content": "What is the capital of France? Answer in one short sentence."}]
     for extra in ({}, {"stream": True}):
         answer = running.chat(model="auto", messages=question, **extra)
@@ -372,7 +372,7 @@ def test_keys_in_the_environment_become_models_that_are_told(tmp_path, upstream_
     running.config.write_text("gateway: {}\n")
     running.env["OPENAI_API_KEY"] = "sk-canary-1234567890"
     running.start()
-    assert "openai" in running.log() and "models that answer now: " in running.log()
+    assert running.has_said("models that answer now: ") and "openai" in running.log()
     assert "demo model answers" not in running.log()
     ids = [one["id"] for one in running.get("/v1/models").json()["data"]]
     assert any(one.startswith("openai/") for one in ids)
