@@ -47,8 +47,11 @@ def test_restart_keeps_keys_threads_and_records(own, upstream_process):
     assert own.stop() == 0
 
 
+@pytest.mark.timeout(240)
 def test_kill_9_loses_nothing_acknowledged(own):
+    began = time.monotonic()
     own.start()
+    first_s = time.monotonic() - began
     acknowledged, stop = [], threading.Event()
 
     def load():
@@ -72,7 +75,8 @@ def test_kill_9_loses_nothing_acknowledged(own):
         worker.join()
     began = time.monotonic()
     own.start()
-    assert time.monotonic() - began < 5
+    # It waits for nobody; a busy machine takes longer for every start.
+    assert time.monotonic() - began < 5 + 2 * first_s
     saved, token = 0, ""
     while True:
         page = own.get(f"/api/threads/survivor/messages?page_size=100&page_token={token}").json()
@@ -196,6 +200,7 @@ def test_split_runs_six_processes_and_heals(tmp_path, upstream_process):
         while split.chat(thread_id="t").status_code != 200 or split.get("/health").json()["status"] != "healthy":
             assert time.monotonic() < end
             time.sleep(0.1)
+        end = time.monotonic() + 20
         while not after_question(split, "t", "Are you there?"):
             assert time.monotonic() < end
             time.sleep(0.1)
