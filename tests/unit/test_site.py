@@ -11,9 +11,8 @@ import pytest
 
 from mesh.app import ROOT
 
+pytestmark = pytest.mark.timeout(180)
 LOADED = re.compile(r"""<(?:script|img|iframe|source)\b[^>]*\bsrc=["']([^"']+)|<link\b[^>]*\bhref=["']([^"']+)""")
-pytestmark = pytest.mark.timeout(300)
-"""Sphinx reads every page: a quarter of a minute, or several times that beside other work."""
 IMPORTED = re.compile(r"""@import|url\(\s*["']?(?:https?:)?//""")
 
 
