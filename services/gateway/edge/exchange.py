@@ -16,6 +16,7 @@ from services.gateway.chat.pipeline import ProviderRefusal
 from services.gateway.chat.task_chat import PATH as TASK_PATH
 from services.gateway.chat.task_chat import TASK_CHAT
 from services.gateway.edge.failures import error_headers, http_status
+from services.gateway.edge.http_protocol import EXTENSION
 from services.gateway.edge.rate_limit_headers import headers_of_refusal
 from services.gateway.gating.sources import HEADER, read_wish
 from services.gateway.identity.callers import Caller, Callers
@@ -198,10 +199,20 @@ class Exchange:
 
         return receive
 
-    async def watch(self) -> None:
-        """Cancels the request when its client goes away."""
+    def watch(self) -> Callable[[], object]:
+        """Cancels the request when its client goes away; what comes back stops that."""
+        watch = self.scope.get("extensions", {}).get(EXTENSION)
+        if watch is not None:
+            return watch(self._left)  # type: ignore[no-any-return]
+        return asyncio.create_task(self._watch()).cancel
+
+    async def _watch(self) -> None:
+        """The same on a server that says it only when it is asked."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        self._left()
+
+    def _left(self) -> None:
         if not self.done and self._task is not None:
             self.gone = True
             self._task.cancel()
