@@ -120,10 +120,6 @@ def gives_away(method: Any) -> Any:
     return method
 
 
-def _as_it_is(message: Any) -> Any:
-    return message
-
-
 class LocalCall:
     """What all kinds of call share: the face of grpc.aio.Call."""
 
@@ -284,7 +280,7 @@ class LocalStream(LocalCall):
                 if (waiting := chain.begin(served)) is not None:
                     await waiting
             server = self._server = handler.unary_stream(self._taken(handler), self._context)
-            kept = _as_it_is if getattr(handler.unary_stream, "gives_away", False) else copied
+            kept = None if getattr(handler.unary_stream, "gives_away", False) else copied
             given, serving = handler.response_serializer if self._parse is None else kept, calls.serving(self._call)
             # (current_task without a loop asks the system for the process's number each time.)
             loop, current_task = asyncio.get_running_loop(), asyncio.current_task
@@ -304,7 +300,7 @@ class LocalStream(LocalCall):
                         raise
                     finally:
                         self._task = None
-                yield given(message)
+                yield message if given is None else given(message)
             if self._cancelled:
                 raise asyncio.CancelledError
         except GeneratorExit:
