@@ -70,7 +70,6 @@ OF_KIND: Mapping[Kind, tuple[str, ...]] = {
     Kind.TEAM: ("team_id",),
     Kind.PROJECT: ("project_id",),
 }
-TYPES = {"model": "text", "provider": "text", "intent": "text", "complexity": "smallint"}
 FILL = """INSERT INTO {table} (org_id, kind, bucket, cell, {columns}, {measures}, clean_squared, latency, first_token)
   SELECT $1, {kind}, b, md5(concat_ws('|', b, {key}))::uuid, {values}, {sums}, 1e12,
     (SELECT bins FROM pool WHERE size = s AND n = (r * {pool})::int),
@@ -218,7 +217,7 @@ async def _measured(folder: pathlib.Path, requests: int, rounds: int) -> dict[st
         config = AuditConfig()
         rollups = Rollups(config, lambda: NOW)
         counting, recounts = Counting(database, rollups), Recounts(database, rollups)
-        await Upkeep(database, rollups, counting, recounts, asyncio.Event, lambda: NOW, config).tables()
+        await Upkeep(database, rollups, counting, recounts, lambda: NOW, config).tables()
         server = AnalyticsServicer(database, rollups, counting, recounts, config, lambda: NOW)
         org_id = uuid7()
         rows = await fill(postgres.superuser_dsn, org_id, requests)

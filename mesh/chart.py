@@ -49,6 +49,7 @@ OWNED: Mapping[str, str] = {
     "mesh.lame_duck_s": "lameDuckSeconds",
     "mesh.drain_s": "drainSeconds",
     "memory.encrypt_text": "encryptText",
+    "audit.seal_payloads": "sealPayloads",
     "gateway.http_host": "the chart computes it",
     "gateway.http_port": "service.httpPort is what callers see",
     "gateway.grpc_host": "the chart computes it",

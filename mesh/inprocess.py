@@ -114,6 +114,12 @@ def copied(message: Any) -> Any:
     return made
 
 
+def gives_away(method: Any) -> Any:
+    """Marks a server stream that makes each message for its caller and keeps none: in process it is not copied."""
+    method.gives_away = True
+    return method
+
+
 class LocalCall:
     """What all kinds of call share: the face of grpc.aio.Call."""
 
@@ -274,12 +280,15 @@ class LocalStream(LocalCall):
                 if (waiting := chain.begin(served)) is not None:
                     await waiting
             server = self._server = handler.unary_stream(self._taken(handler), self._context)
-            given, serving = handler.response_serializer if self._parse is None else copied, calls.serving(self._call)
+            kept = None if getattr(handler.unary_stream, "gives_away", False) else copied
+            given, serving = handler.response_serializer if self._parse is None else kept, calls.serving(self._call)
+            # (current_task without a loop asks the system for the process's number each time.)
+            loop, current_task = asyncio.get_running_loop(), asyncio.current_task
             while not self._cancelled:
                 if self._expired:
                     raise TimeoutError
                 # One message of the handler, inside the call's own context.
-                self._task = asyncio.current_task()
+                self._task = current_task(loop)
                 with serving:
                     try:
                         message = await server.__anext__()
@@ -291,7 +300,7 @@ class LocalStream(LocalCall):
                         raise
                     finally:
                         self._task = None
-                yield given(message)
+                yield message if given is None else given(message)
             if self._cancelled:
                 raise asyncio.CancelledError
         except GeneratorExit:

@@ -16,7 +16,6 @@ class _Anyone:
 ANYONE = _Anyone()
 """No principal is needed."""
 
-_DAC = "/dac."
 
 PERMISSIONS: Mapping[str, str | _Anyone] = {
     "/grpc.health.v1.Health/Check": ANYONE,
@@ -206,6 +205,8 @@ PERMISSIONS: Mapping[str, str | _Anyone] = {
     "/dac.audit.v1.RetentionService/SetHold": "admin",
     "/dac.audit.v1.RetentionService/LiftHold": "admin",
     "/dac.audit.v1.RetentionService/ListHolds": "admin",
+    "/dac.audit.v1.SealingService/GetPayloadSealing": "admin",
+    "/dac.audit.v1.SealingService/RewrapPayloadKeys": "operator",
     "/dac.audit.v1.AnalyticsService/GetDashboard": "read",
     "/dac.audit.v1.AnalyticsService/GetMyDashboard": "",
     "/dac.audit.v1.AnalyticsService/ListRecommendations": "read",

@@ -10,8 +10,8 @@ from typing import Any
 
 import uvicorn
 
-from mesh import telemetry
 from mesh.errors import MeshError, Reason
+from mesh.metrics_page import metrics_page
 from mesh.service import Service
 
 READY_TIMEOUT_S = 2.0
@@ -70,7 +70,7 @@ class Probes:
 
     async def _page(self, path: str) -> tuple[int, str, bytes]:
         if path == "/metrics":
-            return 200, TEXT, telemetry.metrics_page()
+            return 200, TEXT, metrics_page()
         if path == "/live":
             return 200, "application/json", b'{"status": "live"}'
         if path == "/ready":

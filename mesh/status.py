@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 import grpc
-from google.protobuf import any_pb2, duration_pb2
+from google.protobuf import duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from mesh.errors import MeshError, Reason
@@ -14,6 +14,8 @@ DOMAIN = "dac"
 
 STATUS_KEY = "grpc-status-details-bin"
 _log = logging.getLogger("dac.status")
+_INFO_NAME, _RETRY_NAME = "google.rpc.ErrorInfo", "google.rpc.RetryInfo"
+_INFO, _RETRY = (f"type.googleapis.com/{name}" for name in (_INFO_NAME, _RETRY_NAME))
 _GENERATED = "Method not implemented!"
 """What generated servicers say of a method that nobody wrote."""
 _BY_NAME = {code.name: code for code in grpc.StatusCode}
@@ -45,18 +47,18 @@ def details_of(error: MeshError) -> bytes:
 def to_status(error: MeshError) -> status_pb2.Status:
     """A google.rpc.Status with ErrorInfo and, where there is one, RetryInfo."""
     info = error_details_pb2.ErrorInfo(reason=error.reason.name, domain=DOMAIN, metadata=error.metadata)
-    packed = [any_pb2.Any()]
-    packed[0].Pack(info)
+    code: int = code_of(error).value[0]
+    status = status_pb2.Status(code=code, message=error.message)
+    # What Any.Pack and Any.Unpack do, in a third of the time: a burst of refusals is a burst of these.
+    status.details.add(type_url=_INFO, value=info.SerializeToString())
     if error.retry_after_s is not None:
         retry = error_details_pb2.RetryInfo(
             retry_delay=duration_pb2.Duration(
                 seconds=int(error.retry_after_s), nanos=int(error.retry_after_s % 1 * 1e9)
             )
         )
-        packed.append(any_pb2.Any())
-        packed[-1].Pack(retry)
-    code: int = code_of(error).value[0]
-    return status_pb2.Status(code=code, message=error.message, details=packed)
+        status.details.add(type_url=_RETRY, value=retry.SerializeToString())
+    return status
 
 
 def from_status(status: status_pb2.Status) -> MeshError:
@@ -67,10 +69,13 @@ def from_status(status: status_pb2.Status) -> MeshError:
 def _told_by(code: grpc.StatusCode, message: str, status: status_pb2.Status) -> MeshError:
     reason, metadata, retry_after_s = _REASON_OF_CODE.get(code, Reason.INTERNAL), {}, None
     for detail in status.details:
-        info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
-        if detail.Unpack(info) and info.domain == DOMAIN:
-            reason, metadata = Reason.__members__.get(info.reason, reason), dict(info.metadata)
-        elif detail.Unpack(retry):
+        told = detail.type_url.rpartition("/")[2]
+        if told == _INFO_NAME:
+            info = error_details_pb2.ErrorInfo.FromString(detail.value)
+            if info.domain == DOMAIN:
+                reason, metadata = Reason.__members__.get(info.reason, reason), dict(info.metadata)
+        elif told == _RETRY_NAME:
+            retry = error_details_pb2.RetryInfo.FromString(detail.value)
             retry_after_s = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
     return MeshError(reason, message, metadata=metadata, retry_after_s=retry_after_s)
 

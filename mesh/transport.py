@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -30,9 +30,6 @@ LARGE_MESSAGE_BYTES = 32 * 1024 * 1024
 MESSAGE_BYTES = 4 * 1024 * 1024
 LARGE_SERVICES = frozenset({"gateway", "provider", "memory"})
 """Services whose messages carry prompts."""
-
-Serialise = Callable[[Any], bytes]
-Parse = Callable[[bytes], Any]
 
 
 class RpcFailure(MeshError, grpc.aio.AioRpcError):

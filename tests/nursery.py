@@ -16,6 +16,8 @@ import socket
 import sys
 from typing import Any
 
+from typer.testing import CliRunner
+
 MAX_MESSAGE_BYTES = 1 << 20
 
 
@@ -30,6 +32,8 @@ def import_all() -> None:
 
     for module in pkgutil.iter_modules(mesh.cli.__path__):
         importlib.import_module(f"mesh.cli.{module.name}")
+    # Reading a command line and showing its help imports more, when the first one is read.
+    CliRunner().invoke(mesh.cli.application("serve"), ["serve", "--target", "", "--help"])
 
 
 def serve(control: socket.socket) -> list[str]:

@@ -15,35 +15,58 @@ import json
 import pathlib
 import subprocess
 import sys
+import tempfile
 import time
 from typing import Any
 
 import asyncpg
 import uvloop
 
-from bench.audit import kills, storage, tamper, vectors
+from bench.audit import kills, retention_kills, storage, tamper, vectors
 from bench.audit.growing import FILL_BATCH, SIGNER, Stage, append_figures, audit_database, drain_figures
+from bench.audit.reader import Socket
+from mesh.postgres import Database
+from mesh.tlog.side_by_side import MOST_PROCESSES, join_stretches, processors
 from mesh.tlog.verification import Verification
+from services.audit.log.store import LogStore
 
-PART_BYTES = 1 << 18
 BACKLOG = 50_000
 """Records that wait when the sequencer begins: five seconds of 10,000 a second."""
 
 
-def verified(dsn: str) -> tuple[int, float]:
-    """Entries, and the seconds from asking for the log to knowing that it holds: a reader's process, and this one."""
+def verified(dsn: str, processes: int) -> tuple[int, float]:
+    """Entries, and the seconds from asking for the log to knowing that it holds; a service's process is in it."""
     started = time.perf_counter()
-    command = [sys.executable, "-m", "bench.audit.reader"]
-    reader = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pipesize=4 * PART_BYTES)
-    assert reader.stdin is not None and reader.stdout is not None
-    reader.stdin.write(dsn.encode() + b"\n")
-    reader.stdin.close()
     checked = Verification(SIGNER.verifier, None)
-    while part := reader.stdout.read(PART_BYTES):
-        checked.feed(part)
-    if reader.wait() != 0 or not checked.finish():
-        raise SystemExit(f"the log does not verify: {checked.findings}")
+    with tempfile.TemporaryDirectory(prefix="dac-bench-") as folder:
+        source = Socket(f"{folder}/s")
+        command = [sys.executable, "-m", "bench.audit.reader", source.path]
+        service = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert service.stdin is not None and service.stdout is not None
+        try:
+            service.stdin.write(dsn.encode() + b"\n")
+            service.stdin.flush()
+            service.stdout.readline()
+            if processes > 1:
+                size = asyncio.run(log_size(dsn))
+                collections.deque(join_stretches(checked, source, size, processes), maxlen=0)
+            for part in source(checked.due):
+                checked.feed(part)
+            if not checked.finish():
+                raise SystemExit(f"the log does not verify: {checked.findings}")
+        finally:
+            service.kill()
+            service.wait()
     return checked.entries, time.perf_counter() - started
+
+
+async def log_size(dsn: str) -> int:
+    """How many entries the log has, as its checkpoint says."""
+    database = Database(dsn, "audit")
+    try:
+        return (await LogStore(database).head()).size
+    finally:
+        await database.close()
 
 
 async def measure(rate: int, seconds: float, entries: int) -> dict[str, Any]:
@@ -60,8 +83,9 @@ async def measure(rate: int, seconds: float, entries: int) -> dict[str, Any]:
         figures: dict[str, Any] = {"append": await append_figures(stage, rate, seconds)}
         figures["append"].update(await drain_figures(stage, BACKLOG, served.postmaster))
         print(f"append: {figures['append']}", file=sys.stderr)
-        count, took = await asyncio.to_thread(verified, served.dsn)
-        figures["verify"] = {"entries": count, "seconds": round(took, 2)}
+        processes = min(processors(), MOST_PROCESSES)
+        count, took = await asyncio.to_thread(verified, served.dsn, processes)
+        figures["verify"] = {"entries": count, "seconds": round(took, 2), "processes": processes}
         print(f"verify: {figures['verify']}", file=sys.stderr)
     return figures
 
@@ -104,7 +128,12 @@ def main() -> int:
     asked.add_argument("--entries", type=int, default=1_000_000, help="of the log that is verified")
     asked.add_argument("--edits", type=int, default=10_000, help="random edits of a stored log")
     asked.add_argument("--stored", type=int, default=41_500, help="requests whose place is measured after 90 days")
-    asked.add_argument("--kills", type=int, default=6, help="kill -9 of writer and sequencer; at least 1")
+    asked.add_argument(
+        "--kills",
+        type=int,
+        default=6,
+        help="kill -9 of writer and sequencer, and twice as many of who erases and prunes; at least 1",
+    )
     asked.add_argument("--no-dashboard", action="store_true", help="leave the dashboards' bench out")
     given = asked.parse_args()
     if given.vectors is not None:
@@ -117,10 +146,13 @@ def main() -> int:
         figures["tamper"] = tampered(given.edits)
         print(f"tamper: {figures['tamper']}", file=sys.stderr)
         figures["kill9"] = asyncio.run(kills.measure(given.kills))
+        figures["retention_kill9"] = asyncio.run(retention_kills.measure(2 * given.kills))
+        print(f"retention_kill9: {figures['retention_kill9']}", file=sys.stderr)
         figures["storage"] = asyncio.run(storage.measure(given.stored))
         print(f"storage: {figures['storage']}", file=sys.stderr)
         figures["dashboard"] = {"p95_ms": None if given.no_dashboard else dashboard_p95_ms()}
         lost = figures["kill9"]["lost"] + figures["kill9"]["gaps"]
+        lost += sum(figures["retention_kill9"][name] for name in retention_kills.FAULTS)
         wrong = [] if figures["tamper"]["detected"] == given.edits and not lost else ["tamper or kill9"]
     print(json.dumps(figures) if given.json else "\n".join(f"{name}: {one}" for name, one in figures.items()))
     return 1 if wrong else 0

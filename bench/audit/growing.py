@@ -18,13 +18,17 @@ from dac.type.v1 import record_pb2
 from dac.type.v1.principal_pb2 import Level
 from mesh.app import TARGETS
 from mesh.embedded import EmbeddedPostgres
+from mesh.envelope_keys import Wrapper
 from mesh.ids import uuid7
+from mesh.keyring import Keyring
 from mesh.migrate import bootstrap, migrate, with_login
 from mesh.postgres import Database
 from services.audit.follower import Arrivals
 from services.audit.log.sequencer import Sequencer
 from services.audit.log.signing import signer_of
 from services.audit.log.store import LogStore
+from services.audit.sealing.keys import PURPOSE, PayloadKeys
+from services.audit.sealing.payloads import PLAIN, Payloads
 from services.audit.server import request_row
 from services.audit.store import PostgresAuditStore, RequestRow
 
@@ -103,14 +107,26 @@ def rows(count: int) -> list[RequestRow]:
     return [request_row(record(org_ids[number % ORGANISATIONS])) for number in range(count)]
 
 
+def payloads(database: Database, *, seals: bool) -> Payloads:
+    """What seals and opens, as a replica of its own has it."""
+    wrapper = Wrapper.of(Keyring(b"bench" * 8), PURPOSE)
+    return Payloads(PayloadKeys(database, wrapper), seals=seals)
+
+
 class Stage:
     """A database with what writes to it."""
 
-    def __init__(self, database: Database) -> None:
-        self.records, self.store, self.arrivals = PostgresAuditStore(database), LogStore(database), Arrivals()
+    def __init__(self, database: Database, payloads: Payloads = PLAIN) -> None:
+        self.records, self.store = PostgresAuditStore(database, payloads), LogStore(database, payloads)
+        self.arrivals = Arrivals()
         self.sequencer = Sequencer(
             self.store, lambda: SIGNER, self.arrivals, batch=1000, poll_s=1.0, retry_s=1.0, random=os.urandom
         )
+
+    async def sealed(self) -> bool:
+        """Whether anything is sealed in its database."""
+        keys = self.store.payloads.keys
+        return keys is not None and await keys.begun()
 
     async def fill(self, count: int) -> None:
         """Stores so many records and takes all of them up meanwhile."""

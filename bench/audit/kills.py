@@ -11,7 +11,7 @@ import time
 
 import asyncpg
 
-from bench.audit.growing import SIGNER, Stage, audit_database
+from bench.audit.growing import SIGNER, Stage, audit_database, payloads
 from mesh.postgres import Database
 from mesh.tlog.leaves import read_leaf
 from mesh.tlog.merkle import hash_leaf
@@ -19,15 +19,14 @@ from mesh.tlog.notes import open_checkpoint
 from mesh.tlog.tiles import Edge
 from mesh.tlog.verification import Verification
 from services.audit.log.server import LogServicer
-from services.audit.log.store import LogStore
 
 MOST_LINES = 30
 """A victim has more than these to say."""
 
 
-def one_life(dsn: str, name: str, lines: int, then_s: float) -> list[str]:
+def one_life(dsn: str, name: str, lines: int, then_s: float, *, seals: bool = False) -> list[str]:
     """What a victim said before it was killed, a moment after so many lines."""
-    command = [sys.executable, "-m", "bench.audit.victim", name]
+    command = [sys.executable, "-m", "bench.audit.victim", name, *(["sealed"] if seals else [])]
     victim = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert victim.stdin is not None and victim.stdout is not None
     victim.stdin.write(dsn + "\n")
@@ -47,13 +46,13 @@ async def judge(database: Database, said: list[str]) -> dict[str, int]:
     from dac.type.v1.principal_pb2 import Principal
     from mesh.call import Call, serving
 
-    stage = Stage(database)
+    stage = Stage(database, payloads(database, seals=False))
     await stage.sequencer.lead()
     while await stage.sequencer.step():
         pass
     checked = Verification(SIGNER.verifier, None)
     with serving(Call(principal=Principal(kind=Principal.KIND_OPERATOR, scopes=["operator"]))):
-        async for part in LogServicer(LogStore(database), stage.arrivals).ReadLog(log_pb2.ReadLogRequest(), None):
+        async for part in LogServicer(stage.store, stage.arrivals).ReadLog(log_pb2.ReadLogRequest(), None):
             checked.feed(part.data)
     checked.finish()
     leaves = await stage.store.leaves(0, checked.entries)
@@ -69,13 +68,16 @@ async def judge(database: Database, said: list[str]) -> dict[str, int]:
         "gaps": checked.faults + forks,
         "entries": checked.entries,
         "said": len(stored),
+        "sealed": int(await stage.sealed()),
     }
 
 
-async def measure(kills: int, seed: int = 9, fewest_lines: int = 1, without: str = "") -> dict[str, int]:
+async def measure(
+    kills: int, seed: int = 9, fewest_lines: int = 1, without: str = "", *, seals: bool = False
+) -> dict[str, int]:
     """So many kills on one database, each after some lines of who is killed.
 
-    `without`: a statement of the superuser that takes a guard away before.
+    `without`: a statement of the superuser that takes a guard away before. `seals`: payloads are sealed.
     """
     rng = random.Random(seed)
     async with audit_database() as served:
@@ -88,5 +90,5 @@ async def measure(kills: int, seed: int = 9, fewest_lines: int = 1, without: str
         said: list[str] = []
         for number in range(kills):
             lines, then_s = rng.randint(fewest_lines, MOST_LINES), rng.uniform(0.0, 0.05)
-            said += await asyncio.to_thread(one_life, served.dsn, str(number), lines, then_s)
+            said += await asyncio.to_thread(one_life, served.dsn, str(number), lines, then_s, seals=seals)
         return {"kills": kills, **await judge(served.database, said)}

@@ -12,11 +12,13 @@ from collections.abc import Callable
 
 from dac.type.v1 import record_pb2
 from mesh.tlog import merkle
-from mesh.tlog.frames import StoredEntry, counts_frame, entry_frame, head_frame, tile_frame
+from mesh.tlog.frames import StoredEntry, counts_frame, entry_frame, head_frame, stretch_frame, tile_frame
 from mesh.tlog.leaves import Leaf, commit, read_leaf, write_leaf
 from mesh.tlog.notes import Checkpoint, NoteSigner
-from mesh.tlog.tiles import Edge, FullTile
-from mesh.tlog.verification import BrokenStream, Verification
+from mesh.tlog.side_by_side import check_stretch
+from mesh.tlog.stretches import BrokenStream
+from mesh.tlog.tiles import HEIGHT, WIDTH, Edge, FullTile
+from mesh.tlog.verification import Verification
 
 SIZE, KEPT_AT = 300, 280
 """Entries of the log, and of the checkpoint that was kept outside."""
@@ -42,6 +44,16 @@ class StoredLog:
         """What verification reads."""
         parts = [head_frame(self.key, self.note), *map(entry_frame, self.entries), *map(tile_frame, self.tiles)]
         return b"".join((*parts, counts_frame(*self.counts)))
+
+    def part(self, first: int, end: int = 0) -> list[bytes]:
+        """A stretch; without an end everything from its beginning on."""
+        behind = end or len(self.entries) + WIDTH
+        entries = [entry_frame(entry) for entry in self.entries if first <= entry.idx < behind]
+        full = ((tile, (tile.number + 1) << (HEIGHT * (tile.level + 1))) for tile in self.tiles)
+        tiles = [tile_frame(tile) for tile, at in full if first < at <= behind]
+        if end:
+            return [stretch_frame(first, end), *entries, *tiles, stretch_frame(first, end)]
+        return [head_frame(self.key, self.note), *entries, *tiles, counts_frame(*self.counts)]
 
     def rebuilt(self, signer: NoteSigner = SIGNER) -> StoredLog:
         """With numbers, tiles, counts and checkpoint made to fit the entries: what a forger with the key does."""
@@ -203,13 +215,32 @@ EDITS: dict[str, Callable[[random.Random, StoredLog], StoredLog]] = {
 
 
 def is_found(log: StoredLog, outside: Checkpoint | None) -> bool:
-    """Whether verification objects, with the log's key pinned."""
+    """Whether verification objects, with the log's key pinned, to the stream and to stretches of it."""
+    return not holds_as_stream(log, outside) and not holds_in_stretches(log, outside)
+
+
+def holds_as_stream(log: StoredLog, outside: Checkpoint | None) -> bool:
+    """Whether the log verifies when it is read as a whole."""
     verification = Verification(SIGNER.verifier, outside)
     try:
         verification.feed(log.stream())
-        return not verification.finish()
+        return verification.finish()
     except BrokenStream:
-        return True
+        return False
+
+
+def holds_in_stretches(log: StoredLog, outside: Checkpoint | None, tiles: int = 1) -> bool:
+    """Whether it does when stretches of so many tiles are checked each by itself, and the rest behind them."""
+    verification = Verification(SIGNER.verifier, outside)
+    size = (max((entry.idx for entry in log.entries), default=-1) + 1) // WIDTH * WIDTH
+    try:
+        for first in range(0, size, tiles * WIDTH):
+            end = min(first + tiles * WIDTH, size)
+            verification.join(check_stretch(log.part, first, end, verification.kept_size), end)
+        verification.feed(b"".join(log.part(verification.due)))
+        return verification.finish()
+    except BrokenStream:
+        return False
 
 
 def measure(edits: int, seed: int = 9) -> dict[str, int]:
@@ -217,7 +248,7 @@ def measure(edits: int, seed: int = 9) -> dict[str, int]:
     rng = random.Random(seed)
     log = build(rng)
     outside = kept_checkpoint(log)
-    if is_found(log, outside):
+    if not (holds_as_stream(log, outside) and holds_in_stretches(log, outside)):
         raise AssertionError("the log as it is does not verify")
     found = {"edits": edits, "detected": 0}
     names = list(EDITS)

@@ -6,18 +6,18 @@ import asyncio
 import base64
 import sys
 
-from bench.audit.growing import Stage, rows
+from bench.audit.growing import Stage, payloads, rows
 from mesh.postgres import Database
 
 BATCHES = 150, 20, 1
 """Rows at once of writers beside each other: short ones overtake long ones that got their positions before."""
 
 
-async def main(dsn: str, name: str) -> None:
+async def main(dsn: str, name: str, *, seals: bool) -> None:
     """Never returns. `S id…`: stored; `C note`: signed, in base64."""
     database = Database(dsn, "audit")
     await database.open()
-    stage = Stage(database)
+    stage = Stage(database, payloads(database, seals=seals))
     waiting = rows(2000)
 
     def say(line: str) -> None:
@@ -45,4 +45,4 @@ async def main(dsn: str, name: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.stdin.readline().strip(), sys.argv[1]))
+    asyncio.run(main(sys.stdin.readline().strip(), sys.argv[1], seals="sealed" in sys.argv[2:]))

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
 
 def draw(found: Mapping[str, Any], folder: Path) -> None:
     """One panel per set: how far each policy lies behind the best fixed model; below 0 is ahead of it."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
     matplotlib.rcParams.update({"svg.hashsalt": "bandit", "font.size": 9, "svg.fonttype": "none"})
     sets = found["sets"]
     figure, panels = plt.subplots(1, len(sets), figsize=(3.6 * len(sets), 3.4), squeeze=False)

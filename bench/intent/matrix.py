@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse
 
 from services.router.prompt.prompt import BUCKETS, features
 from services.router.prompt.structure import NAMES
+
+if TYPE_CHECKING:
+    import scipy.sparse
 
 WIDTH = BUCKETS + len(NAMES)
 
 
 def matrix(texts: Sequence[str]) -> scipy.sparse.csr_matrix:
     """One row per text: `BUCKETS` columns of n-grams of length 1 together, then the columns of structure."""
+    import scipy.sparse
+
     columns, values, ends = [], [], [0]
     structured = np.arange(BUCKETS, WIDTH, dtype=np.int64)
     for text in texts:

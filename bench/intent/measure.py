@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse
-from sklearn.model_selection import GroupKFold
-from sklearn.svm import LinearSVC
 
 from bench.intent.data import Labelled
 from bench.intent.examples import Example, typical
 from bench.intent.matrix import matrix
 from bench.intent.train import SEED, balanced
 from services.router.prompt.prompt import INTENTS, Weights, features, scores, understand
+
+if TYPE_CHECKING:
+    import scipy.sparse
+    from sklearn.svm import LinearSVC
 
 FOLDS = 5
 STRENGTH = 0.3
@@ -52,6 +53,9 @@ class HeldOut:
 
     def fit(self, rows: scipy.sparse.csr_matrix, labels: Names) -> LinearSVC:
         """Trained on `rows`; the same rows give the same classifier."""
+        import scipy.sparse
+        from sklearn.svm import LinearSVC
+
         weights = np.ones(len(labels))
         if len(self._labels):
             each = self._weights * self._share * len(labels) / len(self._labels)
@@ -62,6 +66,8 @@ class HeldOut:
 
 def topics_held_out(model: HeldOut, prompts: Sequence[Labelled], say: Callable[[str], None]) -> Names:
     """The intents of `prompts`, each told by a classifier that saw no prompt of its topic."""
+    from sklearn.model_selection import GroupKFold
+
     rows, labels = matrix([one.text for one in prompts]), np.array([one.intent for one in prompts])
     topics = [one.topic for one in prompts]
     said = np.empty(len(prompts), object)

@@ -11,17 +11,20 @@ import argparse
 import pathlib
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse
-from sklearn.linear_model import LogisticRegression, Ridge
 
 from bench.intent import data
 from bench.intent.examples import Example, graded, typical
 from bench.intent.matrix import matrix
 from services.router.prompt.prompt import BUCKETS, COLUMNS, INTENTS, WEIGHTS
 from services.router.prompt.structure import NAMES
+
+if TYPE_CHECKING:
+    import scipy.sparse
+    from sklearn.linear_model import LogisticRegression
 
 Matrix = npt.NDArray[np.float64]
 SEED = 6
@@ -54,12 +57,16 @@ def fit_intents(
     rows: scipy.sparse.csr_matrix, labels: Sequence[str], weights: Matrix, strength: float = STRENGTH
 ) -> LogisticRegression:
     """A multinomial logistic regression on rows of `matrix`."""
+    from sklearn.linear_model import LogisticRegression
+
     model = LogisticRegression(C=strength, max_iter=300, tol=1e-3)
     return model.fit(rows, list(labels), sample_weight=weights)
 
 
 def train(made: Sequence[Example]) -> tuple[Matrix, Matrix]:
     """All columns of the weights from examples: one row per feature, and the bias."""
+    from sklearn.linear_model import LogisticRegression, Ridge
+
     rows = matrix([one.text for one in made])
     columns = np.zeros((rows.shape[1], len(COLUMNS)))
     bias = np.zeros(len(COLUMNS))

@@ -9,7 +9,6 @@ import json
 import multiprocessing
 import pathlib
 import random
-import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -25,7 +24,7 @@ from services.gateway.persona.voice import Voice, rewrite
 from services.gateway.wire.openai_wire import parse_chat
 
 LABELS = pathlib.Path(__file__).parent / "labels.json"
-NAME, EVENTS, ROUNDS = "DAC", 31, 200
+NAME, EVENTS, ROUNDS = "DAC", 31, 60
 _WORDS = "The sum is easy to see once both sides are written in the same form and then it is one step or two"
 _CLAIM = "As an AI language model , I do not have an opinion of that ."
 _ID = uuid7()
@@ -62,7 +61,9 @@ def in_pieces(text: str, ends: Iterable[int]) -> str:
     voice = Voice(NAME)
     shown, feed, at = list[str](), voice.feed, 0
     for end in ends:
-        shown.append(feed(text[at:end]))
+        piece = text[at:end]
+        # As JSON has it, but for what is escaped there, which never passes.
+        shown.append(piece if voice.passes(piece.encode("utf-8", "replace")) else feed(piece))
         at = end
     return "".join([*shown, feed(text[at:]), voice.rest()])
 
@@ -138,15 +139,16 @@ def _stream(events: Sequence[bytes], stages: AnswerStages | None) -> None:
 
 
 def _cpu_ms(run: Callable[[], object]) -> float:
+    """CPU-ms of one run: the least of some rounds, because what else the machine does only adds to it."""
     took = []
     gc.disable()
-    for _ in range(7):
+    for _ in range(15):
         begun = time.process_time()
         for _ in range(ROUNDS):
             run()
         took.append((time.process_time() - begun) / ROUNDS * 1e3)
     gc.enable()
-    return statistics.median(took)
+    return min(took)
 
 
 def cost() -> dict[str, float]:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse
 
 from services.router.prompt.ngrams import hashed
 from services.router.prompt.quality_features import COLUMNS, row
@@ -51,6 +50,8 @@ class Results:
 
     def features(self) -> "Features":
         """What the predictor reads of each prompt."""
+        import scipy.sparse
+
         read = [row(text, hashed(text)) for text in self.texts]
         ends = np.concatenate(([0], np.cumsum([len(one.columns) for one in read])))
         entries = (np.concatenate([one.weights for one in read]), np.concatenate([one.columns for one in read]), ends)

@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedKFold
 
 from bench.validation import data
 from bench.validation.benign import answers
@@ -32,6 +30,8 @@ Scores = NDArray[np.float64]
 
 def auc(labels: Sequence[bool] | NDArray[np.bool_], scores: Sequence[float] | Scores) -> float:
     """The chance that a positive one scores above a negative one."""
+    from sklearn.metrics import roc_auc_score
+
     return round(float(roc_auc_score(np.asarray(labels), np.asarray(scores))), 4)
 
 
@@ -89,6 +89,8 @@ async def _harmless(folder: pathlib.Path, embedder: Embedder) -> dict[str, Texts
 async def _five_fold(
     labelled: Texts, labels: NDArray[np.bool_], harmless: dict[str, Texts], embedder: Embedder
 ) -> tuple[Scores, dict[str, Scores]]:
+    from sklearn.model_selection import StratifiedKFold
+
     own = await read_own(embedder)
     chance = np.random.default_rng(FOLD_SEED)
     fold_of = {name: chance.integers(0, FOLDS, texts.size) for name, texts in harmless.items()}

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 
 from bench.intent.examples import pieces, typical
 from bench.validation import data
@@ -98,6 +97,8 @@ def fit(
 
     Of a harmful text not every window is: each counts for its share.
     """
+    from sklearn.linear_model import LogisticRegression
+
     rows = chosen[labelled.owner]
     of_text = labels[labelled.owner]
     shares = np.where(of_text, 1.0 / np.bincount(labelled.owner, minlength=labelled.size)[labelled.owner], 1.0)

@@ -1,40 +1,11 @@
-"""The `dac` command: a client of a running DAC, and the launcher. Importing it loads no service."""
+"""The `dac` command: a client of a running DAC, and the launcher. Importing it loads no service and no command."""
 
+import functools
+import importlib
 import sys
 from typing import Annotated
 
 import typer
-
-from mesh.cli import (
-    analytics,
-    audit,
-    backup,
-    budget,
-    catalog,
-    chat,
-    configuration,
-    conversations,
-    cost,
-    discover,
-    doctor,
-    envoy,
-    experiment,
-    explain,
-    importing,
-    key,
-    limit,
-    logs,
-    memory,
-    policy,
-    price,
-    provider,
-    redact,
-    route,
-    tree,
-    usage,
-    validate,
-)
-from mesh.cli.run import register
 
 ABOUT = """DAC: one assistant in front of many models.
 
@@ -48,13 +19,37 @@ Exit codes: 0 done; 1 refused or failed; 2 wrong usage or configuration;
 3 DAC does not answer; 4 no key or a wrong one; 130 interrupted.
 """
 
-app = typer.Typer(
-    name="dac",
-    help=ABOUT,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+PARTS = (
+    ("run", ("up", "serve", "migrate", "status")),
+    ("chat", ("chat",)),
+    ("route", ("route", "breaker")),
+    ("redact", ("redact",)),
+    ("explain", ("explain",)),
+    ("validate", ("validate",)),
+    ("logs", ("logs",)),
+    ("doctor", ("doctor",)),
+    ("backup", ("backup", "restore")),
+    ("key", ("key",)),
+    ("tree", ("team", "project", "user")),
+    ("provider", ("provider", "model", "models")),
+    ("catalog", ("model", "models")),
+    ("discover", ("model", "models")),
+    ("budget", ("budget",)),
+    ("limit", ("limit",)),
+    ("policy", ("policy",)),
+    ("conversations", ("conversations",)),
+    ("memory", ("memory",)),
+    ("experiment", ("experiment",)),
+    ("price", ("price",)),
+    ("usage", ("usage",)),
+    ("analytics", ("analytics", "recommendations")),
+    ("cost", ("cost",)),
+    ("audit", ("audit",)),
+    ("configuration", ("config",)),
+    ("envoy", ("envoy",)),
+    ("importing", ("import",)),
 )
+"""(module of this package, the commands that need it), in the order of the help."""
 
 
 def _version(wanted: bool) -> None:
@@ -65,7 +60,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _top(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
@@ -75,36 +69,30 @@ def _top(
 
 
 _top.__doc__ = ABOUT
-register(app)
-for _part in (chat, route, redact, explain, validate, logs, doctor, backup):
-    _part.register(app)
-for _part in (
-    key,
-    tree,
-    provider,
-    catalog,
-    discover,
-    budget,
-    limit,
-    policy,
-    conversations,
-    memory,
-    experiment,
-    price,
-    usage,
-    analytics,
-    cost,
-    audit,
-    configuration,
-    envoy,
-    importing,
-):
-    _part.register(app)
+
+
+@functools.cache
+def application(only: str = "") -> typer.Typer:
+    """The command line: whole, or what the command `only` needs: to read all of it costs more than most commands do."""
+    app = typer.Typer(
+        name="dac",
+        help=ABOUT,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_top)
+    for module, commands in PARTS:
+        if not only or only in commands:
+            importlib.import_module(f"{__name__}.{module}").register(app)
+    return app
 
 
 def main() -> None:
     """Runs the command line. Ctrl-C ends it with 130, a closed pipe quietly."""
+    asked = sys.argv[1] if len(sys.argv) > 1 else ""
+    known = any(asked in commands for _, commands in PARTS)
     try:
-        app(prog_name="dac")
+        application(asked if known else "")(prog_name="dac")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -2,190 +2,33 @@
 
 import base64
 import datetime
-import os
 import pathlib
 import sys
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
-from mesh.cli import audit_witness
+from mesh.cli import audit_verify, audit_witness
+from mesh.cli.audit_verify import NOT_PINNED, Key, kept, operator_client, pinned
 from mesh.cli.client import USAGE, Client, Failure, segment
 from mesh.cli.logs import show
-from mesh.cli.output import AsJson, Url, command, is_fancy, local_time, note, print_json, table
+from mesh.cli.output import AsJson, Url, command, local_time, note, print_json, table
 
 app = typer.Typer(help="The audit log: verify, prove, list, export, erase, hold, prune.", no_args_is_help=True)
-Key = Annotated[
-    str, typer.Option("--key", help="The log's verifier key as you keep it, or a file with it.", show_default=False)
-]
-NOT_PINNED = "NOT KNOWN: whether the key is the log's own: the log itself showed it. Keep it, and give it with --key."
-NOT_KEPT = (
-    "NOT KNOWN: whether the whole log was rewritten by somebody who has database and signing key, or cut back to an "
-    "earlier checkpoint: that needs a checkpoint that was kept elsewhere (--save FILE now, --checkpoint FILE then)."
-)
-BEHIND_KEPT = "NOT KNOWN: the same of entries {size} and later, which the kept checkpoint does not cover."
-ORG_SCOPE = "this reads the whole log: use the operator's token (unset DAC_API_KEY on DAC's own machine)"
 
 
 def register(parent: typer.Typer) -> None:
     """Adds the commands."""
-    from mesh.cli import audit_retention
+    from mesh.cli import audit_retention, audit_sealing
 
     audit_retention.register(app)
+    audit_sealing.register(app)
     audit_witness.register(app)
     parent.add_typer(app, name="audit")
 
 
-def operator_client(url: str | None) -> Client:
-    """A client that is the operator where its token is at hand."""
-    client = Client(url, env={name: value for name, value in os.environ.items() if name != "DAC_API_KEY"})
-    return client if client.key else Client(url)
-
-
-def _pinned(key: str) -> Any:
-    from mesh.tlog.notes import NoteError, VerifierKey
-
-    if not key:
-        return None
-    try:
-        path = pathlib.Path(key)
-        return VerifierKey.parse(path.read_text(encoding="utf-8") if path.is_file() else key)
-    except (NoteError, OSError, UnicodeDecodeError) as error:
-        raise Failure(f"--key: {error}", USAGE) from None
-
-
-def _kept(path: pathlib.Path | None, key: Any) -> Any:
-    """The checkpoint of a file, whose signature must hold."""
-    from mesh.tlog.notes import Checkpoint, NoteError, open_checkpoint
-
-    if path is None:
-        return None
-    try:
-        text = path.read_text(encoding="utf-8")
-        return open_checkpoint(text, key) if key else Checkpoint.parse(text.rpartition("\n\n")[0] + "\n")
-    except (NoteError, OSError, UnicodeDecodeError) as error:
-        raise Failure(f"{path}: {error}", USAGE) from None
-
-
-@command(app, "verify")
-def verify(
-    checkpoint: Annotated[
-        pathlib.Path | None, typer.Option("--checkpoint", help="A checkpoint that you kept elsewhere.")
-    ] = None,
-    save: Annotated[pathlib.Path | None, typer.Option("--save", help="Where to keep the newest checkpoint.")] = None,
-    archive: Annotated[
-        pathlib.Path | None, typer.Option("--archive", help="Check this folder of `dac audit archive` and ask nobody.")
-    ] = None,
-    witness: Annotated[
-        str, typer.Option("--witness", help="The verifier key of a witness, who must have cosigned a checkpoint.")
-    ] = "",
-    key: Key = "",
-    url: Url = None,
-    as_json: AsJson = False,
-) -> None:
-    """Read the whole log and check every signature, leaf, record, root and number, and a checkpoint that you kept.
-
-    Example: dac audit verify --checkpoint monday.txt --save tuesday.txt
-    """
-    from mesh.tlog.verification import BrokenStream, Verification
-
-    pinned = _pinned(key)
-    if witness and (checkpoint is not None or archive is not None):
-        raise Failure("--checkpoint, --archive and --witness: a witness is asked for by itself", USAGE)
-    seen = _witnessed(operator_client(url), witness, pinned) if witness else None
-    kept = seen.checkpoint if seen else _kept(checkpoint, pinned)
-    unknown = [] if pinned else [NOT_PINNED]
-    unknown.append(BEHIND_KEPT.format(size=kept.size) if kept else NOT_KEPT)
-    if archive is not None:
-        from mesh.cli.audit_archive import check_archive
-
-        if not check_archive(archive, pinned, kept, unknown, as_json):
-            raise typer.Exit(1)
-        return
-    checked = Verification(pinned, kept)
-    started = time.monotonic()
-    try:
-        for part in followed(operator_client(url).download("/v1/audit/entries"), checked):
-            checked.feed(part)
-        holds = checked.finish()
-    except BrokenStream as error:
-        raise Failure(f"the log could not be read: {error}") from None
-    except Failure as failure:
-        raise Failure(f"{failure.message} ({ORG_SCOPE})", failure.exit_code) from None
-    if as_json:
-        found = [f"{one.where}: {one.what}" for one in checked.findings]
-        about = {"entries": checked.entries, "organisations": checked.organisations, "key": str(checked.key)}
-        about |= {"redacted": checked.redacted, "pending": checked.pending}
-        print_json({"holds": holds, "faults": checked.faults, "findings": found, **about, "not_known": unknown})
-    else:
-        _say(checked, holds, time.monotonic() - started, kept, unknown)
-        if holds and seen:
-            at = datetime.datetime.fromtimestamp(seen.time_s, datetime.UTC)
-            print(f"OK: the witness has cosigned them on {at:%Y-%m-%d %H:%M:%S} UTC.")
-    if holds and save is not None:
-        save.write_text(checked.note, encoding="utf-8")
-    if not holds:
-        raise typer.Exit(1)
-
-
-def followed(parts: Iterable[bytes], checked: Any, stream: Any = None, every_s: float = 0.5) -> Iterator[bytes]:
-    """The parts of a log; on a terminal, beside them, how much of it has been checked."""
-    stream = stream or sys.stderr
-    if not is_fancy(stream):
-        yield from parts
-        return
-    told_at, begun = time.monotonic(), False
-    try:
-        for part in parts:
-            yield part
-            if checked.checkpoint and time.monotonic() - told_at >= every_s:
-                print(f"\r{checked.entries:,} of {checked.checkpoint.size:,} entries", end="", file=stream, flush=True)
-                told_at, begun = time.monotonic(), True
-    finally:
-        if begun:
-            print("\r\x1b[K", end="", file=stream, flush=True)
-
-
-def _witnessed(client: Client, typed: str, key: Any) -> Any:
-    """The newest checkpoint that a witness has cosigned: its own word, not the log's."""
-    from mesh.tlog.cosignatures import open_cosigned, witness_key
-    from mesh.tlog.notes import NoteError, VerifierKey, open_checkpoint
-
-    try:
-        path = pathlib.Path(typed)
-        witness = witness_key(path.read_text(encoding="utf-8") if path.is_file() else typed)
-    except (NoteError, OSError, UnicodeDecodeError) as error:
-        raise Failure(f"--witness: {error}", USAGE) from None
-    answer = client.call("GET", "/v1/audit/checkpoint")
-    try:
-        note = answer.get("cosigned_checkpoint") or ""
-        open_checkpoint(note, key or VerifierKey.parse(answer["verifier_key"]))
-        return open_cosigned(note, witness)
-    except NoteError as error:
-        raise Failure(f"no checkpoint that {witness.name} has cosigned: {error}") from None
-
-
-def _say(checked: Any, holds: bool, seconds: float, kept: Any, unknown: list[str]) -> None:
-    for one in checked.findings:
-        print(f"WRONG: {one.where}: {one.what}")
-    if checked.faults > len(checked.findings):
-        print(f"WRONG: and {checked.faults - len(checked.findings)} more")
-    if holds:
-        print(
-            f"OK: {checked.entries} entries of {checked.organisations} organisations in {seconds:.1f} s: every record "
-            "is what its leaf commits to, no number is missing, and the signed root is theirs."
-        )
-        if checked.redacted:
-            print(f"    redacted {checked.redacted}: their records are gone, as later entries declare")
-        if checked.pending:
-            print(f"    pending {checked.pending}: declared gone, and still there; DAC removes them next")
-        print(f"    key {checked.key}")
-        if kept:
-            print(f"OK: the log begins with the {kept.size} entries of the kept checkpoint.")
-    for line in unknown:
-        print(line)
+command(app, "verify")(audit_verify.verify)
 
 
 @command(app, "prove")
@@ -207,8 +50,8 @@ def prove(
 
     client = Client(url)
     answer = client.call("GET", f"/v1/audit/proofs/{segment(record_id)}", query={"wait_s": wait})
-    pinned = _pinned(key)
-    own = pinned or VerifierKey.parse(client.call("GET", "/v1/audit/checkpoint")["verifier_key"])
+    own_key = pinned(key)
+    own = own_key or VerifierKey.parse(client.call("GET", "/v1/audit/checkpoint")["verifier_key"])
     leaf = answer["leaf"].encode()
     try:
         size = Proof.parse(answer["proof"]).check(leaf, own).size
@@ -229,7 +72,7 @@ def prove(
         f"entry {answer.get('index') or 0} of the log of {size}, number {answer['org_seq']} of your organisation; "
         f"{'its record is what it commits to' if salt else 'its record is erased'}"
     )
-    if pinned is None:
+    if own_key is None:
         note(NOT_PINNED)
 
 
@@ -249,9 +92,9 @@ def consistency(
     from mesh.tlog.notes import NoteError, VerifierKey, open_checkpoint
 
     client = Client(url)
-    pinned = _pinned(key)
-    own = pinned or VerifierKey.parse(client.call("GET", "/v1/audit/checkpoint")["verifier_key"])
-    old = _kept(checkpoint, own)
+    own_key = pinned(key)
+    own = own_key or VerifierKey.parse(client.call("GET", "/v1/audit/checkpoint")["verifier_key"])
+    old = kept(checkpoint, own)
     answer = client.call("GET", "/v1/audit/consistency", query={"size": old.size})
     try:
         new = open_checkpoint(answer["checkpoint"], own)
@@ -266,7 +109,7 @@ def consistency(
         print_json({"consistent": True, "from": old.size, "to": new.size, "checkpoint": answer["checkpoint"]})
         return
     print(f"OK: the log of {new.size} entries begins with the {old.size} of {checkpoint}.")
-    if pinned is None:
+    if own_key is None:
         print(NOT_PINNED)
 
 
@@ -404,12 +247,12 @@ def archive(
     """
     from mesh.cli.audit_archive import write_archive
 
-    pinned = _pinned(key)
-    done = write_archive(operator_client(url), folder, pinned, note)
+    own_key = pinned(key)
+    done = write_archive(operator_client(url), folder, own_key, note)
     if as_json:
         print_json(done)
         return
     note(f"{done['entries']} entries in {folder}, {done['before']} of them from before")
     note(f"check them anywhere: dac audit verify --archive {folder} --key '{done['key']}'")
-    if pinned is None:
+    if own_key is None:
         note(NOT_PINNED)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mesh.cli.audit import operator_client
+from mesh.cli.audit_verify import operator_client
 from mesh.cli.client import USAGE, Client, Failure, segment
 from mesh.cli.output import AsJson, Url, command, confirm, local_time, note, print_json, table
 

@@ -9,7 +9,6 @@ from mesh.cli.client import REFUSED, USAGE, Client, Failure, segment
 from mesh.cli.output import AsJson, Url, command, confirm, enum_word, local_time, money, note, print_json, table
 
 WINDOWS = {word: f"WINDOW_{word.upper()}" for word in ("none", "minute", "hour", "day", "week", "month")}
-LEVELS = ("org", "team", "project", "user", "key")
 app = typer.Typer(
     help="Limits on spending: set, show, list, delete, verify, correct, and the emergency stop.", no_args_is_help=True
 )

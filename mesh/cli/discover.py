@@ -9,12 +9,12 @@ import typer
 from mesh.cli.client import USAGE, Client, Failure
 from mesh.cli.output import AsJson, Url, clean, command, local_time, milliseconds, money, note, print_json, table
 from mesh.cli.provider import models
+from mesh.money import NANO_USD_PER_USD
 
 LISTING = frozenset({"openai", "anthropic", "gemini", "ollama", "cohere"})
 """Kinds of providers that have a list of models."""
 HEARD_S = 5.0
 """How long the router may take to hear of a new list."""
-NANO = 1_000_000_000
 
 
 def register(parent: typer.Typer) -> None:
@@ -25,8 +25,8 @@ def register(parent: typer.Typer) -> None:
 def nano_of(max_usd: str) -> int:
     """Dollars as typed → nano-USD. Raises Failure."""
     try:
-        exact = Decimal(max_usd.strip().lstrip("$")) * NANO
-        if exact.is_finite() and 0 < exact <= 100 * NANO and exact == exact.to_integral_value():
+        exact = Decimal(max_usd.strip().lstrip("$")) * NANO_USD_PER_USD
+        if exact.is_finite() and 0 < exact <= 100 * NANO_USD_PER_USD and exact == exact.to_integral_value():
             return int(exact)
     except InvalidOperation:
         pass

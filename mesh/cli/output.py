@@ -12,10 +12,10 @@ from typing import Annotated, Any
 import typer
 
 from mesh.cli.client import INTERRUPTED, REFUSED, Failure
+from mesh.money import NANO_USD_PER_USD
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON value on standard output.")]
 Url = Annotated[str | None, typer.Option("--url", help="Where DAC is (also DAC_BASE_URL).", show_default=False)]
-NANO = 1_000_000_000
 
 
 def is_fancy(stream: Any = None) -> bool:
@@ -79,7 +79,7 @@ def aligned(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: Se
 def money(nano_usd: object) -> str:
     """Nano-USD (a number or its text) as dollars, exact, with two decimals or as many as it takes."""
     nano = int(str(nano_usd or 0))
-    whole, rest = divmod(abs(nano), NANO)
+    whole, rest = divmod(abs(nano), NANO_USD_PER_USD)
     digits = f"{rest:09d}".rstrip("0").ljust(2, "0")
     return f"{'-' if nano < 0 else ''}${whole:,}.{digits}"
 
@@ -88,7 +88,7 @@ def dollars(amount: object) -> str:
     """Dollars as an answer's header or event writes them."""
     from decimal import Decimal
 
-    return money(int(Decimal(str(amount)) * NANO))
+    return money(int(Decimal(str(amount)) * NANO_USD_PER_USD))
 
 
 def moment(text: str | None) -> datetime.datetime | None:

@@ -15,8 +15,8 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from mesh.cli.client import USAGE, Failure
+from mesh.money import NANO_USD_PER_USD
 
-NANO = 1_000_000_000
 PROVIDERS = ("openai", "anthropic")
 _SNAPSHOT = re.compile(r"-(?:20\d\d-?[01]\d-?[0-3]\d|(?:0[1-9]|1[0-2])[0-3]\d|latest)$")
 
@@ -168,7 +168,7 @@ def _openai_json(document: Any, export: Export) -> str:
 def _openai_cost(day: dt.date, row: Mapping[str, Any], value: Any, currency: Any, export: Export) -> None:
     if str(currency or "usd").lower() != "usd":
         raise ValueError(f"amounts are in {currency}; only usd can be compared")
-    cost = Decimal(str(value)) * NANO
+    cost = Decimal(str(value)) * NANO_USD_PER_USD
     model, comma, what = str(row.get("line_item") or "").partition(", ")
     if not comma:
         # Without "Group by: line item" the file says only what a day cost.
@@ -202,7 +202,7 @@ def _anthropic_json(document: Any, export: Export) -> str:
             if str(result.get("currency") or "USD").upper() != "USD":
                 raise ValueError(f"amounts are in {result['currency']}; only USD can be compared")
             # Cents, as a decimal.
-            cost = Decimal(str(result["amount"])) * NANO / 100
+            cost = Decimal(str(result["amount"])) * NANO_USD_PER_USD / 100
             if result.get("model"):
                 is_batch = result.get("service_tier") == "batch"
                 export.add(day, result["model"], Usage(cost_nano_usd=cost, has_batch=is_batch))

@@ -170,7 +170,8 @@ def rotate_master(
     client = Client(url)
     keys = _all_anew(client, "/v1/provider-keys:rotate", "provider keys", check=check, batch=batch)
     data = _all_anew(client, "/v1/memory/data-keys:rewrap", "data keys of memory", check=check, batch=batch)
-    left, lost = keys.left + data.left, keys.lost + data.lost
+    payload = _all_anew(client, "/v1/audit/payload-keys:rewrap", "keys of audit payloads", check=check, batch=batch)
+    left, lost = keys.left + data.left + payload.left, keys.lost + data.lost + payload.lost
     hashes = client.call("POST", "/v1/keys:rotate-master", {"check_only": check or left > 0})
     present = hashes["master_key_id"]
     bound = hashes["bound_to"] == present
@@ -180,20 +181,24 @@ def rotate_master(
                 "master_key_id": present,
                 **dataclasses.asdict(keys),
                 "data_keys": dataclasses.asdict(data),
+                "payload_keys": dataclasses.asdict(payload),
                 "api_keys_bound": bound,
                 "done": bound and not left,
             }
         )
     if lost:
         raise Failure(
-            f"{keys.lost} provider keys and {data.lost} data keys of memory open with neither master key: set provider "
-            "keys again or remove them; erase the memory of those organisations",
+            f"{keys.lost} provider keys, {data.lost} data keys of memory and {payload.lost} keys of audit payloads "
+            "open with neither master key: set provider keys again or remove them, erase the memory of those "
+            "organisations, and restore the master key that payloads were sealed under",
             REFUSED,
         )
     if left or not bound:
         state = "done" if bound else "not done"
         raise Failure(
-            f"not done: {keys.left} provider keys, {data.left} data keys of memory, API keys {state}", REFUSED
+            f"not done: {keys.left} provider keys, {data.left} data keys of memory, {payload.left} keys of audit "
+            f"payloads, API keys {state}",
+            REFUSED,
         )
     note(f"nothing is left under another master key than {present}: the former one is not needed any more")
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from mesh.cli.provider_exports import Place, Usage
+from mesh.money import NANO_USD_PER_USD
 
 CLOSE_PERCENT = Decimal("0.5")
 """What differs by less is taken for the same: rounding, a token that is counted otherwise."""
-NANO = 1_000_000_000
 
 
 @dataclass
@@ -169,4 +169,4 @@ def _close(here: Decimal | int, there: Decimal | int, *, of: int | None = None) 
 
 
 def _rate(usage: Usage) -> str:
-    return f"${_cost(usage) / NANO / Decimal(usage.tokens or 1) * 1_000_000:.4f} per million"
+    return f"${_cost(usage) / NANO_USD_PER_USD / Decimal(usage.tokens or 1) * 1_000_000:.4f} per million"

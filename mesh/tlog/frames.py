@@ -2,13 +2,14 @@
 
 C: verifier key and checkpoint, first, and once more where the log had to be read on; the last one counts. E: an entry
 with salt, record and the columns that lists show of the record.
-T: a full tile, behind its entries. N: how many requests and changes are stored, last.
+T: a full tile, behind its entries. N: how many requests and changes are stored, last. A stretch that was asked for has
+no C and no N: S says which entries it has, before them and once more behind them.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from mesh.tlog.merkle import HASH_BYTES
 from mesh.tlog.tiles import WIDTH, FullTile
@@ -19,10 +20,13 @@ ENTRY = struct.Struct(">chqii")
 ROW = struct.Struct(">qqhii")
 """Time in microseconds since 2000, cost, outcome, the lengths of model and record; then these two."""
 _entry_at, _row_at = ENTRY.unpack_from, ROW.unpack_from
+_E, _ENTRY_SIZE, _ROW_SIZE = ord("E"), ENTRY.size, ROW.size
 EPOCH_US = 946_684_800_000_000
 """The year 2000, as PostgreSQL counts, in microseconds since 1970."""
 TILE = struct.Struct(">cBQ")
 COUNTS = struct.Struct(">cQQ")
+STRETCH = struct.Struct(">cQQ")
+"""The first entry, and the one behind the last."""
 ABSENT = -1
 """The length of a record that is not there."""
 TILE_BYTES = WIDTH * HASH_BYTES
@@ -67,31 +71,70 @@ def packed_frame(idx: int, kind: int, leaf: bytes, salt: bytes | None, stored: b
     return b"".join((head, leaf, salt or b"", stored or ROW.pack(0, 0, 0, 0, ABSENT)))
 
 
-def read_entry(data: bytes, at: int) -> tuple[StoredEntry | None, int]:
-    """The frame E that begins at a place, and where it ends; None when not all of it is there. Raises ValueError."""
+class TakeEntry(Protocol):
+    """Who is given the entries of a stream, one by one."""
+
+    def __call__(
+        self,
+        kind: int,
+        idx: int,
+        leaf: bytes,
+        salt: bytes,
+        record: bytes | None,
+        at_us: int,
+        cost_nano_usd: int,
+        outcome: int,
+        model: bytes,
+        /,
+    ) -> None:
+        """As StoredEntry; no salt is empty, and the model is as it came."""
+
+
+def read_entries(data: bytes, at: int, take: TakeEntry) -> int:
+    """Hands over the frames E that follow each other from a place on; where the next frame begins.
+
+    Stops before a frame that is not whole. Raises ValueError. Nothing is made of an entry but its parts: this runs for
+    each one.
+    """
     size = len(data)
-    leaf_at = at + ENTRY.size
-    if leaf_at > size:
-        return None, at
-    _, kind, idx, leaf_size, salt_size = _entry_at(data, at)
-    salt_at = leaf_at + leaf_size
-    row_at = salt_at + salt_size
-    model_at = row_at + ROW.size
-    if model_at > size:
-        return None, at
-    if leaf_size < 0 or salt_size < 0:
-        raise ValueError("an entry has a length below zero")
-    at_us, cost, outcome, model_size, record_size = _row_at(data, row_at)
-    record_at = model_at + model_size
-    end = record_at if record_size == ABSENT else record_at + record_size
-    if model_size < 0 or end < record_at:
-        raise ValueError("an entry has a length below zero")
-    if end > size:
-        return None, at
-    leaf, salt = data[leaf_at:salt_at], data[salt_at:row_at] or None
-    record = None if record_size == ABSENT else data[record_at:end]
-    model = data[model_at:record_at].decode()
-    return StoredEntry(idx, kind, leaf, salt, record, at_us + EPOCH_US, model, outcome, cost), end
+    while at < size and data[at] == _E:
+        leaf_at = at + _ENTRY_SIZE
+        if leaf_at > size:
+            break
+        _, kind, idx, leaf_size, salt_size = _entry_at(data, at)
+        salt_at = leaf_at + leaf_size
+        row_at = salt_at + salt_size
+        model_at = row_at + _ROW_SIZE
+        if leaf_size < 0 or salt_size < 0:
+            raise ValueError("an entry has a length below zero")
+        if model_at > size:
+            break
+        at_us, cost, outcome, model_size, record_size = _row_at(data, row_at)
+        record_at = model_at + model_size
+        end = record_at if record_size == ABSENT else record_at + record_size
+        if model_size < 0 or end < record_at:
+            raise ValueError("an entry has a length below zero")
+        if end > size:
+            break
+        record = None if record_size == ABSENT else data[record_at:end]
+        take(
+            kind,
+            idx,
+            data[leaf_at:salt_at],
+            data[salt_at:row_at],
+            record,
+            at_us + EPOCH_US,
+            cost,
+            outcome,
+            data[model_at:record_at],
+        )
+        at = end
+    return at
+
+
+def stretch_frame(first: int, end: int) -> bytes:
+    """The frame S."""
+    return STRETCH.pack(b"S", first, end)
 
 
 def tile_frame(tile: FullTile) -> bytes:

@@ -92,11 +92,11 @@ class Redactions:
         """A declaration."""
         self._declared.setdefault(org_id, []).extend(spans)
 
-    def miss(self, org_id: str, org_seq: int, idx: int) -> None:
-        """An entry that lacks both record and salt."""
+    def miss(self, org_id: str, org_seqs: Iterable[int], idxs: Iterable[int]) -> None:
+        """Entries that lack both record and salt."""
         numbers, places = self._missing.setdefault(org_id, (array("q"), array("q")))
-        numbers.append(org_seq)
-        places.append(idx)
+        numbers.extend(org_seqs)
+        places.extend(idxs)
 
     @property
     def missed(self) -> int:

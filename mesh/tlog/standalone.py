@@ -1,15 +1,17 @@
 """Checks an export of DAC's audit log without DAC: the standard library and the package `cryptography`, nothing else.
 
-    python verify_dac_audit.py [FOLDER] [--key KEY] [--checkpoint FILE]
+    python verify_dac_audit.py [FOLDER] [--key KEY] [--checkpoint FILE] [--witness KEY]
 
 --key is the log's verifier key as you were given it, in person or on paper. Without it the key in the folder is
 taken, and a forger could have put another one there. --checkpoint is a checkpoint that you kept: that of the export.
+--witness is the verifier key of a witness, who must have cosigned the checkpoint (`dac audit export --cosigned`).
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
+import datetime
 import hashlib
 import json
 import pathlib
@@ -23,6 +25,10 @@ HEADER = "dac-audit/v1\n"
 FIELDS = {"action", "actor", "commitment", "cost_nano_usd", "decision", "id", "kind", "org_id", "org_seq", "target"}
 FIELDS |= {"time", "trace_id"}
 HEADS = "heads.json"
+SIGNATURE, COSIGNATURE = b"\x01", b"\x04"
+"""What a verifier key begins with: a log's, a witness's."""
+MOST_S = 253_402_300_799
+"""The end of the year 9999."""
 DECLARING = ("audit.erase", "audit.prune")
 """What says in its record which entries before it have lost theirs."""
 AFTER_JSON = 7
@@ -44,13 +50,41 @@ def _bytes(text: str) -> bytes:
     return raw
 
 
-def open_checkpoint(note: str, key_line: str) -> tuple[int, bytes]:
-    """Size and root of a checkpoint that the key has signed. Raises Wrong."""
+def _read_key(key_line: str, kind: bytes) -> tuple[str, bytes, bytes]:
+    """Name, id and bytes of a verifier key whose signatures are of that kind. Raises Wrong."""
     name, shown, encoded = key_line.strip().split("+", 2)
     key = _bytes(encoded)
     key_id = _sha256(name.encode() + b"\n" + key)[:4]
-    if key[:1] != b"\x01" or len(key) != 33 or key_id.hex() != shown:
+    if key[:1] != kind or len(key) != 33 or key_id.hex() != shown:
         raise Wrong("the verifier key is not one")
+    return name, key_id, key[1:]
+
+
+def cosigned_at(note: str, key_line: str) -> int:
+    """When a witness cosigned a checkpoint, in POSIX seconds (C2SP tlog-cosignature v1, Ed25519). Raises Wrong."""
+    name, key_id, key = _read_key(key_line, COSIGNATURE)
+    text, _, signatures = note.rpartition("\n\n")
+    for line in signatures.splitlines():
+        _, signer, signature = line.split(" ")
+        raw = _bytes(signature)
+        if signer != name or raw[:4] != key_id:
+            continue
+        time_s = int.from_bytes(raw[4:12], "big")
+        try:
+            if len(raw) != 76:
+                raise InvalidSignature
+            Ed25519PublicKey.from_public_bytes(key).verify(
+                raw[12:], f"cosignature/v1\ntime {time_s}\n{text}\n".encode()
+            )
+        except InvalidSignature:
+            raise Wrong(f"the cosignature of {name} does not verify") from None
+        return time_s
+    raise Wrong(f"{name} has not cosigned the checkpoint (dac audit export --cosigned)")
+
+
+def open_checkpoint(note: str, key_line: str) -> tuple[int, bytes]:
+    """Size and root of a checkpoint that the key has signed. Raises Wrong."""
+    name, key_id, key = _read_key(key_line, SIGNATURE)
     text, _, signatures = note.rpartition("\n\n")
     text += "\n"
     signed = False
@@ -59,7 +93,7 @@ def open_checkpoint(note: str, key_line: str) -> tuple[int, bytes]:
         raw = _bytes(signature)
         if dash == "—" and signer == name and raw[:4] == key_id:
             try:
-                Ed25519PublicKey.from_public_bytes(key[1:]).verify(raw[4:], text.encode())
+                Ed25519PublicKey.from_public_bytes(key).verify(raw[4:], text.encode())
             except InvalidSignature:
                 raise Wrong("the checkpoint's signature does not verify") from None
             signed = True
@@ -227,12 +261,15 @@ def main() -> int:
     asked.add_argument("folder", nargs="?", type=pathlib.Path, default=pathlib.Path(__file__).parent)
     asked.add_argument("--key", help="the log's verifier key, as you were given it")
     asked.add_argument("--checkpoint", type=pathlib.Path, help="a checkpoint that you kept")
+    asked.add_argument("--witness", help="the verifier key of a witness, who must have cosigned the checkpoint")
     given = asked.parse_args()
     try:
         key = given.key or (given.folder / "verifier-key").read_text(encoding="utf-8")
         kept = given.checkpoint.read_text(encoding="utf-8") if given.checkpoint else None
         entries, redacted, size = check(given.folder, key, kept)
         whole = check_heads(given.folder, key)
+        note = (given.folder / "checkpoint").read_text(encoding="utf-8")
+        seen = cosigned_at(note, given.witness) if given.witness else None
     except (Wrong, ValueError, OSError) as error:
         print(f"WRONG: {error}")
         return 1
@@ -242,7 +279,10 @@ def main() -> int:
     )
     if not given.key:
         print("NOT KNOWN: whether the key is the log's own: it came with the export. Give the one you trust: --key.")
-    if kept is None:
+    if seen is not None:
+        at = datetime.datetime.fromtimestamp(min(seen, MOST_S), datetime.timezone.utc)  # noqa: UP017
+        print(f"OK: the witness has cosigned that log on {at:%Y-%m-%d %H:%M:%S} UTC.")
+    if kept is None and seen is None:
         print("NOT KNOWN: whether the log was rewritten as a whole: that needs a checkpoint kept elsewhere.")
     if whole is None:
         print("NOT KNOWN: whether the organisation has other entries than these: the export has no heads.")

@@ -145,11 +145,13 @@ class Edge:
         """By level, the hashes of the partial tile; of a full one's level none."""
         return [list(row) for row in self._rows]
 
-    def extend(self, leaf_hashes: Sequence[bytes]) -> list[FullTile]:
-        """Appends leaves."""
-        self.size += len(leaf_hashes)
+    def extend(self, hashes: Sequence[bytes], level: int = 0) -> list[FullTile]:
+        """Appends leaves, or roots of whole tiles below a level where the tree has no partial ones."""
+        self.size += len(hashes) << (HEIGHT * level)
         full: list[FullTile] = []
-        level, arriving = 0, list(leaf_hashes)
+        arriving = list(hashes)
+        while len(self._rows) < level:
+            self._rows.append([])
         while arriving:
             if level == len(self._rows):
                 self._rows.append([])
@@ -157,9 +159,9 @@ class Edge:
             index = ((self.size >> (HEIGHT * level)) - len(row)) // WIDTH
             arriving = []
             for start in range(0, len(row) - len(row) % WIDTH, WIDTH):
-                hashes = row[start : start + WIDTH]
-                root = complete_root(hashes)
-                full.append(FullTile(level, index + start // WIDTH, root, b"".join(hashes)))
+                whole = row[start : start + WIDTH]
+                root = complete_root(whole)
+                full.append(FullTile(level, index + start // WIDTH, root, b"".join(whole)))
                 arriving.append(root)
             self._rows[level] = row[len(row) - len(row) % WIDTH :]
             level += 1

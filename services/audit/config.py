@@ -41,6 +41,9 @@ class AuditConfig:
     """How many days the records of requests are kept beside their leaves; 0 = for ever. A legal hold keeps them."""
     change_payload_kept_days: int = 2557
     """How many days the records of administrative changes are kept; 0 = for ever. Seven years."""
+    seal_payloads: bool = False
+    """Whether new records are sealed with keys of the users and keys they concern. Switch it on when every replica runs
+    a version that knows it; what is sealed stays readable when it is switched off."""
     prune_every_s: float = 3600.0
     """How often the leader removes what is older than that."""
     witnesses: tuple[str, ...] = ()

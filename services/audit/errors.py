@@ -125,3 +125,28 @@ def removed_meanwhile() -> MeshError:
         "records were erased or pruned while they were being read, and this checkpoint is older than that: ask again",
         retry_after_s=1.0,
     )
+
+
+def wrong_master_key(org_id: str, master_key_id: str) -> MeshError:
+    """The key of an organisation's payloads was wrapped by a master key that is not at hand."""
+    return MeshError(
+        Reason.UNAVAILABLE,
+        f"the key of organisation {org_id}'s payloads is wrapped by master key {master_key_id}, which is not at hand: "
+        "restore that master key, or name it in DAC_MASTER_KEY_OLD_FILE; until then records wait",
+        metadata={"master_key_id": master_key_id},
+    )
+
+
+def payload_key_is_damaged(org_id: str, key_id: str) -> MeshError:
+    """A subject's key does not open with its organisation's."""
+    return MeshError(
+        Reason.UNAVAILABLE,
+        f"payload key {key_id} of organisation {org_id} was changed in the database and does not open: restore the "
+        "table payload_keys from a backup",
+        metadata={"key_id": key_id},
+    )
+
+
+def keys_destroyed_meanwhile() -> MeshError:
+    """A payload could not be sealed: its keys were destroyed again and again while it was."""
+    return MeshError(Reason.UNAVAILABLE, "keys were destroyed while records were sealed: try again", retry_after_s=1.0)

@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from dac.type.v1 import error_pb2, record_pb2
 from mesh import csv_lines
+from mesh.money import exact_usd
 from mesh.usage import answer_tokens, prompt_tokens
 from services.audit.log.events import answered_by, asked_by, operation_of
 
@@ -17,7 +18,6 @@ CSV = "csv"
 JSONL = "jsonl"
 FORMS = (CSV, JSONL)
 JSONL_TYPE = "application/x-ndjson"
-NANO_USD_PER_USD = 1_000_000_000
 REQUEST_COLUMNS = (
     "started_at",
     "ended_at",
@@ -68,11 +68,6 @@ def _time(stamp: Timestamp) -> str:
         return ""
 
 
-def _exact_usd(nano_usd: int) -> str:
-    sign, whole = ("-" if nano_usd < 0 else ""), abs(nano_usd)
-    return f"{sign}{whole // NANO_USD_PER_USD}.{whole % NANO_USD_PER_USD:09d}"
-
-
 def _word(name: str, prefix: str) -> str:
     word = name.removeprefix(prefix).lower()
     return "" if word == "unspecified" else word
@@ -101,7 +96,7 @@ def _request_cells(stored: bytes) -> list[str]:
         str(record.http_status),
         str(sum(prompt_tokens(one.usage) for one in record.attempts)),
         str(sum(answer_tokens(one.usage) for one in record.attempts)),
-        _exact_usd(record.cost_nano_usd),
+        exact_usd(record.cost_nano_usd),
     ]
     found = " ".join(f"{kind}:{count}" for kind, count in sorted(record.redaction.kinds.items()))
     last = [found, record.validation.status, record.thread_id, record.trace_id, record.client_request_id]

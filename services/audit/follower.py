@@ -36,11 +36,18 @@ class Arrivals:
 
     def __init__(self) -> None:
         self._news = asyncio.Event()
+        self._also: list[Callable[[], None]] = []
 
     def announce(self) -> None:
         """Requests were stored."""
         self._news.set()
         self._news = asyncio.Event()
+        for told in self._also:
+            told()
+
+    def also(self, told: Callable[[], None]) -> None:
+        """Calls this with every announcement."""
+        self._also.append(told)
 
     def next(self) -> asyncio.Event:
         """Set by the next announcement: take it before looking, then wait."""

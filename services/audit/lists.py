@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 
 from mesh.postgres import Database
 from services.audit.paging import Place
+from services.audit.sealing import form
+from services.audit.sealing.payloads import PLAIN, Payloads
+from services.audit.store import KIND_CHANGE, KIND_REQUEST
 
 LOOKS = 8
 """So many times a page goes on when what it looked into did not fit; then it ends short, as AIP-158 allows."""
@@ -78,15 +81,17 @@ class Listed(NamedTuple):
     """Stored without the columns of who and what: whether it fits is to be read from the record."""
 
 
-def _listed(rows: Sequence[Any]) -> list[Listed]:
-    return [Listed(Place(row[0], str(row[1])), row[2], row[3]) for row in rows]
-
-
 @dataclass(frozen=True)
 class Lists:
     """Reads of the schema `audit`."""
 
     database: Database
+    payloads: Payloads = PLAIN
+
+    async def _listed(self, org_id: str, kind: int, rows: Sequence[Any]) -> list[Listed]:
+        records = [(form.Place(org_id, kind, str(row[1])), row[2]) for row in rows]
+        opened = await self.payloads.opened(records, bare=True)
+        return [Listed(Place(row[0], str(row[1])), record, row[3]) for row, record in zip(rows, opened, strict=True)]
 
     async def requests(self, filters: RequestFilters, after: Place | None, limit: int) -> list[Listed]:
         """Requests behind a place; among them those that are still to be looked into."""
@@ -97,11 +102,10 @@ class Lists:
             found = await connection.fetch(
                 REQUESTS, filters.org_id, *place, *narrow, filters.actor, filters.operation, limit
             )
-            rows = _listed(found)
             if filters.actor or filters.operation:
-                rows += _listed(await connection.fetch(UNREAD, filters.org_id, *place, *narrow, limit))
-                rows.sort(key=lambda row: row.place, reverse=True)
-        return rows[:limit]
+                found += await connection.fetch(UNREAD, filters.org_id, *place, *narrow, limit)
+                found.sort(key=lambda row: (row[0], str(row[1])), reverse=True)
+        return await self._listed(filters.org_id, KIND_REQUEST, found[:limit])
 
     async def fitting_requests(
         self, filters: RequestFilters, after: Place | None, size: int, fits: Callable[[bytes], bool]
@@ -130,4 +134,5 @@ class Lists:
         narrow = (filters.actor, filters.action, filters.target, filters.after, filters.before)
         async with self.database.transaction(filters.org_id) as connection:
             await connection.execute(EXACT_PLANS)
-            return _listed(await connection.fetch(CHANGES, filters.org_id, *place, *narrow, limit))
+            found = await connection.fetch(CHANGES, filters.org_id, *place, *narrow, limit)
+        return await self._listed(filters.org_id, KIND_CHANGE, found)

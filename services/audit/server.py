@@ -36,6 +36,7 @@ from services.audit.log.events import asked_by, operation_of
 from services.audit.log.server import ProvableLog
 from services.audit.paging import Place, page_size, read_token, write_token
 from services.audit.retention.server import Retention
+from services.audit.sealing.server import Sealing
 from services.audit.store import CONSUMER, ChangeRow, PostgresAuditStore, RequestRow
 
 FOLLOW_BATCH = 200
@@ -314,24 +315,29 @@ class AuditService:
         self._config: AuditConfig = context.config
         self._database = context.database
         self.arrivals = Arrivals()
-        self.store = PostgresAuditStore(self._database)
+        self.sealing = Sealing(self._database, context.keyring, seals=self._config.seal_payloads)
+        payloads = self.sealing.payloads
+        self.store = PostgresAuditStore(self._database, payloads)
         tell = EventLines() if self._config.event_lines else None
-        self.audit = AuditServicer(self.store, Lists(self._database), self.arrivals, self._config, tell)
-        self.log = ProvableLog(context, self.arrivals)
+        self.audit = AuditServicer(self.store, Lists(self._database, payloads), self.arrivals, self._config, tell)
+        self.log = ProvableLog(context, self.arrivals, payloads)
         rollups = Rollups(self._config, _now)
-        counting, recounts = Counting(self._database, rollups, tell), Recounts(self._database, rollups)
+        counting = Counting(self._database, rollups, tell, payloads)
+        recounts = Recounts(self._database, rollups, payloads)
         self.retention = Retention(self._database, self.log.store, counting, self.arrivals, self._config, _now, tell)
         duties = (*self.log.duties, self.retention.run)
         self._follower = Follower(self._database, self.store, self._fetch, self.arrivals, self._config, duties)
         self._task: asyncio.Task[None] | None = None
         self.analytics = AnalyticsServicer(self._database, rollups, counting, recounts, self._config, _now)
-        self.upkeep = Upkeep(self._database, rollups, counting, recounts, self.arrivals.next, _now, self._config)
+        self.upkeep = Upkeep(self._database, rollups, counting, recounts, _now, self._config)
+        self.arrivals.also(self.upkeep.wake)
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicers."""
         audit_pb2_grpc.add_AuditServiceServicer_to_server(self.audit, server)
         self.log.register(server)
         self.retention.register(server)
+        self.sealing.register(server)
         analytics_pb2_grpc.add_AnalyticsServiceServicer_to_server(self.analytics, server)
 
     async def start(self) -> None:

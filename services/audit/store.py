@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from mesh.postgres import Database
+from services.audit import errors
+from services.audit.sealing.form import Place, plain_change, plain_request
+from services.audit.sealing.payloads import PLAIN, Payloads, Sealed
 
 CONSUMER = "audit"
 # What was removed on purpose does not come back when it is delivered once more.
@@ -20,11 +23,18 @@ INSERT_REQUESTS = """INSERT INTO requests
 INSERT_CHANGES = """INSERT INTO changes (org_id, record_id, at, record)
   SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::bytea[]) AS n (org_id, record_id)
   WHERE NOT EXISTS (SELECT FROM removed x WHERE x.org_id = n.org_id AND x.kind = 2 AND x.record_id = n.record_id)
-  ON CONFLICT (org_id, record_id) DO NOTHING RETURNING record"""
+  ON CONFLICT (org_id, record_id) DO NOTHING RETURNING org_id::text, record_id::text"""
 ADVANCE = """INSERT INTO cursors (consumer, cursor) VALUES ($1, $2)
   ON CONFLICT (consumer) DO UPDATE SET cursor = EXCLUDED.cursor"""
-ARRIVED = "SELECT position, record FROM requests WHERE org_id = $1 AND position > $2 ORDER BY position LIMIT $3"
+ARRIVED = """SELECT position, request_id::text, record FROM requests WHERE org_id = $1 AND position > $2
+  ORDER BY position LIMIT $3"""
 NEWEST = "SELECT coalesce(max(position), 0) FROM requests WHERE org_id = $1"
+
+
+KIND_REQUEST, KIND_CHANGE = 1, 2
+"""The kinds of records, as the log's tables number them."""
+TRIES = 3
+"""So often a batch is sealed anew because one of its keys was destroyed meanwhile."""
 
 
 class RequestRow(NamedTuple):
@@ -68,6 +78,7 @@ class PostgresAuditStore:
     """The schema `audit`."""
 
     database: Database
+    payloads: Payloads = PLAIN
 
     async def cursor(self) -> str:
         """How far budget's outbox has been read; empty = not at all."""
@@ -81,15 +92,28 @@ class PostgresAuditStore:
 
     async def insert_requests(self, rows: Sequence[RequestRow], cursor: str) -> None:
         """Stores requests and the cursor behind them in one transaction; those already there are left as they are."""
-        async with self.database.transaction(*sorted({row.org_id for row in rows})) as connection:
-            if rows:
-                await connection.execute(INSERT_REQUESTS, *map(list, zip(*rows, strict=True)))
-            await connection.execute(ADVANCE, CONSUMER, cursor)
+        for _ in range(TRIES):
+            sealed = await sealed_requests(self.payloads, rows)
+            async with self.database.transaction(*sorted({row.org_id for row in rows})) as connection:
+                if not await self.payloads.still_live(connection, sealed):
+                    continue
+                if rows:
+                    await connection.execute(INSERT_REQUESTS, *map(list, zip(*sealed.rows, strict=True)))
+                await connection.execute(ADVANCE, CONSUMER, cursor)
+                return
+        raise errors.keys_destroyed_meanwhile()
 
     async def insert_changes(self, rows: Sequence[ChangeRow]) -> list[bytes]:
         """Stores changes; those already there are left as they are. Returns the new ones."""
-        async with self.database.transaction(*sorted({row.org_id for row in rows})) as connection:
-            return [row[0] for row in await connection.fetch(INSERT_CHANGES, *map(list, zip(*rows, strict=True)))]
+        plain = {(row.org_id, row.record_id): row.record for row in rows}
+        for _ in range(TRIES):
+            sealed = await sealed_changes(self.payloads, rows)
+            async with self.database.transaction(*sorted({row.org_id for row in rows})) as connection:
+                if not await self.payloads.still_live(connection, sealed):
+                    continue
+                stored = await connection.fetch(INSERT_CHANGES, *map(list, zip(*sealed.rows, strict=True)))
+                return [plain[row[0], row[1]] for row in stored]
+        raise errors.keys_destroyed_meanwhile()
 
     async def request(self, org_id: str, request_id: str) -> bytes | None:
         """One request's record."""
@@ -97,7 +121,9 @@ class PostgresAuditStore:
             record: bytes | None = await connection.fetchval(
                 "SELECT record FROM requests WHERE org_id = $1 AND request_id = $2", org_id, request_id
             )
-            return record
+        if record is None:
+            return None
+        return (await self.payloads.opened([(Place(org_id, KIND_REQUEST, request_id), record)], bare=True))[0]
 
     async def newest(self, org_id: str) -> int:
         """The position of the organisation's last request."""
@@ -107,4 +133,31 @@ class PostgresAuditStore:
     async def arrived(self, org_id: str, after: int, limit: int) -> list[tuple[int, bytes]]:
         """Requests in order of arrival."""
         async with self.database.transaction(org_id) as connection:
-            return [(row[0], row[1]) for row in await connection.fetch(ARRIVED, org_id, after, limit)]
+            rows = await connection.fetch(ARRIVED, org_id, after, limit)
+        records = [(Place(org_id, KIND_REQUEST, row[1]), row[2]) for row in rows]
+        opened = await self.payloads.opened(records, bare=True)
+        return [(row[0], record) for row, record in zip(rows, opened, strict=True)]
+
+
+async def sealed_requests(payloads: Payloads, rows: Sequence[RequestRow]) -> Sealed[RequestRow]:
+    """Requests as they are stored; of a sealed one the column of models shows none that was only asked for."""
+    if not payloads.seals:
+        return Sealed(rows)
+    plain = [plain_request(Place(row.org_id, KIND_REQUEST, row.request_id), row.record) for row in rows]
+    sealed = await payloads.sealed([one for one, _ in plain])
+    return Sealed(
+        [
+            row._replace(record=record, model=row.model if was_asked else "")
+            for row, (_, was_asked), record in zip(rows, plain, sealed.rows, strict=True)
+        ],
+        sealed.known,
+    )
+
+
+async def sealed_changes(payloads: Payloads, rows: Sequence[ChangeRow]) -> Sealed[ChangeRow]:
+    """Changes as they are stored."""
+    if not payloads.seals:
+        return Sealed(rows)
+    plain = [plain_change(Place(row.org_id, KIND_CHANGE, row.record_id), row.record) for row in rows]
+    sealed = await payloads.sealed(plain)
+    return Sealed([row._replace(record=record) for row, record in zip(rows, sealed.rows, strict=True)], sealed.known)

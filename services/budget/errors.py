@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 
 from mesh.errors import MeshError, Reason
 
@@ -32,6 +33,16 @@ def budget_exhausted(
     now: dt.datetime,
 ) -> MeshError:
     """A level has too little left even for one answer token."""
+    message, metadata = _exhausted(level, level_id, selector, limit_nano_usd, left_nano_usd, resets_at)
+    retry_after_s = max(1.0, (resets_at - now).total_seconds()) if resets_at else None
+    return MeshError(Reason.BUDGET_EXHAUSTED, message, metadata=metadata, retry_after_s=retry_after_s)
+
+
+@functools.lru_cache(maxsize=256)
+def _exhausted(
+    level: str, level_id: str, selector: str, limit_nano_usd: int, left_nano_usd: int, resets_at: dt.datetime | None
+) -> tuple[str, dict[str, str]]:
+    """Message and metadata. Refusals come in bursts that say the same."""
     kind, _, narrowed = selector.partition(":")
     resets = f"resets at {resets_at:%Y-%m-%dT%H:%M:%SZ}" if resets_at else "never resets"
     metadata = {
@@ -44,14 +55,12 @@ def budget_exhausted(
         metadata[kind] = narrowed
     if resets_at:
         metadata["resets_at"] = f"{resets_at:%Y-%m-%dT%H:%M:%SZ}"
-    return MeshError(
-        Reason.BUDGET_EXHAUSTED,
+    message = (
         f"The budget of {level} {level_id}{f' for the {kind} {narrowed}' if narrowed else ''} has "
         f"{usd(left_nano_usd)} of {usd(limit_nano_usd)} left, too little for this request; it {resets}. Raise it with "
-        "PUT /v1/budgets, or ask for fewer tokens or a cheaper model.",
-        metadata=metadata,
-        retry_after_s=max(1.0, (resets_at - now).total_seconds()) if resets_at else None,
+        "PUT /v1/budgets, or ask for fewer tokens or a cheaper model."
     )
+    return message, metadata
 
 
 def price_unknown(provider: str, model: str) -> MeshError:

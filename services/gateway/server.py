@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -53,8 +52,6 @@ from services.gateway.redaction.servicer import RedactionServicer
 from services.gateway.sharing.cache_feedback import FEEDBACK, CacheFeedback
 from services.gateway.sharing.line import sharing_of
 from services.gateway.wire import openai_wire
-
-_log = logging.getLogger("dac.gateway")
 
 
 class ChatServicer(chat_pb2_grpc.ChatServiceServicer):

@@ -1,4 +1,4 @@
-"""How memory is put together. Each RPC service has a file of its own: `*_server.py`."""
+"""How memory is put together. Each RPC service has a `server.py` in the package of its subject."""
 
 from __future__ import annotations
 

@@ -249,10 +249,21 @@ def garbage(provider: str, detail: str) -> ProviderFault:
     return ProviderFault(Reason.PROVIDER_FAILED, f"{provider} sent an answer that cannot be read: {detail}.")
 
 
+UNREADABLE = (EventTooLarge, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
+"""What reading an answer of an unexpected shape raises."""
+
+
+def unreadable(provider: str, error: Exception) -> ProviderFault:
+    """The fault behind one of UNREADABLE."""
+    if isinstance(error, EventTooLarge):
+        return garbage(provider, str(error))
+    return garbage(provider, f"its shape is not the dialect's ({type(error).__name__})")
+
+
 class reading:
     """Around code that reads an answer: JSON of an unexpected shape is the provider's failure, not DAC's.
 
-    (A class, because there is one around every piece of a stream.)
+    See UNREADABLE.
     """
 
     __slots__ = ("_provider",)
@@ -264,12 +275,8 @@ class reading:
         """Nothing to do."""
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
-        if error is None:
-            return
-        if isinstance(error, EventTooLarge):
-            raise garbage(self._provider, str(error)) from None
-        if isinstance(error, ValueError | KeyError | TypeError | AttributeError | IndexError | RecursionError):
-            raise garbage(self._provider, f"its shape is not the dialect's ({type(error).__name__})") from None
+        if isinstance(error, UNREADABLE):
+            raise unreadable(self._provider, error) from None
 
 
 def cut(provider: str, detail: str) -> ProviderFault:

@@ -9,8 +9,6 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from urllib.parse import urlsplit
 
-import aiohttp
-
 from mesh.call import current
 from mesh.catalog import KNOWN, ProviderEntry
 from mesh.config import Secret
@@ -311,12 +309,8 @@ class Registry:
 
     def _endpoint(self, provider: Provider) -> Endpoint:
         entry = provider.entry
-        connector: aiohttp.BaseConnector
-        if self._local is not None and entry.kind == "local":
-            connector = aiohttp.UnixConnector(path=str(self._local.socket), limit=0, keepalive_timeout=30)
-        else:
-            resolver = PublicResolver() if entry.managed_by == API and not entry.allow_private_address else None
-            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30, resolver=resolver)
+        local = self._local.socket if self._local is not None and entry.kind == "local" else ""
+        guarded = entry.managed_by == API and not entry.allow_private_address
         return Endpoint(
             entry.provider,
             BASE_URL if entry.kind == "local" else root_of(entry),
@@ -324,7 +318,8 @@ class Registry:
                 entry.connect_timeout_s, entry.first_token_timeout_s, entry.idle_timeout_s, entry.total_timeout_s
             ),
             bulkhead=Bulkhead(entry.provider, entry.max_concurrent, self._config.max_waiting),
-            connector=connector,
+            resolver=PublicResolver() if guarded else None,
+            socket_path=str(local),
             max_answer_bytes=self._config.max_answer_bytes,
         )
 

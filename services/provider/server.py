@@ -14,6 +14,7 @@ from mesh.admin_changes import ChangeTeller, append_to_audit
 from mesh.call import current, require_scope
 from mesh.errors import invalid
 from mesh.ids import uuid7
+from mesh.inprocess import gives_away
 from mesh.service import Context
 from services.provider.audio import Heard, audio
 from services.provider.calling import events
@@ -69,6 +70,7 @@ class ProviderServicer(provider_pb2_grpc.ProviderServiceServicer):
         self._generator, self._registry, self._desk = generator, registry, desk
         self._interval_s, self._frame_bytes = interval_s, frame_bytes
 
+    @gives_away
     async def Generate(
         self, request: provider_pb2.GenerateRequest, context: Any
     ) -> AsyncIterator[provider_pb2.GenerateResponse]:

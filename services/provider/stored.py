@@ -31,10 +31,7 @@ def check_stored(ask: Ask, provider: str) -> None:
         return
     try:
         body = _decode(ask.input)
-        find = {Dialect.OPENAI_CHAT: _in_chat, Dialect.OPENAI_RESPONSES: _in_responses}.get(
-            ask.dialect_in, _in_messages
-        )
-        found = next(find(body), "")
+        found = next(_FINDERS[ask.dialect_in](body), "")
     except (ValueError, TypeError, AttributeError, RecursionError):
         raise not_translatable("The request body cannot be read as what it says it is.") from None
     if found:

@@ -156,7 +156,7 @@ def running(
             process.wait()
 
 
-def wait_ready(url: str, process: subprocess.Popen[bytes], log: pathlib.Path, timeout_s: float = 45) -> None:
+def wait_ready(url: str, process: subprocess.Popen[bytes], log: pathlib.Path, timeout_s: float = 90) -> None:
     """Returns when `url` is ready; fails with the log when the process ends or takes too long."""
     end = time.monotonic() + timeout_s
     while True:

@@ -115,6 +115,15 @@ class Dac:
         """What it wrote."""
         return (self.data_dir.parent / "dac.log").read_text()[-6000:]
 
+    def has_said(self, words: str, timeout_s: float = 20) -> bool:
+        """Whether it writes these words: what it announces comes a moment after it is ready."""
+        end = time.monotonic() + timeout_s
+        while words not in self.log():
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.02)
+        return True
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ends it; returns the exit code."""
         if self.process is None:
@@ -191,6 +200,8 @@ def make_dac(
         "DAC_OFFLINE": "true",
         # Exports are held against what the log noted a moment ago, and not within the last hour.
         "DAC_AUDIT_HEADS_EVERY_S": "1",
+        # On a busy machine the embedder's first question takes longer than callers would wait, and would be a miss.
+        "DAC_GATEWAY_CACHE_TIMEOUT_S": "30",
     }
     return Dac(f"http://127.0.0.1:{http_port}", f"127.0.0.1:{grpc_port}", key, folder / "data", config, env, arguments)
 

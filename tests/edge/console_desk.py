@@ -33,9 +33,12 @@ WATCH = """() => {
 
 
 @pytest.fixture(scope="module")
-def console(tmp_path_factory: pytest.TempPathFactory, upstream_process: UpstreamProcess) -> Iterator[Dac]:
-    """A DAC of this module's own: it begins empty, and one of its processes is stopped later on."""
-    running = make_dac(tmp_path_factory.mktemp("console"), upstream_process, "--split")  # type: ignore[arg-type]
+def console(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, upstream_process: UpstreamProcess
+) -> Iterator[Dac]:
+    """A DAC of this module's own: it begins empty. The module's DAC_FLAGS say how it is started."""
+    flags = getattr(request.module, "DAC_FLAGS", ())
+    running = make_dac(tmp_path_factory.mktemp("console"), upstream_process, *flags)  # type: ignore[arg-type]
     running.start()
     yield running
     assert running.stop() == 0, running.log()

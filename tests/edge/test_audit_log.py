@@ -6,6 +6,7 @@ import json
 import pathlib
 import shutil
 import subprocess
+import sys
 import time
 from types import ModuleType
 
@@ -136,6 +137,25 @@ def test_the_logs_files_are_served(dac: Dac, request_id: str) -> None:
     assert dac.get("/v1/audit/entries").status_code == 403
 
 
+def test_the_log_is_served_in_stretches(dac: Dac, request_id: str) -> None:
+    path, headers = f"{dac.url}/v1/audit/entries", dac.operator_headers
+    whole = httpx.get(path, headers=headers)
+    assert whole.status_code == 200 and whole.content[:1] == b"C"
+    size = int(httpx.get(f"{dac.url}/v1/audit/checkpoint", headers=headers).json()["size"])
+    for wrong in (
+        {"first": 0, "end": size // 256 * 256 + 256},
+        {"first": 1},
+        {"first": 512, "end": 256},
+        {"end": -256},
+    ):
+        refused = httpx.get(path, params=wrong, headers=headers)
+        # As a version that has no such field: who reads takes the whole log then.
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "first"), wrong
+    unknown = httpx.get(path, params={"frist": 1}, headers=headers)
+    assert (unknown.status_code, unknown.json()["error"]["param"]) == (400, "frist")
+    assert httpx.get(path, params={"end": 256}, headers={"authorization": "Bearer x"}).status_code == 401
+
+
 def test_an_archive_grows_with_the_log_and_is_checked_without_it(
     dac: Dac, request_id: str, tmp_path: pathlib.Path
 ) -> None:
@@ -190,6 +210,22 @@ def test_the_export_is_whole_and_its_own_verifier_finds_what_is_changed(
     )
     with pytest.raises(verifier.Wrong, match="not of the checkpoint that was kept"):
         verifier.check(bundle, key, "kept")
+
+
+def test_the_export_is_held_against_a_witness_without_dac(bundle: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    folder, witness = tmp_path / "bundle", Cosigner("w.example/1", b"w" * 32)
+    shutil.copytree(bundle, folder)
+    verifier = [sys.executable, str(folder / "verify_dac_audit.py"), "--witness", str(witness.verifier)]
+    without = subprocess.run(verifier, capture_output=True, text=True, timeout=60)
+    assert without.returncode == 1 and "w.example/1 has not cosigned the checkpoint" in without.stdout
+    note = (folder / "checkpoint").read_text()
+    line = witness.cosign(note.rpartition("\n\n")[0] + "\n", 1_700_000_000)
+    for path in [folder / "checkpoint", *folder.rglob("*.tlog-proof")]:
+        path.write_text(path.read_text() + line)
+    cosigned = subprocess.run(verifier, capture_output=True, text=True, timeout=60)
+    assert cosigned.returncode == 0, cosigned.stdout + cosigned.stderr
+    assert "OK: the witness has cosigned that log on 2023-11-14 22:13:20 UTC." in cosigned.stdout
+    assert "rewritten as a whole" not in cosigned.stdout
 
 
 def test_a_second_implementation_agrees(bundle: pathlib.Path, tmp_path: pathlib.Path) -> None:

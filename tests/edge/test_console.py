@@ -32,6 +32,9 @@ from tests.edge.console_desk import (  # noqa: F401
     session,
 )
 
+DAC_FLAGS = ("--split",)
+"""One of its processes is stopped later on."""
+
 # Signed out.
 
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from mesh.cli import app
+from mesh.cli import application
 from mesh.ids import uuid7
 
 ASK = {"model": "mock/gpt-4o-mini", "max_tokens": 4}
@@ -36,7 +36,7 @@ def talk(admin):
 def dac_command(dac, *arguments, stdin=""):
     """A command in this process, with the first key."""
     env = {"DAC_BASE_URL": dac.url, "DAC_API_KEY": dac.key, "PATH": os.environ["PATH"]}
-    done = CliRunner().invoke(app, ["conversations", *arguments], env=env, input=stdin)
+    done = CliRunner().invoke(application(), ["conversations", *arguments], env=env, input=stdin)
     assert done.exit_code == 0, done.output
     return done.stdout
 

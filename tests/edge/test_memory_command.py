@@ -6,7 +6,7 @@ import time
 import pytest
 from typer.testing import CliRunner
 
-from mesh.cli import app
+from mesh.cli import application
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def memory(dac):
 
     def run(*arguments, code=0, stdin=None):
         env = {"DAC_BASE_URL": dac.url, "DAC_API_KEY": dac.key}
-        done = CliRunner().invoke(app, ["memory", *arguments], env=env, input=stdin)
+        done = CliRunner().invoke(application(), ["memory", *arguments], env=env, input=stdin)
         assert done.exit_code == code, done.output
         return done.stdout if code == 0 else done.output
 

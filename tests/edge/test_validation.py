@@ -459,6 +459,33 @@ def test_private_values_reach_neither_provider_nor_judge(dac: Dac, upstream_proc
     assert len(sent) == 4 and email not in json.dumps(sent)
 
 
+def test_a_judge_gets_what_the_judged_requests_own_intent_lets_through(
+    dac: Dac, upstream_process: UpstreamProcess
+) -> None:
+    def call(method: str, path: str, body: Any = None) -> Any:
+        answer = httpx.request(method, dac.url + path, json=body, headers=dac.headers, timeout=30)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    judged = {"validation": {"enabled": True, "judge_model": "second/small"}, "redaction": {"enabled": True}}
+    rules = {"exploration": 0, "intents": {"reasoning_math": {"answers": judged}}}
+    call("POST", "/v2/policies", {"name": "mathematics", "rules": rules})
+    made = call("POST", "/v1/keys", {"name": "mathematics"})
+    level = {"kind": "KIND_KEY", "id": made["key"]["key_id"]}
+    call("PUT", "/v2/policy-assignments", {"level": level, "policy": "mathematics"})
+    own = {"authorization": f"Bearer {made['token']}"}
+    email = "ada.lovelace@example.org"
+    # Without the judged request's own rules, the judge's prompt would be of another intent, which has none.
+    messages = [{"role": "user", "content": f"Hello {email}, how are you today? Nice to meet you!"}]
+    upstream_process.script(text=f"Hello {email}, I am fine.", times=1, model="gpt-4o-mini")
+    upstream_process.script(text="No idea.", times=1, model="small")
+    assert "x-dac-redaction" in ask(dac, CHAT, own, messages=messages, **JUDGED).headers
+    sent = upstream_process.requests()
+    assert len(sent) == 2 and email not in json.dumps(sent)
+    call("DELETE", f"/v2/policy-assignments/{level['id']}")
+    call("DELETE", "/v2/policies/mathematics")
+
+
 def test_a_retry_restores_private_values_as_the_first_answer_does(dac: Dac, upstream_process: UpstreamProcess) -> None:
     email = "ada.lovelace@example.org"
     messages = [{"role": "user", "content": f"Repeat {email} GOOD."}]

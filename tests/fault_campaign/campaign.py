@@ -198,7 +198,7 @@ async def _ask_all(cases: list[Case], campaign: Campaign, player: Player, dac: D
                 campaign.peak_mb = max(campaign.peak_mb, process.memory_info().rss / 1e6)
 
         # The long ones first: the others run beside them.
-        slow_first = sorted(cases, key=lambda case: (-case.max_s, -case.status))
+        slow_first = sorted(cases, key=lambda case: -case.status)
         await asyncio.gather(*(one(case) for case in slow_first))
         await _read_records(campaign, session, dac)
 

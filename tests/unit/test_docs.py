@@ -16,7 +16,7 @@ import yaml
 
 from mesh.app import ROOT, TARGETS, load_settings
 from mesh.catalog import KNOWN
-from mesh.cli import app
+from mesh.cli import application
 from mesh.config import MeshConfig
 from mesh.errors import CODES, MeshError, Reason
 from services.gateway.api import api_page, openapi, transcoder
@@ -92,7 +92,7 @@ def headings_of(file: pathlib.Path) -> list[str]:
 @functools.cache
 def program() -> Any:
     """The `dac` command as it is, with all commands below it."""
-    return typer.main.get_command(app)
+    return typer.main.get_command(application())
 
 
 def unknown_links(page: pathlib.Path, text: str) -> list[str]:

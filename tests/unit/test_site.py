@@ -11,6 +11,7 @@ import pytest
 
 from mesh.app import ROOT
 
+pytestmark = pytest.mark.timeout(180)
 LOADED = re.compile(r"""<(?:script|img|iframe|source)\b[^>]*\bsrc=["']([^"']+)|<link\b[^>]*\bhref=["']([^"']+)""")
 IMPORTED = re.compile(r"""@import|url\(\s*["']?(?:https?:)?//""")
 

@@ -26,6 +26,9 @@ from services.audit.analytics.cells import KINDS, Cell, Grain, cells_of, threads
 from services.audit.analytics.facts import MEASURES, Fact, fact_of
 from services.audit.config import AuditConfig
 from services.audit.events import Tell
+from services.audit.sealing.form import Place
+from services.audit.sealing.payloads import PLAIN, Payloads
+from services.audit.store import KIND_REQUEST
 
 _log = logging.getLogger(__name__)
 PAGE = 2000
@@ -87,11 +90,12 @@ WRITE_THREADS = """INSERT INTO thread_days AS t (org_id, owner, day, thread_id, 
 TAKE = """DELETE FROM uncounted u
   USING (SELECT org_id, request_id FROM uncounted WHERE org_id = ANY ($1::uuid[]) LIMIT $2) AS w
   WHERE u.org_id = w.org_id AND u.request_id = w.request_id RETURNING u.org_id, u.request_id"""
-TAKEN = """SELECT r.record FROM unnest($1::uuid[], $2::uuid[]) AS k (org_id, request_id)
+TAKEN = """SELECT r.org_id::text, r.request_id::text, r.record
+  FROM unnest($1::uuid[], $2::uuid[]) AS k (org_id, request_id)
   JOIN requests r ON r.org_id = k.org_id AND r.request_id = k.request_id"""
 DUE = "DELETE FROM recounts WHERE org_id = $1 AND day = $2 RETURNING day"
 LOST = "SELECT EXISTS (SELECT FROM redacted_days WHERE org_id = $1 AND day = $2)"
-RECORDS = """SELECT started_at, request_id, record FROM requests
+RECORDS = """SELECT started_at, request_id::text, record FROM requests
   WHERE org_id = $1 AND started_at >= $2 AND started_at < $3
     AND ($4::timestamptz IS NULL OR (started_at, request_id) > ($4, $5::uuid))
     AND NOT EXISTS (SELECT FROM uncounted u WHERE u.org_id = $1 AND u.request_id = requests.request_id)
@@ -169,8 +173,10 @@ async def _add(connection: asyncpg.Connection, grain: Grain, cells: Iterable[Cel
 class Counting:
     """Counts what waits, and tells of each request that it counts."""
 
-    def __init__(self, database: Database, rollups: Rollups, tell: Tell | None = None) -> None:
-        self._database, self._rollups, self._tell = database, rollups, tell
+    def __init__(
+        self, database: Database, rollups: Rollups, tell: Tell | None = None, payloads: Payloads = PLAIN
+    ) -> None:
+        self._database, self._rollups, self._tell, self._payloads = database, rollups, tell, payloads
 
     async def waiting(self) -> list[str]:
         """The organisations with requests that wait."""
@@ -222,22 +228,20 @@ class Counting:
             if taken:
                 keys = map(list, zip(*taken, strict=True))
                 rows = await connection.fetch(TAKEN, *keys)
-                records = [record_pb2.RequestRecord.FromString(row[0]) for row in rows]
+                stored = [(Place(row[0], KIND_REQUEST, row[1]), row[2]) for row in rows]
+                opened = await self._payloads.readable(stored, connection)
+                records = [record_pb2.RequestRecord.FromString(record) for record in opened]
                 await self._rollups.count(connection, [fact_of(record) for record in records])
         if self._tell is not None:
             self._tell.requests(records)
         return len(taken)
 
 
-def _fact(record: bytes) -> Fact:
-    return fact_of(record_pb2.RequestRecord.FromString(record))
-
-
 class Recounts:
     """Counts days anew from the records."""
 
-    def __init__(self, database: Database, rollups: Rollups) -> None:
-        self._database, self._rollups = database, rollups
+    def __init__(self, database: Database, rollups: Rollups, payloads: Payloads = PLAIN) -> None:
+        self._database, self._rollups, self._payloads = database, rollups, payloads
 
     async def day(self, org_id: str, day: dt.date, *, only_if_due: bool = False) -> int:
         """Drops an organisation's figures of a day and counts its records again, in one transaction; how many.
@@ -261,7 +265,10 @@ class Recounts:
                 place: tuple[Any, Any] = after or (None, None)
                 rows = await connection.fetch(RECORDS, org_id, start, end, *place, PAGE)
                 if rows:
-                    await self._rollups.count(connection, [_fact(row[2]) for row in rows])
+                    stored = [(Place(org_id, KIND_REQUEST, row[1]), row[2]) for row in rows]
+                    opened = await self._payloads.readable(stored, connection)
+                    facts = [fact_of(record_pb2.RequestRecord.FromString(record)) for record in opened]
+                    await self._rollups.count(connection, facts)
                     count, after = count + len(rows), (rows[-1][0], rows[-1][1])
                 if len(rows) < PAGE:
                     return count

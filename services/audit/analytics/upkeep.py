@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import datetime as dt
+import functools
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 
-from mesh.errors import MeshError
 from mesh.postgres import Database
+from mesh.rounds import Rounds
 from services.audit.analytics.cells import Grain
 from services.audit.analytics.rollups import Counting, Recounts, Rollups
 from services.audit.config import AuditConfig
 
 _log = logging.getLogger(__name__)
+PUT_OFF = "the upkeep of analytics is put off"
 AT_ONCE = 20
 """Days that are counted anew in one go."""
 
@@ -35,7 +35,7 @@ def partitions(now: dt.datetime) -> Iterator[tuple[Grain, str, dt.datetime, dt.d
 
 
 class Upkeep:
-    """The loop of one replica. Everything it does may be done by several at once."""
+    """The rounds of one replica. Everything they do may be done by several at once."""
 
     def __init__(
         self,
@@ -43,44 +43,30 @@ class Upkeep:
         rollups: Rollups,
         counting: Counting,
         recounts: Recounts,
-        news: Callable[[], asyncio.Event],
         now: Callable[[], dt.datetime],
         config: AuditConfig,
     ) -> None:
-        """`news`: set when requests are stored by this process."""
-        self._database, self._rollups, self._counting, self._recounts = database, rollups, counting, recounts
-        self._news, self._now, self._config = news, now, config
+        self._database, self._rollups, self._recounts, self._now = database, rollups, recounts, now
         self._done_on: dt.date | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        put_off = functools.partial(Rounds, every_s=config.upkeep_s, log=_log, meanwhile=PUT_OFF)
+        # What another replica stored is counted there; what it left when it died, after `upkeep_s`. One batch for all
+        # that comes in the meantime: a batch of one costs as much as one of fifty.
+        self._counting = put_off("audit-counting", counting.everything, gather_s=config.count_every_s)
+        self._rounds = (self._counting, put_off("audit-tables", self.tables), put_off("audit-recounts", self.recount))
 
     def start(self) -> None:
         """Begins."""
-        self._tasks = [
-            asyncio.create_task(self._count(), name="audit-counting"),
-            asyncio.create_task(self._keep_up(), name="audit-upkeep"),
-        ]
+        for rounds in self._rounds:
+            rounds.start()
 
     async def close(self) -> None:
         """Ends; what waits is counted by whoever is next."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for rounds in self._rounds:
+            await rounds.close()
 
-    async def _count(self) -> None:
-        while True:
-            news = self._news()
-            await _tried(self._counting.everything)
-            # What another replica stored is counted there; what it left when it died, by this timeout.
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(news.wait(), self._config.upkeep_s)
-            # One batch for all that comes in the meantime: a batch of one costs as much as one of fifty.
-            await asyncio.sleep(self._config.count_every_s)
-
-    async def _keep_up(self) -> None:
-        while True:
-            await _tried(self.tables)
-            await _tried(self.recount)
-            await asyncio.sleep(self._config.upkeep_s)
+    def wake(self) -> None:
+        """Requests were stored by this process."""
+        self._counting.wake()
 
     async def tables(self) -> None:
         """Makes what is missing and drops what is too old, once a day."""
@@ -110,12 +96,3 @@ class Upkeep:
             done += len(due)
             if len(due) < AT_ONCE:
                 return done
-
-
-async def _tried(work: Callable[[], Awaitable[object]]) -> None:
-    try:
-        await work()
-    except MeshError as error:
-        _log.warning("the upkeep of analytics is put off: %s", error.message)
-    except Exception:
-        _log.exception("the upkeep of analytics failed")

@@ -10,9 +10,14 @@ from typing import NamedTuple
 
 from mesh.postgres import Database
 from mesh.tlog.frames import packed_frame
+from mesh.tlog.leaves import KINDS, read_leaf
 from mesh.tlog.packing import WINDOW, PackedEntry, pack, unpack
+from services.audit.sealing import form
+from services.audit.sealing.form import is_sealed
+from services.audit.sealing.payloads import PLAIN, Payloads
 
 _log = logging.getLogger(__name__)
+NUMBERS = {kind: number for number, kind in KINDS.items()}
 PACKED = "SELECT log_packed()"
 UNPACKED = "SELECT idx, org_id, org_seq, kind, record_id, pos, leaf FROM log_unpacked($1)"
 PACK = "SELECT log_pack($1, $2, $3, $4, $5, $6, $7)"
@@ -59,8 +64,8 @@ def _unpacked(packed: bytes) -> list[PackedEntry]:
 class Packs:
     """The packs in the schema `audit`."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, payloads: Payloads = PLAIN) -> None:
+        self._database, self._payloads = database, payloads
         self._window: tuple[int, list[Place]] = -1, []
 
     async def end(self) -> int:
@@ -170,7 +175,28 @@ class Packs:
                 [entry.record_id for entry in entries],
             )
         there = {row[0]: (row[1], row[2]) for row in rows}
-        return [Entry(one.idx, one.org_seq, one.leaf, *there[one.idx]) for one in entries]
+        joined = [Entry(one.idx, one.org_seq, one.leaf, *there[one.idx]) for one in entries]
+        return await opened_entries(self._payloads, org_id, joined)
+
+
+async def opened_entries(payloads: Payloads, org_id: str, entries: Sequence[Entry]) -> list[Entry]:
+    """Entries with plain records; one that does not open is left as it is stored."""
+    sealed = [at for at, entry in enumerate(entries) if entry.record is not None and is_sealed(entry.record)]
+    found = list(entries)
+    if sealed:
+        records = [(_payload_place(org_id, entries[at].leaf), entries[at].record or b"") for at in sealed]
+        for at, record in zip(sealed, await payloads.opened(records), strict=True):
+            found[at] = found[at]._replace(record=record)
+    return found
+
+
+def _payload_place(org_id: str, leaf: bytes) -> form.Place:
+    """Where a leaf says that its record belongs; a leaf that nobody can read says nothing that opens."""
+    try:
+        told = read_leaf(leaf)
+    except ValueError:
+        return form.Place(org_id, 0, "")
+    return form.Place(org_id, NUMBERS.get(told.kind, 0), told.id)
 
 
 def packed_by_organisation(places: Iterable[Place]) -> dict[str, bytes]:

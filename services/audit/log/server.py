@@ -18,7 +18,7 @@ from mesh import call
 from mesh.ids import is_uuid
 from mesh.service import Context
 from mesh.tlog import merkle
-from mesh.tlog.frames import CONTENT_TYPE, counts_frame, head_frame, tile_frame
+from mesh.tlog.frames import CONTENT_TYPE, counts_frame, head_frame, stretch_frame, tile_frame
 from mesh.tlog.heads import line_of
 from mesh.tlog.notes import Checkpoint
 from mesh.tlog.proofs import write_proof
@@ -33,6 +33,7 @@ from services.audit.log.signing import open_signer
 from services.audit.log.store import Head, Heads, LogStore
 from services.audit.log.witness_calls import post
 from services.audit.log.witnessing import NewestHead, Witnessing, with_cosignatures
+from services.audit.sealing.payloads import PLAIN, Payloads
 
 READ_BATCH = 8 * WIDTH
 MESSAGE_BYTES = 1 << 20
@@ -41,6 +42,13 @@ EXPORT_BATCH = 500
 MAX_WAIT_S = 10.0
 LOOK_AGAIN_S = 0.25
 NOTE_TYPE, TILE_TYPE, LINES_TYPE = "text/plain; charset=utf-8", "application/octet-stream", "application/x-ndjson"
+
+
+def _check_part(request: log_pb2.ReadLogRequest, size: int) -> None:
+    """Refuses a part of the log that does not begin and end with a tile, or that the log does not have."""
+    end = request.end or size
+    if request.first % WIDTH or request.end % WIDTH or not 0 <= request.first <= end <= size:
+        raise errors.invalid("first", f"{request.first} to {request.end} are no tiles of a log of {size} entries")
 
 
 def _organisation(scope: str) -> str:
@@ -179,7 +187,15 @@ class LogServicer(log_pb2_grpc.LogServiceServicer):
     ) -> AsyncIterator[httpbody_pb2.HttpBody]:
         call.require_scope("operator")
         head = await self._head()
-        read = 0
+        _check_part(request, head.size)
+        if request.end:
+            bounds = stretch_frame(request.first, request.end)
+            yield httpbody_pb2.HttpBody(content_type=CONTENT_TYPE, data=bounds)
+            async for message in self._entries(request.first, request.end):
+                yield httpbody_pb2.HttpBody(data=message)
+            yield httpbody_pb2.HttpBody(data=bounds)
+            return
+        read = request.first
         while True:
             yield httpbody_pb2.HttpBody(content_type=CONTENT_TYPE, data=head_frame(head.verifier_key, head.checkpoint))
             async for message in self._entries(read, head.size):
@@ -275,10 +291,10 @@ async def hashes_of(store: LogStore, nodes: list[merkle.Node], size: int) -> Til
 class ProvableLog:
     """The assembled log."""
 
-    def __init__(self, context: Context, arrivals: Arrivals) -> None:
+    def __init__(self, context: Context, arrivals: Arrivals, payloads: Payloads = PLAIN) -> None:
         assert context.database is not None, "the log needs PostgreSQL"
         config: AuditConfig = context.config
-        self.store = LogStore(context.database)
+        self.store = LogStore(context.database, payloads)
         self.log = LogServicer(self.store, arrivals)
         secrets_dir = context.data_dir / "secrets"
         self.sequencer = Sequencer(

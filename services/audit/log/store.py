@@ -13,9 +13,12 @@ from mesh.tlog import tiles
 from mesh.tlog.merkle import EMPTY_ROOT, HASH_BYTES, hash_leaf
 from mesh.tlog.tiles import FullTile, width_at
 from services.audit.log.events import Stored
-from services.audit.log.packs import Entry, Packs
+from services.audit.log.packs import Entry, Packs, opened_entries
+from services.audit.sealing import form
+from services.audit.sealing.form import is_sealed
+from services.audit.sealing.payloads import PLAIN, Payloads
 
-TAKE = "SELECT kind, pos, org_id, record_id, record FROM log_take($1, $2, $3)"
+TAKE = "SELECT kind, pos, org_id, record_id, record FROM log_next($1, $2, $3)"
 APPEND = "SELECT log_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
 TAKE_LEAD = """UPDATE log_head SET epoch = epoch + 1,
   verifier_key = CASE WHEN verifier_key = '' THEN $1 ELSE verifier_key END RETURNING epoch"""
@@ -116,11 +119,12 @@ class LogStore:
     """The log in the schema `audit`."""
 
     database: Database
+    payloads: Payloads = PLAIN
 
     @functools.cached_property
     def packs(self) -> Packs:
         """The old entries. They are looked at behind the rows: what is packed meanwhile has left these by then."""
-        return Packs(self.database)
+        return Packs(self.database, self.payloads)
 
     async def take_lead(self, verifier_key: str) -> int:
         """The epoch of a new leader; what an earlier one still tries to append is refused from here on."""
@@ -134,7 +138,12 @@ class LogStore:
     async def take(self, head: Head, most: int) -> list[Stored]:
         """What has no leaf yet, changes first, each kind in order of position; no smaller position is still to come."""
         rows = await self.database.rows(TAKE, head.request_position, head.change_position, most)
-        return [Stored(*row) for row in rows]
+        if not any(is_sealed(row[4]) for row in rows):
+            return [Stored(*row) for row in rows]
+        # No leaf is written of what cannot be opened for want of a key: that waits, with everything behind it.
+        records = [(form.Place(row[2], row[0], row[3]), row[4]) for row in rows]
+        opened = await self.payloads.opened(records, must=True)
+        return [Stored(*row)._replace(record=record) for row, record in zip(rows, opened, strict=True)]
 
     async def last_seqs(self, org_ids: Collection[str]) -> dict[str, int]:
         """The number of the last entry of each organisation."""
@@ -226,14 +235,17 @@ class LogStore:
         """The entry of a record in a tree of that size."""
         async with self.database.transaction(org_id) as connection:
             row = await connection.fetchrow(ENTRY, org_id, record_id, size)
-        return Entry(*row) if row else await self.packs.entry(org_id, record_id, size)
+        if row is None:
+            return await self.packs.entry(org_id, record_id, size)
+        return (await opened_entries(self.payloads, org_id, [Entry(*row)]))[0]
 
     async def entries_of(self, org_id: str, after_seq: int, size: int, most: int) -> list[Entry]:
         """An organisation's entries in a tree of that size, in order, at most so many; none = there are no more."""
         async with self.database.transaction(org_id) as connection:
             entries = [Entry(*row) for row in await connection.fetch(ENTRIES_OF, org_id, after_seq, size, most)]
         # A pack has every number of its stretch; rows are left of some of them only.
-        return await self.packs.entries_of(org_id, after_seq, size, most) or entries
+        packed = await self.packs.entries_of(org_id, after_seq, size, most)
+        return packed or await opened_entries(self.payloads, org_id, entries)
 
     async def places(self, org_id: str, kind: int, record_ids: Sequence[str]) -> dict[str, Place]:
         """Where the leaves of an organisation's records stand; those without one are left out."""
@@ -252,13 +264,16 @@ class LogStore:
             return bool(await connection.fetchval("SELECT removed_since($1, $2)", head.change_position, org_id))
 
     async def blocks(self, first: int, end: int) -> list[bytes]:
-        """Frames of entries of all organisations, with salt, record and the columns that lists show of it."""
+        """Frames of entries of all organisations, with salt, plain record and the columns that lists show of it."""
+        return await self.payloads.opened_frames(await self._blocks(first, end))
+
+    async def _blocks(self, first: int, end: int) -> list[bytes]:
         async with self.database.transaction() as connection:
             blocks = [row[0] for row in await connection.fetch("SELECT log_blocks($1, $2)", first, end)]
         packed = min(end, await self.packs.end())
         if packed <= first:
             return blocks
-        return await self.packs.frames(first, packed) + (await self.blocks(packed, end) if packed < end else [])
+        return await self.packs.frames(first, packed) + (await self._blocks(packed, end) if packed < end else [])
 
     async def counts(self, head: Head) -> tuple[int, int]:
         """How many requests and changes a log with that head should have leaves of."""

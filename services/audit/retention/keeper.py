@@ -18,16 +18,16 @@ from dac.type.v1.record_pb2 import AdminRecord, RequestRecord
 from mesh.tlog.redactions import ERASE, HOLD, PREFIX, PRUNE, UNHOLD, spans_of, write_spans
 from services.audit import errors
 from services.audit.log.store import LogStore
-from services.audit.retention.store import CHANGES_NAMING, REQUESTS_NAMING, Found, Hold, Removal, RetentionStore
+from services.audit.retention.store import Found, Hold, Removal, RetentionStore
 from services.audit.retention.subjects import REQUEST, Subject
-from services.audit.store import ChangeRow
+from services.audit.sealing.form import is_sealed
+from services.audit.store import KIND_CHANGE, KIND_REQUEST, ChangeRow
 
 PAGE = 5000
 """Records that are looked at, and at most declared, at once."""
 MOST_CHARS = 12_000
 """Of the list of entries in one declaration."""
 LOOK_AGAIN_S = 0.1
-KIND_REQUEST, KIND_CHANGE = 1, 2
 PRUNER = "service:audit"
 
 
@@ -206,10 +206,10 @@ class Keeper:
             for one in await self._store.request(org_id, subject.id):
                 yield KIND_REQUEST, one
             return
-        for kind, statement in ((KIND_REQUEST, REQUESTS_NAMING), (KIND_CHANGE, CHANGES_NAMING)):
+        for kind in (KIND_REQUEST, KIND_CHANGE):
             after = 0
             while True:
-                page, last = await self._store.naming(statement, org_id, subject.id, after, self._page)
+                page, last = await self._store.naming(kind, org_id, subject, after, self._page)
                 for one in page:
                     if concerns(kind, one.record, subject) and not (kind == KIND_CHANGE and _is_own(one)):
                         yield kind, one
@@ -296,7 +296,12 @@ class Keeper:
 
 
 def concerns(kind: int, record: bytes, subject: Subject) -> bool:
-    """Whether a stored record is about a subject; one that nobody can read is about none."""
+    """Whether a record is about a subject; one that nobody can read is about none.
+
+    One that is still sealed does not open any more: its keys say whom it is about, and it was found by them.
+    """
+    if is_sealed(record):
+        return True
     try:
         if kind == KIND_REQUEST:
             return subject.concerns_request(RequestRecord.FromString(record))

@@ -163,7 +163,7 @@ class Retention:
             while await counting.some([org_id]):
                 pass
 
-        self.store = RetentionStore(database)
+        self.store = RetentionStore(database, log.payloads)
 
         def recorded(change: bytes) -> None:
             if tell is not None:

@@ -10,7 +10,8 @@ from mesh.ids import is_uuid
 
 USER, KEY, REQUEST = "user", "key", "request"
 KINDS = (USER, KEY, REQUEST)
-_LEVELS = {USER: Level.KIND_USER, KEY: Level.KIND_KEY}
+LEVELS = {Level.KIND_USER: USER, Level.KIND_KEY: KEY}
+"""Steps of a caller's path that are subjects."""
 
 
 class Subject(NamedTuple):
@@ -39,8 +40,7 @@ class Subject(NamedTuple):
         """Whether a request is about it: made by this user or key, or this request itself."""
         if self.kind == REQUEST:
             return record.request_id == self.id
-        kind = _LEVELS[self.kind]
-        return any(level.kind == kind and level.id == self.id for level in record.path)
+        return any(LEVELS.get(level.kind) == self.kind and level.id == self.id for level in record.path)
 
     def concerns_change(self, record: AdminRecord) -> bool:
         """Whether a change is about it: made by it, or to it."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from mesh.errors import MeshError
 from services.budget import errors
+from services.budget.ledger.lines import NO_TOKENS, charged_alike, entries_of, line_to_adjust
 from services.budget.ledger.operations import Adjust, Adjusted, Attempt, Extend, Operation, Reserve, Resolve, Settlement
 from services.budget.ledger.rows import (
     CHARGING,
@@ -39,14 +41,25 @@ from services.budget.prices.money import (
     charge,
     output_cost,
     output_tokens_for,
-    tokens_of,
     worst_case,
     worst_case_rescued,
 )
 
-NO_TOKENS = (0, 0, 0, 0, 0)
-
 Decision = Reservation | Settlement | Adjusted | MeshError
+
+
+class _Terms(NamedTuple):
+    """What a reservation would hold."""
+
+    limits: list[Limit]
+    hard: list[Limit]
+    """Those of them that may refuse it."""
+    prices: list[Price]
+    is_whole: bool
+    """Whether its answer is covered in steps, and the first of them fits."""
+    tokens: int
+    rescues: int
+    amount_nano_usd: int
 
 
 @dataclass
@@ -94,22 +107,13 @@ class Book:
             if known.body_hash != op.body_hash:
                 raise errors.request_id_conflict(op.request_id)
             return known
-        limits = self.limits_of(op)
-        _refuse_when_stopped(limits)
-        hard = [limit for limit in limits if limit.is_hard and limit.limit_nano_usd is not None]
-        prices = self._prices_of(op, must_know=bool(hard))
-        in_steps, wanted = op.first_hold(self.default_output_tokens)
-        tokens = wanted
-        for limit in hard:
-            tokens = min(tokens, self._affordable(op, limit, prices, tokens))
-        rescues, amount = self._with_rescues(op, hard, prices, tokens)
+        limits, hard, prices, is_whole, tokens, rescues, amount = self._terms(op)
         excess = tuple(self._excess(op, limits, amount))
         keys = tuple(limit.key_at(op.now) for limit in limits)
         for key in keys:
             self.counters[key].reserved += amount
             self.touched.add(key)
         is_capped = bool(hard) and not all(price.is_free for price in prices)
-        is_whole = in_steps and tokens == wanted
         reservation = Reservation(
             reservation_id=op.reservation_id,
             org_id=op.org_id,
@@ -132,6 +136,26 @@ class Book:
         self.add(reservation)
         self.made.append(reservation)
         return reservation
+
+    def refusal_of(self, op: Reserve) -> MeshError | None:
+        """Why a new reservation would be refused now; None = it would be held. Changes nothing."""
+        try:
+            self._terms(op)
+        except MeshError as refusal:
+            return refusal.with_traceback(None)
+        return None
+
+    def _terms(self, op: Reserve) -> _Terms:
+        limits = self.limits_of(op)
+        _refuse_when_stopped(limits)
+        hard = [limit for limit in limits if limit.is_hard and limit.limit_nano_usd is not None]
+        prices = self._prices_of(op, must_know=bool(hard))
+        in_steps, wanted = op.first_hold(self.default_output_tokens)
+        tokens = wanted
+        for limit in hard:
+            tokens = min(tokens, self._affordable(op, limit, prices, tokens))
+        rescues, amount = self._with_rescues(op, hard, prices, tokens)
+        return _Terms(limits, hard, prices, in_steps and tokens == wanted, tokens, rescues, amount)
 
     def extend(self, op: Extend) -> Reservation:
         """Covers more of an answer at every level, as far as it can be paid. Raises MeshError when nothing can."""
@@ -214,7 +238,7 @@ class Book:
         sealed = op.seal(settlement)
         held.state, held.cost_nano_usd = op.to, cost
         self.resolved[held.reservation_id] = held
-        entries = _entries(op, held, charges)
+        entries = entries_of(op, held, charges)
         self._free(held)
         self._charge_counters(entries)
         self.entries.extend(entries)
@@ -232,8 +256,8 @@ class Book:
                 if line.amount_nano_usd != op.amount_nano_usd:
                     raise errors.request_id_conflict(op.adjustment_id)
                 return Adjusted(held.cost_nano_usd, is_repeat=True)
-        line = _line_to_adjust(lines, op)
-        same = [x.amount_nano_usd for x in lines if x.kind in CHARGING and _charged_alike(x, line)]
+        line = line_to_adjust(lines, op)
+        same = [x.amount_nano_usd for x in lines if x.kind in CHARGING and charged_alike(x, line)]
         if sum(same) + op.amount_nano_usd < 0:
             raise errors.more_than_charged(op.request_id, sum(same), op.amount_nano_usd)
         made = line._replace(
@@ -329,42 +353,6 @@ class Book:
         return charge(price, attempt.usage, answered=attempt.answered)
 
 
-class SettlingBook(Book):
-    """A book of reservations that end, all of them known: it adds up what their counters are to be told, and asks
-    nothing of them."""
-
-    def __init__(self, prices: PriceBook, default_output_tokens: int) -> None:
-        super().__init__(prices, default_output_tokens)
-        self.held: dict[str, Reservation] = {}
-        """By reservation id."""
-        self._spent: dict[tuple[CounterKey, ...], int] = {}
-        self._freed: dict[tuple[CounterKey, ...], int] = {}
-
-    def totals(self) -> dict[CounterKey, tuple[int, int]]:
-        """Of each counter what is spent and what is freed."""
-        found: dict[CounterKey, tuple[int, int]] = {}
-        for keys, amount in self._spent.items():
-            for key in keys:
-                spent, freed = found.get(key, (0, 0))
-                found[key] = (spent + amount, freed)
-        for keys, amount in self._freed.items():
-            for key in keys:
-                spent, freed = found.get(key, (0, 0))
-                found[key] = (spent, freed + amount)
-        return found
-
-    def _held(self, org_id: str, reservation_id: str, request_id: str) -> Reservation:
-        return self.held[reservation_id]
-
-    def _free(self, held: Reservation) -> None:
-        self._freed[held.counters] = self._freed.get(held.counters, 0) + held.amount_nano_usd
-
-    def _charge_counters(self, entries: Sequence[Entry]) -> None:
-        for entry in entries:
-            if entry.kind in CHARGING and entry.amount_nano_usd:
-                self._spent[entry.counters] = self._spent.get(entry.counters, 0) + entry.amount_nano_usd
-
-
 def known_prices(book: PriceBook, op: Reserve) -> list[Price]:
     """The prices of the candidates that have one, bounded as the request may be served."""
     found = [price for one in op.candidates if (price := book.in_force(*one)) is not None]
@@ -389,60 +377,6 @@ def _exhausted(limit: Limit, key: CounterKey, left_nano_usd: int, now: dt.dateti
     )
 
 
-def _entries(op: Resolve, held: Reservation, charges: tuple[Charge, ...]) -> list[Entry]:
-    """The ledger's lines of a resolution."""
-    about = op.about
-    org_id, reservation_id, request_id = held.org_id, held.reservation_id, held.request_id
-    operation, path, tags = about.operation, about.path, about.tags
-
-    def note(kind: str, amount: int) -> Entry:
-        where = (held.price_version, request_id, held.counters, "", "", operation, path, tags, NO_TOKENS)
-        return Entry(org_id, reservation_id, "", kind, amount, *where)
-
-    if op.to is State.COMMITTED and charges:
-        made = [
-            Entry(
-                org_id,
-                reservation_id,
-                # The number keeps two attempts apart whose caller gave them one id.
-                f"{number}:{attempt.attempt_id}",
-                "commit",
-                charged.cost_nano_usd,
-                charged.price_version,
-                request_id,
-                held.counters_of(attempt.model),
-                attempt.provider,
-                attempt.model,
-                operation,
-                path,
-                tags,
-                tokens_of(attempt.usage),
-            )
-            for number, (attempt, charged) in enumerate(zip(op.attempts, charges, strict=True))
-        ]
-    else:
-        kind = {State.COMMITTED: "commit", State.RELEASED: "release"}.get(op.to, "indeterminate")
-        made = [note(kind, held.cost_nano_usd)]
-    if held.cost_nano_usd > held.amount_nano_usd:
-        made.append(note("overrun", held.cost_nano_usd - held.amount_nano_usd))
-    return made
-
-
-def _charged_alike(one: Entry, other: Entry) -> bool:
-    return (one.provider, one.model, one.counters) == (other.provider, other.model, other.counters)
-
-
-def _line_to_adjust(lines: Sequence[Entry], op: Adjust) -> Entry:
-    """The line that a correction is about. Raises INVALID_REQUEST when that is not clear."""
-    found = [line for line in lines if line.kind in ("commit", "indeterminate")]
-    if op.attempt_id:
-        found = [line for line in found if op.attempt_id in (line.attempt_id, line.attempt_id.partition(":")[2])]
-    if len(found) != 1:
-        attempts = ", ".join(line.attempt_id.partition(":")[2] for line in lines if line.kind == "commit")
-        raise errors.invalid("attempt_id", f"say which of the request's attempts is meant: {attempts or 'it has none'}")
-    return found[0]
-
-
 def apply(book: Book, op: Operation) -> Decision:
     """Decides one operation; a refusal is a decision too, and changes nothing."""
     try:
@@ -452,4 +386,5 @@ def apply(book: Book, op: Operation) -> Decision:
             return book.extend(op)
         return book.adjust(op) if isinstance(op, Adjust) else book.resolve(op)
     except MeshError as refusal:
-        return refusal
+        # Its traceback holds all that was looked at, the whole batch.
+        return refusal.with_traceback(None)

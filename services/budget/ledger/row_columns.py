@@ -7,8 +7,9 @@ import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from services.budget.ledger.ledger import Book, SettlingBook
+from services.budget.ledger.ledger import Book
 from services.budget.ledger.rows import CounterKey, Entry, Level, Limit, Reservation, State
+from services.budget.ledger.settling import SettlingBook
 from services.budget.ledger.windows import Window
 
 PLAN_BY_KEY = ("enable_seqscan", "off")

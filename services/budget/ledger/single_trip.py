@@ -8,21 +8,24 @@ by side.
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import functools
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 
 from mesh.errors import MeshError
 from mesh.postgres import Database
-from services.budget.ledger.ledger import Decision, SettlingBook, apply, known_prices
+from services.budget.ledger.early_refusals import refused_early
+from services.budget.ledger.ledger import Decision, apply, known_prices
 from services.budget.ledger.operations import Extend, Operation, Reserve, Resolve
 from services.budget.ledger.row_columns import number_array, plain_array, read_key, settling_columns, text_array
 from services.budget.ledger.rows import CounterKey, Level, Reservation, State
+from services.budget.ledger.settling import SettlingBook
 from services.budget.ledger.store import PostgresLedgerStore
 from services.budget.ledger.windows import UTC, Window, start_of
 from services.budget.prices.book import PriceBook
@@ -81,6 +84,15 @@ class _Holding:
     columns: list[Any] = field(default_factory=lambda: [NOTHING if kind else [] for kind in HOLDING])
 
 
+class _Prepared(NamedTuple):
+    """What a batch says to the database."""
+
+    settling: _Settling
+    holding: _Holding
+    places: list[int]
+    """In the batch, of what is to be held."""
+
+
 class SingleTripStore:
     """A LedgerStore in front of the general one."""
 
@@ -93,26 +105,52 @@ class SingleTripStore:
         self._full: set[str] = set()
         """Organisations whose last batch had something refused: the next goes the general way at once, and with it
         nobody else's."""
+        self._turn = asyncio.Lock()
         self._starts: tuple[tuple[int, int], str, str] = ((0, 0), NOTHING, NOTHING)
 
     async def run(self, operations: Sequence[Operation]) -> list[Decision]:
-        """See LedgerStore. What ends comes before what begins: it only makes room."""
-        decided = await self._run_simply(operations)
-        rest = [(at, op) for at, op in enumerate(operations) if at not in decided]
-        if rest:
+        """See LedgerStore. What ends comes before what begins: it only makes room.
+
+        Batches run one after the other, in the order in which they came; what they say to the database is put together
+        before their turn, while it works on the one before.
+        """
+        prepared = self._prepared(operations)
+        async with self._turn:
+            return await self._run_prepared(operations, prepared)
+
+    async def _run_prepared(self, operations: Sequence[Operation], prepared: _Prepared) -> list[Decision]:
+        decided = await self._run_simply(operations, prepared)
+        left = [(at, op) for at, op in enumerate(operations) if at not in decided]
+        if left:
+            decided |= await self._refused_early(left)
+            rest = [(at, op) for at, op in left if at not in decided]
             for _, op in rest:
                 if isinstance(op, Extend):
                     self._open.pop(op.reservation_id, None)
-            found = await self._general.run([op for _, op in rest])
+            found = await self._general.run([op for _, op in rest]) if rest else []
             for (at, _), decision in zip(rest, found, strict=True):
                 decided[at] = decision
                 if isinstance(decision, Reservation):
                     self._remember(decision)
-            self._notice([(op, decision) for (_, op), decision in zip(rest, found, strict=True)])
+            self._notice([(op, decided[at]) for at, op in left])
         return [decided[at] for at in range(len(operations))]
 
-    async def _run_simply(self, operations: Sequence[Operation]) -> dict[int, Decision]:
-        """The decisions that could be made in one round trip, by place in the batch."""
+    async def _refused_early(self, left: Sequence[tuple[int, Operation]]) -> dict[int, Decision]:
+        """The refusals in organisations that had too little left a moment ago, unless something else of theirs comes in
+        the same batch: it may make room for what comes behind it."""
+        makes_room = {op.org_id for _, op in left if not isinstance(op, Reserve)}
+        asked = [
+            (at, op)
+            for at, op in left
+            if isinstance(op, Reserve) and op.org_id in self._full and op.org_id not in makes_room
+        ]
+        windows = self._window_starts([op for _, op in asked]) if asked else None
+        if windows is None:
+            return {}
+        found = await refused_early(self._database, self._prices, self._default_output_tokens, windows, asked)
+        return dict(found)
+
+    def _prepared(self, operations: Sequence[Operation]) -> _Prepared:
         resolves: list[tuple[int, Resolve]] = []
         reserves: list[tuple[int, Reserve, list[Price]]] = []
         for at, op in enumerate(operations):
@@ -124,8 +162,12 @@ class SingleTripStore:
                     reserves.append((at, op, known))
             elif isinstance(op, Resolve) and self._knows(op):
                 resolves.append((at, op))
-        settling = self._settling(resolves)
         holding = self._holding([(op, known) for _, op, known in reserves])
+        return _Prepared(self._settling(resolves), holding, [at for at, _, _ in reserves])
+
+    async def _run_simply(self, operations: Sequence[Operation], prepared: _Prepared) -> dict[int, Decision]:
+        """The decisions that could be made in one round trip, by place in the batch."""
+        settling, holding, places = prepared
         if not settling.decisions and not holding.made:
             return {}
         org_ids = {operations[at].org_id for at in settling.decisions}.union(r.org_id for r in holding.made)
@@ -137,7 +179,7 @@ class SingleTripStore:
             return {}
         if told:
             paths = [_path_of(line, made.org_id) for line, made in zip(told, _firsts(holding), strict=True)]
-            for (at, _, _), reservation, path in zip(reserves, holding.made, holding.paths, strict=True):
+            for at, reservation, path in zip(places, holding.made, holding.paths, strict=True):
                 is_hard, reservation.counters, reservation.selectors = paths[path - 1]
                 if not is_hard:
                     reservation.is_hard = False

@@ -4,7 +4,7 @@
 --   finish    KEYS[1] the ticket; ARGV: now_us, request_id, prefix, is_known, and the tokens used: model, tokens, …
 --   withdraw  KEYS[1] the ticket; ARGV: now_us, request_id, prefix
 -- All keys of a call have one hash tag. now_us 0 = this server's clock. A window is {step, requests, tokens, …}, oldest
--- first; places are a sorted set of request ids by when they end. services/budget/rate_limits.py says why.
+-- first; places are a sorted set of request ids by when they end. services/budget/limits/rate_limits.py says why.
 local function clock(given)
   local now = tonumber(given)
   if now > 0 then return now end

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 
 from mesh.csv_lines import CONTENT_TYPE, csv_lines, defused
-from services.budget.errors import NANO_USD_PER_USD
+from mesh.money import exact_usd
 from services.budget.usage.usage import Dimension, Row
 
 AMOUNTS = (
@@ -20,12 +20,6 @@ AMOUNTS = (
     "cost_nano_usd",
 )
 CONTENT_TYPES = {"csv": CONTENT_TYPE, "json": "application/json"}
-
-
-def exact_usd(nano_usd: int) -> str:
-    """Dollars with all nine decimals: "0.000001500"."""
-    sign, whole = ("-" if nano_usd < 0 else ""), abs(nano_usd)
-    return f"{sign}{whole // NANO_USD_PER_USD}.{whole % NANO_USD_PER_USD:09d}"
 
 
 class UsageFile:

@@ -73,6 +73,9 @@ class AnswerStages:
         self._passes = [stage.shown for stage in stages]
         self._held: list[bytes] = []
         """The pieces of an answer that is no stream."""
+        through = self._passes[0] if len(stages) == 1 else self._through
+        self.shown: Callable[[bytes], bytes] = through if stream else self._hold
+        """Whole events of an answer in, what of it may be shown by now out."""
 
     @property
     def scope(self) -> str:
@@ -90,11 +93,11 @@ class AnswerStages:
             body = await stage.sent(body)
         return body
 
-    def shown(self, data: bytes) -> bytes:
-        """What of an answer may be shown by now."""
-        if not self._stream:
-            self._held.append(data)
-            return b""
+    def _hold(self, data: bytes) -> bytes:
+        self._held.append(data)
+        return b""
+
+    def _through(self, data: bytes) -> bytes:
         for passed in self._passes:
             if data:
                 data = passed(data)

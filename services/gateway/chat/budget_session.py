@@ -33,7 +33,7 @@ from mesh import call as calls
 from mesh.call import Call, acting_as
 from mesh.errors import MeshError, Reason
 from mesh.interceptors import HOPELESS_S
-from mesh.status import from_status
+from mesh.status import STATUS_KEY, from_status
 from mesh.transport import MESSAGE_BYTES, RpcFailure, next_call, traceparent_of, trailing_of
 
 if TYPE_CHECKING:
@@ -174,6 +174,10 @@ class BudgetSession:
                     return await asked.answer
                 except _NoSessions:
                     return await getattr(self._stub, method)(request)
+                finally:
+                    # A failure holds this frame by its traceback: were it held in turn, only the collector would find
+                    # the two, and a burst of refusals would stop everybody while it looks.
+                    del asked, answer
         except TimeoutError:
             raise _late(method) from None
 
@@ -183,7 +187,7 @@ class BudgetSession:
         if asked.answer.done():
             return
         if isinstance(answer, MeshError):
-            asked.answer.set_exception(_failure(answer))
+            asked.answer.set_exception(answer if isinstance(answer, RpcFailure) else _failure(answer))
         elif isinstance(answer, Exception):
             asked.answer.set_exception(answer)
         else:
@@ -309,7 +313,8 @@ class BudgetSession:
         if kind == asked.kind:
             self._end(asked, getattr(reply, kind))
         elif kind == "error":
-            self._end(asked, from_status(reply.error))
+            told = ((STATUS_KEY, reply.error.SerializeToString()),)
+            self._end(asked, RpcFailure(from_status(reply.error), told))
         else:
             self._end(asked, MeshError(Reason.INTERNAL, f"Budget answered {kind} to {asked.kind}."))
 

@@ -27,7 +27,7 @@ from services.gateway.sharing.cache_control import not_cached
 from services.gateway.sharing.cached_chat import BYPASS, CachedChat
 from services.gateway.sharing.shared_run import SharedRun
 from services.gateway.threads.turn import ThreadTurn
-from services.gateway.wire import openai_wire
+from services.gateway.wire import openai_documents, openai_wire
 from services.gateway.wire.openai_wire import ChatAsk
 from services.gateway.wire.wires import wire_of
 
@@ -381,8 +381,8 @@ class ChatRun(SharedRun):
         if self.checking is not None:
             extra["dac"]["validation"] = self.checking.told()
         if self.ask.include_usage:
-            extra["usage"] = openai_wire.usage_object(usage)
-        return openai_wire.chunk(self.call.request_id, model, [], extra)
+            extra["usage"] = openai_documents.usage_object(usage)
+        return openai_documents.chunk(self.call.request_id, model, [], extra)
 
     def _count_open_attempt(self, why: MeshError) -> None:
         """The attempt that was cut off from here: provider's own count is lost, so what was used is counted."""

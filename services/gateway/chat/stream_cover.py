@@ -38,6 +38,11 @@ class StreamCover:
         self._asking: asyncio.Task[ExtendResponse] | None = None
         self._refusal: MeshError | None = None
 
+    @property
+    def covered_tokens(self) -> int:
+        """How many tokens of the answer are covered by now."""
+        return self._covered
+
     async def show(self, frames: Frames, attempt: AttemptStarted | None) -> None:
         """Before events are passed on. Raises BUDGET_EXHAUSTED when they are not covered and cannot be."""
         self._events += frames.events

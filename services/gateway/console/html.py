@@ -9,7 +9,8 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-NANO = 1_000_000_000
+from mesh.money import NANO_USD_PER_USD
+
 _VOID = frozenset({"br", "hr", "img", "input", "link", "meta"})
 _DRAWN = frozenset({"path", "rect", "circle"})
 """Drawings close themselves: an open one would hold those that follow."""
@@ -60,7 +61,7 @@ def prose(message: str) -> Safe:
 
 def money(nano_usd: int) -> str:
     """Nano-USD as dollars, exact: two decimals or as many as it takes."""
-    whole, rest = divmod(abs(nano_usd), NANO)
+    whole, rest = divmod(abs(nano_usd), NANO_USD_PER_USD)
     digits = f"{rest:09d}".rstrip("0").ljust(2, "0")
     return f"{'-' if nano_usd < 0 else ''}${whole:,}.{digits}"
 

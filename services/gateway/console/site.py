@@ -5,18 +5,16 @@ It decides nothing: every figure comes from the same RPCs that the API serves, c
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import datetime as dt
 import pathlib
 import urllib.parse
 from collections.abc import Awaitable, Callable, Mapping
-from decimal import Decimal
 from typing import Any
 
 import grpc.aio
 import msgspec
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
@@ -26,6 +24,7 @@ from mesh.errors import MeshError, Reason, invalid
 from mesh.keyring import Keyring
 from services.gateway.console import frame as view
 from services.gateway.console.downloads import Downloads
+from services.gateway.console.forms import nano_usd, read_form
 from services.gateway.console.frame import Reader
 from services.gateway.console.reading import Reading
 from services.gateway.console.session import COOKIE, LIFETIME_S, Session, Sessions, same_origin
@@ -35,10 +34,6 @@ from services.gateway.identity import key_tokens
 from services.gateway.identity.callers import Caller, Callers
 
 TIMEOUT_S = 10.0
-FORM_BYTES = 32 * 1024
-FORM_FIELDS = 50
-FORM_S = 15.0
-"""How long a form may take to arrive; who sends one need not be signed in."""
 CSRF_HEADER = "x-csrf-token"
 """Not x-dac-…: proxies take headers away that begin so (mesh/envoy/edge.py)."""
 STATIC = pathlib.Path(__file__).with_name("static")
@@ -195,7 +190,7 @@ class Console:
         request.scope["state"]["exchange"].route = "/console/sign-in"
         if not same_origin(_header_of(request)):
             return self._refused(MeshError(Reason.PERMISSION_DENIED, "This form did not come from DAC's own page."))
-        form = await _form(request)
+        form = await read_form(request)
         key, wanted = form.get("key", "").strip(), form.get("view", "")
         try:
             await self._callers.authenticate(key)
@@ -281,7 +276,7 @@ class Console:
         """Does what a form asks for; a refusal shows the view again with the sentence and what was typed."""
         form: dict[str, str] = {}
         try:
-            form = await _form(request)
+            form = await read_form(request)
             reader = await self._enter(request, request.url.path, form=form)
         except MeshError as error:
             return self._refused(error, name)
@@ -344,18 +339,6 @@ class Console:
         return await self._changed(request, "budgets", change)
 
 
-def nano_usd(typed: str) -> int:
-    """Dollars as typed → nano-USD, exact. Raises INVALID_REQUEST."""
-    try:
-        amount = Decimal(typed.strip().lstrip("$"))
-        exact = amount * 1_000_000_000
-        if amount.is_finite() and 0 <= exact < 2**62 and exact == exact.to_integral_value():
-            return int(exact)
-    except ArithmeticError:
-        pass
-    raise invalid("limit", f'"{typed[:40]}" is no amount of dollars: write e.g. 5 or 0.25.')
-
-
 def _html(markup: str, status: int = 200) -> HTMLResponse:
     return HTMLResponse(markup, status, {"content-security-policy": CSP})
 
@@ -376,29 +359,3 @@ def _cookie(header: str) -> str:
 def _is_secure(request: Request) -> bool:
     """Whether the browser came by https, here or at a proxy before this."""
     return request.url.scheme == "https" or request.headers.get("x-forwarded-proto", "") == "https"
-
-
-async def _form(request: Request) -> dict[str, str]:
-    """A small form; fields that come more than once are joined by spaces. Raises INVALID_REQUEST or TOO_LARGE."""
-    parts, size = [], 0
-    try:
-        async with asyncio.timeout(FORM_S):
-            async for part in request.stream():
-                size += len(part)
-                if size > FORM_BYTES:
-                    raise MeshError(Reason.TOO_LARGE, f"The form is larger than {FORM_BYTES // 1024} KiB.")
-                parts.append(part)
-    except TimeoutError:
-        raise MeshError(Reason.DEADLINE_EXCEEDED, "The form did not arrive in time. Send it again.") from None
-    except ClientDisconnect:
-        raise MeshError(Reason.CANCELLED, "The client went away.") from None
-    try:
-        pairs = urllib.parse.parse_qsl(
-            b"".join(parts).decode("ascii"), keep_blank_values=True, max_num_fields=FORM_FIELDS
-        )
-    except ValueError:
-        raise invalid("body", "This is not a form.") from None
-    form: dict[str, str] = {}
-    for name, value in pairs:
-        form[name] = f"{form[name]} {value}" if name in form else value
-    return form

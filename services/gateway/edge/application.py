@@ -234,7 +234,7 @@ class Edge:
 
     async def _watched(self, request: Exchange, answering: Awaitable[None]) -> None:
         """Answers while the client stays."""
-        watcher = asyncio.create_task(request.watch())
+        stop_watching = request.watch()
         try:
             await answering
         except asyncio.CancelledError:
@@ -243,7 +243,7 @@ class Edge:
         finally:
             request.done = True
             request.stop_waiting()
-            watcher.cancel()
+            stop_watching()
 
     async def _count(self, request: Exchange) -> None:
         """DAC's own estimate; nothing is reserved, asked or recorded."""

@@ -16,6 +16,7 @@ from services.gateway.chat.pipeline import ProviderRefusal
 from services.gateway.chat.task_chat import PATH as TASK_PATH
 from services.gateway.chat.task_chat import TASK_CHAT
 from services.gateway.edge.failures import error_headers, http_status
+from services.gateway.edge.http_protocol import PIECE, WATCH
 from services.gateway.edge.rate_limit_headers import headers_of_refusal
 from services.gateway.gating.sources import HEADER, read_wish
 from services.gateway.identity.callers import Caller, Callers
@@ -82,6 +83,9 @@ class Exchange:
         tracing.continue_trace(self.call, self.text_header(b"traceparent"))
         tracing.ensure_trace(self.call)
         self._task = asyncio.current_task()
+        # Taken out: it holds what holds the scope.
+        self._piece: Callable[[bytes], bool] | None = scope.get("extensions", {}).pop(PIECE, None)
+        """Writes a piece of a stream where that can be done at once."""
 
     def header(self, name: bytes) -> bytes:
         """A request header, or nothing."""
@@ -198,10 +202,20 @@ class Exchange:
 
         return receive
 
-    async def watch(self) -> None:
-        """Cancels the request when its client goes away."""
+    def watch(self) -> Callable[[], object]:
+        """Cancels the request when its client goes away; what comes back stops that."""
+        watch = self.scope.get("extensions", {}).get(WATCH)
+        if watch is not None:
+            return watch(self._left)  # type: ignore[no-any-return]
+        return asyncio.create_task(self._watch()).cancel
+
+    async def _watch(self) -> None:
+        """The same on a server that says it only when it is asked."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        self._left()
+
+    def _left(self) -> None:
         if not self.done and self._task is not None:
             self.gone = True
             self._task.cancel()
@@ -219,6 +233,8 @@ class Exchange:
 
     async def send_body(self, data: bytes, *, more: bool) -> None:
         """Sends a part of the body; a client that does not read for a while is let go."""
+        if more and self._piece is not None and self._piece(data):
+            return
         self._waits(SEND_TIMEOUT_S)
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
         self._until = math.inf

@@ -22,6 +22,7 @@ from dac.router.v1.router_pb2_grpc import RouterServiceStub
 from mesh import telemetry
 from mesh.call import acting_as
 from mesh.errors import MeshError, Reason, invalid
+from mesh.metrics_page import metrics_page
 from mesh.status import from_exception
 from services.gateway.edge.failures import error_body, error_headers, http_status
 from services.gateway.identity.callers import Callers
@@ -141,7 +142,7 @@ class Pages:
         """Prometheus' text format."""
         if not self._metrics_public:
             await self._callers.authenticate_header(request.headers.get("authorization", ""))
-        return Response(telemetry.metrics_page(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(metrics_page(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     def _described(self) -> dict[str, Any]:
         if self._document is None:

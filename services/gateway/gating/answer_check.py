@@ -17,6 +17,7 @@ from services.gateway.gating import verdict as verdicts
 from services.gateway.gating.rules import BLOCK, Rules, rules_of
 from services.gateway.gating.subjects import question_of, schema_of
 from services.gateway.gating.verdict import BLOCKED, PENDING, Verdict, unchecked
+from services.gateway.redaction.stage import in_force
 from services.gateway.validation.subject import PASSED, Subject
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class AnswerCheck:
         self._mode = verdicts.WHOLE if not run.ask.stream else verdicts.HOLD if rules.hold else verdicts.FLAG
         self._schema = schema_of(run.ask)
         self._question = question_of(run.ask)
+        self._redaction = in_force(run.rules, asked=run.ask.redaction)
         self._policy = run.record.route.policy_version
         self.verdict: Verdict | None = None
         """Of the answer that was given; None = not known yet."""
@@ -144,7 +146,7 @@ class AnswerCheck:
             subject = Subject(
                 text, self._question, run.sources(), run.ask.task_type, self._schema, finish.finish_reason
             )
-            found = await run.validation.verdict(subject, self.rules, run.caller, run.call, redaction=run.ask.redaction)
+            found = await run.validation.verdict(subject, self.rules, run.caller, run.call, redaction=self._redaction)
             worst = found if worst is None or found.rank < worst.rank else worst
         run.stage("validate")
         assert worst is not None

@@ -17,6 +17,7 @@ from services.gateway.chat import candidates
 from services.gateway.chat.answer_stage import AnswerStages
 from services.gateway.chat.pipeline import Done, Head
 from services.gateway.chat.reserved_run import ReservedRun
+from services.gateway.chat.stream_cover import StreamCover
 from services.gateway.gating.answer_check import AnswerCheck, check_of
 from services.gateway.sharing import replay
 from services.gateway.threads.turn import ThreadTurn
@@ -47,6 +48,7 @@ class CheckedRun(ReservedRun):
     _shown: list[bytes]
     _frames_bytes: int
     _end_mark: bytes
+    _watch: StreamCover | None
     _finished: GenerateFinish | None = None
     _counted = False
     """The attempts of the answer that is kept back are on the record: it is no open one."""
@@ -152,7 +154,9 @@ class CheckedRun(ReservedRun):
         left = left or [one for one in self._candidates if one.model == last]
         if not left:
             return None
-        most = held.output_cap_tokens or self._wanted_tokens() or held.covered_output_tokens
+        # Where nobody knows how long an answer can be, this one may be as long as what the first one came to cover.
+        covered = self._watch.covered_tokens if self._watch is not None else held.covered_output_tokens
+        most = held.output_cap_tokens or self._wanted_tokens() or covered
         extend = ExtendRequest(
             org_id=self.record.org_id,
             request_id=self.record.request_id,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dac.router.v1.answers_pb2 import AnswerRules
+from dac.router.v1.answers_pb2 import AnswerRules, RedactionRules
 from mesh import call as calls
 from mesh.call import Call
 from mesh.errors import MeshError
@@ -31,7 +31,7 @@ from services.gateway.validation.subject import (
     Finding,
     Subject,
 )
-from services.gateway.wire import openai_wire
+from services.gateway.wire import openai_documents, openai_wire
 from services.gateway.wire.openai_wire import ChatAsk
 
 if TYPE_CHECKING:
@@ -66,13 +66,17 @@ class JudgeRun(ChatRun):
 
     checks_answers = False
 
-    def __init__(self, pipeline: Pipeline, ask: ChatAsk, caller: Caller, call: Call) -> None:
+    def __init__(
+        self, pipeline: Pipeline, ask: ChatAsk, caller: Caller, call: Call, redaction: RedactionRules | None
+    ) -> None:
+        """`redaction`: the rules of the judged request; None = it had none, those for the judge's own prompt count."""
         super().__init__(pipeline, ask, caller, call, client_request_id="")
         self.record.operation = JUDGE
+        self._redaction, ask.redaction = redaction, True if redaction is not None else None
 
     async def _prepare(self, rules: AnswerRules) -> None:
-        own = AnswerRules(redaction=rules.redaction if rules.HasField("redaction") else None)
-        await super()._prepare(own)
+        given = self._redaction or (rules.redaction if rules.HasField("redaction") else None)
+        await super()._prepare(AnswerRules(redaction=given))
 
 
 class Judge:
@@ -82,10 +86,10 @@ class Judge:
         self._pipeline, self._timeout_s = pipeline, timeout_s
 
     async def ask(
-        self, model: str, subject: Subject, caller: Caller, call: Call, *, redaction: bool | None = None
+        self, model: str, subject: Subject, caller: Caller, call: Call, *, redaction: RedactionRules | None = None
     ) -> Opinion:
-        """What it says; not_checked when it cannot be asked, paid, understood or waited for. `redaction`: what the
-        judged request says of it."""
+        """What it says; not_checked when it cannot be asked, paid, understood or waited for. `redaction`: by
+        which rules the judged request went; its prompt may be of another intent than the judge's."""
         own = Call(
             request_id=uuid7(),
             principal=call.principal,
@@ -94,9 +98,7 @@ class Judge:
             trace_id=call.trace_id,
             span_id=call.span_id,
         )
-        asked = _ask(model, subject)
-        asked.redaction = redaction
-        run = JudgeRun(self._pipeline, asked, caller, own)
+        run = JudgeRun(self._pipeline, _ask(model, subject), caller, own, redaction)
         if call.request_id:
             run.record.tags["judged_request_id"] = call.request_id
         # A task of its own: what it calls carries its own request id and deadline.
@@ -148,7 +150,7 @@ def _bounded(text: str) -> str:
 
 def _opinion(document: bytes) -> Opinion:
     try:
-        text, _ = openai_wire.answer_of(document)
+        text, _ = openai_documents.answer_of(document)
         said = msgspec.json.decode(text[text.index("{") : text.rindex("}") + 1], type=_Said)
         status = _STATUS[said.verdict.strip().lower()]
         if not 0 <= said.quality <= 1:

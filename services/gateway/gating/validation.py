@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING
 
 from dac.memory.v1.memory_pb2 import EmbedRequest
+from dac.router.v1.answers_pb2 import RedactionRules
 from mesh import telemetry
 from mesh.call import Call
 from mesh.errors import MeshError
@@ -61,9 +62,9 @@ class Validation:
         self._with_nli = self._plain if nli is None else Validator(embed=embed, nli=nli)
 
     async def verdict(
-        self, subject: Subject, rules: Rules, caller: Caller, call: Call, *, redaction: bool | None = None
+        self, subject: Subject, rules: Rules, caller: Caller, call: Call, *, redaction: RedactionRules | None = None
     ) -> Verdict:
-        """What is to be said of an answer by these rules. `redaction`: what its request says of it."""
+        """What is to be said of an answer by these rules. `redaction`: by which rules its request went."""
         try:
             asked: list[Awaitable[Opinion]] = []
             if rules.judge_model:

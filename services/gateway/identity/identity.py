@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 import datetime as dt
 import logging
-import os
 import pathlib
 import re
 import secrets
@@ -21,6 +20,7 @@ from mesh.keyring import Keyring
 from services.gateway import errors
 from services.gateway.identity import key_tokens, peppers
 from services.gateway.identity.callers import KNOWN_SCOPES, foreign_place, hash_token
+from services.gateway.identity.operator_token import read_operator_token
 from services.gateway.identity.organisations import Organisations, TellNames, check_name, name_taken
 from services.gateway.identity.places import named_id
 from services.gateway.identity.rows import Change, KeyInfo, KeyPlace, NewKey, OrganisationRow
@@ -383,19 +383,6 @@ def _check_shown(name: str, models: Sequence[str]) -> None:
     for pattern in models:
         if not _PATTERN.fullmatch(pattern):
             raise invalid("models", f'"{pattern[:80]}" is not a model id or pattern such as "openai/*".')
-
-
-def read_operator_token(path: pathlib.Path) -> str:
-    """The operator's token from its file (0600), made at the first start."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = path.with_suffix(f".{os.getpid()}.draft")
-        draft.touch(0o600)
-        draft.write_text(key_tokens.new_token(secrets.choice, "operator"))
-        with contextlib.suppress(FileExistsError):
-            os.link(draft, path)
-        draft.unlink()
-    return path.read_text().strip()
 
 
 def public_json(value: object) -> str:

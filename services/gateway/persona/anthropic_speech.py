@@ -7,7 +7,7 @@ import re
 import msgspec
 
 from mesh import sse
-from services.gateway.persona.speech import Mouth, written
+from services.gateway.persona.speech import Mouth, each, written
 from services.gateway.wire.openai_wire import join_fields
 
 _ID = re.compile(rb'("id"\s*:\s*)"(?:[^"\\]|\\.)*"')
@@ -34,8 +34,11 @@ class AnthropicSpeech:
     def __init__(self, mouth: Mouth) -> None:
         self._mouth = mouth
 
-    def event(self, event: bytes) -> bytes:
+    def shown(self, data: bytes) -> bytes:
         """See Speech."""
+        return each(self._event, data)
+
+    def _event(self, event: bytes) -> bytes:
         mouth = self._mouth
         try:
             said = _event.decode(event[event.find(b"data:") + 5 :] if b"\r" not in event else sse.data_of(event))

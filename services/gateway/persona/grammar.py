@@ -153,6 +153,16 @@ def whole(heads: Mapping[str, Iterable[str]]) -> str:
     return "|".join(f"(?<={re.escape(first)}){_whole(_trie(rests))}" for first, rests in heads.items())
 
 
+def dull(heads: Mapping[str, Iterable[str]], marks: str) -> re.Pattern[bytes]:
+    """Matches a piece of text, as JSON has it, in which neither a mark stands nor a head begins or may have begun,
+    whatever stands before the piece. Only ASCII; what would be escaped is none of it. `heads` as in `begun`."""
+    letters = "".join(heads)
+    plain = "".join(re.escape(char) for char in map(chr, range(32, 127)) if char not in letters + marks + '"\\')
+    tries = {first: _trie(rests) for first, rests in heads.items()}
+    begins = [rf"(?<=\w)[{letters}]", *(f"{one}(?!{_partial(trie)}|{_whole(trie)})" for one, trie in tries.items())]
+    return re.compile(f"[{plain}]*+(?:(?:{'|'.join(begins)})[{plain}]*+)*+".encode())
+
+
 def _trie(texts: Iterable[str]) -> _Trie:
     top: _Trie = {}
     for text in texts:

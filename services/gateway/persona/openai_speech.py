@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -9,11 +10,11 @@ from typing import Any
 import msgspec
 
 from mesh import sse
-from services.gateway.persona.speech import Mouth, written
+from services.gateway.persona.speech import Mouth, each, written
 from services.gateway.wire.openai_wire import join_fields
 
-_ID = re.compile(rb'("id"\s*:\s*)"(?:[^"\\]|\\.)*"')
-_FINGERPRINT = re.compile(rb'("system_fingerprint"\s*:\s*)"(?:[^"\\]|\\.)*"')
+_TELLING = re.compile(rb'("(id|model|system_fingerprint)"\s*:\s*)"(?:[^"\\]|\\.)*"')
+"""What tells the provider."""
 _top = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -34,6 +35,15 @@ class _Chunk(msgspec.Struct):
 _chunk = msgspec.json.Decoder(_Chunk)
 
 
+class _Rest(enum.Enum):
+    """What an event of one choice says beside its text."""
+
+    NOTHING = enum.auto()
+    SOMETHING = enum.auto()
+    MORE = enum.auto()
+    """What is of that very text."""
+
+
 class OpenAISpeech:
     """See Speech."""
 
@@ -43,22 +53,43 @@ class OpenAISpeech:
         self._before = self._own_before = self._behind = b"\n"
         """What stood around the text of a plain event: the next one is nearly always of the same form."""
         self._begins = self._ends = self._index = 0
+        self._rest_of_form: _Rest | None = None
+        """What else such an event says; None = nobody looked yet."""
 
-    def event(self, event: bytes) -> bytes:
+    def shown(self, data: bytes) -> bytes:
         """See Speech."""
-        if event.startswith(self._before) and event.endswith(self._behind):
-            plain = event[self._begins : self._ends]
-            # Without these two it is the text as it stands.
-            if plain and b'"' not in plain and b"\\" not in plain and (plain.isascii() or _printable(plain)):
-                voice = self._mouth.voices.get(self._index)
-                if voice is not None:
-                    text, own = plain.decode(), self._own_before + event[self._begins :]
-                    said = voice.feed(text)
-                    if said == text:
-                        return own
-                    self._mouth.changed = True
-                    return self._changed(own, {0: said}, [_Choice(self._index, _Delta(text))])
-        return self._read(event)
+        # Nearly always it is one event more of the same form.
+        shown = self._alike(data)
+        return each(self._event, data) if shown is None else shown
+
+    def _event(self, event: bytes) -> bytes:
+        shown = self._alike(event)
+        return self._read(event) if shown is None else shown
+
+    def _alike(self, event: bytes) -> bytes | None:
+        """What becomes of an event that differs from the one before in its text only; None = it is another."""
+        if not event.startswith(self._before) or not event.endswith(self._behind):
+            return None
+        plain, voice = event[self._begins : self._ends], self._mouth.voices.get(self._index)
+        if voice is None:
+            return None
+        if voice.passes(plain):
+            return self._own_before + event[self._begins :]
+        # Without these two it is the text as it stands.
+        if not plain or b'"' in plain or b"\\" in plain or not (plain.isascii() or _printable(plain)):
+            return None
+        text, own = plain.decode(), self._own_before + event[self._begins :]
+        said = voice.feed(text)
+        if said == text:
+            return own
+        self._mouth.changed = True
+        if self._rest_of_form is None:
+            self._rest_of_form = _rest_of_form(own)
+        if self._rest_of_form is _Rest.MORE:
+            return self._changed(own, {0: said}, [_Choice(self._index, _Delta(text))])
+        if not said and self._rest_of_form is _Rest.NOTHING:
+            return b""
+        return self._own_before + msgspec.json.encode(said)[1:-1] + self._behind
 
     def _read(self, event: bytes) -> bytes:
         head, given = self._head, event
@@ -74,9 +105,10 @@ class OpenAISpeech:
             text = one.delta.content if one.delta is not None else None
             if text:
                 said = self._mouth.feed(one.index, text)
-                if said == text and one.finish_reason is None:
+                if one.finish_reason is None:
                     self._learn(given, event, text, one.index)
-                    return event
+                    if said == text:
+                        return event
                 return self._changed(event, {0: said}, choices)
             if one.finish_reason is None:
                 return event
@@ -90,7 +122,7 @@ class OpenAISpeech:
         if plain and given[begins : begins + len(said) + 1] == said + b'"' and b"\\" not in said:
             self._before, self._own_before, self._index = given[:begins], own[:own_begins], index
             self._behind = given[begins + len(said) :]
-            self._begins, self._ends = begins, -len(self._behind)
+            self._begins, self._ends, self._rest_of_form = begins, -len(self._behind), None
 
     def _headed(self, event: bytes) -> bytes:
         """The event under DAC's own id and the model's, and what to put before the next ones that begin alike."""
@@ -105,9 +137,15 @@ class OpenAISpeech:
         return own + rest
 
     def _own(self, head: bytes) -> bytes:
-        mouth, own_id = self._mouth, b'"chatcmpl-' + self._mouth.answer_id.encode() + b'"'
-        head = _ID.sub(lambda found: found[1] + own_id, mouth.named(head), count=1)
-        return _FINGERPRINT.sub(rb"\1null", head)
+        own = {b"id": b'"chatcmpl-%b"' % self._mouth.answer_id.encode(), b"model": self._mouth.model}
+        own[b"system_fingerprint"] = b"null"
+
+        def put(found: re.Match[bytes]) -> bytes:
+            # Of several, such as in an object within, the first is meant.
+            value = own.pop(found[2], None)
+            return found[0] if value is None else found[1] + value
+
+        return _TELLING.sub(put, head)
 
     def _rebuilt(self, event: bytes) -> bytes:
         """The same where the head stands behind the choices, or around them."""
@@ -187,6 +225,14 @@ class OpenAISpeech:
             return body
         own = self._of_dac(fields)
         return join_fields(own | ({"choices": msgspec.json.encode(choices)} if changed else {}))
+
+
+def _rest_of_form(event: bytes) -> _Rest:
+    document = msgspec.json.decode(sse.data_of(event))
+    choice = document["choices"][0]
+    if choice.get("logprobs"):
+        return _Rest.MORE
+    return _Rest.NOTHING if not document.get("usage") and set(choice["delta"]) == {"content"} else _Rest.SOMETHING
 
 
 def _printable(data: bytes) -> bool:

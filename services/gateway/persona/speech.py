@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -20,8 +20,9 @@ class Speech(Protocol):
     def __init__(self, mouth: Mouth) -> None:
         """`mouth` has the voices of its texts."""
 
-    def event(self, event: bytes) -> bytes:
-        """One event in; one, none or two out. Byte for byte the same where nothing has to change."""
+    def shown(self, data: bytes) -> bytes:
+        """Whole events in, whole events out: for each one, none or two. Byte for byte the same where nothing has to
+        change."""
 
     def rest(self) -> bytes:
         """What waits at the end of a stream whose events did not say that a text ended."""
@@ -91,9 +92,11 @@ class Mouth:
         return _MODEL.sub(lambda found: found[1] + model, event, count=1)
 
 
-def events_of(data: bytes) -> Iterable[bytes]:
-    """The whole events in a piece of a stream, each with its blank line."""
-    return sse.Splitter(max_event_bytes=len(data) + 1).feed(data)
+def each(said: Callable[[bytes], bytes], data: bytes) -> bytes:
+    """What becomes of the whole events in a piece of a stream, each with its blank line."""
+    if data.find(b"\n\n") == len(data) - 2:
+        return said(data)
+    return b"".join(map(said, sse.Splitter(max_event_bytes=len(data) + 1).feed(data)))
 
 
 def written(event: bytes, document: object) -> bytes:

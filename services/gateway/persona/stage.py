@@ -11,8 +11,8 @@ from dac.type.v1 import chat_pb2
 from services.gateway.persona.anthropic_speech import AnthropicSpeech
 from services.gateway.persona.openai_speech import OpenAISpeech
 from services.gateway.persona.responses_speech import ResponsesSpeech
-from services.gateway.persona.speech import Mouth, Speech, events_of
-from services.gateway.persona.voice import rewrite
+from services.gateway.persona.speech import Mouth, Speech
+from services.gateway.persona.voice import prepare, rewrite
 from services.gateway.wire.openai_wire import join_fields, with_system
 
 if TYPE_CHECKING:
@@ -89,14 +89,12 @@ class PersonaStage:
 
     async def sent(self, body: bytes) -> bytes:
         """See AnswerStage."""
+        await prepare()
         return with_preamble(body, preamble_of(self._rules), self._dialect)
 
     def shown(self, data: bytes) -> bytes:
         """See AnswerStage."""
-        if data.find(b"\n\n") == len(data) - 2:
-            shown = self._speech.event(data)
-        else:
-            shown = b"".join([self._speech.event(event) for event in events_of(data)])
+        shown = self._speech.shown(data)
         if self._mouth.changed:
             self._record.rewritten, self._mouth.changed = self._mouth.rewritten, False
         return shown

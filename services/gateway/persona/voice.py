@@ -6,12 +6,13 @@ of a code block or a quotation) has begun. Code, quotations and JSON stay as the
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import functools
 import re
 
 from services.gateway.persona.claims import CLAIMS, HEADS, vocabulary
-from services.gateway.persona.grammar import END, begun, going_on, whole
+from services.gateway.persona.grammar import END, begun, dull, going_on, whole
 from services.gateway.persona.wording import edits_of
 
 LEFT = 160
@@ -27,6 +28,8 @@ _OPENERS = {
     "curly": r"(?<=[“„«])",
 }
 """What begins that is not the model's own speech, behind its first character."""
+_MARKS = "`\n\"'‘“„«"
+"""Their first characters."""
 _OPENERS_BEGUN = rf"(?<=`)`{{0,62}}{END}|(?<=\n)~{{0,2}}{END}|(?<=\n) {{0,3}}{END}|(?<=[\"'‘]){END}"
 _CLOSERS = {
     "tildes": re.compile(rf"(?<=\n)(?:~~~|~{{0,2}}(?P<more>{END}))"),
@@ -47,6 +50,8 @@ _PLAIN, _RAW, _WAITING = "plain", "raw", ("more", "still")
 
 _NEAR_END, _MOST_WAITS = 80, 700
 """Longer than a mark or the beginning of a claim; longer than a whole claim with what is looked for behind it."""
+_MOST_PASSED = 200
+"""So many pieces are kept before they are joined."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,16 +66,25 @@ class _Patterns:
     """A claim, from its second character on: in a text that goes on, and in the last of it."""
     goes_on: re.Pattern[str]
     """Whether all that is left may be the beginning of one."""
+    dull: re.Pattern[bytes]
+    """A piece in which nothing has to be looked at."""
 
 
 @functools.cache
 def _patterns() -> _Patterns:
-    """Made when the first persona speaks: it takes a moment."""
+    """Made when the first persona speaks."""
     first, second = (
         re.compile("|".join(f"(?P<{kind}>{phrase.full(last=last)})" for kind, phrase in CLAIMS.items()))
         for last in (False, True)
     )
-    return _Patterns(_seek(near_end=False), _seek(near_end=True), (first, second), re.compile(going_on(vocabulary())))
+    goes_on = re.compile(going_on(vocabulary()))
+    return _Patterns(_seek(near_end=False), _seek(near_end=True), (first, second), goes_on, dull(HEADS, _MARKS))
+
+
+async def prepare() -> None:
+    """Makes the patterns, if nobody has yet: a fifth of a second, in a thread, so that other requests go on."""
+    if not _patterns.cache_info().currsize:
+        await asyncio.to_thread(_patterns)
 
 
 def _seek(*, near_end: bool) -> re.Pattern[str]:
@@ -80,7 +94,7 @@ def _seek(*, near_end: bool) -> re.Pattern[str]:
     heads += [f"(?P<head>{whole(HEADS)})"]
     letters = re.escape("".join(HEADS))
     # A class in front of everything: that is what the search runs to.
-    return re.compile(rf"[`\n\"'‘“„«{letters}](?:(?<=\w)(?<!\w\w)(?:{'|'.join(heads)})|(?<!\w)(?:{'|'.join(marks)}))")
+    return re.compile(rf"[{_MARKS}{letters}](?:(?<=\w)(?<!\w\w)(?:{'|'.join(heads)})|(?<!\w)(?:{'|'.join(marks)}))")
 
 
 class Voice:
@@ -89,11 +103,13 @@ class Voice:
     __slots__ = (
         "_at",
         "_begins",
+        "_dull",
         "_easy",
         "_left",
         "_looks",
         "_mode",
         "_name",
+        "_passed",
         "_pos",
         "_seek",
         "_text",
@@ -108,18 +124,41 @@ class Voice:
         self._mode, self._ticks, self._looks = _PLAIN, 0, 0
         self._begins: str | None = ""
         self._easy, self._left = False, MOST_CHARS
-        self._seek = _patterns().seek_end.search
+        patterns = _patterns()
+        self._seek, self._dull = patterns.seek_end.search, patterns.dull.fullmatch
+        self._passed: list[bytes] = []
+        """What was let pass since the text was last added to."""
 
     @property
     def holds(self) -> bool:
         """Whether text waits."""
         return not self._easy and self._at < len(self._text)
 
+    def passes(self, piece: bytes) -> bool:
+        """Whether a piece, as JSON has it, is shown as it is without being read: the same as `feed`, for most pieces.
+        False = it was not taken."""
+        if not self._easy or self._dull(piece) is None or len(piece) > self._left:
+            return False
+        self._left -= len(piece)
+        self._passed.append(piece)
+        if len(self._passed) > _MOST_PASSED:
+            self._join()
+        return True
+
+    def _join(self) -> None:
+        """Adds what was let pass to the text that is looked at left of a claim."""
+        self._text = (self._text + b"".join(self._passed).decode())[-LEFT:]
+        self._passed.clear()
+
     def feed(self, text: str) -> str:
         """What may be shown by now."""
+        if self._passed:
+            self._join()
         self._left -= len(text)
         if self._left < 0:
             return self._feed_end(text)
+        if self._begins is not None:
+            self._begin(text)
         if self._easy:
             # Nothing waits, as nearly always, and both places are the text's end: they are not counted on.
             at = len(self._text)
@@ -129,8 +168,6 @@ class Voice:
                     self._text = joined if at < _KEPT else joined[-LEFT:]
                     return text
             self._at, self._pos, self._easy = at, at, False
-        if self._begins is not None:
-            self._begin(text)
         if self._mode is _RAW:
             held, self._text, self._at = self._text[self._at :], "", 0
             return held + text
@@ -162,6 +199,7 @@ class Voice:
             self._mode, self._begins = _RAW, None
         elif _JSON_BEGUN.fullmatch(said) is None or len(said) == MOST_BLANK:
             self._begins = None
+            self._easy = self._mode is _PLAIN and self._pos == len(self._text)
 
     def _read(self, *, last: bool) -> str:
         text, shown = self._text, list[str]()

@@ -62,6 +62,8 @@ MOST_VALUES = 32_768
 """How many values of a document are looked at, lists of numbers counting once."""
 MOST_BRACKETS = 100_000
 """How many lists and objects a body may hold to be read at all; megabytes of code have fewer brackets."""
+MOST_QUOTES = 250_000
+"""How many quotation marks of its own; names and texts of as many values as are looked at have fewer."""
 
 
 class Steps:
@@ -150,7 +152,11 @@ def _short_numbers(values: list[Any]) -> bool:
 
 def texts_of(body: bytes) -> Texts:
     """Everything of a request that may hold private values, what is said first. Raises INVALID_REQUEST or TOO_LARGE."""
-    if body.count(b"[") + body.count(b"{") > MOST_BRACKETS:
+    quotes = body.count(b'"')
+    if quotes > MOST_QUOTES:
+        # Those that stand in texts are escaped.
+        quotes -= body.count(b'\\"')
+    if quotes > MOST_QUOTES or body.count(b"[") + body.count(b"{") > MOST_BRACKETS:
         raise _too_many_values()
     try:
         document = msgspec.json.decode(body)

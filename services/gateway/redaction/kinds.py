@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from mesh import secret_shapes
 from mesh.errors import invalid
@@ -19,8 +19,7 @@ LABELS = {kind: kind.upper() for kind in KINDS}
 """What a placeholder calls a value of the kind."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """One private value in a text."""
 
     kind: str

@@ -34,8 +34,10 @@ _IBAN_LENGTHS = (
 IBAN_LENGTH = {one[:2].encode(): int(one[2:]) for one in _IBAN_LENGTHS.split()}
 """How many characters an account number of a country has (ISO 13616)."""
 _SSN = shape(rb"\b[0-9]{3}[- ][0-9]{2}[- ][0-9]{4}\b")
-_SSN_PLAIN = shape(rb"\b[0-9]{9}\b")
+_SSN_PLAIN = re.compile(rb"\b[0-9]{9}\b")
 _SSN_NAMED = shape(rb"(?i)\bSSNs?\b|social[ -]security")
+_SSN_NAMED_NEAR = re.compile(rb"(?i)\bSSNs?\b|social[ -]security")
+"""The same for a few bytes."""
 _CPF = shape(rb"\b[0-9]{3}\.[0-9]{3}\.[0-9]{3}-[0-9]{2}\b")
 _NIR = shape(rb"\b[12] ?[0-9]{2} ?(?:0[1-9]|1[0-2]|[2-9][0-9]) ?(?:[0-9]{2}|2[AB]) ?[0-9]{3} ?[0-9]{3} ?[0-9]{2}\b")
 _DNI = shape(rb"\b(?:[0-9]{8}|[XYZ][0-9]{7})-?[A-HJ-NP-TV-Z]\b")
@@ -149,7 +151,7 @@ def social_security(data: bytes, tries: Tries) -> Iterator[tuple[str, int, int]]
 
 def _named_before(data: bytes, start: int) -> bool:
     near = data[max(0, start - SPAN_BYTES) : start].rpartition(b"\x00")[2]
-    return _SSN_NAMED.search(near) is not None
+    return _SSN_NAMED_NEAR.search(near) is not None
 
 
 def _is_ssn(found: bytes) -> bool:

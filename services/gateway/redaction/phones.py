@@ -17,7 +17,7 @@ from services.gateway.redaction.kinds import PHONE
 _SEP = rb"(?:[ .\-/]|\xc2\xa0|\xe2\x80[\x90\x91\x93]|\) ?|[ .\-]?\(| - )"
 _WITH_CODE = shape(rb"(?:\+|\xef\xbc\x8b|\b00[ ]?)[1-9](?:" + _SEP + rb"?[0-9]){6,14}\b")
 _AMERICAN = shape(rb"(?:\b1[ .-])?(?:\([2-9][0-9]{2}\) ?|\b[2-9][0-9]{2}[-.])[2-9][0-9]{2}[-. ][0-9]{4}\b")
-_NATIONAL = shape(rb"\(?\b[0-9](?:" + _SEP + rb"?[0-9]){6,12}\b")
+_NATIONAL = re.compile(rb"\(?\b[0-9](?:" + _SEP + rb"?[0-9]){6,12}\b")
 _WORDS = shape(
     (
         "(?i)(?:\\b(?:tel|tél|phones?|telephone|cell(?:phone)?|mobile|fax|whatsapp|sms|call(?:ed|ing|s)?|text me|dial"
@@ -34,7 +34,7 @@ _DATE = re.compile(
 )
 _DECIMAL = re.compile(rb"\d+\.\d+")
 _AROUND = b"+-_/.#$="
-MOST_PROVED = 1024
+MOST_PROVED = 384
 """How many different numbers of one text are looked up; a text with more is a list, whose numbers count unproved."""
 
 

@@ -20,7 +20,7 @@ from mesh.errors import MeshError
 from services.gateway.sharing import replay, replay_anthropic, replay_responses
 from services.gateway.sharing.cache_control import Mode, Wish
 from services.gateway.sharing.cache_scope import Scoped
-from services.gateway.wire import openai_wire
+from services.gateway.wire import openai_documents
 from services.gateway.wire.openai_wire import ChatAsk
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def _openai(ask: ChatAsk, finish: GenerateFinish, body: bytes) -> tuple[bytes, l
     if document is None or len(document["choices"]) != ask.choices:
         return None
     if "usage" not in document:
-        document["usage"] = openai_wire.usage_object(finish.usage)
+        document["usage"] = openai_documents.usage_object(finish.usage)
     return msgspec.json.encode(document), events
 
 
@@ -167,7 +167,7 @@ def _other(
         _form_of(ask).split(msgspec.json.decode(body))
         events = [body]
     model, reason = finish.attempts[-1].model, finish.finish_reason
-    plain = openai_wire.completion(request_id, model, finish.text, finish.tool_calls_json, reason, finish.usage)
+    plain = openai_documents.completion(request_id, model, finish.text, finish.tool_calls_json, reason, finish.usage)
     return plain, events
 
 
@@ -190,7 +190,7 @@ def replayed(ask: ChatAsk, answer: CachedAnswer, end: bytes) -> Replayed:
             return Replayed(answer.openai_json, b"")
         document = msgspec.json.decode(answer.openai_json)
         events = answer.stream_events or replay.split(document)
-        usage = document.get("usage") or openai_wire.usage_object(answer.usage)
+        usage = document.get("usage") or openai_documents.usage_object(answer.usage)
         wanted = ask.include_usage and not ask.include_dac
         return Replayed(replay.framed(replay.with_usage(events, usage, wanted=wanted)), end)
     events, whole = list(answer.stream_events), len(answer.stream_events) == 1

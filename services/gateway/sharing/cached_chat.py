@@ -26,7 +26,7 @@ from services.gateway.sharing.cache_scope import scope_of
 from services.gateway.sharing.coalescing import Flight, LeaderFailed, Overrun, Tape
 from services.gateway.sharing.line import LEADER
 from services.gateway.sharing.shared_answers import entry_headers, found_how, told_again
-from services.gateway.wire import openai_wire
+from services.gateway.wire import openai_documents
 
 if TYPE_CHECKING:
     from services.gateway.chat.chat_run import ChatRun
@@ -297,7 +297,7 @@ class CachedChat:
         run = self._run
         made = replayed(run.ask, answer, run.end_mark)
         await self._take_seat(answer.model, free=not leader)
-        text, calls = openai_wire.answer_of(answer.openai_json)
+        text, calls = openai_documents.answer_of(answer.openai_json)
         await run.save_turn(text, calls, answer.usage.output_tokens, answer.model, answer.finish_reason)
         if leader:
             cost = self._coalesced(leader, answer.model, answer.provider, answer.usage, answer.cost_nano_usd)

@@ -13,7 +13,7 @@ from services.gateway.gating.checked_run import CheckedRun
 from services.gateway.sharing import replay
 from services.gateway.sharing.line import Sharing
 from services.gateway.sharing.shared_answers import share_of
-from services.gateway.wire import openai_wire
+from services.gateway.wire import openai_documents
 
 
 class SharedRun(CheckedRun):
@@ -81,7 +81,7 @@ class SharedRun(CheckedRun):
     def said_in(self, body: bytes) -> tuple[str, str]:
         """Text and tool calls of an answer as it was shown."""
         document = msgspec.json.encode(replay.assembled(replay.events_of(body))) if self.ask.stream else body
-        return openai_wire.answer_of(document) if document != b"null" else ("", "")
+        return openai_documents.answer_of(document) if document != b"null" else ("", "")
 
     def charge_share(self, model: str, provider: str, usage: usage_pb2.Usage) -> int:
         """Takes what another request's call used as this one's own; what that is charged with."""

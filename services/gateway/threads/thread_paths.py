@@ -11,7 +11,7 @@ from google.protobuf import json_format
 from dac.memory.v1.conversation_pb2 import Message, Thread
 from mesh.errors import invalid
 from services.gateway.api.transcoder import unknown_field
-from services.gateway.wire import openai_wire
+from services.gateway.wire import openai_documents, openai_wire
 from services.gateway.wire.openai_wire import ChatAsk, read_field, top_level
 
 SAID = ("content", "message", "messages")
@@ -180,7 +180,7 @@ def ask_of(turn: ThreadAsk, thread: Thread, earlier: Sequence[Message] = ()) -> 
     question = _question(earlier) if earlier else []
     if question:
         fields.pop("content", None)
-        said = [one.openai_json.encode() or openai_wire.plain_message(one.role, one.text) for one in question]
+        said = [one.openai_json.encode() or openai_documents.plain_message(one.role, one.text) for one in question]
         fields["messages"] = msgspec.Raw(b"[" + b",".join(said) + b"]")
     ask = openai_wire.parse_chat(openai_wire.join_fields(fields), max_depth=turn.max_depth + 2)
     if question:

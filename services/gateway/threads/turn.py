@@ -22,7 +22,7 @@ from services.gateway.identity.callers import Caller
 from services.gateway.threads.events import shown_text
 from services.gateway.threads.late_saves import UNREACHED, Step
 from services.gateway.threads.turn_context import Earlier, TurnContext, role_of
-from services.gateway.wire import openai_wire
+from services.gateway.wire import openai_documents, openai_wire
 from services.gateway.wire.openai_wire import ChatAsk
 
 _UNSAVED = {ContextRecord.SAVED_LATER: b"later", ContextRecord.SAVED_REFUSED: b"refused"}
@@ -178,7 +178,7 @@ class ThreadTurn:
             message_id=self._message_id,
             role="assistant",
             text=text,
-            openai_json=openai_wire.assistant_message(text, tool_calls_json) if tool_calls_json else "",
+            openai_json=openai_documents.assistant_message(text, tool_calls_json) if tool_calls_json else "",
             tokens_estimated=output_tokens or estimate_tokens(len(text.encode())),
             model=model,
             status=Message.STATUS_COMPLETE,

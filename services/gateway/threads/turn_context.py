@@ -13,7 +13,7 @@ from dac.memory.v1.memory_pb2 import BuildContextRequest, BuildContextResponse, 
 from dac.type.v1.record_pb2 import ContextRecord
 from mesh.errors import MeshError, Reason
 from mesh.tokens import estimate_tokens
-from services.gateway.wire import openai_wire
+from services.gateway.wire import openai_documents, openai_wire
 from services.gateway.wire.openai_wire import ChatAsk
 
 if TYPE_CHECKING:
@@ -152,5 +152,5 @@ def role_of(message: openai_wire.ChatMessage) -> str:
 
 
 def _sent(messages: "Sequence[ContextMessage] | Sequence[Message]", tokens: int) -> Earlier:
-    raw = [one.openai_json.encode() or openai_wire.plain_message(one.role, one.text) for one in messages]
+    raw = [one.openai_json.encode() or openai_documents.plain_message(one.role, one.text) for one in messages]
     return Earlier(raw, tokens, sum(one.role == "user" for one in messages))

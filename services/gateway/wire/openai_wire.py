@@ -1,4 +1,4 @@
-"""OpenAI's chat form: reading a body once, splicing its top level, and writing the few JSON documents DAC makes itself.
+"""OpenAI's chat form: reading a body once, and splicing its top level.
 
 Bodies are never rebuilt: the top level is read as raw slices, and what has to change is joined in between, so unknown
 fields survive byte for byte.
@@ -6,20 +6,18 @@ fields survive byte for byte.
 
 import dataclasses
 import re
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
 from dac.type.v1 import chat_pb2
-from dac.type.v1.usage_pb2 import Usage
 from mesh.errors import MeshError, Reason, invalid
 from mesh.tokens import IMAGE_TOKENS, estimate_tokens, upper_bound_tokens
-from mesh.usage import answer_tokens, cached_tokens, prompt_tokens
 from services.gateway.gating.sources import read_sources
 from services.gateway.identity.places import named_id
 from services.gateway.sharing.cache_control import NOTHING, Said
+from services.gateway.wire.openai_documents import plain_message
 
 DAC_FIELDS = frozenset(
     {
@@ -147,7 +145,6 @@ def names_service_tier(ask: ChatAsk) -> bool:
 
 T = TypeVar("T")
 _top = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_messages = msgspec.json.Decoder(list[ChatMessage])
 _raw_messages = msgspec.json.Decoder(list[msgspec.Raw])
 _decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
 
@@ -401,60 +398,6 @@ def text_of(message: ChatMessage) -> str:
     return "\n".join(str(part.get("text", "")) for part in parts if part.get("type") == "text")
 
 
-def usage_object(usage: Usage) -> dict[str, Any]:
-    """OpenAI's usage from the disjoint buckets."""
-    prompt, completion = prompt_tokens(usage), answer_tokens(usage)
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": cached_tokens(usage), "audio_tokens": usage.input_audio_tokens},
-        "completion_tokens_details": {
-            "reasoning_tokens": usage.reasoning_tokens,
-            "audio_tokens": usage.output_audio_tokens,
-            "accepted_prediction_tokens": 0,
-            "rejected_prediction_tokens": 0,
-        },
-    }
-
-
-def completion(request_id: str, model: str, text: str, tool_calls_json: str, finish_reason: str, usage: Usage) -> bytes:
-    """A whole chat.completion document."""
-    message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None, "annotations": []}
-    if tool_calls_json:
-        message["tool_calls"] = msgspec.json.decode(tool_calls_json)
-        message["content"] = text or None
-    return msgspec.json.encode(
-        {
-            "id": f"chatcmpl-{request_id}",
-            "object": "chat.completion",
-            "created": int(time.time()),
-            "model": model,
-            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason or "stop"}],
-            "usage": usage_object(usage),
-        }
-    )
-
-
-def chunk(request_id: str, model: str, choices: list[dict[str, Any]], extra: Mapping[str, Any] | None = None) -> bytes:
-    """One stream event."""
-    body = {
-        "id": f"chatcmpl-{request_id}",
-        "object": "chat.completion.chunk",
-        "created": int(time.time()),
-        "model": model,
-        "choices": choices,
-    }
-    return b"data: " + msgspec.json.encode({**body, **(extra or {})}) + b"\n\n"
-
-
-def answer_of(document: bytes) -> tuple[str, str]:
-    """Text and tool calls (as JSON, or empty) of a stored chat.completion."""
-    message = msgspec.json.decode(document)["choices"][0]["message"]
-    calls = message.get("tool_calls")
-    return message.get("content") or "", msgspec.json.encode(calls).decode() if calls else ""
-
-
 def is_plain(message: ChatMessage) -> bool:
     """Whether role and text say all of a message."""
     return isinstance(message.content, str) and not message.tool_calls and not message.tool_call_id
@@ -467,14 +410,3 @@ def too_large(limit: int) -> MeshError:
         f"The body is larger than {limit / 1048576:g} MiB. Send less, or raise gateway.max_body_bytes.",
         metadata={"field": "body"},
     )
-
-
-def plain_message(role: str, text: str) -> bytes:
-    """A message of plain text."""
-    return msgspec.json.encode({"role": role, "content": text})
-
-
-def assistant_message(text: str, tool_calls_json: str) -> str:
-    """An assistant's message with tool calls."""
-    calls = msgspec.json.decode(tool_calls_json)
-    return msgspec.json.encode({"role": "assistant", "content": text or None, "tool_calls": calls}).decode()

@@ -6,6 +6,7 @@ which must pass `matching.judge`. Nothing that is served was only held in memory
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import hashlib
 import math
@@ -117,19 +118,25 @@ class ResponseCache:
         wanted = Wanted(self._digest(partition.org_id, asked.prompt), now, since, asked.models)
         meaning = asked.meaning and self._config.cache_semantic
         held = self._partitions.known(partition, key.generation) if meaning else None
-        found = await self._store.find(
-            partition, wanted, held.seq if held else 0, self.embedder.embedder_id if meaning else ""
-        )
-        if found.kept is not None:
-            return Hit(_opened(key, found.kept)[1], _age_s(found.kept, now), found.kept.entry_id, 1.0, exact=True)
-        # An equal question is served without a look at what it could mean.
-        if not meaning or not comparable(asked.prompt):
-            return self._missed(partition.org_id, NOTHING)
-        if found.changed:
-            held = await self._partitions.current(partition, key.generation, now)
-        if held is None or not len(held.matrix):
-            return self._missed(partition.org_id, NOTHING)
-        result = await self._nearest(asked, wanted, held, key)
+        ahead = self._ahead(asked.prompt, wanted.digest, held)
+        try:
+            found = await self._store.find(
+                partition, wanted, held.seq if held else 0, self.embedder.embedder_id if meaning else ""
+            )
+            if found.kept is not None:
+                return Hit(_opened(key, found.kept)[1], _age_s(found.kept, now), found.kept.entry_id, 1.0, exact=True)
+            # An equal question is served without a look at what it could mean.
+            if not meaning or not comparable(asked.prompt):
+                return self._missed(partition.org_id, NOTHING)
+            if found.changed:
+                held = await self._partitions.current(partition, key.generation, now)
+            if held is None or not len(held.matrix):
+                return self._missed(partition.org_id, NOTHING)
+            vector = await (ahead or self._embed(asked.prompt))
+        finally:
+            if ahead is not None:
+                ahead.cancel()
+        result = await self._nearest(asked, wanted, held, vector, key)
         return result if isinstance(result, Hit) else self._missed(partition.org_id, result)
 
     def served(self, org_id: str, hit: Hit, nano_usd: int, ms: float) -> None:
@@ -200,9 +207,19 @@ class ResponseCache:
         self._vectors.clear()
         self.counts.forget(org_id)
 
-    async def _nearest(self, asked: Asked, wanted: Wanted, held: Held, key: OrgKey) -> Hit | Miss:
+    def _ahead(self, prompt: str, digest: bytes, held: Held | None) -> asyncio.Task[NDArray[np.float32]] | None:
+        """The question's vector, made while the store looks for an equal one, where that is not to be expected."""
+        if held is None or not len(held.matrix) or digest in held.digests or not comparable(prompt):
+            return None
+        ahead = asyncio.create_task(self._embed(prompt))
+        # Where an equal question was found after all, nobody asks what became of it.
+        ahead.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return ahead
+
+    async def _nearest(
+        self, asked: Asked, wanted: Wanted, held: Held, vector: NDArray[np.float32], key: OrgKey
+    ) -> Hit | Miss:
         """The nearest question that nothing tells apart from this one."""
-        vector = await self._embed(asked.prompt)
         near = [one for one in held.matrix.top(vector, CANDIDATES) if one[1] >= self._thresholds.mended]
         best = Miss(near[0][1] if near else 0.0)
         for part in (near[:FIRST_CANDIDATES], near[FIRST_CANDIDATES:]):

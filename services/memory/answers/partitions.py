@@ -19,21 +19,25 @@ PAGE = 5000
 OVERHEAD_BYTES = 600
 ROW_BYTES = 150
 """What a row takes beside its numbers."""
+DIGEST_BYTES = 130
 
 
 class Held:
     """One partition's vectors, as far as `seq`."""
 
-    __slots__ = ("generation", "lock", "matrix", "seq")
+    __slots__ = ("digests", "generation", "lock", "matrix", "seq")
 
     def __init__(self, dimensions: int, generation: str) -> None:
+        self.digests: set[bytes] = set()
+        """Of the questions that were seen here, also of those that have gone since."""
         self.matrix, self.seq, self.generation = Matrix(dimensions), 0, generation
         self.lock = asyncio.Lock()
 
     @property
     def size_bytes(self) -> int:
         """About what it takes."""
-        return OVERHEAD_BYTES + len(self.matrix) * (4 * self.matrix.dimensions + ROW_BYTES)
+        rows = len(self.matrix) * (4 * self.matrix.dimensions + ROW_BYTES)
+        return OVERHEAD_BYTES + rows + len(self.digests) * DIGEST_BYTES
 
 
 class Partitions:
@@ -71,6 +75,10 @@ class Partitions:
                 if rows:
                     vectors = np.frombuffer(b"".join(row[2] for row in rows), dtype="<f4")
                     held.matrix.add([row[0] for row in rows], vectors.reshape(len(rows), -1))
+                    if len(held.digests) > 2 * self._max_rows:
+                        # Most have gone; one that is still there costs an embedding that nobody needs.
+                        held.digests.clear()
+                    held.digests.update(row[3] for row in rows)
                     held.seq = rows[-1][1]
                 if len(rows) < PAGE:
                     break

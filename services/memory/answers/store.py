@@ -99,8 +99,8 @@ class CacheStore(Protocol):
 
     async def changes(
         self, partition: Partition, known_seq: int, embedder_id: str, now: dt.datetime, limit: int
-    ) -> list[tuple[int, int, bytes]]:
-        """(row_id, seq, vector) of what was stored after `known_seq`, in that order."""
+    ) -> list[tuple[int, int, bytes, bytes]]:
+        """(row_id, seq, vector, digest) of what was stored after `known_seq`, in that order."""
 
     async def candidates(
         self, partition: Partition, wanted: Wanted, row_ids: Sequence[int], embedder_id: str
@@ -137,7 +137,8 @@ class CacheStore(Protocol):
 
 
 _FIND = "SELECT cache_find($1, $2, $3, $4, $5, $6, $7, $8, $9)"
-_CHANGES = """SELECT row_id, seq, vector FROM cache_answers WHERE org_id = $1 AND user_id = $2 AND scope_key = $3
+_CHANGES = """SELECT row_id, seq, vector, digest FROM cache_answers
+    WHERE org_id = $1 AND user_id = $2 AND scope_key = $3
     AND seq > $4 AND vector IS NOT NULL AND embedder_id = $5 AND expires_at > $6 ORDER BY seq LIMIT $7"""
 _CANDIDATES = "SELECT cache_candidates($1, $2, $3, $4, $5, $6, $7, $8)"
 _PUT = "SELECT cache_put($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
@@ -195,13 +196,13 @@ class PostgresCacheStore:
 
     async def changes(
         self, partition: Partition, known_seq: int, embedder_id: str, now: dt.datetime, limit: int
-    ) -> list[tuple[int, int, bytes]]:
+    ) -> list[tuple[int, int, bytes, bytes]]:
         """See CacheStore."""
         async with self._database.transaction(partition.org_id) as connection:
             rows = await connection.fetch(
                 _CHANGES, partition.org_id, partition.user_id, partition.scope_key, known_seq, embedder_id, now, limit
             )
-        return [(row["row_id"], row["seq"], row["vector"]) for row in rows]
+        return [(row["row_id"], row["seq"], row["vector"], row["digest"]) for row in rows]
 
     async def candidates(
         self, partition: Partition, wanted: Wanted, row_ids: Sequence[int], embedder_id: str

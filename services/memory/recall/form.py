@@ -11,8 +11,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from dac.memory.v1 import memory_pb2
 from services.memory import errors
-from services.memory.recall.memories import Amendment, NewMemory
 from services.memory.recall.memory import Filter, HistoryEntry, Memory
+from services.memory.recall.rules import Amendment, NewMemory
 
 
 def moment(message: Any, name: str) -> dt.datetime | None:

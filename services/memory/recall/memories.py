@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import datetime as dt
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 
 from mesh.ids import is_uuid
 from services.memory import errors
 from services.memory.config import MemoryConfig
-from services.memory.contexts.recalled_text import without_recalled
 from services.memory.recall.index import Findings, Query
 from services.memory.recall.memory import (
     FACT,
     KINDS,
-    NOTE,
     TURN,
     Filter,
     HistoryEntry,
@@ -28,12 +23,10 @@ from services.memory.recall.memory import (
     Vector,
 )
 from services.memory.recall.recall import Recaller
+from services.memory.recall.rules import Amendment, NewMemory, amended, check_id, made
 from services.memory.recall.store import MemoryStore
 
-MAX_ID_CHARS = 128
 MAX_AT_ONCE = 1000
-MAX_METADATA_CHARS = 8192
-MAX_SOURCES = 1000
 DEFAULT_TOP_K = 10
 MAX_TOP_K = 200
 DEFAULT_PAGE_SIZE = 50
@@ -43,40 +36,6 @@ NEIGHBOURS = 5
 
 Fires = Callable[[str, str], str | None]
 """The name of what tells two texts apart although they look alike, or None."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewMemory:
-    """A memory as it comes in."""
-
-    text: str
-    kind: int = NOTE
-    speaker: str = ""
-    role: str = ""
-    user_id: str = ""
-    agent_id: str = ""
-    thread_id: str = ""
-    occurred_at: dt.datetime | None = None
-    valid_from: dt.datetime | None = None
-    valid_to: dt.datetime | None = None
-    source_ids: tuple[str, ...] = ()
-    confidence: float = 0.0
-    pinned: bool = False
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    supersedes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Amendment:
-    """What is to be changed; None = stays."""
-
-    text: str | None = None
-    valid_from: dt.datetime | None = None
-    valid_to: dt.datetime | None = None
-    superseded_by: str | None = None
-    confidence: float | None = None
-    pinned: bool | None = None
-    metadata: Mapping[str, str] | None = None
 
 
 class Memories:
@@ -101,13 +60,14 @@ class Memories:
         """Keeps them; what became of each, in order."""
         if not 1 <= len(news) <= MAX_AT_ONCE:
             raise errors.invalid("memories", f"must be 1 to {MAX_AT_ONCE}, not {len(news)}")
-        _checked_id("request_id", request_id)
+        check_id("request_id", request_id)
         now = self._clock()
-        made = [self._made(seen, one, at, now) for at, one in enumerate(news)]
-        told: list[Kept | None] = [None if memory.text else Kept("", False, "recalled") for memory in made]
-        vectors = await self._vectors_of(made)
+        most = self._config.recall_max_text_bytes
+        memories = [made(seen, one, at, self._new_id(), now, most) for at, one in enumerate(news)]
+        told: list[Kept | None] = [None if memory.text else Kept("", False, "recalled") for memory in memories]
+        vectors = await self._vectors_of(memories)
         keepings: list[Keeping] = []
-        for at, (memory, vector, one) in enumerate(zip(made, vectors, news, strict=True)):
+        for at, (memory, vector, one) in enumerate(zip(memories, vectors, news, strict=True)):
             if told[at] is not None:
                 continue
             alike = await self._alike(seen.org_id, memory, vector, keepings) if vector is not None else None
@@ -186,7 +146,7 @@ class Memories:
     async def update(self, seen: Seen, memory_id: str, amendment: Amendment, key_id: str) -> Memory:
         """The memory as it is then. Raises NOT_FOUND."""
         memory = await self.get(seen, memory_id)
-        changed = self._amended(memory, amendment)
+        changed = amended(memory, amendment, self._clock(), self._config.recall_max_text_bytes)
         text_changed = changed.text != memory.text
         vector = (await self._recaller.vectors([changed.said]))[0] if text_changed else None
         embedder_id = self._recaller.embedder_id
@@ -244,55 +204,6 @@ class Memories:
         facts.sort(key=lambda fact: not fact.pinned)
         return facts[: limit or DEFAULT_PAGE_SIZE], await self._store.counts(seen, Filter())
 
-    def _made(self, seen: Seen, one: NewMemory, at: int, now: dt.datetime) -> Memory:
-        where = f"memories[{at}]"
-        kind = one.kind or NOTE
-        if kind not in KINDS:
-            raise errors.invalid(f"{where}.kind", f"{kind} is no kind of memory")
-        if not one.text.strip():
-            raise errors.invalid(f"{where}.text", "is empty")
-        size_bytes = len(one.text.encode())
-        if size_bytes > self._config.recall_max_text_bytes:
-            raise errors.message_too_large(size_bytes, self._config.recall_max_text_bytes)
-        if one.user_id not in ("", seen.user_id) and not seen.everyone:
-            raise errors.not_yours(one.user_id)
-        if not 0 <= one.confidence <= 1 or math.isnan(one.confidence):
-            raise errors.invalid(f"{where}.confidence", f"must be from 0 to 1, not {one.confidence}")
-        if kind != FACT and (one.valid_from or one.valid_to or one.supersedes or one.confidence):
-            raise errors.invalid(f"{where}.kind", "only facts have valid_from, valid_to, confidence or supersedes")
-        _check_span(one.valid_from, one.valid_to, where)
-        for name, value in (
-            ("speaker", one.speaker),
-            ("role", one.role),
-            ("user_id", one.user_id),
-            ("agent_id", one.agent_id),
-            ("thread_id", one.thread_id),
-            *(("source_ids", source) for source in one.source_ids[:MAX_SOURCES]),
-        ):
-            _checked_id(f"{where}.{name}", value)
-        if not all(map(is_uuid, one.supersedes)):
-            raise errors.invalid(f"{where}.supersedes", "must be ids of memories")
-        _check_metadata(where, one.metadata)
-        return Memory(
-            memory_id=self._new_id(),
-            kind=kind,
-            text=_storable(without_recalled(one.text)),
-            occurred_at=one.occurred_at or now,
-            created_at=now,
-            updated_at=now,
-            user_id=one.user_id or seen.user_id,
-            agent_id=one.agent_id,
-            thread_id=one.thread_id,
-            speaker=one.speaker,
-            role=one.role,
-            valid_from=one.valid_from,
-            valid_to=one.valid_to,
-            source_ids=one.source_ids[:MAX_SOURCES],
-            confidence=one.confidence,
-            pinned=one.pinned,
-            metadata=dict(one.metadata),
-        )
-
     async def _vectors_of(self, memories: Sequence[Memory]) -> list[Vector | None]:
         """Of facts and notes, which are compared with what is there; turns get theirs later."""
         compared = [at for at, memory in enumerate(memories) if memory.kind != TURN and memory.text]
@@ -337,67 +248,19 @@ class Memories:
     def _same(self, one: Memory, other: Memory) -> bool:
         return one.speaker == other.speaker and self._fires(one.text, other.text) is None
 
-    def _amended(self, memory: Memory, amendment: Amendment) -> Memory:
-        changes: dict[str, object] = {
-            name: value
-            for name in ("valid_from", "valid_to", "superseded_by", "confidence", "pinned", "metadata")
-            if (value := getattr(amendment, name)) is not None
-        }
-        if amendment.text is not None and amendment.text != memory.text:
-            if memory.kind == TURN:
-                raise errors.invalid("text", "is what was said: turns keep theirs; delete it, or keep a note")
-            text = _storable(without_recalled(amendment.text))
-            if not text.strip():
-                raise errors.invalid("text", "is empty")
-            if len(text.encode()) > self._config.recall_max_text_bytes:
-                raise errors.message_too_large(len(text.encode()), self._config.recall_max_text_bytes)
-            changes["text"] = text
-        if memory.kind != FACT and changes.keys() & {"valid_from", "valid_to", "superseded_by", "confidence"}:
-            raise errors.invalid("kind", "only facts have valid_from, valid_to, superseded_by or confidence")
-        if amendment.superseded_by and not is_uuid(amendment.superseded_by):
-            raise errors.invalid("superseded_by", "must be the id of a memory")
-        if amendment.confidence is not None and not 0 <= amendment.confidence <= 1:
-            raise errors.invalid("confidence", f"must be from 0 to 1, not {amendment.confidence}")
-        if amendment.metadata is not None:
-            _check_metadata("memory", amendment.metadata)
-        changed = dataclasses.replace(memory, updated_at=self._clock(), **changes)  # type: ignore[arg-type]
-        _check_span(changed.valid_from, changed.valid_to, "memory")
-        return changed
-
     def _check_filter(self, wanted: Filter) -> None:
         if not all(map(is_uuid, wanted.memory_ids)):
             raise errors.invalid("filter.memory_ids", "must be ids of memories")
         if any(kind not in KINDS for kind in wanted.kinds):
             raise errors.invalid("filter.kinds", "must be turns, facts or notes")
         for name in ("user_id", "agent_id", "thread_id"):
-            _checked_id(f"filter.{name}", getattr(wanted, name))
+            check_id(f"filter.{name}", getattr(wanted, name))
 
 
 def _owner(seen: Seen, wanted: Filter) -> str | None:
     if seen.everyone:
         return wanted.user_id or None
     return seen.user_id
-
-
-def _storable(text: str) -> str:
-    """PostgreSQL's text holds every character but NUL."""
-    return text.replace("\x00", "\ufffd")
-
-
-def _checked_id(name: str, value: str) -> None:
-    if len(value) > MAX_ID_CHARS or not value.isprintable():
-        raise errors.invalid(name, f"must be at most {MAX_ID_CHARS} printable characters")
-
-
-def _check_span(since: dt.datetime | None, until: dt.datetime | None, where: str) -> None:
-    if since is not None and until is not None and until < since:
-        raise errors.invalid(f"{where}.valid_to", f"{until.isoformat()} is before valid_from, {since.isoformat()}")
-
-
-def _check_metadata(where: str, metadata: Mapping[str, str]) -> None:
-    chars = sum(len(name) + len(value) for name, value in metadata.items())
-    if chars > MAX_METADATA_CHARS or any("\x00" in one for pair in metadata.items() for one in pair):
-        raise errors.invalid(f"{where}.metadata", f"must be at most {MAX_METADATA_CHARS} characters, none of them NUL")
 
 
 def _make_token(memory: Memory) -> str:

@@ -1,4 +1,4 @@
-"""The statements of the memories' store; what goes in and comes out is in memory_rows.py."""
+"""The statements of the memories' store; what goes in and comes out is in rows.py."""
 
 from __future__ import annotations
 

@@ -19,7 +19,8 @@ from services.memory.conversations.window import Message
 from services.memory.recall import memory_statements as sql
 from services.memory.recall.memory import TURN, Filter, Keeping, Memory, Seen
 from services.memory.recall.rows import filter_values
-from services.memory.recall.store import MemoryListener, forget_within, keep_within
+from services.memory.recall.store import MemoryListener
+from services.memory.recall.transaction import forget_within, keep_within
 from services.memory.sealing.sealing import Sealer
 
 CAUGHT_UP_AT_ONCE = 200

@@ -124,15 +124,6 @@ class VectorCollections:
         await self.index.drop(collection)
         await self._store.drop(collection)
 
-    async def delete_all(self, org_id: str) -> None:
-        """Deletes every collection of an organisation, and whatever its index may still hold."""
-        token = "first"
-        while token:
-            found, token = await self.collections(org_id, 0, "")
-            for collection in found:
-                await self.delete(org_id, collection.name)
-        await self.index.erase(org_id)
-
     async def upsert(self, org_id: str, name: str, items: Sequence[Item], embedder_id: str) -> list[str]:
         """Saves items, all or none; their ids."""
         if not 1 <= len(items) <= ITEMS_MAX:

@@ -75,17 +75,18 @@ class Matrix:
         """The k best (id, product), best first, equal ones by id; only rows where `allowed` is True."""
         if k < 1 or not self._row_of:
             return []
-        usable = self.ids != REMOVED
-        if allowed is not None:
-            usable = usable & allowed
-        rows = np.flatnonzero(usable)
-        scores = self.scores(vector)[rows]
-        if len(rows) > k:
+        scores = self.scores(vector)
+        rows: NDArray[np.intp] | None = None
+        if allowed is not None or len(self._row_of) < self._used:
+            usable = self.ids != REMOVED
+            rows = np.flatnonzero(usable if allowed is None else usable & allowed)
+            scores = scores[rows]
+        if len(scores) > k:
             # Everything as good as the k-th, so that equal scores do not fall as the partition likes.
-            kth = scores[np.argpartition(-scores, k - 1)[k - 1]]
+            kth = np.partition(scores, len(scores) - k)[len(scores) - k]
             best = np.flatnonzero(scores >= kth)
-            rows, scores = rows[best], scores[best]
-        ids = self._ids[rows]
+            rows, scores = best if rows is None else rows[best], scores[best]
+        ids = self._ids[: self._used] if rows is None else self._ids[rows]
         order = np.lexsort((ids, -scores))[:k]
         return [(int(ids[one]), float(scores[one])) for one in order]
 

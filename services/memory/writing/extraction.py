@@ -18,8 +18,9 @@ from mesh.rounds import Rounds
 from services.memory.conversations.thread_rows import MESSAGE_COLUMNS, message_of
 from services.memory.conversations.threads import Thread
 from services.memory.conversations.window import Message
-from services.memory.recall.memories import Memories, NewMemory
+from services.memory.recall.memories import Memories
 from services.memory.recall.memory import FACT, Filter, Seen
+from services.memory.recall.rules import NewMemory
 from services.memory.sealing.sealing import Sealer
 from services.memory.writing.asking import EXTRACT, Ask, Writer
 from services.memory.writing.facts import INSTRUCTIONS, Known, NoFacts, question_of, read_facts

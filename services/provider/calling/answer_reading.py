@@ -4,7 +4,7 @@ from services.provider.adapters import Exchange
 from services.provider.adapters.framing import Framing
 from services.provider.calling.calls import Reply
 from services.provider.calling.events import Frames
-from services.provider.errors import ProviderFault, garbage, reading
+from services.provider.errors import UNREADABLE, ProviderFault, garbage, reading, unreadable
 
 AFTER_FINISH_S = 3.0
 """How long usage and the end mark may take after the finish reason."""
@@ -43,7 +43,6 @@ class StreamedAnswer:
     ) -> None:
         self._reply, self._exchange, self._provider = reply, exchange, provider
         self._tail, self._splitter = framing.tail, framing.splitter(max_event_bytes)
-        self._readable = reading(provider)
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._fault: ProviderFault | None = None
@@ -80,15 +79,16 @@ class StreamedAnswer:
             self._read = True
             return
         try:
-            with self._readable:
-                for event in self._splitter.feed(piece or self._tail):
-                    if out := exchange.event(event):
-                        self._held.append(out)
-                        self._held_bytes += len(out)
-                    if exchange.done:
-                        break
+            for event in self._splitter.feed(piece or self._tail):
+                if out := exchange.event(event):
+                    self._held.append(out)
+                    self._held_bytes += len(out)
+                if exchange.done:
+                    break
         except ProviderFault as error:
             self._fault = error
+        except UNREADABLE as error:
+            self._fault = unreadable(self._provider, error)
         self._read = not piece or exchange.done
 
     def _frames(self, tail: bytes = b"") -> Frames:

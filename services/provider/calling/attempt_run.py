@@ -151,8 +151,10 @@ class Run:
                     async with self._sending() as reply:
                         answer = self._reading(reply)
                         while (frames := await answer.next()) is not None:
-                            self._note_shown(frames)
-                            watched.saw(frames.data)
+                            self.sent_bytes += len(frames.data)
+                            if not self.sent:
+                                self._note_first(frames)
+                                watched.saw(frames.data)
                             yield frames
                         reply.keep_connection()
             except ProviderFault as fault:
@@ -229,16 +231,14 @@ class Run:
         most = self._ground.config.max_event_bytes
         return StreamedAnswer(reply, exchange, provider, self._outgoing.framing, max_event_bytes=most)
 
-    def _note_shown(self, frames: Frames) -> None:
-        """Notes what is shown; the first of it is the way of no return."""
-        self.sent_bytes += len(frames.data)
-        if not self.sent:
-            self.sent, self.head = True, frames.data
-            self.attempt.first_token_ms = (self._ground.clock() - self._begun) * 1000
-            self._ground.health.succeeded(self.candidate.provider, self.candidate.upstream_name)
-            if self.candidate.deployments:
-                waited_s = self.attempt.first_token_ms / 1000
-                self._ground.balancer.answered(self.candidate, waited_s, stream=self._ask.stream)
+    def _note_first(self, frames: Frames) -> None:
+        """Notes the first of what is shown: the way of no return."""
+        self.sent, self.head = True, frames.data
+        self.attempt.first_token_ms = (self._ground.clock() - self._begun) * 1000
+        self._ground.health.succeeded(self.candidate.provider, self.candidate.upstream_name)
+        if self.candidate.deployments:
+            waited_s = self.attempt.first_token_ms / 1000
+            self._ground.balancer.answered(self.candidate, waited_s, stream=self._ask.stream)
 
     def finish(self, attempts: Sequence[Attempt]) -> Finish:
         """The end of a good answer; its usage is that of all its parts."""

@@ -1,20 +1,21 @@
-"""One HTTP attempt over aiohttp: the timeout ladder, size bounds, named faults. Knows no dialect and no retry."""
+"""One HTTP attempt: the timeout ladder, size bounds, named faults. Knows no dialect and no retry."""
 
 import asyncio
+import base64
 import dataclasses
-import socket
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
-import aiohttp
+from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from services.provider.adapters import Outgoing
 from services.provider.calling.bulkhead import Bulkhead
+from services.provider.calling.connecting import ConnectTimeout, Host, Opens, Pool, Socket, Unreachable
+from services.provider.calling.unpacking import ENCODINGS, UNREADABLE, Unpackable, Unpacker
+from services.provider.calling.wire import Broken, Malformed, Wire
 from services.provider.errors import (
     MAX_ERROR_BODY_BYTES,
-    ProviderFault,
     cut,
     garbage,
     not_configured,
@@ -23,8 +24,9 @@ from services.provider.errors import (
     unreachable,
 )
 
-DRAIN_S = 0.25
-"""How long an answered connection may take to end its body before it is dropped instead of reused."""
+ERROR_BODY_S = 2.0
+"""How long the body of a refusal may take."""
+_UNSAFE = frozenset("\r\n\0")
 
 
 @dataclasses.dataclass(slots=True)
@@ -38,7 +40,7 @@ class Limits:
 
 
 class Endpoint:
-    """One provider's address with its connection pool and its bulkhead."""
+    """One provider's address with its connections and its bulkhead."""
 
     def __init__(
         self,
@@ -47,117 +49,67 @@ class Endpoint:
         *,
         limits: Limits,
         bulkhead: Bulkhead,
-        connector: aiohttp.BaseConnector | None = None,
+        resolver: AbstractResolver | None = None,
+        socket_path: str = "",
         max_answer_bytes: int = 11 << 20,
     ) -> None:
+        """`resolver`: who looks names up; None = the machine's own way. `socket_path`: a unix socket to connect to."""
         self.provider, self.base_url, self.limits, self.bulkhead = provider, base_url.rstrip("/"), limits, bulkhead
         self.max_answer_bytes = max_answer_bytes
-        self._root = str(URL(self.base_url))
-        self._connector = connector
-        self._session: aiohttp.ClientSession | None = None
-        self._drains: set[asyncio.Task[None]] = set()
+        url = URL(self.base_url)
+        opens: Opens = Socket(socket_path) if socket_path else _host_of(url, resolver)
+        self.pool = Pool(opens)
+        self._prefix = url.raw_path_qs.rstrip("/")
+        self._fixed = _fixed_headers(url)
+        self._has_user = bool(url.raw_user or url.raw_password)
 
-    def session(self) -> aiohttp.ClientSession:
-        """The one session, made at the first use: inside the loop."""
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=self._connector or aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=True,
-                trust_env=False,
-                read_bufsize=1 << 18,
-                headers={"User-Agent": "dac", "Accept-Encoding": "gzip, deflate"},
-            )
-        return self._session
-
-    def url(self, path: str) -> URL:
-        """The address of a path; what the adapter quoted (and perhaps signed) is not quoted anew."""
-        return URL(self._root + path, encoded=True)
+    def request(self, outgoing: Outgoing, accept: str) -> bytes:
+        """The bytes of a request; what the adapter quoted (and perhaps signed) is not quoted anew. Raises ValueError
+        for what no request may hold."""
+        target = self._prefix + outgoing.path
+        if not target.startswith("/"):
+            target = "/" + target
+        if not target.isascii() or not target.isprintable() or " " in target:
+            raise ValueError
+        lines = [f"POST {target} HTTP/1.1\r\n", self._fixed, f"Accept: {accept}\r\n"]
+        for name, value in outgoing.headers.items():
+            if not _UNSAFE.isdisjoint(name) or not _UNSAFE.isdisjoint(value):
+                raise ValueError
+            if self._has_user and name.lower() == "authorization":
+                raise ValueError
+            lines.append(f"{name}: {value}\r\n")
+        lines.append(f"Content-Length: {len(outgoing.body)}\r\n\r\n")
+        return "".join(lines).encode() + outgoing.body
 
     async def close(self) -> None:
         """Drops every connection."""
-        for drain in self._drains:
-            drain.cancel()
-        if self._session is not None:
-            await self._session.close()
-
-    def drain(self, response: aiohttp.ClientResponse) -> None:
-        """Reads the rest of an answered body in the background, so that the connection can be used again."""
-        if response.content.at_eof():
-            response.close()
-            return
-        task = asyncio.create_task(_drain(response))
-        self._drains.add(task)
-        task.add_done_callback(self._drains.discard)
+        self.pool.close()
 
 
-async def _drain(response: aiohttp.ClientResponse) -> None:
-    try:
-        async with asyncio.timeout(DRAIN_S):
-            while await response.content.readany():
-                pass
-    except (TimeoutError, aiohttp.ClientError):
-        pass
-    finally:
-        response.close()
+def _host_of(url: URL, resolver: AbstractResolver | None) -> Host:
+    host, port, tls = url.raw_host or "", url.port or 0, url.scheme == "https"
+    return Host(host, port, tls=tls, resolver=resolver)
 
 
-class Patience:
-    """A time limit that moves with every piece and hardly ever comes: one timer, set anew only when it rings.
-
-    It cancels the task that made it, as asyncio.timeout does; that costs microseconds a piece less than one of those
-    around every read.
-    """
-
-    def __init__(self) -> None:
-        self._task = asyncio.current_task()
-        self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
-        self._rings_at = self._until = 0.0
-        self._waits = self._rang = False
-
-    def lasts_until(self, until: float) -> None:
-        """From now on somebody waits, at most until then (time.monotonic)."""
-        self._until, self._waits = until, True
-        if self._timer is None or until < self._rings_at - 0.001:
-            self._set(until)
-
-    def rests(self) -> None:
-        """Nobody waits any more."""
-        self._waits = False
-
-    def ends(self) -> None:
-        """The timer is not needed again."""
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def is_over(self) -> bool:
-        """Whether the CancelledError at hand is this limit's own."""
-        return self._rang and self._task is not None and self._task.uncancel() <= 0
-
-    def _set(self, at: float) -> None:
-        self.ends()
-        self._rings_at = at
-        self._timer = self._loop.call_later(max(0.0, at - time.monotonic()), self._ring)
-
-    def _ring(self) -> None:
-        self._timer = None
-        if not self._waits:
-            return
-        if self._until - time.monotonic() > 0.001:
-            self._set(self._until)
-        elif self._task is not None:
-            self._rang = True
-            self._task.cancel()
+def _fixed_headers(url: URL) -> str:
+    """The headers of every request to an address."""
+    host = url.host_port_subcomponent or ""
+    lines = [f"Host: {host}\r\n", "User-Agent: dac\r\n", "Accept-Encoding: gzip, deflate\r\n"]
+    if url.raw_user or url.raw_password:
+        said = base64.b64encode(f"{url.user or ''}:{url.password or ''}".encode()).decode()
+        lines.append(f"Authorization: Basic {said}\r\n")
+    return "".join(lines)
 
 
 class Reply:
-    """A provider's answer with status 200, read piece by piece within the ladder."""
+    """A provider's answer, read piece by piece within the ladder."""
 
-    def __init__(self, endpoint: Endpoint, response: aiohttp.ClientResponse, limits: Limits, started: float) -> None:
-        self._endpoint, self._response, self._limits, self._started = endpoint, response, limits, started
-        self._patience = Patience()
-        self.drained = False
+    def __init__(self, endpoint: Endpoint, wire: Wire, limits: Limits, started: float) -> None:
+        self._endpoint, self._wire, self._limits, self._started = endpoint, wire, limits, started
+        self._left = False
+        encoding = wire.headers.get(b"content-encoding", b"").lower()
+        packed = encoding in ENCODINGS or encoding in UNREADABLE
+        self._unpacker = Unpacker(encoding) if packed else None
 
     async def pieces(self, *, started: bool, short: float | None) -> bytes:
         """The next bytes; empty at the end. `started`: a token was seen. `short`: a tighter idle limit."""
@@ -167,32 +119,57 @@ class Reply:
         if short is not None:
             until = min(until, now + short)
         end = self._started + limits.total_s
-        self._patience.lasts_until(min(until, end))
         try:
-            return await self._response.content.readany()
-        except asyncio.CancelledError:
-            if not self._patience.is_over():
-                raise
+            if self._unpacker is None:
+                return await self._wire.read(min(until, end))
+            return await self._unpacked(self._unpacker, min(until, end))
+        except TimeoutError:
             # By the limit that was nearest, not by the clock: a timer may ring a little early.
             if until >= end:
                 raise timed_out(provider, "the whole answer", limits.total_s, out_of_time=True) from None
             if started:
                 raise timed_out(provider, "the next piece of the answer", limits.idle_s) from None
             raise timed_out(provider, "the first token", limits.first_token_s) from None
-        except aiohttp.ClientPayloadError as error:
-            if "can not decode content" in str(error).lower():
-                raise garbage(provider, "its compressed body cannot be unpacked") from None
+        except Unpackable:
+            raise garbage(provider, "its compressed body cannot be unpacked") from None
+        except Broken:
             raise cut(provider, "the connection closed inside the body") from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise cut(provider, type(error).__name__) from None
-        finally:
-            self._patience.rests()
+        except Malformed:
+            raise cut(provider, "its body stopped being HTTP") from None
+
+    async def _unpacked(self, unpacker: Unpacker, until: float) -> bytes:
+        """The next bytes of a compressed answer."""
+        while True:
+            if unpacker.more:
+                made = unpacker.take()
+            elif packed := await self._wire.read(until):
+                made = unpacker.take(packed)
+            else:
+                unpacker.end()
+                return b""
+            if made:
+                return made
+
+    async def error_body(self) -> bytes:
+        """The start of a refusal's body, as much as comes in time."""
+        body, until = b"", time.monotonic() + ERROR_BODY_S
+        try:
+            while len(body) <= MAX_ERROR_BODY_BYTES:
+                piece = await (
+                    self._wire.read(until) if self._unpacker is None else self._unpacked(self._unpacker, until)
+                )
+                if not piece:
+                    break
+                body += piece
+        except (TimeoutError, Broken, Malformed, Unpackable):
+            pass
+        return body
 
     def close(self) -> None:
         """No more is read."""
-        self._patience.ends()
-        if not self.drained:
-            self._response.close()
+        if not self._left:
+            self._left = True
+            self._wire.leave()
 
     async def whole(self) -> bytes:
         """The whole body. Raises ProviderFault for one that is too large or cut."""
@@ -209,13 +186,14 @@ class Reply:
             raise garbage(self._endpoint.provider, f"it is larger than {self._endpoint.max_answer_bytes} bytes")
 
     def keep_connection(self) -> None:
-        """The answer is complete: what is left of the body may be read in the background."""
-        self.drained = True
-        self._endpoint.drain(self._response)
+        """The answer is complete: what is left of the body may come, unread."""
+        self._left = True
+        self._wire.leave_soon()
 
 
 class posting:
-    """Sends the request and gives the reply; however the block is left, the socket is closed or reused at once."""
+    """Sends the request and gives the reply, once its status is 200 and its type fits; however the block is left, the
+    socket is closed or reused at once."""
 
     __slots__ = ("_endpoint", "_limits", "_outgoing", "_reply", "_stream")
 
@@ -223,58 +201,79 @@ class posting:
         self._endpoint, self._outgoing, self._limits, self._stream = endpoint, outgoing, limits, stream
 
     async def __aenter__(self) -> Reply:
-        started = time.monotonic()
-        response = await _headers(self._endpoint, self._outgoing, self._limits, stream=self._stream)
-        self._reply = Reply(self._endpoint, response, self._limits, started)
+        """Raises ProviderFault."""
+        started, endpoint, limits = time.monotonic(), self._endpoint, self._limits
+        framing, stream = self._outgoing.framing, self._stream
+        accept = framing.content_type if stream or framing.fits else "application/json"
+        try:
+            request = endpoint.request(self._outgoing, accept)
+        except ValueError:
+            # Its words may hold the key.
+            told = "its api_key has a line break or another character no header may have"
+            raise not_configured(endpoint.provider, told) from None
+        wire = await _asked(endpoint, request, limits, started, stream=stream)
+        try:
+            self._reply = await _checked(endpoint, wire, limits, started, self._outgoing, stream=stream)
+        except BaseException:
+            wire.leave()
+            raise
         return self._reply
 
     async def __aexit__(self, *_: object) -> None:
         self._reply.close()
 
 
-async def _headers(endpoint: Endpoint, outgoing: Outgoing, limits: Limits, *, stream: bool) -> aiohttp.ClientResponse:
-    """The response once its status is 200 and its type fits. Raises ProviderFault otherwise."""
-    provider = endpoint.provider
-    timeout = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=limits.connect_s, sock_read=None)
-    headers = dict(outgoing.headers)
-    framing = outgoing.framing
-    headers["Accept"] = framing.content_type if stream or framing.fits else "application/json"
-    wait = min(limits.first_token_s, limits.total_s)
+async def _asked(endpoint: Endpoint, request: bytes, limits: Limits, started: float, *, stream: bool) -> Wire:
+    """The connection, once the headers of its answer are there. Raises ProviderFault."""
+    provider, wait = endpoint.provider, min(limits.first_token_s, limits.total_s)
     try:
-        async with asyncio.timeout(wait):
-            response = await endpoint.session().post(
-                endpoint.url(outgoing.path),
-                data=outgoing.body,
-                headers=headers,
-                timeout=timeout,
-                allow_redirects=False,
-            )
-    except aiohttp.ConnectionTimeoutError:
+        wire = endpoint.pool.kept()
+        if wire is None:
+            async with asyncio.timeout(wait):
+                wire = await endpoint.pool.open(limits.connect_s)
+        wire.send(request)
+        try:
+            await wire.head(started + wait)
+        except BaseException:
+            wire.drop()
+            raise
+    except ConnectTimeout:
         raise timed_out(provider, "the connection", limits.connect_s, retry=True) from None
     except TimeoutError:
         raise timed_out(provider, "the first token" if stream else "the answer", wait) from None
-    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError) as error:
-        raise unreachable(provider, _told(error)) from None
-    except aiohttp.ClientError as error:
-        raise garbage(provider, type(error).__name__) from None
-    except ValueError:
-        # Its words may hold the key.
-        raise not_configured(provider, "its api_key has a line break or another character no header may have") from None
+    except Unreachable as error:
+        raise unreachable(provider, str(error)) from None
+    except Broken:
+        raise unreachable(provider, "the connection broke before it answered") from None
+    except Malformed:
+        raise garbage(provider, "it is no HTTP") from None
+    return wire
+
+
+async def _checked(
+    endpoint: Endpoint, wire: Wire, limits: Limits, started: float, outgoing: Outgoing, *, stream: bool
+) -> Reply:
+    """The reply, if it can be what was asked for. Raises ProviderFault otherwise."""
+    provider, framing = endpoint.provider, outgoing.framing
     try:
-        await _check(endpoint, response, framing.content_type if stream else "", framing.fits)
-    except BaseException:
-        response.close()
-        raise
-    return response
+        reply = Reply(endpoint, wire, limits, started)
+    except Unpackable:
+        raise garbage(provider, "its compressed body cannot be unpacked") from None
+    if wire.status != 200:
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in wire.headers.items()}
+        raise refused_status(provider, wire.status, headers, await reply.error_body())
+    _check_type(provider, _content_type(wire.headers), framing.content_type if stream else "", framing.fits)
+    return reply
 
 
-async def _check(
-    endpoint: Endpoint, response: aiohttp.ClientResponse, streamed_as: str, fits: Callable[[str], bool] | None
-) -> None:
-    provider = endpoint.provider
-    if response.status != 200:
-        raise refused_status(provider, response.status, _lower(response), await _error_body(response))
-    kind = response.content_type
+def _content_type(headers: Mapping[bytes, bytes]) -> str:
+    """What an answer says it is, without parameters."""
+    said = headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
+    return said if "/" in said else "application/octet-stream"
+
+
+def _check_type(provider: str, kind: str, streamed_as: str, fits: Callable[[str], bool] | None) -> None:
+    """Raises ProviderFault for a content type that is no answer to what was asked."""
     if fits is not None:
         if not fits(kind):
             raise garbage(provider, f"its content type is {kind[:60]}, which is no answer to this")
@@ -286,33 +285,3 @@ async def _check(
         raise garbage(provider, f"its content type is {kind[:60]}, not {streamed_as}")
     if not streamed_as and kind in ("text/html", "text/event-stream"):
         raise garbage(provider, f"its content type is {kind}, not application/json")
-
-
-async def _error_body(response: aiohttp.ClientResponse) -> bytes:
-    """The start of an error's body, for two seconds at most."""
-    body = b""
-    try:
-        async with asyncio.timeout(2.0):
-            while len(body) <= MAX_ERROR_BODY_BYTES and (piece := await response.content.readany()):
-                body += piece
-    except (TimeoutError, aiohttp.ClientError, OSError):
-        pass
-    return body
-
-
-def _lower(response: aiohttp.ClientResponse) -> dict[str, str]:
-    return {name.lower(): value for name, value in response.headers.items()}
-
-
-def _told(error: Exception) -> str:
-    """What went wrong with a connection, without addresses."""
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "its name does not resolve"
-    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
-        return "its TLS certificate was not accepted"
-    cause: Any = error.__cause__ or error
-    if isinstance(cause, ConnectionRefusedError):
-        return "the connection was refused"
-    if isinstance(cause, ProviderFault | socket.gaierror):
-        return str(cause)
-    return "the connection broke before it answered"

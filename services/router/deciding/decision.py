@@ -22,10 +22,11 @@ from services.router.deciding.constraints import (
     cost_nano_usd,
     permitted,
 )
+from services.router.deciding.expecting import expected
 from services.router.deciding.fallbacks import TOLD, chain_of, recovering
 from services.router.deciding.latency import Speeds
 from services.router.deciding.refusals import refusal
-from services.router.deciding.scoring import PROFILES, ease, for_length, length_share
+from services.router.deciding.scoring import PROFILES, for_length, length_share
 from services.router.deciding.sheet import TINY, Decision, Places, Sheet, draw, each_once
 from services.router.learning.learning import Learned, seed_of
 from services.router.policies.policies import RoutingPolicy, built_in
@@ -262,7 +263,7 @@ class Decider:
         if self._speeds is not None:
             shortlist.hear(self._speeds)
         ability, odds = shortlist.abilities(ask.intent)
-        quality = self._expected(shortlist, ask, ability, odds)
+        quality = expected(self.predictor, shortlist, ask, ability, odds)
         own = policy.weights if policy.weights is not None and not _asks_profile(ask) else None
         weights = for_length(own or PROFILES[profile], length_share(ask.input_tokens, ask.turns))
         total = weights.quality * quality + weights.latency * shortlist.latency + weights.cost * shortlist.cost
@@ -272,25 +273,14 @@ class Decider:
         fits = shortlist.fitting(ask, ability, bounds, self._config.default_output_tokens)
         return Sheet(shortlist, weights, ability, quality, total), bounds, fits
 
-    def _expected(self, shortlist: Shortlist, ask: Ask, ability: Column, odds: Column) -> Column:
-        """The quality that is expected of each model for this prompt: as far as it resembles what was learned of
-        prompts, by that; else by how complex it is; and by the catalog alone where it was not read."""
-        reading = ask.reading
-        sure = reading.confidence if reading is not None and self.predictor is not None else 0.0
-        if ask.complexity is not None and sure < 1:
-            ability = _logistic(odds + (1 - sure) * ease(ask.complexity))
-        if reading is None or self.predictor is None or sure <= 0:
-            return ability
-        expected = self.predictor.expected(reading, ability.astype(np.float32), shortlist.heads(self.predictor))
-        return expected.astype(np.float64)
-
     def _learn(self, sheet: Sheet, ask: Ask, places: Places, policy: RoutingPolicy, profile: str) -> bool:
         """Corrects the scores of the models that may be taken by what was learned of them; whether the best one now
         is one to learn more of."""
         if self._learned is None or not ask.org_id:
             return False
-        quality, weight = sheet.quality[places], sheet.weights.quality
-        rest = sheet.total[places] - weight * quality
+        quality, weight = sheet.quality.take(places), sheet.weights.quality
+        rest = sheet.total.take(places)
+        rest -= weight * quality
         ahead = self._ahead(sheet, places, profile)
         values, qualities, explored = self._learned.adjust_columns(
             ask.org_id,
@@ -303,17 +293,15 @@ class Decider:
             rest=rest if ahead is None else rest + ahead,
             spend=not ask.dry_run,
         )
-        # The columns may be the shortlist's own.
-        sheet.prior, sheet.quality, sheet.total = sheet.quality, sheet.quality.copy(), sheet.total.copy()
-        sheet.quality[places], sheet.total[places] = qualities, values if ahead is None else values - ahead
+        sheet.learned(places, qualities, values if ahead is None else values - ahead)
         return explored
 
     def _order(self, sheet: Sheet, places: Places, profile: str) -> Places:
         """These places, best first; equal ones in order of their ids."""
-        worth, ahead = -sheet.total[places], self._ahead(sheet, places, profile)
+        worth, ahead = -sheet.total.take(places), self._ahead(sheet, places, profile)
         if ahead is not None:
             worth -= ahead
-        ordered: Places = places[worth.argsort(kind="stable")]
+        ordered: Places = places.take(worth.argsort(kind="stable"))
         return ordered
 
     def _ahead(self, sheet: Sheet, places: Places, profile: str) -> Column | None:
@@ -395,11 +383,6 @@ class Decider:
 def _asks_profile(ask: Ask) -> bool:
     """Whether the request itself says what is to be weighed."""
     return bool(ask.profile) or ":" in ask.model
-
-
-def _logistic(odds: Column) -> Column:
-    quality: Column = 1.0 / (1.0 + np.exp(-odds))
-    return quality
 
 
 def _where_heard(view: CatalogView, model: KnownModel, operation: str) -> KnownModel:

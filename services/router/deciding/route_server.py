@@ -118,16 +118,16 @@ def answered(decision: Decision, features: record_pb2.Features | None, decision_
     response = router_pb2.RouteResponse(
         features=features, answers=answers_message(decision.answers) if decision.answers is not None else None
     )
-    for model in decision.chain:
-        _candidate(response, model)
+    response.candidates.extend(map(_candidate, decision.chain))
     _record(response.route, decision, decision_id)
     return response
 
 
-def _candidate(response: router_pb2.RouteResponse, model: KnownModel) -> None:
-    """A model of the chain as the gateway takes it."""
+@functools.lru_cache(maxsize=1024)
+def _candidate(model: KnownModel) -> router_pb2.Candidate:
+    """A model of the chain as the gateway takes it; made once for each, and never changed."""
     entry, first = model.entry, model.deployments[0]
-    response.candidates.add(
+    return router_pb2.Candidate(
         model=entry.model,
         provider=first.provider,
         upstream_name=first.name,
@@ -162,10 +162,8 @@ def _record(record: record_pb2.RouteRecord, decision: Decision, decision_id: str
     record.policy_version, record.reason = decision.policy_version, decision.reason[:MAX_REASON_CHARS]
     record.basis, record.fitting = decision.basis, decision.fitting
     record.left_out, record.explored = decision.left_out_count, decision.explored
-    for model in decision.chain[:MAX_RECORDED]:
-        _look(record, decision, model, "")
-    for model, why in decision.left_out[: max(0, MAX_RECORDED - len(decision.chain))]:
-        _look(record, decision, model, why)
+    _look(record, decision, ((model, "") for model in decision.chain[:MAX_RECORDED]))
+    _look(record, decision, decision.left_out[: max(0, MAX_RECORDED - len(decision.chain))])
     if decision.part is not None:
         part = decision.part
         record.experiment.experiment_id, record.experiment.arm = part.experiment_id, part.arm
@@ -191,16 +189,19 @@ def _shadow(choice: ShadowChoice) -> record_pb2.ShadowRecord:
     )
 
 
-def _look(record: record_pb2.RouteRecord, decision: Decision, model: KnownModel, why: str) -> None:
-    total, quality, latency, cost, context, prior = decision.sides(model)
-    record.candidates.add(
-        model=model.entry.model,
-        provider=model.places[0],
-        score=total,
-        quality_score=quality,
-        prior_quality=prior,
-        latency_score=latency,
-        cost_score=cost,
-        context_score=context,
-        excluded=why[:MAX_EXCLUDED_CHARS],
-    )
+def _look(record: record_pb2.RouteRecord, decision: Decision, models: Iterable[tuple[KnownModel, str]]) -> None:
+    """What each model scored, and why it was not taken."""
+    add, sides = record.candidates.add, decision.sides
+    for model, why in models:
+        total, quality, latency, cost, context, prior = sides(model)
+        add(
+            model=model.entry.model,
+            provider=model.places[0],
+            score=total,
+            quality_score=quality,
+            prior_quality=prior,
+            latency_score=latency,
+            cost_score=cost,
+            context_score=context,
+            excluded=why[:MAX_EXCLUDED_CHARS],
+        )

@@ -48,6 +48,8 @@ class Sheet:
     total: Column
     prior: Column | None = None
     """`quality` before what was learned corrected it; None = nothing did."""
+    _plain: tuple[list[float], list[float], list[float] | None] | None = None
+    """Total, quality and prior as plain numbers, once they are asked for."""
 
     def sides(self, model: str) -> Sides | None:
         """What a model scored; None when it was not on the list."""
@@ -56,9 +58,18 @@ class Sheet:
 
     def at(self, index: int) -> Sides:
         """The same by its place."""
+        if self._plain is None:
+            prior = None if self.prior is None else self.prior.tolist()
+            self._plain = self.total.tolist(), self.quality.tolist(), prior
+        total, quality, prior = self._plain
         latency, cost, window = self.shortlist.fixed[index]
-        prior = 0.0 if self.prior is None else self.prior.item(index)
-        return Sides(self.total.item(index), self.quality.item(index), latency, cost, window, prior)
+        return Sides(total[index], quality[index], latency, cost, window, 0.0 if prior is None else prior[index])
+
+    def learned(self, places: Places, quality: Column, total: Column) -> None:
+        """Puts what was learned of the models at these places in place of what had been expected of them."""
+        # The columns may be the shortlist's own.
+        self.prior, self.quality, self.total, self._plain = self.quality, self.quality.copy(), self.total.copy(), None
+        self.quality[places], self.total[places] = quality, total
 
 
 @dataclass(slots=True)

@@ -1,6 +1,6 @@
 """Where experiments and what came of them are kept: every change is one transaction with its record for audit.
 
-Outcomes are added in the transaction that moves the learner's cursor (see learned_store.py), so that none counts twice.
+Outcomes are added in the transaction that moves the learner's cursor (learning/store.py), so that none counts twice.
 """
 
 from __future__ import annotations

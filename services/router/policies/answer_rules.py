@@ -16,6 +16,8 @@ CHECKS = ("toxicity", "support", "code", "arithmetic", "schema", "shape")
 VALIDATION_ACTIONS = ("flag", "retry", "block")
 STREAMS = ("flag", "hold")
 REDACTION_ACTIONS = ("redact", "block", "flag")
+_STRICTNESS = ("flag", "", "redact", "block")
+"""Actions, the strictest last; none said = redact."""
 PRIVATE_KINDS = (
     "private_key",
     "jwt",
@@ -31,6 +33,8 @@ PRIVATE_KINDS = (
     "phone",
 )
 """The kinds of private values the gateway knows; a test holds them together."""
+USUAL_REGIONS = ("US", "GB", "DE", "FR", "ES", "IT", "NL", "CH", "AT", "PL", "BR", "MX", "IN", "JP", "AU")
+"""The countries whose telephone numbers the gateway knows where none is named; a test holds them together."""
 PRESETS = ("exact", "default", "balanced")
 MOST_NAME_CHARS = 64
 MOST_TONE_CHARS = 400
@@ -74,11 +78,15 @@ class ValidationRules:
 class RedactionRules:
     """What is kept from providers."""
 
-    enabled: bool = False
+    enabled: bool | None = None
+    """None = not said: off, or in an intent as its policy has it."""
     kinds: tuple[str, ...] = ()
     action: str = ""
-    restore: bool = False
+    restore: bool | None = None
+    """None = not said: no, or in an intent as its policy has it."""
     regions: tuple[str, ...] = ()
+    instead: bool = False
+    """Of an intent: in place of the policy's, also where that is stricter."""
 
 
 @dataclass(frozen=True)
@@ -237,6 +245,7 @@ _SECTIONS: Mapping[str, tuple[type, Mapping[str, Read]]] = {
             "action": _one_of(REDACTION_ACTIONS),
             "restore": _flag,
             "regions": _list_of(_named(_COUNTRY, "code of a country such as DE"), MOST_REGIONS),
+            "instead": _flag,
         },
     ),
     "cache": (CacheRules, {"enabled": _flag, "preset": _one_of(PRESETS), "ttl_s": _whole(MOST_TTL_S)}),
@@ -270,7 +279,29 @@ def _mapping(value: Any, where: str, example: str) -> Mapping[str, Any]:
     return value
 
 
-def overlaid(base: AnswerRules | None, over: AnswerRules) -> AnswerRules:
-    """`base` with the sections of `over` in place of its own."""
+def overlaid(base: AnswerRules | None, over: AnswerRules, where: str) -> AnswerRules:
+    """`base` with the sections of an intent, `over`, in place of its own; redaction is only made stricter, unless it
+    is switched off or said to stand instead. Raises INVALID_REQUEST."""
     own = {one.name: getattr(over, one.name) for one in dataclasses.fields(AnswerRules)}
+    if base is not None and base.redaction is not None and over.redaction is not None:
+        own["redaction"] = _stricter(base.redaction, over.redaction, f"{where}.redaction")
     return dataclasses.replace(base or AnswerRules(), **{name: one for name, one in own.items() if one is not None})
+
+
+def _stricter(base: RedactionRules, over: RedactionRules, where: str) -> RedactionRules:
+    """Both rules together: the kinds and countries of both, the stricter action, values back only where both say so;
+    what `over` does not say is as in `base`."""
+    if not base.enabled or over.enabled is False or over.instead:
+        return over
+    regions = base.regions
+    if over.regions:
+        regions = tuple(dict.fromkeys((*(base.regions or USUAL_REGIONS), *over.regions)))
+    if len(regions) > MOST_REGIONS:
+        raise invalid(where, f"{where}.regions: with the policy's they are more than {MOST_REGIONS}.")
+    return RedactionRules(
+        enabled=True,
+        kinds=tuple(dict.fromkeys((*base.kinds, *over.kinds))) if base.kinds else (),
+        action=max(base.action, over.action, key=_STRICTNESS.index) if over.action else base.action,
+        restore=base.restore if over.restore is None else over.restore and base.restore,
+        regions=regions,
+    )

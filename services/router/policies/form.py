@@ -146,6 +146,8 @@ def parse(name: str, raw: object, base: RoutingPolicy, version: str, where: str 
     _check_keys(intents, INTENTS, f"{where}.intents")
     rules = _read({key: value for key, value in given.items() if key != "intents"}, _OF_ALL, where)
     plain = dataclasses.replace(base, name=name, version=version, by_intent={}, **rules)
+    if "answers" in rules and rules["answers"].redaction is not None and rules["answers"].redaction.instead:
+        raise invalid(where, f"{where}.answers.redaction.instead: only what an intent says can stand instead.")
     by_intent = {}
     for intent, over in intents.items():
         place = f"{where}.intents.{intent}"
@@ -153,7 +155,7 @@ def parse(name: str, raw: object, base: RoutingPolicy, version: str, where: str 
         _check_keys(narrowed, _OF_INTENT, place)
         own = _read(narrowed, _OF_INTENT, place)
         if "answers" in own:
-            own["answers"] = overlaid(plain.answers, own["answers"])
+            own["answers"] = overlaid(plain.answers, own["answers"], f"{place}.answers")
         by_intent[intent] = dataclasses.replace(plain, **own)
     return dataclasses.replace(plain, by_intent=by_intent)
 

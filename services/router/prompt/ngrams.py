@@ -11,11 +11,14 @@ A model that wants fewer buckets keeps the low bits: `hashed(text) & (2**14 - 1)
 
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Ids = npt.NDArray[np.uint32]
+Places = npt.NDArray[np.intp]
+"""Ids, or places, as numpy takes them without converting them."""
 
 BUCKETS = 1 << 18
 """Bucket ids are below this number, a power of two."""
@@ -31,8 +34,12 @@ _LONGEST = 2 * (HEAD_CHARACTERS + TAIL_CHARACTERS) + 8  # Lower case is at most 
 _SEPARATOR, _LETTER, _ALONE = 0, 1, 2
 _SALTS = (0x0, 0x3C6EF372, 0x78DDE6E4, 0x1B873593, 0x5F356495)
 _FACTORS = tuple(np.uint32(f) for f in (0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F, 0x165667B1))
+_COLUMN = np.array(_FACTORS, np.uint32)[:, None]
 _PAIR = np.uint32(0xB5297A4D)
 _SPREAD = np.uint32(0x2C1B3C6D)
+_SALT_4, _SALT_5, _SALT_WORD = (np.uint32(salt) for salt in _SALTS[1:4])
+_SALT_PAIR = np.uint32((_SALTS[4] - _SALTS[3] * (int(_PAIR) + 1)) & 0xFFFFFFFF)
+"""Words carry theirs already when they are paired."""
 _ZERO, _DIGITS = np.uint32(ord("0")), np.uint32(10)
 _SHIFT_DOWN, _SHIFT_TOP = np.uint32(15), np.uint32(32 - 18)
 
@@ -71,7 +78,8 @@ _FOLDED = bytes(ord("0") if chr(code).isdigit() else ord(chr(code).lower()) for 
 _LETTERS = bytes(code if _KINDS[code] == _LETTER else 0 for code in range(128)) + bytes(128)
 """The letters of words; separators are 0."""
 _POWERS = _powers(0x01000193)
-_INVERSES = _powers(pow(0x01000193, -1, 1 << 32))
+_SCALED_INVERSES = (_powers(pow(0x01000193, -1, 1 << 32)) * _FACTORS[0])[1:]
+"""Of the place behind each, times the first factor."""
 _ORDER = np.arange(MOST_IDS, dtype=np.uint16)
 _scratch = threading.local()
 
@@ -90,7 +98,7 @@ def hashed(text: str) -> Ids:
     (which number it is says little, how long it is much), one space before and after. Lone surrogates and unassigned
     code points are characters as any other.
     """
-    return _each_once(_mixed(text))
+    return _each_once(_mixed(text)).astype(np.uint32)
 
 
 class Sought:
@@ -99,22 +107,23 @@ class Sought:
     def __init__(self, pieces: Sequence[str]) -> None:
         """`pieces`: of three characters and more."""
         longest = len(_SALTS)
-        self.first = np.array([gram(piece[:longest]) for piece in pieces], np.intp)
-        self.last = np.array([gram(piece[-longest:]) for piece in pieces], np.intp)
+        ends = [(gram(piece[:longest]), gram(piece[-longest:])) for piece in pieces]
+        self.ends = np.array(ends, np.intp).reshape(-1, 2).T.copy()
+        """(2, pieces) The buckets that each begins and ends with."""
 
 
-def hashed_seeking(text: str, sought: Sought) -> tuple[Ids, list[bool]]:
+def hashed_seeking(text: str, sought: Sought) -> tuple[Places, list[bool]]:
     """The ids of a text, and for each piece whether it may be in the text in lower case: what is False is not there,
     what is True nearly always is."""
     mixed = _mixed(text)
     ids = _each_once(mixed)
     if not len(mixed):
-        return ids, [False] * len(sought.first)
-    seen = _scratch.seen
+        return ids, [False] * sought.ends.shape[1]
     # A bucket's place is that of an n-gram of this text or one left over from another; the n-gram there says which.
-    there = mixed.take(seen.take(sought.first), mode="clip") == sought.first
-    there &= mixed.take(seen.take(sought.last), mode="clip") == sought.last
-    return ids, there.tolist()
+    first, last = mixed.take(_scratch.seen.take(sought.ends), mode="clip") == sought.ends
+    first &= last
+    found: list[bool] = first.tolist()
+    return ids, found
 
 
 def gram(run: str) -> int:
@@ -129,73 +138,73 @@ def gram(run: str) -> int:
     return (mixed * int(_SPREAD) & 0xFFFFFFFF) >> int(_SHIFT_TOP)
 
 
-def _mixed(text: str) -> Ids:
+def _mixed(text: str) -> Places:
     """The ids with repetition."""
     read = capped(text)
-    points, letters, starts = _ascii(read) if read.isascii() else _characters(read)
-    words = _words(letters, starts)
+    points, letters, begins = _ascii(read) if read.isascii() else _characters(read)
+    # The text ends with a space, where no word begins: it stands for the end of the last one.
+    begins[-1] = True
+    before = begins.nonzero()[0]
     # Room: 3-, 4- and 5-grams of n characters, w words, w - 1 pairs.
-    n, w = len(points), len(words)
-    threes, fours, fives = max(n - 2, 0), max(n - 3, 0), max(n - 4, 0)
-    mixed = np.empty(threes + fours + fives + w + max(w - 1, 0), np.uint32)
+    n, w = len(points), len(before) - 1
+    threes, fours, fives = n - 2, max(n - 3, 0), max(n - 4, 0)
     a, b, c, d = threes, threes + fours, threes + fours + fives, threes + fours + fives + w
-    runs = points[:threes] * _FACTORS[0]
-    runs += points[1 : 1 + threes] * _FACTORS[1]
-    runs += points[2:] * _FACTORS[2]
-    mixed[:a] = runs
-    runs = runs[:fours] + points[3:] * _FACTORS[3]
-    np.add(runs, np.uint32(_SALTS[1]), out=mixed[a:b])
-    np.add(runs[:fives], points[4:] * _FACTORS[4], out=mixed[b:c])
-    mixed[b:c] += np.uint32(_SALTS[2])
-    np.add(words, np.uint32(_SALTS[3]), out=mixed[c:d])
-    if w > 1:
-        pairs = words[:-1] * _PAIR
+    mixed = np.empty(d + max(w - 1, 0), np.uint32)
+    # Each character times each factor, a row for each; read with rows longer by one, what is added up stands below
+    # one another.
+    products = np.empty(5 * (n + 1), np.uint32)
+    np.multiply(_COLUMN, points, out=products[: 5 * n].reshape(5, n))
+    first, second, third, fourth, fifth = products.reshape(5, n + 1)
+    runs = np.add(first[:threes], second[:threes], out=mixed[:a])
+    runs += third[:threes]
+    longer = np.add(runs[:fours], fourth[:fours], out=mixed[a:b])
+    longest = np.add(longer[:fives], fifth[:fives], out=mixed[b:c])
+    longer += _SALT_4
+    longest += _SALT_5
+    if w:
+        words = np.add(_words(letters, before), _SALT_WORD, out=mixed[c:d])
+        pairs = np.multiply(words[:-1], _PAIR, out=mixed[d:])
         pairs += words[1:]
-        np.add(pairs, np.uint32(_SALTS[4]), out=mixed[d:])
+        pairs += _SALT_PAIR
     mixed ^= mixed >> _SHIFT_DOWN
     mixed *= _SPREAD
     mixed >>= _SHIFT_TOP
-    return mixed
+    return mixed.astype(np.intp)
 
 
-def _characters(read: str) -> tuple[Ids, Ids, npt.NDArray[np.intp]]:
-    """The code points of a text as they are hashed, the same without separators (0), and where words begin."""
+def _characters(read: str) -> tuple[Ids, Ids, npt.NDArray[Any]]:
+    """The code points of a text as they are hashed, one space before and after; the same without separators (0); and
+    for all but the first whether a word begins with it."""
     folded = f" {read.lower()} ".encode("utf-32-le", "surrogatepass")
     points = np.frombuffer(folded, "<u4").astype(np.uint32)
     points[points - _ZERO < _DIGITS] = _ZERO
     kinds = _KINDS.take(points, mode="clip")
-    starts = (kinds[1:] & (~kinds[:-1] | _ALONE)).nonzero()[0] + 1
-    return points, points * (kinds != _SEPARATOR), starts
+    return points, points * (kinds != _SEPARATOR), kinds[1:] & (~kinds[:-1] | _ALONE)
 
 
-def _ascii(read: str) -> tuple[Ids, Ids, npt.NDArray[np.intp]]:
+def _ascii(read: str) -> tuple[Ids, Ids, npt.NDArray[Any]]:
     """The same of a text in ASCII, where tables of bytes do it in a third of the time."""
     folded = f" {read} ".encode("ascii").translate(_FOLDED)
     letters = np.frombuffer(folded.translate(_LETTERS), np.uint8)
     inside = letters != 0
-    starts = (inside[1:] > inside[:-1]).nonzero()[0] + 1
-    return np.frombuffer(folded, np.uint8).astype(np.uint32), letters.astype(np.uint32), starts
+    return np.frombuffer(folded, np.uint8).astype(np.uint32), letters.astype(np.uint32), inside[1:] > inside[:-1]
 
 
-def _words(letters: Ids, starts: npt.NDArray[np.intp]) -> Ids:
-    """One 32-bit hash per word, in the order of the text; the text begins with a space."""
-    if not len(starts):
-        return np.empty(0, np.uint32)
-    # Each character times a power of its place; summed per word and divided by the power of the word's place, so that
-    # a word hashes the same wherever it stands.
-    placed = letters * _POWERS[: len(letters)]
-    sums: npt.NDArray[np.uint32] = np.add.reduceat(placed, starts)
-    sums *= _INVERSES.take(starts)
-    sums *= _FACTORS[0]
-    return sums
+def _words(letters: Ids, before: Places) -> Ids:
+    """One 32-bit hash per word, in the order of the text. `before`: the places before the words, and before the end."""
+    # Each character times a power of its place; summed per word (as sums up to its end less those up to its beginning)
+    # and divided by the power of the word's place, so that a word hashes the same wherever it stands.
+    sums = np.add.accumulate(letters * _POWERS[: len(letters)], dtype=np.uint32).take(before)
+    words: Ids = sums[1:] - sums[:-1]
+    words *= _SCALED_INVERSES.take(before[:-1])
+    return words
 
 
-def _each_once(ids: Ids) -> Ids:
+def _each_once(ids: Places) -> Places:
     """`ids` without repetition: each keeps its last place."""
     seen = getattr(_scratch, "seen", None)
     if seen is None:
         seen = _scratch.seen = np.empty(BUCKETS, np.uint16)
-    order, places = _ORDER[: len(ids)], ids.astype(np.intp)
-    seen[places] = order
-    last: npt.NDArray[np.bool_] = seen.take(places) == order
-    return ids[last]
+    order = _ORDER[: len(ids)]
+    seen[ids] = order
+    return ids.compress(seen.take(ids) == order)

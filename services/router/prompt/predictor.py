@@ -7,6 +7,7 @@ count only as far as the prompt resembles what was learned: outside of it the an
 the choice the best single model.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy.typing as npt
 from services.router.prompt.ngrams import Ids
 from services.router.prompt.quality_features import PHRASES, Row, row, row_of
 from services.router.prompt.quality_model import QualityModel
-from services.router.prompt.structure import Reading as Prompt
+from services.router.prompt.reading import Reading as Prompt
 
 Array = npt.NDArray[np.float32]
 
@@ -73,7 +74,8 @@ class QualityPredictor:
     def read_again(self, said: Prompt) -> Reading:
         """The same of a prompt that `prompt.read_once` has read."""
         text, found = said.text, said.found[-len(PHRASES) :]
-        phrases = [text.count(phrase) if there else 0 for phrase, there in zip(PHRASES, found, strict=True)]
+        there = itertools.compress(enumerate(PHRASES), found)
+        phrases = [(number, text.count(phrase)) for number, phrase in there]
         return self._of(row_of(said.ids, said.counts, (len(text), len(said.content)), phrases))
 
     def _of(self, read: Row) -> Reading:

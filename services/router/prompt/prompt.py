@@ -17,9 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from services.router.prompt.language import language
-from services.router.prompt.ngrams import MOST_IDS, Sought, capped
+from services.router.prompt.ngrams import MOST_IDS, Places, Sought, capped
+from services.router.prompt.pieces import PIECES
 from services.router.prompt.quality_features import PHRASES
-from services.router.prompt.structure import NAMES, PIECES, Reading, Row, reading, structure
+from services.router.prompt.reading import Reading, reading
+from services.router.prompt.structure import NAMES, Row, structure
 
 INTENTS = ("coding_help", "reasoning_math", "editing_writing", "qa_retrieval", "social_chat")
 """The intents, in the order of the weights' columns."""
@@ -33,7 +35,7 @@ LONG_TURNS = 40
 COMPLEX_FROM = 0.5
 WEB_FROM = 0.5
 _ONES = np.ones(MOST_IDS, np.float32)
-_LOW = np.uint32(BUCKETS - 1)
+_LOW = BUCKETS - 1
 _SOUGHT = Sought((*PIECES, *(phrase.lower() for phrase in PHRASES)))
 WEIGHTS = pathlib.Path(__file__).parent / "weights" / "intent.npz"
 
@@ -100,7 +102,7 @@ def shipped() -> Weights:
     return read(WEIGHTS)
 
 
-def features(text: str) -> tuple[npt.NDArray[np.uint32], Row]:
+def features(text: str) -> tuple[Places, Row]:
     """The n-gram buckets and the row of structure of a text: what training and `understand` both read."""
     said = read_once(text)
     return said.ids & _LOW, structure(said)
@@ -111,7 +113,7 @@ def read_once(text: str) -> Reading:
     return reading(capped(text), _SOUGHT)
 
 
-def scores(weights: Weights, ids: npt.NDArray[np.uint32], row: Row) -> npt.NDArray[np.float32]:
+def scores(weights: Weights, ids: Places, row: Row) -> npt.NDArray[np.float32]:
     """One number per column: logits, not probabilities."""
     each: npt.NDArray[np.float32] = _ONES[: len(ids)] @ weights.grams.take(ids, axis=0).astype(np.float32)
     each *= weights.steps
@@ -152,7 +154,7 @@ def understand(
         web_probability=web,
         complexity=complexity,
         complex=complexity >= COMPLEX_FROM,
-        language=language(said.lowered, said.distinct),
+        language=language(said),
         words=len(said.words) if len(part) >= len(text) else len(said.words) * len(text) // len(part),
         long_context=max(input_tokens, len(text) // 4) >= LONG_CONTEXT_TOKENS or turns >= LONG_TURNS,
         needs_tools=needs_tools,

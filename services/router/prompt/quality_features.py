@@ -6,12 +6,14 @@ weighs as much as a short one. A count is read on a logarithmic scale between tw
 them is a smooth curve of the count. Training and routing call the same function.
 """
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from services.router.prompt.ngrams import Ids, capped
+from services.router.prompt.ngrams import Ids, Places, capped
 
 Floats = npt.NDArray[np.float32]
 
@@ -77,32 +79,39 @@ STRUCTURE = _CURVES * (_BINS + 1)
 COLUMNS = BUCKETS + STRUCTURE
 """Width of a row."""
 
-_MEMBERS = np.zeros((256, len(_CLASSES)), np.float32)
+# The curves stand in another order while they are read, the shares first: each kind of scale is one piece then.
+_SHARES = len(_RATIOS)
+_LENGTH = _SHARES + len(_CLASSES)
+_SAID = _LENGTH + 1
+_ORDER = (*range(_COUNTS, _SCALES), *range(_COUNTS), *range(_SCALES, _CURVES))
+_MEMBERS = np.zeros((256, _CURVES), np.float32)
+"""Which bytes each curve counts."""
 for _column, _class in enumerate(_CLASSES):
-    _MEMBERS[list(_class), _column] = 1.0
-_FIRST = (np.arange(_CURVES) * (_BINS + 1)).astype(np.int64)
-_LOW = np.uint32(BUCKETS - 1)
-_RATIO_COLUMNS = np.array(_RATIOS)
-_UNIT = np.float32(1.0 / np.sqrt(2.0))
+    _MEMBERS[list(_class), _SHARES + _column] = 1.0
+_MEMBERS[:, :_SHARES] = _MEMBERS[:, [_SHARES + _column for _column in _RATIOS]]
+_FIRST = np.array([(_BINS + 1) * _curve + _next for _next in (0, 1) for _curve in _ORDER], np.intp).reshape(2, _CURVES)
+_UNIT = 1.0 / math.sqrt(2.0)
+_ONE = np.float32(1.0)
+_END = np.nextafter(np.float32(_BINS), np.float32(0))
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """A prompt as one sparse row."""
 
-    ids: Ids
+    ids: Ids | Places
     """The n-grams, before they share columns."""
     word: float
     """The value of each n-gram's column."""
-    curves: npt.NDArray[np.int64]
+    curves: Places
     """Columns of the structure that are not zero, counted from its first one."""
     structure: Floats
     """Their values."""
 
     @property
-    def columns(self) -> npt.NDArray[np.int64]:
+    def columns(self) -> Places:
         """Columns that are not zero, each once except for n-grams that share a bucket."""
-        return np.concatenate((self.ids & _LOW, self.curves + BUCKETS))
+        return np.concatenate((self.ids.astype(np.intp) & (BUCKETS - 1), self.curves + BUCKETS))
 
     @property
     def weights(self) -> Floats:
@@ -115,31 +124,30 @@ def row(text: str, ids: Ids) -> Row:
     read = capped(text)
     content = read.encode("utf-8", "surrogatepass")
     counts = np.bincount(np.frombuffer(content, np.uint8), minlength=256)
-    return row_of(ids, counts, (len(text), len(content)), [read.count(phrase) for phrase in PHRASES])
+    phrases = [(number, found) for number, phrase in enumerate(PHRASES) if (found := read.count(phrase))]
+    return row_of(ids, counts, (len(text), len(content)), phrases)
 
 
-def row_of(ids: Ids, bytes_counted: npt.NDArray[np.intp], lengths: tuple[int, int], phrases: list[int]) -> Row:
-    """The same of what was counted: bytes of each value in UTF-8; characters, and bytes in all; `PHRASES`."""
-    positions = _positions(bytes_counted, lengths, phrases)
-    lower = np.minimum(positions.astype(np.int64), _BINS - 1)
-    part = positions - lower
-    first = _FIRST + lower
-    structure = np.concatenate((1.0 - part, part))
-    structure *= _UNIT / np.sqrt(np.dot(structure, structure))
-    return Row(ids, float(_UNIT / np.sqrt(max(len(ids), 1))), np.concatenate((first, first + 1)), structure)
-
-
-def _positions(bytes_counted: npt.NDArray[np.intp], lengths: tuple[int, int], phrases: list[int]) -> Floats:
-    """Where each curve is read, 0 to the number of bins."""
+def row_of(
+    ids: Ids | Places, bytes_counted: npt.NDArray[np.intp], lengths: tuple[int, int], phrases: Iterable[tuple[int, int]]
+) -> Row:
+    """The same of what was counted: bytes of each value in UTF-8; characters, and bytes in all; of those of `PHRASES`
+    that are there their number and how often."""
     characters, size = lengths
-    counts = bytes_counted.astype(np.float32) @ _MEMBERS
-    positions = np.empty(_CURVES, np.float32)
-    positions[: len(_CLASSES)] = counts
-    positions[len(_CLASSES)] = characters
-    positions[_COUNTS:_SCALES] = counts[_RATIO_COLUMNS] / (size + 1.0)
-    positions[_SCALES:] = phrases
-    np.log2(positions[:_COUNTS] + 1.0, out=positions[:_COUNTS])
-    positions[_COUNTS:_SCALES] = np.sqrt(positions[_COUNTS:_SCALES]) * _BINS
-    if any(phrases):
-        np.log2(positions[_SCALES:] + 1.0, out=positions[_SCALES:])
-    return np.minimum(positions, np.float32(_BINS))
+    # Where each curve is read, 0 to the number of bins.
+    positions: Floats = bytes_counted.astype(np.float32) @ _MEMBERS
+    shares, counts = positions[:_SHARES], positions[_SHARES:]
+    shares *= np.float32(_BINS * _BINS / (size + 1.0))
+    np.sqrt(shares, out=shares)
+    positions[_LENGTH] = characters
+    for number, found in phrases:
+        positions[_SAID + number] = found
+    counts += _ONE
+    np.log2(counts, out=counts)
+    np.minimum(positions, _END, out=positions)
+    parts = np.empty((2, _CURVES), np.float32)
+    np.modf(positions, parts[1], positions)
+    np.subtract(_ONE, parts[1], out=parts[0])
+    structure = parts.reshape(-1)
+    structure *= np.float32(_UNIT / math.sqrt(np.dot(structure, structure)))
+    return Row(ids, _UNIT / math.sqrt(max(len(ids), 1)), (_FIRST + positions.astype(np.intp)).reshape(-1), structure)

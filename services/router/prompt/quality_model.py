@@ -25,6 +25,7 @@ Array = npt.NDArray[np.float32]
 SHARPNESS = np.float32(10.0)
 """How strongly the kind with the highest score counts above the others."""
 _CLAIM_FROM, _CLAIM_FULL = 0.25, 0.45  # A prompt of a known kind scores near 1 for it.
+_CLAIM_MOST = 8.0  # Far above any; to the power of ten times this a number in single precision still holds.
 _NARROW = 1e-4  # Below this distance two cuts are one step.
 _LOW, _HIGH = 0.02, 0.98
 
@@ -72,25 +73,6 @@ class Expert:
         claimed = (claims.max(axis=-1) - _CLAIM_FROM) / (_CLAIM_FULL - _CLAIM_FROM)
         return expected, np.clip(np.minimum(np.minimum(alike, known), claimed), 0.0, 1.0)
 
-    def judge_one(self, scores: Array, familiar: float) -> tuple[Array | None, float]:
-        """The same of one prompt, (M) and a number, in a fifth of the time; no scores without confidence."""
-        kinds, models = len(self.kinds), len(self.models)
-        claims = scores[:kinds] + self.shares
-        best = int(claims.argmax())
-        claim, cuts = claims.item(best), self.cuts[:, best].tolist()
-        alike = (scores.item(kinds + models + best) - cuts[0]) / max(cuts[1] - cuts[0], _NARROW)
-        known = (familiar - cuts[2]) / max(cuts[3] - cuts[2], _NARROW)
-        trust = min(alike, known, (claim - _CLAIM_FROM) / (_CLAIM_FULL - _CLAIM_FROM), 1.0)
-        if trust <= 0.0:
-            return None, 0.0
-        claims -= claims[best]
-        claims *= SHARPNESS
-        np.exp(claims, out=claims)
-        expected: Array = np.dot(claims, self.means)
-        expected /= claims.sum()
-        expected += scores[kinds : kinds + models]
-        return expected, trust
-
 
 @dataclass(frozen=True)
 class Scores:
@@ -104,6 +86,88 @@ class Scores:
     """Per measured model of all experts, log odds by which it does better here than its mean and the difficulty say."""
 
 
+class Panel:
+    """What all experts say of one prompt, side by side: one pass over small arrays instead of one for each expert.
+
+    Columns in `order`: the claims of all kinds, the scores of all models, the likenesses of all kinds.
+    """
+
+    def __init__(self, experts: tuple[Expert, ...]) -> None:
+        kinds, models, likeness, at = list[int](), list[int](), list[int](), 0
+        self.kinds, self.models = list[slice](), list[slice]()
+        """Each expert's place among all."""
+        for expert in experts:
+            self.kinds.append(slice(len(kinds), len(kinds) + len(expert.kinds)))
+            self.models.append(slice(len(models), len(models) + len(expert.models)))
+            end = at + len(expert.kinds) + len(expert.models)
+            kinds += range(at, at + len(expert.kinds))
+            models += range(at + len(expert.kinds), end)
+            likeness += range(end, at + expert.width)
+            at += expert.width
+        self.order = np.array(kinds + models + likeness, np.intp)
+        """Where each column stands in the weights."""
+        self.spoken = len(kinds) + len(models)
+        """How many columns depend on words."""
+        self.bits = tuple(np.uint8(1 << place) for place in range(len(experts)))
+        self._claims = len(kinds)
+        self._shares = np.concatenate([expert.shares for expert in experts])
+        cuts = np.concatenate([expert.cuts for expert in experts], axis=1)
+        alike, known = np.maximum(cuts[1] - cuts[0], _NARROW), np.maximum(cuts[3] - cuts[2], _NARROW)
+        self._cuts: list[tuple[float, float, float, float]]
+        """Of each kind: where likeness begins and how far it is to its end, the same of what is known."""
+        self._cuts = list(zip(cuts[0].tolist(), alike.tolist(), cuts[2].tolist(), known.tolist(), strict=True))
+        # Weights of the kinds times this: the sums over each expert's kinds for its models, and behind them what to
+        # divide them by.
+        self._means = np.zeros((len(kinds), 2 * len(models)), np.float32)
+        for expert, rows, columns in zip(experts, self.kinds, self.models, strict=True):
+            self._means[rows, columns] = expert.means
+            self._means[rows, columns.start + len(models) : columns.stop + len(models)] = 1.0
+        self._usual = np.concatenate([odds(expert.overall) for expert in experts])
+        self._usual_means = [odds_of_one(float(expert.overall.mean())) for expert in experts]
+        self._count = len(models)
+
+    def resembles(self, likeness: list[float], familiar: list[float]) -> bool:
+        """Whether a prompt is so like one of the kinds that it is worth while to read its words."""
+        for kinds, known in zip(self.kinds, familiar, strict=True):
+            for like, cuts in zip(likeness[kinds], self._cuts[kinds], strict=True):
+                if like > cuts[0] and known > cuts[2]:
+                    return True
+        return False
+
+    def judge(self, spoken: Array, likeness: list[float], familiar: list[float]) -> Scores:
+        """What `Expert.judge` says of many prompts, of one. `spoken` is changed."""
+        claims, heads = spoken[: self._claims], np.zeros(self._count, np.float32)
+        claims += self._shares
+        claimed, trusts = claims.tolist(), list[float]()
+        for kinds, known in zip(self.kinds, familiar, strict=True):
+            claim = max(claimed[kinds])
+            best = claimed.index(claim, kinds.start, kinds.stop)
+            alike_from, alike_span, known_from, known_span = self._cuts[best]
+            alike, known = (likeness[best] - alike_from) / alike_span, (known - known_from) / known_span
+            trusts.append(min(alike, known, (claim - _CLAIM_FROM) / (_CLAIM_FULL - _CLAIM_FROM), 1.0))
+        most = max(trusts)
+        if most <= 0.0:
+            return Scores(0.0, 0.0, heads)
+        if max(claimed) > _CLAIM_MOST:
+            np.minimum(claims, _CLAIM_MOST, out=claims)
+        claims *= SHARPNESS
+        np.exp(claims, out=claims)
+        mixed = claims @ self._means
+        expected = mixed[: self._count]
+        expected /= mixed[self._count :]
+        expected += spoken[self._claims :]
+        all_expected, surest, difficulty = expected.tolist(), trusts.index(most), 0.0
+        own = odds(expected)
+        own -= self._usual
+        for place, (models, usual) in enumerate(zip(self.models, self._usual_means, strict=True)):
+            if trusts[place] > 0.0:
+                harder = usual - odds_of_one(sum(all_expected[models]) / (models.stop - models.start))
+                np.add(own[models], np.float32(harder), out=heads[models])
+                if place == surest:
+                    difficulty = harder
+        return Scores(difficulty, most, heads)
+
+
 class QualityModel:
     """All experts and their weights."""
 
@@ -114,46 +178,31 @@ class QualityModel:
         self.experts = experts
         self.measured = tuple(name for expert in experts for name in expert.models)
         self.weights = weights
-        self._usual = [(e, odds(e.overall), odds_of_one(float(e.overall.mean()))) for e in experts]
-        # What describes structure alone has no words to it: those columns are left out of the long half.
-        spoken: list[int] = []
-        at = 0
-        for expert in experts:
-            spoken.extend(range(at, at + expert.width - len(expert.kinds)))
-            at += expert.width
-        self._spoken = np.array(spoken)
+        self._panel = Panel(experts)
         # What each expert knows, a bit for each: one look at a table for all of them.
         self._known = np.zeros(IDS, np.uint8)
-        for place, expert in enumerate(experts):
-            self._known |= expert.known.astype(np.uint8) << np.uint8(place)
-        self._words = np.ascontiguousarray(weights[:BUCKETS, self._spoken], dtype=np.float32)
-        self._structure = np.ascontiguousarray(weights[BUCKETS:], dtype=np.float32)
-
-    def linear(self, row: Row) -> Array:
-        """The linear scores of one row, all experts side by side."""
-        scores: Array = row.structure @ self._structure.take(row.curves, axis=0)
-        count = len(row.ids)
-        if count:
-            words = _ONES[:count] @ self._words.take(row.ids & np.uint32(BUCKETS - 1), axis=0)
-            scores[self._spoken] += words * np.float32(row.word)
-        return scores
+        for bit, expert in zip(self._panel.bits, experts, strict=True):
+            self._known |= expert.known.astype(np.uint8) * bit
+        # What describes structure alone, the likenesses, has no words to it: those columns stand last and are left out
+        # of the long half.
+        spoken = self._panel.order[: self._panel.spoken]
+        self._words = np.ascontiguousarray(weights[:BUCKETS, spoken], dtype=np.float32)
+        self._structure = np.ascontiguousarray(weights[BUCKETS:, self._panel.order], dtype=np.float32)
 
     def scores(self, row: Row) -> Scores:
         """What is known about one prompt."""
-        linear, at, best, difficulty = self.linear(row), 0, 0.0, 0.0
-        heads, head = np.zeros(len(self.measured), np.float32), 0
-        known, count = self._known.take(row.ids), max(len(row.ids), 1)
-        for place, (expert, usual, usual_mean) in enumerate(self._usual):
-            familiar = np.count_nonzero(known & np.uint8(1 << place)) / count
-            expected, trust = expert.judge_one(linear[at : at + expert.width], familiar)
-            at += expert.width
-            if expected is not None:
-                harder = usual_mean - odds_of_one(float(expected.mean()))
-                heads[head : head + len(expected)] = odds(expected) - usual + np.float32(harder)
-                if trust > best:
-                    best, difficulty = trust, harder
-            head += len(expert.models)
-        return Scores(difficulty, best, heads)
+        panel, count = self._panel, len(row.ids)
+        structure: Array = row.structure @ self._structure.take(row.curves, axis=0)
+        known = self._known.take(row.ids)
+        familiar: list[float] = [np.count_nonzero(known & bit) / max(count, 1) for bit in panel.bits]
+        spoken = structure[: panel.spoken]
+        likeness: list[float] = structure[panel.spoken :].tolist()
+        if not count or not panel.resembles(likeness, familiar):
+            return Scores(0.0, 0.0, np.zeros(len(self.measured), np.float32))
+        words: Array = _ONES[:count] @ self._words.take(row.ids & (BUCKETS - 1), axis=0)
+        words *= np.float32(row.word)
+        spoken += words
+        return panel.judge(spoken, likeness, familiar)
 
     def save(self, path: Path) -> None:
         """Write the weights in half precision."""

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 import operator
-import re
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from services.router.prompt.lexicon import PHRASES, SUBJECTS, WORDS
-from services.router.prompt.ngrams import Ids, Sought, hashed_seeking
+from services.router.prompt.lexicon import SUBJECTS
+from services.router.prompt.pieces import GROUPS, PIECES, counted
+from services.router.prompt.reading import Reading
+from services.router.prompt.vocabulary import WHOLE, pieces_marked
 
 Row = npt.NDArray[np.float32]
 
@@ -39,31 +39,6 @@ _OPENINGS: tuple[tuple[str, str], ...] = (
     ("opens_you", "you youre your act role roleplay play ты du tú tu"),
     ("opens_greeting", "hi hello hey thanks thank bye good sup yo lol haha привет hola hallo bonjour salut ciao olá"),
 )  # fmt: skip
-_OPENING = {word: number for number, (_, words) in enumerate(_OPENINGS) for word in words.split()}
-_PIECES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("fence", ("```",)),
-    ("calls", ("()", "();", "( ", ".get(", ".append(", "print(", "printf", "self.", "console.log")),
-    ("braces", ("{\n", "}\n", "};", "){", ") {", "</", "/>", "<?", "[]", "#include", "<<", "::", "->", "=>")),
-    ("keywords", ("def ", "import ", "return ", "void ", "public ", "const ", "let ", "var ", "select ", "class ")),
-    ("compares", ("==", "!=", "&&", "||", "+=", "!==")),
-    ("indents", ("\n    ", "\n\t", "\n  ")),
-    ("errors", ("error:", "exception", "traceback", "failed", "warning:", "not found", "undefined")),
-    ("latex", ("\\frac", "\\(", "\\[", "$$", "\\sum", "\\int", "\\sqrt", "\\mathbb", "\\le", "\\alpha", "\\")),
-    ("formulas", (" = ", "^", "²", "√", "∫", "∑", "≤", "≥", "×", "÷", "π", "x =", "f(x", "x+", "+ ", " - ", "*")),
-    ("links", ("http://", "https://", "www.")),
-    ("quotes", ('"', "“", "”", "«", "「", "'")),
-    ("bullets", ("\n-", "\n*", "\n1", "\n•", "\n#")),
-    ("choices", ("a)", "b)", "(a)", "(b)", "a.", "b.", "c.", "\nb")),
-    ("paths", (".py", ".js", ".exe", ".txt", ".csv", ".html", ".json", ".sh", "/usr", "c:\\", "./", ".com")),
-    ("my_text", ("following", "below", "this text", "this sentence", "my essay", "this paragraph", "for me", "this:")),
-    ("roles", ("you are", "act as", "as a ", "your task", "role", "pretend", "imagine")),
-    ("a_work", ("a story", "a poem", "an essay", "a song", "a letter", "an email", "a script", "a scene", "about a")),
-    ("what_is", ("what is", "what are", "who is", "how to", "how do", "difference between", "tell me about")),
-    ("amounts", ("how many", "how much", "how long", "how old", "what is the probability", "in total", "each", "per ")),
-    ("to_you", ("are you", "do you", "you feel", "about you", "can you", "your ", "u ", "will you", "you think")),
-    ("code_wanted", ("in python", "in java", "in c", "in r", "code", "script", "function", "program", "app", "using ")),
-    ("lets", ("let ", "suppose", "given", "such that", "assume", "find the", "prove", "show that", "if ")),
-)  # fmt: skip
 _MATTERS = tuple(f"matter_{subject}" for subject in SUBJECTS) + tuple(f"share_{subject}" for subject in SUBJECTS)
 _SHAPE = (
     "words", "characters", "lines", "one_line", "short", "very_short", "long", "question_end", "questions", "colon_end",
@@ -73,12 +48,13 @@ _SHAPE = (
 NAMES: tuple[str, ...] = (
     *_SHAPE,
     *(name for name, _ in _OPENINGS),
-    *(name for name, _ in _PIECES),
+    *(name for name, _ in GROUPS),
     *_MATTERS,
 )
-_NUMBER_OF = {name: number for number, name in enumerate(SUBJECTS)}
-_BETWEEN = str.maketrans({code: " " for code in range(128) if not chr(code).isalnum()})
-_WORD = re.compile(r"[^\W_]+")
+_OPENING = {word: len(_SHAPE) + number for number, (_, words) in enumerate(_OPENINGS) for word in words.split()}
+_GROUPS_AT = len(_SHAPE) + len(_OPENINGS)
+_MATTERS_AT = _GROUPS_AT + len(GROUPS)
+_SHARES_AT = _MATTERS_AT + len(SUBJECTS)
 _SYMBOLS = operator.itemgetter(*map(ord, "{}()[]<>;=_/\\|&*+^$#@%~`"))
 _DIGITS = slice(ord("0"), ord("9") + 1)
 _CLASSES = bytes(
@@ -87,117 +63,31 @@ _CLASSES = bytes(
 )
 """Every byte of ASCII as a digit, a capital, a small letter, or else."""
 _BEYOND = bytes(range(128, 256))
-SHORTEST_SOUGHT = 3
-"""Characters of the shortest n-grams."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A prompt as its features read it."""
-
-    text: str
-    """Capped."""
-    lowered: str
-    words: list[str]
-    """In lower case, numbers too, in order."""
-    distinct: frozenset[str]
-    ids: Ids
-    """Its n-grams, `ngrams.hashed(text)`."""
-    found: list[bool]
-    """What was sought: False = it is not in `lowered`, nor in `text`."""
-    content: bytes
-    """`text` in UTF-8."""
-    counts: npt.NDArray[np.intp]
-    """(256) How often each byte is in `content`."""
-
-
-def reading(part: str, sought: Sought) -> Reading:
-    """Reads a text that is capped already, once for all that wants to know something of it."""
-    lowered = part.lower()
-    words = lowered.translate(_BETWEEN).split() if lowered.isascii() else _WORD.findall(lowered)
-    ids, found = hashed_seeking(part, sought)
-    content = part.encode("utf-8", "surrogatepass")
-    counts = np.bincount(np.frombuffer(content, np.uint8), minlength=256)
-    return Reading(part, lowered, words, frozenset(words), ids, found, content, counts)
-
-
-# To look for two hundred pieces in every prompt would cost more than all else. So each piece is looked for only when
-# its longest word is among the prompt's words or, for pieces without one, a sign of it is among the prompt's signs; and
-# when its n-grams are among the prompt's.
-_Found = tuple[str, int, int]
-"""A piece, the place of what it counts for (first the entries of `_PIECES`, then `SUBJECTS`), and its place in
-`PIECES`, or -1: too short to be sought."""
-_BY_WORD: dict[str, list[_Found]] = {}
-_BY_SIGN: list[tuple[int, str, int, int]] = []
-_BEYOND_ASCII: list[tuple[str, int]] = []
-_COMMON_SIGNS = "\n() "
-"""The last is the commonest; a sign that is not among them is rarer still."""
-PIECES: list[str] = []
-"""What a reading must have sought before all else."""
-
-
-def _guard(piece: str, number: int) -> None:
-    """Files a piece under what must be in the prompt before it is looked for."""
-    inside = _WORD.findall(piece)
-    if not piece.isascii():
-        _BEYOND_ASCII.append((piece, number))
-        return
-    sought = -1
-    if len(piece) >= SHORTEST_SOUGHT:
-        sought = len(PIECES)
-        PIECES.append(piece)
-    if inside:
-        _BY_WORD.setdefault(max(inside, key=len), []).append((piece, number, sought))
-    else:
-        _BY_SIGN.append((ord(min(piece, key=_COMMON_SIGNS.find)), piece, number, sought))
-
-
-for _place, (_, _pieces) in enumerate(_PIECES):
-    for _piece in _pieces:
-        _guard(_piece, _place)
-for _piece, _subject in PHRASES:
-    _guard(_piece, len(_PIECES) + _NUMBER_OF[_subject])
-_SPOKEN = frozenset(WORDS) | frozenset(_BY_WORD)
 
 
 def structure(read: Reading) -> Row:
     """The row of a prompt, whose reading sought `PIECES` first."""
     signs = read.counts[:128].tolist()
-    counts = _counts(read, signs)
-    pieces = [min(1.0, 0.4 + 0.2 * count) if count else 0.0 for count in counts[: len(_PIECES)]]
-    subjects = counts[len(_PIECES) :]
-    opening = [0.0] * len(_OPENINGS)
+    counts = counted(read.lowered, read.distinct, signs, read.found[: len(PIECES)], pieces_marked(read.marks))
+    row = [0.0] * len(NAMES)
+    row[: len(_SHAPE)] = _shape(read, signs)
     for word, worth in zip(read.words, (1.0, 0.5, 0.3), strict=False):
         number = _OPENING.get(word)
         if number is not None:
-            opening[number] = max(opening[number], worth)
+            row[number] = max(row[number], worth)
+    subjects = read.subjects.copy()
+    for number, count in counts.items():
+        if number < len(GROUPS):
+            row[_GROUPS_AT + number] = min(1.0, 0.4 + 0.2 * count)
+        else:
+            subjects[number - len(GROUPS)] += WHOLE * count
     size = len(read.distinct) + 2
-    matter = [1.0 - math.exp(-0.5 * count) if count else 0.0 for count in subjects]
-    share = [min(1.0, 2.0 * count / size) if count else 0.0 for count in subjects]
-    return np.array((*_shape(read, signs), *opening, *pieces, *matter, *share), np.float32)
-
-
-def _counts(read: Reading, signs: list[int]) -> list[float]:
-    """How many of the pieces of each entry of `_PIECES`, and of the words and phrases of each subject, there are."""
-    counts, offset, lowered = [0.0] * (len(_PIECES) + len(SUBJECTS)), len(_PIECES), read.lowered
-    # What is too short to be sought may be there: -1 is the last.
-    found = [*read.found, True]
-    for word in _SPOKEN & read.distinct:
-        numbers = WORDS.get(word)
-        if numbers is not None:
-            for number in numbers:
-                counts[offset + number] += 1.0 / len(numbers)
-        for piece, number, sought in _BY_WORD.get(word, ()):
-            if found[sought] and piece in lowered:
-                counts[number] += 1.0
-    for sign, piece, number, sought in _BY_SIGN:
-        if signs[sign] and found[sought] and piece in lowered:
-            counts[number] += 1.0
-    if not lowered.isascii():
-        for piece, number in _BEYOND_ASCII:
-            if piece in lowered:
-                counts[number] += 1.0
-    return counts
+    for number, said in enumerate(subjects):
+        if said:
+            told = said / WHOLE
+            row[_MATTERS_AT + number] = 1.0 - math.exp(-0.5 * told)
+            row[_SHARES_AT + number] = min(1.0, 2.0 * told / size)
+    return np.array(row, np.float32)
 
 
 def _shape(read: Reading, signs: list[int]) -> tuple[float, ...]:
@@ -207,7 +97,7 @@ def _shape(read: Reading, signs: list[int]) -> tuple[float, ...]:
     last, lines = stripped[-1:], signs[10] + 1
     digits = sum(signs[_DIGITS])
     outside = len(text) - sum(signs)
-    beyond = size - len(text.encode("latin-1", "ignore")) if outside else 0
+    beyond = np.count_nonzero(np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4") > 255) if outside else 0
     classes = read.content.translate(_CLASSES, _BEYOND)
     numbers = sum(map(classes.count, (b" 0", b"A0", b"a0"))) + classes.startswith(b"0") if digits else 0
     return (

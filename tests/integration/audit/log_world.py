@@ -14,12 +14,15 @@ from dac.type.v1.principal_pb2 import Level
 from mesh.ids import uuid7
 from mesh.postgres import Database
 from mesh.tlog.notes import Checkpoint, VerifierKey
+from mesh.tlog.side_by_side import check_stretch
+from mesh.tlog.tiles import WIDTH
 from mesh.tlog.verification import Verification
 from services.audit.follower import Arrivals
 from services.audit.log.sequencer import Sequencer
 from services.audit.log.server import LogServicer
 from services.audit.log.signing import signer_of
 from services.audit.log.store import LogStore
+from services.audit.sealing.payloads import PLAIN, Payloads
 from services.audit.server import request_row
 from services.audit.store import ChangeRow, PostgresAuditStore
 from tests.integration.budget.world import as_key
@@ -47,13 +50,23 @@ def change(org_id: str, **fields: Any) -> record_pb2.AdminRecord:
     return record
 
 
+class Given:
+    """A stretch that has been read."""
+
+    def __init__(self, parts: list[bytes]) -> None:
+        self._parts = parts
+
+    def __call__(self, first: int, end: int) -> list[bytes]:
+        return self._parts
+
+
 class World:
     """What writes and reads one log."""
 
-    def __init__(self, database: Database) -> None:
-        self.database = database
-        self.records = PostgresAuditStore(database)
-        self.store = LogStore(database)
+    def __init__(self, database: Database, payloads: Payloads = PLAIN) -> None:
+        self.database, self.payloads = database, payloads
+        self.records = PostgresAuditStore(database, payloads)
+        self.store = LogStore(database, payloads)
         self.servicer = LogServicer(self.store, Arrivals())
 
     def sequencer(self, batch: int = 1000, key: Any = SIGNER, heads_every_s: float = 0) -> Sequencer:
@@ -100,6 +113,28 @@ class World:
                 for at in range(0, len(part.data), 50_021):
                     verification.feed(part.data[at : at + 50_021])
             verification.finish()
+            in_stretches = await self._verify_in_stretches(outside, key, servicer or self.servicer)
+        assert bool(in_stretches.faults) == bool(verification.faults), in_stretches.findings
+        return verification
+
+    async def _verify_in_stretches(
+        self, outside: Checkpoint | None, key: VerifierKey | None, servicer: LogServicer
+    ) -> Verification:
+        """The same from stretches of a tile or two, each checked by itself."""
+        verification = Verification(key, outside)
+        size = (await servicer._store.head()).size // WIDTH * WIDTH
+        stretches = {}
+        # In any order: they know nothing of each other.
+        for first in reversed(range(0, size, 2 * WIDTH)):
+            end = min(first + 2 * WIDTH, size)
+            asked = log_pb2.ReadLogRequest(first=first, end=end)
+            parts = [part.data async for part in servicer.ReadLog(asked, None)]
+            stretches[end] = check_stretch(Given(parts), first, end, verification.kept_size)
+        for end in sorted(stretches):
+            verification.join(stretches[end], end)
+        async for part in servicer.ReadLog(log_pb2.ReadLogRequest(first=verification.due), None):
+            verification.feed(part.data)
+        verification.finish()
         return verification
 
 

@@ -43,7 +43,7 @@ class Analytics:
         rollups = Rollups(CONFIG, lambda: NOW)
         self.store = PostgresAuditStore(database)
         self.counting, self.recounts = Counting(database, rollups), Recounts(database, rollups)
-        self.upkeep = Upkeep(database, rollups, self.counting, self.recounts, asyncio.Event, lambda: NOW, CONFIG)
+        self.upkeep = Upkeep(database, rollups, self.counting, self.recounts, lambda: NOW, CONFIG)
         self.server = AnalyticsServicer(database, rollups, self.counting, self.recounts, CONFIG, lambda: NOW)
 
     async def keep(self, records: Sequence[record_pb2.RequestRecord]) -> None:

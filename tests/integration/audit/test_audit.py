@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -15,6 +16,8 @@ from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from mesh.postgres import Database
 from mesh.transport import reading
+from services.audit.analytics.rollups import Counting, Rollups
+from services.audit.config import AuditConfig
 from services.audit.server import AuditService
 from services.audit.store import PostgresAuditStore
 from services.budget.server import BudgetService
@@ -22,6 +25,7 @@ from tests.integration.audit.conftest import MakeAudit
 from tests.integration.budget.world import as_key, as_service
 
 DatabaseFor = Callable[..., Awaitable[Database]]
+NOW = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
 
 
 async def store(budget: BudgetService, org_id: str, **fields: Any) -> str:
@@ -54,6 +58,18 @@ async def test_a_request_is_found_right_after_its_commit(
     with pytest.raises(MeshError) as refusal:
         await get(audit, stranger, request_id)
     assert refusal.value.reason is Reason.NOT_FOUND
+
+
+async def test_a_request_is_counted_soon_after_it_is_stored_though_nobody_asks(
+    budget: BudgetService, make_audit: MakeAudit, org_id: str, database_for: DatabaseFor
+) -> None:
+    audit = await make_audit(budget, upkeep_s=3600.0, count_every_s=0.01)
+    waiting = Counting(await database_for("audit"), Rollups(AuditConfig(), lambda: NOW)).waiting
+    async with asyncio.timeout(30):
+        for _ in range(2):
+            await get(audit, org_id, await store(budget, org_id))
+            while await waiting():
+                await asyncio.sleep(0.01)
 
 
 async def test_two_replicas_store_every_request_once(budget: BudgetService, make_audit: MakeAudit, org_id: str) -> None:

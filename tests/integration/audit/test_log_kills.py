@@ -14,6 +14,12 @@ async def test_kills_lose_nothing_and_fork_nothing(count: int) -> None:
     assert (found["kills"], found["lost"], found["gaps"]) == (count, 0, 0)
 
 
+async def test_kills_lose_nothing_where_payloads_are_sealed() -> None:
+    found = await kills.measure(2, seals=True)
+    assert found["said"] > 0 and found["sealed"]
+    assert (found["kills"], found["lost"], found["gaps"]) == (2, 0, 0)
+
+
 async def test_without_the_lock_on_positions_what_was_acknowledged_is_lost() -> None:
     """The guard is needed: rows that commit after later ones are passed over."""
     found = await kills.measure(

@@ -29,8 +29,9 @@ from services.audit.log.server import LogServicer
 from services.audit.log.store import LogStore
 from services.audit.retention.keeper import Keeper
 from services.audit.retention.server import Retention
+from services.audit.sealing.payloads import PLAIN, Payloads
 from tests.conftest import Migrated
-from tests.integration.audit.log_world import KEY, OneConnection, World, change, request
+from tests.integration.audit.log_world import KEY, Given, OneConnection, World, change, request
 from tests.integration.audit.test_log import FOLDER, receipt
 from tests.integration.budget.world import as_key
 
@@ -46,11 +47,11 @@ def as_operator() -> Any:
 class Kept(World):
     """A log with retention, and a sequencer that runs beside."""
 
-    def __init__(self, database: Database, made: Migrated) -> None:
-        super().__init__(database)
+    def __init__(self, database: Database, made: Migrated, payloads: Payloads = PLAIN) -> None:
+        super().__init__(database, payloads)
         self.made = made
         self.rollups = Rollups(CONFIG, lambda: NOW)
-        self.counting = Counting(database, self.rollups)
+        self.counting = Counting(database, self.rollups, None, payloads)
         self.retention = Retention(database, self.store, self.counting, Arrivals(), CONFIG, lambda: NOW)
         self.keeper = self.retention.keeper
         self.rpcs = self.retention.servicer
@@ -281,6 +282,31 @@ async def test_a_verification_that_an_erasure_overtakes_still_holds(kept: Kept) 
             checked.feed(part.data)
     assert checked.finish(), checked.findings
     assert (checked.redacted, checked.entries) == (150, 301)
+
+
+async def test_stretches_that_an_erasure_overtakes_still_hold(kept: Kept) -> None:
+    """What goes behind a stretch that was read is declared by entries behind all stretches."""
+    from mesh.tlog.side_by_side import check_stretch
+    from mesh.tlog.verification import Verification
+
+    org_id, user = uuid7(), uuid7()
+    await kept.ask(*[asked(org_id, user=user if number % 2 else uuid7()) for number in range(600)])
+    await kept.settled()
+    checked = Verification(KEY, None)
+
+    async def read(first: int, end: int = 0) -> list[bytes]:
+        with as_operator():
+            parts = kept.servicer.ReadLog(log_pb2.ReadLogRequest(first=first, end=end), None)
+            return [part.data async for part in parts]
+
+    before = await read(0, 256)
+    assert (await kept.erase(org_id, f"user:{user}")).requests == 300
+    after = await read(256, 512)
+    for end, parts in ((256, before), (512, after)):
+        checked.join(check_stretch(Given(parts), end - 256, end, 0), end)
+    checked.feed(b"".join(await read(512)))
+    assert checked.finish(), checked.findings
+    assert (checked.redacted, checked.pending, checked.entries) == (172, 128, 601)
 
 
 async def test_an_export_that_an_erasure_overtakes_says_so(kept: Kept) -> None:

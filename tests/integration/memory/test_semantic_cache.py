@@ -78,6 +78,24 @@ class Replica:
         return int(purged.deleted)
 
 
+class Watched:
+    """The embedder, telling what it is asked."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.asked, self.broken = asyncio.Event(), False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(Replica.embedder, name)
+
+    async def embed(self, texts: Any, *, background: bool = False) -> Any:
+        self.texts += texts
+        self.asked.set()
+        if self.broken:
+            raise OSError("the model cannot be read")
+        return await Replica.embedder.embed(texts, background=background)
+
+
 def text_of(found: Any) -> str:
     return (
         str(json.loads(found.answer.openai_json)["choices"][0]["message"]["content"])
@@ -123,6 +141,32 @@ async def test_an_equal_question_then_one_in_other_words_then_never_another_one(
     assert not (await replica.look(org_id, REWORDED, max_age_s=5)).HasField("answer")
     assert not (await replica.look(org_id, REWORDED, models=["other"])).HasField("answer")
     assert text_of(await replica.look(org_id, REWORDED, models=["other", "m"], max_age_s=60))
+
+
+async def test_a_question_is_embedded_while_an_equal_one_is_looked_for_unless_one_is_known(
+    database_for: Open, twin: Replica, org_id: str
+) -> None:
+    watched = Watched()
+    replica = type("WatchedReplica", (Replica,), {"embedder": watched})(await database_for("memory"))
+    await twin.store(org_id, ASKED, "at the harbour office")
+    assert not (await replica.look(org_id, TRAP)).HasField("answer"), "this look reads the scope's vectors"
+    assert text_of(await replica.look(org_id, ASKED)) and watched.texts == [TRAP.rstrip("?")]
+
+    store = replica.cache._store
+    find = store.find
+
+    async def find_late(*wanted: Any) -> Any:
+        await asyncio.wait_for(watched.asked.wait(), 10)
+        return await find(*wanted)
+
+    watched.asked.clear()
+    store.find = find_late
+    assert text_of(await replica.look(org_id, REWORDED)) == "at the harbour office"
+    watched.asked.clear()
+    watched.broken = True
+    await twin.store(org_id, "Where do I pay a fine?", "at the desk")
+    found = await replica.look(org_id, "Where do I pay a fine?")
+    assert (text_of(found), found.kind) == ("at the desk", cache_pb2.MATCH_KIND_EXACT)
 
 
 async def test_a_guard_that_holds_back_is_named_and_counted(replica: Replica, org_id: str) -> None:

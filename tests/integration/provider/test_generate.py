@@ -204,6 +204,5 @@ async def test_the_official_sdk_reads_it(bench: Bench, provider: str) -> None:
 async def test_connections_are_reused(bench: Bench) -> None:
     for _ in range(5):
         await bench.run("gpt-4o-mini", stream=True)
-    connector = bench.registry.find("up").endpoint.session().connector
-    assert connector is not None
-    assert sum(len(free) for free in connector._conns.values()) == 1
+    pool = bench.registry.find("up").endpoint.pool
+    assert pool.idle == 1 and len(pool._all) == 1

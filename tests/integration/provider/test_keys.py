@@ -323,9 +323,8 @@ async def test_a_provider_that_went_is_dropped_after_its_last_answer(upstream: U
     (task,) = [task for task in asyncio.all_tasks() if task.get_name() == "retire-filed"]
     assert app.registry._retired == {line: task}, "a task that nobody holds may be collected"
     app.registry._entries = kept
-    session = gone.session()
     await app.close()
-    assert task.done() and session.closed
+    assert task.done() and gone.pool.closed
 
 
 @pytest.mark.parametrize("split", [False, True])

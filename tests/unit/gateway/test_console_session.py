@@ -15,10 +15,11 @@ from starlette.requests import Request
 from mesh.envoy.edge import INTERNAL_HEADERS
 from mesh.errors import MeshError, Reason
 from mesh.keyring import Keyring
+from services.gateway.console import forms
 from services.gateway.console import site as console
+from services.gateway.console.forms import nano_usd
 from services.gateway.console.html import Safe, el, prose, text
 from services.gateway.console.session import LIFETIME_S, LONGEST, Sessions, same_origin
-from services.gateway.console.site import nano_usd
 
 KEY = "dac_live_AbCdEf123456_Zm9vYmFyYmF6cXV4MTIzNDU2Nzg5MGFiY2RlZmdoaWprbG1ub3A"
 MASTER = bytes(range(32))
@@ -152,11 +153,11 @@ async def test_a_form_that_does_not_arrive_is_not_waited_for(monkeypatch: pytest
     async def gone() -> dict[str, object]:
         return {"type": "http.disconnect"}
 
-    monkeypatch.setattr(console, "FORM_S", 0.01)
+    monkeypatch.setattr(forms, "FORM_S", 0.01)
     for receive, reason in ((silent, Reason.DEADLINE_EXCEEDED), (gone, Reason.CANCELLED)):
         with pytest.raises(MeshError) as refused:
             async with asyncio.timeout(5):
-                await console._form(Request({"type": "http", "method": "POST", "headers": []}, receive))
+                await forms.read_form(Request({"type": "http", "method": "POST", "headers": []}, receive))
         assert refused.value.reason is reason
 
 

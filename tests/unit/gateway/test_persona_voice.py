@@ -2,6 +2,7 @@
 
 import time
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -63,16 +64,23 @@ def said(pieces):
     return shown, voice.rewritten
 
 
+def said_unread(pieces):
+    """The same where pieces that need not be read are let pass as JSON has them."""
+    voice = Voice("Acme")
+    shown = [piece if voice.passes(msgspec.json.encode(piece)[1:-1]) else voice.feed(piece) for piece in pieces]
+    return "".join([*shown, voice.rest()]), voice.rewritten
+
+
 @pytest.mark.parametrize(("text", "wanted"), CLAIMS)
 def test_a_claim_becomes_the_name(text, wanted):
     assert rewrite(text, "Acme") == (wanted, 1)
-    assert said(text) == (wanted, 1)
+    assert said(text) == said_unread(text) == (wanted, 1)
 
 
 @pytest.mark.parametrize("text", OTHERS)
 def test_what_is_no_claim_stays(text):
     assert rewrite(text, "Acme") == (text, 0)
-    assert said(text) == (text, 0)
+    assert said(text) == said_unread(text) == (text, 0)
 
 
 def test_behind_code_and_quotations_the_model_speaks_again():
@@ -109,7 +117,7 @@ def test_however_it_is_cut_the_answer_is_the_same(text, sizes):
     while at < len(text):
         pieces.append(text[at : at + sizes[turn % len(sizes)]])
         at, turn = at + len(pieces[-1]), turn + 1
-    assert said(pieces) == rewrite(text, "Acme")
+    assert said(pieces) == said_unread(pieces) == rewrite(text, "Acme")
 
 
 @settings(max_examples=100, deadline=None)
@@ -142,4 +150,16 @@ def test_near_matches_cost_little_and_not_more_the_longer_they_are(near):
 def test_behind_the_most_that_is_read_nothing_changes():
     far = "x" * MOST_CHARS + " I am ChatGPT."
     assert rewrite(far, "Acme") == (far, 0)
-    assert said([far[at : at + 997] for at in range(0, len(far), 997)]) == (far, 0)
+    pieces = [far[at : at + 997] for at in range(0, len(far), 997)]
+    assert said(pieces) == said_unread(pieces) == (far, 0)
+
+
+def test_a_piece_that_holds_nothing_of_a_claim_passes_unread():
+    voice = Voice("Acme")
+    assert not voice.passes(b"Well"), "whether the text is JSON is not known yet"
+    voice.feed("Well")
+    for piece in (b", it", b" can", b" but", b" and", b"ed", b" It", b" 1,000", b""):
+        assert voice.passes(piece), piece
+    for piece in (b" a", b" as", b" I", b" my", b"\\n", b'"', b"`", b"'", b" Open", b"\xc3\xa9"):
+        assert not voice.passes(piece), piece
+    assert voice.feed(" As") == " " and not voice.passes(b" it"), "something waits"

@@ -5,7 +5,6 @@ import random
 from typing import Any
 
 import pytest
-from scipy.stats import beta
 
 from services.memory.answers.counts import error_bounds
 from services.memory.answers.rules import Offered, is_volatile, life_s, refuses
@@ -76,6 +75,8 @@ def test_lives_are_spread_only_when_nobody_says_how_long() -> None:
     ("errors", "trials"), [(0, 1), (0, 140), (1, 1), (1, 10), (3, 400), (50, 100), (99, 100), (7, 250_000)]
 )
 def test_bounds_are_those_of_clopper_and_pearson(errors: int, trials: int) -> None:
+    from scipy.stats import beta
+
     low, high = error_bounds(errors, trials)
     assert low == pytest.approx(beta.ppf(0.025, errors, trials - errors + 1) if errors else 0.0, abs=1e-9)
     assert high == pytest.approx(beta.ppf(0.975, errors + 1, trials - errors) if errors < trials else 1.0, abs=1e-9)

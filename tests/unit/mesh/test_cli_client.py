@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from mesh.cli import app
+from mesh.cli import application
 from mesh.cli.client import NO_KEY, REFUSED, UNREACHABLE, USAGE, Client, Failure, base_url, find_key
 
 ERROR = {"error": {"message": "The budget is used up.", "type": "x", "param": None, "code": "insufficient_quota"}}
@@ -94,29 +94,29 @@ def test_the_operators_token_stays_on_this_machine(tmp_path: pathlib.Path) -> No
 
 
 def test_an_error_is_its_message_and_its_code(server: tuple[str, list[Any]], monkeypatch: pytest.MonkeyPatch) -> None:
-    done = CliRunner().invoke(app, ["key", "revoke", "k1", "--yes"])
+    done = CliRunner().invoke(application(), ["key", "revoke", "k1", "--yes"])
     assert (done.exit_code, done.stdout) == (REFUSED, "")
     assert done.stderr == "error: The budget is used up.\n"
     monkeypatch.delenv("DAC_API_KEY")
-    done = CliRunner().invoke(app, ["key", "revoke", "k1", "--yes"])
+    done = CliRunner().invoke(application(), ["key", "revoke", "k1", "--yes"])
     assert done.exit_code == NO_KEY
     assert "DAC_API_KEY" in done.stderr
 
 
 def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    done = CliRunner().invoke(app, ["model", "list", "--url", "http://127.0.0.1:9"])
+    done = CliRunner().invoke(application(), ["model", "list", "--url", "http://127.0.0.1:9"])
     assert done.exit_code == UNREACHABLE
     assert "DAC does not answer at http://127.0.0.1:9: start it with `make run` or `dac up`" in done.stderr
 
 
 def test_pages_are_joined(server: tuple[str, list[Any]]) -> None:
-    done = CliRunner().invoke(app, ["key", "list", "--json"])
+    done = CliRunner().invoke(application(), ["key", "list", "--json"])
     assert json.loads(done.stdout) == {"keys": [{"key_id": "k1"}, {"key_id": "k2"}]}
     assert server[1][0][2] == "Bearer dac_test_key"
 
 
 def test_chat_streams_and_sums_up(server: tuple[str, list[Any]]) -> None:
-    done = CliRunner().invoke(app, ["chat", "Hi", "--profile", "quality", "--thread", "t1"])
+    done = CliRunner().invoke(application(), ["chat", "Hi", "--profile", "quality", "--thread", "t1"])
     assert (done.exit_code, done.stdout) == (0, "Hello\n")
     assert "m/1 · $0.000002" in done.stderr
     body = server[1][0][3]
@@ -125,41 +125,41 @@ def test_chat_streams_and_sums_up(server: tuple[str, list[Any]]) -> None:
 
 
 def test_chat_json_is_one_value(server: tuple[str, list[Any]]) -> None:
-    value = json.loads(CliRunner().invoke(app, ["chat", "--json"], input="piped question").stdout)
+    value = json.loads(CliRunner().invoke(application(), ["chat", "--json"], input="piped question").stdout)
     assert value["text"] == "Hello" and value["cost_usd"] == "0.000002" and value["request_id"] == "r1"
     assert server[1][0][3]["messages"] == [{"role": "user", "content": "piped question"}]
 
 
 def test_an_error_in_mid_stream_fails(server: tuple[str, list[Any]]) -> None:
-    done = CliRunner().invoke(app, ["chat", "Hi", "--model", "broken"])
+    done = CliRunner().invoke(application(), ["chat", "Hi", "--model", "broken"])
     assert (done.exit_code, done.stdout) == (REFUSED, "Hel\n")
     assert "The budget is used up." in done.stderr
 
 
 def test_nothing_to_ask_is_wrong_usage(server: tuple[str, list[Any]]) -> None:
-    assert CliRunner().invoke(app, ["chat"], input="").exit_code == USAGE
+    assert CliRunner().invoke(application(), ["chat"], input="").exit_code == USAGE
     assert server[1] == []
 
 
 def test_differences_in_the_ledger_fail(server: tuple[str, list[Any]]) -> None:
-    done = CliRunner().invoke(app, ["budget", "verify"])
+    done = CliRunner().invoke(application(), ["budget", "verify"])
     assert done.exit_code == REFUSED and "key k: 1 too much" in done.stdout
 
 
 @pytest.mark.parametrize("verb", [["key", "revoke", "k"], ["provider", "remove", "p"], ["budget", "delete", "b"]])
 def test_nothing_is_destroyed_unasked(server: tuple[str, list[Any]], verb: list[str]) -> None:
-    assert CliRunner().invoke(app, verb).exit_code == REFUSED
+    assert CliRunner().invoke(application(), verb).exit_code == REFUSED
     assert server[1] == []
 
 
 def test_a_providers_key_comes_by_pipe_or_variable(
     server: tuple[str, list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    CliRunner().invoke(app, ["provider", "add", "openai"], input="sk-piped\n")
+    CliRunner().invoke(application(), ["provider", "add", "openai"], input="sk-piped\n")
     monkeypatch.setenv("MY_KEY", "sk-variable")
-    CliRunner().invoke(app, ["provider", "add", "openai", "--key-env", "MY_KEY"])
+    CliRunner().invoke(application(), ["provider", "add", "openai", "--key-env", "MY_KEY"])
     assert [one[3]["api_key"] for one in server[1]] == ["sk-piped", "sk-variable"]
-    assert CliRunner().invoke(app, ["provider", "add", "openai", "--key-env", "NOT_SET"]).exit_code == USAGE
+    assert CliRunner().invoke(application(), ["provider", "add", "openai", "--key-env", "NOT_SET"]).exit_code == USAGE
 
 
 def test_client_keeps_a_path(server: tuple[str, list[Any]]) -> None:

@@ -2,6 +2,8 @@
 
 import datetime
 import pathlib
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import click
@@ -11,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from mesh.cli import app, budget, doctor, key, price
+from mesh.app import ROOT
+from mesh.cli import application, budget, doctor, key, price
 from mesh.cli.client import Failure
 from mesh.cli.explain import story
 from mesh.cli.logs import line
@@ -164,7 +167,7 @@ def test_a_price_is_listed_by_bucket() -> None:
     "wrong", [[], ["--free", "--withdraw"], ["--free", "--input", "1"], ["--free", "--from", "soon"]]
 )
 def test_a_price_is_set_in_one_way(wrong: list[str]) -> None:
-    done = CliRunner().invoke(app, ["price", "set", "a/x", *wrong])
+    done = CliRunner().invoke(application(), ["price", "set", "a/x", *wrong])
     assert done.exit_code == 2 and not done.stdout
 
 
@@ -208,7 +211,34 @@ def commands(group: click.Group, path: str = "dac") -> Iterator[tuple[str, click
 
 
 def test_every_command_has_an_example_of_itself() -> None:
-    found = dict(commands(typer.main.get_command(app)))  # type: ignore[arg-type]
+    found = dict(commands(typer.main.get_command(application())))  # type: ignore[arg-type]
     assert len(found) >= 20
     for path, one in found.items():
         assert "Example:" in (one.help or "") and path in (one.help or ""), path
+
+
+EACH_ALONE = """
+import os
+import typer.main
+from mesh.cli import PARTS, application
+
+def commands(group, path):
+    for name, one in getattr(group, "commands", {}).items():
+        yield from commands(one, f"{path} {name}")
+    if not hasattr(group, "commands"):
+        yield path
+
+for name in sorted({name for _, names in PARTS for name in names}):
+    if not os.fork():
+        whole = typer.main.get_command(application(name))
+        print(*commands(whole.commands[name], f"dac {name}"), sep="\\n", flush=True)
+        os._exit(0)
+    os.wait()
+"""
+"""Each command as a start that asks for it finds it: with the modules of that one only."""
+
+
+def test_a_command_asked_for_alone_has_all_its_parts() -> None:
+    alone = subprocess.run([sys.executable, "-c", EACH_ALONE], cwd=ROOT, capture_output=True, text=True, check=True)
+    whole = commands(typer.main.get_command(application()))  # type: ignore[arg-type]
+    assert sorted(alone.stdout.splitlines()) == sorted(path for path, _ in whole)

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from typer.testing import CliRunner
 
-from mesh.cli import app
+from mesh.cli import application
 
 ROWS = [
     {
@@ -62,7 +62,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, list[tupl
 
 
 def run(*arguments: str) -> Any:
-    return CliRunner().invoke(app, ["usage", *arguments])
+    return CliRunner().invoke(application(), ["usage", *arguments])
 
 
 def test_all_pages_are_shown(asked: list[Any]) -> None:

@@ -8,7 +8,7 @@ import yaml
 from typer.testing import CliRunner
 
 from mesh.app import TARGETS, load_settings
-from mesh.cli import app
+from mesh.cli import application
 from mesh.config import ConfigError, MeshConfig, field_docs
 from mesh.configuration_page import page
 
@@ -59,9 +59,9 @@ def test_mistakes_are_named_with_their_place(tmp_path: pathlib.Path, text: str, 
     with pytest.raises(ConfigError) as caught:
         load_settings(file, env={})
     assert said in caught.value.message
-    done = CliRunner().invoke(app, ["config", "check", "--config", str(file)])
+    done = CliRunner().invoke(application(), ["config", "check", "--config", str(file)])
     assert done.exit_code == 2 and said in done.stderr
-    told = CliRunner().invoke(app, ["config", "check", "--config", str(file), "--json"])
+    told = CliRunner().invoke(application(), ["config", "check", "--config", str(file), "--json"])
     assert told.exit_code == 2 and json.loads(told.stdout)["valid"] is False
 
 
@@ -92,7 +92,7 @@ def test_secrets_are_never_shown(tmp_path: pathlib.Path, monkeypatch: pytest.Mon
         f"  mistral: {{api_key: {{file: {tmp_path / 'key'}}}}}\n  openrouter: {{api_key: sk-hidden-plain}}\n",
     )
     for more in ([], ["--json"]):
-        done = CliRunner().invoke(app, ["config", "show", "--config", str(file), *more])
+        done = CliRunner().invoke(application(), ["config", "show", "--config", str(file), *more])
         assert done.exit_code == 0 and "hidden" not in done.stdout + done.stderr
         shown = json.loads(done.stdout) if more else yaml.safe_load(done.stdout)
         assert {name: shown["providers"][name]["api_key"] for name in ("openai", "mistral", "openrouter")} == {

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from mesh.cli import app
+from mesh.cli import application
 from mesh.cli.client import Failure
 from mesh.cli.provider_exports import Export, Usage, base_name, read_exports
 from mesh.cli.reconciliation import Comparison, compare
@@ -211,7 +211,7 @@ def dac(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 def run(*arguments: str) -> Any:
     files = [str(EXPORTS / one) if one.endswith((".csv", ".json")) else one for one in arguments]
-    return CliRunner().invoke(app, ["cost", "reconcile", *files])
+    return CliRunner().invoke(application(), ["cost", "reconcile", *files])
 
 
 def test_what_agrees_ends_well(dac: list[str]) -> None:

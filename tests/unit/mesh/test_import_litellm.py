@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from mesh.app import SHIPPED_CONFIG, load_settings
-from mesh.cli import app
+from mesh.cli import application
 from mesh.config import ConfigError, read_documents
 from mesh.imports.litellm import Conversion, convert
 from mesh.imports.litellm_keys import Budget, Key, Keys, budget_of, read_dump, window_of
@@ -369,7 +369,7 @@ def test_a_dump_is_a_list_an_object_with_keys_or_a_row_a_line():
 def test_files_that_are_there_are_never_overwritten_unasked(tmp_path):
     output = tmp_path / "out"
     command = ["import", "litellm", str(FOLDER / "small.yaml"), "--output", str(output)]
-    first = CliRunner().invoke(app, command)
+    first = CliRunner().invoke(application(), command)
     assert first.exit_code == 0 and "model_list[1].litellm_params.api_key" in first.output
     assert sorted(one.name for one in output.iterdir()) == [
         "dac.yaml",
@@ -378,9 +378,9 @@ def test_files_that_are_there_are_never_overwritten_unasked(tmp_path):
         "providers.yaml",
     ]
     (output / "models.yaml").write_text("mine")
-    again = CliRunner().invoke(app, command)
+    again = CliRunner().invoke(application(), command)
     assert again.exit_code == 2 and "--force" in again.output and (output / "models.yaml").read_text() == "mine"
-    forced = CliRunner().invoke(app, [*command, "--force", "--json"])
+    forced = CliRunner().invoke(application(), [*command, "--force", "--json"])
     shown = json.loads(forced.stdout)
     assert shown["models"] == ["gpt-4o", "sonnet", "house", "vectors"] and not shown["applied"]
     assert (output / "models.yaml").read_text() != "mine"

@@ -16,10 +16,11 @@ from dac.type.v1.record_pb2 import AttemptRecord
 from mesh import logs, telemetry, tracing
 from mesh.call import Call, serving
 from mesh.errors import Reason
+from mesh.metrics_page import metrics_page
 
 
 def page():
-    return telemetry.metrics_page().decode()
+    return metrics_page().decode()
 
 
 def series():

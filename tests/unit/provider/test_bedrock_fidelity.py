@@ -7,7 +7,6 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
 from botocore import auth, awsrequest, credentials
 from botocore.config import Config
@@ -48,6 +47,8 @@ def reply(sent: Sent) -> tuple[str, bytes]:
 
 @pytest.fixture(scope="module")
 def sdk() -> Iterator[tuple[Any, list[Sent], str]]:
+    import boto3
+
     with listening(reply) as (address, sent):
         client = boto3.client(
             "bedrock-runtime",

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import cohere
 import pytest
 
 from services.provider.adapters.cohere import CohereEmbedding, CohereExchange
@@ -30,7 +29,9 @@ def reply(sent: Sent) -> tuple[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def sdk() -> Iterator[tuple[cohere.ClientV2, list[Sent]]]:
+def sdk() -> Iterator[tuple[Any, list[Sent]]]:
+    import cohere
+
     with listening(reply) as (address, sent):
         yield cohere.ClientV2(api_key="key", base_url=address), sent
 
@@ -152,7 +153,9 @@ def test_an_answer_is_read_as_the_sdk_reads_it() -> None:
     }
     usage = {"billed_units": {"input_tokens": 11.0, "output_tokens": 0.0}, "tokens": {"input_tokens": 80.0}}
     raw = {"id": "i", "finish_reason": "TOOL_CALL", "message": message, "usage": {**usage, "cached_tokens": 4.0}}
-    theirs = cohere.V2ChatResponse.model_validate(raw)
+    from cohere import V2ChatResponse
+
+    theirs = V2ChatResponse.model_validate(raw)
     ours = CohereExchange(Ask(json.dumps({"messages": [USER]}).encode(), []), Candidate("m", "c", "q"), "c", "")
     shown = json.loads(ours.plain(json.dumps(raw).encode()))["choices"][0]["message"]
     got = ours.result(need_text=True)

@@ -8,7 +8,6 @@ from typing import Any
 
 import openai
 import pytest
-from mistralai.client import Mistral
 
 from services.provider.adapters.dialects import TABLE
 from services.provider.calling.events import Ask, Candidate, Operation
@@ -225,6 +224,8 @@ def without_defaults(value: Any) -> Any:
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("case", MISTRAL)
 def test_the_request_is_mistrals_sdks(listener: tuple[str, Sent], case: str, stream: bool) -> None:
+    from mistralai.client import Mistral
+
     address, sent = listener
     body, theirs = MISTRAL[case]
     with Mistral(api_key="key", server_url=address) as client:
@@ -240,6 +241,8 @@ def test_the_request_is_mistrals_sdks(listener: tuple[str, Sent], case: str, str
 
 
 def test_an_embedding_is_mistrals_sdks(listener: tuple[str, Sent]) -> None:
+    from mistralai.client import Mistral
+
     address, sent = listener
     with Mistral(api_key="key", server_url=address) as client:
         client.embeddings.create(model="upstream", inputs=["a"], output_dimension=8, encoding_format="float")

@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import ollama
 import pytest
 
 from services.provider.adapters.ollama import OllamaEmbedding, OllamaExchange
@@ -28,7 +27,9 @@ def reply(sent: Sent) -> tuple[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def sdk() -> Iterator[tuple[ollama.Client, list[Sent]]]:
+def sdk() -> Iterator[tuple[Any, list[Sent]]]:
+    import ollama
+
     with listening(reply) as (address, sent):
         yield ollama.Client(host=address, headers={"Authorization": "Bearer key"}), sent
 
@@ -150,7 +151,9 @@ def test_an_answer_is_read_as_the_sdk_reads_it(stream: bool) -> None:
     ]
     message = {"role": "assistant", "content": "Hallo ü", "thinking": "hm", "tool_calls": calls}
     raw = {**ANSWER, "message": message, "prompt_eval_count": 11, "eval_count": 0}
-    theirs = ollama.ChatResponse.model_validate(raw)
+    from ollama import ChatResponse
+
+    theirs = ChatResponse.model_validate(raw)
     ask = Ask(json.dumps({"messages": [USER]}).encode(), [], stream=stream)
     ours = OllamaExchange(ask, Candidate("m", "o", "q"), "o", "")
     data = json.dumps(raw).encode()

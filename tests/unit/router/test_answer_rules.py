@@ -1,11 +1,13 @@
 """What a policy says of answers: read, laid over by an intent, checked, and carried by a route."""
 
+import dataclasses
+
 import pytest
 
 from dac.router.v1 import policy_pb2
 from mesh.errors import MeshError
 from services.router.deciding.route_server import answers_message
-from services.router.policies.answer_rules import CacheRules, PersonaRules, read_answers
+from services.router.policies.answer_rules import USUAL_REGIONS, CacheRules, PersonaRules, read_answers
 from services.router.policies.form import parse
 from services.router.policies.messages import rules_message, rules_said
 from services.router.policies.policies import RoutingPolicy
@@ -56,6 +58,55 @@ def test_an_intents_section_stands_in_place_of_the_policys():
     message = answers_message(coding)
     assert not message.HasField("persona") and message.validation.enabled and message.cache.ttl_s == 5
     assert made.for_intent("social_chat").answers == made.answers
+
+
+@pytest.mark.parametrize(
+    ("plain", "over", "wanted"),
+    [
+        ({}, {"kinds": ["email"]}, {}),
+        ({"restore": True}, {"enabled": True}, {"restore": True}),
+        ({}, {"restore": True}, {}),
+        ({"restore": True}, {"restore": False}, {"restore": False}),
+        ({"kinds": ["email"]}, {"kinds": ["card", "email"]}, {"kinds": ["email", "card"]}),
+        ({"kinds": ["email"]}, {"action": "block"}, {"kinds": ["email"], "action": "block"}),
+        ({"action": "block"}, {"action": "redact"}, {"action": "block"}),
+        ({}, {"action": "flag"}, {}),
+        ({"action": "flag"}, {"action": "redact"}, {"action": "redact"}),
+        ({"regions": ["SE"]}, {"regions": ["DK"]}, {"regions": ["SE", "DK"]}),
+        ({}, {"regions": ["SE"]}, {"regions": [*USUAL_REGIONS, "SE"]}),
+    ],
+)
+def test_an_intent_makes_redaction_stricter_and_never_loses_it(plain, over, wanted):
+    made = policy({"answers": {"redaction": {"enabled": True, **plain}}, "intents": {"coding_help": {"answers": {}}}})
+    assert made.for_intent("coding_help").answers == made.answers
+    rules = {"answers": {"redaction": {"enabled": True, **plain}}}
+    coding = policy({**rules, "intents": {"coding_help": {"answers": {"redaction": over}}}}).for_intent("coding_help")
+    expected = read_answers({"redaction": {"enabled": True, **wanted}}, "answers").redaction
+    assert dataclasses.replace(coding.answers.redaction, action=coding.answers.redaction.action or "redact") == (
+        dataclasses.replace(expected, action=expected.action or "redact")
+    )
+
+
+def test_an_intent_says_so_where_redaction_shall_be_less():
+    plain = {"redaction": {"enabled": True, "action": "block", "regions": ["DE"]}}
+
+    def coding(over):
+        # As the API takes it, which leaves out what is not set.
+        said = rules_said(
+            rules_message({"answers": plain, "intents": {"coding_help": {"answers": {"redaction": over}}}})
+        )
+        return policy(said).for_intent("coding_help").answers
+
+    assert answers_message(coding({"enabled": False})) is None
+    assert answers_message(coding({"instead": True})) is None
+    less = answers_message(coding({"enabled": True, "kinds": ["api_key"], "instead": True})).redaction
+    assert (list(less.kinds), less.action, list(less.regions)) == (["api_key"], "", [])
+    assert answers_message(coding({})).redaction.action == "block"
+    with pytest.raises(MeshError, match="only what an intent says"):
+        policy({"answers": {"redaction": {"enabled": True, "instead": True}}})
+    many = [f"{one}{two}" for one in "FGHIJ" for two in "ABCDEFG"][:32]
+    with pytest.raises(MeshError, match="more than 32"):
+        coding({"regions": many})
 
 
 def test_nothing_asked_is_nothing_carried():

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
 
 from mesh.errors import MeshError, Reason
 from services.router.catalog.catalog import CatalogView
@@ -222,6 +221,8 @@ def test_sums_of_parts_are_the_sums_of_the_whole(drawn: list[tuple[Any, ...]], c
 
 
 def test_tests_for_one_look_are_those_of_the_books() -> None:
+    from scipy import stats
+
     for t, freedom in ((2.1, 7.3), (0.4, 100.0), (5.0, 30.5), (1.96, 1e6), (0.0, 9.0)):
         assert student_p(t, freedom) == pytest.approx(2 * stats.t.sf(t, freedom), rel=1e-8)
     chance = np.random.default_rng(5)

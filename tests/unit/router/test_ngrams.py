@@ -1,6 +1,7 @@
 """Hashed n-grams: the same ids for the same text everywhere and for ever, each once, for any text at all, fast."""
 
 import hashlib
+import itertools
 import math
 import statistics
 import subprocess
@@ -10,14 +11,16 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from services.router.prompt import ngrams
 from services.router.prompt.ngrams import (
     BUCKETS,
     HEAD_CHARACTERS,
     TAIL_CHARACTERS,
     Sought,
+    capped,
     gram,
     hashed,
     hashed_seeking,
@@ -96,6 +99,40 @@ def test_any_text_gives_ids_below_the_number_of_buckets_each_once(text):
     assert ids.dtype == np.uint32 and len(set(ids.tolist())) == len(ids)
     assert not len(ids) or int(ids.max()) < BUCKETS
     assert hashed(text).tolist() == ids.tolist()
+
+
+def plainly(text):
+    """The definition, character by character: what `hashed` says in passes over arrays."""
+    points = [48 if 48 <= ord(one) <= 57 else ord(one) for one in f" {capped(text).lower()} "]
+    kinds = [int(ngrams._KINDS[min(point, 0xFFFF)]) for point in points]
+    factors, salts = [int(factor) for factor in ngrams._FACTORS], ngrams._SALTS
+    raw = [
+        salts[size - 3] + sum(point * factor for point, factor in zip(points[at : at + size], factors, strict=False))
+        for size in (3, 4, 5)
+        for at in range(len(points) - size + 1)
+    ]
+    words, word = [], []
+    for before, kind, point in zip([0, *kinds], kinds, points, strict=False):
+        if word and (kind == 0 or kind == 2 or before == 2):
+            words.append(word)
+            word = []
+        if kind:
+            word.append(point)
+    sums = [sum(point * 0x01000193**place for place, point in enumerate(word)) * factors[0] for word in words]
+    raw += [one + salts[3] for one in sums]
+    raw += [one * int(ngrams._PAIR) + two + salts[4] for one, two in itertools.pairwise(sums)]
+    mixed = ((one & 0xFFFFFFFF) ^ (one & 0xFFFFFFFF) >> 15 for one in raw)
+    return {(one * int(ngrams._SPREAD) & 0xFFFFFFFF) >> 14 for one in mixed}
+
+
+@given(st.one_of(ANY_TEXT, st.text("aB1_ .é中文😀\u0301\0", max_size=40)))
+@example("")
+@example("\0")
+@example("e\u0301\u0301 \U0001f469\u200d\U0001f4bb \ud800")
+@example("x" * 100_000)
+@example("word and 4 more, " * 6_000)
+def test_the_ids_are_those_of_the_definition(text):
+    assert ids_of(text) == plainly(text)
 
 
 def test_case_and_the_value_of_digits_do_not_matter_and_words_do():

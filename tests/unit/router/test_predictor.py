@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from services.router.prompt.ngrams import hashed
 from services.router.prompt.predictor import QualityPredictor, Reading
-from services.router.prompt.quality_features import COLUMNS, row
-from services.router.prompt.quality_model import QualityModel
+from services.router.prompt.prompt import read_once
+from services.router.prompt.quality_features import BUCKETS, COLUMNS, row
+from services.router.prompt.quality_model import QualityModel, odds
 
 PREDICTOR = QualityPredictor.load()
 MODEL = PREDICTOR.model
@@ -89,34 +90,36 @@ def test_a_measured_model_is_judged_by_its_own_results() -> None:
     assert good > poor + 0.2
 
 
-def test_one_prompt_and_many_are_judged_alike() -> None:
-    """What the bench measures in a batch is what the router computes for one prompt."""
-    for text in (SUMS, HARD, NONSENSE):
-        read = row(text, hashed(text))
-        at = 0
-        scores = MODEL.linear(read)
-        for expert in MODEL.experts:
-            part = scores[at : at + expert.width]
-            at += expert.width
-            familiar = expert.familiarity(read.ids)
-            one, trust = expert.judge_one(part, familiar)
-            many, trusts = expert.judge(part[None], np.array([familiar], np.float32))
-            assert one is None if trust == 0 else np.allclose(one, many[0], atol=1e-5)
-            assert trust == pytest.approx(float(trusts[0]), abs=1e-4)
-
-
-def test_a_row_times_the_weights_is_what_linear_says() -> None:
-    """The fast path over words and structure equals the plain product."""
-    read = row(SUMS, hashed(SUMS))
+def _plainly(text: str) -> tuple[float, float, np.ndarray]:
+    """Difficulty, confidence and heads by the plain product of a row and the weights, each expert for itself."""
+    read = row(text, hashed(text))
     plain = np.zeros(COLUMNS, np.float32)
     np.add.at(plain, read.columns, read.weights)
-    full = plain @ MODEL.weights
-    linear = MODEL.linear(read)
-    at = 0
+    spoken = plain @ MODEL.weights
+    shaped = plain[BUCKETS:] @ MODEL.weights[BUCKETS:]
+    at, most, difficulty, heads = 0, 0.0, 0.0, []
     for expert in MODEL.experts:
-        spoken = expert.width - len(expert.kinds)
-        assert np.allclose(linear[at : at + spoken], full[at : at + spoken], atol=1e-4)
+        like = at + expert.width - len(expert.kinds)
+        scores = np.concatenate((spoken[at:like], shaped[like : at + expert.width]))
         at += expert.width
+        many, trusts = expert.judge(scores[None], np.array([expert.familiarity(read.ids)], np.float32))
+        trust, harder = float(trusts[0]), float(odds(expert.overall.mean()) - odds(many[0].mean()))
+        heads.append(odds(many[0]) - odds(expert.overall) + harder if trust > 0 else np.zeros(len(expert.models)))
+        if trust > most:
+            most, difficulty = trust, harder
+    return difficulty, most, np.concatenate(heads)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.one_of(texts, st.sampled_from(["é" * 4000, "if x\n```" * 300, "\x00", "4 trays of 12 rolls, 9 times"])))
+def test_one_prompt_is_judged_as_the_plain_product_says(text: str) -> None:
+    """What the bench measures in a batch is what the router computes for one prompt, in one pass over all experts."""
+    difficulty, confidence, heads = _plainly(text)
+    found = _read(text)
+    assert found.confidence == pytest.approx(confidence, abs=1e-4)
+    assert found.difficulty == pytest.approx(difficulty, abs=1e-3)
+    assert np.allclose(found.measured, heads, atol=1e-3)
+    assert PREDICTOR.read_again(read_once(text)).confidence == pytest.approx(found.confidence, abs=1e-6)
 
 
 def test_weights_survive_saving(tmp_path: Path) -> None:

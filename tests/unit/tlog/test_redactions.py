@@ -39,7 +39,7 @@ def test_what_is_missing_and_not_declared_is_found(declared: list[tuple[int, int
     redactions = Redactions()
     spans = [(first, first + more) for first, more in declared]
     for number in sorted(missing):
-        redactions.miss("here", number, number + 1000)
+        redactions.miss("here", [number], [number + 1000])
         redactions.declare("elsewhere", [(number, number)])
     redactions.declare("here", spans)
     known = {number for first, last in spans for number in range(first, last + 1)}

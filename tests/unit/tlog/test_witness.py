@@ -9,6 +9,7 @@ import stat
 
 import pytest
 
+from mesh.tlog import standalone
 from mesh.tlog.cosignatures import Cosigner, open_cosigned, witness_key
 from mesh.tlog.merkle import consistency_ranges, hash_leaf, hashes_of, prove, root_of
 from mesh.tlog.notes import Checkpoint, NoteError, NoteSigner, VerifierKey
@@ -148,6 +149,7 @@ def test_a_cosignature_is_of_its_key_time_and_text() -> None:
     text = Checkpoint("example.org/log", 8, bytes(32)).text()
     line = one.cosign(text, 12)
     assert open_cosigned(LOG.sign(text) + line, one.verifier).time_s == 12
+    assert standalone.cosigned_at(LOG.sign(text) + line, str(one.verifier)) == 12
     for bad, key in (
         (LOG.sign(text), one.verifier),
         (LOG.sign(text) + line, other.verifier),
@@ -157,6 +159,10 @@ def test_a_cosignature_is_of_its_key_time_and_text() -> None:
     ):
         with pytest.raises(NoteError):
             open_cosigned(bad, key)
+        with pytest.raises(standalone.Wrong):
+            standalone.cosigned_at(bad, str(key))
+    with pytest.raises(standalone.Wrong, match="not one"):
+        standalone.cosigned_at(LOG.sign(text) + line, str(LOG.verifier))
     with pytest.raises(NoteError, match="not one of Ed25519"):
         witness_key(str(LOG.verifier))
     with pytest.raises(NoteError, match="not one of Ed25519"):

@@ -30,6 +30,8 @@ so that a migration can never go to another database than the services use.
 {{- end }}
 - name: DAC_MEMORY_ENCRYPT_TEXT
   value: {{ .Values.encryptText | quote }}
+- name: DAC_AUDIT_SEAL_PAYLOADS
+  value: {{ .Values.sealPayloads | quote }}
 - name: DAC_LOG_LEVEL
   value: {{ .Values.logLevel }}
 - name: DAC_LOG_FORMAT

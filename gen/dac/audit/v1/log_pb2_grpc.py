@@ -103,7 +103,7 @@ class LogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReadLog(self, request, context):
-        """The whole log with the records behind it, for `dac audit verify`. Needs scope "operator".
+        """The whole log with the records behind it, or a part of it, for `dac audit verify`. Needs scope "operator".
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -45,7 +45,7 @@ class LogServiceStub:
     Export: _grpc.UnaryStreamMultiCallable[_log_pb2.ExportRequest, _httpbody_pb2.HttpBody]
     """Everything of the caller's organisation with its proofs, as lines of JSON (`dac audit export` makes a bundle of it)."""
     ReadLog: _grpc.UnaryStreamMultiCallable[_log_pb2.ReadLogRequest, _httpbody_pb2.HttpBody]
-    """The whole log with the records behind it, for `dac audit verify`. Needs scope "operator"."""
+    """The whole log with the records behind it, or a part of it, for `dac audit verify`. Needs scope "operator"."""
     ReadFile: _grpc.UnaryStreamMultiCallable[_log_pb2.ReadFileRequest, _httpbody_pb2.HttpBody]
     """A file of the log as C2SP tlog-tiles names it: checkpoint, tile/<L>/<N>[.p/<W>], tile/entries/<N>[.p/<W>].
     Entries are of all organisations: they need scope "operator".
@@ -67,7 +67,7 @@ class LogServiceAsyncStub(LogServiceStub):
     Export: _aio.UnaryStreamMultiCallable[_log_pb2.ExportRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """Everything of the caller's organisation with its proofs, as lines of JSON (`dac audit export` makes a bundle of it)."""
     ReadLog: _aio.UnaryStreamMultiCallable[_log_pb2.ReadLogRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
-    """The whole log with the records behind it, for `dac audit verify`. Needs scope "operator"."""
+    """The whole log with the records behind it, or a part of it, for `dac audit verify`. Needs scope "operator"."""
     ReadFile: _aio.UnaryStreamMultiCallable[_log_pb2.ReadFileRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """A file of the log as C2SP tlog-tiles names it: checkpoint, tile/<L>/<N>[.p/<W>], tile/entries/<N>[.p/<W>].
     Entries are of all organisations: they need scope "operator".
@@ -116,7 +116,7 @@ class LogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _log_pb2.ReadLogRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
-        """The whole log with the records behind it, for `dac audit verify`. Needs scope "operator"."""
+        """The whole log with the records behind it, or a part of it, for `dac audit verify`. Needs scope "operator"."""
 
     @_abc_1.abstractmethod
     def ReadFile(

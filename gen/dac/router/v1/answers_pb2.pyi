@@ -55,18 +55,20 @@ class ValidationRules(_message.Message):
     def __init__(self, enabled: _Optional[bool] = ..., checks: _Optional[_Iterable[str]] = ..., action: _Optional[str] = ..., min_quality: _Optional[float] = ..., streams: _Optional[str] = ..., max_retries: _Optional[int] = ..., judge_model: _Optional[str] = ..., nli: _Optional[bool] = ..., webhook: _Optional[str] = ...) -> None: ...
 
 class RedactionRules(_message.Message):
-    __slots__ = ("enabled", "kinds", "action", "restore", "regions")
+    __slots__ = ("enabled", "kinds", "action", "restore", "regions", "instead")
     ENABLED_FIELD_NUMBER: _ClassVar[int]
     KINDS_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
     RESTORE_FIELD_NUMBER: _ClassVar[int]
     REGIONS_FIELD_NUMBER: _ClassVar[int]
+    INSTEAD_FIELD_NUMBER: _ClassVar[int]
     enabled: bool
     kinds: _containers.RepeatedScalarFieldContainer[str]
     action: str
     restore: bool
     regions: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, enabled: _Optional[bool] = ..., kinds: _Optional[_Iterable[str]] = ..., action: _Optional[str] = ..., restore: _Optional[bool] = ..., regions: _Optional[_Iterable[str]] = ...) -> None: ...
+    instead: bool
+    def __init__(self, enabled: _Optional[bool] = ..., kinds: _Optional[_Iterable[str]] = ..., action: _Optional[str] = ..., restore: _Optional[bool] = ..., regions: _Optional[_Iterable[str]] = ..., instead: _Optional[bool] = ...) -> None: ...
 
 class CacheRules(_message.Message):
     __slots__ = ("enabled", "preset", "ttl_s")

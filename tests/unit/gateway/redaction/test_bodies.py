@@ -164,8 +164,8 @@ def test_a_large_body_lets_others_have_their_turn() -> None:
                 taken += 1
                 await asyncio.sleep(0)
 
-        numbers = " ".join(f"call {200 + at % 700}-{200 + at % 531}-{at % 10000:04d}" for at in range(800))
-        text = numbers + " and so on" * 300
+        numbers = " ".join(f"call {200 + at % 700}-{200 + at % 531}-{at % 10000:04d}" for at in range(500))
+        text = numbers + " and so on" * 1000
         counting = asyncio.create_task(count())
         await stage().sent(json.dumps({"messages": [{"role": "user", "content": text}]}).encode())
         done.set()

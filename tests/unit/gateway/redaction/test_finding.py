@@ -11,7 +11,7 @@ from mesh.errors import MeshError
 from mesh.secret_shapes import Tries
 from services.gateway.redaction.finder import candidates, find
 from services.gateway.redaction.kinds import KINDS, REGIONS, checked_kinds, checked_regions
-from services.router.policies.answer_rules import PRIVATE_KINDS
+from services.router.policies.answer_rules import PRIVATE_KINDS, USUAL_REGIONS
 
 KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nIBAAKC\n-----END RSA PRIVATE KEY-----"
 JWT = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.abc-def_123"
@@ -91,8 +91,8 @@ def test_only_the_kinds_that_are_asked_for_are_looked_for() -> None:
     assert [one.kind for one in find("a@b.org 8.8.8.8", ["ip"])] == ["ip"]
 
 
-def test_router_and_gateway_know_the_same_kinds() -> None:
-    assert set(PRIVATE_KINDS) == set(KINDS)
+def test_router_and_gateway_know_the_same_kinds_and_countries() -> None:
+    assert set(PRIVATE_KINDS) == set(KINDS) and USUAL_REGIONS == REGIONS
 
 
 def test_unknown_kinds_and_countries_are_refused() -> None:

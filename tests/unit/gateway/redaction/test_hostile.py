@@ -19,8 +19,9 @@ from services.gateway.redaction.placeholders import Redactor, Restorer
 from services.gateway.redaction.stage import RedactionStage, redacted
 
 BYTES = 1_000_000
-CPU_S = 0.15
-"""Two to three times what any costs where it was measured, for slower machines; without the bounds up to 1.5 s."""
+CPU_S, ROUNDS = 0.075, 6
+"""50 ms are promised, and kept where this was measured, at a load of 19 on two cores; half as much again is for slower
+machines. Without the bounds it is up to 1.5 s."""
 UNITS = (
     *("1 ", "a@", "@a.b", "a@b.c ", "4111 ", "2111 1111 1111 ", "4111111111111112 ", "8.8.8.8 ", "1.1.1.0 ", "1."),
     *("2001:db8::1 ", "::1 ", "+14155552671 ", "+1415555267 ", "call 12345678 ", "call 1 ", "(415) 555-2671 "),
@@ -80,16 +81,16 @@ BODIES = {
 
 
 def cost_s(body: bytes) -> tuple[float, bytes | None]:
-    """CPU seconds, the least of three, and what is sent; None = the request is refused."""
+    """CPU seconds of this thread, the least of some, and what is sent; None = the request is refused."""
     least, made = 9.0, None
-    for _ in range(3):
-        begun = time.process_time()
+    for _ in range(ROUNDS):
+        begun = time.thread_time()
         try:
             made = redacted(body, Redactor())
         except MeshError as error:
             assert error.reason in (Reason.TOO_LARGE, Reason.INVALID_REQUEST)
             made = None
-        least = min(least, time.process_time() - begun)
+        least = min(least, time.thread_time() - begun)
         if least < CPU_S:
             break
     return least, made
@@ -106,6 +107,19 @@ def test_a_body_of_many_values_costs_little(name: str) -> None:
     cost, made = cost_s(BODIES[name])
     assert cost < CPU_S
     assert made is None or b"@b.org" not in made
+
+
+def test_ten_megabytes_of_names_are_refused_before_they_are_read() -> None:
+    # Read first, they took 0.3 s.
+    cost, made = cost_s(b'{"metadata":{' + b",".join(b'"%d":"x"' % at for at in range(800_000)) + b"}}")
+    assert cost < CPU_S and made is None
+
+
+def test_a_body_of_as_many_messages_as_are_looked_at_goes_through() -> None:
+    said = [{"role": "user", "content": [{"type": "text", "text": f'Part "{at}"'}]} for at in range(7_000)]
+    body = json.dumps({"messages": [*said, {"role": "user", "content": "a@b.org"}]}).encode()
+    sent = redacted(body, Redactor())
+    assert json.loads(sent) == json.loads(body.replace(b"a@b.org", b"[EMAIL_1]"))
 
 
 def staged(body: bytes, action: str) -> tuple[bytes, RedactionRecord]:
