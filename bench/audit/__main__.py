@@ -75,7 +75,7 @@ async def measure(rate: int, seconds: float, entries: int) -> dict[str, Any]:
         stage = Stage(served.database)
         # First what the log has already: its WAL is what a server that has run for a while writes into again.
         await stage.fill(max(entries - int(rate * seconds) - BACKLOG, FILL_BATCH))
-        superuser = await asyncpg.connect(served.superuser_dsn)
+        superuser = await asyncpg.connect(served.superuser_dsn, database="dac")
         # And tables as autovacuum leaves them, for which a log that is filled in a minute leaves it no time.
         await superuser.execute("VACUUM (ANALYZE)")
         await superuser.execute("CHECKPOINT")
