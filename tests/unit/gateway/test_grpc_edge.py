@@ -58,8 +58,8 @@ class Everything(
     async def FollowRequests(self, request, context):
         response = audit_pb2.FollowRequestsResponse()
         response.request.request_id = "1"
-        yield response
         try:
+            yield response
             await asyncio.sleep(60)
         finally:
             self.stopped.set()
