@@ -8,8 +8,14 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
+from mesh.errors import invalid
+
 Again = TypeVar("Again", contravariant=True)
 """How a store's secret is sealed anew."""
+
+
+MOST, USUAL = 1000, 100
+"""How many secrets a step that is asked for may seal anew, and does when nobody says."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,6 +36,13 @@ class SealStore(Protocol[Again]):
 
     async def reseal(self, table: str, org_id: str, present: str, limit: int, again: Again) -> tuple[int, int]:
         """Seals anew in one transaction; how many, and how many more were met that do not open."""
+
+
+def step_limit(limit: int, *, check_only: bool) -> int:
+    """How many secrets a step that is asked for seals anew; 0 = it only looks. Raises INVALID_REQUEST."""
+    if not 0 <= limit <= MOST:
+        raise invalid("limit", f"limit must be 0 to {MOST}, it is {limit}.")
+    return 0 if check_only else limit or USUAL
 
 
 async def rotate(store: SealStore[Again], present: str, limit: int, again: Again) -> Progress:

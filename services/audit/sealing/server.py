@@ -13,12 +13,11 @@ from mesh.envelope_keys import Wrapper
 from mesh.ids import is_uuid
 from mesh.keyring import Keyring
 from mesh.postgres import Database
-from mesh.rotation import rotate
+from mesh.rotation import rotate, step_limit
 from services.audit import errors
 from services.audit.sealing.keys import PURPOSE, PayloadKeys
 from services.audit.sealing.payloads import Payloads
 
-MOST_REWRAPPED = 1000
 COUNT_S = 120.0
 SINCE = "SELECT since FROM payload_sealing"
 COUNTS = """SELECT
@@ -54,9 +53,7 @@ class SealingServicer(sealing_pb2_grpc.SealingServiceServicer):
         self, request: pb.RewrapPayloadKeysRequest, context: Any
     ) -> pb.RewrapPayloadKeysResponse:
         call.require_scope("operator")
-        if not 0 <= request.limit <= MOST_REWRAPPED:
-            raise errors.invalid("limit", f"it must be 0 to {MOST_REWRAPPED}, it is {request.limit}")
-        limit = 0 if request.check_only else request.limit or 100
+        limit = step_limit(request.limit, check_only=request.check_only)
         done = await rotate(self._keys, self._wrapper.master_key_id, limit, self._wrapper)
         return pb.RewrapPayloadKeysResponse(
             rotated=done.rotated, left=done.left, lost=done.lost, master_key_id=self._wrapper.master_key_id

@@ -15,9 +15,8 @@ from dac.type.v1 import record_pb2
 from mesh.admin_changes import ChangeTeller, actor_of, append_to_audit
 from mesh.call import current, require_principal
 from mesh.envelope_keys import Wrapper
-from mesh.errors import invalid
 from mesh.ids import uuid7
-from mesh.rotation import rotate
+from mesh.rotation import rotate, step_limit
 from mesh.service import Context
 from services.memory import errors
 from services.memory.config import MemoryConfig
@@ -25,8 +24,6 @@ from services.memory.sealing.data_keys import PURPOSE, DataKeys, KeyedSealer
 from services.memory.sealing.erasure import Change, ChangeOutbox, Erasure
 from services.memory.sealing.resealing import Resealer
 from services.memory.viewers import organisation
-
-MOST_REWRAPPED = 1000
 
 
 class SealingServicer(sealing_pb2_grpc.SealingServiceServicer):
@@ -74,9 +71,7 @@ class SealingServicer(sealing_pb2_grpc.SealingServiceServicer):
         self, request: sealing_pb2.RewrapDataKeysRequest, context: Any
     ) -> sealing_pb2.RewrapDataKeysResponse:
         """See SealingService.RewrapDataKeys."""
-        if not 0 <= request.limit <= MOST_REWRAPPED:
-            raise invalid("limit", f"limit must be 0 to {MOST_REWRAPPED}, it is {request.limit}.")
-        limit = 0 if request.check_only else request.limit or 100
+        limit = step_limit(request.limit, check_only=request.check_only)
         done = await rotate(self._keys, self._wrapper.master_key_id, limit, self._wrapper)
         return sealing_pb2.RewrapDataKeysResponse(
             rotated=done.rotated, left=done.left, lost=done.lost, master_key_id=self._wrapper.master_key_id

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from mesh.errors import MeshError, Reason, invalid
 from mesh.ids import is_uuid, uuid7
-from mesh.rotation import Progress, SealStore
+from mesh.rotation import Progress, SealStore, step_limit
 from services.provider.errors import unknown_key, unknown_provider
 from services.provider.keys.rotation import Again, rotate
 from services.provider.keys.store import Edit, KeyRow, KeyStore
@@ -151,11 +151,10 @@ class ProviderKeyDesk:
 
     async def rotate(self, limit: int, *, check_only: bool) -> Progress:
         """Seals some secrets anew with the present master key. Raises MeshError."""
-        if not 0 <= limit <= 1000:
-            raise invalid("limit", f"limit must be 0 to 1000, it is {limit}.")
+        limit = step_limit(limit, check_only=check_only)
         if self._seals is None:
             raise _no_database()
-        return await rotate(self._seals, self._vault, 0 if check_only else limit or 100)
+        return await rotate(self._seals, self._vault, limit)
 
     def base_url_of(self, provider: str) -> str | None:
         """The address that a provider's keys are sent to; None when it takes none."""
