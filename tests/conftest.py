@@ -1,6 +1,7 @@
 """Fixtures on real servers: one PostgreSQL per test process, one migrated database in it."""
 
 import dataclasses
+import faulthandler
 import gc
 import os
 import pathlib
@@ -37,7 +38,9 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Before the test processes start: what they share."""
+    """Before the test processes start: what they share. A crash shows only the thread that crashed: reading those that
+    run on can take for ever (CPython 140815), and one test process that never ends would hold the whole run."""
+    faulthandler.enable(os.dup(2), all_threads=False)
     if not hasattr(config, "workerinput"):
         prepared.share()
 
