@@ -116,7 +116,7 @@ async def _write(
             raise MeshError(
                 Reason.FAILED_PRECONDITION,
                 f"Rows of {', '.join(elsewhere)} stand in tables outside DAC's schemas (TimescaleDB), which this "
-                "backup does not take: back the whole database up as TimescaleDB's manual says, and the keys beside it.",
+                "backup does not take: back the whole database up as TimescaleDB's manual says, and the keys beside.",
             )
         rows = await dump.count_rows(connection, source.schemas)
         about = _about(found, connection.get_server_version().major)
