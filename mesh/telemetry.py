@@ -171,6 +171,9 @@ ALERTS_TOLD = Counter(
     "budget_alerts_total", "Tries to tell of a crossed threshold.", ("channel", "outcome"), registry=REGISTRY
 )
 AUDIT_RECORDS = Counter("audit_records_total", "Request records that audit took over.", ("outcome",), registry=REGISTRY)
+TEXTS_RECORDED = Counter(
+    "recorded_texts_total", "Prompts and answers handed to audit, by what came of it.", ("outcome",), registry=REGISTRY
+)
 AUDIT_WITNESS = Counter(
     "audit_witness_total",
     "Checkpoints sent to a witness, by what came of it.",
