@@ -162,6 +162,8 @@ def dac(tmp_path_factory, upstream_process):
         "DAC_BUDGET_ALERT_WEBHOOK_SECRET": "x" * 32,
         "DAC_BUDGET_ALERT_WEBHOOK_ALLOW_PRIVATE_ADDRESS": "true",
         "DAC_BUDGET_ALERT_INTERVAL_S": "0.2",
+        "DAC_AUDIT_SEAL_PAYLOADS": "true",
+        "DAC_GATEWAY_RECORD_PROMPTS": "*",
     }
     witness = _witnessed(running)
     try:

@@ -197,6 +197,21 @@ def test_they_are_shown_by_command(two, upstream_process):
     assert run(dac, "audit", "list", "--texts").returncode == 2
 
 
+def test_the_console_shows_them_to_administrators_alone(two, upstream_process):
+    dac, _ = two
+    upstream_process.script(text="<b>Harbouvelle</b> answers.")
+    answer = ask(dac, messages=MESSAGES)
+    text_of(dac, answer)
+    reader = asked(dac, "/v1/keys", method="POST", json={"name": "looker", "scopes": ["chat", "read"]})["token"]
+    pages = {}
+    for key in (dac.key, reader):
+        with httpx.Client(base_url=dac.url, headers={"origin": dac.url}) as browser:
+            assert browser.post("/console/sign-in", data={"key": key}).status_code == 303
+            pages[key] = browser.get(f"/console/requests/{answer.headers['x-dac-request-id']}").text
+    assert "&lt;b&gt;Harbouvelle&lt;/b&gt; answers." in pages[dac.key] and SAID in pages[dac.key]
+    assert "What happened" in pages[reader] and "Harbouvelle" not in pages[reader]
+
+
 def test_an_erasure_takes_what_was_said(two):
     dac, _ = two
     made = asked(dac, "/v1/keys", method="POST", json={"name": "gone", "scopes": ["chat"]})

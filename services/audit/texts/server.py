@@ -22,7 +22,7 @@ class TextServicer(text_pb2_grpc.TextServiceServicer):
         self._store = store
 
     async def KeepTexts(self, request: pb.KeepTextsRequest, context: Any) -> pb.KeepTextsResponse:  # noqa: D102
-        call.require_service()
+        call.require_service("gateway")
         if not self._store.payloads.seals:
             raise errors.texts_need_sealing()
         if len(request.texts) > MOST:

@@ -35,6 +35,7 @@ GIVEN_UP_S = 60.0
 TIMEOUT_S = 10.0
 SALT_BYTES = 32
 _KEPT, _DROPPED, _REFUSED = (telemetry.TEXTS_RECORDED.labels(outcome) for outcome in ("kept", "dropped", "refused"))
+_FINAL = frozenset({Reason.FAILED_PRECONDITION, Reason.INVALID_REQUEST, Reason.PERMISSION_DENIED})
 _log = logging.getLogger(__name__)
 
 
@@ -106,9 +107,11 @@ class RecordedTexts:
             self._sending = asyncio.create_task(self._send())
 
     async def drain(self, timeout_s: float) -> None:
-        """Waits until everything is handed over."""
-        if self._sending is not None:
-            await asyncio.wait([self._sending], timeout=timeout_s)
+        """Waits until everything is handed over; what is not by then is dropped."""
+        sending = self._sending
+        if sending is not None:
+            await asyncio.wait([sending], timeout=timeout_s)
+            sending.cancel()
 
     async def _send(self) -> None:
         try:
@@ -136,18 +139,22 @@ class RecordedTexts:
 
     async def _sent(self, batch: Sequence[_Waiting]) -> set[str]:
         """Hands a batch over; the ids of those that are to be sent again."""
-        with acting_as("gateway"):
-            try:
+        everything = {one.text.request_id for one in batch}
+        try:
+            with acting_as("gateway"):
                 request = pb.KeepTextsRequest(texts=[one.text for one in batch])
                 answer = await self._audit.KeepTexts(request, timeout=TIMEOUT_S)
-            except MeshError as error:
-                if error.reason not in (Reason.FAILED_PRECONDITION, Reason.INVALID_REQUEST, Reason.PERMISSION_DENIED):
-                    return {one.text.request_id for one in batch}
-                _REFUSED.inc(len(batch))
-                if self._said != error.message:
-                    self._said = error.message
-                    _log.error("prompts and answers are not recorded: %s", error.message)
-                return set()
+        except MeshError as error:
+            if error.reason not in _FINAL:
+                return everything
+            _REFUSED.inc(len(batch))
+            if self._said != error.message:
+                self._said = error.message
+                _log.error("prompts and answers are not recorded: %s", error.message)
+            return set()
+        except Exception:
+            _log.exception("handing prompts and answers to audit failed")
+            return everything
         left = set(answer.not_stored_yet)
         _KEPT.inc(sum(one.text.request_id not in left for one in batch))
         return left
