@@ -210,6 +210,7 @@ def test_the_console_shows_them_to_administrators_alone(two, upstream_process):
             pages[key] = browser.get(f"/console/requests/{answer.headers['x-dac-request-id']}").text
     assert "&lt;b&gt;Harbouvelle&lt;/b&gt; answers." in pages[dac.key] and SAID in pages[dac.key]
     assert "What happened" in pages[reader] and "Harbouvelle" not in pages[reader]
+    assert "What was said" in pages[dac.key] and "What was said" not in pages[reader]
 
 
 def test_an_erasure_takes_what_was_said(two):
