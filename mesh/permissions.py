@@ -207,6 +207,8 @@ PERMISSIONS: Mapping[str, str | _Anyone] = {
     "/dac.audit.v1.RetentionService/ListHolds": "admin",
     "/dac.audit.v1.SealingService/GetPayloadSealing": "admin",
     "/dac.audit.v1.SealingService/RewrapPayloadKeys": "operator",
+    "/dac.audit.v1.TextService/KeepTexts": "operator",
+    "/dac.audit.v1.TextService/GetText": "admin",
     "/dac.audit.v1.AnalyticsService/GetDashboard": "read",
     "/dac.audit.v1.AnalyticsService/GetMyDashboard": "",
     "/dac.audit.v1.AnalyticsService/ListRecommendations": "read",
@@ -218,6 +220,7 @@ SERVICES: Mapping[str, frozenset[str]] = {
     "gateway": frozenset(
         {
             "/dac.audit.v1.AuditService/Append",
+            "/dac.audit.v1.TextService/KeepTexts",
             "/dac.budget.v1.BudgetService/Session",
             "/dac.memory.v1.VectorService/GetEmbedder",
             "/dac.router.v1.RouterService/GetStatus",

@@ -61,6 +61,23 @@ def not_in_log(record_id: str) -> MeshError:
     )
 
 
+def texts_need_sealing() -> MeshError:
+    """Prompts and answers are recorded sealed or not at all."""
+    return MeshError(
+        Reason.FAILED_PRECONDITION,
+        "prompts and answers are kept only where records are sealed: set audit.seal_payloads on every replica of audit",
+    )
+
+
+def no_text(request_id: str) -> MeshError:
+    """The organisation has no text of this request."""
+    return MeshError(
+        Reason.NOT_FOUND,
+        f"no text of request {request_id[:80]!r} is recorded in this organisation: it went to no provider while "
+        "gateway.record_prompts named the organisation, or its record was removed",
+    )
+
+
 def no_checkpoint() -> MeshError:
     """The log is empty."""
     return MeshError(Reason.NOT_FOUND, "the log has no entry yet; ask again when something was recorded")

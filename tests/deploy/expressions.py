@@ -7,6 +7,7 @@ from typing import Any
 import promql_parser
 from prometheus_client import Counter, Gauge
 
+import mesh.metrics_page  # noqa: F401  (the names that it adds belong to what is exported)
 from mesh import telemetry
 from mesh.boards.alerts import WINDOWS, error_ratio
 from mesh.boards.envoy_names import ENVOY_NAMES

@@ -76,6 +76,12 @@ class ChatRun(SharedRun):
         self.turn = ThreadTurn(pipeline, ask, caller, call) if ask.thread_id or recalls else None
         """Its part in a thread; None when it has none."""
         self.answer_headers = _BYPASS
+        self._texts = pipeline.texts
+        """What its prompt and its answer are handed to; None = they are not recorded."""
+        if self._texts is not None and not self._texts.records(caller.principal.org_id):
+            self._texts = None
+        self._said: tuple[bytes, str] | None = None
+        """What its provider answered: text and tool calls."""
         self._cached: CachedChat | None = None
         """Its part in cache and coalescing, which is known after the route; None when it has none."""
 
@@ -227,7 +233,9 @@ class ChatRun(SharedRun):
         self.stage("reserve")
 
     def _generate_request(self, reservation: ReserveResponse) -> GenerateRequest:
-        need_text = self.turn is not None or self._cached is not None or self.checking is not None
+        need_text = (
+            self.turn is not None or self._cached is not None or self.checking is not None or self._texts is not None
+        )
         request = self._asking(self._candidates, reservation.output_cap_tokens, need_text=need_text)
         rescues, hedge_after_s = self._pipeline.second_sends.granted(self.ask, reservation.rescues)
         request.rescues, request.hedge_after_s = rescues, hedge_after_s
@@ -346,6 +354,9 @@ class ChatRun(SharedRun):
 
     async def _finish(self, finish: GenerateFinish) -> AsyncIterator[Head | bytes | Done]:
         record, stages, checking = self.record, self.answer_stages, self.checking
+        if self._texts is not None:
+            # Before stages put back what redaction kept from the provider.
+            self._said = finish.text.encode(), finish.tool_calls_json
         if checking is None or not checking.held:
             record.attempts.extend(finish.attempts)
             self.stage("generate")
@@ -414,6 +425,9 @@ class ChatRun(SharedRun):
                 model = self._attempt.model if self._attempt is not None else ""
                 self.turn.settle(self.record, b"".join(self._shown) if cut else b"", model)
         finally:
+            if self._texts is not None and self._dispatched and not self._shares_call:
+                said, calls = self._said or (self._texts.begun_of(self._frames), "")
+                self._texts.take(self.record, self._body, said, calls)
             super()._settle()
 
     def _observe(

@@ -31,6 +31,7 @@ from services.audit.retention.keeper import Keeper
 from services.audit.retention.server import Retention
 from services.audit.sealing.payloads import PLAIN, Payloads
 from tests.conftest import Migrated
+from tests.integration.audit.engines import ENGINES, figures_in
 from tests.integration.audit.log_world import KEY, Given, OneConnection, World, change, request
 from tests.integration.audit.test_log import FOLDER, receipt
 from tests.integration.budget.world import as_key
@@ -102,16 +103,16 @@ class Kept(World):
 
 
 @pytest.fixture
-async def kept(make_database: Make) -> AsyncIterator[Kept]:
+async def kept(request: pytest.FixtureRequest, make_database: Make) -> AsyncIterator[Kept]:
     """A log of its own whose sequencer runs."""
-    made = await make_database({"audit": FOLDER})
-    database = Database(made.dsn("audit"), "audit")
-    world = Kept(database, made)
-    task = asyncio.create_task(world.sequencer().run())
-    yield world
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    await database.close()
+    async with figures_in(getattr(request, "param", "partitions"), make_database) as made:
+        database = Database(made.dsn("audit"), "audit")
+        world = Kept(database, made)
+        task = asyncio.create_task(world.sequencer().run())
+        yield world
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await database.close()
 
 
 @pytest.fixture
@@ -483,6 +484,7 @@ async def test_what_is_not_counted_or_has_no_leaf_stays(idle: Kept) -> None:
     assert (done2.requests, done2.waiting) == (1, 1)
 
 
+@pytest.mark.parametrize("kept", ENGINES, indirect=True)
 async def test_figures_keep_their_sums_and_lose_the_name(kept: Kept) -> None:
     org_id, user, key, other = uuid7(), uuid7(), uuid7(), uuid7()
     mine = [asked(org_id, user=user, key=key, thread_id="t", cost_nano_usd=100) for _ in range(3)]
