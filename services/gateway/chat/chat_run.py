@@ -16,7 +16,8 @@ from mesh.call import Call
 from mesh.errors import MeshError, Reason
 from mesh.tokens import estimate_tokens, upper_bound_tokens
 from mesh.transport import reading
-from services.gateway.chat.answer_stage import AnswerStages, Staged, stages_of
+from services.gateway.chat.answer_stage import Staged
+from services.gateway.chat.answer_stages import AnswerStages, stages_of
 from services.gateway.chat.pipeline import CHAT, Done, Head, Pipeline
 from services.gateway.chat.reserved_run import usd
 from services.gateway.chat.stream_cover import StreamCover

@@ -14,7 +14,7 @@ from dac.provider.v1.provider_pb2 import AttemptStarted, Deadlines, GenerateFini
 from dac.router.v1.router_pb2 import Candidate
 from mesh.errors import MeshError, Reason
 from services.gateway.chat import candidates
-from services.gateway.chat.answer_stage import AnswerStages
+from services.gateway.chat.answer_stages import AnswerStages
 from services.gateway.chat.pipeline import Done, Head
 from services.gateway.chat.reserved_run import ReservedRun
 from services.gateway.chat.stream_cover import StreamCover
