@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, get_type_hints
 
 from mesh.config import ConfigError, Secret, convert, nearest, read_secret
-from mesh.model_links import check_fallbacks, with_aliases
+from mesh.model_links import aliases_of, check_fallbacks
 from mesh.model_prices import PriceEntry, parse_price
 from mesh.plugins import PROVIDERS, named
 
@@ -372,6 +372,9 @@ def parse_catalog(
                         f"{nearest(provider, providers)}; add it under providers:"
                     )
             models[model.model] = model
+    capabilities = {entry.model: entry.capabilities for entry in models.values()}
     for entry in models.values():
-        check_fallbacks(entry, models)
-    return tuple(providers.values()), tuple(with_aliases(models, document.get("aliases")).values())
+        check_fallbacks(entry.model, entry.fallbacks, capabilities)
+    for target, aliases in aliases_of(document.get("aliases"), models).items():
+        models[target] = dataclasses.replace(models[target], aliases=aliases)
+    return tuple(providers.values()), tuple(models.values())
