@@ -12,7 +12,8 @@ from services.gateway.persona.openai_speech import OpenAISpeech
 from services.gateway.persona.responses_speech import ResponsesSpeech
 from services.gateway.persona.speech import Mouth, Speech
 from services.gateway.persona.voice import prepare, rewrite
-from services.gateway.wire.openai_wire import join_fields, with_system
+from services.gateway.wire.openai_wire import with_system
+from services.gateway.wire.raw_bodies import join_fields
 
 DEFAULT_NAME = "DAC"
 VERSION = 1
