@@ -9,8 +9,8 @@ from prometheus_client import Counter, Gauge
 
 from mesh import telemetry
 from mesh.boards.alerts import WINDOWS, error_ratio
-from mesh.boards.envoy_names import ENVOY_NAMES
 from mesh.timings import Timings
+from tests.deploy.envoy_names import ENVOY_NAMES
 
 SCRAPED = frozenset({"job", "instance"})
 """What Prometheus itself puts on every series."""
