@@ -1,5 +1,6 @@
 """What expressions in Prometheus' language choose and yield, and what DAC's processes export."""
 
+import importlib
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -31,6 +32,8 @@ def exported() -> dict[str, frozenset[str]]:
             found |= {f"{metric.name}_{suffix}": labels for suffix in ("sum", "count")}
         elif isinstance(metric, telemetry.Sampled):
             found[metric.name] = frozenset(metric.labels)
+    # It registers the aliases.
+    importlib.import_module("mesh.metrics_page")
     # The other collectors show their labels in their samples: the aliases have none before the first chat.
     telemetry.observe_chat("none", "OUTCOME_OK", [])
     for family in telemetry.REGISTRY.collect():
