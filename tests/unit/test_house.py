@@ -16,7 +16,6 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 SOURCES = sorted(path for top in ("mesh", "services", "bench") for path in (ROOT / top).rglob("*.py"))
 SERVICE_NAMES = sorted(TARGETS)
 DRIVERS = {"grpc", "asyncpg", "redis", "weaviate", "aiohttp"}
-EDGES = {"server.py", "store.py", "config.py", "__init__.py", "errors.py"}
 
 
 @functools.cache
