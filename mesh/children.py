@@ -1,8 +1,6 @@
 """Child processes of `dac up`: in their own session, waited for, restarted when they die, drained at the end."""
 
 import asyncio
-import contextlib
-import ctypes
 import logging
 import os
 import signal
@@ -12,18 +10,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from mesh.errors import MeshError, Reason
+from mesh.processes import dying_with_parent
 
 _log = logging.getLogger("dac.children")
 
 READY_TIMEOUT_S = 60.0
 FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 5.0
-
-
-def _die_with_parent() -> None:
-    """Linux: SIGTERM when the parent's thread dies, so that the child drains."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 class Child:
@@ -52,12 +45,11 @@ class Child:
         ready_read, ready_write = os.pipe()
         command = [sys.executable, "-m", "mesh", "serve", "--target", ",".join(self.targets)]
         self._process = subprocess.Popen(  # noqa: ASYNC220 - must be the main thread, which the death signal follows
-            command,
+            dying_with_parent(command, signal.SIGTERM),
             env={**self._env, "DAC_READY_FD": str(ready_write)},
             pass_fds=(ready_write,),
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
         )
         os.close(ready_write)
         try:

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 import urllib.parse
-from typing import Any
 
 from mesh.errors import MeshError, Reason
 from mesh.processes import NOBODY, FolderLock, answers, end, refused, socket_folder, spawn, tail, trim_log, write_secret
@@ -37,7 +36,7 @@ class EmbeddedPostgres:
         self._socket_dir: pathlib.Path | None = None
         self._log_offset = 0
         self._prefix: list[str] = []
-        self._popen: dict[str, Any] = {}
+        self._user: int | None = None
 
     @property
     def socket_dir(self) -> pathlib.Path:
@@ -63,7 +62,7 @@ class EmbeddedPostgres:
         self.root.mkdir(parents=True, exist_ok=True)
         self._lock.take()
         try:
-            self._prefix, self._popen = _run_as()
+            self._prefix, self._user = _run_as()
             self._socket_dir = socket_folder(self.root, f".s.PGSQL.{self.port or PG_PORT}")
             trim_log(self.log)
             if not (self.data / "PG_VERSION").exists():
@@ -135,16 +134,7 @@ class EmbeddedPostgres:
         argv += ["-p", str(self.port or PG_PORT)]
         for name, value in settings.items():
             argv += ["-c", f"{name}={value}"]
-        return self._spawn_as_server(argv, signal.SIGINT)
-
-    def _spawn_as_server(self, argv: list[str], death_signal: int) -> subprocess.Popen[bytes]:
-        try:
-            return spawn(argv, self.log, death_signal, **self._popen)
-        except (PermissionError, subprocess.SubprocessError) as error:
-            raise refused(
-                f"PostgreSQL cannot run as another user from {postgres_bin()} in {self.root} ({error}): "
-                "run dac as an ordinary user, or make both folders reachable for everybody (chmod o+x on their parents)"
-            ) from error
+        return spawn(argv, self.log, signal.SIGINT, self._user)
 
     def _await_predecessor(self, deadline: float) -> None:
         """Wait for a postmaster that is still going down; forget a pid file whose number now means another process."""
@@ -177,7 +167,7 @@ class EmbeddedPostgres:
         fresh.mkdir(mode=0o700)
         self._give_to_server(fresh, self._password_file)
         self._log_offset = self.log.stat().st_size if self.log.exists() else 0
-        if self._spawn_as_server(argv, signal.SIGTERM).wait() != 0:
+        if spawn(argv, self.log, signal.SIGTERM, self._user).wait() != 0:
             raise refused(f"initdb in {self.root} failed: {tail(self.log, self._log_offset)}")
         os.chown(self._password_file, os.geteuid(), os.getegid())
         fresh.rename(self.data)
@@ -198,7 +188,7 @@ class EmbeddedPostgres:
         """Root only: the files belong to whoever the server runs as, also when that changed since the last start."""
         if os.geteuid() != 0:
             return
-        owner = self._popen.get("user", 0)
+        owner = self._user or 0
         for path in paths:
             if path.lstat().st_uid == owner:
                 continue
@@ -241,14 +231,14 @@ def postgres_bin() -> pathlib.Path:
     return pathlib.Path(spec.submodule_search_locations[0], "pginstall", "bin")
 
 
-def _run_as() -> tuple[list[str], dict[str, Any]]:
-    """argv prefix and Popen arguments that make PostgreSQL accept a caller who is root."""
+def _run_as() -> tuple[list[str], int | None]:
+    """argv prefix, or the user to become, that makes PostgreSQL accept a caller who is root."""
     if os.geteuid() != 0:
-        return [], {}
+        return [], None
     unshare = shutil.which("unshare")
     if unshare and subprocess.run([unshare, *NAMESPACE, "true"], capture_output=True, check=False).returncode == 0:
-        return [unshare, *NAMESPACE, "--"], {}
-    return [], {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+        return [unshare, *NAMESPACE, "--"], None
+    return [], NOBODY
 
 
 def _is_postmaster(pid: int, data: pathlib.Path) -> bool:

@@ -2,7 +2,6 @@
 not reach them) and die with their parent, however it dies; their folders are private and used by one dac at a time."""
 
 import contextlib
-import ctypes
 import fcntl
 import hashlib
 import os
@@ -13,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mesh.errors import MeshError, Reason
@@ -21,8 +20,23 @@ from mesh.errors import MeshError, Reason
 NOBODY = 65534
 SOCKET_PATH_LIMIT_BYTES = 100
 LOG_LIMIT_BYTES = 10 * 1024 * 1024
-PR_SET_PDEATHSIG = 1
-
+STARTER = """import ctypes, os, sys
+parent, number, user, *argv = sys.argv[1:]
+if user:
+    os.setgroups([])
+    os.setgid(int(user))
+    os.setuid(int(user))
+ctypes.CDLL(None).prctl(1, int(number))
+if os.getppid() != int(parent):
+    sys.exit(1)
+try:
+    os.execvp(argv[0], argv)
+except OSError as error:
+    hint = ": run dac as an ordinary user, or make its folders reachable for all (chmod o+x)" if user else ""
+    sys.exit(f"cannot run {argv[0]}: {error.strerror}{hint}")
+"""
+"""Runs a command that gets a signal when its parent ends (PR_SET_PDEATHSIG); arguments: the parent's process id, the
+signal, the user id or nothing, the command."""
 WATCHER = (
     "import os,signal,sys\nsys.stdin.buffer.read()\n"
     "try: os.kill(int(sys.argv[1]), int(sys.argv[2]))\nexcept ProcessLookupError: pass"
@@ -35,33 +49,35 @@ def refused(message: str) -> MeshError:
     return MeshError(Reason.FAILED_PRECONDITION, message)
 
 
-def _death_signal(number: int) -> Callable[[], None]:
-    """A preexec function. Everything is looked up before the fork: the child of a threaded process may only call."""
-    prctl, getppid, leave, parent = ctypes.CDLL(None).prctl, os.getppid, os._exit, os.getpid()
+def dying_with_parent(argv: Sequence[str], death_signal: int, user: int | None = None) -> list[str]:
+    """The command that runs `argv`, as `user` if given, so that it gets this signal when the calling thread ends.
 
-    def die_with_parent() -> None:
-        prctl(PR_SET_PDEATHSIG, number)
-        if getppid() != parent:
-            leave(1)
+    Set between fork and exec it would need a real fork, and OpenBLAS and gRPC stop their threads before each of those:
+    with one of them at work the whole process then hangs, or crashes.
+    """
+    if sys.platform != "linux":
+        return list(argv)
+    told = [str(os.getpid()), str(int(death_signal)), "" if user is None else str(user)]
+    return [sys.executable, "-I", "-S", "-c", STARTER, *told, *argv]
 
-    return die_with_parent
 
-
-def spawn(argv: Sequence[str], log: pathlib.Path, death_signal: int, **popen: Any) -> subprocess.Popen[bytes]:
-    """Start a server that dies with this process."""
+def spawn(
+    argv: Sequence[str], log: pathlib.Path, death_signal: int, user: int | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a server that dies with this process, with the rights of `user` and no group but its own if given."""
     if threading.current_thread() is not threading.main_thread():
         raise refused(f"{argv[0]} must be started from the main thread: it dies with the thread that started it")
     on_linux = sys.platform == "linux"
+    rights: dict[str, Any] = {} if user is None or on_linux else {"user": user, "group": user, "extra_groups": []}
     with log.open("ab") as out:
         child = subprocess.Popen(
-            argv,
+            dying_with_parent(argv, death_signal, user),
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
             cwd="/",
             start_new_session=True,
-            preexec_fn=_death_signal(death_signal) if on_linux else None,
-            **popen,
+            **rights,
         )
     if not on_linux:
         watch = [sys.executable, "-S", "-c", WATCHER, str(child.pid), str(int(death_signal))]

@@ -1,11 +1,9 @@
 """The `dac` command against a running DAC."""
 
-import functools
 import json
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
@@ -59,16 +57,14 @@ def test_a_chat_can_be_explained(dac: Dac) -> None:
 def test_following_shows_a_new_request(dac: Dac) -> None:
     env = {**os.environ, "DAC_BASE_URL": dac.url, "DAC_API_KEY": dac.key, "PYTHONUNBUFFERED": "1"}
     answered(run(dac, "chat", "before", "--model", MODEL, "--json"))
-    command = [sys.executable, "-m", "mesh", "logs", "-f", "--limit", "1", "--json"]
-    # A shell that runs the tests in the background has them, and what they start, ignore SIGINT.
-    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=env, preexec_fn=heed, **pipes) as following:
-        assert following.stdout is not None
-        following.stdout.readline()
-        wanted = answered(run(dac, "chat", "Hi", "--model", MODEL, "--json"))["request_id"]
+    reading, writing = os.pipe()
+    with open(reading) as told:  # noqa: PTH123
+        with open(writing, "wb") as out:  # noqa: PTH123
+            following = programs.start(["logs", "-f", "--limit", "1", "--json"], env, stdout=out)
         try:
-            while json.loads(following.stdout.readline())["request_id"] != wanted:
+            told.readline()
+            wanted = answered(run(dac, "chat", "Hi", "--model", MODEL, "--json"))["request_id"]
+            while json.loads(told.readline())["request_id"] != wanted:
                 pass
         finally:
             following.send_signal(signal.SIGINT)

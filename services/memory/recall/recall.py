@@ -11,8 +11,7 @@ import asyncio
 import dataclasses
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +23,7 @@ from services.memory.recall.index import Findings, Query, RecallIndex
 from services.memory.recall.rows import metadata_ids, terms_ids
 from services.memory.recall.store import MemoryStore, Mirror
 from services.memory.sealing.sealing import OrgKey, Sealer
+from services.memory.unstopped import seen, unstopped
 
 PAGE_ROWS = 4096
 """How many changes are read at once."""
@@ -34,7 +34,6 @@ PATIENCE_S = 0.2
 MAX_QUERY_CHARS = 4096
 """Only the beginning of a longer question is looked for."""
 
-T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
@@ -77,11 +76,11 @@ class Recaller:
 
     async def find(self, org_id: str, text: str, query: Query) -> Findings:
         """What fits `text` best among what `query` says; its terms and vector are filled in here."""
-        return await _whatever_happens(self._find(org_id, text[:MAX_QUERY_CHARS], query))
+        return await unstopped(self._find(org_id, text[:MAX_QUERY_CHARS], query))
 
     async def nearest(self, org_id: str, query: Query) -> list[tuple[str, float]]:
         """Those nearest to `query.vector`."""
-        return await _whatever_happens(self._nearest(org_id, query))
+        return await unstopped(self._nearest(org_id, query))
 
     async def close(self) -> None:
         """Stops filling."""
@@ -94,7 +93,7 @@ class Recaller:
         key = await self._sealer.key_of(org_id)
         # The model reads the question while the database is asked what changed.
         reading = asyncio.create_task(self.vectors([text]))
-        reading.add_done_callback(_seen)
+        reading.add_done_callback(seen)
         held, index = await self._current(org_id, key, query)
         numbers = metadata_ids(key, query.metadata)
         (vector,) = await reading
@@ -152,7 +151,7 @@ class Recaller:
                     held.index = self._fresh(key)
                 if held.filling is None or held.filling.done():
                     held.filling = asyncio.create_task(self._fill(org_id, held, key), name="memory-index")
-                    held.filling.add_done_callback(_seen)
+                    held.filling.add_done_callback(seen)
                 filling = held.filling
             await asyncio.wait({filling}, timeout=PATIENCE_S)
             # Whoever asks for one user's memories need not wait for everybody's.
@@ -206,7 +205,7 @@ class Recaller:
     def _read(self, org_id: str, index: RecallIndex, after: int) -> asyncio.Task[Mirror]:
         wanted = self._store.changes(org_id, after, PAGE_ROWS, index.embedder_id, index.dimensions)
         reading = asyncio.create_task(wanted)
-        reading.add_done_callback(_seen)
+        reading.add_done_callback(seen)
         return reading
 
     async def _apply(self, index: RecallIndex, changes: Changes) -> None:
@@ -214,17 +213,3 @@ class Recaller:
             index.apply(changes)
         else:
             await asyncio.to_thread(index.apply, changes)
-
-
-async def _whatever_happens(work: Coroutine[Any, Any, T]) -> T:
-    """Its result; it goes on when nobody waits any more: a thread that writes an index cannot be stopped, and what it
-    has read is of use to the next question.
-    """
-    task = asyncio.create_task(work)
-    task.add_done_callback(_seen)
-    return await asyncio.shield(task)
-
-
-def _seen(task: asyncio.Task[Any]) -> None:
-    if not task.cancelled():
-        task.exception()

@@ -14,6 +14,7 @@ from mesh.ids import uuid7
 from mesh.postgres import Database
 from services.memory import errors
 from services.memory.sealing.sealing import OrgKey, SealingKeys
+from services.memory.unstopped import seen
 
 PURPOSE = "memory:data-keys"
 """Of the subkey that wraps data keys."""
@@ -190,7 +191,7 @@ class KeyedSealer:
         reading = self._reading.get(org_id)
         if reading is None:
             reading = self._reading[org_id] = asyncio.create_task(self._read(org_id))
-            reading.add_done_callback(_seen)
+            reading.add_done_callback(seen)
         # Who asked first may go away; the others still wait for the answer.
         return await asyncio.shield(reading)
 
@@ -242,9 +243,3 @@ class KeyedSealer:
 
 def _bound(org_id: str, key_id: str, purpose: str) -> bytes:
     return "\0".join(("memory", "data_key", purpose, org_id, key_id)).encode()
-
-
-def _seen(task: asyncio.Task[SealingKeys]) -> None:
-    # Those who asked may all be gone: a failure is told to nobody then.
-    if not task.cancelled():
-        task.exception()

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
+from services.memory.unstopped import unstopped
 from services.memory.vectors.feed import Changes, VectorFeed
 from services.memory.vectors.store import Collection, Vectors
 
@@ -64,6 +65,11 @@ class Mirror:
         self, collection: Collection, vector: Vectors, k: int, pairs: Sequence[int]
     ) -> list[tuple[int, float]]:
         """See VectorIndex.search."""
+        return await unstopped(self._search(collection, vector, k, pairs))
+
+    async def _search(
+        self, collection: Collection, vector: Vectors, k: int, pairs: Sequence[int]
+    ) -> list[tuple[int, float]]:
         allowed = None
         if pairs:
             # Before the lock: what is added meanwhile was not asked for, what is removed is not on the shelf.
@@ -77,6 +83,9 @@ class Mirror:
 
     async def settle(self, collection: Collection) -> None:
         """See VectorIndex.settle."""
+        await unstopped(self._settle(collection))
+
+    async def _settle(self, collection: Collection) -> None:
         partition = await self._partition(collection)
         async with partition.lock:
             await self._catch_up(partition, collection)

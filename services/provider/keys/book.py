@@ -80,18 +80,20 @@ class KeyBook:
         self._providers = frozenset(provider for held in self._rows.values() for provider in held)
 
     def _take(self, org_id: str, rows: Sequence[KeyRow]) -> None:
-        known = {row.key_id: row for held in self._rows.get(org_id, {}).values() for row in held}
         held: dict[str, list[KeyRow]] = {}
         for row in rows:
-            before = known.get(row.key_id)
-            # A row that only another master key sealed anew has the same secret, and this process may lack that one.
-            same = before is not None and before.changed_at == row.changed_at
-            held.setdefault(row.provider, []).append(before if same and before is not None else row)
+            held.setdefault(row.provider, []).append(self._as_known(row))
         if held:
             self._rows[org_id] = held
         else:
             self._rows.pop(org_id, None)
         self._opened.pop(org_id, None)
+
+    def _as_known(self, row: KeyRow) -> KeyRow:
+        """The row as it was read first, while nothing but its master key is another one: the secret is the same, and
+        this process may lack the new master key."""
+        held = self._rows.get(row.org_id, {}).get(row.provider, ())
+        return next((one for one in held if (one.key_id, one.changed_at) == (row.key_id, row.changed_at)), row)
 
     def owners(self) -> Mapping[str, tuple[str, ...]]:
         """Provider → the organisations with an active key of their own, "" among them for everybody."""
@@ -155,7 +157,7 @@ class KeyBook:
             return f"{row.provider} is not configured"
         if base_url != row.base_url:
             return f"{row.provider} has another address than when the key was set: set it again"
-        if self._secret(row) is None:
+        if self._secret(self._as_known(row)) is None:
             return "it cannot be opened with the master key at hand: set it again"
         until, why = self._cooling.get(_state(row), (0.0, ""))
         left_s = until - self._clock()

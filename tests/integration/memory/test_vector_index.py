@@ -7,8 +7,10 @@ import asyncio
 import datetime as dt
 import os
 import pathlib
+import threading
 from collections.abc import AsyncIterator
 
+import faiss
 import numpy as np
 import pytest
 
@@ -25,7 +27,9 @@ from services.memory.vectors import index_weaviate as vector_index_weaviate
 from services.memory.vectors.collections import VectorCollections
 from services.memory.vectors.feed import VectorFeed
 from services.memory.vectors.index import VectorIndex, open_index
+from services.memory.vectors.index_faiss import FaissIndex, FaissShelf
 from services.memory.vectors.index_postgres import PostgresIndex
+from services.memory.vectors.mirror import Mirror
 from services.memory.vectors.server import VectorServicer
 from services.memory.vectors.store import VectorStore
 from tests.integration.memory.weaviate_stand_in import StandIn
@@ -351,6 +355,52 @@ async def test_faiss_reads_its_file_again_and_makes_a_broken_one_anew(database_f
         house = await opened()
         assert await house.near(org_id, "c", rows[1], top_k=100) == expected
         await house.index.close()
+
+
+class Slow(FaissShelf):
+    """Says how many threads were ever at it at once; searches when told to."""
+
+    at_it = most = 0
+    go_on = threading.Event()
+
+    def best(self, vector, k, allowed):
+        self.enter()
+        self.go_on.wait(30)
+        found = super().best(vector, k, allowed)
+        self.at_it -= 1
+        return found
+
+    def add(self, ids, rows):
+        self.enter()
+        super().add(ids, rows)
+        self.at_it -= 1
+
+    def enter(self):
+        self.at_it += 1
+        self.most = max(self.most, self.at_it)
+
+
+async def test_who_goes_away_lets_no_second_thread_at_the_index(database_for, org_id, tmp_path) -> None:
+    database = await database_for("memory")
+    shelf = Slow(faiss, tmp_path / "one", 8)
+    mirror = Mirror(VectorFeed(database), lambda collection: (shelf, 0, 0), 1 << 20)
+    house = House(database, FaissIndex(mirror, tmp_path), tmp_path)
+    rows = vectors(20)
+    await house.upsert(org_id, "c", rows[:10])
+    searching = asyncio.create_task(house.near(org_id, "c", rows[0]))
+    while not shelf.at_it:
+        await asyncio.sleep(0.01)
+    searching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await searching
+    changing = asyncio.create_task(house.upsert(org_id, "c", rows[10:], first=10))
+    after = asyncio.create_task(house.near(org_id, "c", rows[11], top_k=1))
+    await asyncio.wait([changing, after], timeout=0.3)
+    shelf.go_on.set()
+    await changing
+    await after
+    assert [one for one, _ in await house.near(org_id, "c", rows[11], top_k=1)] == ["i11"] and shelf.most == 1
+    await house.index.close()
 
 
 async def test_what_was_removed_long_ago_is_not_needed_to_catch_up(database_for, org_id, tmp_path) -> None:
