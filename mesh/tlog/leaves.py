@@ -12,7 +12,6 @@ import msgspec
 
 HEADER = b"dac-audit/v1\n"
 SALT_BYTES = 32
-MAX_LEAF_BYTES = 8192
 MAX_FIELD = 256
 """Longer texts are cut: the record that the leaf commits to has them whole."""
 REQUEST, CHANGE, HEADS = "request", "change", "heads"

@@ -22,10 +22,10 @@ from dac.gateway.v1 import chat_pb2, chat_pb2_grpc
 from mesh.app import ROOT
 from mesh.boards import __main__ as command
 from mesh.boards.alerts import alerts, recordings
-from mesh.boards.envoy_names import ENVOY_NAMES
 from mesh.boards.files import BOARDS, files
 from mesh.boards.panels import GRID
 from mesh.tlog.cosignatures import Cosigner
+from tests.deploy.envoy_names import ENVOY_NAMES
 from tests.deploy.expressions import exported, is_there, known, parse, selectors, yields
 from tests.edge import conftest
 from tests.integration.audit.witness_process import Process

@@ -119,7 +119,7 @@ class Pipeline:
         self.sharing = sharing or Sharing()
         self.stubs, self.settlements, self.second_sends = stubs, settlements, second_sends
         self.auto_line = auto_line
-        self.context_tokens, self.late_saves = context_tokens, LateSaves(stubs)
+        self.context_tokens, self.late_saves = context_tokens, LateSaves(stubs.threads)
         self._reports = OutcomeReports(stubs.router)
 
     def refuse(

@@ -19,9 +19,6 @@ from services.router.prompt.predictor import Reading
 AUTO = "auto"
 AUDIO = {"transcription": "transcription", "translation": "transcription", "speech": "speech"}
 """The capability by what may be wanted of audio."""
-MAX_COMPARED = 200
-"""Ids that a wrong name is compared with, described ones first: each costs some fifty microseconds, and providers
-list thousands."""
 
 
 @dataclass(frozen=True, slots=True)

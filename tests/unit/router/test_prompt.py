@@ -12,11 +12,16 @@ from hypothesis import strategies as st
 
 from bench.intent.examples import typical
 from services.router.prompt import prompt
-from services.router.prompt.language import LANGUAGES, UNDETERMINED
+from services.router.prompt.language import UNDETERMINED
 from services.router.prompt.prompt import INTENTS, features, read, scores, shipped, understand
 from services.router.prompt.structure import NAMES
 from tests.unit.router.prompts_by_hand import BY_INTENT, BY_LANGUAGE, NO_WEB, RISING, WEB
 
+LANGUAGES = {
+    "en", "de", "fr", "es", "it", "pt", "nl", "pl", "tr", "sv", "vi",
+    "ru", "uk", "zh", "ja", "ko", "ar", "hi", "fa", "el", "he", "th",
+}  # fmt: skip
+"""The languages that can be told."""
 ANY_TEXT = st.text(st.characters(codec=None, categories=None), max_size=600)
 HOSTILE = {
     "one long line": "a" * 1_000_000,
