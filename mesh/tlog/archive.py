@@ -66,14 +66,20 @@ class Archive:
         except (NoteError, OSError, UnicodeDecodeError) as error:
             raise ArchiveError(f"{self.folder / CHECKPOINT}: {error}") from None
 
-    def extend(self, note: str, key: VerifierKey, fetch: Callable[[Tile], bytes]) -> Extended:
-        """Makes the folder the archive of a newer checkpoint; `fetch` gives entry bundles. Raises ArchiveError.
+    def extend(self, note: str, key: VerifierKey, fetch: Callable[[Tile], bytes], start: int = 0) -> Extended:
+        """Makes the folder the archive of a newer checkpoint; `fetch` gives entry bundles from `start` on.
+
+        Raises ArchiveError.
 
         What the folder has is the beginning of the tree whose root is compared at the end, so it is a prefix of the
         log, or nothing is kept of the run.
         """
         new, old = self._opened(note, key), self.checkpoint(key)
         edge = self._edge(old) if old else Edge()
+        if edge.size < start:
+            raise ArchiveError(
+                f"the log begins with entry {start}, and the archive has {edge.size}: what is between them was dropped"
+            )
         if new.size < edge.size:
             raise ArchiveError(f"the log has {new.size} entries, and the archive has {edge.size} of it")
         before, taken = edge.size, list[pathlib.Path]()
