@@ -112,8 +112,8 @@ class Packs:
         return found
 
     async def _whole(self, window: int) -> list[Place]:
-        """A window's entries; the last one is at hand, as a log is read piece by piece."""
-        if self._window[0] != window:
+        """A window's entries; the last one is at hand, as a log is read piece by piece, until it is dropped."""
+        if self._window[0] != window or not await self._is_there(window):
             async with self._database.transaction() as connection:
                 rows = await connection.fetch("SELECT org_id, packed FROM log_window($1)", window)
             places = [Place(str(row[0]), entry) for row in rows for entry in _unpacked(row[1])]
@@ -122,6 +122,10 @@ class Packs:
                 return []
             self._window = window, places
         return self._window[1]
+
+    async def _is_there(self, window: int) -> bool:
+        async with self._database.transaction() as connection:
+            return bool(await connection.fetchval("SELECT idx <= $1 FROM log_started()", window * WINDOW))
 
     async def payloads(self, first: int, end: int) -> list[Place]:
         """The packed entries of which something is still stored: salt, record, or both."""
