@@ -1,4 +1,4 @@
-"""Dropped by declaration and missing are told apart: a log without its old leaves, or with a forged start, does not hold."""
+"""Dropped by declaration and missing are told apart: a log with a forged start, or one that none declares, is found."""
 
 from __future__ import annotations
 
@@ -6,20 +6,28 @@ import json
 import pathlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+import asyncpg
 import pytest
 
+from dac.audit.v1 import log_pb2
+from mesh.errors import MeshError
 from mesh.ids import uuid7
 from mesh.postgres import Database
+from mesh.tlog import merkle
 from mesh.tlog.notes import Checkpoint
 from mesh.tlog.packing import WINDOW
 from mesh.tlog.standalone import START, Wrong, check, check_heads
 from mesh.tlog.tiles import WIDTH
+from services.audit.follower import Arrivals
+from services.audit.log.beginning import hashes_of
+from services.audit.log.server import LogServicer
 from services.audit.log.store import LogStore
 from tests.conftest import Migrated
 from tests.integration.audit.dropped_world import ORGS, Dropped
-from tests.integration.audit.log_world import KEY, request
+from tests.integration.audit.log_world import KEY, OneConnection, World, request
 from tests.integration.audit.test_heads import copied, exported
 from tests.integration.audit.test_log import FOLDER
+from tests.integration.budget.world import as_key
 
 Make = Callable[..., Awaitable[Migrated]]
 TAKEN = (
@@ -53,45 +61,77 @@ async def found(log: Dropped, kept: Checkpoint | None = None) -> str:
     return "\n".join(f"{one.where}: {one.what}" for one in checked.findings)
 
 
-async def test_leaves_that_are_gone_undeclared_are_missing(ready: Dropped) -> None:
-    await ready.as_superuser(TAKEN)
-    assert f"entry {WINDOW} stands in its place" in await found(ready)
+async def prepared(make_database: Make, *, drops: bool) -> Migrated:
+    """A database with a log whose first window may go, or is gone."""
+    made = await make_database({"audit": FOLDER})
+    database = Database(made.dsn("audit"), "audit")
+    log = Dropped(database, made)
+    await log.fill()
+    await log.redact()
+    assert not drops or await log.drop() == WINDOW
+    await database.close()
+    return made
 
 
-async def test_a_start_that_no_leaf_declares_is_found(ready: Dropped) -> None:
-    await ready.as_superuser(TAKEN, f"UPDATE log_start SET idx = {WINDOW}")
-    assert f"the entries before {WINDOW} are gone, and its entries declare that of those before 0" in await found(ready)
+@pytest.fixture(scope="module")
+async def whole_log(make_database: Make) -> Migrated:
+    """One that has all its entries."""
+    return await prepared(make_database, drops=False)
 
 
-async def test_more_than_was_declared_is_found(dropped: Dropped) -> None:
-    await dropped.as_superuser(
-        f"DELETE FROM log_entries WHERE idx < {WINDOW + WIDTH}; UPDATE log_start SET idx = {WINDOW + WIDTH}"
-    )
-    assert f"the entries before {WINDOW + WIDTH} are gone" in await found(dropped)
+@pytest.fixture(scope="module")
+async def later_log(make_database: Make) -> Migrated:
+    """One that begins later."""
+    return await prepared(make_database, drops=True)
 
 
-async def test_a_start_of_less_than_is_gone_is_found(dropped: Dropped) -> None:
-    await dropped.as_superuser("UPDATE log_start SET idx = 0, leaf_idx = -1")
-    assert await found(dropped)
-
-
+MISSING = {
+    TAKEN: f"entry {WINDOW} stands in its place",
+    f"{TAKEN}; UPDATE log_start SET idx = {WINDOW}": f"the entries before {WINDOW} are gone, and its entries declare "
+    "that of those before 0",
+}
 EDITS = {
-    "UPDATE log_start SET org_seqs[1] = org_seqs[1] + 1": "where",
-    "UPDATE log_start SET org_ids = org_ids[2:], org_seqs = org_seqs[2:]": "target",
+    f"DELETE FROM log_entries WHERE idx < {WINDOW + WIDTH}; UPDATE log_start SET idx = {WINDOW + WIDTH}": (
+        f"the entries before {WINDOW + WIDTH} are gone"
+    ),
+    "UPDATE log_start SET idx = 0, leaf_idx = -1": "stands in its place",
+    "UPDATE log_start SET org_seqs[2] = org_seqs[2] + 1": "is due",
+    "UPDATE log_start SET org_seqs[3] = org_seqs[3] + 1": "its target is not what the entries before it give",
+    "UPDATE log_start SET org_ids = org_ids[1:2], org_seqs = org_seqs[1:2]": "is due",
     "UPDATE log_salts SET salt = sha256(salt) WHERE idx = (SELECT leaf_idx FROM log_start)": "its target is not what",
     "DELETE FROM log_salts WHERE idx = (SELECT leaf_idx FROM log_start)": "the salt of start",
     "UPDATE log_entries SET kind = 3 WHERE idx = (SELECT leaf_idx FROM log_start)": "the kind of start",
-    "UPDATE log_tiles SET hashes = overlay(hashes PLACING '\\x00' FROM 9) WHERE level = 0 AND number = 3": "tile 0/3",
-    "UPDATE log_tiles SET root = sha256(root) WHERE level = 0 AND number = 3": "tile 0/3",
-    "DELETE FROM log_tiles WHERE level = 0 AND number = 3": "do not hash to the root",
+    "UPDATE log_tiles SET hashes = sha256(hashes) || substring(hashes FROM 33) WHERE number = 2": "tile 0/2",
+    "UPDATE log_tiles SET root = sha256(root) WHERE number = 3": "tile 0/3",
+    "DELETE FROM log_tiles WHERE number = 3": "do not hash to the root",
 }
 
 
+async def after(made: Migrated, edit: str) -> list[str]:
+    """What verification says of a log that was edited with the rights of whoever owns the machine."""
+    connection = await asyncpg.connect(made.superuser_dsn, server_settings={"search_path": "audit"})
+    try:
+        await connection.execute("BEGIN")
+        servicer = LogServicer(LogStore(OneConnection(connection)), Arrivals())  # type: ignore[arg-type]
+        world = World(None)  # type: ignore[arg-type]
+        assert (await world.verify(servicer=servicer)).findings == []
+        await connection.execute("SET LOCAL session_replication_role = replica")
+        await connection.execute(edit)
+        return [f"{one.where}: {one.what}" for one in (await world.verify(servicer=servicer)).findings]
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize("edit", MISSING)
+async def test_leaves_that_are_gone_undeclared_are_missing(whole_log: Migrated, edit: str) -> None:
+    told = await after(whole_log, edit)
+    assert any(MISSING[edit] in one for one in told), told
+
+
 @pytest.mark.parametrize("edit", EDITS)
-async def test_what_was_changed_of_the_beginning_is_found(dropped: Dropped, edit: str) -> None:
-    assert await found(dropped) == ""
-    await dropped.as_superuser(edit)
-    assert EDITS[edit] in await found(dropped)
+async def test_what_was_changed_of_the_beginning_is_found(later_log: Migrated, edit: str) -> None:
+    told = await after(later_log, edit)
+    assert any(EDITS[edit] in one for one in told), told
 
 
 async def test_heads_bind_the_numbers_of_a_start_that_the_key_itself_signs(
@@ -104,7 +144,7 @@ async def test_heads_bind_the_numbers_of_a_start_that_the_key_itself_signs(
         return {**await real(store, start), ORGS[1]: 2}
 
     await ready.as_superuser(
-        """DO $$ BEGIN EXECUTE replace(pg_get_functiondef('log_begin(bigint,bigint,uuid[],bigint[],boolean)'::regprocedure),
+        """DO $$ BEGIN EXECUTE replace(pg_get_functiondef('log_begin'::regproc),
         'IS DISTINCT FROM (of_orgs, seqs)', 'IS NULL'); END $$"""
     )
     monkeypatch.setattr(LogStore, "numbers_before", fewer)
@@ -125,23 +165,17 @@ async def test_numbers_that_are_not_those_of_the_packs_are_refused(
     assert await found(ready) == ""
 
 
-@pytest.mark.parametrize("kept_size", [300, WINDOW, WINDOW + 300])
-async def test_another_past_that_was_dropped_is_found_by_a_checkpoint_of_before(
-    make_database: Make, dropped: Dropped, kept_size: int
-) -> None:
+async def test_another_past_that_was_dropped_is_found_by_a_checkpoint_of_before(dropped: Dropped) -> None:
     """The key and the database are the forger's, and the log verifies by itself: the kept checkpoint is of another."""
-    leaves = [await edge_root(dropped, kept_size), await edge_root(dropped, kept_size + 1)]
-    kept = Checkpoint(KEY.name, kept_size, leaves[0])
-    assert await found(dropped, kept) == ""
-    forged = kept._replace(root=leaves[1])
-    assert "saved checkpoint" in await found(dropped, forged)
+    for size in (300, WINDOW, WINDOW + 300):
+        kept = Checkpoint(KEY.name, size, await root_at(dropped, size))
+        assert await found(dropped, kept) == ""
+        forged = kept._replace(root=await root_at(dropped, size + 1))
+        assert "saved checkpoint" in await found(dropped, forged)
 
 
-async def edge_root(log: Dropped, size: int) -> bytes:
+async def root_at(log: Dropped, size: int) -> bytes:
     """The root of the log's first entries, from tiles that are kept."""
-    from mesh.tlog import merkle
-    from services.audit.log.beginning import hashes_of
-
     nodes = merkle.complete_nodes(0, size)
     hashes = await hashes_of(log.store, nodes, (await log.store.head()).size)
     return merkle.fold([hashes(*node) for node in nodes])
@@ -182,10 +216,6 @@ async def test_an_export_without_or_with_another_start_does_not_hold(dropped: Dr
 
 
 async def test_leaves_that_go_while_they_are_read_end_the_reading(ready: Dropped) -> None:
-    from dac.audit.v1 import log_pb2
-    from mesh.errors import MeshError
-    from tests.integration.budget.world import as_key
-
     with as_key("", "operator"):
         reading = ready.servicer.ReadLog(log_pb2.ReadLogRequest(), None)
         await anext(reading)

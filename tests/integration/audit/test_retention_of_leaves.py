@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import ClassVar
 
 import pytest
 
@@ -13,15 +14,20 @@ from mesh.postgres import Database
 from mesh.tlog.heads import NOBODY
 from mesh.tlog.leaves import read_leaf
 from mesh.tlog.merkle import is_consistent
+from mesh.tlog.notes import Checkpoint
 from mesh.tlog.packing import WINDOW
 from mesh.tlog.standalone import check, check_heads, check_start
 from mesh.tlog.starts import named_start
 from mesh.tlog.tiles import WIDTH, Tile
+from services.audit.log.events import Stored
+from services.audit.log.packer import Packer
+from services.audit.log.store import Head, LogStore
 from tests.conftest import Migrated
-from tests.integration.audit.dropped_world import ORGS, Dropped
+from tests.integration.audit.dropped_world import OLD_DAYS, ORGS, Dropped
 from tests.integration.audit.log_world import KEY, file, request
 from tests.integration.audit.test_heads import exported
 from tests.integration.audit.test_log import FOLDER, receipt
+from tests.integration.audit.test_retention import NOW
 
 Make = Callable[..., Awaitable[Migrated]]
 
@@ -117,3 +123,57 @@ def one_window(log: Dropped) -> Callable[..., Awaitable[str]]:
         return await log.leader.begin_at(WINDOW, needs_archive=needs_archive)
 
     return begin_at
+
+
+class Made(LogStore):
+    """A store in which so many requests wait, of which nothing is stored but their leaves."""
+
+    left: ClassVar[list[int]] = []
+
+    async def take(self, head: Head, most: int) -> list[Stored]:
+        one = request(ORGS[0])
+        one.started_at.seconds -= OLD_DAYS * 86_400
+        record, first = one.SerializeToString(), head.request_position
+        count = min(most, self.left[0])
+        self.left[0] -= count
+        return [Stored(1, first + number, ORGS[0], uuid7(), record) for number in range(1, count + 1)]
+
+
+@pytest.mark.timeout(120)
+async def test_lowest_tiles_go_where_those_above_are_full(log: Dropped) -> None:
+    """65,536 entries: a tile of level 1 is full, and the 256 below it are needed for nothing that is left."""
+    Made.left[:] = [17 * WINDOW]
+    maker = log.sequencer(5000)
+    maker._store = Made(log.database)
+    await maker.lead()
+    kept: list[Checkpoint] = []
+    while await maker.step():
+        kept.append(await log.kept_now())
+    # Positions of requests go on behind those.
+    await log.as_superuser(
+        "SELECT setval(pg_get_serial_sequence('requests', 'position'), 100000)", "DELETE FROM log_salts"
+    )
+    await log.leader.lead()
+    await log.store_all([request(ORGS[number % 3]) for number in range(2 * WIDTH)])
+    await Packer(log.store, 90, 3600).round(NOW)
+    assert await log.drop() == 17 * WINDOW
+    async with log.database.transaction() as connection:
+        lowest = await connection.fetchrow("SELECT min(number), count(*) FROM log_tiles WHERE level = 0")
+    assert (lowest[0], lowest[1]) == (256, 18)
+    checked = await log.verify(await log.kept_now())
+    head = await log.kept_now()
+    assert (checked.findings, checked.start, checked.start + checked.entries) == ([], 17 * WINDOW, head.size)
+    assert (await log.leader.step(), await log.leader.lead()) == (0, None), "the edge of the tree needs none of them"
+
+    for old in (kept[0], kept[-1]):
+        verified = await log.verify(old)
+        if old.size % WIDTH == 0 or old.size > 1 << 16:
+            assert is_consistent(old.size, head.size, await log.proof(old.size), old.root, head.root)
+            assert verified.findings == []
+        else:
+            # It ends within a tile that is gone: an archive has what proves it.
+            with pytest.raises(MeshError, match="an archive from before has them"):
+                await log.proof(old.size)
+            assert "check an archive against it" in verified.findings[0].what
+    await log.as_superuser("UPDATE log_tiles SET hashes = overlay(hashes PLACING '\\x00' FROM 9) WHERE level = 1")
+    assert (await log.verify()).findings[0].where == "tile 1/0"
