@@ -178,7 +178,7 @@ def test_an_archive_grows_with_the_log_and_is_checked_without_it(
     # The log was told of it; nothing is dropped of a log that is no window long.
     status = answered(run(dac, "audit", "status", "--json", key=""))
     assert int(str(status["archived"])) > int(str(first["entries"])) and status["needs_archive"]
-    assert (status.get("start") or 0, status["waits_for"], status["leaves_kept_days"]) == (0, "packing", 2557)
+    assert (status["start"], status["waits_for"], status["leaves_kept_days"]) == ("0", "packing", 2557)
     shown = run(dac, "audit", "status", key="").stderr
     assert f"an archive was reported to have {status['archived']} entries" in shown
     assert "entries from 0 on stay: they are not packed yet" in shown
