@@ -14,6 +14,7 @@ import pytest
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from mesh.postgres import Database
+from mesh.tlog.archive import Archive, kept_tiles
 from mesh.tlog.heads import NOBODY
 from mesh.tlog.leaves import read_leaf
 from mesh.tlog.merkle import is_consistent
@@ -21,7 +22,7 @@ from mesh.tlog.notes import Checkpoint
 from mesh.tlog.packing import WINDOW
 from mesh.tlog.standalone import check, check_heads, check_start
 from mesh.tlog.starts import named_start
-from mesh.tlog.tiles import WIDTH, Tile
+from mesh.tlog.tiles import ENTRIES, WIDTH, Tile, width_at
 from services.audit.log.events import Stored
 from services.audit.log.packer import Packer
 from services.audit.log.store import Head, LogStore
@@ -108,15 +109,26 @@ async def test_checkpoints_of_before_the_start_are_proven_from_the_tiles_that_st
     assert (await log.verify(late)).findings == []
 
 
-async def test_files_of_what_is_gone_are_refused(log: Dropped) -> None:
+async def test_files_of_what_is_gone_are_refused_and_an_archive_begins_later(
+    log: Dropped, tmp_path: pathlib.Path
+) -> None:
     await log.fill()
     await log.redact()
     await log.drop()
     with pytest.raises(MeshError, match=f"begins with entry {WINDOW}") as refused:
         await file(log.servicer, Tile(-1, 3).path, ["read", "operator"])
     assert refused.value.reason == Reason.FAILED_PRECONDITION
-    assert await file(log.servicer, Tile(-1, WINDOW // WIDTH).path, ["read", "operator"])
-    assert await file(log.servicer, Tile(0, 0).path)
+    size = (await log.store.head()).size
+    bundles = [
+        Tile(ENTRIES, number, width_at(ENTRIES, number, size)) for number in range(WINDOW // WIDTH, -(-size // WIDTH))
+    ]
+    served = {
+        tile: await file(log.servicer, tile.path, ["read", "operator"]) for tile in (*kept_tiles(WINDOW), *bundles)
+    }
+    archive = Archive(tmp_path)
+    archive.extend((await log.store.head()).checkpoint, KEY, served.__getitem__, WINDOW)
+    checked = archive.check(KEY, await log.kept_now())
+    assert (checked.entries, checked.findings) == (size - WINDOW, [])
 
 
 async def test_another_window_goes_later(log: Dropped) -> None:
