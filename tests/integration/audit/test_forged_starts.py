@@ -152,6 +152,23 @@ async def test_heads_bind_the_numbers_of_a_start_that_the_key_itself_signs(
     assert "its target is not what the entries before it give" in await found(ready)
 
 
+async def test_a_start_without_heads_behind_it_is_found(make_database: Make) -> None:
+    made = await make_database({"audit": FOLDER})
+    database = Database(made.dsn("audit"), "audit")
+    log = Dropped(database, made)
+    log.leader = log.sequencer()
+    log.dropper = log.dropping()
+    await log.fill()
+    await log.redact()
+    await log.as_superuser(
+        """DO $$ BEGIN EXECUTE replace(pg_get_functiondef('log_start_waits'::regproc), $a$RETURN 'heads'$a$, 'NULL');
+        END $$"""
+    )
+    assert await log.drop() == WINDOW
+    assert "no heads behind them say which numbers they had" in await found(log)
+    await database.close()
+
+
 async def test_numbers_that_are_not_those_of_the_packs_are_refused(
     ready: Dropped, monkeypatch: pytest.MonkeyPatch
 ) -> None:
