@@ -17,6 +17,7 @@ from mesh.tlog.tiles import WIDTH
 from services.audit.log.dropper import Dropper
 from services.audit.log.packer import Packer
 from services.audit.log.sequencer import Sequencer
+from services.audit.sealing.payloads import PLAIN, Payloads
 from tests.conftest import Migrated
 from tests.integration.audit.log_world import KEY, change, request
 from tests.integration.audit.test_retention import NOW, Kept
@@ -29,8 +30,8 @@ ORGS = [uuid7() for _ in range(3)]
 class Dropped(Kept):
     """The log, a sequencer that only the test steps, and what drops."""
 
-    def __init__(self, database: Database, made: Migrated) -> None:
-        super().__init__(database, made)
+    def __init__(self, database: Database, made: Migrated, payloads: Payloads = PLAIN) -> None:
+        super().__init__(database, made, payloads)
         self.keeper._wait_s = 0
         self.leader: Sequencer = self.sequencer(heads_every_s=1e-6)
         self.dropper = self.dropping()
