@@ -15,13 +15,7 @@ from dac.audit.v1 import log_pb2, log_pb2_grpc
 from mesh import call
 from mesh.ids import is_uuid
 from mesh.tlog import merkle
-from mesh.tlog.frames import (
-    CONTENT_TYPE,
-    counts_frame,
-    head_frame,
-    stretch_frame,
-    tile_frame,
-)
+from mesh.tlog.frames import CONTENT_TYPE, counts_frame, head_frame, stretch_frame, tile_frame
 from mesh.tlog.heads import line_of
 from mesh.tlog.notes import Checkpoint, NoteError, VerifierKey, open_checkpoint
 from mesh.tlog.proofs import write_proof
