@@ -200,6 +200,8 @@ PERMISSIONS: Mapping[str, str | _Anyone] = {
     "/dac.audit.v1.LogService/Export": "admin",
     "/dac.audit.v1.LogService/ReadLog": "operator",
     "/dac.audit.v1.LogService/ReadFile": "read",
+    "/dac.audit.v1.LogService/GetStart": "operator",
+    "/dac.audit.v1.LogService/ReportArchive": "operator",
     "/dac.audit.v1.RetentionService/Erase": "admin",
     "/dac.audit.v1.RetentionService/Prune": "operator",
     "/dac.audit.v1.RetentionService/SetHold": "admin",

@@ -99,6 +99,36 @@ def no_such_file(path: str) -> MeshError:
     )
 
 
+def before_start(start: int) -> MeshError:
+    """What was asked for is made of leaves that are gone."""
+    return MeshError(
+        Reason.FAILED_PRECONDITION,
+        f"the log begins with entry {start}, and the leaves before it were dropped: an archive from before has them, "
+        "`dac audit verify --archive`",
+        metadata={"start": str(start)},
+    )
+
+
+def begins_later_now() -> MeshError:
+    """Leaves were dropped while they were being read out."""
+    return MeshError(
+        Reason.UNAVAILABLE, "old leaves were dropped while the log was being read: ask again", retry_after_s=1.0
+    )
+
+
+def not_cosigned_since_start() -> MeshError:
+    """The leaf that declares the log's start is behind the newest cosigned checkpoint."""
+    return MeshError(
+        Reason.NOT_FOUND,
+        "no witness has cosigned the log since old leaves were dropped: ask again when one has",
+    )
+
+
+def no_such_checkpoint(problem: str) -> MeshError:
+    """A checkpoint is not one of this log."""
+    return invalid("checkpoint", f"it is none of this log: {problem}")
+
+
 def held(hold_id: str, subject: str, reason: str) -> MeshError:
     """A legal hold forbids it."""
     return MeshError(

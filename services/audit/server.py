@@ -33,7 +33,7 @@ from services.audit.files import CSV, FORMS, change_file, request_file
 from services.audit.follower import Arrivals, Fetched, Follower
 from services.audit.lists import ChangeFilters, Listed, Lists, RequestFilters
 from services.audit.log.events import asked_by, operation_of
-from services.audit.log.server import ProvableLog
+from services.audit.log.provable import ProvableLog
 from services.audit.paging import Place, page_size, read_token, write_token
 from services.audit.retention.server import Retention
 from services.audit.sealing.server import Sealing

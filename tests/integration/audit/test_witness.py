@@ -30,7 +30,8 @@ from mesh.tlog.witness import open_cosigner, write_asked
 from services.audit.config import AuditConfig, WitnessAt
 from services.audit.follower import Arrivals
 from services.audit.log.cosignature_store import CosignatureStore
-from services.audit.log.server import LogServicer, ProvableLog
+from services.audit.log.provable import ProvableLog
+from services.audit.log.server import LogServicer
 from services.audit.log.signing import signer_of
 from services.audit.log.witness_calls import post
 from services.audit.log.witnessing import (
