@@ -84,8 +84,8 @@ class Exchange:
         tracing.ensure_trace(self.call)
         self._task = asyncio.current_task()
         # Taken out: it holds what holds the scope.
-        self._piece: Callable[[bytes], bool] | None = scope.get("extensions", {}).pop(PIECE, None)
-        """Writes a piece of a stream where that can be done at once."""
+        self.piece: Callable[[bytes], bool] | None = scope.get("extensions", {}).pop(PIECE, None)
+        """Writes a piece of a stream where that can be done at once; says False where not. None = it never can."""
 
     def header(self, name: bytes) -> bytes:
         """A request header, or nothing."""
@@ -233,7 +233,7 @@ class Exchange:
 
     async def send_body(self, data: bytes, *, more: bool) -> None:
         """Sends a part of the body; a client that does not read for a while is let go."""
-        if more and self._piece is not None and self._piece(data):
+        if more and self.piece is not None and self.piece(data):
             return
         self._waits(SEND_TIMEOUT_S)
         await self._send({"type": "http.response.body", "body": data, "more_body": more})

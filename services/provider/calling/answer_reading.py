@@ -1,5 +1,7 @@
 """An answer as it comes from the network, made into what its caller is shown: whole, or piece by piece."""
 
+from collections.abc import Callable
+
 from services.provider.adapters import Exchange
 from services.provider.adapters.framing import Framing
 from services.provider.calling.calls import Reply
@@ -10,6 +12,8 @@ AFTER_FINISH_S = 3.0
 """How long usage and the end mark may take after the finish reason."""
 MAX_HELD_BYTES = 1 << 20
 """How much of a stream may come before its first token."""
+Outlet = Callable[[bytes, int], bool]
+"""Takes whole events and their number in the moment they come; False = not now: then they go the usual way."""
 
 
 class WholeAnswer:
@@ -18,6 +22,8 @@ class WholeAnswer:
     def __init__(self, reply: Reply, exchange: Exchange, provider: str) -> None:
         self._reply, self._exchange, self._provider = reply, exchange, provider
         self._read = False
+        self.given_bytes = 0
+        """How much was given."""
 
     async def next(self) -> Frames | None:
         """All of it, then None. Raises ProviderFault."""
@@ -29,6 +35,7 @@ class WholeAnswer:
             body = self._exchange.plain(raw)
         # Again: a translation may be larger than what it was made of.
         self._reply.check_size(len(body))
+        self.given_bytes = len(body)
         return Frames(body, 1)
 
 
@@ -46,10 +53,16 @@ class StreamedAnswer:
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._fault: ProviderFault | None = None
+        self._refused: Frames | None = None
         self._read = self._ended = False
+        self.given_bytes = 0
+        """How much was given, by `next` and by `pour`."""
 
     async def next(self) -> Frames | None:
         """What came next; None at the end. Raises ProviderFault, when everything before the fault was given."""
+        if self._refused is not None:
+            refused, self._refused = self._refused, None
+            return refused
         while not self._read:
             if self._fault is not None:
                 raise self._fault
@@ -65,19 +78,48 @@ class StreamedAnswer:
         self._ended, tail = True, self._exchange.end()
         return self._frames(tail) if self._held or tail else None
 
+    async def pour(self, outlet: Outlet) -> None:
+        """Gives `outlet` what comes, as long as that takes it, without waking who asked; `next` goes on behind it.
+        Raises ProviderFault."""
+        if self._read or self._fault is not None:
+            return
+
+        def poured(piece: bytes) -> float:
+            self._feed(piece)
+            if self._held:
+                frames = self._frames()
+                if not outlet(frames.data, frames.events):
+                    self._refused = frames
+                    return 0.0
+            return 0.0 if self._read or self._fault is not None else self._reply.until(started=True, short=self._short)
+
+        try:
+            await self._reply.pour(poured, short=self._short)
+        except ProviderFault:
+            self._end_if_whole()
+
+    @property
+    def _short(self) -> float | None:
+        return AFTER_FINISH_S if self._exchange.finished else None
+
+    def _end_if_whole(self) -> None:
+        """Inside a ProviderFault of the network: everything but the end mark came, or it is raised again."""
+        if not self._exchange.finished:
+            raise
+        self._read = True
+
     async def _take(self) -> None:
         """One network read."""
-        exchange = self._exchange
         try:
-            piece = await self._reply.pieces(
-                started=exchange.first, short=AFTER_FINISH_S if exchange.finished else None
-            )
+            piece = await self._reply.pieces(started=self._exchange.first, short=self._short)
         except ProviderFault:
-            if not exchange.finished:
-                raise
-            # Everything but the end mark came: the answer is whole.
-            self._read = True
+            self._end_if_whole()
             return
+        self._feed(piece)
+
+    def _feed(self, piece: bytes) -> None:
+        """Takes in what came; nothing = the end."""
+        exchange = self._exchange
         try:
             for event in self._splitter.feed(piece or self._tail):
                 if out := exchange.event(event):
@@ -95,4 +137,5 @@ class StreamedAnswer:
         """What is held, and what ends it."""
         made = Frames(b"".join(self._held) + tail, len(self._held) + tail.count(b"\n\n"))
         self._held, self._held_bytes = [], 0
+        self.given_bytes += len(made.data)
         return made

@@ -18,6 +18,10 @@ DRAIN_S = 0.25
 """How long an answered connection may take to end its body before it is dropped instead of reused."""
 
 
+Sink = Callable[[bytes], float]
+"""Takes a piece of a body; until when (time.monotonic) the next may take, 0 = it takes no more."""
+
+
 class Broken(Exception):
     """The connection ended inside an answer, or before it."""
 
@@ -42,6 +46,7 @@ class Wire(asyncio.Protocol):
         self._drain: asyncio.TimerHandle | None = None
         self._rings_at = self._until = self.idle_since = 0.0
         self._waiter: asyncio.Future[None] | None = None
+        self._sink: Sink | None = None
         self._busy = False
         self._begin()
 
@@ -85,11 +90,46 @@ class Wire(asyncio.Protocol):
             if self.complete:
                 return b""
             await self._news(until)
+        return self._taken()
+
+    def _taken(self) -> bytes:
+        """What was not read yet."""
         pieces, self._pieces, self._held = self._pieces, [], 0
         if self._paused and self._transport is not None:
             self._paused = False
             self._transport.resume_reading()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def pour(self, sink: Sink, until: float) -> None:
+        """Gives `sink` what comes, in the moment it comes: nobody is woken for it. Ends when that takes no more, and
+        when the answer ended or broke, which `read` tells. Raises TimeoutError, and what `sink` raises."""
+        if self._pieces:
+            until = sink(self._taken())
+        if not until or self.complete or self._fault is not None:
+            return
+        self._sink = sink
+        try:
+            await self._news(until)
+        finally:
+            self._sink = None
+
+    def _pour(self, sink: Sink) -> None:
+        """What just came, while somebody has it poured."""
+        if self._pieces:
+            try:
+                until = sink(self._taken())
+            except Exception as error:
+                waiter, self._waiter = self._waiter, None
+                if waiter is not None:
+                    waiter.set_exception(error)
+                return
+            self._until = until
+            if not until:
+                self._wake()
+            elif until < self._rings_at - 0.001:
+                self._set(until)
+        if self.complete or self._fault is not None:
+            self._wake()
 
     def leave(self) -> None:
         """Nobody reads on: the connection is used again when its answer is whole, and dropped when not."""
@@ -199,6 +239,9 @@ class Wire(asyncio.Protocol):
             self._keep = False
             if not self.complete:
                 self._fault = Malformed()
+        if self._sink is not None and self._waiter is not None and not self._waiter.done():
+            self._pour(self._sink)
+            return
         if self._held > HELD_BYTES and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
