@@ -23,8 +23,8 @@ from mesh.errors import MeshError, Reason
 from mesh.interceptors import Chain, Interceptor, Served
 from mesh.transport import RpcFailure, next_call, trailing_of, unimplemented
 
-Outlet = Callable[[bytes, int], bool]
-"""Bytes and how many parts they have; False = they cannot be taken now."""
+Outlet = Callable[[bytes], bool]
+"""Takes bytes; False = they cannot be taken now."""
 
 
 class MethodTable:

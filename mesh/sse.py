@@ -29,7 +29,8 @@ class Splitter:
     def feed(self, chunk: bytes) -> list[bytes]:
         """The events that `chunk` completes. Raises EventTooLarge."""
         data = self._pending + chunk if self._pending else chunk
-        if b"\r" in data:
+        # (`in` would first try whether it is asked for a number.)
+        if data.find(b"\r") >= 0:
             events = self._feed_slowly(data, max(0, len(self._pending) - 3))
         elif 0 <= data.find(b"\n\n") == len(data) - 2:
             # As most providers send: each event in a piece of its own.

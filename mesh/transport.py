@@ -277,7 +277,7 @@ class reading:
 
     __slots__ = ("_stream",)
 
-    def __init__(self, stream: Any, outlet: Callable[[bytes, int], bool] | None = None) -> None:
+    def __init__(self, stream: Any, outlet: Callable[[bytes], bool] | None = None) -> None:
         """`outlet`: see LocalStream.set_outlet; between processes everything comes as messages."""
         self._stream = stream
         if outlet is not None and (set_outlet := getattr(stream, "set_outlet", None)) is not None:

@@ -307,16 +307,19 @@ class ChatRun(SharedRun):
             return
         raise MeshError(Reason.INTERNAL, "The provider service ended without a result. Try again.")
 
-    def _poured(self, data: bytes, events: int) -> bool:
+    def _poured(self, data: bytes) -> bool:
         """Shows a piece of a stream behind its first one; False when it is to come the usual way."""
         assert self.outlet is not None
         shown, end = self._wire.cut_end(data)
         if shown:
             if not self.outlet(shown):
                 return False
-            self._keep(shown)
             self.last_piece = shown
-        self._end_mark = end or self._end_mark
+            if self._frames_bytes < COUNTED_BYTES_MAX:
+                self._frames.append(shown)
+                self._frames_bytes += len(shown)
+        if end:
+            self._end_mark = end
         return True
 
     def _cover(self, held: ReserveResponse) -> StreamCover | None:

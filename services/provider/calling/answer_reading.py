@@ -1,5 +1,6 @@
 """An answer as it comes from the network, made into what its caller is shown: whole, or piece by piece."""
 
+import time
 from collections.abc import Callable
 
 from services.provider.adapters import Exchange
@@ -12,8 +13,8 @@ AFTER_FINISH_S = 3.0
 """How long usage and the end mark may take after the finish reason."""
 MAX_HELD_BYTES = 1 << 20
 """How much of a stream may come before its first token."""
-Outlet = Callable[[bytes, int], bool]
-"""Takes whole events and their number in the moment they come; False = not now: then they go the usual way."""
+Outlet = Callable[[bytes], bool]
+"""Takes whole events in the moment they come; False = not now: then they go the usual way."""
 
 
 class WholeAnswer:
@@ -83,24 +84,30 @@ class StreamedAnswer:
         Raises ProviderFault."""
         if self._read or self._fault is not None:
             return
+        reply, exchange, held, feed = self._reply, self._exchange, self._held, self._feed
+        idle_s, end, now = reply.idle_s, reply.end, time.monotonic
 
         def poured(piece: bytes) -> float:
-            self._feed(piece)
-            if self._held:
-                frames = self._frames()
-                if not outlet(frames.data, frames.events):
-                    self._refused = frames
+            feed(piece)
+            if held:
+                data = held[0] if len(held) == 1 else b"".join(held)
+                if outlet(data):
+                    self.given_bytes += len(data)
+                    self._held_bytes = 0
+                    held.clear()
+                else:
+                    self._refused = self._frames()
                     return 0.0
-            return 0.0 if self._read or self._fault is not None else self._reply.until(started=True, short=self._short)
+            return 0.0 if self._read or self._fault is not None else until()
+
+        def until() -> float:
+            at = now() + (min(idle_s, AFTER_FINISH_S) if exchange.finished else idle_s)
+            return at if at < end else end
 
         try:
-            await self._reply.pour(poured, short=self._short)
+            await reply.pour(poured, until())
         except ProviderFault:
             self._end_if_whole()
-
-    @property
-    def _short(self) -> float | None:
-        return AFTER_FINISH_S if self._exchange.finished else None
 
     def _end_if_whole(self) -> None:
         """Inside a ProviderFault of the network: everything but the end mark came, or it is raised again."""
@@ -110,8 +117,11 @@ class StreamedAnswer:
 
     async def _take(self) -> None:
         """One network read."""
+        exchange = self._exchange
         try:
-            piece = await self._reply.pieces(started=self._exchange.first, short=self._short)
+            piece = await self._reply.pieces(
+                started=exchange.first, short=AFTER_FINISH_S if exchange.finished else None
+            )
         except ProviderFault:
             self._end_if_whole()
             return
@@ -136,6 +146,7 @@ class StreamedAnswer:
     def _frames(self, tail: bytes = b"") -> Frames:
         """What is held, and what ends it."""
         made = Frames(b"".join(self._held) + tail, len(self._held) + tail.count(b"\n\n"))
-        self._held, self._held_bytes = [], 0
+        self._held.clear()
+        self._held_bytes = 0
         self.given_bytes += len(made.data)
         return made

@@ -107,8 +107,10 @@ class Reply:
 
     def __init__(self, endpoint: Endpoint, wire: Wire, limits: Limits, started: float) -> None:
         self._endpoint, self._wire, self._limits, self._started = endpoint, wire, limits, started
-        self._end = started + limits.total_s
-        self._waits_until, self._waits_for_more = 0.0, False
+        self.idle_s = limits.idle_s
+        """How long the next piece may take."""
+        self.end = started + limits.total_s
+        """When the whole answer has to be there; time.monotonic."""
         self._left = False
         encoding = wire.headers.get(b"content-encoding", b"").lower()
         packed = encoding in ENCODINGS or encoding in UNREADABLE
@@ -116,13 +118,18 @@ class Reply:
 
     async def pieces(self, *, started: bool, short: float | None) -> bytes:
         """The next bytes; empty at the end. `started`: a token was seen. `short`: a tighter idle limit."""
-        provider, until = self._endpoint.provider, self.until(started=started, short=short)
+        limits, provider = self._limits, self._endpoint.provider
+        now = time.monotonic()
+        until = now + limits.idle_s if started else self._started + limits.first_token_s
+        if short is not None:
+            until = min(until, now + short)
+        until = min(until, self.end)
         try:
             if self._unpacker is None:
                 return await self._wire.read(until)
             return await self._unpacked(self._unpacker, until)
         except TimeoutError:
-            raise self._late() from None
+            raise self._late(started=started) from None
         except Unpackable:
             raise garbage(provider, "its compressed body cannot be unpacked") from None
         except Broken:
@@ -130,30 +137,21 @@ class Reply:
         except Malformed:
             raise cut(provider, "its body stopped being HTTP") from None
 
-    async def pour(self, sink: Sink, *, short: float | None) -> None:
+    async def pour(self, sink: Sink, until: float) -> None:
         """Gives `sink` the pieces behind the first token as they come: see Wire.pour. A compressed answer is not
         poured. Raises ProviderFault."""
         if self._unpacker is None:
             try:
-                await self._wire.pour(sink, self.until(started=True, short=short))
+                await self._wire.pour(sink, until)
             except TimeoutError:
-                raise self._late() from None
+                raise self._late(started=True) from None
 
-    def until(self, *, started: bool, short: float | None) -> float:
-        """Until when the next piece may take: see `pieces`."""
-        now = time.monotonic()
-        until = now + self._limits.idle_s if started else self._started + self._limits.first_token_s
-        if short is not None:
-            until = min(until, now + short)
-        self._waits_until, self._waits_for_more = until, started
-        return until if until < self._end else self._end
-
-    def _late(self) -> ProviderFault:
+    def _late(self, *, started: bool) -> ProviderFault:
         """Nothing came in time. (By the limit that was nearest, not by the clock: a timer may ring a little early.)"""
         limits, provider = self._limits, self._endpoint.provider
-        if self._waits_until >= self._end:
+        if self._wire.until >= self.end:
             return timed_out(provider, "the whole answer", limits.total_s, out_of_time=True)
-        if self._waits_for_more:
+        if started:
             return timed_out(provider, "the next piece of the answer", limits.idle_s)
         return timed_out(provider, "the first token", limits.first_token_s)
 
