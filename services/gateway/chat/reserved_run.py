@@ -61,6 +61,7 @@ class ReservedRun:
         """What the policy does with the answer; None = nothing."""
         self._reservation: ReserveResponse | None = None
         self._reserving: asyncio.Future[ReserveResponse] | None = None
+        self._rates: dict[tuple[str, str], CandidateRates] | None = None
         self._dispatched = False
         self.followed = False
         """It waited for another request's call, which failed it."""
@@ -158,8 +159,9 @@ class ReservedRun:
     def _cost(self, attempts: Iterable[record_pb2.AttemptRecord]) -> int | None:
         """What the charge will be: budget's rates, its formula, one rounding per attempt."""
         assert self._reservation is not None
-        rates = {(one.provider, one.model): one for one in self._reservation.rates}
-        total = 0
+        if self._rates is None:
+            self._rates = {(one.provider, one.model): one for one in self._reservation.rates}
+        rates, total = self._rates, 0
         for attempt in attempts:
             rate = rates.get((attempt.provider, attempt.model))
             if rate is None:

@@ -64,6 +64,8 @@ class Exchange:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, cors: list[tuple[bytes, bytes]]) -> None:
         self.scope, self._receive, self._send, self._cors = scope, receive, send, cors
+        # Of several with one name the first counts.
+        self._headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))
         self.started = time.perf_counter()
         self.status = 0
         self.route = "other"
@@ -89,7 +91,7 @@ class Exchange:
 
     def header(self, name: bytes) -> bytes:
         """A request header, or nothing."""
-        return next((value for key, value in self.scope["headers"] if key == name), b"")
+        return self._headers.get(name, b"")
 
     def text_header(self, name: bytes) -> str:
         """A request header as text."""

@@ -82,8 +82,16 @@ class StreamedAnswer:
     async def pour(self, outlet: Outlet) -> None:
         """Gives `outlet` what comes, as long as that takes it, without waking who asked; `next` goes on behind it.
         Raises ProviderFault."""
-        if self._read or self._fault is not None:
-            return
+        if not self._read and self._fault is None:
+            await self._pour(outlet)
+        if self._read and not self._ended and self._fault is None and self._refused is None:
+            self._ended, tail = True, self._exchange.end()
+            if tail and outlet(tail):
+                self.given_bytes += len(tail)
+            elif tail:
+                self._refused = self._frames(tail)
+
+    async def _pour(self, outlet: Outlet) -> None:
         reply, exchange, held, feed = self._reply, self._exchange, self._held, self._feed
         idle_s, end, now = reply.idle_s, reply.end, time.monotonic
 
@@ -91,21 +99,20 @@ class StreamedAnswer:
             feed(piece)
             if held:
                 data = held[0] if len(held) == 1 else b"".join(held)
-                if outlet(data):
-                    self.given_bytes += len(data)
-                    self._held_bytes = 0
-                    held.clear()
-                else:
+                if not outlet(data):
                     self._refused = self._frames()
                     return 0.0
-            return 0.0 if self._read or self._fault is not None else until()
+                self.given_bytes += len(data)
+                self._held_bytes = 0
+                held.clear()
+            if self._read or self._fault is not None:
+                return 0.0
+            until = now() + (AFTER_FINISH_S if exchange.finished and idle_s > AFTER_FINISH_S else idle_s)
+            return until if until < end else end
 
-        def until() -> float:
-            at = now() + (min(idle_s, AFTER_FINISH_S) if exchange.finished else idle_s)
-            return at if at < end else end
-
+        until = now() + (min(idle_s, AFTER_FINISH_S) if exchange.finished else idle_s)
         try:
-            await reply.pour(poured, until())
+            await reply.pour(poured, min(until, end))
         except ProviderFault:
             self._end_if_whole()
 

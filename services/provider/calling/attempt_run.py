@@ -228,7 +228,8 @@ class Run:
     def _sending(self) -> posting:
         """The request on its way, within what is left of its time."""
         waited = self._ground.clock() - self._begun
-        limits = dataclasses.replace(self._limits, total_s=max(0.0, self._limits.total_s - waited))
+        most = self._limits
+        limits = Limits(most.connect_s, most.first_token_s, most.idle_s, max(0.0, most.total_s - waited))
         self._asked = True
         return posting(self._endpoint, self._outgoing, limits, stream=self._ask.stream)
 

@@ -119,8 +119,8 @@ class Wire(asyncio.Protocol):
         finally:
             self._sink = None
 
-    def _pour(self, sink: Sink) -> None:
-        """What just came, while somebody has it poured."""
+    def _pour(self, sink: Sink, waiter: "asyncio.Future[None]") -> None:
+        """What just came, while somebody waits and has it poured."""
         pieces = self._pieces
         if pieces:
             piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -128,9 +128,8 @@ class Wire(asyncio.Protocol):
             try:
                 self.until = until = sink(piece)
             except Exception as error:
-                waiter, self._waiter = self._waiter, None
-                if waiter is not None:
-                    waiter.set_exception(error)
+                self._waiter = None
+                waiter.set_exception(error)
                 return
             if not until:
                 self._wake()
@@ -248,8 +247,8 @@ class Wire(asyncio.Protocol):
             self._keep = False
             if not self.complete:
                 self._fault = Malformed()
-        if self._sink is not None and self._waiter is not None and not self._waiter.done():
-            self._pour(self._sink)
+        if self._sink is not None and (waiter := self._waiter) is not None and not waiter.done():
+            self._pour(self._sink, waiter)
             return
         if self._drains:
             self._pieces.clear()
