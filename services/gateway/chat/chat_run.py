@@ -269,8 +269,8 @@ class ChatRun(SharedRun):
             self._watch = cover
             if self._cached is not None:
                 self._cached.hold()
-        pours = self.outlet is not None and stages is None and cover is None and not held
-        async with reading(self._stubs.provider.Generate(request), self._poured if pours else None) as events:
+        outlet = self._poured if stages is None and cover is None and not held and self._shows_itself() else None
+        async with reading(self._stubs.provider.Generate(request), outlet) as events:
             async for event in events:
                 if event.HasField("frames"):
                     frames = event.frames
@@ -306,6 +306,10 @@ class ChatRun(SharedRun):
                 yield last
             return
         raise MeshError(Reason.INTERNAL, "The provider service ended without a result. Try again.")
+
+    def _shows_itself(self) -> bool:
+        """Whether pieces may go to its caller at once: nobody else waits for them."""
+        return self.outlet is not None and (self._cached is None or self._cached.alone)
 
     def _poured(self, data: bytes) -> bool:
         """Shows a piece of a stream behind its first one; False when it is to come the usual way."""
