@@ -1,5 +1,7 @@
 """An answer as it comes from the network, made into what its caller is shown: whole, or piece by piece."""
 
+import contextvars
+import functools
 import time
 from collections.abc import Callable
 
@@ -7,6 +9,7 @@ from services.provider.adapters import Exchange
 from services.provider.adapters.framing import Framing
 from services.provider.calling.calls import Reply
 from services.provider.calling.events import Frames
+from services.provider.calling.wire import Sink
 from services.provider.errors import UNREADABLE, ProviderFault, garbage, reading, unreadable
 
 AFTER_FINISH_S = 3.0
@@ -112,7 +115,9 @@ class StreamedAnswer:
 
         until = now() + (min(idle_s, AFTER_FINISH_S) if exchange.finished else idle_s)
         try:
-            await reply.pour(poured, min(until, end))
+            # What comes is told in the context of whoever opened the connection, which was another request.
+            here: Sink = functools.partial(contextvars.copy_context().run, poured)  # type: ignore[call-arg]
+            await reply.pour(here, min(until, end))
         except ProviderFault:
             self._end_if_whole()
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from mesh.call import Call, current, serving
 from mesh.errors import Reason
 from services.provider.calling.events import Ask, Deadlines, Event, Failure, Finish, Frames
 from tests.integration.provider.conftest import Bench
@@ -83,6 +84,21 @@ async def test_every_piece_that_goes_straight_on_has_the_whole_idle_time(bench: 
     ask = bench.ask("fault:ok,token_delay_s=0.1,text=a b c d e f g h", stream=True, deadlines=Deadlines(idle_s=0.5))
     _, straight_on, last = await straight(bench, ask, lambda _: True)
     assert isinstance(last, Finish) and straight_on >= 8
+
+
+async def test_frames_go_straight_on_in_the_call_they_belong_to(bench: Bench) -> None:
+    for request_id in ("first", "second"):
+        seen = set[str]()
+
+        def outlet(data: bytes, seen: set[str] = seen) -> bool:
+            seen.add(current().request_id)
+            return True
+
+        with serving(Call(request_id=request_id)):
+            async for _ in bench.generator.run(bench.ask(f"fault:ok,{SLOWLY}", stream=True), outlet):
+                pass
+        # The second one is asked by the connection that the first one opened.
+        assert seen == {request_id}
 
 
 async def test_what_breaks_while_it_takes_frames_ends_the_generation_and_the_call(bench: Bench) -> None:
