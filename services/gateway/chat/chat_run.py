@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
 from dac.budget.v1.budget_pb2 import ReserveResponse
 from dac.provider.v1.provider_pb2 import AttemptStarted, GenerateFinish, GenerateRequest
@@ -68,6 +68,11 @@ class ChatRun(SharedRun):
         self.answer_stages: AnswerStages | None = None
         """What its policy does to body and answer; None = nothing."""
         self._head_sent = False
+        self.outlet: Callable[[bytes], bool] | None = None
+        """Set by who can show a piece of a stream at once, in whatever task: most are then not yielded. It says False
+        for a piece that it cannot take now."""
+        self.last_piece = b""
+        """What was shown last of a stream, as far as who set `outlet` notes it, too."""
         self._watch: StreamCover | None = None
         recalls = ask.enable_memory or (ask.agent_id and ask.enable_memory is not False)
         self.turn = ThreadTurn(pipeline, ask, caller, call) if ask.thread_id or recalls else None
@@ -229,7 +234,8 @@ class ChatRun(SharedRun):
             self._watch = cover
             if self._cached is not None:
                 self._cached.hold()
-        async with reading(self._stubs.provider.Generate(request)) as events:
+        outlet = self._poured if stages is None and cover is None and not held and self._shows_itself() else None
+        async with reading(self._stubs.provider.Generate(request), outlet) as events:
             async for event in events:
                 if event.HasField("frames"):
                     frames = event.frames
@@ -265,6 +271,25 @@ class ChatRun(SharedRun):
                 yield last
             return
         raise MeshError(Reason.INTERNAL, "The provider service ended without a result. Try again.")
+
+    def _shows_itself(self) -> bool:
+        """Whether pieces may go to its caller at once: nobody else waits for them."""
+        return self.outlet is not None and (self._cached is None or self._cached.alone)
+
+    def _poured(self, data: bytes) -> bool:
+        """Shows a piece of a stream behind its first one; False when it is to come the usual way."""
+        assert self.outlet is not None
+        shown, end = self._wire.cut_end(data)
+        if shown:
+            if not self.outlet(shown):
+                return False
+            self.last_piece = shown
+            if self._frames_bytes < COUNTED_BYTES_MAX:
+                self._frames.append(shown)
+                self._frames_bytes += len(shown)
+        if end:
+            self._end_mark = end
+        return True
 
     def _cover(self, held: ReserveResponse) -> StreamCover | None:
         """What watches an answer that is held in steps; None when all of it is held."""

@@ -303,12 +303,12 @@ class Edge:
         await request.answer(200, [*told, JSON], body)
 
     async def _stream(self, request: Exchange, run: ChatRun) -> None:
-        events, sent = run.events(), b""
+        events, run.outlet = run.events(), request.piece
         telemetry.ACTIVE_STREAMS.inc()
         try:
             async for event in events:
                 if isinstance(event, bytes):
-                    sent = event
+                    run.last_piece = event
                     await request.send_body(event, more=True)
                 elif isinstance(event, Head):
                     run.record.http_status = 200
@@ -322,7 +322,8 @@ class Edge:
             if request.status:
                 request.done = True
                 telemetry.ERRORS.labels(error.reason.name.lower()).inc()
-                await request.send_body(request.wire.error_event(error, request.call.request_id, sent), more=False)
+                last = request.wire.error_event(error, request.call.request_id, run.last_piece)
+                await request.send_body(last, more=False)
             else:
                 await request.fail(error)
         finally:

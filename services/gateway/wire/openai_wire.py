@@ -246,6 +246,13 @@ def _read_messages(ask: ChatAsk) -> None:
     ask.input_tokens_max = upper_bound_tokens(text_bytes) + images * IMAGE_TOKENS_MAX
 
 
+_SELDOM = frozenset(
+    """n temperature top_p presence_penalty frequency_penalty tools response_format routing_profile task_type
+    enable_cache persona redaction enable_rescue team_id project_id""".split()  # noqa: SIM905
+)
+"""What `_read_options` reads beside what nearly every body holds."""
+
+
 def _read_options(ask: ChatAsk) -> None:
     fields = ask.fields
     ask.stream = read_field(fields, "stream", bool, False)
@@ -258,6 +265,8 @@ def _read_options(ask: ChatAsk) -> None:
         if name in fields and not 1 <= asked <= MOST_TOKENS and bytes(fields[name]) != b"null":
             raise invalid(name, f'"{name}" must be between 1 and {MOST_TOKENS}, not {asked}.')
         ask.max_output_tokens = ask.max_output_tokens or asked
+    if _SELDOM.isdisjoint(fields):
+        return
     ask.choices = read_field(fields, "n", int, 1)
     if not 1 <= ask.choices <= 128:
         raise invalid("n", f'"n" must be between 1 and 128, not {ask.choices}.')
