@@ -7,7 +7,8 @@ import fnmatch
 import functools
 import hashlib
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from services.router import errors
 from services.router.catalog.catalog import AGGREGATORS, CatalogView, KnownModel
@@ -21,8 +22,7 @@ AUDIO = {"transcription": "transcription", "translation": "transcription", "spee
 """The capability by what may be wanted of audio."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """A request as the decision sees it: no text, only its shape and what was understood of it."""
 
     model: str = AUTO

@@ -1,6 +1,5 @@
 """Understanding a prompt: what it wants, how hard it is, in which language, for any text at all and in bounded time."""
 
-import dataclasses
 import math
 import statistics
 import time
@@ -155,7 +154,7 @@ def test_it_is_fast(words):
 
 def test_an_understanding_cannot_be_changed_and_keeps_no_text():
     told = understand("a prompt with the secret word xylophone")
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError, match="immutable"):
         told.intent = "social_chat"
     assert "xylophone" not in repr(told) and not hasattr(told, "__dict__")
 
