@@ -18,7 +18,7 @@ from mesh.embedded import EmbeddedPostgres
 from mesh.ids import uuid7
 from mesh.migrate import OWNER, bootstrap, migrate, role_of, with_login
 from mesh.postgres import Database
-from tests import prepared, roots
+from tests import guard, prepared, roots
 
 # Where this is set, every process that a test starts would compile all of DAC anew: most of what its start costs.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -41,6 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Before the test processes start: what they share. A crash shows only the thread that crashed: reading those that
     run on can take for ever (CPython 140815), and one test process that never ends would hold the whole run."""
     faulthandler.enable(os.dup(2), all_threads=False)
+    config.pluginmanager.register(guard)
     if not hasattr(config, "workerinput"):
         prepared.share()
 

@@ -1,0 +1,52 @@
+"""A test that hangs in native code with the interpreter's lock held is ended, and named; the run goes on."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import psutil
+
+from mesh.app import ROOT
+
+HANGS = """
+import ctypes, os, pathlib, pytest, subprocess
+
+def hang(place):
+    pathlib.Path(place).write_text(f"{os.getpid()} {subprocess.Popen(['sleep', '600']).pid}")
+    # Locked twice by one thread: waits for ever, deaf to signals' handlers, and keeps the interpreter.
+    mutex, native = ctypes.create_string_buffer(128), ctypes.PyDLL(None)
+    native.pthread_mutex_lock(mutex)
+    native.pthread_mutex_lock(mutex)
+
+@pytest.fixture
+def left_hanging():
+    yield
+    hang("left")
+
+def test_before():
+    pass
+
+def test_that_hangs():
+    hang("inside")
+
+def test_that_fails_and_hangs(left_hanging):
+    raise AssertionError
+
+def test_after():
+    pass
+"""
+
+
+def test_a_native_hang_ends_and_is_named(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "test_native.py").write_text(HANGS)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    env |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)}
+    plugins = ("-p", "xdist", "-p", "pytest_timeout", "-p", "tests.guard", "-p", "no:cacheprovider")
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "1", "-o", "timeout=2", *plugins, str(tmp_path)]
+    ended = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=90)
+    for test, place in (("test_that_hangs", "inside"), ("test_that_fails_and_hangs", "left")):
+        assert f"crashed while running 'test_native.py::{test}'" in ended.stdout
+        assert f"killed: a test that did not end in 5.0 s: test_native.py::{test}\n" in ended.stderr
+        assert not any(psutil.pid_exists(int(pid)) for pid in (tmp_path / place).read_text().split())
+    assert ended.returncode == 1 and "2 passed" in ended.stdout
