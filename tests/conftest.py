@@ -30,6 +30,8 @@ hypothesis.settings.register_profile("dac", deadline=None, derandomize=True, dat
 hypothesis.settings.register_profile("search", deadline=None, max_examples=500, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dac"))
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+LONG = {f"tests/unit/{name}.py" for name in ("test_guard", "test_site", "budget/test_simulation", "mesh/test_envoy")}
+"""Files of ten seconds among the small ones that come last: the last to end would hold the others up."""
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -55,6 +57,11 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long begins."""
+    items.sort(key=lambda item: item.nodeid.partition("::")[0] not in LONG)
 
 
 @dataclasses.dataclass(frozen=True)
