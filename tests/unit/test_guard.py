@@ -1,7 +1,9 @@
 """A test that hangs in native code with the interpreter's lock held is ended, and named; the run goes on."""
 
+import contextlib
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -52,9 +54,15 @@ def test_a_native_hang_ends_and_is_named(tmp_path: pathlib.Path) -> None:
     env |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)}
     plugins = ("-p", "xdist", "-p", "pytest_timeout", "-p", "tests.guard", "-p", "no:cacheprovider")
     command = [sys.executable, "-m", "pytest", "-q", "-n", "1", "-o", "timeout=2", *plugins, str(tmp_path)]
-    ended = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=90)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, env=env, start_new_session=True, **pipes) as run:
+        try:
+            out, said = run.communicate(timeout=90)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(run.pid, signal.SIGKILL)
     for test, place in (("test_that_hangs", "inside"), ("test_that_fails_and_hangs", "left")):
-        assert f"crashed while running 'test_native.py::{test}'" in ended.stdout
-        assert f"killed: a test that did not end in 5.0 s: test_native.py::{test}\n" in ended.stderr
+        assert f"crashed while running 'test_native.py::{test}'" in out
+        assert f"killed: a test that did not end in 5.0 s: test_native.py::{test}\n" in said
         assert not any(runs(int(pid)) for pid in (tmp_path / place).read_text().split())
-    assert ended.returncode == 1 and "2 passed" in ended.stdout
+    assert run.returncode == 1 and "2 passed" in out
