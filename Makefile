@@ -67,7 +67,8 @@ browser: setup ## Find or install the Chromium that the page's tests use
 # The tests start hundreds of processes; where PYTHONDONTWRITEBYTECODE is set, each would compile every module anew.
 .PHONY: compiled
 compiled: setup
-	@$(BIN)/python -m compileall -q mesh services gen bench
+	@$(BIN)/python -m compileall -q -j 0 mesh services gen bench
+	@$(BIN)/python -m tests.rewritten
 
 .PHONY: test
 test: setup browser compiled ## All tests, in parallel

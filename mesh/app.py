@@ -137,6 +137,11 @@ def load_settings(
         for name, cls in sections.items()
     }
     providers, models = parse_catalog(document, shipped, env)
+    if built["gateway"].record_prompts and not built["audit"].seal_payloads:
+        raise ConfigError(
+            "gateway.record_prompts: prompts and answers are recorded only where records are sealed, so that an "
+            "erasure reaches them in copies, too: set audit.seal_payloads: true (DAC_AUDIT_SEAL_PAYLOADS)"
+        )
     mesh = built.pop("mesh")
     documents = Documents(SHIPPED_CONFIG, path)
     return Settings(mesh, built, providers, models, str(path or "built-in defaults"), documents)

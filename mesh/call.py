@@ -81,7 +81,8 @@ def require_principal() -> Principal:
 
 def has_scope(principal: Principal, scope: str) -> bool:
     """Whether the principal holds `scope`, itself or through a wider one."""
-    return any(held == scope or scope in _IMPLIED.get(held, ()) for held in principal.scopes)
+    scopes = principal.scopes
+    return scope in scopes or any(scope in _IMPLIED.get(held, ()) for held in scopes)
 
 
 def require_scope(scope: str) -> Principal:

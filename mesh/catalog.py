@@ -1,11 +1,12 @@
 """What operators write under `providers:` and `models:`, as frozen entries that every service reads alike."""
 
 import dataclasses
+import datetime as dt
 from collections.abc import Mapping
 from typing import Any, get_type_hints
 
 from mesh.config import ConfigError, Secret, convert, nearest, read_secret
-from mesh.model_links import check_fallbacks, with_aliases
+from mesh.model_links import aliases_of, check_fallbacks
 from mesh.model_prices import PriceEntry, parse_price
 from mesh.plugins import PROVIDERS, named
 
@@ -130,6 +131,8 @@ class ModelEntry:
     """Its other names, from `aliases:`."""
     identities: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Public source → what it is called there; "" = it is not there, whatever looks like it."""
+    retires_on: dt.date | None = None
+    """The day (UTC) from which its provider no longer serves it: `auto` leaves it out then. None = no day is known."""
     left_open: tuple[str, ...] = ()
     """Fields that whoever described it did not say: what public sources say may fill them."""
 
@@ -197,6 +200,7 @@ _MODEL_KEYS = {
     "deployments": "deployments",
     "sticky": "sticky",
     "identities": "identities",
+    "retires_on": "retires_on",
 }
 IDENTITY_SOURCES = (
     *("openrouter", "lmarena", "hugging_face", "models_dev", "ollama", "litellm"),
@@ -267,10 +271,12 @@ def parse_model(raw: object, where: str, source: str) -> ModelEntry:
         raise ConfigError(f"{where}.fallbacks: a list of model ids is needed, e.g. [anthropic/claude-sonnet-4-5]")
     if "identities" in values:
         values["identities"] = _identities(values["identities"], f"{where}.identities")
+    if values.get("retires_on") is not None:
+        values["retires_on"] = _day(values["retires_on"], f"{where}.retires_on")
     values["left_open"] = tuple(field for field in _MAY_STAY_OPEN if field not in values)
     hints, written = get_type_hints(ModelEntry), {field: key for key, field in _MODEL_KEYS.items()}
     for field, value in values.items():
-        if field not in ("price", "deployments", "identities", "left_open"):
+        if field not in ("price", "deployments", "identities", "retires_on", "left_open"):
             values[field] = convert(value, hints[field], f"{where}.{written[field]}", {})
     if values["context_tokens"] < 1 or values.get("max_output_tokens", 0) < 0:
         raise ConfigError(f"{where}: context_tokens must be 1 or more, and max_output_tokens 0 or more")
@@ -288,6 +294,16 @@ def _identities(raw: object, where: str) -> dict[str, str]:
         if not isinstance(name, str):
             raise ConfigError(f'{where}.{source}: a name is needed, or "" for "not there"')
     return dict(raw)
+
+
+def _day(raw: object, where: str) -> dt.date:
+    """A day as YAML or JSON write it."""
+    if isinstance(raw, dt.date) and not isinstance(raw, dt.datetime):
+        return raw
+    try:
+        return dt.date.fromisoformat(raw if isinstance(raw, str) else "")
+    except ValueError:
+        raise ConfigError(f'{where}: "{raw}" is no day like 2027-01-31') from None
 
 
 def parse_provider(name: str, raw: object, env: Mapping[str, str]) -> ProviderEntry:
@@ -372,6 +388,9 @@ def parse_catalog(
                         f"{nearest(provider, providers)}; add it under providers:"
                     )
             models[model.model] = model
+    capabilities = {entry.model: entry.capabilities for entry in models.values()}
     for entry in models.values():
-        check_fallbacks(entry, models)
-    return tuple(providers.values()), tuple(with_aliases(models, document.get("aliases")).values())
+        check_fallbacks(entry.model, entry.fallbacks, capabilities)
+    for target, aliases in aliases_of(document.get("aliases"), models).items():
+        models[target] = dataclasses.replace(models[target], aliases=aliases)
+    return tuple(providers.values()), tuple(models.values())

@@ -72,6 +72,7 @@ MODEL_TYPES: Mapping[str, dict[str, Any]] = {
     "fallbacks": {"type": "array", "items": {"type": "string"}},
     "deployments": {"type": "array", "minItems": 1},
     "identities": {"type": "object", "additionalProperties": {"type": "string"}},
+    "retires_on": {"type": "string", "format": "date"},
 }
 DEPLOYMENT_TYPES: Mapping[str, dict[str, Any]] = {
     "provider": {"type": "string"},

@@ -260,12 +260,12 @@ def field_docs(cls: type[Any]) -> dict[str, str]:
 
 
 def shown(value: object) -> Any:
-    """A value as `dac config show` prints it: secrets hidden, paths and moments as text."""
+    """A value as `dac config show` prints it: secrets hidden, paths, days and moments as text."""
     if isinstance(value, Secret):
         return "***"
     if isinstance(value, pathlib.Path):
         return str(value)
-    if isinstance(value, dt.datetime):
+    if isinstance(value, dt.date):
         return value.isoformat()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: shown(getattr(value, field.name)) for field in dataclasses.fields(value)}

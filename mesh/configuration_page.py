@@ -85,8 +85,17 @@ MODEL_FIELDS = {
         "identities",
         'Public source to what it is called there, where the names alone do not tell ("" = it is not there).',
     ),
+    "retires_on": (
+        "retires_on",
+        'The day (UTC) from which its provider no longer serves it, e.g. 2027-01-31: "auto" leaves it out then.',
+    ),
 }
-MODEL_KINDS = {"price": 'mapping, list or "free"', "deployments": "list of mappings", "identities": "mapping"}
+MODEL_KINDS = {
+    "price": 'mapping, list or "free"',
+    "deployments": "list of mappings",
+    "identities": "mapping",
+    "retires_on": "day",
+}
 PRICE_UNITS = {
     "input_usd_per_mtok": "per million tokens; of the prompt all that none of the others is for",
     "cache_write_usd_per_mtok": "per million tokens; written to the provider's cache (Anthropic: for five minutes)",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -22,6 +22,9 @@ from mesh.deadlines import Deadlines, deadlines
 from mesh.errors import MeshError, Reason
 from mesh.interceptors import Chain, Interceptor, Served
 from mesh.transport import RpcFailure, next_call, trailing_of, unimplemented
+
+Outlet = Callable[[bytes], bool]
+"""Takes bytes; False = they cannot be taken now."""
 
 
 class MethodTable:
@@ -65,6 +68,9 @@ class LocalContext:
         self._metadata = metadata
         self.initial: tuple[Any, ...] = ()
         self.trailing: tuple[Any, ...] = ()
+        self.outlet: Outlet | None = None
+        """Takes in the moment they come, past all that lies between, what would be messages of a stream; see
+        LocalStream.set_outlet."""
 
     def invocation_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
         """What the caller sent."""
@@ -263,6 +269,12 @@ class LocalStream(LocalCall):
         if self._messages is None:
             self._messages = self._read()
         return self._messages
+
+    def set_outlet(self, outlet: Outlet) -> None:
+        """Before reading: the handler may give what its next messages would carry to `outlet` instead, whenever its
+        reader waits for the next one. What that does not take comes as a message. It runs in nobody's task and must
+        not wait."""
+        self._context.outlet = outlet
 
     async def read(self) -> Any:
         """The next message, or grpc.aio.EOF."""

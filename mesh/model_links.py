@@ -1,13 +1,9 @@
 """What models say of each other: which ones stand in for them (`fallbacks:`), and other names for them (`aliases:`)."""
 
-import dataclasses
-from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from mesh.config import ConfigError, nearest
-
-if TYPE_CHECKING:
-    from mesh.catalog import ModelEntry
 
 AUTO = "auto"
 EMBEDDINGS = "embeddings"
@@ -20,45 +16,43 @@ def never_chats(capabilities: Collection[str]) -> bool:
     return bool(capabilities) and NEVER_CHAT.issuperset(capabilities)
 
 
-def check_fallbacks(entry: "ModelEntry", models: Mapping[str, "ModelEntry"]) -> None:
-    """Refuses fallbacks that could never stand in. Raises ConfigError."""
-    where = f"models ({entry.model}).fallbacks"
-    if entry.fallbacks and set(entry.capabilities) == {EMBEDDINGS}:
+def check_fallbacks(model: str, fallbacks: Sequence[str], capabilities: Mapping[str, Collection[str]]) -> None:
+    """Refuses fallbacks of a model that could never stand in; `capabilities` of all models. Raises ConfigError."""
+    where, own = f"models ({model}).fallbacks", capabilities[model]
+    if fallbacks and set(own) == {EMBEDDINGS}:
         raise ConfigError(
-            f"{where}: {entry.model} makes embeddings, and vectors of two models cannot be compared: leave them out"
+            f"{where}: {model} makes embeddings, and vectors of two models cannot be compared: leave them out"
         )
-    if entry.fallbacks and never_chats(entry.capabilities):
-        raise ConfigError(f"{where}: {entry.model} does not chat, and only chats fall back: leave them out")
-    for number, name in enumerate(entry.fallbacks):
-        if name not in models:
-            raise ConfigError(f'{where}: there is no model "{name}"{nearest(name, models)}; write its id as in models:')
-        if name == entry.model:
+    if fallbacks and never_chats(own):
+        raise ConfigError(f"{where}: {model} does not chat, and only chats fall back: leave them out")
+    for number, name in enumerate(fallbacks):
+        if name not in capabilities:
+            known = nearest(name, capabilities)
+            raise ConfigError(f'{where}: there is no model "{name}"{known}; write its id as in models:')
+        if name == model:
             raise ConfigError(f"{where}: {name} cannot stand in for itself: name other models")
-        if name in entry.fallbacks[:number]:
+        if name in fallbacks[:number]:
             raise ConfigError(f"{where}: {name} is there twice: once is enough")
-        if set(models[name].capabilities) == {EMBEDDINGS}:
+        if set(capabilities[name]) == {EMBEDDINGS}:
             raise ConfigError(f"{where}: {name} makes embeddings and does not chat: name a model that chats")
-        if never_chats(models[name].capabilities):
+        if never_chats(capabilities[name]):
             raise ConfigError(f"{where}: {name} does not chat: name a model that chats")
 
 
-def with_aliases(models: Mapping[str, "ModelEntry"], raw: object) -> dict[str, "ModelEntry"]:
-    """The models, each with the other names that `aliases:` gives it. Raises ConfigError."""
+def aliases_of(raw: object, models: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """What `aliases:` calls models besides: id → its other names, for those that have some. Raises ConfigError."""
     if raw is None:
-        return dict(models)
+        return {}
     if not isinstance(raw, Mapping):
         raise ConfigError("aliases: a mapping of names to model ids is needed, e.g. {gpt-4: openai/gpt-4o}")
-    named: dict[str, list[str]] = {}
+    named: dict[str, tuple[str, ...]] = {}
     for alias, target in raw.items():
         _check_alias(alias, target, raw, models)
-        named.setdefault(target, []).append(alias)
-    return {
-        model: dataclasses.replace(entry, aliases=tuple(named[model])) if model in named else entry
-        for model, entry in models.items()
-    }
+        named[target] = (*named.get(target, ()), alias)
+    return named
 
 
-def _check_alias(alias: object, target: object, aliases: Mapping[Any, Any], models: Mapping[str, Any]) -> None:
+def _check_alias(alias: object, target: object, aliases: Mapping[Any, Any], models: Collection[str]) -> None:
     if not isinstance(alias, str) or not alias or not isinstance(target, str):
         raise ConfigError(f"aliases.{alias}: a name and a model id are needed, both text (put them in quotes)")
     if alias == AUTO or alias.startswith(AUTO + ":"):

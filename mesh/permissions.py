@@ -200,6 +200,8 @@ PERMISSIONS: Mapping[str, str | _Anyone] = {
     "/dac.audit.v1.LogService/Export": "admin",
     "/dac.audit.v1.LogService/ReadLog": "operator",
     "/dac.audit.v1.LogService/ReadFile": "read",
+    "/dac.audit.v1.LogService/GetStart": "operator",
+    "/dac.audit.v1.LogService/ReportArchive": "operator",
     "/dac.audit.v1.RetentionService/Erase": "admin",
     "/dac.audit.v1.RetentionService/Prune": "operator",
     "/dac.audit.v1.RetentionService/SetHold": "admin",
@@ -207,6 +209,8 @@ PERMISSIONS: Mapping[str, str | _Anyone] = {
     "/dac.audit.v1.RetentionService/ListHolds": "admin",
     "/dac.audit.v1.SealingService/GetPayloadSealing": "admin",
     "/dac.audit.v1.SealingService/RewrapPayloadKeys": "operator",
+    "/dac.audit.v1.TextService/KeepTexts": "operator",
+    "/dac.audit.v1.TextService/GetText": "admin",
     "/dac.audit.v1.AnalyticsService/GetDashboard": "read",
     "/dac.audit.v1.AnalyticsService/GetMyDashboard": "",
     "/dac.audit.v1.AnalyticsService/ListRecommendations": "read",
@@ -218,6 +222,7 @@ SERVICES: Mapping[str, frozenset[str]] = {
     "gateway": frozenset(
         {
             "/dac.audit.v1.AuditService/Append",
+            "/dac.audit.v1.TextService/KeepTexts",
             "/dac.budget.v1.BudgetService/Session",
             "/dac.memory.v1.VectorService/GetEmbedder",
             "/dac.router.v1.RouterService/GetStatus",

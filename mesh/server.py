@@ -208,7 +208,7 @@ class Server:
     """Serves the handlers of a MethodTable on addresses ("unix:/path", "127.0.0.1:50051")."""
 
     def __init__(self, table: MethodTable, health: LiveHealth) -> None:
-        self._table, self.health = table, health
+        self.health = health
         self._endless = Endless()
         options = [
             ("grpc.max_receive_message_length", LARGE_MESSAGE_BYTES),

@@ -29,11 +29,11 @@ class Splitter:
     def feed(self, chunk: bytes) -> list[bytes]:
         """The events that `chunk` completes. Raises EventTooLarge."""
         data = self._pending + chunk if self._pending else chunk
-        if b"\r" in data:
-            events = self._feed_slowly(data, max(0, len(self._pending) - 3))
-        elif 0 <= data.find(b"\n\n") == len(data) - 2:
-            # As most providers send: each event in a piece of its own.
+        if data.find(b"\n") == len(data) - 2 and data.endswith(b"\n\n"):
+            # As most providers send: each event a line, and in a piece of its own.
             events, self._pending = [data], b""
+        elif b"\r" in data:
+            events = self._feed_slowly(data, max(0, len(self._pending) - 3))
         else:
             *whole, self._pending = data.split(b"\n\n")
             events = [event + b"\n\n" for event in whole]

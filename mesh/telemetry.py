@@ -171,6 +171,18 @@ ALERTS_TOLD = Counter(
     "budget_alerts_total", "Tries to tell of a crossed threshold.", ("channel", "outcome"), registry=REGISTRY
 )
 AUDIT_RECORDS = Counter("audit_records_total", "Request records that audit took over.", ("outcome",), registry=REGISTRY)
+TEXTS_RECORDED = Counter(
+    "recorded_texts_total", "Prompts and answers handed to audit, by what came of it.", ("outcome",), registry=REGISTRY
+)
+AUDIT_WITNESS = Counter(
+    "audit_witness_total",
+    "Checkpoints sent to a witness, by what came of it.",
+    ("witness", "outcome"),
+    registry=REGISTRY,
+)
+AUDIT_WITNESS_AGE = Sampled(
+    "audit_witness_age_seconds", "So long ago a witness had cosigned all that the audit log held.", ("witness",)
+)
 LEARNED_OUTCOMES = Counter("learned_outcomes_total", "Attempts that the router has learned from.", registry=REGISTRY)
 SETTLEMENTS = Counter(
     "settlement_attempts_total", "Tries to store a request's record.", ("outcome",), registry=REGISTRY

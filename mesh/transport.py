@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
@@ -277,8 +277,11 @@ class reading:
 
     __slots__ = ("_stream",)
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, outlet: Callable[[bytes], bool] | None = None) -> None:
+        """`outlet`: see LocalStream.set_outlet; between processes everything comes as messages."""
         self._stream = stream
+        if outlet is not None and (set_outlet := getattr(stream, "set_outlet", None)) is not None:
+            set_outlet(outlet)
 
     async def __aenter__(self) -> AsyncIterator[Any]:
         return self._stream  # type: ignore[no-any-return]

@@ -18,7 +18,7 @@ from mesh.embedded import EmbeddedPostgres
 from mesh.ids import uuid7
 from mesh.migrate import OWNER, bootstrap, migrate, role_of, with_login
 from mesh.postgres import Database
-from tests import prepared, roots
+from tests import guard, prepared, roots
 
 # Where this is set, every process that a test starts would compile all of DAC anew: most of what its start costs.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -30,6 +30,8 @@ hypothesis.settings.register_profile("dac", deadline=None, derandomize=True, dat
 hypothesis.settings.register_profile("search", deadline=None, max_examples=500, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dac"))
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+LONG = {f"tests/unit/{name}.py" for name in ("test_guard", "test_site", "budget/test_simulation", "mesh/test_envoy")}
+"""Files of ten seconds among the small ones that come last: the last to end would hold the others up."""
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -41,6 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Before the test processes start: what they share. A crash shows only the thread that crashed: reading those that
     run on can take for ever (CPython 140815), and one test process that never ends would hold the whole run."""
     faulthandler.enable(os.dup(2), all_threads=False)
+    config.pluginmanager.register(guard)
     if not hasattr(config, "workerinput"):
         prepared.share()
 
@@ -54,6 +57,11 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long begins."""
+    items.sort(key=lambda item: item.nodeid.partition("::")[0] not in LONG)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 
+import asyncpg
+
 from mesh.app import ROOT, TARGETS
 from mesh.embedded import EmbeddedPostgres
 from mesh.migrate import bootstrap, migrate
@@ -47,8 +49,8 @@ def server_in(root: pathlib.Path, port: int = 0) -> EmbeddedPostgres:
 
 def _copy(source: pathlib.Path, root: pathlib.Path) -> None:
     root.mkdir(parents=True, exist_ok=True)
-    for name in KEPT:
-        (shutil.copytree if (source / name).is_dir() else shutil.copy2)(source / name, root / name)
+    # Less than what Python takes for a thousand files.
+    subprocess.run(["cp", "-R", *(source / name for name in KEPT), root], check=True)
 
 
 @functools.cache
@@ -84,6 +86,12 @@ async def _migrate(superuser_dsn: str) -> None:
     owner = await bootstrap(superuser_dsn, secrets.token_hex(16))
     folders = {name: target.migrations for name, target in TARGETS.items()}
     await migrate(owner, folders, {name: secrets.token_hex(16) for name in TARGETS})
+    # A third of all files, which nothing reads again: new databases are made in empty servers only.
+    connection = await asyncpg.connect(superuser_dsn)
+    for template in ("template0", "template1"):
+        await connection.execute(f"ALTER DATABASE {template} IS_TEMPLATE false")
+        await connection.execute(f"DROP DATABASE {template}")
+    await connection.close()
 
 
 if __name__ == "__main__":

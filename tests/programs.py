@@ -20,6 +20,20 @@ from collections.abc import Mapping
 from typing import IO
 
 START_TIMEOUT_S = 120.0
+COMMAND = """#!{python} -IS
+import json, os, signal, socket, sys
+told, status = os.pipe()
+program = dict(arguments=sys.argv[1:], env=dict(os.environ), folder=os.getcwd())
+socket.send_fds(socket.socket(fileno={nursery}), [json.dumps(program).encode()], [0, 1, 2, status])
+os.close(status)
+said = open(told)
+pid = int(said.readline())
+for number in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, lambda number, frame: os.kill(pid, number))
+code = int(said.readline() or -9)
+sys.exit(code if code >= 0 else 128 - code)
+"""
+"""A program for the shell in the place of `dac`."""
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -105,6 +119,14 @@ def run(
         out.seek(0)
         err.seek(0)
         return subprocess.CompletedProcess(arguments, code, out.read().decode(), err.read().decode())
+
+
+def command(file: pathlib.Path) -> int:
+    """Makes `file` a `dac` for scripts; returns the descriptor that they have to inherit."""
+    nursery = _nursery().fileno()
+    file.write_text(COMMAND.format(python=sys.executable, nursery=nursery))
+    file.chmod(0o755)
+    return nursery
 
 
 @functools.cache

@@ -18,7 +18,8 @@ from dac.router.v1.answers_pb2 import AnswerRules, PersonaRules
 from dac.type.v1.principal_pb2 import Principal
 from dac.type.v1.record_pb2 import RequestRecord
 from mesh.ids import uuid7
-from services.gateway.chat.answer_stage import AnswerStages, Staged, stages_of
+from services.gateway.chat.answer_stage import Staged
+from services.gateway.chat.answer_stages import AnswerStages, stages_of
 from services.gateway.identity.callers import Caller
 from services.gateway.persona.voice import Voice, rewrite
 from services.gateway.wire.openai_wire import parse_chat

@@ -112,6 +112,12 @@ async def _write(
         snapshot = await connection.fetchval("SELECT pg_export_snapshot()")
         found = await versions(connection)
         _refuse_unknown(found, source)
+        if elsewhere := await dump.parts_elsewhere(connection, source.schemas):
+            raise MeshError(
+                Reason.FAILED_PRECONDITION,
+                f"Rows of {', '.join(elsewhere)} stand in tables outside DAC's schemas (TimescaleDB), which this "
+                "backup does not take: back the whole database up as TimescaleDB's manual says, and the keys beside.",
+            )
         rows = await dump.count_rows(connection, source.schemas)
         about = _about(found, connection.get_server_version().major)
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:

@@ -109,9 +109,19 @@ def _refused(done: str, said: str) -> MeshError:
     return MeshError(Reason.FAILED_PRECONDITION, f"The database could not be {done}: {line.strip()}")
 
 
+PARTS_ELSEWHERE = """SELECT DISTINCT p.oid::regclass::text FROM pg_inherits i
+  JOIN pg_class p ON p.oid = i.inhparent JOIN pg_class c ON c.oid = i.inhrelid
+  WHERE p.relnamespace::regnamespace::text = ANY($1) AND c.relnamespace::regnamespace::text <> ALL($1) ORDER BY 1"""
+
+
 async def sees_everything(connection: asyncpg.Connection) -> bool:
     """Whether this login reads every organisation's rows."""
     return bool(await connection.fetchval("SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = session_user"))
+
+
+async def parts_elsewhere(connection: asyncpg.Connection, schemas: Sequence[str]) -> list[str]:
+    """Tables of these schemas whose rows stand in tables of other ones, as TimescaleDB keeps them."""
+    return [row[0] for row in await connection.fetch(PARTS_ELSEWHERE, list(schemas))]
 
 
 async def count_rows(connection: asyncpg.Connection, schemas: Sequence[str]) -> dict[str, int]:

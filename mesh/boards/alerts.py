@@ -13,6 +13,8 @@ ALLOWED = round(1 - OBJECTIVE, 6)
 WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 FIRST_TOKEN_S = 5.0
 PROVIDER_FAULT = 'outcome=~"provider_failed|provider_timeout|provider_cut|provider_busy"'
+OTHER_PAST = 'outcome=~"set_back|forked"'
+UNCOSIGNED_S = 3600
 LOST, EXPIRED = 'outcome="lost"', ('operation="expire"', 'outcome="ok"')
 STABLE_CLUSTERS = f'envoy_cluster_name=~"{GATEWAY_HTTP}|{GATEWAY_GRPC}"'
 CANARY_CLUSTERS = f'envoy_cluster_name=~"{GATEWAY_HTTP}{CANARY}|{GATEWAY_GRPC}{CANARY}"'
@@ -203,6 +205,29 @@ def _money() -> list[Alert]:
     ]
 
 
+def _audit() -> list[Alert]:
+    return [
+        Alert(
+            "DacAuditOtherPast",
+            f"{total(increase('audit_witness_total', OTHER_PAST, window='1h'), 'witness')} > 0",
+            "0m",
+            "critical",
+            "{{ $labels.witness }} has cosigned another past of the audit log",
+            "The log was set back or rewritten: a database restored from before, or somebody at work. Before anything "
+            "else keep the witness's folder and a copy of the database, and find out why.",
+        ),
+        Alert(
+            "DacAuditNotCosigned",
+            f"{most('audit_witness_age_seconds', 'witness')} > {UNCOSIGNED_S}",
+            "5m",
+            "warning",
+            "{{ $labels.witness }} has not cosigned the audit log for {{ $value | humanizeDuration }}",
+            "Nothing is lost, but entries since then are proven to nobody outside. Board Overview, Checkpoints at "
+            "witnesses, says whether it is unreachable or refuses; audit's log says why.",
+        ),
+    ]
+
+
 def _edge() -> list[Alert]:
     name, window = "envoy_cluster_upstream_rq_xx", "10m"
 
@@ -233,7 +258,7 @@ def _edge() -> list[Alert]:
 
 def alerts() -> list[Alert]:
     """Every alert."""
-    return [*_availability(), *_providers(), *_money(), *_edge()]
+    return [*_availability(), *_providers(), *_money(), *_audit(), *_edge()]
 
 
 def rules() -> dict[str, Any]:
@@ -244,6 +269,7 @@ def rules() -> dict[str, Any]:
             {"name": "dac-availability", "rules": [alert.rule() for alert in _availability()]},
             {"name": "dac-providers", "rules": [alert.rule() for alert in _providers()]},
             {"name": "dac-money", "rules": [alert.rule() for alert in _money()]},
+            {"name": "dac-audit", "rules": [alert.rule() for alert in _audit()]},
             {"name": "dac-edge", "rules": [alert.rule() for alert in _edge()]},
         ]
     }

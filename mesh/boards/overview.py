@@ -33,6 +33,7 @@ def overview() -> dict[str, Any]:
             ("Duration", 8, [_durations(), _first_token(), _streams()]),
             ("Use", 8, [_tokens(), _cost(), _cache()]),
             ("Between the services", 8, [_rpc_time(), _rpc_errors(), _pending()]),
+            ("Audit log", 8, [_witnesses(), _witness_age()]),
             ("Processes", 8, [_cpu(), _memory(), _pool(), _versions()]),
         ],
     )
@@ -201,6 +202,24 @@ def _pending() -> dict[str, Any]:
         (total(series("settlements_pending_current", *BOARD)), "records at gateways"),
         (total(series("budget_queue_current", *BOARD)), "operations at budget"),
         (most(series("budget_records_unread", *BOARD), "consumer"), "unread by {{consumer}}"),
+    )
+
+
+def _witnesses() -> dict[str, Any]:
+    return graph(
+        "Checkpoints at witnesses",
+        "What came of asking. set_back, forked: the witness knows another past of the log.",
+        "ops",
+        (total(rate("audit_witness_total", *BOARD), "witness", "outcome"), "{{witness}} {{outcome}}"),
+    )
+
+
+def _witness_age() -> dict[str, Any]:
+    return graph(
+        "Not cosigned since",
+        "What the audit log held so long ago is cosigned by the witness. A log that does not grow does not age.",
+        "s",
+        (most(series("audit_witness_age_seconds", *BOARD), "witness"), "{{witness}}"),
     )
 
 

@@ -20,10 +20,11 @@ app = typer.Typer(help="The audit log: verify, prove, list, export, erase, hold,
 
 def register(parent: typer.Typer) -> None:
     """Adds the commands."""
-    from mesh.cli import audit_retention, audit_sealing
+    from mesh.cli import audit_retention, audit_sealing, audit_texts
 
     audit_retention.register(app)
     audit_sealing.register(app)
+    audit_texts.register(app)
     audit_witness.register(app)
     parent.add_typer(app, name="audit")
 
@@ -128,6 +129,7 @@ def list_records(
     after: Annotated[str, typer.Option("--after", help="Only later ones: 2026-11-01 or 2026-11-01T08:00Z.")] = "",
     before: Annotated[str, typer.Option("--before", help="Only earlier ones.")] = "",
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")] = 50,
+    texts: Annotated[bool, typer.Option("--texts", help="With --requests --json: what was said, too.")] = False,
     form: Annotated[str, typer.Option("--format", help="Everything that fits as a file: csv or jsonl.")] = "",
     out: Annotated[pathlib.Path | None, typer.Option("--out", help="Where to write the file.")] = None,
     url: Url = None,
@@ -137,6 +139,8 @@ def list_records(
 
     Example: dac audit list --actor operator --action key --after 2026-11-01 --format csv --out changes.csv
     """
+    if texts and not (requests and as_json):
+        raise Failure("--texts goes with --requests --json", USAGE)
     client = Client(url)
     path, field, query = _asked(requests, actor, action, target, model, outcome, after, before)
     if form or out is not None:
@@ -151,6 +155,10 @@ def list_records(
         token = answer.get("next_page_token") or ""
         if not token:
             break
+    if texts:
+        from mesh.cli.audit_texts import add_texts
+
+        add_texts(client, found)
     if as_json:
         print_json({field: found})
     elif requests:

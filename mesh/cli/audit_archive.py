@@ -36,9 +36,13 @@ def write_archive(
     try:
         # A folder goes on under the key that it began with, whatever the log shows now.
         key = pinned or archive.key() or VerifierKey.parse(newest["verifier_key"])
-        done = archive.extend(newest["checkpoint"], key, fetch)
+        done = archive.extend(newest["checkpoint"], key, fetch, int(newest.get("start") or 0))
     except ArchiveError as error:
         raise Failure(str(error)) from None
+    try:
+        client.call("POST", "/v1/audit/archives", {"checkpoint": newest["checkpoint"]})
+    except Failure as failure:
+        tell(f"DAC was not told of the archive, so it drops no leaves for it: {failure.message}")
     return {"before": done.before, "entries": done.size, "bundles": fetched, "key": str(key), "folder": str(folder)}
 
 

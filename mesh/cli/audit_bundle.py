@@ -21,6 +21,8 @@ Organisation {org_id}, log of {size} entries.
 - `proofs/`: for each entry a c2sp.org/tlog-proof@v1.
 - `heads.json`: where the log noted how many entries each organisation had by then: that leaf, your organisation's line
   of it, and the path between them. It shows that no entry up to there was left out. A log that is new has none.
+- `start.json`: where old entries were dropped: the leaf that says so, and your organisation's line of it, with the
+  number of its last entry before the log's first one. A log that has all its entries has none.
 - `checkpoint`, `verifier-key`: the signed checkpoint that all proofs lead to, and the key it verifies with.
 - `{verifier}`: checks all of it with Python and the package `cryptography`: `python {verifier} --key KEY`.
 """
@@ -58,9 +60,10 @@ def write_bundle(parts: Iterable[bytes], folder: pathlib.Path) -> int:
     shutil.copyfile(str(standalone.__file__), folder / VERIFIER)
     about = ABOUT.format(org_id=first["org_id"], size=note.split("\n")[1], verifier=VERIFIER)
     (folder / "README.md").write_text(about, encoding="utf-8")
-    if heads := first.get("heads"):
-        _write_proof(folder, heads, note)
-        (folder / standalone.HEADS).write_text(json.dumps(heads, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    for field, name in (("heads", standalone.HEADS), ("start", standalone.START)):
+        if told := first.get(field):
+            _write_proof(folder, told, note)
+            (folder / name).write_text(json.dumps(told, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     count = 0
     with (folder / "entries.jsonl").open("w", encoding="utf-8") as entries:
         for line in lines:

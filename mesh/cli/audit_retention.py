@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
     command(app, "erase")(erase)
     command(app, "hold")(hold)
     command(app, "prune")(prune)
+    command(app, "status")(status)
 
 
 def erase(
@@ -130,6 +131,41 @@ def prune(
         note("nothing was removed: this only counts (--dry-run)")
     if done.get("has_more"):
         note("there is more: ask again")
+    note("leaves go by themselves, later: dac audit status")
+
+
+WAITS = {
+    "never": "they are kept for ever (audit.leaves_kept_days is 0)",
+    "age": "they are not old enough",
+    "packing": "they are not packed yet, or the window that they are in is not full",
+    "archive": "no archive was reported to have them: dac audit archive FOLDER, or audit.drop_unarchived",
+    "heads": "no heads were noted behind them (audit.heads_every_s)",
+    "hold": "a legal hold covers an organisation that has an entry among them: dac audit hold",
+    "payloads": "records of them are still there: dac audit prune",
+}
+
+
+def status(url: Url = None, as_json: AsJson = False) -> None:
+    """With which entry the log begins, which leaves are dropped next and when, and what that waits for.
+
+    Example: dac audit status
+    """
+    told = operator_client(url).call("GET", "/v1/audit/start")
+    if as_json:
+        print_json(told)
+        return
+    start, following, size = (int(told.get(name) or 0) for name in ("start", "next_start", "size"))
+    kept_days, archived = int(told.get("leaves_kept_days") or 0), int(told.get("archived") or 0)
+    note(f"the log has entries {start} to {size - 1}; {start} were dropped, as one of them declares")
+    if following > start:
+        note(f"dropped in the next round: entries {start} to {following - 1}")
+    waits_for = told.get("waits_for") or ""
+    if waits_for:
+        note(f"entries from {following} on stay: {WAITS.get(waits_for, waits_for)}")
+    if told.get("due_at") and kept_days:
+        note(f"the first of these are {kept_days} days old on {local_time(told['due_at'])}")
+    at = f" on {local_time(told['archived_at'])}" if told.get("archived_at") else ""
+    note(f"an archive was reported to have {archived} entries{at}" if archived else "no archive was reported")
 
 
 def _moment(text: str) -> str:

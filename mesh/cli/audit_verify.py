@@ -1,5 +1,6 @@
 """`dac audit verify`: reads the whole log and checks it, in processes beside each other where there are processors."""
 
+import base64
 import dataclasses
 import datetime
 import os
@@ -99,7 +100,7 @@ def verify(
     if as_json:
         found = [f"{one.where}: {one.what}" for one in checked.findings]
         about = {"entries": checked.entries, "organisations": checked.organisations, "key": str(checked.key)}
-        about |= {"redacted": checked.redacted, "pending": checked.pending}
+        about |= {"redacted": checked.redacted, "pending": checked.pending, "start": checked.start}
         print_json({"holds": holds, "faults": checked.faults, "findings": found, **about, "not_known": unknown})
     else:
         _say(checked, holds, time.monotonic() - started, outside, unknown)
@@ -139,9 +140,12 @@ def check_log(url: str | None, key: Any, outside: Any) -> tuple[Any, bool]:
     client, checked = operator_client(url), Verification(key, outside)
     processes = min(processors(), MOST_PROCESSES)
     try:
-        size = int(client.call("GET", "/v1/audit/checkpoint").get("size") or 0)
-        if size >= ALONE and processes > 1:
+        newest = client.call("GET", "/v1/audit/checkpoint")
+        size, start = int(newest.get("size") or 0), int(newest.get("start") or 0)
+        if size - start >= ALONE and processes > 1:
             try:
+                if start:
+                    checked.begin(client.download(ENTRIES_PATH, {"first": 0, "end": start}))
                 for _ in followed(join_stretches(checked, Stretches(url), size, processes), checked, size):
                     pass
             except NoStretches:
@@ -149,11 +153,22 @@ def check_log(url: str | None, key: Any, outside: Any) -> tuple[Any, bool]:
         query = {"first": checked.due} if checked.due else None
         for part in followed(client.download(ENTRIES_PATH, query), checked):
             checked.feed(part)
+        if outside and checked.checkpoint and outside.size < checked.start:
+            checked.kept_proof = _proof(client, outside.size, checked.checkpoint.size)
         return checked, checked.finish()
     except (BrokenStream, CheckerEnded) as error:
         raise Failure(f"the log could not be read: {error}") from None
     except Failure as failure:
         raise Failure(f"{failure.message} ({ORG_SCOPE})", failure.exit_code) from None
+
+
+def _proof(client: Client, size: int, to_size: int) -> list[bytes] | None:
+    """The log's proof that the tree of `to_size` entries begins with that of `size`; None when it cannot prove that."""
+    try:
+        answer = client.call("GET", "/v1/audit/consistency", query={"size": size, "to_size": to_size})
+    except Failure:
+        return None
+    return [base64.b64decode(one) for one in answer.get("hashes") or []]
 
 
 def followed(parts: Iterable[T], checked: Any, size: int = 0, stream: Any = None, every_s: float = 0.5) -> Iterator[T]:
@@ -204,6 +219,8 @@ def _say(checked: Any, holds: bool, seconds: float, outside: Any, unknown: list[
             f"OK: {checked.entries} entries of {checked.organisations} organisations in {seconds:.1f} s: every record "
             "is what its leaf commits to, no number is missing, and the signed root is theirs."
         )
+        if checked.start:
+            print(f"    dropped {checked.start}: the log begins with entry {checked.start}, as a later one declares")
         if checked.redacted:
             print(f"    redacted {checked.redacted}: their records are gone, as later entries declare")
         if checked.pending:

@@ -127,6 +127,17 @@ def age(seen_at: str | None) -> str:
     return "-" if at is None else relative((datetime.datetime.now(datetime.UTC) - at).total_seconds())
 
 
+def _available(model: dict[str, Any]) -> str:
+    """Whether it can be asked, and until when."""
+    if not model.get("available", True):
+        return "no"
+    day = model.get("retires_on")
+    if not day:
+        return "yes"
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    return f"until {day}" if today < day else f"retired {day}"
+
+
 @command(models, "list")
 def list_models(
     everything: Annotated[bool, typer.Option("--all", help="Also those that cannot be asked now.")] = False,
@@ -140,7 +151,7 @@ def list_models(
     """List the models with context, quality and price per million tokens.
 
     "source" is who describes the model: config (you), catalog (shipped) or listed (only its provider's list);
-    "seen" is when its provider last listed it.
+    "seen" is when its provider last listed it; "until" names the day on which its provider retires it.
 
     Example: dac model list --all --sort price (dac models list is the same)
     """
@@ -154,7 +165,7 @@ def list_models(
         price = one.get("price")
         costs = [per_million(price[f"{side}_usd_per_mtok"]) for side in ("input", "output")] if price else ["?", "?"]
         row = (one["id"], one.get("owned_by", ""), one.get("context_tokens") or "?", one.get("quality", ""), *costs)
-        can, available = ",".join(one.get("capabilities") or []), "yes" if one.get("available", True) else "no"
+        can, available = ",".join(one.get("capabilities") or []), _available(one)
         rows.append((*row, can, available, one.get("source") or "-", age(one.get("seen_at"))))
     headings = (
         "model",

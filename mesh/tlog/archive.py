@@ -1,23 +1,26 @@
 """A log as a folder of plain files (C2SP tlog-tiles): written, continued, and checked without the log.
 
 `checkpoint` is written last and replaced at once, so the folder is at any time the archive of its checkpoint; files
-beyond it are of a run that was interrupted.
+beyond it are of a run that was interrupted. A folder that was begun when old leaves of the log had been dropped says in
+`start` with which entry it begins; of what is before it has the tiles that the log kept.
 """
 
 from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from mesh.tlog.heads import NOBODY
-from mesh.tlog.leaves import read_leaf
-from mesh.tlog.merkle import HASH_BYTES, hash_leaf
+from mesh.tlog.leaves import START, read_leaf
+from mesh.tlog.merkle import HASH_BYTES, complete_root, hash_leaf
 from mesh.tlog.notes import Checkpoint, NoteError, VerifierKey, open_checkpoint
-from mesh.tlog.tiles import ENTRIES, HEIGHT, WIDTH, Edge, Tile, tiles_of, unpack_entries, width_at
+from mesh.tlog.starts import TARGET
+from mesh.tlog.tiles import ENTRIES, HEIGHT, WIDTH, Edge, FullTile, Tile, tiles_of, unpack_entries, width_at
 
-CHECKPOINT, KEY = "checkpoint", "verifier-key"
+CHECKPOINT, KEY, BEGINS = "checkpoint", "verifier-key", "start"
+MOST_DIGITS = 18
 TOLD = 20
 """So many findings are told; behind them checking stops."""
 
@@ -66,19 +69,25 @@ class Archive:
         except (NoteError, OSError, UnicodeDecodeError) as error:
             raise ArchiveError(f"{self.folder / CHECKPOINT}: {error}") from None
 
-    def extend(self, note: str, key: VerifierKey, fetch: Callable[[Tile], bytes]) -> Extended:
-        """Makes the folder the archive of a newer checkpoint; `fetch` gives entry bundles. Raises ArchiveError.
+    def extend(self, note: str, key: VerifierKey, fetch: Callable[[Tile], bytes], start: int = 0) -> Extended:
+        """Makes the folder the archive of a newer checkpoint; `fetch` gives entry bundles from `start` on, and tiles.
+
+        Raises ArchiveError.
 
         What the folder has is the beginning of the tree whose root is compared at the end, so it is a prefix of the
         log, or nothing is kept of the run.
         """
         new, old = self._opened(note, key), self.checkpoint(key)
-        edge = self._edge(old) if old else Edge()
-        if new.size < edge.size:
-            raise ArchiveError(f"the log has {new.size} entries, and the archive has {edge.size} of it")
-        before, taken = edge.size, list[pathlib.Path]()
+        before, taken = old.size if old else 0, list[pathlib.Path]()
+        if old and before < start:
+            raise ArchiveError(
+                f"the log begins with entry {start}, and the archive has {before}: what is between them was dropped"
+            )
+        if new.size < before:
+            raise ArchiveError(f"the log has {new.size} entries, and the archive has {before} of it")
         try:
-            for number in range(before // WIDTH, -(-new.size // WIDTH)):
+            edge = self._edge(old) if old else self._begun(start, fetch, taken)
+            for number in range(edge.size // WIDTH, -(-new.size // WIDTH)):
                 self._take(Tile(ENTRIES, number, width_at(ENTRIES, number, new.size)), edge, fetch, taken)
             if edge.root() != new.root:
                 raise ArchiveError(f"the log's entries do not hash to the root of its checkpoint of {new.size}")
@@ -94,6 +103,32 @@ class Archive:
         self._write(CHECKPOINT, note.encode())
         self._tidy(before, new.size)
         return Extended(before, new.size)
+
+    def start(self) -> int:
+        """The first entry that the folder has. Raises ArchiveError."""
+        try:
+            text = (self.folder / BEGINS).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return 0
+        except (OSError, UnicodeDecodeError) as error:
+            raise ArchiveError(f"{self.folder / BEGINS}: {error}") from None
+        digits = text.removesuffix("\n")
+        if not digits.isdecimal() or len(digits) > MOST_DIGITS or int(digits) % WIDTH:
+            raise ArchiveError(f"{self.folder / BEGINS} names no entry that begins a bundle")
+        return int(digits)
+
+    def _begun(self, start: int, fetch: Callable[[Tile], bytes], taken: list[pathlib.Path]) -> Edge:
+        """The edge of a new folder, made of the tiles that the log kept; whether they are right the root says later."""
+        edge = Edge()
+        for tile in kept_tiles(start):
+            for full in _with_kept(edge, tile, fetch(tile)):
+                whole = Tile(full.level, full.number)
+                taken.append(self.folder / whole.path)
+                self._write(whole.path, full.hashes)
+        if start:
+            taken.append(self.folder / BEGINS)
+            self._write(BEGINS, f"{start}\n".encode())
+        return edge
 
     @staticmethod
     def _opened(note: str, key: VerifierKey) -> Checkpoint:
@@ -169,6 +204,24 @@ class Archive:
         return _Check(self, checkpoint, outside).run()
 
 
+def kept_tiles(start: int) -> Iterator[Tile]:
+    """The tiles that a log which begins with an entry has of what is before it, those at the edge of lower ones."""
+    whole = start >> 2 * HEIGHT
+    yield from (Tile(1, number) for number in range(whole))
+    yield from (Tile(0, number) for number in range(whole << HEIGHT, start >> HEIGHT))
+
+
+def _with_kept(edge: Edge, tile: Tile, hashes: bytes) -> list[FullTile]:
+    """Extends an edge by a kept tile; the tiles that are full with it, itself among them."""
+    if len(hashes) != WIDTH * HASH_BYTES:
+        raise ArchiveError(f"{tile.path} is no tile")
+    row = [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
+    if tile.level:
+        return edge.extend(row, 1)
+    root = complete_root(row)
+    return [FullTile(0, tile.number, root, hashes), *edge.extend([root], 1)]
+
+
 def _partial(size: int) -> set[str]:
     tiles = [tile for tile in tiles_of(size) if tile.width < WIDTH]
     return {one.path for tile in tiles for one in ([tile, tile._replace(level=ENTRIES)] if tile.level == 0 else [tile])}
@@ -191,12 +244,14 @@ class _Check:
         self._archive, self._checkpoint, self._outside = archive, checkpoint, outside
         self._edge, self._outside_root = Edge(), b""
         self._seqs: dict[str, int] = {}
+        self._start, self._is_declared = archive.start(), False
         self._findings: list[str] = []
 
     def run(self) -> Checked:
         """What holds and what does not."""
         size = self._checkpoint.size
-        for number in range(-(-size // WIDTH)):
+        self._begin()
+        for number in range(self._start // WIDTH, -(-size // WIDTH)):
             try:
                 tile = Tile(ENTRIES, number, width_at(ENTRIES, number, size))
                 leaves = _unpacked(self._archive.read(tile), tile)
@@ -207,7 +262,16 @@ class _Check:
             if len(self._findings) >= TOLD:
                 break
         self._finish()
-        return Checked(self._edge.size, len(self._seqs.keys() - {NOBODY}), self._findings[:TOLD])
+        return Checked(self._edge.size - self._start, len(self._seqs.keys() - {NOBODY}), self._findings[:TOLD])
+
+    def _begin(self) -> None:
+        """Takes the tiles that are kept of what is before the first entry."""
+        try:
+            for tile in kept_tiles(self._start):
+                for full in _with_kept(self._edge, tile, self._archive.read(tile)):
+                    self._compare(Tile(full.level, full.number), full.hashes)
+        except ArchiveError as error:
+            self._findings.append(str(error))
 
     def _take(self, leaves: list[bytes]) -> None:
         first = self._edge.size
@@ -227,7 +291,11 @@ class _Check:
         except ValueError as error:
             self._findings.append(f"entry {idx}: its leaf cannot be read: {error}")
             return
-        due = self._seqs.get(leaf.org_id, 0) + 1
+        if leaf.kind == START:
+            self._is_declared |= leaf.target.startswith(f"{TARGET}{self._start}:")
+        # What number an organisation's first one has behind entries that are gone, only who has the log can say.
+        is_first = self._start and leaf.org_id not in self._seqs and leaf.org_seq.isdecimal()
+        due = int(leaf.org_seq[:MOST_DIGITS]) if is_first else self._seqs.get(leaf.org_id, 0) + 1
         self._seqs[leaf.org_id] = due
         if leaf.org_seq != str(due):
             self._findings.append(
@@ -247,6 +315,8 @@ class _Check:
 
     def _finish(self) -> None:
         size = self._edge.size
+        if self._start and not self._is_declared:
+            self._findings.append(f"it begins with entry {self._start}, and no entry declares the ones before it gone")
         if size != self._checkpoint.size:
             self._findings.append(f"it has {size} entries, and its checkpoint says {self._checkpoint.size}")
             return
@@ -262,5 +332,7 @@ class _Check:
             self._findings.append(f"the saved checkpoint is of another log: {kept.origin}")
         elif kept.size > size:
             self._findings.append(f"the log had {kept.size} entries when the checkpoint was saved; here are {size}")
+        elif kept.size < self._start:
+            self._findings.append(f"the saved checkpoint is of {kept.size} entries, which this archive does not have")
         elif self._outside_root != kept.root:
             self._findings.append(f"the first {kept.size} entries are not those that the saved checkpoint was made of")

@@ -2,14 +2,20 @@
 
 C: verifier key and checkpoint, first, and once more where the log had to be read on; the last one counts. E: an entry
 with salt, record and the columns that lists show of the record.
-T: a full tile, behind its entries. N: how many requests and changes are stored, last. A stretch that was asked for has
-no C and no N: S says which entries it has, before them and once more behind them.
+T: a full tile, behind its entries. N: how many requests and changes are stored, last. Where old entries are gone, B
+says with which one the log begins and the last number of each organisation before it, and K are the tiles that are kept
+of what is gone; both before the entries. A stretch that was asked for has no C and no N: S says which entries it has,
+before them and once more behind them.
 """
 
 from __future__ import annotations
 
+import json
 import struct
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
+
+import msgspec
 
 from mesh.tlog.merkle import HASH_BYTES
 from mesh.tlog.tiles import WIDTH, FullTile
@@ -24,12 +30,15 @@ _E, _ENTRY_SIZE, _ROW_SIZE = ord("E"), ENTRY.size, ROW.size
 EPOCH_US = 946_684_800_000_000
 """The year 2000, as PostgreSQL counts, in microseconds since 1970."""
 TILE = struct.Struct(">cBQ")
+BEGIN = struct.Struct(">cQI")
+"""The entry, and the length of the numbers, a JSON object; then these."""
 COUNTS = struct.Struct(">cQQ")
 STRETCH = struct.Struct(">cQQ")
 """The first entry, and the one behind the last."""
 ABSENT = -1
 """The length of a record that is not there."""
 TILE_BYTES = WIDTH * HASH_BYTES
+_NO_TILE = FullTile(0, 0, b"", b"")
 CONTENT_TYPE = "application/vnd.dac.audit-log"
 
 
@@ -140,6 +149,39 @@ def stretch_frame(first: int, end: int) -> bytes:
 def tile_frame(tile: FullTile) -> bytes:
     """The frame T."""
     return TILE.pack(b"T", tile.level, tile.number) + tile.root + tile.hashes
+
+
+def begin_frame(start: int, org_seqs: Mapping[str, int]) -> bytes:
+    """The frame B."""
+    told = json.dumps(dict(org_seqs), separators=(",", ":")).encode()
+    return BEGIN.pack(b"B", start, len(told)) + told
+
+
+def read_begin(data: bytes, at: int) -> tuple[int, int, dict[str, int]]:
+    """Of the frame B: where the next one begins (0 = it is not all there), entry and numbers. Raises ValueError."""
+    if len(data) - at < BEGIN.size:
+        return 0, 0, {}
+    _, start, length = BEGIN.unpack_from(data, at)
+    end = at + BEGIN.size + length
+    if end > len(data):
+        return 0, 0, {}
+    return end, start, msgspec.json.decode(data[end - length : end], type=dict[str, int])
+
+
+def kept_frame(tile: FullTile) -> bytes:
+    """The frame K."""
+    return TILE.pack(b"K", tile.level, tile.number) + tile.root + tile.hashes
+
+
+def read_tile(data: bytes, at: int) -> tuple[int, FullTile]:
+    """Of a frame T or K: where the next one begins (0 = it is not all there), and the tile."""
+    if len(data) - at < TILE.size + HASH_BYTES + TILE_BYTES:
+        return 0, _NO_TILE
+    _, level, number = TILE.unpack_from(data, at)
+    root_at: int = at + TILE.size
+    hashes_at = root_at + HASH_BYTES
+    end = hashes_at + TILE_BYTES
+    return end, FullTile(level, number, data[root_at:hashes_at], data[hashes_at:end])
 
 
 def counts_frame(requests: int, changes: int) -> bytes:

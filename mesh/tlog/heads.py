@@ -32,7 +32,8 @@ def _blind(org_id: str, salt: bytes) -> bytes:
     return hashlib.sha256(b"h/v1" + salt + org_id.encode()).hexdigest()[:32].encode()
 
 
-def _root(lines: Sequence[bytes]) -> bytes:
+def root_of_lines(lines: Sequence[bytes]) -> bytes:
+    """The Merkle root over lines."""
     return merkle.root_of([merkle.hash_leaf(line) for line in lines])
 
 
@@ -49,7 +50,7 @@ def heads_leaf(record_id: str, org_seq: int, time: str, org_seqs: Mapping[str, i
         kind=HEADS,
         org_id=NOBODY,
         org_seq=str(org_seq),
-        target=f"{TARGET}{_root(lines).hex()}",
+        target=f"{TARGET}{root_of_lines(lines).hex()}",
         time=time,
         trace_id="",
     )

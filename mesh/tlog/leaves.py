@@ -12,16 +12,17 @@ import msgspec
 
 HEADER = b"dac-audit/v1\n"
 SALT_BYTES = 32
-MAX_LEAF_BYTES = 8192
 MAX_FIELD = 256
 """Longer texts are cut: the record that the leaf commits to has them whole."""
-REQUEST, CHANGE, HEADS = "request", "change", "heads"
-KINDS = {1: REQUEST, 2: CHANGE, 3: HEADS}
+REQUEST, CHANGE, HEADS, START = "request", "change", "heads", "start"
+KINDS = {1: REQUEST, 2: CHANGE, 3: HEADS, 4: START}
 """How tables write the kinds."""
+OF_THE_LOG = frozenset({HEADS, START})
+"""Kinds that follow from the log itself: they have a salt and no record."""
 DECISIONS = ("unknown", "ok", "client_gone", "refused", "failed", "indeterminate")
 """By the number of a request's outcome."""
 DONE = "done"
-"""The decision of a change, and of heads (mesh/tlog/heads.py)."""
+"""The decision of a change, of heads (mesh/tlog/heads.py) and of starts (mesh/tlog/starts.py)."""
 
 
 class Leaf(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):

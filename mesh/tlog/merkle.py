@@ -68,27 +68,6 @@ def root_of(leaf_hashes: Sequence[bytes]) -> bytes:
     return fold(peaks(leaf_hashes)) if leaf_hashes else EMPTY_ROOT
 
 
-class CompactRange:
-    """A tree that keeps only the complete subtrees at its right edge: append and root, nothing else."""
-
-    def __init__(self) -> None:
-        self.size = 0
-        self._peaks: list[bytes] = []
-
-    def append(self, leaf_hash: bytes) -> None:
-        """Adds a leaf."""
-        node, carried = leaf_hash, self.size
-        while carried & 1:
-            node = hash_children(self._peaks.pop(), node)
-            carried >>= 1
-        self._peaks.append(node)
-        self.size += 1
-
-    def root(self) -> bytes:
-        """The root of what was appended."""
-        return fold(self._peaks) if self._peaks else EMPTY_ROOT
-
-
 def complete_nodes(begin: int, end: int) -> list[Node]:
     """The complete subtrees that a range consists of, from left to right; `begin` as it is in a proof: aligned."""
     found = []

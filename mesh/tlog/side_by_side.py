@@ -78,13 +78,13 @@ def check_stretch(source: Source, first: int, end: int, kept_size: int) -> Stret
 
 
 def join_stretches(verification: Verification, source: Source, size: int, processes: int) -> Iterator[int]:
-    """Joins the whole tiles of a log of `size` entries; after each stretch, how many entries that makes.
+    """Joins the whole tiles of a log of `size` entries from what is due on; after each stretch, how many that makes.
 
     Raises BrokenStream, NoStretches, CheckerEnded, and what the source raises. The verification is still to be fed with
     what is behind these tiles.
     """
     last = size // WIDTH * WIDTH
-    bounds = [(first, min(first + STRETCH_ENTRIES, last)) for first in range(0, last, STRETCH_ENTRIES)]
+    bounds = [(first, min(first + STRETCH_ENTRIES, last)) for first in range(verification.due, last, STRETCH_ENTRIES)]
     with _Checkers(min(processes, len(bounds)), _Asked(source, verification.kept_size)) as checkers:
         there: dict[int, Stretch] = {}
         asked = joined = 0

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 HEADER = "dac-audit/v1\n"
 FIELDS = {"action", "actor", "commitment", "cost_nano_usd", "decision", "id", "kind", "org_id", "org_seq", "target"}
 FIELDS |= {"time", "trace_id"}
-HEADS = "heads.json"
+HEADS, START = "heads.json", "start.json"
 SIGNATURE, COSIGNATURE = b"\x01", b"\x04"
 """What a verifier key begins with: a log's, a witness's."""
 MOST_S = 253_402_300_799
@@ -188,10 +188,11 @@ def check(folder: pathlib.Path, key: str, kept: str | None = None) -> tuple[int,
     size, root = open_checkpoint(note, key)
     if kept is not None and open_checkpoint(kept, key) != (size, root):
         raise Wrong("the export is not of the checkpoint that was kept: ask for one, or for a consistency proof")
-    number, last, org_id = 0, -1, ""
+    start, base, whose = check_start(folder, key)
+    number, last, org_id = base, start - 1, whose
     missing: set[int] = set()
     declared: set[int] = set()
-    for number, entry in enumerate(_entries(folder), 1):
+    for number, entry in enumerate(_entries(folder), base + 1):
         index, text = int(entry["index"]), entry["leaf"]
         try:
             proven, path, proof_note = read_proof(proof_file(folder, index).read_text(encoding="utf-8"))
@@ -215,43 +216,78 @@ def check(folder: pathlib.Path, key: str, kept: str | None = None) -> tuple[int,
         last = index
     if missing - declared:
         raise Wrong(f"number {min(missing - declared)}: its record is missing, and no later entry declares that")
-    return number, len(missing), size
+    return number - base, len(missing), size
 
 
-def check_heads(folder: pathlib.Path, key: str) -> tuple[int, int, str] | None:
-    """Up to where the export is shown to be whole: its entries there, the index in the log, the time; None = not shown.
+def _told(folder: pathlib.Path, key: str, name: str, kind: str) -> tuple[int, dict[str, str], str, int, str] | None:
+    """A line of a leaf of the log's own: index, leaf, organisation, its number, what the target says before the root.
 
-    Behind that index the log has a leaf with the root over one line for each organisation: its id, the number of its
-    last entry, and a hash that hides it from the others. Raises Wrong.
+    Behind that index the log has a leaf with the root over one line for each organisation: its id, the number of an
+    entry, and a hash that hides it from the others. None = the export has no such file. Raises Wrong.
     """
     try:
-        heads = json.loads((folder / HEADS).read_text(encoding="utf-8"))
+        told = json.loads((folder / name).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     note = (folder / "checkpoint").read_text(encoding="utf-8")
     size, root = open_checkpoint(note, key)
     try:
-        index, text = int(heads["index"]), heads["leaf"]
+        index, text = int(told["index"]), told["leaf"]
         proven, path, proof_note = read_proof(proof_file(folder, index).read_text(encoding="utf-8"))
         if proof_note != note or proven != index:
-            raise Wrong("their proof is of another checkpoint or place")
+            raise Wrong("the proof is of another checkpoint or place")
         if root_of(index, size, _sha256(b"\x00" + text.encode()), path) != root:
-            raise Wrong("the log does not have them there")
+            raise Wrong("the log does not have the leaf there")
         leaf = read_leaf(text)
-        if leaf["kind"] != "heads" or leaf["action"] != "audit.heads":
-            raise Wrong("the leaf is not one of heads")
-        line, line_path = heads["line"], [_bytes(one) for one in heads["line_path"]]
-        lines_root = root_of(int(heads["place"]), int(heads["lines"]), _sha256(b"\x00" + line.encode()), line_path)
-        if leaf["target"] != f"heads:{lines_root.hex()}":
-            raise Wrong("the line is not one of theirs")
-        org_id, last = line.split(" ")[:2]
-        counted = [read_leaf(entry["leaf"])["org_id"] for entry in _entries(folder) if int(entry["index"]) < index]
-        if set(counted) != {org_id} or str(len(counted)) != last:
-            raise Wrong(f"organisation {org_id} had {last} entries by then, and {len(counted)} of them are here")
+        if leaf["kind"] != kind or leaf["action"] != f"audit.{kind}":
+            raise Wrong(f"the leaf is not one of {kind}")
+        line, line_path = told["line"], [_bytes(one) for one in told["line_path"]]
+        lines_root = root_of(int(told["place"]), int(told["lines"]), _sha256(b"\x00" + line.encode()), line_path)
+        said, _, said_root = leaf["target"].rpartition(":")
+        if said_root != lines_root.hex():
+            raise Wrong("the line is not one of the leaf's")
+        org_id, number = line.split(" ")[:2]
+        return index, leaf, org_id, int(number), said
     except (ValueError, KeyError, OSError, AttributeError) as error:
-        raise Wrong(f"heads: {error}") from None
+        raise Wrong(f"{kind}: {error}") from None
     except Wrong as error:
+        raise Wrong(f"{kind}: {error}") from None
+
+
+def check_start(folder: pathlib.Path, key: str) -> tuple[int, int, str]:
+    """With which entry the log begins, the number of the organisation's last one before it, and the organisation.
+
+    Entries before it were dropped. Without such a leaf nothing was: (0, 0, ""). Raises Wrong.
+    """
+    told = _told(folder, key, START, "start")
+    if told is None:
+        return 0, 0, ""
+    index, _, org_id, number, said = told
+    word, _, start = said.partition(":")
+    if word != "start" or not start.isdecimal() or int(start) > index or number < 1:
+        raise Wrong("start: the leaf says no start that is before it")
+    return int(start), number, org_id
+
+
+def check_heads(folder: pathlib.Path, key: str) -> tuple[int, int, str] | None:
+    """Up to where the export is shown to be whole: its entries there, the index in the log, the time; None = not shown.
+
+    Raises Wrong.
+    """
+    told = _told(folder, key, HEADS, "heads")
+    if told is None:
+        return None
+    index, leaf, org_id, last, said = told
+    start, base, whose = check_start(folder, key)
+    try:
+        counted = [read_leaf(entry["leaf"])["org_id"] for entry in _entries(folder) if int(entry["index"]) < index]
+    except (ValueError, KeyError, OSError) as error:
         raise Wrong(f"heads: {error}") from None
+    if said != "heads" or index < start:
+        raise Wrong("heads: the leaf says no numbers, or is one that was dropped")
+    number = base + len(counted)
+    if {whose or org_id, *counted} != {org_id} or number != last:
+        raise Wrong(f"heads: organisation {org_id} had {last} entries by then, and {number} of them are here")
     return len(counted), index, leaf["time"]
 
 
@@ -267,6 +303,7 @@ def main() -> int:
         key = given.key or (given.folder / "verifier-key").read_text(encoding="utf-8")
         kept = given.checkpoint.read_text(encoding="utf-8") if given.checkpoint else None
         entries, redacted, size = check(given.folder, key, kept)
+        start, base, _ = check_start(given.folder, key)
         whole = check_heads(given.folder, key)
         note = (given.folder / "checkpoint").read_text(encoding="utf-8")
         seen = cosigned_at(note, given.witness) if given.witness else None
@@ -274,6 +311,8 @@ def main() -> int:
         print(f"WRONG: {error}")
         return 1
     print(f"OK: {entries} entries, numbered without a gap, stand in the signed log of {size} entries.")
+    if start:
+        print(f"    The log begins with entry {start}, as it declares: {base} earlier ones of these were dropped.")
     print(
         f"    {entries - redacted} records are what their leaves commit to; {redacted} are erased, as later ones say."
     )

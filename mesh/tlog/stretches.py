@@ -17,9 +17,9 @@ from typing import NamedTuple
 from google.protobuf.message import DecodeError
 
 from dac.type.v1 import record_pb2
-from mesh.tlog.frames import TILE, TILE_BYTES, read_entries
-from mesh.tlog.leaves import CHANGE, DECISIONS, HEADS, KINDS, MAX_FIELD, REQUEST, Leaf, commit, read_leaf
-from mesh.tlog.merkle import HASH_BYTES, complete_root
+from mesh.tlog.frames import read_entries, read_tile
+from mesh.tlog.leaves import CHANGE, DECISIONS, HEADS, KINDS, MAX_FIELD, OF_THE_LOG, REQUEST, Leaf, commit, read_leaf
+from mesh.tlog.merkle import complete_root
 from mesh.tlog.redactions import DECLARING, PREFIX
 from mesh.tlog.tiles import WIDTH, FullTile
 
@@ -52,6 +52,14 @@ class ToldHeads(NamedTuple):
     salt: bytes
     counts: dict[str, int]
     """How many entries each organisation has since the heads before."""
+
+
+class ToldStart(NamedTuple):
+    """A leaf that says with which entry the log begins."""
+
+    idx: int
+    leaf: Leaf
+    salt: bytes
 
 
 class ToldDeclaration(NamedTuple):
@@ -87,6 +95,7 @@ class Stretch:
     heads: list[ToldHeads] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     """How many entries each organisation has behind the last of `heads`."""
+    starts: list[ToldStart] = field(default_factory=list)
     declarations: list[ToldDeclaration] = field(default_factory=list)
     missing: dict[str, tuple[array[int], array[int]]] = field(default_factory=dict)
     """By organisation: entries without record and salt, their places among its entries here, and in the log."""
@@ -118,6 +127,13 @@ class StretchCheck:
         self._found = Stretch(self.size)
         self._due: dict[str, int] = {}
         self._before: dict[str, int] = {}
+
+    def begin_at(self, first: int) -> None:
+        """What came so far is no entry: `first` is due, which begins a tile. Raises BrokenStream."""
+        if self.size or first % WIDTH:
+            raise BrokenStream(f"the log cannot begin with entry {first} here")
+        self.size, self._number = first, first // WIDTH
+        self._begin()
 
     def feed(self, part: bytes) -> None:
         """The next bytes. Raises BrokenStream."""
@@ -192,18 +208,14 @@ class StretchCheck:
             self._number += 1
 
     def _tile(self, data: bytes, at: int) -> int:
-        if len(data) - at < TILE.size + HASH_BYTES + TILE_BYTES:
+        end, tile = read_tile(data, at)
+        if not end:
             return 0
-        _, level, number = TILE.unpack_from(data, at)
-        root_at: int = at + TILE.size
-        hashes_at = root_at + HASH_BYTES
-        end = hashes_at + TILE_BYTES
-        root, hashes = data[root_at:hashes_at], data[hashes_at:end]
         self._grow()
-        if level:
-            self._found.upper.append(FullTile(level, number, root, hashes))
-        elif self._full.pop(number, None) != (root, hashes):
-            self._found.tell(f"tile 0/{number}", "it is not what the leaves hash to")
+        if tile.level:
+            self._found.upper.append(tile)
+        elif self._full.pop(tile.number, None) != (tile.root, tile.hashes):
+            self._found.tell(f"tile 0/{tile.number}", "it is not what the leaves hash to")
         return end
 
     def _entry(
@@ -230,7 +242,7 @@ class StretchCheck:
             found.tell(f"entry {idx}", f"its leaf cannot be read: {error}")
             return
         self._check_number(idx, leaf)
-        if record is None or not salt or leaf.kind == HEADS:
+        if record is None or not salt or leaf.kind in OF_THE_LOG:
             wrong = self._without_record(kind, idx, leaf, salt, record)
         else:
             if leaf.kind in found.stored:
@@ -258,15 +270,18 @@ class StretchCheck:
         return self._due[org_id] - 1 - self._claimed(org_id)
 
     def _without_record(self, kind: int, idx: int, leaf: Leaf, salt: bytes, record: bytes | None) -> str:
-        """What is wrong with heads, or with an entry without record or salt; that may be declared by a later one."""
+        """What is wrong with heads, a start, or an entry without record or salt; that a later one may declare."""
         found = self._found
-        if leaf.kind == HEADS:
-            # Nothing takes the salt of heads away, so no declaration excuses that it is missing.
+        if leaf.kind in OF_THE_LOG:
+            # Nothing takes their salt away, so no declaration excuses that it is missing.
             if not salt:
-                return f"the salt of heads {leaf.id} is missing"
-            if KINDS.get(kind) != HEADS:
-                return f"the kind of heads {leaf.id} is not what its leaf says"
-            found.heads.append(ToldHeads(idx, leaf, salt, self._counted()))
+                return f"the salt of {leaf.kind} {leaf.id} is missing"
+            if KINDS.get(kind) != leaf.kind:
+                return f"the kind of {leaf.kind} {leaf.id} is not what its leaf says"
+            if leaf.kind == HEADS:
+                found.heads.append(ToldHeads(idx, leaf, salt, self._counted()))
+            else:
+                found.starts.append(ToldStart(idx, leaf, salt))
             return ""
         is_own = leaf.kind != REQUEST and leaf.action.startswith(PREFIX)
         if record is None and not salt and not is_own:

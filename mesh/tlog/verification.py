@@ -5,16 +5,19 @@ The log comes as one stream (`feed`), or first as stretches that others have che
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from google.protobuf.message import DecodeError
 
 from dac.type.v1 import record_pb2
-from mesh.tlog.frames import COUNTS, HEAD
+from mesh.tlog.frames import COUNTS, HEAD, STRETCH, read_begin, read_tile
 from mesh.tlog.heads import NOBODY, wrong_heads
 from mesh.tlog.leaves import CHANGE, REQUEST
-from mesh.tlog.merkle import EMPTY_ROOT
+from mesh.tlog.merkle import EMPTY_ROOT, HASH_BYTES, complete_root, is_consistent
 from mesh.tlog.notes import Checkpoint, NoteError, VerifierKey, open_checkpoint
 from mesh.tlog.redactions import Redactions, declared_by
-from mesh.tlog.stretches import TOLD, BrokenStream, Finding, Stretch, StretchCheck, ToldDeclaration
+from mesh.tlog.starts import named_start, wrong_start
+from mesh.tlog.stretches import TOLD, BrokenStream, Finding, Stretch, StretchCheck, ToldDeclaration, ToldStart
 from mesh.tlog.tiles import WIDTH, Edge
 
 JOIN_EVERY = 8192
@@ -35,6 +38,13 @@ class Verification:
         self._joined = 0
         self.due = 0
         """The entry that the next stretch begins with."""
+        self.start = 0
+        """The first entry of the log; those before are gone, as a later one has to declare."""
+        self._bases: dict[str, int] = {}
+        self._declared_start: tuple[int, ToldStart] | None = None
+        self._first_heads = -1
+        self.kept_proof: Sequence[bytes] | None = None
+        """The consistency proof from the outside checkpoint to `checkpoint`; needed where it ends before `start`."""
         self.org_seqs: dict[str, int] = {}
         self._stored = {REQUEST: 0, CHANGE: 0}
         """The leaves of each kind whose record is there."""
@@ -55,11 +65,21 @@ class Verification:
         """The next bytes of the stream. Raises BrokenStream."""
         stream = self._stream
         if stream is None:
-            others = {ord("C"): self._head, ord("N"): self._numbers}
+            others = {ord("C"): self._head, ord("N"): self._numbers, ord("B"): self._begin, ord("K"): self._kept_tile}
             stream = self._stream = StretchCheck(self.due, self.kept_size, others)
         stream.feed(part)
         if stream.waiting >= JOIN_EVERY:
             self._join(stream.cut())
+
+    def begin(self, parts: Iterable[bytes]) -> None:
+        """How the log begins, as the stretch up to its first entry; before others are joined. Raises BrokenStream."""
+        others = {ord("S"): self._bound, ord("B"): self._begin, ord("K"): self._kept_tile}
+        self._stream = StretchCheck(0, 0, others)
+        for part in parts:
+            self._stream.feed(part)
+        if not self._stream.is_between_frames or self._stream.waiting:
+            raise BrokenStream("the beginning of the log broke off")
+        self._stream, self.due = None, self.start
 
     def join(self, stretch: Stretch, end: int) -> None:
         """The next stretch, which others checked, up to but without entry `end`; before the stream is fed."""
@@ -74,6 +94,7 @@ class Verification:
         if self._stream is None or not self._stream.is_between_frames or self._counts is None or self.key is None:
             raise BrokenStream("the log's stream broke off")
         self._join(self._stream.cut(is_last=True))
+        self._check_start()
         self._check_roots()
         self._check_outside()
         self._check_redactions()
@@ -130,6 +151,34 @@ class Verification:
         self._counts = requests, changes
         return at + COUNTS.size
 
+    def _bound(self, data: bytes, at: int) -> int:
+        return at + STRETCH.size if len(data) - at >= STRETCH.size else 0
+
+    def _begin(self, data: bytes, at: int) -> int:
+        end, start, org_seqs = read_begin(data, at)
+        if end:
+            assert self._stream is not None, "frames come from the stream"
+            self._stream.begin_at(start)
+            self.start, self._bases, self.org_seqs = start, org_seqs, dict(org_seqs)
+        return end
+
+    def _kept_tile(self, data: bytes, at: int) -> int:
+        """A tile of what is gone: its hashes are taken for the leaves', and the signed root says whether they are."""
+        end, tile = read_tile(data, at)
+        if not end:
+            return 0
+        hashes = [tile.hashes[place : place + HASH_BYTES] for place in range(0, len(tile.hashes), HASH_BYTES)]
+        if tile.level == 0:
+            is_right = complete_root(hashes) == tile.root
+            self._extend([tile.root])
+        else:
+            if tile.level == 1:
+                self._extend(hashes)
+            is_right = self._full.pop((tile.level, tile.number), None) == (tile.root, tile.hashes)
+        if not is_right:
+            self._tell(f"tile {tile.level}/{tile.number}", "it is not what the tiles below it hash to")
+        return end
+
     def _join(self, stretch: Stretch) -> None:
         self.faults += stretch.faults
         self.findings += stretch.findings[: max(0, TOLD - len(self.findings))]
@@ -137,7 +186,10 @@ class Verification:
         for kind, count in stretch.stored.items():
             self._stored[kind] += count
         firsts = self._check_numbers(stretch)
+        for start in stretch.starts:
+            self._declare_start(start)
         for heads in stretch.heads:
+            self._first_heads = heads.idx if self._first_heads < 0 else self._first_heads
             self._count(heads.counts)
             if wrong := wrong_heads(heads.leaf, self.org_seqs, heads.salt):
                 self._tell(f"entry {heads.idx}", f"heads {heads.leaf.id}: {wrong}")
@@ -165,7 +217,10 @@ class Verification:
     def _declare(self, told: ToldDeclaration, org_seq: int) -> None:
         try:
             record = record_pb2.AdminRecord.FromString(told.record)
-            self._redactions.declare(told.org_id, declared_by(record.after_json, org_seq))
+            base, spans = self._bases.get(told.org_id, 0), declared_by(record.after_json, org_seq)
+            # Of what is gone with its leaf nothing is looked for.
+            left = [(max(first, base + 1), last) for first, last in spans if last > base]
+            self._redactions.declare(told.org_id, left)
         except (ValueError, DecodeError) as error:
             self._tell(f"entry {told.idx}", f"its declaration of what is gone cannot be read: {error}")
 
@@ -191,11 +246,33 @@ class Verification:
         for tile in self._edge.extend(roots, level=1):
             self._full[tile.level, tile.number] = (tile.root, tile.hashes)
 
+    def _declare_start(self, told: ToldStart) -> None:
+        try:
+            start = named_start(told.leaf)
+        except ValueError as error:
+            self._tell(f"entry {told.idx}", str(error))
+            return
+        if start > told.idx or (self._declared_start and start <= self._declared_start[0]):
+            self._tell(f"entry {told.idx}", f"the log cannot begin with entry {start} from there on")
+        self._declared_start = start, told
+
+    def _check_start(self) -> None:
+        """What is gone from the beginning is what the newest leaf of this kind says."""
+        start, told = self._declared_start or (0, None)
+        gone = f"the entries before {self.start} are gone"
+        if start != self.start:
+            self._tell("log", f"{gone}, and its entries declare that of those before {start}")
+        elif told is not None and (wrong := wrong_start(told.leaf, start, self._bases, told.salt)):
+            self._tell(f"entry {told.idx}", f"start {told.leaf.id}: {wrong}")
+        elif told is not None and not start <= self._first_heads < told.idx:
+            self._tell(f"entry {told.idx}", f"{gone}, and no heads behind them say which numbers they had")
+
     def _check_roots(self) -> None:
         size = self.checkpoint.size if self.checkpoint else 0
         root = self._edge.root() if self._is_whole else EMPTY_ROOT
-        if self.entries != size:
-            self._tell("log", f"it has {self.entries} entries, and its checkpoint says {size}")
+        if self.start + self.entries != size:
+            begin = f" from {self.start} on" if self.start else ""
+            self._tell("log", f"it has {self.entries} entries{begin}, and its checkpoint says {size}")
         elif self.checkpoint and root != self.checkpoint.root:
             self._tell("log", "its entries do not hash to the root of its checkpoint")
 
@@ -205,10 +282,22 @@ class Verification:
             return
         if self.key is not None and kept.origin != self.key.name:
             self._tell("saved checkpoint", f"it is of another log: {kept.origin}")
-        elif self.entries < kept.size or self._outside_root is None:
+        elif kept.size < self.start:
+            self._check_before_start(kept)
+        elif self.start + self.entries < kept.size or self._outside_root is None:
             self._tell("saved checkpoint", f"the log had {kept.size} entries when it was saved, and has {self.entries}")
         elif self._outside_root != kept.root:
             self._tell("saved checkpoint", f"the first {kept.size} entries are not those that it was made of")
+
+    def _check_before_start(self, kept: Checkpoint) -> None:
+        """Of a checkpoint whose last entries are gone: a proof made of the tiles that are kept."""
+        of = f"it is of {kept.size} entries, which are gone"
+        if self.kept_proof is None:
+            self._tell("saved checkpoint", f"{of}: check an archive against it (dac audit verify --archive)")
+        elif not self.checkpoint or not is_consistent(
+            kept.size, self.checkpoint.size, self.kept_proof, kept.root, self.checkpoint.root
+        ):
+            self._tell("saved checkpoint", f"{of}, and the log does not go on from it")
 
     def _check_redactions(self) -> None:
         self.redacted = self._redactions.missed

@@ -44,6 +44,11 @@ class AuditConfig:
     seal_payloads: bool = False
     """Whether new records are sealed with keys of the users and keys they concern. Switch it on when every replica runs
     a version that knows it; what is sealed stays readable when it is switched off."""
+    leaves_kept_days: int = 2557
+    """How many days the log's leaves are kept; 0 = for ever. Seven years. They go by whole windows of 4,096, when no
+    payload of these is left and no legal hold covers an organisation that has one among them."""
+    drop_unarchived: bool = False
+    """Whether leaves are dropped that no `dac audit archive` was reported to have. They cannot be had back."""
     prune_every_s: float = 3600.0
     """How often the leader removes what is older than that."""
     witnesses: tuple[str, ...] = ()

@@ -61,6 +61,23 @@ def not_in_log(record_id: str) -> MeshError:
     )
 
 
+def texts_need_sealing() -> MeshError:
+    """Prompts and answers are recorded sealed or not at all."""
+    return MeshError(
+        Reason.FAILED_PRECONDITION,
+        "prompts and answers are kept only where records are sealed: set audit.seal_payloads on every replica of audit",
+    )
+
+
+def no_text(request_id: str) -> MeshError:
+    """The organisation has no text of this request."""
+    return MeshError(
+        Reason.NOT_FOUND,
+        f"no text of request {request_id[:80]!r} is recorded in this organisation: it went to no provider while "
+        "gateway.record_prompts named the organisation, or its record was removed",
+    )
+
+
 def no_checkpoint() -> MeshError:
     """The log is empty."""
     return MeshError(Reason.NOT_FOUND, "the log has no entry yet; ask again when something was recorded")
@@ -80,6 +97,36 @@ def no_such_file(path: str) -> MeshError:
         Reason.NOT_FOUND,
         f"the log has no file {path[:200]!r} now: checkpoint, tile/<L>/<N>[.p/<W>] or tile/entries/<N>[.p/<W>]",
     )
+
+
+def before_start(start: int) -> MeshError:
+    """What was asked for is made of leaves that are gone."""
+    return MeshError(
+        Reason.FAILED_PRECONDITION,
+        f"the log begins with entry {start}, and the leaves before it were dropped: an archive from before has them, "
+        "`dac audit verify --archive`",
+        metadata={"start": str(start)},
+    )
+
+
+def begins_later_now() -> MeshError:
+    """Leaves were dropped while they were being read out."""
+    return MeshError(
+        Reason.UNAVAILABLE, "old leaves were dropped while the log was being read: ask again", retry_after_s=1.0
+    )
+
+
+def not_cosigned_since_start() -> MeshError:
+    """The leaf that declares the log's start is behind the newest cosigned checkpoint."""
+    return MeshError(
+        Reason.NOT_FOUND,
+        "no witness has cosigned the log since old leaves were dropped: ask again when one has",
+    )
+
+
+def no_such_checkpoint(problem: str) -> MeshError:
+    """A checkpoint is not one of this log."""
+    return invalid("checkpoint", f"it is none of this log: {problem}")
 
 
 def held(hold_id: str, subject: str, reason: str) -> MeshError:

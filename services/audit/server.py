@@ -13,7 +13,7 @@ import grpc.aio
 from google.api import httpbody_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from dac.audit.v1 import analytics_pb2_grpc, audit_pb2, audit_pb2_grpc
+from dac.audit.v1 import analytics_pb2_grpc, audit_pb2, audit_pb2_grpc, text_pb2_grpc
 from dac.budget.v1 import record_pb2 as budget_record_pb2
 from dac.budget.v1 import record_pb2_grpc as budget_record_pb2_grpc
 from dac.type.v1 import record_pb2
@@ -33,11 +33,13 @@ from services.audit.files import CSV, FORMS, change_file, request_file
 from services.audit.follower import Arrivals, Fetched, Follower
 from services.audit.lists import ChangeFilters, Listed, Lists, RequestFilters
 from services.audit.log.events import asked_by, operation_of
-from services.audit.log.server import ProvableLog
+from services.audit.log.provable import ProvableLog
 from services.audit.paging import Place, page_size, read_token, write_token
 from services.audit.retention.server import Retention
 from services.audit.sealing.server import Sealing
 from services.audit.store import CONSUMER, ChangeRow, PostgresAuditStore, RequestRow
+from services.audit.texts.server import TextServicer
+from services.audit.texts.store import TextStore
 
 FOLLOW_BATCH = 200
 EXPORT_BATCH = 100
@@ -322,6 +324,7 @@ class AuditService:
         self.audit = AuditServicer(self.store, Lists(self._database, payloads), self.arrivals, self._config, tell)
         self.log = ProvableLog(context, self.arrivals, payloads)
         rollups = Rollups(self._config, _now)
+        self.texts = TextServicer(TextStore(self._database, payloads))
         counting = Counting(self._database, rollups, tell, payloads)
         recounts = Recounts(self._database, rollups, payloads)
         self.retention = Retention(self._database, self.log.store, counting, self.arrivals, self._config, _now, tell)
@@ -338,6 +341,7 @@ class AuditService:
         self.log.register(server)
         self.retention.register(server)
         self.sealing.register(server)
+        text_pb2_grpc.add_TextServiceServicer_to_server(self.texts, server)
         analytics_pb2_grpc.add_AnalyticsServiceServicer_to_server(self.analytics, server)
 
     async def start(self) -> None:

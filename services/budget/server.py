@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import datetime as dt
 import math
-import operator
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -18,19 +17,17 @@ from dac.budget.v1 import (
     budget_pb2_grpc,
     limit_pb2_grpc,
     price_pb2_grpc,
-    record_pb2,
     record_pb2_grpc,
     usage_pb2_grpc,
 )
 from dac.envoy.v3 import rls_pb2_grpc
 from dac.type.v1 import principal_pb2
-from dac.type.v1 import record_pb2 as type_pb2
 from mesh import call
 from mesh.admin_changes import append_to_audit
 from mesh.carried import Carried
 from mesh.ids import is_uuid, uuid7
 from mesh.service import Context
-from services.budget import errors
+from services.budget import errors, request_checks
 from services.budget.administration import Administration, organisation_caller, seal_change
 from services.budget.alerts.channels import channels_of
 from services.budget.alerts.delivery import AlertTeller, Patience
@@ -50,7 +47,8 @@ from services.budget.prices.book import PriceBook
 from services.budget.prices.messages import RateMessages
 from services.budget.prices.server import PriceServicer
 from services.budget.record_feed import RecordFeed
-from services.budget.record_store import PostgresRecordStore, read_cursor
+from services.budget.record_servicer import RecordServicer
+from services.budget.record_store import PostgresRecordStore
 from services.budget.request_records import about, attempts_of, draft_with, sealer, tags_of
 from services.budget.reservation_secrets import ReservationSecrets
 from services.budget.reserve_form import caller_of, set_time
@@ -58,24 +56,6 @@ from services.budget.session import Session
 from services.budget.usage.server import UsageServicer
 from services.budget.usage.store import PostgresUsageStore
 
-MAX_TOKENS = 1_000_000_000
-BOUNDED = (
-    "input_tokens",
-    "input_tokens_max",
-    "max_output_tokens",
-    "audio_seconds_max",
-    "input_characters_max",
-    "asked_output_tokens",
-)
-"""What a reservation counts; none of it more than that."""
-_BOUNDED_OF = operator.attrgetter(*BOUNDED)
-MAX_RESCUES = 8
-MOST_CANDIDATES = 1_000
-MAX_FETCH = 1000
-MAX_WAIT_S = 60.0
-SERVICE_TIER = "service_tier"
-"""What a usage says beside its counts."""
-MAX_ADJUSTMENT_NANO_USD = 2**62
 ESTIMATE_MARGIN = 1.1
 """By how much "balanced" holds more than the estimate of the prompt."""
 
@@ -111,7 +91,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
     async def Reserve(self, request: budget_pb2.ReserveRequest, context: Any) -> budget_pb2.ReserveResponse:  # noqa: D102
         principal = call.require_principal()
         caller = caller_of(principal.SerializeToString())
-        _check(request)
+        request_checks.check_reservation(request)
         reservation_id = uuid7()
         now = utc_now()
         draft = request.draft
@@ -205,14 +185,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
         if not is_uuid(request.org_id) or not is_uuid(request.request_id):
             raise errors.invalid("request_id", "say the organisation and the request that were reserved for, as UUIDs")
         self._check_secret(request.reservation_id, request.reservation_secret)
-        if not 0 <= request.output_tokens <= MAX_TOKENS:
-            raise errors.invalid("output_tokens", f"{request.output_tokens} is not in 0…{MAX_TOKENS}")
-        if not 0 <= request.ttl_s < float("inf"):
-            raise errors.invalid("ttl_s", f"{request.ttl_s} is not a number of seconds from 0; 0 = as long as it lives")
-        if len(request.again) > MOST_CANDIDATES or not 0 <= request.input_tokens_max <= MAX_TOKENS:
-            raise errors.invalid("again", f"say at most {MOST_CANDIDATES} candidates and 0…{MAX_TOKENS} tokens")
-        if not 0 <= request.max_output_tokens <= MAX_TOKENS:
-            raise errors.invalid("max_output_tokens", f"{request.max_output_tokens} is not in 0…{MAX_TOKENS}")
+        request_checks.check_extension(request)
         # Whole steps: a caller need not know them, and a second time means the same.
         step = self._config.extend_output_tokens
         tokens = request.max_output_tokens if request.again else -(-request.output_tokens // step) * step
@@ -238,13 +211,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
 
     async def Adjust(self, request: budget_pb2.AdjustRequest, context: Any) -> budget_pb2.AdjustResponse:  # noqa: D102
         principal = organisation_caller("admin")
-        for field in ("adjustment_id", "request_id"):
-            if not is_uuid(getattr(request, field)):
-                raise errors.invalid(field, f"{getattr(request, field)[:80]!r} is not a UUID")
-        if not 0 < abs(request.amount_nano_usd) <= MAX_ADJUSTMENT_NANO_USD:
-            raise errors.invalid("amount_nano_usd", "say by how much the charge is wrong; negative gives back")
-        if not 1 <= len(request.reason) <= 200 or not request.reason.isprintable():
-            raise errors.invalid("reason", "say why, in 1 to 200 printable characters")
+        request_checks.check_adjustment(request)
         after = {"amount_nano_usd": str(request.amount_nano_usd), "reason": request.reason}
         target = f"request:{request.request_id}"
         adjusted = await self._writer.submit(
@@ -326,8 +293,8 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
         attempts = attempts_of(record)
         for attempt in attempts:
             counts = attempt.usage[:-1]
-            if min(counts) < 0 or max(counts) > MAX_TOKENS:
-                _check_usage(record)
+            if min(counts) < 0 or max(counts) > request_checks.MAX_TOKENS:
+                request_checks.check_usage(record)
         record.reservation_id = reservation_id
         # Before it is stored: who has the whole answer may ask again at once.
         await self._limits.finish(record)
@@ -343,32 +310,6 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
                 about=about(record),
             )
         )
-
-
-class RecordServicer(record_pb2_grpc.RecordServiceServicer):
-    """See dac.budget.v1.RecordService."""
-
-    def __init__(self, feed: RecordFeed) -> None:
-        self._feed = feed
-
-    async def FetchRecords(  # noqa: D102
-        self, request: record_pb2.FetchRecordsRequest, context: Any
-    ) -> record_pb2.FetchRecordsResponse:
-        if call.require_principal().kind != principal_pb2.Principal.KIND_SERVICE:
-            raise errors.services_only("FetchRecords")
-        if not 1 <= len(request.consumer) <= 64 or not request.consumer.isprintable():
-            raise errors.invalid("consumer", "name yourself in 1 to 64 printable characters")
-        cursor = read_cursor(request.cursor)
-        if cursor is None:
-            raise errors.invalid(
-                "cursor", f"{request.cursor[:64]!r} is not one that this method returned; begin without it"
-            )
-        limit = min(request.limit, MAX_FETCH) if request.limit > 0 else MAX_FETCH
-        wait_s = min(max(request.wait_s, 0.0), MAX_WAIT_S)
-        records, behind = await self._feed.fetch(request.consumer, cursor, limit, wait_s)
-        response = record_pb2.FetchRecordsResponse(cursor=str(behind) if behind.xid else "")
-        response.records.extend(type_pb2.RequestRecord.FromString(record) for record in records)
-        return response
 
 
 class BudgetService:
@@ -446,29 +387,6 @@ class BudgetService:
 
     async def _forget(self) -> None:
         await self._records.forget_read(self._config.required_consumers, self._config.consumer_forget_after_s)
-
-
-def _check(request: budget_pb2.ReserveRequest) -> None:
-    if not is_uuid(request.request_id):
-        raise errors.invalid("request_id", f"{request.request_id!r} is not a UUID; make a UUIDv7 for each request")
-    if not request.candidates:
-        raise errors.invalid("candidates", "name at least one model")
-    counts = _BOUNDED_OF(request)
-    if min(counts) < 0 or max(counts) > MAX_TOKENS:
-        for field, count in zip(BOUNDED, counts, strict=True):
-            if not 0 <= count <= MAX_TOKENS:
-                raise errors.invalid(field, f"{count} is not in 0…{MAX_TOKENS}; 0 = unknown")
-    if not 0 <= request.rescues <= MAX_RESCUES:
-        raise errors.invalid("rescues", f"{request.rescues} is not in 0…{MAX_RESCUES}")
-    if not (request.ttl_s >= 0 and request.ttl_s < float("inf")):
-        raise errors.invalid("ttl_s", f"{request.ttl_s} is not a number of seconds from 0; 0 = the configured life")
-
-
-def _check_usage(record: type_pb2.RequestRecord) -> None:
-    for attempt in record.attempts:
-        for field, tokens in attempt.usage.ListFields():
-            if field.name != SERVICE_TIER and not 0 <= tokens <= MAX_TOKENS:
-                raise errors.invalid(f"record.attempts.usage.{field.name}", f"{tokens} is not in 0…{MAX_TOKENS}")
 
 
 def _patience(config: BudgetConfig) -> Patience:

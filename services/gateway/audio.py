@@ -11,7 +11,7 @@ from mesh.errors import invalid
 from mesh.tokens import estimate_tokens, upper_bound_tokens
 from services.gateway.edge.form import only, read_form, text_of
 from services.gateway.redaction.requests import taken_out
-from services.gateway.wire import openai_wire
+from services.gateway.wire import raw_bodies
 
 TRANSCRIPTIONS_PATH = "/v1/audio/transcriptions"
 TRANSLATIONS_PATH = "/v1/audio/translations"
@@ -77,12 +77,12 @@ class AudioAsk:
 
 def parse_speech(body: bytes, *, max_depth: int = 64) -> AudioAsk:
     """Reads and checks a JSON body. Raises INVALID_REQUEST naming the field and the mend."""
-    fields = openai_wire.top_level(body, max_depth, SPEECH_EXAMPLE)
-    model = openai_wire.model_of(fields, f"Say which model speaks, e.g. {SPEECH_EXAMPLE}.")
-    text = openai_wire.read_field(fields, "input", str, "")
+    fields = raw_bodies.top_level(body, max_depth, SPEECH_EXAMPLE)
+    model = raw_bodies.model_of(fields, f"Say which model speaks, e.g. {SPEECH_EXAMPLE}.")
+    text = raw_bodies.read_field(fields, "input", str, "")
     if not text:
         raise invalid("input", f'"input" is missing or empty: send the text to speak, e.g. {SPEECH_EXAMPLE}.')
-    manner = openai_wire.read_field(fields, "instructions", str, "")
+    manner = raw_bodies.read_field(fields, "instructions", str, "")
     spoken = len(text.encode("utf-8", "replace"))
     size = spoken + len(manner.encode("utf-8", "replace"))
     redaction, body = taken_out(fields, body)

@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 
 from mesh.config import Secret
+from mesh.ids import is_uuid
 from mesh.signed_webhooks import check_address, signing_key
 from mesh.transport import LARGE_MESSAGE_BYTES
 from services.gateway.gating.webhooks import read_urls
@@ -86,6 +87,11 @@ class GatewayConfig:
     """The deepest nesting of a JSON body."""
     commit_timeout_s: float = 15.0
     """How long one try to store a request's record may take; tries go on until one succeeds."""
+    record_prompts: tuple[str, ...] = ()
+    """The organisations, by id, whose prompts and answers are recorded beside the record of each chat; "*" = all. Needs
+    audit.seal_payloads. Who has scope admin in the organisation reads them (docs/recorded-texts.md)."""
+    record_prompts_kib: int = 32
+    """The most that is recorded of a prompt, and of an answer: of a longer one the middle is left out."""
     metrics_public: bool = True
     """Whether GET /metrics is answered without a key."""
 
@@ -107,6 +113,11 @@ class GatewayConfig:
         if self.context_tokens < 0:
             raise ValueError(f"context_tokens is {self.context_tokens}: set how many tokens, or 0 for none")
         self._check_validation()
+        for org_id in self.record_prompts:
+            if org_id != "*" and not is_uuid(org_id):
+                raise ValueError(f'record_prompts: "{org_id[:60]}" is no id of an organisation, and not "*"')
+        if not 1 <= self.record_prompts_kib <= 256:
+            raise ValueError(f"record_prompts_kib is {self.record_prompts_kib}: set it between 1 and 256")
         if self.audio_min_bytes_per_s < 1:
             raise ValueError(f"audio_min_bytes_per_s is {self.audio_min_bytes_per_s}: set 1 or more")
         if self.max_body_bytes > MOST_BODY_BYTES:

@@ -24,7 +24,7 @@ from services.gateway.chat.pipeline import Head, Pipeline
 from services.gateway.chat.reserved_run import ReservedRun
 from services.gateway.identity.callers import Caller
 from services.gateway.redaction.requests import taken_out, without_values
-from services.gateway.wire import openai_wire
+from services.gateway.wire import raw_bodies
 
 OPERATION = "embeddings"
 """What the record says was asked for."""
@@ -67,14 +67,14 @@ class Embedded:
 
 def parse_embeddings(body: bytes, *, max_depth: int = 64) -> EmbedAsk:
     """Reads and checks a body. Raises INVALID_REQUEST naming the field and the mend."""
-    fields = openai_wire.top_level(body, max_depth, EXAMPLE)
+    fields = raw_bodies.top_level(body, max_depth, EXAMPLE)
     ask = _read(fields, body)
     redaction, body = taken_out(fields, body)
     return dataclasses.replace(ask, body=body, redaction=redaction)
 
 
 def _read(fields: Mapping[str, msgspec.Raw], body: bytes) -> EmbedAsk:
-    model = openai_wire.model_of(fields, f"Say which model makes the embeddings, e.g. {EXAMPLE}.")
+    model = raw_bodies.model_of(fields, f"Say which model makes the embeddings, e.g. {EXAMPLE}.")
     raw = fields.get("input")
     if raw is None or bytes(raw) == b"null":
         raise invalid("input", f'"input" is missing: send a text, a list of texts, or tokens, e.g. {EXAMPLE}.')

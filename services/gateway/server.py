@@ -12,6 +12,7 @@ import msgspec
 import uvicorn
 from starlette.applications import Starlette
 
+from dac.audit.v1 import text_pb2_grpc
 from dac.gateway.v1 import (
     chat_pb2,
     chat_pb2_grpc,
@@ -29,6 +30,7 @@ from mesh.service import Context
 from services.gateway.api import docs_page, openapi, transcoder
 from services.gateway.chat.chat_run import ChatRun
 from services.gateway.chat.pipeline import DONE, Done, Head, Pipeline, Stubs
+from services.gateway.chat.recorded_texts import RecordedTexts
 from services.gateway.chat.second_sends import SecondSends
 from services.gateway.chat.settlement import Settlements
 from services.gateway.config import GatewayConfig
@@ -167,6 +169,10 @@ class GatewayService:
             judge=Judge(self.pipeline, timeout_s=config.validation_judge_timeout_s),
             nli=Inference(config.validation_nli_path) if config.validation_nli_path is not None else None,
         )
+        if config.record_prompts:
+            audit = text_pb2_grpc.TextServiceStub(context.channel_to("audit"))
+            most_bytes = config.record_prompts_kib << 10
+            self.pipeline.texts = RecordedTexts(audit, config.record_prompts, most_bytes)
         self._bindings = transcoder.bindings()
         pages = Pages(
             context.channel_to,
@@ -275,6 +281,9 @@ class GatewayService:
         await self.sharing.close(max(1.0, until - time.monotonic()))
         drained = max(2.0, until - time.monotonic())
         await asyncio.gather(self.settlements.drain(drained), self.pipeline.late_saves.drain(drained))
+        if self.pipeline.texts is not None:
+            # Behind the records: without its record no text is taken.
+            await self.pipeline.texts.drain(max(2.0, until - time.monotonic()))
         await self.validation.close()
         await self._stubs.close()
         await self.identity.close()

@@ -75,8 +75,11 @@ class ProviderServicer(provider_pb2_grpc.ProviderServiceServicer):
         self, request: provider_pb2.GenerateRequest, context: Any
     ) -> AsyncIterator[provider_pb2.GenerateResponse]:
         """See the proto."""
-        run: AsyncGenerator[events.Event, None] = self._generator.run(_ask(request))
-        if self._interval_s > 0 and request.stream:
+        gathers = self._interval_s > 0 and request.stream
+        # In process only; see mesh.inprocess.LocalContext.
+        outlet = None if gathers else getattr(context, "outlet", None)
+        run: AsyncGenerator[events.Event, None] = self._generator.run(_ask(request), outlet)
+        if gathers:
             run = coalesce(run, interval_s=self._interval_s, max_bytes=self._frame_bytes)
         async with aclosing(run) as stream:
             async for event in stream:

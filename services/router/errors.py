@@ -164,6 +164,15 @@ def nothing_chats() -> MeshError:
     )
 
 
+def only_retired(models: Sequence[str]) -> MeshError:
+    """Models are available and the day of all of them has come."""
+    return MeshError(
+        Reason.NO_MODEL_AVAILABLE,
+        f"Providers have retired every available model ({', '.join(models[:4])}), and auto chooses none of these: name "
+        "one, or describe a newer one under models:.",
+    )
+
+
 def only_unproven(models: Sequence[str]) -> MeshError:
     """Models are available and all of them are known only from their providers' lists."""
     return MeshError(

@@ -1,5 +1,6 @@
 """What expressions in Prometheus' language choose and yield, and what DAC's processes export."""
 
+import importlib
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -7,10 +8,11 @@ from typing import Any
 import promql_parser
 from prometheus_client import Counter, Gauge
 
+import mesh.metrics_page  # noqa: F401  (the names that it adds belong to what is exported)
 from mesh import telemetry
 from mesh.boards.alerts import WINDOWS, error_ratio
-from mesh.boards.envoy_names import ENVOY_NAMES
 from mesh.timings import Timings
+from tests.deploy.envoy_names import ENVOY_NAMES
 
 SCRAPED = frozenset({"job", "instance"})
 """What Prometheus itself puts on every series."""
@@ -31,6 +33,8 @@ def exported() -> dict[str, frozenset[str]]:
             found |= {f"{metric.name}_{suffix}": labels for suffix in ("sum", "count")}
         elif isinstance(metric, telemetry.Sampled):
             found[metric.name] = frozenset(metric.labels)
+    # It registers the aliases.
+    importlib.import_module("mesh.metrics_page")
     # The other collectors show their labels in their samples: the aliases have none before the first chat.
     telemetry.observe_chat("none", "OUTCOME_OK", [])
     for family in telemetry.REGISTRY.collect():

@@ -22,11 +22,13 @@ from dac.gateway.v1 import chat_pb2, chat_pb2_grpc
 from mesh.app import ROOT
 from mesh.boards import __main__ as command
 from mesh.boards.alerts import alerts, recordings
-from mesh.boards.envoy_names import ENVOY_NAMES
 from mesh.boards.files import BOARDS, files
 from mesh.boards.panels import GRID
+from mesh.tlog.cosignatures import Cosigner
+from tests.deploy.envoy_names import ENVOY_NAMES
 from tests.deploy.expressions import exported, is_there, known, parse, selectors, yields
 from tests.edge import conftest
+from tests.integration.audit.witness_process import Process
 from tests.ports import free_port
 
 MADE = {name: build() for name, build in BOARDS.items()}
@@ -160,13 +162,34 @@ def dac(tmp_path_factory, upstream_process):
         "DAC_BUDGET_ALERT_WEBHOOK_SECRET": "x" * 32,
         "DAC_BUDGET_ALERT_WEBHOOK_ALLOW_PRIVATE_ADDRESS": "true",
         "DAC_BUDGET_ALERT_INTERVAL_S": "0.2",
+        "DAC_AUDIT_SEAL_PAYLOADS": "true",
+        "DAC_GATEWAY_RECORD_PROMPTS": "*",
     }
-    running.start()
+    witness = _witnessed(running)
     try:
+        running.start()
         yield running
         assert running.stop() == 0, running.log()
     finally:
         running.stop(signal.SIGKILL)
+        witness.stop(signal.SIGKILL)
+
+
+AWAY = Cosigner("away.example/w", b"a" * 32).verifier
+
+
+def _witnessed(dac):
+    """A witness of the DAC's log, and one that nobody answers for: the log's key is named, so that both can know it."""
+    secret = dac.data_dir.parent / "log.key"
+    secret.touch(0o600)
+    secret.write_text((b"k" * 32).hex())
+    witness = Process(dac.data_dir.parent / "witness")
+    dac.env |= {
+        "DAC_AUDIT_LOG_KEY_FILE": str(secret),
+        "DAC_AUDIT_WITNESSES": f"{witness.url} {witness.key},http://127.0.0.1:9 {AWAY}",
+        "DAC_AUDIT_WITNESS_EVERY_S": "1",
+    }
+    return witness
 
 
 def _checked_chats(dac, upstream_process):
@@ -233,8 +256,8 @@ def scraped(dac, upstream_process):
         found = _scrape(dac)
         # What is counted in the background comes a moment later.
         names, outcomes = {name for name, _ in found}, {labels.get("outcome") for _, labels in found}
-        late = {"budget_records_unread", "budget_alerts_total", "router_breaker_open"}
-        if late <= names and "client_gone" in outcomes:
+        late = {"budget_records_unread", "budget_alerts_total", "router_breaker_open", "audit_witness_age_seconds"}
+        if late <= names and "client_gone" in outcomes and _has_asked(dac):
             return found
         assert time.monotonic() < end, "the background's figures never came"
         time.sleep(0.1)
@@ -245,6 +268,13 @@ def _scrape(dac):
     return [
         (sample.name, sample.labels) for family in text_string_to_metric_families(page) for sample in family.samples
     ]
+
+
+def _has_asked(dac):
+    """Whether one witness was seen to cosign, and the other not to answer."""
+    page = httpx.get(f"{dac.url}/metrics", headers=dac.operator_headers).raise_for_status().text
+    found = re.findall(r'(?m)^audit_witness_total\{outcome="(\w+)",witness="([^"]+)"\} (\S+)$', page)
+    return {"cosigned", "unreachable"} <= {outcome for outcome, _, figure in found if float(figure)}
 
 
 async def _chat_by_grpc(dac):

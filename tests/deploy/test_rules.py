@@ -26,6 +26,8 @@ BREAKER = 'router_breaker_open{model="mine/large",provider="mine",instance="%s"}
 SETTLED = 'settlement_attempts_total{outcome="%s"}'
 LEDGER = 'budget_operations_total{operation="%s",outcome="ok"}'
 UNREAD = 'budget_records_unread{consumer="audit",instance="%s"}'
+WITNESS = 'audit_witness_total{witness="w",outcome="%s"}'
+COSIGNED = 'audit_witness_age_seconds{witness="%s",instance="%s"}'
 CLUSTER = 'envoy_cluster_upstream_rq_xx{envoy_cluster_name="%s",envoy_response_code_class="%d"}'
 HEALTHY = 'envoy_cluster_membership_healthy{envoy_cluster_name="gateway_http",instance="%s"}'
 BUILD, STARTED = (
@@ -96,6 +98,18 @@ SAID = {
     "DacAuditBehind": [
         ("every replica tells it", 30, {UNREAD % "a": "2000+100x30", UNREAD % "b": "2000+100x30"}, True),
         ("it catches up", 30, {UNREAD % "a": "5000x10 0x20"}, False),
+    ],
+    "DacAuditOtherPast": [
+        ("it was set back", 90, {WITNESS % "set_back": "0x85 1 2 3 4 5", WITNESS % "cosigned": "0+1x90"}, True),
+        ("it was rewritten", 90, {WITNESS % "forked": "0x85 1 2 3 4 5"}, True),
+        ("it is away, or refuses", 90, {WITNESS % "unreachable": "0+1x90", WITNESS % "refused": "0+1x90"}, False),
+        ("all is well", 90, {WITNESS % "cosigned": "0+1x90", WITNESS % "forked": "0x90"}, False),
+    ],
+    "DacAuditNotCosigned": [
+        ("one of two is away", 90, {COSIGNED % ("w", "a"): "0+60x90", COSIGNED % ("v", "a"): "30x90"}, True),
+        ("it came back", 90, {COSIGNED % ("w", "a"): "0+60x80 30x10"}, False),
+        ("another replica leads now", 90, {COSIGNED % ("w", "a"): "0+60x70", COSIGNED % ("w", "b"): "_x70 30x20"},
+         False),
     ],
     "DacCanaryFailing": [
         ("half of it", 20, {CLUSTER % ("gateway_http", 2): "0+90x20", CLUSTER % ("gateway_http_canary", 2): "0+5x20",

@@ -175,6 +175,16 @@ def test_an_archive_grows_with_the_log_and_is_checked_without_it(
     found = run(dac, *offline, "--json")
     assert found.returncode == 1 and tile.name in json.loads(found.stdout)["findings"][0]
     assert "is no archive" in run(dac, "audit", "archive", str(tmp_path)).stderr
+    # The log was told of it; nothing is dropped of a log that is no window long.
+    status = answered(run(dac, "audit", "status", "--json", key=""))
+    assert int(str(status["archived"])) > int(str(first["entries"])) and status["needs_archive"]
+    assert (status["start"], status["waits_for"], status["leaves_kept_days"]) == ("0", "packing", 2557)
+    shown = run(dac, "audit", "status", key="").stderr
+    assert f"an archive was reported to have {status['archived']} entries" in shown
+    assert "entries from 0 on stay: they are not packed yet" in shown
+    assert dac.get("/v1/audit/start").status_code == 403
+    body = {"checkpoint": kept.read_text()}
+    assert httpx.post(f"{dac.url}/v1/audit/archives", headers=dac.headers, json=body).status_code == 403
 
 
 def test_the_export_is_whole_and_its_own_verifier_finds_what_is_changed(

@@ -299,6 +299,20 @@ def test_a_database_of_a_newer_dac_is_not_backed_up_by_halves(source, tmp_path):
     assert not list(tmp_path.glob("x*"))
 
 
+def test_a_database_whose_rows_stand_elsewhere_is_not_backed_up_by_halves(source, tmp_path):
+    # As TimescaleDB keeps a table: its rows are in chunks of another schema, which pg_dump of DAC's schemas leaves out.
+    sql(
+        source.dsn,
+        "CREATE SCHEMA budget",
+        "CREATE SCHEMA chunks",
+        "CREATE TABLE budget.figures (id integer)",
+        "CREATE TABLE chunks.one () INHERITS (budget.figures)",
+    )
+    with pytest.raises(MeshError, match=r"Rows of budget\.figures stand in tables outside"):
+        asyncio.run(back_up(tmp_path / "x", source, locked(), print))
+    assert not list(tmp_path.glob("x*"))
+
+
 def test_a_missing_key_is_named_before_the_database_is_read(source, tmp_path):
     source.master_key_file.unlink()
     with pytest.raises(MeshError, match=r"master\.key: it belongs into the backup"):

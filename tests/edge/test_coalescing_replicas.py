@@ -246,5 +246,6 @@ async def test_a_replica_that_is_killed_while_it_leads_is_followed_by_the_other(
         replicas[0].process.kill()
         found = await asyncio.gather(*waiting)
         await asyncio.gather(leading, return_exceptions=True)
+    replicas[0].process.wait(10)
     assert {status for status, _, _ in found} == {200} and b"Carried on." in found[0][2]
     assert len(upstream_process.requests()) == 2, "one of those who waited made the call"

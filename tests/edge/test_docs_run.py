@@ -20,6 +20,7 @@ import pytest
 
 from mesh.app import ROOT
 from mesh.embedded import EmbeddedPostgres
+from tests import programs
 from tests.edge.conftest import Dac, UpstreamProcess, make_dac
 from tests.ports import free_port
 from tests.prepared import server_in
@@ -38,6 +39,8 @@ INSTEAD = {"make test": f"make -C {ROOT} -n test > make.txt"}
 """Lines that stand for something that CI does elsewhere: what is run in their place."""
 OWN_START = {"README.md", "docs/quickstart.md"}
 """Pages whose own text starts DAC; the others find one running."""
+COLD = {"README.md"}
+"""Pages that run the installed `dac`; the others' is a fork of one that has imported all of it."""
 RUNS, OWNS = "postgresql://dac@db/dac", "postgresql://dac_owner@db/dac"
 NAME = re.compile(rf"(?<![\d.])(?:8000|8010|8443|50051|50061)(?!\d)|{RUNS}|{OWNS}")
 """Ports and databases of the text that become real ones."""
@@ -166,9 +169,24 @@ def databases(postgres_server: EmbeddedPostgres) -> dict[str, str]:
     return {RUNS: f"'{server.dsn('pages', 'pw', 'pages')}'", OWNS: f"'{server.dsn('pages_owner', 'pw', 'pages')}'"}
 
 
-def prepared(folder: pathlib.Path, dac: Dac, *, own: bool) -> tuple[dict[str, str], dict[str, str]]:
-    """A reader's folder; returns the environment and the ports of the text → real ones."""
-    (folder / ".venv").symlink_to(ROOT / ".venv" if (ROOT / ".venv").exists() else sys.prefix)
+def environment(folder: pathlib.Path, installed: pathlib.Path, *, cold: bool) -> list[int]:
+    """A page's `.venv`; returns the descriptors that its `dac` inherits."""
+    if cold:
+        folder.symlink_to(installed)
+        return []
+    (folder / "bin").mkdir(parents=True)
+    for source in (*(one for one in installed.iterdir() if one.name != "bin"), *(installed / "bin").iterdir()):
+        (folder / source.relative_to(installed)).symlink_to(source)
+    (folder / "bin" / "dac").unlink()
+    return [programs.command(folder / "bin" / "dac")]
+
+
+def prepared(
+    folder: pathlib.Path, dac: Dac, *, own: bool, cold: bool = False
+) -> tuple[dict[str, str], dict[str, str], list[int]]:
+    """A reader's folder; returns the environment, the ports of the text → real ones, and descriptors to inherit."""
+    installed = ROOT / ".venv" if (ROOT / ".venv").exists() else pathlib.Path(sys.prefix)
+    inherited = environment(folder / ".venv", installed, cold=cold)
     tools = folder / ".tools"
     tools.mkdir()
     (tools / "curl").write_text('#!/bin/sh\nPATH=${PATH#*:} exec curl --fail-with-body --max-time 30 "$@"\n')
@@ -182,10 +200,10 @@ def prepared(folder: pathlib.Path, dac: Dac, *, own: bool) -> tuple[dict[str, st
     else:
         (folder / "data").symlink_to(dac.data_dir)
         ports |= {"8000": dac.url.rpartition(":")[2], "50051": dac.grpc_address.rpartition(":")[2]}
-    return env, ports
+    return env, ports, inherited
 
 
-def run(script: str, folder: pathlib.Path, env: dict[str, str]) -> tuple[int, str]:
+def run(script: str, folder: pathlib.Path, env: dict[str, str], inherited: list[int]) -> tuple[int, str]:
     """Runs it; returns the exit code and the end of what it said. Nothing that it started is left."""
     (folder / "page.sh").write_text(script)
     log = (folder / "page.log").open("wb")
@@ -196,6 +214,7 @@ def run(script: str, folder: pathlib.Path, env: dict[str, str]) -> tuple[int, st
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
+        pass_fds=inherited,
         start_new_session=True,
     )
     try:
@@ -212,10 +231,12 @@ def test_the_blocks_of_a_page_work(
     page: pathlib.Path, shared: Dac, tmp_path: pathlib.Path, request: pytest.FixtureRequest
 ) -> None:
     own, text = name_of(page) in OWN_START, page.read_text()
-    env, ports = prepared(tmp_path, shared, own=own)
+    env, ports, inherited = prepared(tmp_path, shared, own=own, cold=name_of(page) in COLD)
     if RUNS in text:
         ports |= request.getfixturevalue("databases")
-    code, said = run(script_of([one for one in blocks_of(text) if one.is_run], ports, own=own), tmp_path, env)
+    code, said = run(
+        script_of([one for one in blocks_of(text) if one.is_run], ports, own=own), tmp_path, env, inherited
+    )
     assert code == 0, f"{name_of(page)}: exit code {code}\n{said}"
 
 
@@ -243,8 +264,8 @@ def test_a_wrong_block_is_noticed(shared: Dac, tmp_path: pathlib.Path) -> None:
     )
     blocks = blocks_of(text)
     assert [block.is_run for block in blocks] == [False, True, True]
-    env, ports = prepared(tmp_path, shared, own=False)
-    code, said = run(script_of([block for block in blocks if block.is_run], ports), tmp_path, env)
+    env, ports, inherited = prepared(tmp_path, shared, own=False)
+    code, said = run(script_of([block for block in blocks if block.is_run], ports), tmp_path, env, inherited)
     assert code == 22 and "== the block in line 9" in said
 
 

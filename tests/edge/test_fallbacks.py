@@ -14,6 +14,7 @@ MORE = """
   - {id: mock/first, provider: mock, name: first, context_tokens: 8000, quality: 0.6, capabilities: [tools],
      fallbacks: [dead/one, mock/tiny, claude/sonnet, second/small], price: free}
   - {id: dead/one, provider: dead, name: one, context_tokens: 64000, quality: 0.1, price: free}
+  - {id: mock/old, provider: mock, name: old, context_tokens: 64000, quality: 1.0, price: free, retires_on: 2020-01-31}
   - {id: mock/tiny, provider: mock, name: tiny, context_tokens: 4000, quality: 0.1, price: free}
   - {id: off/one, provider: openai, name: off-one, context_tokens: 4000, quality: 0.1, price: free}
 aliases: {gpt-4: mock/first, mini: mock/gpt-4o-mini, away: off/one}
@@ -62,6 +63,17 @@ def test_clients_see_aliases_beside_the_ids(linked: Dac) -> None:
     assert "alias_of" not in listed["mock/first"] and "away" not in listed
     assert linked.get("/v1/models/mini").json()["id"] == "mini"
     assert linked.get("/v1/models/mock/gpt-4o-mini").json()["id"] == "mock/gpt-4o-mini"
+
+
+def test_a_retired_model_is_listed_with_its_day_and_left_to_those_who_name_it(linked: Dac) -> None:
+    listed = {one["id"]: one for one in linked.get("/v1/models").json()["data"]}
+    assert listed["mock/old"]["retires_on"] == "2020-01-31" and listed["mock/tiny"]["retires_on"] is None
+    shown = programs.run(
+        ["model", "list"], {**linked.env, "DAC_BASE_URL": linked.url, "DAC_API_KEY": linked.key}
+    ).stdout
+    assert [line for line in shown.splitlines() if "mock/old" in line and "retired 2020-01-31" in line], shown
+    assert linked.chat(model="auto:quality").headers["x-dac-model"] != "mock/old"
+    assert linked.chat(model="mock/old").headers["x-dac-model"] == "mock/old"
 
 
 def test_the_check_names_a_wrong_fallback(linked: Dac, tmp_path: pathlib.Path) -> None:

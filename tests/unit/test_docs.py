@@ -135,7 +135,7 @@ def unknown_commands(lines: Iterable[str]) -> list[str]:
 
 @functools.cache
 def known_variables() -> set[str]:
-    """DAC_* of the configuration and of the code."""
+    """DAC_* of the configuration and of the code, and the servers that tests are told of."""
     names = set()
     classes: dict[str, type[Any]] = {"mesh": MeshConfig, **{name: one.config_class() for name, one in TARGETS.items()}}
     for name, cls in classes.items():
@@ -144,6 +144,8 @@ def known_variables() -> set[str]:
     for folder in ("mesh", "services"):
         for file in (ROOT / folder).rglob("*.py"):
             names.update(re.findall(r'["\'](DAC_[A-Z0-9_]+)["\']', file.read_text()))
+    for file in (ROOT / "tests" / "integration").rglob("*.py"):
+        names.update(re.findall(r'os\.environ\.get\("(DAC_[A-Z0-9_]+_URL)"', file.read_text()))
     return names | {name for one in KNOWN.values() for name in (one.env, one.address_env)}
 
 

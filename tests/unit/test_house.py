@@ -16,7 +16,6 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 SOURCES = sorted(path for top in ("mesh", "services", "bench") for path in (ROOT / top).rglob("*.py"))
 SERVICE_NAMES = sorted(TARGETS)
 DRIVERS = {"grpc", "asyncpg", "redis", "weaviate", "aiohttp"}
-EDGES = {"server.py", "store.py", "config.py", "__init__.py", "errors.py"}
 
 
 @functools.cache
@@ -57,6 +56,54 @@ def test_the_import_rule_can_fail():
 def test_only_the_table_knows_services():
     for path in (ROOT / "mesh").rglob("*.py"):
         assert not any(name.startswith("services") for name in imports_of(path)), path
+
+
+def at_the_top(body):
+    """What a module does when it is imported, and what it imports for its types: all but the inside of functions."""
+    for node in body:
+        yield node
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            for part in ("body", "orelse", "finalbody", "handlers"):
+                yield from at_the_top(getattr(node, part, ()))
+
+
+def imported_modules(text, modules):
+    """Those of `modules` that a module of this text imports at its top."""
+    found = set()
+    for node in at_the_top(ast.parse(text).body):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            inside = {f"{node.module}.{alias.name}" for alias in node.names}
+            # A package's own file is imported for what is no module of it.
+            found |= inside if inside <= modules.keys() else inside | {node.module}
+    return found & modules.keys()
+
+
+def in_circles(modules):
+    """The modules, name → text, that reach themselves over what they import."""
+    graph = {name: imported_modules(text, modules) - {name} for name, text in modules.items()}
+    while leaves := {name for name, imported in graph.items() if not imported}:
+        graph = {name: imported - leaves for name, imported in graph.items() if name not in leaves}
+    # Whoever only imports from a circle is not of it.
+    while unasked := graph.keys() - set().union(*graph.values()):
+        graph = {name: imported for name, imported in graph.items() if name not in unasked}
+    return sorted(graph)
+
+
+def test_no_files_import_each_other_in_a_circle():
+    paths = [path for path in SOURCES if path.relative_to(ROOT).parts[0] in ("mesh", "services")]
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in paths]
+    circle = in_circles({name: path.read_text() for name, path in zip(names, paths, strict=True)})
+    assert not circle, "they import each other: move what they share to a file of its own, or hand it in"
+
+
+def test_the_rule_of_circles_can_fail():
+    way = {"mesh.a": "import mesh.b", "mesh.b": "from mesh import c, d", "mesh.d": "", "mesh.asks": "import mesh.a"}
+    assert in_circles({**way, "mesh.c": "from mesh.a import x"}) == ["mesh.a", "mesh.b", "mesh.c"]
+    typed = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from mesh.a import X"
+    assert in_circles({**way, "mesh.c": typed}) == ["mesh.a", "mesh.b", "mesh.c"]
+    assert in_circles({**way, "mesh.c": "def late():\n    import mesh.a"}) == []
 
 
 @pytest.mark.parametrize("service", SERVICE_NAMES)

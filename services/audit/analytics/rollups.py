@@ -93,6 +93,9 @@ TAKE = """DELETE FROM uncounted u
 TAKEN = """SELECT r.org_id::text, r.request_id::text, r.record
   FROM unnest($1::uuid[], $2::uuid[]) AS k (org_id, request_id)
   JOIN requests r ON r.org_id = k.org_id AND r.request_id = k.request_id"""
+HAS_CHUNKS = "SELECT relkind = 'r' FROM pg_class WHERE oid = 'rollup_days'::regclass"
+"""Whether TimescaleDB keeps the figures; partitions are made with their rules."""
+GUARD_CHUNKS = "SELECT guard_chunks()"
 DUE = "DELETE FROM recounts WHERE org_id = $1 AND day = $2 RETURNING day"
 LOST = "SELECT EXISTS (SELECT FROM redacted_days WHERE org_id = $1 AND day = $2)"
 RECORDS = """SELECT started_at, request_id::text, record FROM requests
@@ -114,6 +117,7 @@ class Rollups:
 
     def __init__(self, config: AuditConfig, now: Callable[[], dt.datetime]) -> None:
         self._config, self._now = config, now
+        self._has_chunks: bool | None = None
 
     def kept_from(self, grain: Grain) -> dt.datetime:
         """The first moment of which rows of this length are kept: whole days."""
@@ -131,6 +135,10 @@ class Rollups:
             first = self.kept_from(grain)
             kept = [fact for fact in facts if fact.at >= first] if grain is not Grain.DAY else facts
             await _add(connection, grain, cells_of(kept, grain))
+        if self._has_chunks is None:
+            self._has_chunks = await connection.fetchval(HAS_CHUNKS)
+        if self._has_chunks:
+            await connection.execute(GUARD_CHUNKS)
         turns = threads_of(facts)
         if turns:
             rows = [(*key, count) for key, count in sorted(turns.items())]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from mesh.postgres import Database
 from mesh.rounds import Rounds
 from services.audit.analytics.cells import Grain
-from services.audit.analytics.rollups import Counting, Recounts, Rollups
+from services.audit.analytics.rollups import GUARD_CHUNKS, Counting, Recounts, Rollups
 from services.audit.config import AuditConfig
 
 _log = logging.getLogger(__name__)
@@ -78,6 +78,9 @@ class Upkeep:
         for grain, name, start, end in partitions(now):
             async with self._database.transaction() as connection:
                 await connection.execute("SELECT make_rollup_partition($1, $2, $3, $4)", grain.value, name, start, end)
+        async with self._database.transaction() as connection:
+            # Those that a version before this one made, too.
+            await connection.execute(GUARD_CHUNKS)
         for grain in Grain:
             async with self._database.transaction() as connection:
                 await connection.execute("SELECT forget_rollups($1, $2)", grain.value, self._rollups.kept_from(grain))

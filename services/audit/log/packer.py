@@ -47,7 +47,7 @@ class Packer:
         end = await self._store.packs.end()
         while await self._pack(end // WINDOW, before):
             done, end = done + 1, end + WINDOW
-        for first in range(0, end, SWEPT):
+        for first in range((await self._store.started()).idx, end, SWEPT):
             await self._store.packs.sweep(first, min(first + SWEPT, end))
         return done
 
@@ -59,8 +59,8 @@ class Packer:
         if end + WIDTH > head.size:
             return False
         # Times are those of the requests: a few that are wrong neither hurry a window nor hold it up.
-        newest = [_time(leaf) for leaf in await self._store.leaves(end - WIDTH, end)]
-        if not newest or statistics.median_low(newest) >= before:
+        newest = middle_time(await self._store.leaves(end - WIDTH, end))
+        if not newest or newest >= before:
             return False
         places = await self._store.packs.unpacked(window)
         tiles = await self._store.tiles_between(0, first // WIDTH, end // WIDTH)
@@ -68,6 +68,11 @@ class Packer:
         if packs is None:
             raise errors.log_is_damaged(f"entries {first} to {end - 1} do not hash to their tiles")
         return await self._store.packs.store(window, places, packs)
+
+
+def middle_time(leaves: Sequence[bytes]) -> str:
+    """The time in the middle of those of some leaves; empty = there are none."""
+    return statistics.median_low([_time(leaf) for leaf in leaves]) if leaves else ""
 
 
 def _time(leaf: bytes) -> str:

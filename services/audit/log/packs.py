@@ -6,7 +6,7 @@ import functools
 import hashlib
 import logging
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mesh.postgres import Database
 from mesh.tlog.frames import packed_frame
@@ -112,8 +112,8 @@ class Packs:
         return found
 
     async def _whole(self, window: int) -> list[Place]:
-        """A window's entries; the last one is at hand, as a log is read piece by piece."""
-        if self._window[0] != window:
+        """A window's entries; the last one is at hand, as a log is read piece by piece, until it is dropped."""
+        if self._window[0] != window or not await self._is_there(window):
             async with self._database.transaction() as connection:
                 rows = await connection.fetch("SELECT org_id, packed FROM log_window($1)", window)
             places = [Place(str(row[0]), entry) for row in rows for entry in _unpacked(row[1])]
@@ -123,19 +123,20 @@ class Packs:
             self._window = window, places
         return self._window[1]
 
+    async def _is_there(self, window: int) -> bool:
+        async with self._database.transaction() as connection:
+            return bool(await connection.fetchval("SELECT idx <= $1 FROM log_started()", window * WINDOW))
+
+    async def payloads(self, first: int, end: int) -> list[Place]:
+        """The packed entries of which something is still stored: salt, record, or both."""
+        places = await self.between(first, end)
+        left = {row[0] for row in await self._stored(places) if row[1] is not None or row[2] is not None}
+        return [place for place in places if place.entry.idx in left]
+
     async def frames(self, first: int, end: int) -> list[bytes]:
         """Frames of packed entries, with what is still stored of their records."""
         places = await self.between(first, end)
-        async with self._database.transaction() as connection:
-            rows = await connection.fetch(
-                PAYLOADS,
-                [place.entry.idx for place in places],
-                [place.org_id for place in places],
-                [place.entry.kind for place in places],
-                [place.entry.record_id for place in places],
-                [place.entry.position for place in places],
-            )
-        there = {row[0]: (row[1], row[2], row[3]) for row in rows}
+        there = {row[0]: (row[1], row[2], row[3]) for row in await self._stored(places)}
         parts = []
         for _, entry in places:
             salt, stored, kept = there.get(entry.idx, (None, None, None))
@@ -144,6 +145,19 @@ class Packs:
                 # Two leaves of one entry: whoever verifies sees both, and finds the second in a place that is taken.
                 parts.append(packed_frame(entry.idx, entry.kind, kept, salt, stored))
         return parts
+
+    async def _stored(self, places: Sequence[Place]) -> Sequence[Sequence[Any]]:
+        """Of entries: index, salt, the row behind the leaf, the leaf; those of which nothing is there are left out."""
+        async with self._database.transaction() as connection:
+            rows: Sequence[Sequence[Any]] = await connection.fetch(
+                PAYLOADS,
+                [place.entry.idx for place in places],
+                [place.org_id for place in places],
+                [place.entry.kind for place in places],
+                [place.entry.record_id for place in places],
+                [place.entry.position for place in places],
+            )
+        return rows
 
     async def entry(self, org_id: str, record_id: str, size: int) -> Entry | None:
         """The entry of a record in a tree of that size, if it is packed."""

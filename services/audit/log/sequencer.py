@@ -14,9 +14,10 @@ from collections.abc import Callable
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from mesh.tlog.heads import NOBODY, heads_leaf
-from mesh.tlog.leaves import HEADS, KINDS, SALT_BYTES, Leaf, write_leaf
+from mesh.tlog.leaves import HEADS, KINDS, SALT_BYTES, START, Leaf, write_leaf
 from mesh.tlog.merkle import hash_leaf
 from mesh.tlog.notes import Checkpoint, NoteError, NoteSigner, VerifierKey, open_checkpoint
+from mesh.tlog.starts import start_leaf
 from mesh.tlog.tiles import Edge
 from services.audit import errors
 from services.audit.follower import Arrivals
@@ -25,10 +26,15 @@ from services.audit.log.store import NOTHING, Batch, Head, LogStore
 
 _log = logging.getLogger(__name__)
 HEADS_KIND = next(number for number, kind in KINDS.items() if kind == HEADS)
+START_KIND = next(number for number, kind in KINDS.items() if kind == START)
 NEVER = dt.datetime.min.replace(tzinfo=dt.UTC)
 
 AHEAD_FROM = 100
 """After a batch of so many there are more to come: they are read while it is written."""
+
+
+def _written_time(at: dt.datetime) -> str:
+    return at.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 class Sequencer:
@@ -57,6 +63,7 @@ class Sequencer:
         self._edge = Edge()
         self._seqs: dict[str, int] = {}
         self._ahead: list[Stored] = []
+        self._appending = asyncio.Lock()
         self._heads_every = dt.timedelta(seconds=heads_every_s)
         self._heads_at, self._heads_end = NEVER, 0
 
@@ -81,6 +88,10 @@ class Sequencer:
 
     async def lead(self) -> None:
         """Takes the lead at the stored head. Raises MeshError when that is not what its own checkpoint says."""
+        async with self._appending:
+            await self._lead()
+
+    async def _lead(self) -> None:
         self._signer = self._make_signer()
         key = self._signer.verifier
         head = await self._store.head()
@@ -115,6 +126,36 @@ class Sequencer:
 
     async def step(self) -> int:
         """Appends what is there now; how many. Raises MeshError, and then nothing is known: take the lead again."""
+        async with self._appending:
+            return await self._step()
+
+    async def begin_at(self, start: int, *, needs_archive: bool) -> str:
+        """Drops the entries before `start` and appends the leaf that declares it: "appended", or why nothing was done.
+
+        Raises MeshError.
+        """
+        async with self._appending:
+            if self._signer is None:
+                raise errors.log_lead_lost()
+            numbers = await self._store.numbers_before(start)
+            time = _written_time(dt.datetime.now(dt.UTC))
+            row = Stored(START_KIND, 0, NOBODY, uuid7(), b"")
+            seqs = await self._seqs_for([row])
+            batch, edge = self._written(
+                [row],
+                seqs,
+                lambda made, number, salt: start_leaf(made.record_id, number, time, start, numbers, salt),
+            )
+            after = self._signed([row], edge)
+            done = await self._store.append_start(self._head, after, batch, start, numbers, needs_archive=needs_archive)
+            if done in ("deposed", "behind"):
+                raise errors.log_lead_lost()
+            if done == "appended":
+                self._head, self._edge = after, edge
+                self._seqs.update(seqs)
+            return done
+
+    async def _step(self) -> int:
         if self._heads_every and self._head.size > self._heads_end:
             now = dt.datetime.now(dt.UTC)
             if now - self._heads_at >= self._heads_every:
@@ -143,7 +184,7 @@ class Sequencer:
         numbers = await self._store.all_seqs()
         seqs = {NOBODY: numbers.pop(NOBODY, 0)}
         row = Stored(HEADS_KIND, 0, NOBODY, uuid7(), b"")
-        time = now.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+        time = _written_time(now)
         batch, edge = self._written(
             [row], seqs, lambda stored, number, salt: heads_leaf(stored.record_id, number, time, numbers, salt)
         )

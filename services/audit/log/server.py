@@ -4,36 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-import grpc.aio
 import msgspec
 from google.api import httpbody_pb2
 
 from dac.audit.v1 import log_pb2, log_pb2_grpc
 from mesh import call
 from mesh.ids import is_uuid
-from mesh.service import Context
 from mesh.tlog import merkle
 from mesh.tlog.frames import CONTENT_TYPE, counts_frame, head_frame, stretch_frame, tile_frame
 from mesh.tlog.heads import line_of
-from mesh.tlog.notes import Checkpoint
+from mesh.tlog.notes import Checkpoint, NoteError, VerifierKey, open_checkpoint
 from mesh.tlog.proofs import write_proof
-from mesh.tlog.tiles import ENTRIES, HEIGHT, WIDTH, FullTile, Tile, TileHashes, pack_entries, tile_of, width_at
+from mesh.tlog.tiles import ENTRIES, HEIGHT, WIDTH, FullTile, Tile, TileHashes, pack_entries, width_at
 from services.audit import errors
-from services.audit.config import AuditConfig, read_witness
 from services.audit.follower import Arrivals
+from services.audit.log.beginning import beginning, hashes_of
 from services.audit.log.cosignature_store import CosignatureStore
-from services.audit.log.packer import Packer
-from services.audit.log.sequencer import Sequencer
-from services.audit.log.signing import open_signer
-from services.audit.log.store import Head, Heads, LogStore
-from services.audit.log.witness_calls import post
-from services.audit.log.witnessing import NewestHead, Witnessing, with_cosignatures
-from services.audit.sealing.payloads import PLAIN, Payloads
+from services.audit.log.dropper import Dropper
+from services.audit.log.store import Head, LogStore
+from services.audit.log.witnessing import with_cosignatures
 
 READ_BATCH = 8 * WIDTH
 MESSAGE_BYTES = 1 << 20
@@ -44,8 +37,10 @@ LOOK_AGAIN_S = 0.25
 NOTE_TYPE, TILE_TYPE, LINES_TYPE = "text/plain; charset=utf-8", "application/octet-stream", "application/x-ndjson"
 
 
-def _check_part(request: log_pb2.ReadLogRequest, size: int) -> None:
+def _check_part(request: log_pb2.ReadLogRequest, size: int, start: int) -> None:
     """Refuses a part of the log that does not begin and end with a tile, or that the log does not have."""
+    if 0 < request.first < start or 0 < request.end < start:
+        raise errors.before_start(start)
     end = request.end or size
     if request.first % WIDTH or request.end % WIDTH or not 0 <= request.first <= end <= size:
         raise errors.invalid("first", f"{request.first} to {request.end} are no tiles of a log of {size} entries")
@@ -61,8 +56,9 @@ def _organisation(scope: str) -> str:
 class LogServicer(log_pb2_grpc.LogServiceServicer):
     """See dac.audit.v1.LogService."""
 
-    def __init__(self, store: LogStore, arrivals: Arrivals) -> None:
-        self._store, self._arrivals = store, arrivals
+    def __init__(self, store: LogStore, arrivals: Arrivals, dropper: Dropper | None = None) -> None:
+        """`dropper`: who knows what is dropped next; without it GetStart has no answer."""
+        self._store, self._arrivals, self._dropper = store, arrivals, dropper
         self._cosignatures = CosignatureStore(store.database)
 
     async def GetCheckpoint(  # noqa: D102
@@ -77,6 +73,7 @@ class LogServicer(log_pb2_grpc.LogServiceServicer):
             size=head.size,
             cosigned_checkpoint=cosigned,
             witnesses=witnesses,
+            start=(await self._store.started()).idx,
         )
 
     async def GetInclusionProof(  # noqa: D102
@@ -123,8 +120,11 @@ class LogServicer(log_pb2_grpc.LogServiceServicer):
         head = await self._head()
         if not 0 < request.size <= head.size:
             raise errors.invalid("size", f"{request.size} is not between 1 and {head.size}, the size of the log")
-        ranges = merkle.consistency_ranges(request.size, head.size)
-        hashes = await self._hashes(merkle.nodes_of(ranges), head.size)
+        to_size = request.to_size or head.size
+        if not request.size <= to_size <= head.size:
+            raise errors.invalid("to_size", f"{to_size} is not between {request.size} and {head.size}")
+        ranges = merkle.consistency_ranges(request.size, to_size)
+        hashes = await hashes_of(self._store, merkle.nodes_of(ranges), to_size)
         return log_pb2.GetConsistencyProofResponse(hashes=merkle.prove(ranges, hashes), checkpoint=head.checkpoint)
 
     async def Export(  # noqa: D102
@@ -132,7 +132,7 @@ class LogServicer(log_pb2_grpc.LogServiceServicer):
     ) -> AsyncIterator[httpbody_pb2.HttpBody]:
         org_id = _organisation("admin")
         # Before the head, so that the tree of the head has them.
-        heads = await self._store.newest_heads()
+        heads, start = await self._store.newest_heads(), await self._store.start()
         head = await self._head()
         size, checkpoint = head.size, await self._with_cosignatures(head)
         if request.cosigned:
@@ -141,8 +141,13 @@ class LogServicer(log_pb2_grpc.LogServiceServicer):
                 raise errors.not_cosigned()
             size, checkpoint = cosigned
         first: dict[str, Any] = {"checkpoint": checkpoint, "verifier_key": head.verifier_key, "org_id": org_id}
-        if heads is not None and heads.idx < size and (told := await self._told_heads(heads, org_id, size)):
-            first["heads"] = told
+        if heads is not None and heads.idx < size:
+            told = await self._told(heads.idx, heads.leaf, heads.salt, heads.org_seqs, org_id, size)
+            first |= {"heads": told} if told else {}
+        if start is not None and org_id in start.org_seqs:
+            if start.leaf_idx >= size:
+                raise errors.not_cosigned_since_start()
+            first["start"] = await self._told(start.leaf_idx, start.leaf, start.salt, start.org_seqs, org_id, size)
         yield httpbody_pb2.HttpBody(content_type=LINES_TYPE, data=msgspec.json.encode(first) + b"\n")
         at = 0
         while entries := await self._store.entries_of(org_id, at, size, EXPORT_BATCH):
@@ -163,18 +168,21 @@ class LogServicer(log_pb2_grpc.LogServiceServicer):
             at = entries[-1].org_seq
         if await self._store.removed_since(head, org_id) or await self._store.declares_behind(org_id, size):
             raise errors.removed_meanwhile()
+        await self._still_begins(start.idx if start else 0)
 
-    async def _told_heads(self, heads: Heads, org_id: str, size: int) -> dict[str, Any] | None:
-        """What an organisation is shown of heads: its line with the path to their root; None when it has none."""
-        own = line_of(org_id, heads.org_seqs, heads.salt)
+    async def _told(
+        self, idx: int, leaf: bytes, salt: bytes, org_seqs: Mapping[str, int], org_id: str, size: int
+    ) -> dict[str, Any] | None:
+        """What an organisation is shown of heads or a start: its line with the path to their root; None = has none."""
+        own = line_of(org_id, org_seqs, salt)
         if own is None:
             return None
-        ranges = merkle.inclusion_ranges(heads.idx, size)
+        ranges = merkle.inclusion_ranges(idx, size)
         path = merkle.prove(ranges, await self._hashes(merkle.nodes_of(ranges), size))
         place, lines, line, line_path = own
         return {
-            "index": str(heads.idx),
-            "leaf": heads.leaf.decode(),
+            "index": str(idx),
+            "leaf": leaf.decode(),
             "path": [base64.b64encode(one).decode() for one in path],
             "line": line.decode(),
             "place": str(place),
@@ -186,18 +194,24 @@ class LogServicer(log_pb2_grpc.LogServiceServicer):
         self, request: log_pb2.ReadLogRequest, context: Any
     ) -> AsyncIterator[httpbody_pb2.HttpBody]:
         call.require_scope("operator")
-        head = await self._head()
-        _check_part(request, head.size)
+        start, head = (await self._store.started()).idx, await self._head()
+        _check_part(request, head.size, start)
+        read = max(request.first, start)
         if request.end:
             bounds = stretch_frame(request.first, request.end)
             yield httpbody_pb2.HttpBody(content_type=CONTENT_TYPE, data=bounds)
-            async for message in self._entries(request.first, request.end):
+            async for message in beginning(self._store, request.first, start):
                 yield httpbody_pb2.HttpBody(data=message)
+            async for message in self._entries(read, request.end):
+                yield httpbody_pb2.HttpBody(data=message)
+            await self._still_begins(start)
             yield httpbody_pb2.HttpBody(data=bounds)
             return
-        read = request.first
+        begins = beginning(self._store, request.first, start)
         while True:
             yield httpbody_pb2.HttpBody(content_type=CONTENT_TYPE, data=head_frame(head.verifier_key, head.checkpoint))
+            async for message in begins:
+                yield httpbody_pb2.HttpBody(data=message)
             async for message in self._entries(read, head.size):
                 yield httpbody_pb2.HttpBody(data=message)
             counts = await self._store.counts(head)
@@ -205,6 +219,7 @@ class LogServicer(log_pb2_grpc.LogServiceServicer):
                 break
             # What went while this was read is declared by entries behind that head: they belong to it, too.
             read, head = head.size, await self._head()
+        await self._still_begins(start)
         yield httpbody_pb2.HttpBody(data=counts_frame(*counts))
 
     async def ReadFile(  # noqa: D102
@@ -222,12 +237,52 @@ class LogServicer(log_pb2_grpc.LogServiceServicer):
         if tile.level == ENTRIES:
             call.require_scope("operator")
             first = tile.number * WIDTH
-            data: bytes | None = pack_entries(await self._store.leaves(first, first + tile.width))
+            leaves = await self._store.leaves(first, first + tile.width)
+            if len(leaves) < tile.width and first < (start := (await self._store.started()).idx):
+                raise errors.before_start(start)
+            data: bytes | None = pack_entries(leaves)
         else:
             data = await self._store.tile(*tile)
         if data is None:
             raise errors.no_such_file(request.path)
         yield httpbody_pb2.HttpBody(content_type=TILE_TYPE, data=data)
+
+    async def GetStart(self, request: log_pb2.GetStartRequest, context: Any) -> log_pb2.GetStartResponse:  # noqa: D102
+        call.require_scope("operator")
+        assert self._dropper is not None, "whoever serves this knows what is dropped"
+        plan, started, head = await self._dropper.plan(), await self._store.started(), await self._store.head()
+        answer = log_pb2.GetStartResponse(
+            start=plan.start,
+            size=head.size,
+            next_start=plan.end,
+            waits_for=plan.waits_for,
+            archived=started.archived,
+            leaves_kept_days=self._dropper.kept_days,
+            needs_archive=self._dropper.needs_archive,
+        )
+        if plan.due_at is not None:
+            answer.due_at.FromDatetime(plan.due_at)
+        if started.archived_at is not None:
+            answer.archived_at.FromDatetime(started.archived_at)
+        return answer
+
+    async def ReportArchive(  # noqa: D102
+        self, request: log_pb2.ReportArchiveRequest, context: Any
+    ) -> log_pb2.ReportArchiveResponse:
+        call.require_scope("operator")
+        head = await self._head()
+        try:
+            said = open_checkpoint(request.checkpoint, VerifierKey.parse(head.verifier_key))
+        except NoteError as error:
+            raise errors.no_such_checkpoint(str(error)) from None
+        if said.size > head.size:
+            raise errors.no_such_checkpoint(f"it is of {said.size} entries, and the log has {head.size}")
+        return log_pb2.ReportArchiveResponse(archived=await self._store.note_archive(said.size))
+
+    async def _still_begins(self, start: int) -> None:
+        """Raises UNAVAILABLE when leaves were dropped meanwhile: what was read lacks them."""
+        if (await self._store.started()).idx != start:
+            raise errors.begins_later_now()
 
     async def _head(self) -> Head:
         head = await self._store.head()
@@ -281,53 +336,3 @@ class LogServicer(log_pb2_grpc.LogServiceServicer):
             found += await self._store.tiles_between(span // HEIGHT - 1, first >> span, end >> span)
             span += HEIGHT
         return found
-
-
-async def hashes_of(store: LogStore, nodes: list[merkle.Node], size: int) -> TileHashes:
-    """The hashes of complete subtrees of a tree."""
-    return TileHashes(await store.tiles({tile_of(node) for node in nodes}, size))
-
-
-class ProvableLog:
-    """The assembled log."""
-
-    def __init__(self, context: Context, arrivals: Arrivals, payloads: Payloads = PLAIN) -> None:
-        assert context.database is not None, "the log needs PostgreSQL"
-        config: AuditConfig = context.config
-        self.store = LogStore(context.database, payloads)
-        self.log = LogServicer(self.store, arrivals)
-        secrets_dir = context.data_dir / "secrets"
-        self.sequencer = Sequencer(
-            self.store,
-            lambda: open_signer(config.log_key_file, secrets_dir, context.keyring),
-            arrivals,
-            batch=config.log_batch,
-            poll_s=config.follow_poll_s,
-            retry_s=config.retry_last_s,
-            random=os.urandom,
-            heads_every_s=config.heads_every_s,
-        )
-        self.packer = Packer(self.store, config.pack_after_days, config.pack_every_s)
-        cosignatures = CosignatureStore(context.database)
-        self.witnessing = Witnessing(
-            [read_witness(line) for line in config.witnesses],
-            self._newest,
-            cosignatures.kept,
-            cosignatures.keep,
-            post,
-            self._prove,
-            config.witness_every_s,
-        )
-        self.duties = (self.sequencer.run, self.packer.run, *([self.witnessing.run] if config.witnesses else []))
-
-    async def _newest(self) -> NewestHead:
-        head = await self.store.head()
-        return NewestHead(head.size, head.checkpoint)
-
-    async def _prove(self, first: int, second: int) -> list[bytes]:
-        ranges = merkle.consistency_ranges(first, second)
-        return merkle.prove(ranges, await hashes_of(self.store, merkle.nodes_of(ranges), second))
-
-    def register(self, server: grpc.aio.Server) -> None:
-        """Adds the servicer."""
-        log_pb2_grpc.add_LogServiceServicer_to_server(self.log, server)

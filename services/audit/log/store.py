@@ -25,6 +25,12 @@ TAKE_LEAD = """UPDATE log_head SET epoch = epoch + 1,
 HEAD = "SELECT verifier_key, size, root, checkpoint, request_position, change_position, epoch FROM log_head"
 ALL_SEQS = "SELECT org_id, org_seq FROM log_all_seqs()"
 KEEP_HEADS = "SELECT log_keep_heads($1, $2, $3, $4)"
+STARTED = "SELECT idx, archived, archived_at FROM log_started()"
+START_LEAF = "SELECT idx, leaf_idx, leaf, salt, org_ids, org_seqs FROM log_start_leaf()"
+NUMBERS_BEFORE = "SELECT org_id, org_seq FROM log_numbers_before($1)"
+BEGIN = "SELECT log_begin($1, $2, $3, $4, $5)"
+LONG_S = 120.0
+"""For statements over whole windows."""
 NEWEST_HEADS = "SELECT idx, at, leaf, salt, org_ids, org_seqs FROM log_newest_heads()"
 ROOTS = "SELECT root FROM log_tiles WHERE level = $1 AND number >= $2 AND number < $3 ORDER BY number"
 FULL_TILES = """SELECT t.level, t.number, t.hashes FROM log_tiles t
@@ -107,6 +113,31 @@ class Heads(NamedTuple):
     org_seqs: dict[str, int]
 
 
+class Started(NamedTuple):
+    """Where the log begins."""
+
+    idx: int
+    """Entries before it are gone."""
+    archived: int
+    """So many entries an operator's archive was reported to have."""
+    archived_at: dt.datetime | None
+
+
+class Start(NamedTuple):
+    """The leaf that declares where the log begins, and what it was made of."""
+
+    idx: int
+    leaf_idx: int
+    leaf: bytes
+    salt: bytes
+    org_seqs: dict[str, int]
+    """The last number of each organisation among what is gone."""
+
+
+class _NotAppended(Exception):
+    """A transaction is taken back: its leaf was not appended."""
+
+
 class Place(NamedTuple):
     """Where a record's leaf stands."""
 
@@ -177,6 +208,53 @@ class LogStore:
         if row is None:
             return None
         return Heads(row[0], row[1], row[2], row[3], dict(zip(map(str, row[4]), row[5], strict=True)))
+
+    async def started(self) -> Started:
+        """Where the log begins."""
+        async with self.database.transaction() as connection:
+            return Started(*await connection.fetchrow(STARTED))
+
+    async def start(self) -> Start | None:
+        """The declared start; None in a log that has all its entries."""
+        async with self.database.transaction() as connection:
+            row = await connection.fetchrow(START_LEAF)
+        if row is None:
+            return None
+        return Start(row[0], row[1], row[2] or b"", row[3] or b"", dict(zip(map(str, row[4]), row[5], strict=True)))
+
+    async def start_waits(self, start: int, *, needs_archive: bool) -> str:
+        """Why the log may not begin with an entry yet: "packing", "archive", "heads", "hold", "payloads"; else ""."""
+        async with self.database.transaction() as connection:
+            return str(
+                await connection.fetchval("SELECT log_start_waits($1, $2)", start, needs_archive, timeout=LONG_S)
+            )
+
+    async def numbers_before(self, start: int) -> dict[str, int]:
+        """The last number of every organisation among the entries before the edge of a window."""
+        async with self.database.transaction() as connection:
+            rows = await connection.fetch(NUMBERS_BEFORE, start, timeout=LONG_S)
+        return {str(row[0]): row[1] for row in rows}
+
+    async def append_start(
+        self, before: Head, after: Head, batch: Batch, start: int, org_seqs: Mapping[str, int], *, needs_archive: bool
+    ) -> str:
+        """Drops what is before `start` and appends the one leaf that declares it: "appended", or why nothing was."""
+        numbers = [list(org_seqs), list(org_seqs.values())]
+        try:
+            async with self.database.transaction() as connection:
+                done = await connection.fetchval(BEGIN, start, before.size, *numbers, needs_archive, timeout=LONG_S)
+                if done == "begun":
+                    done = await connection.fetchval(APPEND, *_written(before, after, batch))
+                    if done != "appended":
+                        raise _NotAppended(done)
+        except _NotAppended as refused:
+            return str(refused)
+        return str(done)
+
+    async def note_archive(self, size: int) -> int:
+        """Notes that an archive has so many entries; the most that one was said to have."""
+        async with self.database.transaction() as connection:
+            return int(await connection.fetchval("SELECT log_note_archive($1)", size))
 
     async def edge_rows(self, size: int) -> list[list[bytes]]:
         """By level, the hashes of the partial tile at the right edge of a tree."""

@@ -33,6 +33,8 @@ MOST_KEYS = 8
 NOBODY = ""
 """The subject of what concerns no user and no key: the organisation's own."""
 PERSONS = (USER, KEY)
+KIND_TEXT, TEXT = 100, "text"
+"""What was said in a request: it stands beside its record, and in no leaf."""
 # What records of requests say again and again. Changing it needs another FORM.
 _WORDS = (
     b"social_chatqa_retrievalcoding_helpediting_writingreasoning_mathbalancedcheapestfastestbestOUTCOME_"
@@ -52,7 +54,8 @@ class Place(NamedTuple):
     @property
     def bound(self) -> bytes:
         """What a seal is bound to besides its head."""
-        return "\0".join(("audit", "payload", self.org_id, KINDS.get(self.kind, ""), self.record_id)).encode()
+        kind = TEXT if self.kind == KIND_TEXT else KINDS.get(self.kind, "")
+        return "\0".join(("audit", "payload", self.org_id, kind, self.record_id)).encode()
 
 
 def is_sealed(stored: bytes) -> bool:

@@ -24,7 +24,8 @@ SCRIPT = (pathlib.Path(__file__).parent / "redis_limiter.lua").read_text()
 RECONNECT_S = 0.25
 OWED_MAX = 10_000
 """What is to be told to a server that is away; the oldest is dropped, and ends by its time."""
-REFUSED, COUNTED, REPEATED = 0, 1, 2
+REPEATED = 2
+"""What the script answers when a request was counted before; 0 = refused, 1 = counted now."""
 
 _log = logging.getLogger(__name__)
 _Reply = tuple[int, int, list[list[int]], int, int]

@@ -2,8 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
 from dac.budget.v1.budget_pb2 import ReserveResponse
 from dac.provider.v1.provider_pb2 import AttemptStarted, GenerateFinish, GenerateRequest
@@ -14,11 +13,11 @@ from dac.type.v1.record_pb2 import AttemptRecord
 from mesh import telemetry
 from mesh.call import Call
 from mesh.errors import MeshError, Reason
-from mesh.tokens import estimate_tokens, upper_bound_tokens
+from mesh.tokens import estimate_tokens
 from mesh.transport import reading
-from services.gateway.chat.answer_stage import AnswerStages, Staged, stages_of
+from services.gateway.chat.answer_stage import Staged
+from services.gateway.chat.answer_stages import AnswerStages, stages_of
 from services.gateway.chat.pipeline import CHAT, Done, Head, Pipeline
-from services.gateway.chat.reserved_run import usd
 from services.gateway.chat.stream_cover import StreamCover
 from services.gateway.gating.answer_check import AnswerCheck
 from services.gateway.identity.callers import Caller
@@ -27,7 +26,7 @@ from services.gateway.sharing.cache_control import not_cached
 from services.gateway.sharing.cached_chat import BYPASS, CachedChat
 from services.gateway.sharing.shared_run import SharedRun
 from services.gateway.threads.turn import ThreadTurn
-from services.gateway.wire import openai_documents, openai_wire
+from services.gateway.wire import openai_wire
 from services.gateway.wire.openai_wire import ChatAsk
 from services.gateway.wire.wires import wire_of
 
@@ -35,8 +34,6 @@ COUNTED_BYTES_MAX = 8 * 1024 * 1024
 """How much of an answer is kept to count it when its caller leaves."""
 HELD_BYTES_MAX = 64 * 1024 * 1024
 """How much of an answer is held to be checked before it is shown."""
-MOST_OUTPUT_TOKENS = 1_000_000_000
-"""What budget takes at most."""
 _BYPASS = (BYPASS,)
 
 
@@ -71,11 +68,22 @@ class ChatRun(SharedRun):
         self.answer_stages: AnswerStages | None = None
         """What its policy does to body and answer; None = nothing."""
         self._head_sent = False
+        self.outlet: Callable[[bytes], bool] | None = None
+        """Set by who can show a piece of a stream at once, in whatever task: most are then not yielded. It says False
+        for a piece that it cannot take now."""
+        self.last_piece = b""
+        """What was shown last of a stream, as far as who set `outlet` notes it, too."""
         self._watch: StreamCover | None = None
         recalls = ask.enable_memory or (ask.agent_id and ask.enable_memory is not False)
         self.turn = ThreadTurn(pipeline, ask, caller, call) if ask.thread_id or recalls else None
         """Its part in a thread; None when it has none."""
         self.answer_headers = _BYPASS
+        self._texts = pipeline.texts
+        """What its prompt and its answer are handed to; None = they are not recorded."""
+        if self._texts is not None and not self._texts.records(caller.principal.org_id):
+            self._texts = None
+        self._said: tuple[bytes, str] | None = None
+        """What its provider answered: text and tool calls."""
         self._cached: CachedChat | None = None
         """Its part in cache and coalescing, which is known after the route; None when it has none."""
 
@@ -186,48 +194,10 @@ class ChatRun(SharedRun):
         if self.rules is None or not self.rules.HasField("persona"):
             self._sends(introduced(self._body, line, self.ask.dialect))
 
-    def _sends(self, body: bytes) -> None:
-        """Another body goes to the provider: what is added is counted before it is paid for."""
-        added = max(0, len(body) - len(self._body))
-        self._body = body
-        self.ask.input_tokens += estimate_tokens(added)
-        self.ask.input_tokens_max += upper_bound_tokens(added)
-
-    def _input_tokens_max(self) -> int:
-        """The most the model may read, also of what only its provider knows."""
-        contexts = [one.context_tokens for one in self._candidates] if self.ask.unseen_input else []
-        return max([self.ask.input_tokens_max, *contexts])
-
-    def _wanted_tokens(self) -> int:
-        """The most it may write in all; 0 = unknown."""
-        limits = [candidate.max_output_tokens for candidate in self._candidates if candidate.max_output_tokens]
-        wanted = self.ask.max_output_tokens or (max(limits) if limits else 0)
-        return min(wanted * self.ask.choices, MOST_OUTPUT_TOKENS)
-
-    async def reserve(self) -> None:
-        """Has budget hold what it may cost."""
-        ask = self.ask
-        held = await self._hold(
-            self._body,
-            input_tokens=ask.input_tokens,
-            input_tokens_max=self._input_tokens_max(),
-            max_output_tokens=self._wanted_tokens(),
-            asked_output_tokens=min(ask.max_output_tokens * ask.choices, MOST_OUTPUT_TOKENS),
-            rescues=self._pipeline.second_sends.asked(ask),
-            stream=ask.stream,
-            names_service_tier=openai_wire.names_service_tier(ask),
-        )
-        if 0 < held.output_cap_tokens < ask.choices:
-            raise MeshError(
-                Reason.BUDGET_EXHAUSTED,
-                f"What is left of the budget pays for {held.output_cap_tokens} tokens in all, less than one for each "
-                f"of the {ask.choices} choices: ask for fewer with n.",
-                metadata={"field": "n"},
-            )
-        self.stage("reserve")
-
     def _generate_request(self, reservation: ReserveResponse) -> GenerateRequest:
-        need_text = self.turn is not None or self._cached is not None or self.checking is not None
+        need_text = (
+            self.turn is not None or self._cached is not None or self.checking is not None or self._texts is not None
+        )
         request = self._asking(self._candidates, reservation.output_cap_tokens, need_text=need_text)
         rescues, hedge_after_s = self._pipeline.second_sends.granted(self.ask, reservation.rescues)
         request.rescues, request.hedge_after_s = rescues, hedge_after_s
@@ -264,7 +234,8 @@ class ChatRun(SharedRun):
             self._watch = cover
             if self._cached is not None:
                 self._cached.hold()
-        async with reading(self._stubs.provider.Generate(request)) as events:
+        outlet = self._poured if stages is None and cover is None and not held and self._shows_itself() else None
+        async with reading(self._stubs.provider.Generate(request), outlet) as events:
             async for event in events:
                 if event.HasField("frames"):
                     frames = event.frames
@@ -300,6 +271,25 @@ class ChatRun(SharedRun):
                 yield last
             return
         raise MeshError(Reason.INTERNAL, "The provider service ended without a result. Try again.")
+
+    def _shows_itself(self) -> bool:
+        """Whether pieces may go to its caller at once: nobody else waits for them."""
+        return self.outlet is not None and (self._cached is None or self._cached.alone)
+
+    def _poured(self, data: bytes) -> bool:
+        """Shows a piece of a stream behind its first one; False when it is to come the usual way."""
+        assert self.outlet is not None
+        shown, end = self._wire.cut_end(data)
+        if shown:
+            if not self.outlet(shown):
+                return False
+            self.last_piece = shown
+            if self._frames_bytes < COUNTED_BYTES_MAX:
+                self._frames.append(shown)
+                self._frames_bytes += len(shown)
+        if end:
+            self._end_mark = end
+        return True
 
     def _cover(self, held: ReserveResponse) -> StreamCover | None:
         """What watches an answer that is held in steps; None when all of it is held."""
@@ -346,6 +336,9 @@ class ChatRun(SharedRun):
 
     async def _finish(self, finish: GenerateFinish) -> AsyncIterator[Head | bytes | Done]:
         record, stages, checking = self.record, self.answer_stages, self.checking
+        if self._texts is not None:
+            # Before stages put back what redaction kept from the provider.
+            self._said = finish.text.encode(), finish.tool_calls_json
         if checking is None or not checking.held:
             record.attempts.extend(finish.attempts)
             self.stage("generate")
@@ -373,16 +366,6 @@ class ChatRun(SharedRun):
             if self._cached.left:
                 record.outcome = record_pb2.OUTCOME_CLIENT_GONE
         yield Done(finish.finish_reason, finish.usage, finish.usage_source, cost, finish.text, self._end_mark)
-
-    def usage_event(self, usage: usage_pb2.Usage, model: str, cost: int | None) -> bytes:
-        """The last event of a stream that asks for DAC's own figures."""
-        own = {"request_id": self.call.request_id, "model": model, "cost_usd": None if cost is None else usd(cost)}
-        extra: dict[str, Any] = {"dac": own if self.turn is None else {**own, **self.turn.told()}}
-        if self.checking is not None:
-            extra["dac"]["validation"] = self.checking.told()
-        if self.ask.include_usage:
-            extra["usage"] = openai_documents.usage_object(usage)
-        return openai_documents.chunk(self.call.request_id, model, [], extra)
 
     def _count_open_attempt(self, why: MeshError) -> None:
         """The attempt that was cut off from here: provider's own count is lost, so what was used is counted."""
@@ -414,6 +397,9 @@ class ChatRun(SharedRun):
                 model = self._attempt.model if self._attempt is not None else ""
                 self.turn.settle(self.record, b"".join(self._shown) if cut else b"", model)
         finally:
+            if self._texts is not None and self._dispatched and not self._shares_call:
+                said, calls = self._said or (self._texts.begun_of(self._frames), "")
+                self._texts.take(self.record, self._body, said, calls)
             super()._settle()
 
     def _observe(

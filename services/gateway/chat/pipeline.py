@@ -29,6 +29,7 @@ from mesh.call import Call
 from mesh.errors import MeshError, Reason
 from services.gateway.chat.budget_session import BudgetSession, Ledger
 from services.gateway.chat.outcome_reports import OutcomeReports
+from services.gateway.chat.recorded_texts import RecordedTexts
 from services.gateway.chat.second_sends import SecondSends
 from services.gateway.chat.settlement import Settlements
 from services.gateway.config import CONTEXT_TOKENS
@@ -113,10 +114,12 @@ class Pipeline:
         """`auto_line`: what a model that the router chose is told of who it is; empty = nothing."""
         self.validation: Validation | None = None
         """What checks answers; set once all of it is there."""
+        self.texts: RecordedTexts | None = None
+        """What hands prompts and answers to audit; None = no organisation's are recorded."""
         self.sharing = sharing or Sharing()
         self.stubs, self.settlements, self.second_sends = stubs, settlements, second_sends
         self.auto_line = auto_line
-        self.context_tokens, self.late_saves = context_tokens, LateSaves(stubs)
+        self.context_tokens, self.late_saves = context_tokens, LateSaves(stubs.threads)
         self._reports = OutcomeReports(stubs.router)
 
     def refuse(

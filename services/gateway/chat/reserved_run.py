@@ -61,6 +61,7 @@ class ReservedRun:
         """What the policy does with the answer; None = nothing."""
         self._reservation: ReserveResponse | None = None
         self._reserving: asyncio.Future[ReserveResponse] | None = None
+        self._rates: dict[tuple[str, str], CandidateRates] | None = None
         self._dispatched = False
         self.followed = False
         """It waited for another request's call, which failed it."""
@@ -90,7 +91,8 @@ class ReservedRun:
     def stage(self, name: str) -> None:
         """Notes how long the step took that has just ended."""
         now = time.perf_counter()
-        self._stages[name] = round((now - self._mark) * 1e3, 3)
+        # In whole microseconds; round() would take one itself.
+        self._stages[name] = int((now - self._mark) * 1e6) / 1e3
         self._mark = now
 
     async def _route_by(self, request: RouteRequest) -> None:
@@ -158,8 +160,9 @@ class ReservedRun:
     def _cost(self, attempts: Iterable[record_pb2.AttemptRecord]) -> int | None:
         """What the charge will be: budget's rates, its formula, one rounding per attempt."""
         assert self._reservation is not None
-        rates = {(one.provider, one.model): one for one in self._reservation.rates}
-        total = 0
+        if self._rates is None:
+            self._rates = {(one.provider, one.model): one for one in self._reservation.rates}
+        rates, total = self._rates, 0
         for attempt in attempts:
             rate = rates.get((attempt.provider, attempt.model))
             if rate is None:

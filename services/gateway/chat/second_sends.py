@@ -30,7 +30,3 @@ class SecondSends:
 
     def _hedge_after_s(self, ask: ChatAsk) -> float:
         return self.hedge_after_s if ask.stream else 0.0
-
-
-NEVER = SecondSends()
-"""Every chat is sent once, but for retries that nobody pays for."""

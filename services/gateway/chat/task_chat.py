@@ -9,7 +9,8 @@ from services.gateway.api.transcoder import unknown_field
 from services.gateway.identity.callers import Caller
 from services.gateway.threads.thread_paths import PARAMETERS
 from services.gateway.wire import openai_wire
-from services.gateway.wire.openai_wire import DAC_FIELDS, ChatAsk, join_fields, top_level
+from services.gateway.wire.openai_wire import DAC_FIELDS, ChatAsk
+from services.gateway.wire.raw_bodies import join_fields, top_level
 from services.gateway.wire.wires import OPENAI
 
 PATH = "/v2/chat"

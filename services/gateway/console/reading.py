@@ -17,6 +17,8 @@ from dac.audit.v1.audit_pb2 import GetRequestRequest, ListRequestsRequest
 from dac.audit.v1.audit_pb2_grpc import AuditServiceStub
 from dac.audit.v1.log_pb2 import GetCheckpointRequest
 from dac.audit.v1.log_pb2_grpc import LogServiceStub
+from dac.audit.v1.text_pb2 import GetTextRequest
+from dac.audit.v1.text_pb2_grpc import TextServiceStub
 from dac.budget.v1 import budget_pb2
 from dac.budget.v1.budget_pb2 import DeleteBudgetRequest, ListBudgetsRequest, SetBudgetRequest, UpdateBudgetRequest
 from dac.budget.v1.budget_pb2_grpc import BudgetServiceStub
@@ -90,6 +92,7 @@ class Reading:
         self._clock, self._health = clock, health
         self._audit = AuditServiceStub(channel_to("audit"))
         self._log = LogServiceStub(channel_to("audit"))
+        self._texts = TextServiceStub(channel_to("audit"))
         self._analytics = AnalyticsServiceStub(channel_to("audit"))
         self._budget = BudgetServiceStub(channel_to("budget"))
         self._catalog = CatalogServiceStub(channel_to("router"))
@@ -224,13 +227,17 @@ class Reading:
         state = console_audit.no_log(log) if isinstance(log, MeshError) else console_audit.log_state(log)
         return text(listed, card("The log", state if state is not None else trouble("audit", log, again), id_="log"))
 
-    async def story(self, request_id: str, again: str) -> tuple[Safe, int]:
-        """One request, and the HTTP status of the page."""
+    async def story(self, reader: Reader, request_id: str, again: str) -> tuple[Safe, int]:
+        """One request, with what was said where that is recorded and the reader may see it; the page's HTTP status."""
         (found,) = await gathered(self._audit.GetRequest(GetRequestRequest(request_id=request_id), timeout=READ_S * 2))
         back = el("p", el("a", "All requests", href="/console/requests", class_="button quiet"))
         if isinstance(found, MeshError):
             return text(back, card("Request", trouble("audit", found, again))), http_status(found)
-        return text(back, console_story.story(found.request)), 200
+        told = console_story.story(found.request)
+        if not found.request.text_commitment or not reader.may("admin"):
+            return text(back, told), 200
+        (said,) = await gathered(self._texts.GetText(GetTextRequest(request_id=request_id), timeout=READ_S))
+        return text(back, told, card("What was said", shown(said, "audit", again, console_story.said))), 200
 
     async def keys(
         self, request: Request, reader: Reader, values: Mapping[str, str], *, fresh: CreateApiKeyResponse | None = None

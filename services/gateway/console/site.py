@@ -259,7 +259,7 @@ class Console:
             reader = await self._enter(request, "/console/requests/{request_id}")
         except MeshError as error:
             return self._refused(error, "requests")
-        drawn, status = await self._reading.story(request.path_params["request_id"], request.url.path)
+        drawn, status = await self._reading.story(reader, request.path_params["request_id"], request.url.path)
         return _html(view.page(reader, "requests", drawn, title="Request"), status)
 
     async def _health(self, request: Request) -> dict[str, Any]:

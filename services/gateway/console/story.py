@@ -6,6 +6,7 @@ import urllib.parse
 from collections.abc import Sequence
 from typing import Any
 
+from dac.audit.v1.text_pb2 import GetTextResponse
 from dac.type.v1 import error_pb2, record_pb2, usage_pb2
 from dac.type.v1.record_pb2 import AttemptRecord, ContextRecord, RequestRecord
 from mesh.model_prices import split_bucket
@@ -180,6 +181,16 @@ def story(record: RequestRecord) -> Safe:
         id="story",
         class_="story",
     )
+
+
+def said(found: GetTextResponse) -> Safe:
+    """What was said in a request: as it went to the provider, and as that answered."""
+    parts = [
+        ("Sent", found.text.request),
+        ("Answered", found.text.answer),
+        ("Tools called", found.text.tool_calls_json),
+    ]
+    return el("div", *(el("div", el("h3", name), el("pre", one)) for name, one in parts if one), id="said")
 
 
 def _fact(name: str, *inside: Any) -> Safe:

@@ -1,7 +1,6 @@
 """The HTTP edge: one ASGI application. Chat is served by hand, byte for byte; everything else by Starlette routes."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -48,7 +47,6 @@ EXPOSED = (
     b"anthropic-ratelimit-requests-limit, anthropic-ratelimit-requests-remaining, anthropic-ratelimit-requests-reset, "
     b"anthropic-ratelimit-tokens-limit, anthropic-ratelimit-tokens-remaining, anthropic-ratelimit-tokens-reset"
 )
-_log = logging.getLogger("dac.gateway.edge")
 
 
 class Edge:
@@ -63,7 +61,6 @@ class Edge:
         self._any_origin = "*" in config.cors_origins
         self._origins = frozenset(origin.encode() for origin in config.cors_origins)
         self.console_caller: Callable[[Callable[[str], str]], Awaitable[Caller]] | None = None
-        self.running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
@@ -78,7 +75,6 @@ class Edge:
         request = Exchange(scope, receive, send, added)
         request.loopback_only = self._config.auth == "off"
         span = tracing.begin_http(request.call, scope["method"])
-        self.running += 1
         try:
             request.check_origin(self._any_origin, self._origins)
             if scope["method"] == "OPTIONS" and request.header(b"access-control-request-method"):
@@ -99,7 +95,6 @@ class Edge:
             if not request.status:
                 await request.fail(named)
         finally:
-            self.running -= 1
             telemetry.observe_http(request.route, scope["method"], request.status, request.started)
             tracing.end_http(span, request.call, scope["method"], request.route, request.status)
 
@@ -308,12 +303,12 @@ class Edge:
         await request.answer(200, [*told, JSON], body)
 
     async def _stream(self, request: Exchange, run: ChatRun) -> None:
-        events, sent = run.events(), b""
+        events, run.outlet = run.events(), request.piece
         telemetry.ACTIVE_STREAMS.inc()
         try:
             async for event in events:
                 if isinstance(event, bytes):
-                    sent = event
+                    run.last_piece = event
                     await request.send_body(event, more=True)
                 elif isinstance(event, Head):
                     run.record.http_status = 200
@@ -327,7 +322,8 @@ class Edge:
             if request.status:
                 request.done = True
                 telemetry.ERRORS.labels(error.reason.name.lower()).inc()
-                await request.send_body(request.wire.error_event(error, request.call.request_id, sent), more=False)
+                last = request.wire.error_event(error, request.call.request_id, run.last_piece)
+                await request.send_body(last, more=False)
             else:
                 await request.fail(error)
         finally:

@@ -64,6 +64,8 @@ class Exchange:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, cors: list[tuple[bytes, bytes]]) -> None:
         self.scope, self._receive, self._send, self._cors = scope, receive, send, cors
+        # Of several with one name the first counts.
+        self._headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))
         self.started = time.perf_counter()
         self.status = 0
         self.route = "other"
@@ -84,12 +86,12 @@ class Exchange:
         tracing.ensure_trace(self.call)
         self._task = asyncio.current_task()
         # Taken out: it holds what holds the scope.
-        self._piece: Callable[[bytes], bool] | None = scope.get("extensions", {}).pop(PIECE, None)
-        """Writes a piece of a stream where that can be done at once."""
+        self.piece: Callable[[bytes], bool] | None = scope.get("extensions", {}).pop(PIECE, None)
+        """Writes a piece of a stream where that can be done at once; says False where not. None = it never can."""
 
     def header(self, name: bytes) -> bytes:
         """A request header, or nothing."""
-        return next((value for key, value in self.scope["headers"] if key == name), b"")
+        return self._headers.get(name, b"")
 
     def text_header(self, name: bytes) -> str:
         """A request header as text."""
@@ -233,7 +235,7 @@ class Exchange:
 
     async def send_body(self, data: bytes, *, more: bool) -> None:
         """Sends a part of the body; a client that does not read for a while is let go."""
-        if more and self._piece is not None and self._piece(data):
+        if more and self.piece is not None and self.piece(data):
             return
         self._waits(SEND_TIMEOUT_S)
         await self._send({"type": "http.response.body", "body": data, "more_body": more})

@@ -234,6 +234,7 @@ def _model_object(model: Model, name: str) -> dict[str, Any]:
         "source": model.source,
         "seen_at": model.seen_at.ToJsonString() if model.HasField("seen_at") else None,
         "probed_at": model.probed_at.ToJsonString() if model.HasField("probed_at") else None,
+        "retires_on": model.retires_on or None,
         "upstream_name": model.upstream_name,
         **({} if name == model.model else {"alias_of": model.model}),
     }

@@ -7,22 +7,24 @@ or blocked; one that is shown as it comes is checked at its end and flagged at m
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from dac.provider.v1.provider_pb2 import AttemptStarted, GenerateFinish, GenerateRequest
+from dac.router.v1.answers_pb2 import AnswerRules
 from dac.type.v1.record_pb2 import RequestRecord
 from mesh import telemetry
+from mesh.call import Call
 from mesh.errors import MeshError, Reason
+from services.gateway.chat.answer_stages import AnswerStages
 from services.gateway.gating import verdict as verdicts
 from services.gateway.gating.rules import BLOCK, Rules, rules_of
 from services.gateway.gating.subjects import question_of, schema_of
+from services.gateway.gating.validation import Validation
 from services.gateway.gating.verdict import BLOCKED, PENDING, Verdict, unchecked
+from services.gateway.identity.callers import Caller
 from services.gateway.redaction.stage import in_force
 from services.gateway.validation.subject import PASSED, Subject
-
-if TYPE_CHECKING:
-    from services.gateway.gating.checked_run import CheckedRun
-
+from services.gateway.wire.openai_wire import ChatAsk
 
 MOST_CHOICES = 16
 """How many of the choices of one answer are looked at."""
@@ -39,10 +41,46 @@ class Answer:
     verdict: Verdict
 
 
+class Checked(Protocol):
+    """What is asked of a chat whose answers are checked; `checked_run` has it."""
+
+    ask: ChatAsk
+    call: Call
+    caller: Caller
+    record: RequestRecord
+    rules: AnswerRules | None
+    answer_stages: AnswerStages | None
+
+    @property
+    def validation(self) -> Validation:
+        """What checks answers."""
+
+    def sources(self) -> tuple[str, ...]:
+        """What the answer should rest on."""
+
+    def choices_said(self, *, shown: bool) -> list[str]:
+        """The texts of all choices of an answer, as it was shown or as it came."""
+
+    def stage(self, name: str) -> None:
+        """Notes how long the step took that has just ended."""
+
+    async def collect(self, request: GenerateRequest, *, again: bool = False) -> GenerateFinish:
+        """One whole answer, kept back."""
+
+    def collected(self) -> tuple[AttemptStarted | None, list[bytes], bytes]:
+        """What answered, the answer as it came, and the end of its stream."""
+
+    async def another_request(self) -> GenerateRequest | None:
+        """What asks for another answer; None when it is not paid for or not in time."""
+
+    def give(self, attempt: AttemptStarted | None, frames: list[bytes], end: bytes) -> None:
+        """Of several answers that were kept back, the one to be shown."""
+
+
 class AnswerCheck:
     """Checks the answers of one chat."""
 
-    def __init__(self, run: CheckedRun, rules: Rules) -> None:
+    def __init__(self, run: Checked, rules: Rules) -> None:
         self._run, self.rules = run, rules
         self.held = not run.ask.stream or rules.hold
         """Nothing is shown before it is checked."""
@@ -193,7 +231,7 @@ STORED = Verdict(PASSED)
 """Of a stored answer: it passed the same rules, or it would not be there under them."""
 
 
-def check_of(run: CheckedRun) -> AnswerCheck | None:
+def check_of(run: Checked) -> AnswerCheck | None:
     """The check of a chat; None when it has none."""
     rules = rules_of(run.ask.enable_validation, run.rules)
     return None if rules is None else AnswerCheck(run, rules)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -14,17 +13,14 @@ from dac.provider.v1.provider_pb2 import AttemptStarted, Deadlines, GenerateFini
 from dac.router.v1.router_pb2 import Candidate
 from mesh.errors import MeshError, Reason
 from services.gateway.chat import candidates
-from services.gateway.chat.answer_stage import AnswerStages
+from services.gateway.chat.answer_stages import AnswerStages
+from services.gateway.chat.held_run import HeldRun
 from services.gateway.chat.pipeline import Done, Head
-from services.gateway.chat.reserved_run import ReservedRun
 from services.gateway.chat.stream_cover import StreamCover
 from services.gateway.gating.answer_check import AnswerCheck, check_of
+from services.gateway.gating.validation import Validation
 from services.gateway.sharing import replay
 from services.gateway.threads.turn import ThreadTurn
-from services.gateway.wire.openai_wire import ChatAsk
-
-if TYPE_CHECKING:
-    from services.gateway.gating.validation import Validation
 
 LEAST_S = 3.0
 """How much of a request's time must be left for another answer to be asked for."""
@@ -32,17 +28,15 @@ SPARE_S = 2.0
 """How much of it that answer leaves for saving and sending one."""
 
 
-class CheckedRun(ReservedRun):
+class CheckedRun(HeldRun):
     """A chat as far as its answers are checked."""
 
     checks_answers = True
     """Whether its policy and its request may have its answers checked."""
     checking: AnswerCheck | None = None
     """Its part in validation; None = it has none."""
-    ask: ChatAsk
     turn: ThreadTurn | None
     answer_stages: AnswerStages | None
-    _body: bytes
     _attempt: AttemptStarted | None
     _frames: list[bytes]
     _shown: list[bytes]
@@ -54,12 +48,6 @@ class CheckedRun(ReservedRun):
     """The attempts of the answer that is kept back are on the record: it is no open one."""
 
     def _generate(self, request: GenerateRequest, *, again: bool = False) -> AsyncIterator[Head | bytes | Done]:
-        raise NotImplementedError
-
-    def _input_tokens_max(self) -> int:
-        raise NotImplementedError
-
-    def _wanted_tokens(self) -> int:
         raise NotImplementedError
 
     def _begin_checking(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -18,7 +18,8 @@ from mesh.call import Call
 from mesh.errors import MeshError
 from mesh.ids import uuid7
 from services.gateway.chat.chat_run import ChatRun
-from services.gateway.gating.verdict import Opinion
+from services.gateway.chat.pipeline import Pipeline
+from services.gateway.gating.verdict import JUDGE, Opinion
 from services.gateway.identity.callers import Caller
 from services.gateway.validation.subject import (
     ERROR,
@@ -34,11 +35,6 @@ from services.gateway.validation.subject import (
 from services.gateway.wire import openai_documents, openai_wire
 from services.gateway.wire.openai_wire import ChatAsk
 
-if TYPE_CHECKING:
-    from services.gateway.chat.pipeline import Pipeline
-
-JUDGE = "judge"
-"""The check's name, and what the record of its chat says was asked for."""
 ANSWER_TOKENS = 200
 MOST_CHARS = 24_000
 """How much of the answer, and of question and sources, the judge reads; of a longer text beginning and end."""

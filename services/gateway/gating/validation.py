@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from dac.memory.v1.memory_pb2 import EmbedRequest
 from dac.router.v1.answers_pb2 import RedactionRules
@@ -17,9 +17,8 @@ from mesh import telemetry
 from mesh.call import Call
 from mesh.errors import MeshError
 from services.gateway.gating.inference import Inference
-from services.gateway.gating.judge import JUDGE, Judge
 from services.gateway.gating.rules import Rules
-from services.gateway.gating.verdict import Opinion, Verdict, unchecked, verdict_of
+from services.gateway.gating.verdict import JUDGE, Opinion, Verdict, unchecked, verdict_of
 from services.gateway.gating.webhooks import WEBHOOK, Webhooks
 from services.gateway.identity.callers import Caller
 from services.gateway.validation.subject import CHECKS, NOT_CHECKED, Report, Subject
@@ -50,11 +49,21 @@ class Embeddings:
         return [vector.values for vector in found.vectors] if found.semantic else None
 
 
+class Judging(Protocol):
+    """Who asks the model that a policy names as judge: handed in, because it makes chats, which need this file."""
+
+    async def ask(
+        self, model: str, subject: Subject, caller: Caller, call: Call, *, redaction: RedactionRules | None = None
+    ) -> Opinion:
+        """What the judge says; not_checked when it says nothing in time. `redaction`: by which rules the judged
+        request went."""
+
+
 class Validation:
     """One for all answers of a replica."""
 
     def __init__(
-        self, memories: MemoryServiceAsyncStub, webhooks: Webhooks, *, judge: Judge, nli: Inference | None = None
+        self, memories: MemoryServiceAsyncStub, webhooks: Webhooks, *, judge: Judging, nli: Inference | None = None
     ) -> None:
         self._nli = nli
         embed = Embeddings(memories)

@@ -16,6 +16,8 @@ PENDING = "pending"
 WHOLE, HOLD, FLAG, CACHE, COALESCED = "whole", "hold", "flag", "cache", "coalesced"
 """The ways in which an answer comes to be checked: see ValidationRecord.mode."""
 MOST_NOTE_CHARS = 200
+JUDGE = "judge"
+"""The name of a judging model's check, and what the record of its chat says was asked for."""
 
 
 @dataclasses.dataclass(slots=True)

@@ -11,7 +11,7 @@ import msgspec
 
 from mesh import sse
 from services.gateway.persona.speech import Mouth, each, written
-from services.gateway.wire.openai_wire import join_fields
+from services.gateway.wire.raw_bodies import join_fields
 
 _TELLING = re.compile(rb'("(id|model|system_fingerprint)"\s*:\s*)"(?:[^"\\]|\\.)*"')
 """What tells the provider."""

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import msgspec
 
 from dac.router.v1.answers_pb2 import PersonaRules
 from dac.type.v1 import chat_pb2
+from services.gateway.chat.answer_stage import Staged
 from services.gateway.persona.anthropic_speech import AnthropicSpeech
 from services.gateway.persona.openai_speech import OpenAISpeech
 from services.gateway.persona.responses_speech import ResponsesSpeech
 from services.gateway.persona.speech import Mouth, Speech
 from services.gateway.persona.voice import prepare, rewrite
-from services.gateway.wire.openai_wire import join_fields, with_system
-
-if TYPE_CHECKING:
-    from services.gateway.chat.answer_stage import Staged
+from services.gateway.wire.openai_wire import with_system
+from services.gateway.wire.raw_bodies import join_fields
 
 DEFAULT_NAME = "DAC"
 VERSION = 1

@@ -14,7 +14,7 @@ from dac.router.v1.answers_pb2 import AnswerRules, RedactionRules
 from dac.type.v1 import chat_pb2
 from dac.type.v1.record_pb2 import RedactionRecord
 from services.gateway.redaction.stage import RedactionStage, in_force
-from services.gateway.wire import openai_wire
+from services.gateway.wire import raw_bodies
 
 FIELD = "redaction"
 
@@ -23,8 +23,8 @@ def taken_out(fields: Mapping[str, msgspec.Raw], body: bytes) -> tuple[bool | No
     """What a body says of redaction, and the body without it. Raises INVALID_REQUEST."""
     if FIELD not in fields:
         return None, body
-    asked = openai_wire.read_field(fields, FIELD, bool | None, None)
-    return asked, openai_wire.join_fields({name: raw for name, raw in fields.items() if name != FIELD})
+    asked = raw_bodies.read_field(fields, FIELD, bool | None, None)
+    return asked, raw_bodies.join_fields({name: raw for name, raw in fields.items() if name != FIELD})
 
 
 def _stage(rules: RedactionRules, record: RedactionRecord) -> RedactionStage:

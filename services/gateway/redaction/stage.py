@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from dac.router.v1.answers_pb2 import AnswerRules, RedactionRules
 from dac.type.v1 import chat_pb2
 from dac.type.v1.record_pb2 import RedactionRecord
 from mesh import telemetry
 from mesh.errors import MeshError, Reason
+from services.gateway.chat.answer_stage import Staged
 from services.gateway.redaction.bodies import spliced, texts_of
 from services.gateway.redaction.events import StreamRestorer, whole
 from services.gateway.redaction.inner import inner_texts
 from services.gateway.redaction.kinds import checked_kinds, checked_regions
 from services.gateway.redaction.placeholders import Redactor, Restorer
-
-if TYPE_CHECKING:
-    from services.gateway.chat.answer_stage import Staged
 
 REDACT, BLOCK, FLAG = "redact", "block", "flag"
 ALONE_BYTES = 16 * 1024

@@ -10,7 +10,6 @@ import asyncio
 import hashlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
-from typing import TYPE_CHECKING
 
 from dac.memory.v1.cache_pb2 import CachedAnswer, LookupResponse
 from dac.provider.v1.provider_pb2 import GenerateFinish
@@ -26,10 +25,8 @@ from services.gateway.sharing.cache_scope import scope_of
 from services.gateway.sharing.coalescing import Flight, LeaderFailed, Overrun, Tape
 from services.gateway.sharing.line import LEADER
 from services.gateway.sharing.shared_answers import entry_headers, found_how, told_again
+from services.gateway.sharing.shared_run import SharedRun
 from services.gateway.wire import openai_documents
-
-if TYPE_CHECKING:
-    from services.gateway.chat.chat_run import ChatRun
 
 Status = record_pb2.CacheRecord
 OWN = frozenset(
@@ -52,7 +49,7 @@ MISS = (b"x-dac-cache", b"miss")
 class CachedChat:
     """The part of one chat in cache and coalescing."""
 
-    def __init__(self, run: ChatRun, wish: Wish) -> None:
+    def __init__(self, run: SharedRun, wish: Wish) -> None:
         self._run, self.wish = run, wish
         self._sharing = run.sharing
         self._tape = Tape()

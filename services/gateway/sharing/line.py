@@ -21,8 +21,8 @@ from services.gateway.wire.openai_wire import ChatAsk
 
 LINE_TIMEOUT_S = 0.5
 """How long a chat that has no stored answer waits for Redis to say who leads: little beside a call to a provider."""
-LEADER, EACH = "leader", "each"
-"""Who pays for a call that several share: the one who made it, or everybody as if it were their own."""
+LEADER = "leader"
+"""Who made it pays for a call that several share; otherwise everybody does, as if it were their own."""
 _PRESETS = frozenset(Mode)
 
 

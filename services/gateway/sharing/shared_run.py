@@ -9,6 +9,7 @@ import msgspec
 from dac.budget.v1.limit_pb2 import AdmitRequest
 from dac.type.v1 import record_pb2, usage_pb2
 from services.gateway.chat.pipeline import persistently
+from services.gateway.chat.reserved_run import usd
 from services.gateway.gating.checked_run import CheckedRun
 from services.gateway.sharing import replay
 from services.gateway.sharing.line import Sharing
@@ -88,6 +89,16 @@ class SharedRun(CheckedRun):
         self._shares_call = self._dispatched = True
         self.record.attempts.append(share_of(model, provider, usage, self.record.started_at.ToNanoseconds()))
         return self._cost(self.record.attempts) or 0
+
+    def usage_event(self, usage: usage_pb2.Usage, model: str, cost: int | None) -> bytes:
+        """The last event of a stream that asks for DAC's own figures."""
+        own = {"request_id": self.call.request_id, "model": model, "cost_usd": None if cost is None else usd(cost)}
+        extra: dict[str, Any] = {"dac": own if self.turn is None else {**own, **self.turn.told()}}
+        if self.checking is not None:
+            extra["dac"]["validation"] = self.checking.told()
+        if self.ask.include_usage:
+            extra["usage"] = openai_documents.usage_object(usage)
+        return openai_documents.chunk(self.call.request_id, model, [], extra)
 
     def end_well(self, finish_reason: str) -> None:
         """The answer is whole."""

@@ -17,7 +17,7 @@ from services.gateway.chat.settlement import FIRST_WAIT_S, GIVE_UP_AFTER, LONGES
 from services.gateway.identity.callers import Caller
 
 if TYPE_CHECKING:
-    from services.gateway.chat.pipeline import Stubs
+    from dac.memory.v1.conversation_pb2_grpc import ConversationServiceAsyncStub
 
 MOST_WAITING = 1_000
 """How many turns may wait for memory at once; more are refused instead of answered."""
@@ -34,8 +34,8 @@ Step = OpenTurnRequest | AppendMessagesRequest
 class LateSaves:
     """Saves turns with memory. `drain` waits for all that were handed in."""
 
-    def __init__(self, stubs: "Stubs") -> None:
-        self._stubs = stubs
+    def __init__(self, threads: "ConversationServiceAsyncStub") -> None:
+        self._threads = threads
         self._running: set[asyncio.Task[None]] = set()
 
     @property
@@ -61,9 +61,9 @@ class LateSaves:
             calls.enter(Call(call.request_id, caller.principal, caller.signed(), deadline, call.trace_id, call.span_id))
             try:
                 if isinstance(step, OpenTurnRequest):
-                    await self._stubs.threads.OpenTurn(step)
+                    await self._threads.OpenTurn(step)
                 else:
-                    await self._stubs.threads.AppendMessages(step)
+                    await self._threads.AppendMessages(step)
                 return True
             except Exception as error:
                 if not isinstance(error, MeshError) or error.reason not in UNREACHED:

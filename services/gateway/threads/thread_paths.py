@@ -11,8 +11,9 @@ from google.protobuf import json_format
 from dac.memory.v1.conversation_pb2 import Message, Thread
 from mesh.errors import invalid
 from services.gateway.api.transcoder import unknown_field
-from services.gateway.wire import openai_documents, openai_wire
-from services.gateway.wire.openai_wire import ChatAsk, read_field, top_level
+from services.gateway.wire import openai_documents, openai_wire, raw_bodies
+from services.gateway.wire.openai_wire import ChatAsk
+from services.gateway.wire.raw_bodies import read_field, top_level
 
 SAID = ("content", "message", "messages")
 """The names under which a turn's own words may stand; one of them."""
@@ -182,7 +183,7 @@ def ask_of(turn: ThreadAsk, thread: Thread, earlier: Sequence[Message] = ()) -> 
         fields.pop("content", None)
         said = [one.openai_json.encode() or openai_documents.plain_message(one.role, one.text) for one in question]
         fields["messages"] = msgspec.Raw(b"[" + b",".join(said) + b"]")
-    ask = openai_wire.parse_chat(openai_wire.join_fields(fields), max_depth=turn.max_depth + 2)
+    ask = openai_wire.parse_chat(raw_bodies.join_fields(fields), max_depth=turn.max_depth + 2)
     if question:
         ask.question_id, ask.parent_message_id = question[-1].message_id, question[0].parent_message_id
         ask.begins_anew = not ask.parent_message_id

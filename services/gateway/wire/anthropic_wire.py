@@ -22,11 +22,9 @@ from services.gateway.wire.openai_wire import (
     MOST_TOKENS,
     ChatAsk,
     lets_choose,
-    model_of,
     note_prompt,
-    read_field,
-    top_level,
 )
+from services.gateway.wire.raw_bodies import model_of, read_field, top_level
 
 MESSAGES_EXAMPLE = '{"model": "auto", "max_tokens": 100, "messages": […]}'
 STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'

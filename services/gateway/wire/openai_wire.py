@@ -1,13 +1,8 @@
-"""OpenAI's chat form: reading a body once, and splicing its top level.
-
-Bodies are never rebuilt: the top level is read as raw slices, and what has to change is joined in between, so unknown
-fields survive byte for byte.
-"""
+"""OpenAI's chat form: what DAC reads of a body, and messages put between what it holds."""
 
 import dataclasses
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -18,6 +13,7 @@ from services.gateway.gating.sources import read_sources
 from services.gateway.identity.places import named_id
 from services.gateway.sharing.cache_control import NOTHING, Said
 from services.gateway.wire.openai_documents import plain_message
+from services.gateway.wire.raw_bodies import join_fields, model_of, read_field, top_level
 
 DAC_FIELDS = frozenset(
     {
@@ -48,9 +44,6 @@ MOST_TOKENS = 100_000_000
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 SHAPES_NOTHING = frozenset({"stream", "stream_options", "user", "metadata", "store", "model"}) | DAC_FIELDS
 """Fields that say how an answer is delivered or filed, not what it is."""
-# Possessive: a string is passed in one go, also one that never ends.
-_NESTING = re.compile(rb'(?s)"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]')
-_PATH = re.compile(r"`\$([^`]*)`")
 
 
 class ChatMessage(msgspec.Struct):
@@ -143,79 +136,10 @@ def names_service_tier(ask: ChatAsk) -> bool:
     return any(one is not None and bytes(one).strip() not in PLAIN_TIERS for one in named)
 
 
-T = TypeVar("T")
 _top = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _raw_messages = msgspec.json.Decoder(list[msgspec.Raw])
-_decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
-
-
-def check_depth(body: bytes, limit: int) -> None:
-    """Raises INVALID_REQUEST for JSON nested deeper than `limit`; strings are skipped."""
-    if body.count(b"[") + body.count(b"{") <= limit:
-        return
-    depth = 0
-    for token in _NESTING.finditer(body):
-        kind = token.group()[:1]
-        if kind in b"[{":
-            depth += 1
-            if depth > limit:
-                raise invalid("body", f"The body is nested more than {limit} levels deep; that is the most allowed.")
-        elif kind in b"]}":
-            depth -= 1
-
-
-def _bad_json(body: bytes, error: Exception, example: str) -> MeshError:
-    if not body.strip():
-        return invalid("body", f"The body is empty. Send JSON such as {example}.")
-    try:
-        body.decode()
-    except UnicodeDecodeError as wrong:
-        return invalid("body", f"The body is not UTF-8 (byte {wrong.start}). Send JSON encoded as UTF-8.")
-    return invalid("body", f"The body is not a JSON object: {error}.")
-
-
-def read_field(fields: Mapping[str, msgspec.Raw], name: str, kind: Any, default: T) -> T:
-    """One top-level field, or `default` when it is missing or null. Raises INVALID_REQUEST."""
-    raw = fields.get(name)
-    if raw is None or bytes(raw) == b"null":
-        return default
-    decoder = _decoders.get(kind)
-    if decoder is None:
-        decoder = _decoders[kind] = msgspec.json.Decoder(kind)
-    try:
-        return decoder.decode(raw)  # type: ignore[no-any-return]
-    except msgspec.ValidationError as error:
-        text = str(error)
-        path = _PATH.search(text)
-        where = name + (path.group(1) if path else "")
-        raise invalid(where, f'"{where}": {_PATH.sub("", text).removesuffix(" - at ").lower()}.') from None
-    except UnicodeDecodeError:
-        raise invalid("body", f'"{name}" is not UTF-8. Send JSON encoded as UTF-8.') from None
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise invalid(name, f'"{name}" is not valid JSON: {error}.') from None
-
-
 CHAT_EXAMPLE = '{"model": "auto", "messages": […]}'
 MODEL_MISSING = 'Say which model: a model id, "auto", or a profile such as "auto:quality".'
-
-
-def top_level(body: bytes, max_depth: int, example: str) -> dict[str, msgspec.Raw]:
-    """The top level of a body as raw slices. Raises INVALID_REQUEST for what is no JSON object."""
-    check_depth(body, max_depth)
-    try:
-        return _top.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _bad_json(body, error, example) from None
-
-
-def model_of(fields: Mapping[str, msgspec.Raw], missing: str) -> str:
-    """The model's name. Raises INVALID_REQUEST; `missing` is what to say when there is none."""
-    model = read_field(fields, "model", str, "")
-    if not model:
-        raise invalid("model", missing)
-    if len(model) > 200 or not model.isprintable():
-        raise invalid("model", "A model's name has at most 200 printable characters.")
-    return model
 
 
 def lets_choose(model: str) -> bool:
@@ -322,6 +246,13 @@ def _read_messages(ask: ChatAsk) -> None:
     ask.input_tokens_max = upper_bound_tokens(text_bytes) + images * IMAGE_TOKENS_MAX
 
 
+_SELDOM = frozenset(
+    """n temperature top_p presence_penalty frequency_penalty tools response_format routing_profile task_type
+    enable_cache persona redaction enable_rescue team_id project_id""".split()  # noqa: SIM905
+)
+"""What `_read_options` reads beside what nearly every body holds."""
+
+
 def _read_options(ask: ChatAsk) -> None:
     fields = ask.fields
     ask.stream = read_field(fields, "stream", bool, False)
@@ -334,6 +265,8 @@ def _read_options(ask: ChatAsk) -> None:
         if name in fields and not 1 <= asked <= MOST_TOKENS and bytes(fields[name]) != b"null":
             raise invalid(name, f'"{name}" must be between 1 and {MOST_TOKENS}, not {asked}.')
         ask.max_output_tokens = ask.max_output_tokens or asked
+    if _SELDOM.isdisjoint(fields):
+        return
     ask.choices = read_field(fields, "n", int, 1)
     if not 1 <= ask.choices <= 128:
         raise invalid("n", f'"n" must be between 1 and 128, not {ask.choices}.')
@@ -359,11 +292,6 @@ def _read_options(ask: ChatAsk) -> None:
     if "team_id" in fields or "project_id" in fields:
         ask.team_id = named_id("team_id", read_field(fields, "team_id", str, ""))
         ask.project_id = named_id("project_id", read_field(fields, "project_id", str, ""))
-
-
-def join_fields(fields: Mapping[str, msgspec.Raw | bytes]) -> bytes:
-    """A JSON object of raw members, in their order."""
-    return b"{" + b",".join(msgspec.json.encode(key) + b":" + bytes(raw) for key, raw in fields.items()) + b"}"
 
 
 def with_messages(ask: ChatAsk, earlier: Iterable[bytes]) -> bytes:

@@ -21,11 +21,9 @@ from services.gateway.wire.openai_wire import (
     MOST_TOKENS,
     ChatAsk,
     lets_choose,
-    model_of,
     note_prompt,
-    read_field,
-    top_level,
 )
+from services.gateway.wire.raw_bodies import model_of, read_field, top_level
 
 RESPONSES_EXAMPLE = '{"model": "auto", "input": "Hi"}'
 FILE_BYTES_PER_TOKEN = 20

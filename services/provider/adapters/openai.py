@@ -135,7 +135,9 @@ class OpenAIExchange:
 
     def event(self, event: bytes) -> bytes:
         """The event's own bytes; nothing for events that cannot be read or that only DAC asked for."""
-        data = sse.data_of(event)
+        # As most providers write: one line.
+        plain = event[:5] == b"data:" and event.find(b"\n") == len(event) - 2
+        data = event[5:-2].strip() if plain else sse.data_of(event)
         if not data:
             return event if self.first else b""
         if data == b"[DONE]":
@@ -151,7 +153,7 @@ class OpenAIExchange:
         if self._kept_bytes < MAX_KEPT_BYTES:
             self._kept.append(data)
             self._kept_bytes += len(data)
-        if (not self.first or _TELLING.search(data)) and not self._read(data):
+        if (not self.first or _tells(data)) and not self._read(data):
             return b""
         return replace_model(event, self._model) if self._model else event
 
@@ -214,6 +216,17 @@ class OpenAIExchange:
             guess, source = counted(text_bytes_of(self._ask.input), size), UsageSource.COUNTED
             usage = guess if usage is None else larger(usage, guess)
         return Result(usage, source, self._finish, text, calls)
+
+
+def _tells(data: bytes) -> bool:
+    """Whether an event may tell usage, finish reason or error. (Plain searches are many times faster than the pattern,
+    and faster than `in`, which first tries whether it is asked for a number. Nearly every event holds
+    "finish_reason":null, near its end.)"""
+    find = data.find
+    if find(b'"usage"') >= 0 or find(b'"error"') >= 0:
+        return _TELLING.search(data) is not None
+    at = find(b'"finish_reason"')
+    return at >= 0 and _TELLING.search(data, at) is not None
 
 
 def _kind(error: Any) -> str:

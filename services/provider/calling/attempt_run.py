@@ -9,7 +9,7 @@ from mesh.call import current
 from mesh.errors import Reason
 from mesh.tracing import attempting
 from services.provider.adapters import Exchange, Outgoing
-from services.provider.calling.answer_reading import StreamedAnswer, WholeAnswer
+from services.provider.calling.answer_reading import Outlet, StreamedAnswer, WholeAnswer
 from services.provider.calling.calls import Endpoint, Limits, Reply, posting
 from services.provider.calling.deployments import Balancer
 from services.provider.calling.events import Ask, Attempt, Candidate, Deadlines, Event, Finish, Frames, Started, added
@@ -123,8 +123,11 @@ class Run:
         """Frames were handed to the caller: no way back."""
         self._asked = False
         """The request was put to the provider."""
-        self.head, self.sent_bytes = b"", 0
-        """The first of them, and their size."""
+        self.head = b""
+        """The first of them."""
+        self.outlet: Outlet | None = None
+        """What takes its frames behind the first in the moment they come; None = all are yielded."""
+        self._answer: WholeAnswer | StreamedAnswer | None = None
         self._line: Line | None = None
         self._key_blamed = False
 
@@ -138,6 +141,11 @@ class Run:
         """Itself."""
         return [self]
 
+    @property
+    def sent_bytes(self) -> int:
+        """The size of the frames that were handed over."""
+        return 0 if self._answer is None else self._answer.given_bytes
+
     async def events(self) -> AsyncGenerator[Event, None]:
         """Started and the frames; afterwards `fault` says how it ended, and the attempt's account is written."""
         attempt, at = self.attempt, self.candidate
@@ -149,13 +157,14 @@ class Run:
                     # Not before: whoever sees an attempt begin may be charged for its input.
                     yield self.started()
                     async with self._sending() as reply:
-                        answer = self._reading(reply)
+                        answer = self._answer = self._reading(reply)
                         while (frames := await answer.next()) is not None:
-                            self.sent_bytes += len(frames.data)
                             if not self.sent:
                                 self._note_first(frames)
                                 watched.saw(frames.data)
                             yield frames
+                            if self.outlet is not None and isinstance(answer, StreamedAnswer):
+                                await answer.pour(self.outlet)
                         reply.keep_connection()
             except ProviderFault as fault:
                 self._note(fault)
@@ -219,7 +228,8 @@ class Run:
     def _sending(self) -> posting:
         """The request on its way, within what is left of its time."""
         waited = self._ground.clock() - self._begun
-        limits = dataclasses.replace(self._limits, total_s=max(0.0, self._limits.total_s - waited))
+        most = self._limits
+        limits = Limits(most.connect_s, most.first_token_s, most.idle_s, max(0.0, most.total_s - waited))
         self._asked = True
         return posting(self._endpoint, self._outgoing, limits, stream=self._ask.stream)
 

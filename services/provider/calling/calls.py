@@ -13,9 +13,10 @@ from services.provider.adapters import Outgoing
 from services.provider.calling.bulkhead import Bulkhead
 from services.provider.calling.connecting import ConnectTimeout, Host, Opens, Pool, Socket, Unreachable
 from services.provider.calling.unpacking import ENCODINGS, UNREADABLE, Unpackable, Unpacker
-from services.provider.calling.wire import Broken, Malformed, Wire
+from services.provider.calling.wire import Broken, Malformed, Sink, Wire
 from services.provider.errors import (
     MAX_ERROR_BODY_BYTES,
+    ProviderFault,
     cut,
     garbage,
     not_configured,
@@ -106,6 +107,10 @@ class Reply:
 
     def __init__(self, endpoint: Endpoint, wire: Wire, limits: Limits, started: float) -> None:
         self._endpoint, self._wire, self._limits, self._started = endpoint, wire, limits, started
+        self.idle_s = limits.idle_s
+        """How long the next piece may take."""
+        self.end = started + limits.total_s
+        """When the whole answer has to be there; time.monotonic."""
         self._left = False
         encoding = wire.headers.get(b"content-encoding", b"").lower()
         packed = encoding in ENCODINGS or encoding in UNREADABLE
@@ -118,24 +123,37 @@ class Reply:
         until = now + limits.idle_s if started else self._started + limits.first_token_s
         if short is not None:
             until = min(until, now + short)
-        end = self._started + limits.total_s
+        until = min(until, self.end)
         try:
             if self._unpacker is None:
-                return await self._wire.read(min(until, end))
-            return await self._unpacked(self._unpacker, min(until, end))
+                return await self._wire.read(until)
+            return await self._unpacked(self._unpacker, until)
         except TimeoutError:
-            # By the limit that was nearest, not by the clock: a timer may ring a little early.
-            if until >= end:
-                raise timed_out(provider, "the whole answer", limits.total_s, out_of_time=True) from None
-            if started:
-                raise timed_out(provider, "the next piece of the answer", limits.idle_s) from None
-            raise timed_out(provider, "the first token", limits.first_token_s) from None
+            raise self._late(started=started) from None
         except Unpackable:
             raise garbage(provider, "its compressed body cannot be unpacked") from None
         except Broken:
             raise cut(provider, "the connection closed inside the body") from None
         except Malformed:
             raise cut(provider, "its body stopped being HTTP") from None
+
+    async def pour(self, sink: Sink, until: float) -> None:
+        """Gives `sink` the pieces behind the first token as they come: see Wire.pour. A compressed answer is not
+        poured. Raises ProviderFault."""
+        if self._unpacker is None:
+            try:
+                await self._wire.pour(sink, until)
+            except TimeoutError:
+                raise self._late(started=True) from None
+
+    def _late(self, *, started: bool) -> ProviderFault:
+        """Nothing came in time. (By the limit that was nearest, not by the clock: a timer may ring a little early.)"""
+        limits, provider = self._limits, self._endpoint.provider
+        if self._wire.until >= self.end:
+            return timed_out(provider, "the whole answer", limits.total_s, out_of_time=True)
+        if started:
+            return timed_out(provider, "the next piece of the answer", limits.idle_s)
+        return timed_out(provider, "the first token", limits.first_token_s)
 
     async def _unpacked(self, unpacker: Unpacker, until: float) -> bytes:
         """The next bytes of a compressed answer."""

@@ -46,9 +46,12 @@ class UsageSource(enum.IntEnum):
     ESTIMATED = 3
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True, unsafe_hash=True)
 class Usage:
-    """Disjoint buckets of tokens, and what audio is measured by beside them; the fields of dac.type.v1.Usage."""
+    """Disjoint buckets of tokens, and what audio is measured by beside them; the fields of dac.type.v1.Usage.
+
+    (Nobody changes one, nor the values below. `frozen` would double what making them costs, several for a request.)
+    """
 
     input_tokens: int = 0
     input_cached_tokens: int = 0
@@ -66,6 +69,7 @@ class Usage:
     service_tier: str = ""
 
 
+NO_USAGE = Usage()
 _COUNTS = tuple(field.name for field in dataclasses.fields(Usage) if field.name != "service_tier")
 
 
@@ -78,7 +82,7 @@ def added(usages: Iterable[Usage]) -> Usage:
     return total
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True, unsafe_hash=True)
 class Deployment:
     """One endpoint among several that serve the same model."""
 
@@ -88,7 +92,7 @@ class Deployment:
     priority: int = 0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True, unsafe_hash=True)
 class Candidate:
     """A model to try."""
 
@@ -104,7 +108,7 @@ class Candidate:
     """Whether prompts that begin alike go to the same endpoint."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True, unsafe_hash=True)
 class Deadlines:
     """How long to wait; 0 = the provider's own value."""
 
@@ -112,6 +116,9 @@ class Deadlines:
     first_token_s: float = 0.0
     idle_s: float = 0.0
     total_s: float = 0.0
+
+
+AS_PROVIDED = Deadlines()
 
 
 def unheard(content_type: str) -> None:
@@ -126,7 +133,7 @@ class Ask:
     candidates: Sequence[Candidate]
     dialect_in: Dialect = Dialect.OPENAI_CHAT
     dialect_out: Dialect = Dialect.OPENAI_CHAT
-    deadlines: Deadlines = Deadlines()
+    deadlines: Deadlines = AS_PROVIDED
     stream: bool = False
     include_usage: bool = False
     need_text: bool = False
@@ -136,7 +143,7 @@ class Ask:
     """Embeddings only: how many must come; 0 = any number."""
     input_tokens: int = 0
     """Embeddings only: what stands when the provider tells no usage."""
-    bound: Usage = Usage()
+    bound: Usage = NO_USAGE
     """Audio only: the most that it can use, for what neither the provider tells nor its answer shows."""
     form: Sequence[FormPart] = ()
     """Transcriptions and translations: what is sent in place of `input`."""
@@ -163,7 +170,7 @@ class Attempt:
     status_code: int = 0
     reason: Reason = Reason.UNSPECIFIED
     message: str = ""
-    usage: Usage = Usage()
+    usage: Usage = NO_USAGE
     usage_source: UsageSource = UsageSource.UNSPECIFIED
     finish_reason: str = ""
     rescue: Rescue = Rescue.NONE

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 from mesh.errors import Reason
+from services.provider.calling.answer_reading import Outlet
 from services.provider.calling.attempt_run import Find, Ground, Run
 from services.provider.calling.deployments import Balancer, Picks
 from services.provider.calling.events import Ask, Attempt, Candidate, Event, Failure
@@ -45,8 +46,11 @@ class Generator:
         self._retries = RetryBudget(config.retry_ratio)
         self._ground = Ground(find, config, new_id, clock, now, self.health, self.balancer)
 
-    async def run(self, ask: Ask) -> AsyncGenerator[Event, None]:
-        """The events of one generation; exactly one Finish or Failure is the last."""
+    async def run(self, ask: Ask, outlet: Outlet | None = None) -> AsyncGenerator[Event, None]:
+        """The events of one generation; exactly one Finish or Failure is the last.
+
+        `outlet` gets the frames behind an attempt's first as they come, and those that it takes are not yielded.
+        """
         attempts, faults, cut = list[Attempt](), list[ProviderFault](), list[ProviderFault]()
         candidates, rescuer, started, too_small = self._usable(ask.candidates), Rescuer(ask), self._clock(), 0
 
@@ -70,6 +74,8 @@ class Generator:
                 if ask.hedge_after_s > 0 and not rescuer.active and (more or picks.another()):
                     beside = self._beside(ask, picks, candidates[index + 1 : index + 2], run_at)
                     racing = Race(alone, beside, ask.hedge_after_s)
+                else:
+                    alone.outlet = outlet
                 async with aclosing(racing.events()) as events:
                     async for event in events:
                         yield event

@@ -18,6 +18,10 @@ DRAIN_S = 0.25
 """How long an answered connection may take to end its body before it is dropped instead of reused."""
 
 
+Sink = Callable[[bytes], float]
+"""Takes a piece of a body; until when (time.monotonic) the next may take, 0 = it takes no more."""
+
+
 class Broken(Exception):
     """The connection ended inside an answer, or before it."""
 
@@ -33,6 +37,9 @@ class Wire(asyncio.Protocol):
         self._free, self._lost = free, lost
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
+        self._pieces: list[bytes] = []
+        self.on_body = self._pieces.append
+        """See httptools, which asks for it once: the list stays the same one."""
         self._parser = httptools.HttpResponseParser(self)
         # As aiohttp reads answers: header values with odd bytes, blanks behind a chunk's size.
         self._parser.set_dangerous_leniencies(
@@ -40,8 +47,10 @@ class Wire(asyncio.Protocol):
         )
         self._timer: asyncio.TimerHandle | None = None
         self._drain: asyncio.TimerHandle | None = None
-        self._rings_at = self._until = self.idle_since = 0.0
+        self._rings_at = self.until = self.idle_since = 0.0
+        """`until`: until when the next piece may take; time.monotonic."""
         self._waiter: asyncio.Future[None] | None = None
+        self._sink: Sink | None = None
         self._busy = False
         self._begin()
 
@@ -53,7 +62,7 @@ class Wire(asyncio.Protocol):
         self.complete = False
         """The whole answer came; what of it was not read yet is still there."""
         self._head_bytes = self._held = 0
-        self._pieces: list[bytes] = []
+        self._pieces.clear()
         self._fault: Exception | None = None
         self._keep = self._interim = self._paused = self._drains = False
 
@@ -85,11 +94,49 @@ class Wire(asyncio.Protocol):
             if self.complete:
                 return b""
             await self._news(until)
-        pieces, self._pieces, self._held = self._pieces, [], 0
+        return self._taken()
+
+    def _taken(self) -> bytes:
+        """What was not read yet."""
+        pieces, self._held = self._pieces, 0
+        taken = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
         if self._paused and self._transport is not None:
             self._paused = False
             self._transport.resume_reading()
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return taken
+
+    async def pour(self, sink: Sink, until: float) -> None:
+        """Gives `sink` what comes, in the moment it comes: nobody is woken for it. Ends when that takes no more, and
+        when the answer ended or broke, which `read` tells. Raises TimeoutError, and what `sink` raises."""
+        if self._pieces:
+            until = sink(self._taken())
+        if not until or self.complete or self._fault is not None:
+            return
+        self._sink = sink
+        try:
+            await self._news(until)
+        finally:
+            self._sink = None
+
+    def _pour(self, sink: Sink, waiter: "asyncio.Future[None]") -> None:
+        """What just came, while somebody waits and has it poured."""
+        pieces = self._pieces
+        if pieces:
+            piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            pieces.clear()
+            try:
+                self.until = until = sink(piece)
+            except Exception as error:
+                self._waiter = None
+                waiter.set_exception(error)
+                return
+            if not until:
+                self._wake()
+            elif until < self._rings_at - 0.001:
+                self._set(until)
+        if self.complete or self._fault is not None:
+            self._wake()
 
     def leave(self) -> None:
         """Nobody reads on: the connection is used again when its answer is whole, and dropped when not."""
@@ -118,7 +165,8 @@ class Wire(asyncio.Protocol):
         if self._drain is not None:
             self._drain.cancel()
             self._drain = None
-        self._busy, self._pieces = False, []
+        self._busy = False
+        self._pieces.clear()
         # A provider that answers before it has read everything will not read the next request.
         if self._paused and self._transport is not None:
             self._paused = False
@@ -135,7 +183,7 @@ class Wire(asyncio.Protocol):
     def _news(self, until: float) -> "asyncio.Future[None]":
         """Done when something came; a TimeoutError when nothing did until then. One timer, set anew only when it
         rings."""
-        self._until = until
+        self.until = until
         if self._timer is None or until < self._rings_at - 0.001:
             self._set(until)
         self._waiter = waiter = self._loop.create_future()
@@ -151,8 +199,8 @@ class Wire(asyncio.Protocol):
         self._timer, waiter = None, self._waiter
         if waiter is None or waiter.done():
             return
-        if self._until - time.monotonic() > 0.001:
-            self._set(self._until)
+        if self.until - time.monotonic() > 0.001:
+            self._set(self.until)
         else:
             self._waiter = None
             waiter.set_exception(TimeoutError())
@@ -199,6 +247,13 @@ class Wire(asyncio.Protocol):
             self._keep = False
             if not self.complete:
                 self._fault = Malformed()
+        if self._sink is not None and (waiter := self._waiter) is not None and not waiter.done():
+            self._pour(self._sink, waiter)
+            return
+        if self._drains:
+            self._pieces.clear()
+        elif self._pieces:
+            self._held += len(data)
         if self._held > HELD_BYTES and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
@@ -236,12 +291,6 @@ class Wire(asyncio.Protocol):
             self._interim, self.headers = True, {}
             return
         self.status, self._keep = status, self._parser.should_keep_alive()
-
-    def on_body(self, body: bytes) -> None:
-        """See httptools."""
-        if not self._drains:
-            self._pieces.append(body)
-            self._held += len(body)
 
     def on_message_complete(self) -> None:
         """See httptools."""

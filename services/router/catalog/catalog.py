@@ -6,6 +6,7 @@ A `CatalogView` is built when any of the three changes and never changes itself;
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 
 from mesh.catalog import DeploymentEntry, ModelEntry
@@ -82,6 +83,10 @@ class KnownModel:
         """Known only from its provider's list, and never asked the graded questions."""
         return self.entry.source == LISTED and (self.listed is None or self.listed.probe is None)
 
+    def retires_by(self, day: dt.date) -> bool:
+        """Whether its provider no longer serves it on that day."""
+        return self.entry.retires_on is not None and self.entry.retires_on <= day
+
     @property
     def provider(self) -> str:
         """The first of them."""
@@ -120,6 +125,8 @@ class CatalogView:
     available_count: int
     unproven: tuple[KnownModel, ...] = ()
     """Available models that chat and that auto leaves out, because only a list knows them."""
+    retired: tuple[KnownModel, ...] = ()
+    """Available models that chat and that auto leaves out, because their day has come."""
     audio: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
     """What every provider that was heard of has of OpenAI's audio."""
     prices: Mapping[tuple[str, str], PriceView] = dataclasses.field(default_factory=dict)
@@ -155,9 +162,11 @@ def build_view(
     auto_unprobed: bool = False,
     regions: Mapping[str, str] | None = None,
     facts: Mapping[str, Facts] | None = None,
+    today: dt.date | None = None,
 ) -> CatalogView:
     """Joins what files, lists, budget and public sources (`facts`, by DAC id) say. `prices` are keyed by (provider,
-    DAC id or upstream name) and win over the entries'."""
+    DAC id or upstream name) and win over the entries'. `today`: the day (UTC) by which models are retired; None = none
+    is."""
     known = list(entries)
     said = Lists({name: provider.upstream_models for name, provider in providers.items()}, lists)
     enabled = {name: provider.model_class for name, provider in providers.items() if provider.enabled}
@@ -166,6 +175,9 @@ def build_view(
     models = {entry.model: _known(entry, providers, prices, said, facts.get(entry.model)) for entry in known}
     usable = [model for model in models.values() if model.available]
     chatting = [model for model in usable if model.chats]
+    retired = [] if today is None else [model for model in chatting if model.retires_by(today)]
+    if retired:
+        chatting = [model for model in chatting if model not in retired]
     unproven = [] if auto_unprobed else [model for model in chatting if model.unproven]
     if unproven:
         chatting = [model for model in chatting if not model.unproven]
@@ -181,6 +193,7 @@ def build_view(
         configured=frozenset(name for name, provider in providers.items() if provider.enabled),
         available_count=len(usable),
         unproven=tuple(sorted(unproven, key=lambda model: model.id)),
+        retired=tuple(retired),
         audio={name: one.audio for name, one in providers.items() if one.audio is not None},
         prices=prices,
         regions=regions or {},

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import datetime as dt
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -26,7 +27,14 @@ from services.router.sources.facts import Facts
 
 MAX_SHARED_VIEWS = 64
 """Organisations whose own keys open the same providers share one view; so many are kept."""
+TURN_S = 600.0
+"""How often it is looked whether a day has come on which models are retired."""
 _log = logging.getLogger(__name__)
+
+
+def utc_today() -> dt.date:
+    """The day by the wall clock."""
+    return dt.datetime.now(dt.UTC).date()
 
 
 class LiveCatalog:
@@ -38,8 +46,11 @@ class LiveCatalog:
         providers: Iterable[ProviderEntry],
         config: RouterConfig,
         clock: Callable[[], float],
+        today: Callable[[], dt.date] = utc_today,
     ) -> None:
-        self._models, self._config, self._clock = tuple(models), config, clock
+        self._models, self._config, self._clock, self._today = tuple(models), config, clock, today
+        self._day = today()
+        """By which models are retired in the views that are there."""
         entries = list(providers)
         self._providers: Mapping[str, ProviderView] = {
             entry.provider: ProviderView(entry.provider, entry.enabled, (), entry.model_class) for entry in entries
@@ -86,15 +97,22 @@ class LiveCatalog:
             discovered_quality=self._config.discovered_quality,
             discovered_context_tokens=self._config.discovered_context_tokens,
             regions=self._regions,
+            today=self._day,
         )
 
     def _rebuild(self) -> None:
-        self._shared = {}
+        self._shared, self._day = {}, self._today()
         self.view = self._built(self._providers)
         if self.on_change is not None:
             self.on_change(self.view)
         if self.on_models is not None:
             self.on_models(self.view)
+
+    def turn_day(self) -> None:
+        """Leaves out what was retired since the view was built."""
+        today = self._today()
+        if any(model.retires_on and self._day < model.retires_on <= today for model in self._models):
+            self._rebuild()
 
     def hear_providers(self, providers: Iterable[ProviderView]) -> None:
         """All providers, replacing what was known of them."""
@@ -154,6 +172,7 @@ class Followers:
                 asyncio.create_task(self._follow("provider", self._open_providers, self._take_providers)),
                 asyncio.create_task(self._follow("provider", self._open_lists, self._take_lists)),
                 asyncio.create_task(self._follow("budget", self._open_prices, self._take_prices)),
+                asyncio.create_task(self._turn_days()),
             ]
 
     async def close(self) -> None:
@@ -197,6 +216,11 @@ class Followers:
         self._catalog.hear_prices(
             {(one.provider, one.model): price_of(dict(one.nano_usd_per_mtok)) for one in news.prices}
         )
+
+    async def _turn_days(self) -> None:
+        while True:
+            await asyncio.sleep(TURN_S)
+            self._catalog.turn_day()
 
     async def _follow(self, service: str, open_stream: Callable[[], Any], take: Callable[[Any], None]) -> None:
         wait_s, silent = self._config.reconnect_min_s, False

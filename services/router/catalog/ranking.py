@@ -35,10 +35,10 @@ def ranked(view: CatalogView, profile: str, intent: str, wanted: ModelFilter, un
         raise errors.unknown_profile(profile, PROFILES)
     if intent and intent not in INTENTS:
         raise invalid("intent", f'There is no intent "{intent[:60]}": use one of {", ".join(INTENTS)}.')
-    unproven = {model.id for model in view.unproven}
+    left_out = {model.id for model in (*view.unproven, *view.retired)}
     made = []
     for model in view.by_quality:
-        if not model.chats or model.id in unproven:
+        if not model.chats or model.id in left_out:
             continue
         if wanted.takes(model, available=is_available(model, unhealthy)):
             scores = scores_for(model, intent)

@@ -242,6 +242,7 @@ def _shown(model: KnownModel, unhealthy: set[tuple[str, str]]) -> catalog_pb2.Mo
         first_token_ms=entry.first_token_ms,
         aliases=entry.aliases,
         source=entry.source,
+        retires_on="" if entry.retires_on is None else entry.retires_on.isoformat(),
         seen_at=None if listed_there is None else _moment(listed_there.seen_at_s),
         probed_at=None
         if listed_there is None or listed_there.probe is None

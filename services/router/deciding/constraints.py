@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -30,8 +30,7 @@ MOST_SUBSETS = 64
 """How many selections of a shortlist are remembered with their ids."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(msgspec.Struct, frozen=True):
     """What the policy and the request bound, the stricter one of each; 0 = not bounded."""
 
     min_quality: float

@@ -22,7 +22,9 @@ def refusal(
     if not view.available_count:
         return errors.nothing_configured()
     if not view.ranked[profile]:
-        return errors.only_unproven([view.unproven[0].id]) if view.unproven else errors.nothing_chats()
+        if view.unproven:
+            return errors.only_unproven([view.unproven[0].id])
+        return errors.only_retired([model.id for model in view.retired]) if view.retired else errors.nothing_chats()
     if not shortlist.models:
         by_policy = [f"{model.id}: {why}" for model, why in shortlist.barred if why != KEY_BARS]
         return errors.nothing_permitted(by_policy) if by_policy else errors.nothing_allowed(ask.allowed_models)

@@ -193,15 +193,13 @@ def _look(record: record_pb2.RouteRecord, decision: Decision, models: Iterable[t
     """What each model scored, and why it was not taken."""
     add, sides = record.candidates.add, decision.sides
     for model, why in models:
+        looked = add()
+        # One after another takes two thirds of the time that they take as arguments of `add`.
+        looked.model, looked.provider = model.entry.model, model.places[0]
         total, quality, latency, cost, context, prior = sides(model)
-        add(
-            model=model.entry.model,
-            provider=model.places[0],
-            score=total,
-            quality_score=quality,
-            prior_quality=prior,
-            latency_score=latency,
-            cost_score=cost,
-            context_score=context,
-            excluded=why[:MAX_EXCLUDED_CHARS],
-        )
+        looked.score, looked.quality_score, looked.latency_score = total, quality, latency
+        looked.cost_score, looked.context_score = cost, context
+        if prior:
+            looked.prior_quality = prior
+        if why:
+            looked.excluded = why[:MAX_EXCLUDED_CHARS]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
+
+import msgspec
 
 from mesh.errors import MeshError, Reason
 from services.router.catalog.catalog import CatalogView
@@ -108,7 +109,7 @@ class Arms:
         if tried is None or shadow.arm(asking.thread, asking.user, asking.key, ask.seed) == "a":
             return None
         try:
-            other = decider.decide(view, dataclasses.replace(ask, dry_run=True), tried)
+            other = decider.decide(view, msgspec.structs.replace(ask, dry_run=True), tried)
         except MeshError:
             return ShadowChoice(shadow.experiment_id, tried.version, "")
         except Exception:

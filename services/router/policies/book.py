@@ -29,7 +29,7 @@ class PolicyBook:
         poll_s: float,
         clock: Callable[[], float],
     ) -> None:
-        self._store, self.files, self._base, self._poll_s, self._clock = store, files, base, poll_s, clock
+        self._store, self.files, self._base, self._clock = store, files, base, clock
         self._rows: dict[str, OrgRows] = {}
         self._own: dict[str, Mapping[str, RoutingPolicy]] = {}
         """Organisation → its policies, parsed."""

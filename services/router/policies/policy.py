@@ -7,7 +7,8 @@ import fnmatch
 import functools
 import hashlib
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from services.router import errors
 from services.router.catalog.catalog import AGGREGATORS, CatalogView, KnownModel
@@ -19,13 +20,9 @@ from services.router.prompt.predictor import Reading
 AUTO = "auto"
 AUDIO = {"transcription": "transcription", "translation": "transcription", "speech": "speech"}
 """The capability by what may be wanted of audio."""
-MAX_COMPARED = 200
-"""Ids that a wrong name is compared with, described ones first: each costs some fifty microseconds, and providers
-list thousands."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """A request as the decision sees it: no text, only its shape and what was understood of it."""
 
     model: str = AUTO

@@ -11,12 +11,6 @@ from services.router.prompt.reading import Reading
 from services.router.prompt.vocabulary import SPOKEN, WHOLE, Points
 
 UNDETERMINED = "und"
-LANGUAGES: tuple[str, ...] = (
-    "en", "de", "fr", "es", "it", "pt", "nl", "pl", "tr", "sv", "vi",
-    "ru", "uk", "zh", "ja", "ko", "ar", "hi", "fa", "el", "he", "th",
-)  # fmt: skip
-"""ISO 639-1 codes that can be told."""
-
 _SCRIPTS: tuple[tuple[str, tuple[tuple[int, int], ...]], ...] = (
     ("cyrillic", ((0x0400, 0x052F),)),
     ("han", ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x323AF))),

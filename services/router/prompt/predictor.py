@@ -9,10 +9,10 @@ the choice the best single model.
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -27,8 +27,7 @@ WEIGHTS = Path(__file__).parent / "weights" / "quality.npz"
 """The shipped weights."""
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True):
     """What one prompt says about how well models will do: independent of the candidates."""
 
     difficulty: float
@@ -91,15 +90,15 @@ class QualityPredictor:
         """
         if reading.confidence <= 0.0:
             return abilities
-        shift = np.full(len(abilities), -reading.difficulty * reading.confidence, np.float32)
+        # The shift in log odds, applied to the odds themselves: p·e / (p·e + 1 − p).
+        shift: Any = np.float32(-reading.difficulty * reading.confidence)
         if places is not None and len(reading.measured):
             own = reading.measured.take(places, mode="clip")
             own *= places >= 0
             own *= np.float32(reading.confidence)
-            shift += own
-        # The shift in log odds, applied to the odds themselves: p·e / (p·e + 1 − p).
-        np.exp(shift, out=shift)
-        shift *= abilities
-        expected: Array = shift / (shift + 1 - abilities)
+            own += shift
+            shift = own
+        moved = abilities * np.exp(shift)
+        expected: Array = moved / (moved + 1 - abilities)
         # Rounding can end a hair above 1.
         return np.minimum(expected, np.float32(1.0), out=expected)

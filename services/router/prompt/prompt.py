@@ -13,6 +13,7 @@ import pathlib
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -40,8 +41,7 @@ _SOUGHT = Sought((*PIECES, *(phrase.lower() for phrase in PHRASES)))
 WEIGHTS = pathlib.Path(__file__).parent / "weights" / "intent.npz"
 
 
-@dataclass(frozen=True, slots=True)
-class Understanding:
+class Understanding(msgspec.Struct, frozen=True):
     """What is known of one prompt."""
 
     intent: str

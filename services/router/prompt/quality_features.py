@@ -8,8 +8,8 @@ them is a smooth curve of the count. Training and routing call the same function
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -95,8 +95,7 @@ _ONE = np.float32(1.0)
 _END = np.nextafter(np.float32(_BINS), np.float32(0))
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """A prompt as one sparse row."""
 
     ids: Ids | Places

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -74,8 +75,7 @@ class Expert:
         return expected, np.clip(np.minimum(np.minimum(alike, known), claimed), 0.0, 1.0)
 
 
-@dataclass(frozen=True)
-class Scores:
+class Scores(msgspec.Struct, frozen=True):
     """What the model says about one prompt."""
 
     difficulty: float

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections import OrderedDict
-from dataclasses import dataclass
+
+import msgspec
 
 from services.router.prompt.ngrams import capped
 from services.router.prompt.predictor import QualityPredictor, Reading
@@ -22,8 +23,7 @@ PREDICTED = frozenset({"coding_help", "qa_retrieval", "reasoning_math"})
 time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Understood:
+class Understood(msgspec.Struct, frozen=True):
     """What a decision takes from a prompt; see `prompt.Understanding`."""
 
     intent: str

@@ -57,11 +57,10 @@ _MATTERS_AT = _GROUPS_AT + len(GROUPS)
 _SHARES_AT = _MATTERS_AT + len(SUBJECTS)
 _SYMBOLS = operator.itemgetter(*map(ord, "{}()[]<>;=_/\\|&*+^$#@%~`"))
 _DIGITS = slice(ord("0"), ord("9") + 1)
-_CLASSES = bytes(
-    ord("0Aa "[0 if 48 <= code <= 57 else 1 if 65 <= code <= 90 else 2 if 97 <= code <= 122 else 3])
-    for code in range(256)
-)
-"""Every byte of ASCII as a digit, a capital, a small letter, or else."""
+_CASES = bytes(ord("A" if 65 <= code <= 90 else "a" if 97 <= code <= 122 else " ") for code in range(256))
+"""Every byte of ASCII as a capital, a small letter, or else."""
+_NUMBERS = bytes(ord("0" if 48 <= code <= 57 else " ") for code in range(256))
+"""Every byte of ASCII as a digit or else."""
 _BEYOND = bytes(range(128, 256))
 
 
@@ -98,8 +97,7 @@ def _shape(read: Reading, signs: list[int]) -> tuple[float, ...]:
     digits = sum(signs[_DIGITS])
     outside = len(text) - sum(signs)
     beyond = np.count_nonzero(np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4") > 255) if outside else 0
-    classes = read.content.translate(_CLASSES, _BEYOND)
-    numbers = sum(map(classes.count, (b" 0", b"A0", b"a0"))) + classes.startswith(b"0") if digits else 0
+    numbers = len(read.content.translate(_NUMBERS, _BEYOND).split()) if digits else 0
     return (
         math.log1p(count) / 6,
         math.log1p(size) / 8,
@@ -120,7 +118,7 @@ def _shape(read: Reading, signs: list[int]) -> tuple[float, ...]:
         min(1.0, beyond / size),
         float(stripped[:1].islower()),
         float(last != "" and last in ".。!"),
-        float(b"aA" in classes),
+        float(b"aA" in read.content.translate(_CASES, _BEYOND)),
         float(signs[ord("_")] > 0),
         min(1.0, text.count(". ") / 6),
     )

@@ -17,11 +17,6 @@ VERSION = 1
 """The form in which records are kept on disk. Another version is not read: it is fetched or shipped anew."""
 CAPABILITIES = ("tools", "images", "json", "reasoning", "audio", "web", "embeddings")
 """What records may say that a model can; the words are those of `capabilities:` in the configuration."""
-ELO_CATEGORIES = (
-    *("overall", "coding", "math", "creative_writing", "hard", "instruction_following", "multi_turn", "long_prompt"),
-    *("expert", "english", "chinese", "french", "german", "japanese", "korean", "russian", "spanish"),
-)
-"""The categories of ratings that are kept."""
 
 
 class Elo(msgspec.Struct, frozen=True, array_like=True):

@@ -105,8 +105,7 @@ const check = (folder) => {
   const read = (...names) => readFileSync(join(folder, ...names), "utf8");
   const note = read("checkpoint");
   const { size, root: signedRoot } = openCheckpoint(note, read("verifier-key"));
-  let number = 0;
-  let [counted, orgId] = [0, ""];
+  const start = existsSync(join(folder, "start.json")) ? JSON.parse(read("start.json")) : null;
   const missing = [];
   const declared = [];
   const heads = existsSync(join(folder, "heads.json")) ? JSON.parse(read("heads.json")) : null;
@@ -119,6 +118,25 @@ const check = (folder) => {
     if (proof.slice(at + 2) !== note) throw new Error(`${index}: another checkpoint`);
     return hashes.map((one) => Buffer.from(one, "base64"));
   };
+  // A leaf of the log's own with the root over one line for each organisation: the line's number, what the target says.
+  const told = (one, kind) => {
+    const index = Number(one.index);
+    if (!climb(index, size, leafHash(Buffer.from(one.leaf)), siblingsOf(index)).equals(signedRoot))
+      throw new Error(`${kind}: the log does not have them`);
+    const leaf = JSON.parse(one.leaf.replace(/^dac-audit\/v1\n/, ""));
+    const siblings = one.line_path.map((hash) => Buffer.from(hash, "base64"));
+    const top = climb(Number(one.place), Number(one.lines), leafHash(Buffer.from(one.line)), siblings);
+    if (leaf.kind !== kind || leaf.action !== `audit.${kind}` || !leaf.target.endsWith(`:${top.toString("hex")}`))
+      throw new Error(`${kind}: another line`);
+    const [org, number] = one.line.split(" ");
+    return { index, org, number: Number(number), says: leaf.target.split(":").slice(0, -1) };
+  };
+  const begins = start ? told(start, "start") : null;
+  const first = begins ? Number(begins.says[1]) : 0;
+  if (begins && !(begins.says[0] === "start" && begins.says.length === 2 && first <= begins.index))
+    throw new Error("start: it says none");
+  let number = begins ? begins.number : 0;
+  let [counted, orgId, last] = [number, begins ? begins.org : "", first - 1];
   for (const line of read("entries.jsonl").split("\n").filter(Boolean)) {
     const entry = JSON.parse(line);
     const index = Number(entry.index);
@@ -127,6 +145,9 @@ const check = (folder) => {
       throw new Error(`${index}: the log does not have it`);
     const leaf = JSON.parse(entry.leaf.replace(/^dac-audit\/v1\n/, ""));
     number += 1;
+    if (index <= last) throw new Error(`${index}: not behind ${last}`);
+    last = index;
+    if (orgId && leaf.org_id !== orgId) throw new Error(`${index}: of another organisation`);
     if (leaf.org_seq !== String(number)) throw new Error(`${index}: number ${leaf.org_seq}, ${number} is due`);
     if (heads && index < Number(heads.index)) counted += 1;
     orgId = leaf.org_id;
@@ -143,16 +164,12 @@ const check = (folder) => {
   }
   const silent = missing.find((one) => !declared.some(([first, last]) => first <= one && one <= last));
   if (silent) throw new Error(`number ${silent}: its record is gone, and no later entry declares that`);
-  if (!heads) return `${number} entries`;
-  const index = Number(heads.index);
-  if (!climb(index, size, leafHash(Buffer.from(heads.leaf)), siblingsOf(index)).equals(signedRoot))
-    throw new Error("heads: the log does not have them");
-  const leaf = JSON.parse(heads.leaf.replace(/^dac-audit\/v1\n/, ""));
-  const path = heads.line_path.map((one) => Buffer.from(one, "base64"));
-  const top = climb(Number(heads.place), Number(heads.lines), leafHash(Buffer.from(heads.line)), path);
-  if (leaf.kind !== "heads" || leaf.target !== `heads:${top.toString("hex")}`) throw new Error("heads: another line");
-  if (!heads.line.startsWith(`${orgId} ${counted} `)) throw new Error(`heads: ${counted} entries are here`);
-  return `${number} entries, whole up to ${index}`;
+  const own = begins ? `${number - begins.number} entries from ${first}` : `${number} entries`;
+  if (!heads) return own;
+  const noted = told(heads, "heads");
+  if (noted.says.join() !== "heads" || noted.index < first) throw new Error("heads: they say none");
+  if ((orgId && noted.org !== orgId) || noted.number !== counted) throw new Error(`heads: ${counted} entries are here`);
+  return `${own}, whole up to ${noted.index}`;
 };
 
 const vectors = (most) => {

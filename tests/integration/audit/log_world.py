@@ -11,6 +11,7 @@ from typing import Any
 from dac.audit.v1 import log_pb2
 from dac.type.v1 import record_pb2
 from dac.type.v1.principal_pb2 import Level
+from mesh.errors import MeshError
 from mesh.ids import uuid7
 from mesh.postgres import Database
 from mesh.tlog.notes import Checkpoint, VerifierKey
@@ -112,6 +113,7 @@ class World:
                 # In parts of odd sizes, as they come from a socket.
                 for at in range(0, len(part.data), 50_021):
                     verification.feed(part.data[at : at + 50_021])
+            await self._prove_kept(verification, outside, servicer or self.servicer)
             verification.finish()
             in_stretches = await self._verify_in_stretches(outside, key, servicer or self.servicer)
         assert bool(in_stretches.faults) == bool(verification.faults), in_stretches.findings
@@ -123,9 +125,13 @@ class World:
         """The same from stretches of a tile or two, each checked by itself."""
         verification = Verification(key, outside)
         size = (await servicer._store.head()).size // WIDTH * WIDTH
+        start = (await servicer._store.started()).idx
+        if start:
+            asked = log_pb2.ReadLogRequest(first=0, end=start)
+            verification.begin([part.data async for part in servicer.ReadLog(asked, None)])
         stretches = {}
         # In any order: they know nothing of each other.
-        for first in reversed(range(0, size, 2 * WIDTH)):
+        for first in reversed(range(start, size, 2 * WIDTH)):
             end = min(first + 2 * WIDTH, size)
             asked = log_pb2.ReadLogRequest(first=first, end=end)
             parts = [part.data async for part in servicer.ReadLog(asked, None)]
@@ -134,8 +140,16 @@ class World:
             verification.join(stretches[end], end)
         async for part in servicer.ReadLog(log_pb2.ReadLogRequest(first=verification.due), None):
             verification.feed(part.data)
+        await self._prove_kept(verification, outside, servicer)
         verification.finish()
         return verification
+
+    async def _prove_kept(self, verification: Verification, outside: Checkpoint | None, servicer: LogServicer) -> None:
+        """Asks for the proof of a checkpoint whose last entries are gone, as the command does."""
+        if outside and verification.checkpoint and outside.size < verification.start:
+            asked = log_pb2.GetConsistencyProofRequest(size=outside.size, to_size=verification.checkpoint.size)
+            with contextlib.suppress(MeshError):
+                verification.kept_proof = list((await servicer.GetConsistencyProof(asked, None)).hashes)
 
 
 class OneConnection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,12 +24,16 @@ from services.audit.analytics.upkeep import Upkeep
 from services.audit.config import AuditConfig
 from services.audit.server import request_row
 from services.audit.store import PostgresAuditStore
+from tests.conftest import Migrated
 from tests.integration.audit import made_records as made
+from tests.integration.audit.engines import ENGINES, Make, figures_in
 from tests.integration.audit.made_records import as_caller
 
 NOW = dt.datetime(2026, 11, 22, 12, tzinfo=dt.UTC)
 CONFIG = AuditConfig(evidence_requests=30)
 TABLES = ("rollup_minutes", "rollup_hours", "rollup_days", "thread_days")
+PARTS = """SELECT p.relname, i.inhrelid::regclass::text FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent
+  WHERE p.relname IN ('rollup_minutes', 'rollup_hours', 'rollup_days') AND p.relkind IN ('r', 'p')"""
 SMALL = settings(
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
@@ -66,11 +70,20 @@ class Analytics:
             return found
 
 
+@pytest.fixture(scope="module", params=ENGINES)
+async def figures(request: pytest.FixtureRequest, make_database: Make) -> AsyncIterator[Migrated]:
+    """What every engine does alike is asked of each."""
+    async with figures_in(request.param, make_database) as made:
+        yield made
+
+
 @pytest.fixture
-async def analytics(database_for: Callable[..., Awaitable[Database]]) -> AsyncIterator[Analytics]:
-    found = Analytics(await database_for("audit"))
+async def analytics(figures: Migrated) -> AsyncIterator[Analytics]:
+    database = Database(figures.dsn("audit"), "audit")
+    found = Analytics(database)
     await found.upkeep.tables()
     yield found
+    await database.close()
 
 
 def plain(figures: pb.Figures) -> dict[str, int]:
@@ -233,6 +246,21 @@ async def test_nobody_sees_another_organisation_or_another_user(analytics: Analy
     assert (found.total.requests, found.conversations.threads, found.conversations.turns) == (3, 1, 3)
     assert sum(found.conversations.requests_by_hour) == 3
     assert [(one.model, one.requests, one.share) for one in found.preferences] == [("m", 3, 1.0)]
+
+
+async def test_parts_of_the_tables_show_no_other_organisation_either(analytics: Analytics) -> None:
+    """Partitions or chunks, each named by itself; of a day and of years that have none yet."""
+    mine, other = uuid7(), uuid7()
+    for org_id in (mine, other):
+        await analytics.keep([*some_records(org_id, 2), *some_records(org_id, 2, NOW - dt.timedelta(days=900))])
+    await analytics.counting.everything()
+    async with analytics.database.transaction(mine) as connection:
+        parts = await connection.fetch(PARTS)
+        seen: dict[str, set[str]] = {}
+        for parent, part in parts:
+            rows = await connection.fetch("SELECT DISTINCT org_id::text FROM {}".format(part))  # noqa: UP032
+            seen.setdefault(parent, set()).update(row[0] for row in rows)
+    assert set(seen) == set(TABLES[:3]) and all(found == {mine} for found in seen.values()), seen
 
 
 async def test_rows_go_by_age_and_coarser_ones_still_hold_them(analytics: Analytics) -> None:

@@ -1,4 +1,4 @@
-"""Erasure, legal hold and pruning on a real database: what goes is declared, what is held stays, and proofs hold on."""
+"""Erasure on a real database: what goes is declared, is gone everywhere, stays gone, and proofs hold on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import asyncpg
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from dac.audit.v1 import log_pb2
 from dac.audit.v1 import retention_pb2 as pb
 from dac.type.v1 import record_pb2
 from dac.type.v1.principal_pb2 import Level, Principal
@@ -31,7 +30,8 @@ from services.audit.retention.keeper import Keeper
 from services.audit.retention.server import Retention
 from services.audit.sealing.payloads import PLAIN, Payloads
 from tests.conftest import Migrated
-from tests.integration.audit.log_world import KEY, Given, OneConnection, World, change, request
+from tests.integration.audit.engines import ENGINES, figures_in
+from tests.integration.audit.log_world import KEY, OneConnection, World, change, request
 from tests.integration.audit.test_log import FOLDER, receipt
 from tests.integration.budget.world import as_key
 
@@ -102,16 +102,16 @@ class Kept(World):
 
 
 @pytest.fixture
-async def kept(make_database: Make) -> AsyncIterator[Kept]:
+async def kept(request: pytest.FixtureRequest, make_database: Make) -> AsyncIterator[Kept]:
     """A log of its own whose sequencer runs."""
-    made = await make_database({"audit": FOLDER})
-    database = Database(made.dsn("audit"), "audit")
-    world = Kept(database, made)
-    task = asyncio.create_task(world.sequencer().run())
-    yield world
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    await database.close()
+    async with figures_in(getattr(request, "param", "partitions"), make_database) as made:
+        database = Database(made.dsn("audit"), "audit")
+        world = Kept(database, made)
+        task = asyncio.create_task(world.sequencer().run())
+        yield world
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await database.close()
 
 
 @pytest.fixture
@@ -266,223 +266,7 @@ async def test_the_log_holds_at_every_step_of_an_erasure(idle: Kept) -> None:
     await idle.holds_together(redacted=3)
 
 
-async def test_a_verification_that_an_erasure_overtakes_still_holds(kept: Kept) -> None:
-    org_id, user = uuid7(), uuid7()
-    await kept.ask(*[asked(org_id, user=user if number % 2 else uuid7()) for number in range(300)])
-    await kept.settled()
-    from mesh.tlog.verification import Verification
-
-    checked = Verification(KEY, None)
-    with as_operator():
-        parts = kept.servicer.ReadLog(log_pb2.ReadLogRequest(), None)
-        checked.feed((await anext(parts)).data)
-    assert (await kept.erase(org_id, f"user:{user}")).requests == 150
-    with as_operator():
-        async for part in parts:
-            checked.feed(part.data)
-    assert checked.finish(), checked.findings
-    assert (checked.redacted, checked.entries) == (150, 301)
-
-
-async def test_stretches_that_an_erasure_overtakes_still_hold(kept: Kept) -> None:
-    """What goes behind a stretch that was read is declared by entries behind all stretches."""
-    from mesh.tlog.side_by_side import check_stretch
-    from mesh.tlog.verification import Verification
-
-    org_id, user = uuid7(), uuid7()
-    await kept.ask(*[asked(org_id, user=user if number % 2 else uuid7()) for number in range(600)])
-    await kept.settled()
-    checked = Verification(KEY, None)
-
-    async def read(first: int, end: int = 0) -> list[bytes]:
-        with as_operator():
-            parts = kept.servicer.ReadLog(log_pb2.ReadLogRequest(first=first, end=end), None)
-            return [part.data async for part in parts]
-
-    before = await read(0, 256)
-    assert (await kept.erase(org_id, f"user:{user}")).requests == 300
-    after = await read(256, 512)
-    for end, parts in ((256, before), (512, after)):
-        checked.join(check_stretch(Given(parts), end - 256, end, 0), end)
-    checked.feed(b"".join(await read(512)))
-    assert checked.finish(), checked.findings
-    assert (checked.redacted, checked.pending, checked.entries) == (172, 128, 601)
-
-
-async def test_an_export_that_an_erasure_overtakes_says_so(kept: Kept) -> None:
-    org_id, elsewhere, user = uuid7(), uuid7(), uuid7()
-    await kept.ask(*[asked(org_id, user=user) for _ in range(501)], asked(elsewhere, user=user))
-    await kept.settled()
-    with as_key(org_id, "admin"):
-        parts = kept.servicer.Export(log_pb2.ExportRequest(), None)
-        await anext(parts)
-    await kept.erase(elsewhere, f"user:{user}")
-    await kept.erase(org_id, f"user:{user}")
-    with as_key(org_id, "admin"), pytest.raises(MeshError, match="ask again"):
-        async for _ in parts:
-            pass
-    with as_key(org_id, "admin"):
-        whole = [part.data async for part in kept.servicer.Export(log_pb2.ExportRequest(), None)]
-    assert b"".join(whole).count(b'"salt":""') == 501
-
-
-async def test_a_hold_refuses_erasure_and_pruning_until_it_is_lifted(kept: Kept) -> None:
-    org_id, user = uuid7(), uuid7()
-    await kept.ask(asked(org_id, user=user, days_ago=9), asked(org_id, days_ago=9))
-    await kept.settled()
-    await kept.counting.everything()
-    hold_id = await kept.hold(org_id)
-    with pytest.raises(MeshError, match=f"legal hold {hold_id} on the whole organisation .Smith v. Jones.") as refusal:
-        await kept.erase(org_id, f"user:{user}")
-    assert refusal.value.reason is Reason.FAILED_PRECONDITION
-    assert (await kept.prune()).requests == 0
-    assert len(await kept.ids(org_id)) == 2
-    with as_key(org_id, "admin"):
-        listed = await kept.rpcs.ListHolds(pb.ListHoldsRequest(), None)
-    assert [(one.hold_id, one.subject, one.reason) for one in listed.holds] == [(hold_id, "", "Smith v. Jones")]
-    with pytest.raises(MeshError, match="no legal hold"):
-        await kept.lift(uuid7(), hold_id)
-    await kept.lift(org_id, hold_id)
-    with pytest.raises(MeshError, match="no legal hold"):
-        await kept.lift(org_id, hold_id)
-    assert (await kept.erase(org_id, f"user:{user}")).requests == 1
-    assert (await kept.prune()).requests == 1
-    told = [
-        (one.action, one.target) for action in ("audit.hold", "audit.unhold") for one in await kept.told(org_id, action)
-    ]
-    assert told == [("audit.hold", f"organisation:{org_id}"), ("audit.unhold", f"organisation:{org_id}")]
-    await kept.holds_together(redacted=2)
-
-
-async def test_a_hold_on_a_key_keeps_its_requests_from_everybody(kept: Kept) -> None:
-    org_id, user, key = uuid7(), uuid7(), uuid7()
-    held = [asked(org_id, user=user, key=key, days_ago=9) for _ in range(3)]
-    free = [asked(org_id, user=user, key=uuid7(), days_ago=9) for _ in range(2)]
-    await kept.ask(*held, *free)
-    await kept.settled()
-    hold_id = await kept.hold(org_id, f"key:{key}")
-    for subject in (f"user:{user}", f"key:{key}", f"request:{held[0].request_id}"):
-        with pytest.raises(MeshError, match=hold_id):
-            await kept.erase(org_id, subject)
-    assert not await kept.told(org_id, "audit.erase")
-    done = await kept.prune()
-    assert (done.requests, done.held) == (2, 3)
-    assert await kept.ids(org_id) == ids(held)
-    await kept.holds_together(redacted=2)
-
-
-async def test_an_administrator_does_not_lift_what_the_operator_holds(kept: Kept) -> None:
-    org_id = uuid7()
-    with as_operator():
-        hold = (await kept.rpcs.SetHold(pb.SetHoldRequest(reason="court order", org_id=org_id), None)).hold
-    with pytest.raises(MeshError) as refusal:
-        await kept.lift(org_id, hold.hold_id)
-    assert refusal.value.reason is Reason.PERMISSION_DENIED
-    with as_operator():
-        await kept.rpcs.LiftHold(pb.LiftHoldRequest(hold_id=hold.hold_id, org_id=org_id), None)
-    assert await kept.keeper.holds(org_id) == []
-
-
-async def test_a_hold_stops_what_was_declared_and_not_carried_out(idle: Kept) -> None:
-    org_id, key = uuid7(), uuid7()
-    await idle.ask(asked(org_id, key=key))
-    await idle.sequence()
-    await idle.counting.everything()
-    idle.keeper._wait_s = 0
-    assert (await idle.erase(org_id, f"key:{key}")).pending == 1
-    hold_id = await idle.hold(org_id)
-    await idle.sequence()
-    assert await idle.keeper.carry_out_all() == 1
-    assert len(await idle.ids(org_id)) == 1
-    await idle.lift(org_id, hold_id)
-    assert await idle.keeper.carry_out_all() == 0
-    assert len(await idle.ids(org_id)) == 0
-    await idle.sequence()
-    await idle.holds_together(redacted=1)
-
-
-async def test_a_hold_that_is_set_while_records_are_looked_for_wins(kept: Kept, monkeypatch: Any) -> None:
-    org_id, user = uuid7(), uuid7()
-    await kept.ask(asked(org_id, user=user))
-    await kept.settled()
-    places = kept.store.places
-
-    async def late(_: LogStore, *given: Any) -> Any:
-        await kept.hold(org_id, f"user:{uuid7()}")
-        return await places(*given)
-
-    monkeypatch.setattr(LogStore, "places", late)
-    with pytest.raises(MeshError, match="set or lifted meanwhile"):
-        await kept.erase(org_id, f"user:{user}")
-    assert len(await kept.ids(org_id)) == 1
-
-
-async def test_pruning_takes_what_is_old_and_leaves_the_rest(kept: Kept) -> None:
-    orgs, held_by = [uuid7(), uuid7()], uuid7()
-    old = {org_id: [asked(org_id, days_ago=100 + number) for number in range(7)] for org_id in orgs}
-    new = {org_id: [asked(org_id, days_ago=number) for number in range(3)] for org_id in orgs}
-    kept.keeper._page = 3
-    for org_id in orgs:
-        await kept.ask(*old[org_id], *new[org_id])
-        late = change(org_id)
-        own = change(org_id, action="audit.hold", actor=f"key:{held_by}")
-        for one in (late, own):
-            one.at.FromDatetime(NOW - dt.timedelta(days=100))
-        await kept.administer(late, own, change(org_id))
-    await kept.settled()
-    await kept.counting.everything()
-    before = NOW - dt.timedelta(days=90)
-    dry = await kept.prune(before, dry_run=True)
-    assert (dry.requests, dry.changes, len(await kept.ids(orgs[0]))) == (14, 0, 10)
-    assert (await kept.prune(before, org_id=orgs[0])).requests == 7
-    assert (await kept.ids(orgs[0]), len(await kept.ids(orgs[1]))) == (ids(new[orgs[0]]), 10)
-    done = await kept.prune(before, with_changes=True)
-    assert (done.requests, done.changes) == (7, 2)
-    assert len(await kept.told(orgs[0], "key.create")) == 1
-    assert len(await kept.told(orgs[0], "audit.prune")) == 4
-    # Audit's own word stays, however old it is and whoever is erased.
-    assert (await kept.erase(orgs[0], f"key:{held_by}")).changes == 0
-    assert len(await kept.told(orgs[0], "audit.hold")) == 1
-    await kept.holds_together(redacted=16)
-    with pytest.raises(MeshError, match="past"):
-        await kept.prune(NOW + dt.timedelta(days=2))
-
-
-async def test_the_leader_prunes_by_the_clock(kept: Kept) -> None:
-    org_id = uuid7()
-    old, new = asked(org_id, days_ago=91.5), asked(org_id, days_ago=89)
-    aged = change(org_id)
-    aged.at.FromDatetime(NOW - dt.timedelta(days=2600))
-    await kept.ask(old, new)
-    await kept.administer(aged, change(org_id))
-    await kept.settled()
-    await kept.counting.everything()
-    leader = asyncio.create_task(kept.retention.run())
-    try:
-        async with asyncio.timeout(20):
-            while await kept.ids(org_id) != {new.request_id} or len(await kept.told(org_id, "key.create")) != 1:
-                await asyncio.sleep(0.05)
-    finally:
-        leader.cancel()
-    assert {one.actor for one in await kept.told(org_id, "audit.prune")} == {"service:audit"}
-    await kept.holds_together(redacted=2)
-
-
-async def test_what_is_not_counted_or_has_no_leaf_stays(idle: Kept) -> None:
-    org_id, user = uuid7(), uuid7()
-    await idle.ask(asked(org_id, user=user, days_ago=9))
-    done = await idle.prune()
-    assert (done.requests, done.waiting) == (0, 1)
-    await idle.sequence()
-    assert ((await idle.prune()).waiting, len(await idle.ids(org_id))) == (1, 1)
-    await idle.counting.everything()
-    await idle.ask(asked(org_id, user=user, days_ago=9))
-    # An erasure counts first; what the log has not taken up is left.
-    idle.keeper._wait_s = 0
-    done2 = await idle.erase(org_id, f"user:{user}")
-    assert (done2.requests, done2.waiting) == (1, 1)
-
-
+@pytest.mark.parametrize("kept", ENGINES, indirect=True)
 async def test_figures_keep_their_sums_and_lose_the_name(kept: Kept) -> None:
     org_id, user, key, other = uuid7(), uuid7(), uuid7(), uuid7()
     mine = [asked(org_id, user=user, key=key, thread_id="t", cost_nano_usd=100) for _ in range(3)]

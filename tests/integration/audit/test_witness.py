@@ -10,24 +10,28 @@ import pathlib
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from dac.audit.v1 import log_pb2
 from mesh.ids import uuid7
+from mesh.metrics_page import metrics_page
 from mesh.postgres import Database
 from mesh.service import Context
-from mesh.tlog.cosignatures import open_cosigned, witness_key
+from mesh.tlog.cosignatures import Cosigner, open_cosigned
 from mesh.tlog.merkle import consistency_ranges, hash_leaf, hashes_of, prove, root_of
-from mesh.tlog.notes import Checkpoint, VerifierKey, open_checkpoint
+from mesh.tlog.notes import Checkpoint, open_checkpoint
 from mesh.tlog.proofs import Proof
-from mesh.tlog.witness import write_asked
+from mesh.tlog.witness import open_cosigner, write_asked
 from services.audit.config import AuditConfig, WitnessAt
 from services.audit.follower import Arrivals
 from services.audit.log.cosignature_store import CosignatureStore
-from services.audit.log.server import LogServicer, ProvableLog
+from services.audit.log.provable import ProvableLog
+from services.audit.log.server import LogServicer
 from services.audit.log.signing import signer_of
 from services.audit.log.witness_calls import post
 from services.audit.log.witnessing import (
@@ -41,6 +45,7 @@ from services.audit.log.witnessing import (
 )
 from tests.conftest import Migrated
 from tests.integration.audit.log_world import KEY, SIGNER, World, request
+from tests.integration.audit.witness_process import Process
 from tests.integration.budget.world import as_key
 from tests.ports import LOOPBACK, free_port
 
@@ -48,49 +53,6 @@ FOLDER = pathlib.Path(__file__).parents[3] / "services" / "audit" / "migrations"
 Make = Callable[..., Awaitable[Migrated]]
 LEAVES = [hash_leaf(b"leaf %d" % n) for n in range(300)]
 OTHER = [hash_leaf(b"other %d" % n) for n in range(300)]
-
-
-class Process:
-    """`dac audit witness`."""
-
-    def __init__(self, folder: pathlib.Path, log: VerifierKey = KEY) -> None:
-        self.folder, self.log = folder, log
-        self.port = free_port()
-        self.url = f"http://{LOOPBACK}:{self.port}"
-        self.start()
-
-    def start(self) -> None:
-        """Starts it and waits until it answers."""
-        options = ["--data", str(self.folder), "--log", str(self.log), "--listen", f"{LOOPBACK}:{self.port}"]
-        self.running = subprocess.Popen(
-            [sys.executable, "-m", "mesh", "audit", "witness", *options], stdout=subprocess.PIPE, text=True
-        )
-        assert self.running.stdout is not None
-        self.key = witness_key(self.running.stdout.readline().removeprefix("witness "))
-        while True:
-            try:
-                httpx.get(self.url)
-                return
-            except httpx.TransportError:
-                assert self.running.poll() is None
-
-    def stop(self, how: int = signal.SIGTERM) -> None:
-        """Ends it."""
-        self.running.send_signal(how)
-        self.running.wait(20)
-
-    def post(self, body: bytes) -> httpx.Response:
-        """Asks it."""
-        return httpx.post(f"{self.url}/add-checkpoint", content=body)
-
-    def get(self, path: str) -> httpx.Response:
-        """Reads from it."""
-        return httpx.get(self.url + path)
-
-    @property
-    def at(self) -> WitnessAt:
-        """As the configuration has it."""
-        return WitnessAt(self.url, self.key)
 
 
 @pytest.fixture
@@ -229,6 +191,89 @@ async def test_another_past_is_never_cosigned(
     await duty.round()
     said = [one.message for one in caplog.records if "set back" in one.message]
     assert len(said) == 1 and kept == [], "an operator is told, and once"
+
+
+def seen(url: str) -> dict[str, float]:
+    """What the metrics page says of a witness: outcomes that were counted, and "age"."""
+    found = {}
+    for family in text_string_to_metric_families(metrics_page().decode()):
+        for sample in family.samples:
+            if sample.name.startswith("audit_witness") and sample.labels["witness"] == url:
+                found[sample.labels.get("outcome", "age")] = sample.value
+    return found
+
+
+async def until(url: str, outcome: str) -> dict[str, float]:
+    """The figures of a witness once this was counted."""
+    async with asyncio.timeout(20):
+        while not (found := seen(url)).get(outcome):
+            await asyncio.sleep(0.01)
+    return found
+
+
+async def test_metrics_show_who_cosigns_who_refuses_and_who_is_away(
+    world: World, witness: Process, tmp_path: pathlib.Path
+) -> None:
+    """A witness that cosigns; then the log is set back; one that was told of another log; one that is not there."""
+    stranger = Process(tmp_path / "stranger", signer_of(b"f" * 32).verifier)
+    away = WitnessAt(f"http://{LOOPBACK}:{free_port()}", Cosigner("w.example/away", b"a" * 32).verifier)
+    await grow(world, uuid7(), 10)
+    duty = witnessing(world, tmp_path, witness.at, stranger.at, away)
+    asking = asyncio.create_task(duty.run())
+    try:
+        good = await until(witness.url, "cosigned")
+        assert good == {"cosigned": 1, "set_back": 0, "forked": 0, "refused": 0, "unreachable": 0, "age": good["age"]}
+        assert 0 <= good["age"] < 20
+        assert (await until(stranger.url, "refused"))["cosigned"] == 0
+        assert (await until(away.url, "unreachable"))["refused"] == 0
+        before = seen(away.url)["age"]
+        await duty.round()
+        assert seen(witness.url)["cosigned"] == 1 and seen(away.url)["unreachable"] == 2, (
+            "who is up to date is not asked"
+        )
+        assert seen(away.url)["age"] > before > 0
+        assert seen(witness.url)["age"] < good["age"] + seen(away.url)["age"] - before, "the age began anew"
+    finally:
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        stranger.stop(signal.SIGKILL)
+    assert seen(away.url) == {"unreachable": 2, "cosigned": 0, "set_back": 0, "forked": 0, "refused": 0}, (
+        "who led is done"
+    )
+
+
+@pytest.mark.parametrize(
+    ("head", "outcome"),
+    [
+        (NewestHead(150, note(150)), "set_back"),
+        (NewestHead(250, note(250, OTHER)), "forked"),
+        (NewestHead(200, note(200, OTHER)), "forked"),
+    ],
+)
+async def test_metrics_show_a_log_that_was_set_back_or_rewritten(
+    witness: Process, head: NewestHead, outcome: str
+) -> None:
+    assert witness.post(asked(0, 200)).status_code == 200
+    an_hour_ago = int(time.time()) - 3600
+    line = open_cosigner(witness.folder).cosign(note(200).rpartition("\n\n")[0] + "\n", an_hour_ago)
+    known = Kept(str(witness.key), 200, note(200), line)
+
+    async def newest() -> NewestHead:
+        return head
+
+    async def kept() -> list[Kept]:
+        return [known]
+
+    async def keep(one: Kept) -> None:
+        raise AssertionError("nothing is cosigned")
+
+    async def prove_other(first: int, second: int) -> list[bytes]:
+        return prove(consistency_ranges(first, second), hashes_of(OTHER))
+
+    duty = Witnessing([witness.at], newest, kept, keep, post, prove_other, 60)
+    await duty.round()
+    assert {name: figure for name, figure in seen(witness.url).items() if figure} == {outcome: 1}
+    assert 3600 <= dict(duty.ages())[witness.url,] < 3660, "since the witness cosigned, as its cosignature says"
 
 
 async def test_only_the_witnesss_own_word_counts(witness: Process, tmp_path: pathlib.Path) -> None:

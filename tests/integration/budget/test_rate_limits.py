@@ -30,7 +30,6 @@ from tests.integration.budget.test_money_flow import commit, limit, record, rese
 from tests.integration.budget.world import CENT, MakeBudget, as_key, context_for
 
 OVER = rls_pb2.RateLimitResponse.OVER_LIMIT
-MakeDatabase = Callable[..., Any]
 
 
 def ask(*models: str, **fields: Any) -> pb.ReserveRequest:

@@ -9,6 +9,7 @@ import os
 import pathlib
 import threading
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import faiss
 import numpy as np
@@ -32,7 +33,9 @@ from services.memory.vectors.index_postgres import PostgresIndex
 from services.memory.vectors.mirror import Mirror
 from services.memory.vectors.server import VectorServicer
 from services.memory.vectors.store import VectorStore
-from tests.integration.memory.weaviate_stand_in import StandIn
+
+if TYPE_CHECKING:  # Weaviate's client takes half a second, in each test process that collects this file.
+    from tests.integration.memory.weaviate_stand_in import StandIn
 
 RANDOM = np.random.default_rng(7)
 
@@ -49,7 +52,7 @@ def unit(rows):
 class House:
     """VectorService on one index, called as an organisation."""
 
-    def __init__(self, database, index: VectorIndex, data_dir: pathlib.Path, stand_in: StandIn | None = None) -> None:
+    def __init__(self, database, index: VectorIndex, data_dir: pathlib.Path, stand_in: "StandIn | None" = None) -> None:
         self.database, self.index, self.data_dir, self.stand_in = database, index, data_dir, stand_in
         self.embedder, self.sealer = HashedEmbedder(), PlainSealer()
         self.config = MemoryConfig(vector_max_items=2000, vector_max_dimensions=16)
@@ -86,6 +89,8 @@ async def open_weaviate(database, tmp_path):
     stand_in = None
     url, address = os.environ.get("DAC_WEAVIATE_URL", ""), os.environ.get("DAC_WEAVIATE_GRPC_ADDRESS", ":50051")
     if not url:
+        from tests.integration.memory.weaviate_stand_in import StandIn
+
         stand_in = StandIn()
         await stand_in.serve()
         url, address = f"http://127.0.0.1:{stand_in.http_port}", f":{stand_in.grpc_port}"
@@ -93,7 +98,7 @@ async def open_weaviate(database, tmp_path):
     return open_index(config, VectorFeed(database), tmp_path), stand_in
 
 
-async def made(kind: str, database, tmp_path) -> tuple[VectorIndex, StandIn | None]:
+async def made(kind: str, database, tmp_path) -> "tuple[VectorIndex, StandIn | None]":
     if kind == "weaviate":
         return await open_weaviate(database, tmp_path)
     if kind == "matrix":

@@ -1,6 +1,7 @@
-"""Three replicas on one store under 5,000 seeds of lost replies, aborts, delays, kills and wrong clocks.
+"""Three replicas on one store under 2,000 seeds of lost replies, aborts, delays, kills and wrong clocks.
 
-A seed that fails is played again with `play(seed)`; `DAC_SEEDS=100000 make test-long` plays more.
+A seed that fails is played again with `play(seed)`; `make test-long` plays 100,000, or DAC_SEEDS of
+them. Each fault of test_planted_faults.py is found within 400.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import pytest
 
 from tests.unit.budget.simulation.replicas import World, play
 
-SEEDS = 5000
+SEEDS = 2000
 PARTS = 10
 
 pytestmark = pytest.mark.timeout(240)

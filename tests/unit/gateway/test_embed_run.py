@@ -43,7 +43,7 @@ class Mesh:
         self.waits_in = ""
         self.reached = asyncio.Event()
         self.asked: Any = None
-        self.router = self.budget = self.provider = self
+        self.router = self.budget = self.provider = self.threads = self
 
     async def _pass(self, step: str) -> None:
         if step == self.waits_in:

@@ -363,3 +363,24 @@ async def test_an_endpoint_that_was_taken_away_connects_no_more() -> None:
         await endpoint.close()
         with pytest.raises(ProviderFault, match="taken away"):
             await ask(endpoint)
+
+
+async def test_nothing_is_poured_to_who_was_told_to_leave() -> None:
+    poured = list[bytes]()
+
+    def sink(piece: bytes) -> float:
+        poured.append(piece)
+        return time.monotonic() + 5
+
+    server = Server(CHUNKED + b"2\r\nab\r\n")
+    async with endpoint_to(server.serve) as endpoint, posting(endpoint, outgoing(), LIMITS, stream=False) as reply:
+        pouring = asyncio.create_task(reply.pour(sink, time.monotonic() + 5))
+        async with asyncio.timeout(5):
+            while not poured:
+                await asyncio.sleep(0.005)
+        pouring.cancel()
+        # Before the task could notice.
+        reply._wire.data_received(b"2\r\ncd\r\n")
+        await asyncio.gather(pouring, return_exceptions=True)
+        assert poured == [b"ab"]
+        assert await reply.pieces(started=True, short=None) == b"cd"

@@ -1,6 +1,5 @@
 """Understanding a prompt: what it wants, how hard it is, in which language, for any text at all and in bounded time."""
 
-import dataclasses
 import math
 import statistics
 import time
@@ -12,11 +11,16 @@ from hypothesis import strategies as st
 
 from bench.intent.examples import typical
 from services.router.prompt import prompt
-from services.router.prompt.language import LANGUAGES, UNDETERMINED
+from services.router.prompt.language import UNDETERMINED
 from services.router.prompt.prompt import INTENTS, features, read, scores, shipped, understand
 from services.router.prompt.structure import NAMES
 from tests.unit.router.prompts_by_hand import BY_INTENT, BY_LANGUAGE, NO_WEB, RISING, WEB
 
+LANGUAGES = {
+    "en", "de", "fr", "es", "it", "pt", "nl", "pl", "tr", "sv", "vi",
+    "ru", "uk", "zh", "ja", "ko", "ar", "hi", "fa", "el", "he", "th",
+}  # fmt: skip
+"""The languages that can be told."""
 ANY_TEXT = st.text(st.characters(codec=None, categories=None), max_size=600)
 HOSTILE = {
     "one long line": "a" * 1_000_000,
@@ -150,7 +154,7 @@ def test_it_is_fast(words):
 
 def test_an_understanding_cannot_be_changed_and_keeps_no_text():
     told = understand("a prompt with the secret word xylophone")
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError, match="immutable"):
         told.intent = "social_chat"
     assert "xylophone" not in repr(told) and not hasattr(told, "__dict__")
 

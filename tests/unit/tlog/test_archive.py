@@ -9,7 +9,7 @@ from mesh.tlog.archive import Archive, ArchiveError
 from mesh.tlog.leaves import Leaf, write_leaf
 from mesh.tlog.merkle import hash_leaf, root_of
 from mesh.tlog.notes import Checkpoint, NoteSigner
-from mesh.tlog.tiles import ENTRIES, WIDTH, Tile, pack_entries, tiles_of
+from mesh.tlog.tiles import ENTRIES, WIDTH, Edge, Tile, pack_entries, tiles_of
 
 SIGNER = NoteSigner("test.example/log", b"k" * 32)
 KEY = SIGNER.verifier
@@ -172,3 +172,81 @@ def test_numbers_and_kept_checkpoints_are_checked(tmp_path: pathlib.Path) -> Non
         assert "not those that the saved" in fine.check(KEY, kept._replace(root=b"x" * 32)).findings[0]
     assert "here are 400" in fine.check(KEY, kept._replace(size=401)).findings[0]
     assert "another log" in fine.check(KEY, kept._replace(origin="other")).findings[0]
+
+
+def test_an_archive_goes_on_from_a_log_whose_old_entries_it_has(tmp_path: pathlib.Path) -> None:
+    extend(tmp_path, LEAVES[:600])
+
+    def later(tile: Tile) -> bytes:
+        assert tile.number >= 512 // WIDTH, "what is gone is asked for"
+        return Log(LEAVES)(tile)
+
+    for start in (512, 600):
+        done = Archive(tmp_path).extend(note(LEAVES[:1000]), KEY, later, start)
+        assert done.size == 1000 and Archive(tmp_path).check(KEY)[::2] == (1000, [])
+    before = files(tmp_path)
+    with pytest.raises(ArchiveError, match="begins with entry 1024, and the archive has 1000: what is between them"):
+        Archive(tmp_path).extend(note(LEAVES[:5000]), KEY, later, 1024)
+    assert files(tmp_path) == before
+
+
+START = 70_000 // WIDTH * WIDTH - WIDTH
+"""Behind a full tile of level 1, and within the next one."""
+
+
+def begun_later(tmp_path: pathlib.Path, *, declared: int = START) -> tuple[pathlib.Path, list[bytes]]:
+    """An archive that was begun on a log without its old leaves, and all leaves of that log."""
+    fields = dict.fromkeys(Leaf.__struct_fields__, "")
+    says = Leaf(**{**fields, "org_id": "nobody", "org_seq": "9", "kind": "start", "target": f"start:{declared}:00"})
+    leaves = [*LEAVES, write_leaf(says)]
+    edge, kept = Edge(), dict[str, bytes]()
+    for full in edge.extend([hash_leaf(one) for one in leaves]):
+        kept[Tile(full.level, full.number).path] = full.hashes
+
+    def later(tile: Tile) -> bytes:
+        assert tile.level >= 0 or tile.number >= START // WIDTH, "what is gone is asked for"
+        assert tile.level != 0 or tile.number >= 256, "a tile that is gone is asked for"
+        return Log(leaves)(tile) if tile.level == ENTRIES else kept[tile.path]
+
+    done = Archive(tmp_path).extend(note(leaves), KEY, later, START)
+    assert (done.before, done.size) == (0, len(leaves))
+    return tmp_path, leaves
+
+
+def test_an_archive_can_be_begun_when_old_leaves_are_gone(tmp_path: pathlib.Path) -> None:
+    folder, leaves = begun_later(tmp_path)
+    assert Archive(folder).check(KEY)[::2] == (len(leaves) - START, [])
+    kept = Checkpoint(KEY.name, START + 300, root_of([hash_leaf(one) for one in leaves[: START + 300]]))
+    assert Archive(folder).check(KEY, kept).findings == []
+    assert "not those that" in Archive(folder).check(KEY, kept._replace(root=bytes(32))).findings[0]
+    assert "does not have" in Archive(folder).check(KEY, kept._replace(size=300)).findings[0]
+    more = [*leaves, *(leaf(number) for number in range(70_000, 70_500))]
+    Archive(folder).extend(note(more), KEY, Log(more), START)
+    assert Archive(folder).check(KEY)[::2] == (len(more) - START, [])
+    for name in sorted(files(folder)):
+        if name == "verifier-key":
+            continue
+        data = (folder / name).read_bytes()
+        (folder / name).write_bytes(
+            data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :]
+        )
+        assert faulty(folder), name
+        (folder / name).write_bytes(data)
+    assert not faulty(folder)
+    (folder / "start").unlink()
+    assert faulty(folder)
+
+
+def test_an_archive_that_begins_where_no_entry_says_is_found(tmp_path: pathlib.Path) -> None:
+    folder, _ = begun_later(tmp_path, declared=START - WIDTH)
+    assert "no entry declares the ones before it gone" in Archive(folder).check(KEY).findings[0]
+
+
+def test_tiles_that_do_not_lead_to_the_root_begin_no_archive(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(ArchiveError, match="do not hash to the root"):
+        Archive(tmp_path).extend(
+            note(LEAVES), KEY, lambda tile: bytes(8192) if tile.level >= 0 else Log(LEAVES)(tile), START
+        )
+    with pytest.raises(ArchiveError, match="is no tile"):
+        Archive(tmp_path).extend(note(LEAVES), KEY, lambda tile: b"", START)
+    assert files(tmp_path) == {}

@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x64\x61\x63/audit/v1/log.proto\x12\x0c\x64\x61\x63.audit.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"\x16\n\x14GetCheckpointRequest\"\x7f\n\x15GetCheckpointResponse\x12\x12\n\ncheckpoint\x18\x01 \x01(\t\x12\x14\n\x0cverifier_key\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03\x12\x1b\n\x13\x63osigned_checkpoint\x18\x04 \x01(\t\x12\x11\n\twitnesses\x18\x05 \x03(\t\"=\n\x18GetInclusionProofRequest\x12\x11\n\trecord_id\x18\x01 \x01(\t\x12\x0e\n\x06wait_s\x18\x02 \x01(\x01\"v\n\x19GetInclusionProofResponse\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x0f\n\x07org_seq\x18\x02 \x01(\x03\x12\x0c\n\x04leaf\x18\x03 \x01(\t\x12\x0c\n\x04salt\x18\x04 \x01(\x0c\x12\x0e\n\x06record\x18\x05 \x01(\x0c\x12\r\n\x05proof\x18\x06 \x01(\t\"*\n\x1aGetConsistencyProofRequest\x12\x0c\n\x04size\x18\x01 \x01(\x03\"A\n\x1bGetConsistencyProofResponse\x12\x0e\n\x06hashes\x18\x01 \x03(\x0c\x12\x12\n\ncheckpoint\x18\x02 \x01(\t\"!\n\rExportRequest\x12\x10\n\x08\x63osigned\x18\x01 \x01(\x08\",\n\x0eReadLogRequest\x12\r\n\x05\x66irst\x18\x01 \x01(\x03\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x03\"\x1f\n\x0fReadFileRequest\x12\x0c\n\x04path\x18\x01 \x01(\t2\xb6\x05\n\nLogService\x12v\n\rGetCheckpoint\x12\".dac.audit.v1.GetCheckpointRequest\x1a#.dac.audit.v1.GetCheckpointResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/audit/checkpoint\x12\x8a\x01\n\x11GetInclusionProof\x12&.dac.audit.v1.GetInclusionProofRequest\x1a\'.dac.audit.v1.GetInclusionProofResponse\"$\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/audit/proofs/{record_id}\x12\x89\x01\n\x13GetConsistencyProof\x12(.dac.audit.v1.GetConsistencyProofRequest\x1a).dac.audit.v1.GetConsistencyProofResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/audit/consistency\x12W\n\x06\x45xport\x12\x1b.dac.audit.v1.ExportRequest\x1a\x14.google.api.HttpBody\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/audit/export0\x01\x12Z\n\x07ReadLog\x12\x1c.dac.audit.v1.ReadLogRequest\x1a\x14.google.api.HttpBody\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/audit/entries0\x01\x12\x62\n\x08ReadFile\x12\x1d.dac.audit.v1.ReadFileRequest\x1a\x14.google.api.HttpBody\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/audit/log/{path=**}0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x64\x61\x63/audit/v1/log.proto\x12\x0c\x64\x61\x63.audit.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n\x14GetCheckpointRequest\"\x8e\x01\n\x15GetCheckpointResponse\x12\x12\n\ncheckpoint\x18\x01 \x01(\t\x12\x14\n\x0cverifier_key\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03\x12\x1b\n\x13\x63osigned_checkpoint\x18\x04 \x01(\t\x12\x11\n\twitnesses\x18\x05 \x03(\t\x12\r\n\x05start\x18\x06 \x01(\x03\"=\n\x18GetInclusionProofRequest\x12\x11\n\trecord_id\x18\x01 \x01(\t\x12\x0e\n\x06wait_s\x18\x02 \x01(\x01\"v\n\x19GetInclusionProofResponse\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x0f\n\x07org_seq\x18\x02 \x01(\x03\x12\x0c\n\x04leaf\x18\x03 \x01(\t\x12\x0c\n\x04salt\x18\x04 \x01(\x0c\x12\x0e\n\x06record\x18\x05 \x01(\x0c\x12\r\n\x05proof\x18\x06 \x01(\t\";\n\x1aGetConsistencyProofRequest\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0f\n\x07to_size\x18\x02 \x01(\x03\"A\n\x1bGetConsistencyProofResponse\x12\x0e\n\x06hashes\x18\x01 \x03(\x0c\x12\x12\n\ncheckpoint\x18\x02 \x01(\t\"!\n\rExportRequest\x12\x10\n\x08\x63osigned\x18\x01 \x01(\x08\",\n\x0eReadLogRequest\x12\r\n\x05\x66irst\x18\x01 \x01(\x03\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x03\"\x11\n\x0fGetStartRequest\"\xf6\x01\n\x10GetStartResponse\x12\r\n\x05start\x18\x01 \x01(\x03\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x12\n\nnext_start\x18\x03 \x01(\x03\x12\x11\n\twaits_for\x18\x04 \x01(\t\x12*\n\x06\x64ue_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61rchived\x18\x06 \x01(\x03\x12/\n\x0b\x61rchived_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10leaves_kept_days\x18\x08 \x01(\x05\x12\x15\n\rneeds_archive\x18\t \x01(\x08\"*\n\x14ReportArchiveRequest\x12\x12\n\ncheckpoint\x18\x01 \x01(\t\")\n\x15ReportArchiveResponse\x12\x10\n\x08\x61rchived\x18\x01 \x01(\x03\"\x1f\n\x0fReadFileRequest\x12\x0c\n\x04path\x18\x01 \x01(\t2\x93\x07\n\nLogService\x12v\n\rGetCheckpoint\x12\".dac.audit.v1.GetCheckpointRequest\x1a#.dac.audit.v1.GetCheckpointResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/audit/checkpoint\x12\x8a\x01\n\x11GetInclusionProof\x12&.dac.audit.v1.GetInclusionProofRequest\x1a\'.dac.audit.v1.GetInclusionProofResponse\"$\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/audit/proofs/{record_id}\x12\x89\x01\n\x13GetConsistencyProof\x12(.dac.audit.v1.GetConsistencyProofRequest\x1a).dac.audit.v1.GetConsistencyProofResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/audit/consistency\x12W\n\x06\x45xport\x12\x1b.dac.audit.v1.ExportRequest\x1a\x14.google.api.HttpBody\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/audit/export0\x01\x12Z\n\x07ReadLog\x12\x1c.dac.audit.v1.ReadLogRequest\x1a\x14.google.api.HttpBody\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/audit/entries0\x01\x12\x62\n\x08GetStart\x12\x1d.dac.audit.v1.GetStartRequest\x1a\x1e.dac.audit.v1.GetStartResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/audit/start\x12w\n\rReportArchive\x12\".dac.audit.v1.ReportArchiveRequest\x1a#.dac.audit.v1.ReportArchiveResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/v1/audit/archives:\x01*\x12\x62\n\x08ReadFile\x12\x1d.dac.audit.v1.ReadFileRequest\x1a\x14.google.api.HttpBody\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/audit/log/{path=**}0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,26 +44,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOGSERVICE'].methods_by_name['Export']._serialized_options = b'\202\323\344\223\002\022\022\020/v1/audit/export'
   _globals['_LOGSERVICE'].methods_by_name['ReadLog']._loaded_options = None
   _globals['_LOGSERVICE'].methods_by_name['ReadLog']._serialized_options = b'\202\323\344\223\002\023\022\021/v1/audit/entries'
+  _globals['_LOGSERVICE'].methods_by_name['GetStart']._loaded_options = None
+  _globals['_LOGSERVICE'].methods_by_name['GetStart']._serialized_options = b'\202\323\344\223\002\021\022\017/v1/audit/start'
+  _globals['_LOGSERVICE'].methods_by_name['ReportArchive']._loaded_options = None
+  _globals['_LOGSERVICE'].methods_by_name['ReportArchive']._serialized_options = b'\202\323\344\223\002\027\"\022/v1/audit/archives:\001*'
   _globals['_LOGSERVICE'].methods_by_name['ReadFile']._loaded_options = None
   _globals['_LOGSERVICE'].methods_by_name['ReadFile']._serialized_options = b'\202\323\344\223\002\031\022\027/v1/audit/log/{path=**}'
-  _globals['_GETCHECKPOINTREQUEST']._serialized_start=97
-  _globals['_GETCHECKPOINTREQUEST']._serialized_end=119
-  _globals['_GETCHECKPOINTRESPONSE']._serialized_start=121
-  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=248
-  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_start=250
-  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_end=311
-  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_start=313
-  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_end=431
-  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_start=433
-  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_end=475
-  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_start=477
-  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_end=542
-  _globals['_EXPORTREQUEST']._serialized_start=544
-  _globals['_EXPORTREQUEST']._serialized_end=577
-  _globals['_READLOGREQUEST']._serialized_start=579
-  _globals['_READLOGREQUEST']._serialized_end=623
-  _globals['_READFILEREQUEST']._serialized_start=625
-  _globals['_READFILEREQUEST']._serialized_end=656
-  _globals['_LOGSERVICE']._serialized_start=659
-  _globals['_LOGSERVICE']._serialized_end=1353
+  _globals['_GETCHECKPOINTREQUEST']._serialized_start=130
+  _globals['_GETCHECKPOINTREQUEST']._serialized_end=152
+  _globals['_GETCHECKPOINTRESPONSE']._serialized_start=155
+  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=297
+  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_start=299
+  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_end=360
+  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_start=362
+  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_end=480
+  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_start=482
+  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_end=541
+  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_start=543
+  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_end=608
+  _globals['_EXPORTREQUEST']._serialized_start=610
+  _globals['_EXPORTREQUEST']._serialized_end=643
+  _globals['_READLOGREQUEST']._serialized_start=645
+  _globals['_READLOGREQUEST']._serialized_end=689
+  _globals['_GETSTARTREQUEST']._serialized_start=691
+  _globals['_GETSTARTREQUEST']._serialized_end=708
+  _globals['_GETSTARTRESPONSE']._serialized_start=711
+  _globals['_GETSTARTRESPONSE']._serialized_end=957
+  _globals['_REPORTARCHIVEREQUEST']._serialized_start=959
+  _globals['_REPORTARCHIVEREQUEST']._serialized_end=1001
+  _globals['_REPORTARCHIVERESPONSE']._serialized_start=1003
+  _globals['_REPORTARCHIVERESPONSE']._serialized_end=1044
+  _globals['_READFILEREQUEST']._serialized_start=1046
+  _globals['_READFILEREQUEST']._serialized_end=1077
+  _globals['_LOGSERVICE']._serialized_start=1080
+  _globals['_LOGSERVICE']._serialized_end=1995
 # @@protoc_insertion_point(module_scope)

@@ -1,10 +1,13 @@
+import datetime
+
 from google.api import annotations_pb2 as _annotations_pb2
 from google.api import httpbody_pb2 as _httpbody_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Iterable as _Iterable
-from typing import ClassVar as _ClassVar, Optional as _Optional
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -13,18 +16,20 @@ class GetCheckpointRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetCheckpointResponse(_message.Message):
-    __slots__ = ("checkpoint", "verifier_key", "size", "cosigned_checkpoint", "witnesses")
+    __slots__ = ("checkpoint", "verifier_key", "size", "cosigned_checkpoint", "witnesses", "start")
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     VERIFIER_KEY_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
     COSIGNED_CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     WITNESSES_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
     checkpoint: str
     verifier_key: str
     size: int
     cosigned_checkpoint: str
     witnesses: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, checkpoint: _Optional[str] = ..., verifier_key: _Optional[str] = ..., size: _Optional[int] = ..., cosigned_checkpoint: _Optional[str] = ..., witnesses: _Optional[_Iterable[str]] = ...) -> None: ...
+    start: int
+    def __init__(self, checkpoint: _Optional[str] = ..., verifier_key: _Optional[str] = ..., size: _Optional[int] = ..., cosigned_checkpoint: _Optional[str] = ..., witnesses: _Optional[_Iterable[str]] = ..., start: _Optional[int] = ...) -> None: ...
 
 class GetInclusionProofRequest(_message.Message):
     __slots__ = ("record_id", "wait_s")
@@ -51,10 +56,12 @@ class GetInclusionProofResponse(_message.Message):
     def __init__(self, index: _Optional[int] = ..., org_seq: _Optional[int] = ..., leaf: _Optional[str] = ..., salt: _Optional[bytes] = ..., record: _Optional[bytes] = ..., proof: _Optional[str] = ...) -> None: ...
 
 class GetConsistencyProofRequest(_message.Message):
-    __slots__ = ("size",)
+    __slots__ = ("size", "to_size")
     SIZE_FIELD_NUMBER: _ClassVar[int]
+    TO_SIZE_FIELD_NUMBER: _ClassVar[int]
     size: int
-    def __init__(self, size: _Optional[int] = ...) -> None: ...
+    to_size: int
+    def __init__(self, size: _Optional[int] = ..., to_size: _Optional[int] = ...) -> None: ...
 
 class GetConsistencyProofResponse(_message.Message):
     __slots__ = ("hashes", "checkpoint")
@@ -77,6 +84,44 @@ class ReadLogRequest(_message.Message):
     first: int
     end: int
     def __init__(self, first: _Optional[int] = ..., end: _Optional[int] = ...) -> None: ...
+
+class GetStartRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetStartResponse(_message.Message):
+    __slots__ = ("start", "size", "next_start", "waits_for", "due_at", "archived", "archived_at", "leaves_kept_days", "needs_archive")
+    START_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    NEXT_START_FIELD_NUMBER: _ClassVar[int]
+    WAITS_FOR_FIELD_NUMBER: _ClassVar[int]
+    DUE_AT_FIELD_NUMBER: _ClassVar[int]
+    ARCHIVED_FIELD_NUMBER: _ClassVar[int]
+    ARCHIVED_AT_FIELD_NUMBER: _ClassVar[int]
+    LEAVES_KEPT_DAYS_FIELD_NUMBER: _ClassVar[int]
+    NEEDS_ARCHIVE_FIELD_NUMBER: _ClassVar[int]
+    start: int
+    size: int
+    next_start: int
+    waits_for: str
+    due_at: _timestamp_pb2.Timestamp
+    archived: int
+    archived_at: _timestamp_pb2.Timestamp
+    leaves_kept_days: int
+    needs_archive: bool
+    def __init__(self, start: _Optional[int] = ..., size: _Optional[int] = ..., next_start: _Optional[int] = ..., waits_for: _Optional[str] = ..., due_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., archived: _Optional[int] = ..., archived_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., leaves_kept_days: _Optional[int] = ..., needs_archive: _Optional[bool] = ...) -> None: ...
+
+class ReportArchiveRequest(_message.Message):
+    __slots__ = ("checkpoint",)
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    checkpoint: str
+    def __init__(self, checkpoint: _Optional[str] = ...) -> None: ...
+
+class ReportArchiveResponse(_message.Message):
+    __slots__ = ("archived",)
+    ARCHIVED_FIELD_NUMBER: _ClassVar[int]
+    archived: int
+    def __init__(self, archived: _Optional[int] = ...) -> None: ...
 
 class ReadFileRequest(_message.Message):
     __slots__ = ("path",)

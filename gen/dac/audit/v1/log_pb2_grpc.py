@@ -62,6 +62,16 @@ class LogServiceStub:
                 request_serializer=dac_dot_audit_dot_v1_dot_log__pb2.ReadLogRequest.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
+        self.GetStart = channel.unary_unary(
+                '/dac.audit.v1.LogService/GetStart',
+                request_serializer=dac_dot_audit_dot_v1_dot_log__pb2.GetStartRequest.SerializeToString,
+                response_deserializer=dac_dot_audit_dot_v1_dot_log__pb2.GetStartResponse.FromString,
+                _registered_method=True)
+        self.ReportArchive = channel.unary_unary(
+                '/dac.audit.v1.LogService/ReportArchive',
+                request_serializer=dac_dot_audit_dot_v1_dot_log__pb2.ReportArchiveRequest.SerializeToString,
+                response_deserializer=dac_dot_audit_dot_v1_dot_log__pb2.ReportArchiveResponse.FromString,
+                _registered_method=True)
         self.ReadFile = channel.unary_stream(
                 '/dac.audit.v1.LogService/ReadFile',
                 request_serializer=dac_dot_audit_dot_v1_dot_log__pb2.ReadFileRequest.SerializeToString,
@@ -109,6 +119,21 @@ class LogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetStart(self, request, context):
+        """With which entry the log begins, which leaves are dropped next, and what that waits for. Needs scope "operator".
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportArchive(self, request, context):
+        """Notes that an archive of the operator's has the entries of a checkpoint (`dac audit archive` says so): only leaves
+        that one has are dropped, unless audit.drop_unarchived. Needs scope "operator".
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReadFile(self, request, context):
         """A file of the log as C2SP tlog-tiles names it: checkpoint, tile/<L>/<N>[.p/<W>], tile/entries/<N>[.p/<W>].
         Entries are of all organisations: they need scope "operator".
@@ -144,6 +169,16 @@ def add_LogServiceServicer_to_server(servicer, server):
                     servicer.ReadLog,
                     request_deserializer=dac_dot_audit_dot_v1_dot_log__pb2.ReadLogRequest.FromString,
                     response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'GetStart': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStart,
+                    request_deserializer=dac_dot_audit_dot_v1_dot_log__pb2.GetStartRequest.FromString,
+                    response_serializer=dac_dot_audit_dot_v1_dot_log__pb2.GetStartResponse.SerializeToString,
+            ),
+            'ReportArchive': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportArchive,
+                    request_deserializer=dac_dot_audit_dot_v1_dot_log__pb2.ReportArchiveRequest.FromString,
+                    response_serializer=dac_dot_audit_dot_v1_dot_log__pb2.ReportArchiveResponse.SerializeToString,
             ),
             'ReadFile': grpc.unary_stream_rpc_method_handler(
                     servicer.ReadFile,
@@ -288,6 +323,60 @@ class LogService:
             '/dac.audit.v1.LogService/ReadLog',
             dac_dot_audit_dot_v1_dot_log__pb2.ReadLogRequest.SerializeToString,
             google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStart(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.audit.v1.LogService/GetStart',
+            dac_dot_audit_dot_v1_dot_log__pb2.GetStartRequest.SerializeToString,
+            dac_dot_audit_dot_v1_dot_log__pb2.GetStartResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportArchive(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.audit.v1.LogService/ReportArchive',
+            dac_dot_audit_dot_v1_dot_log__pb2.ReportArchiveRequest.SerializeToString,
+            dac_dot_audit_dot_v1_dot_log__pb2.ReportArchiveResponse.FromString,
             options,
             channel_credentials,
             insecure,

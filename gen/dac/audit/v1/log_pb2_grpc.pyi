@@ -46,6 +46,12 @@ class LogServiceStub:
     """Everything of the caller's organisation with its proofs, as lines of JSON (`dac audit export` makes a bundle of it)."""
     ReadLog: _grpc.UnaryStreamMultiCallable[_log_pb2.ReadLogRequest, _httpbody_pb2.HttpBody]
     """The whole log with the records behind it, or a part of it, for `dac audit verify`. Needs scope "operator"."""
+    GetStart: _grpc.UnaryUnaryMultiCallable[_log_pb2.GetStartRequest, _log_pb2.GetStartResponse]
+    """With which entry the log begins, which leaves are dropped next, and what that waits for. Needs scope "operator"."""
+    ReportArchive: _grpc.UnaryUnaryMultiCallable[_log_pb2.ReportArchiveRequest, _log_pb2.ReportArchiveResponse]
+    """Notes that an archive of the operator's has the entries of a checkpoint (`dac audit archive` says so): only leaves
+    that one has are dropped, unless audit.drop_unarchived. Needs scope "operator".
+    """
     ReadFile: _grpc.UnaryStreamMultiCallable[_log_pb2.ReadFileRequest, _httpbody_pb2.HttpBody]
     """A file of the log as C2SP tlog-tiles names it: checkpoint, tile/<L>/<N>[.p/<W>], tile/entries/<N>[.p/<W>].
     Entries are of all organisations: they need scope "operator".
@@ -68,6 +74,12 @@ class LogServiceAsyncStub(LogServiceStub):
     """Everything of the caller's organisation with its proofs, as lines of JSON (`dac audit export` makes a bundle of it)."""
     ReadLog: _aio.UnaryStreamMultiCallable[_log_pb2.ReadLogRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """The whole log with the records behind it, or a part of it, for `dac audit verify`. Needs scope "operator"."""
+    GetStart: _aio.UnaryUnaryMultiCallable[_log_pb2.GetStartRequest, _log_pb2.GetStartResponse]  # type: ignore[assignment]
+    """With which entry the log begins, which leaves are dropped next, and what that waits for. Needs scope "operator"."""
+    ReportArchive: _aio.UnaryUnaryMultiCallable[_log_pb2.ReportArchiveRequest, _log_pb2.ReportArchiveResponse]  # type: ignore[assignment]
+    """Notes that an archive of the operator's has the entries of a checkpoint (`dac audit archive` says so): only leaves
+    that one has are dropped, unless audit.drop_unarchived. Needs scope "operator".
+    """
     ReadFile: _aio.UnaryStreamMultiCallable[_log_pb2.ReadFileRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """A file of the log as C2SP tlog-tiles names it: checkpoint, tile/<L>/<N>[.p/<W>], tile/entries/<N>[.p/<W>].
     Entries are of all organisations: they need scope "operator".
@@ -117,6 +129,24 @@ class LogServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
         """The whole log with the records behind it, or a part of it, for `dac audit verify`. Needs scope "operator"."""
+
+    @_abc_1.abstractmethod
+    def GetStart(
+        self,
+        request: _log_pb2.GetStartRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_log_pb2.GetStartResponse, _abc.Awaitable[_log_pb2.GetStartResponse]]:
+        """With which entry the log begins, which leaves are dropped next, and what that waits for. Needs scope "operator"."""
+
+    @_abc_1.abstractmethod
+    def ReportArchive(
+        self,
+        request: _log_pb2.ReportArchiveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_log_pb2.ReportArchiveResponse, _abc.Awaitable[_log_pb2.ReportArchiveResponse]]:
+        """Notes that an archive of the operator's has the entries of a checkpoint (`dac audit archive` says so): only leaves
+        that one has are dropped, unless audit.drop_unarchived. Needs scope "operator".
+        """
 
     @_abc_1.abstractmethod
     def ReadFile(

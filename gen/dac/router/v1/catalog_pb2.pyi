@@ -12,7 +12,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Model(_message.Message):
-    __slots__ = ("model", "provider", "upstream_name", "context_tokens", "max_output_tokens", "quality", "capabilities", "input_nano_usd_per_mtok", "output_nano_usd_per_mtok", "available", "model_class", "speed_tokens_per_s", "first_token_ms", "aliases", "source", "seen_at", "probed_at")
+    __slots__ = ("model", "provider", "upstream_name", "context_tokens", "max_output_tokens", "quality", "capabilities", "input_nano_usd_per_mtok", "output_nano_usd_per_mtok", "available", "model_class", "speed_tokens_per_s", "first_token_ms", "aliases", "source", "seen_at", "probed_at", "retires_on")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     UPSTREAM_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -30,6 +30,7 @@ class Model(_message.Message):
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     SEEN_AT_FIELD_NUMBER: _ClassVar[int]
     PROBED_AT_FIELD_NUMBER: _ClassVar[int]
+    RETIRES_ON_FIELD_NUMBER: _ClassVar[int]
     model: str
     provider: str
     upstream_name: str
@@ -47,7 +48,8 @@ class Model(_message.Message):
     source: str
     seen_at: _timestamp_pb2.Timestamp
     probed_at: _timestamp_pb2.Timestamp
-    def __init__(self, model: _Optional[str] = ..., provider: _Optional[str] = ..., upstream_name: _Optional[str] = ..., context_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., quality: _Optional[float] = ..., capabilities: _Optional[_Iterable[str]] = ..., input_nano_usd_per_mtok: _Optional[int] = ..., output_nano_usd_per_mtok: _Optional[int] = ..., available: _Optional[bool] = ..., model_class: _Optional[str] = ..., speed_tokens_per_s: _Optional[float] = ..., first_token_ms: _Optional[float] = ..., aliases: _Optional[_Iterable[str]] = ..., source: _Optional[str] = ..., seen_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., probed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    retires_on: str
+    def __init__(self, model: _Optional[str] = ..., provider: _Optional[str] = ..., upstream_name: _Optional[str] = ..., context_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., quality: _Optional[float] = ..., capabilities: _Optional[_Iterable[str]] = ..., input_nano_usd_per_mtok: _Optional[int] = ..., output_nano_usd_per_mtok: _Optional[int] = ..., available: _Optional[bool] = ..., model_class: _Optional[str] = ..., speed_tokens_per_s: _Optional[float] = ..., first_token_ms: _Optional[float] = ..., aliases: _Optional[_Iterable[str]] = ..., source: _Optional[str] = ..., seen_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., probed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., retires_on: _Optional[str] = ...) -> None: ...
 
 class ListModelsRequest(_message.Message):
     __slots__ = ("page_size", "page_token", "provider", "capability", "min_context_tokens", "max_output_nano_usd_per_mtok", "include_unavailable", "order_by")

@@ -362,7 +362,7 @@ class RedactionRecord(_message.Message):
     def __init__(self, kinds: _Optional[_Mapping[str, int]] = ..., restored: _Optional[bool] = ..., action: _Optional[str] = ...) -> None: ...
 
 class RequestRecord(_message.Message):
-    __slots__ = ("request_id", "org_id", "path", "asked_model", "dialect_in", "dialect_out", "route", "features", "attempts", "cache", "validation", "outcome", "finish_reason", "stage_ms", "tags", "started_at", "ended_at", "reserved_nano_usd", "cost_nano_usd", "client_request_id", "stream", "reason", "message", "thread_id", "reservation_id", "http_status", "trace_id", "operation", "context", "persona", "redaction")
+    __slots__ = ("request_id", "org_id", "path", "asked_model", "dialect_in", "dialect_out", "route", "features", "attempts", "cache", "validation", "outcome", "finish_reason", "stage_ms", "tags", "started_at", "ended_at", "reserved_nano_usd", "cost_nano_usd", "client_request_id", "stream", "reason", "message", "thread_id", "reservation_id", "http_status", "trace_id", "operation", "context", "persona", "redaction", "text_commitment")
     class StageMsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -408,6 +408,7 @@ class RequestRecord(_message.Message):
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     PERSONA_FIELD_NUMBER: _ClassVar[int]
     REDACTION_FIELD_NUMBER: _ClassVar[int]
+    TEXT_COMMITMENT_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     org_id: str
     path: _containers.RepeatedCompositeFieldContainer[_principal_pb2.Level]
@@ -439,7 +440,8 @@ class RequestRecord(_message.Message):
     context: ContextRecord
     persona: PersonaRecord
     redaction: RedactionRecord
-    def __init__(self, request_id: _Optional[str] = ..., org_id: _Optional[str] = ..., path: _Optional[_Iterable[_Union[_principal_pb2.Level, _Mapping]]] = ..., asked_model: _Optional[str] = ..., dialect_in: _Optional[_Union[_chat_pb2.Dialect, str]] = ..., dialect_out: _Optional[_Union[_chat_pb2.Dialect, str]] = ..., route: _Optional[_Union[RouteRecord, _Mapping]] = ..., features: _Optional[_Union[Features, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[AttemptRecord, _Mapping]]] = ..., cache: _Optional[_Union[CacheRecord, _Mapping]] = ..., validation: _Optional[_Union[ValidationRecord, _Mapping]] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., finish_reason: _Optional[str] = ..., stage_ms: _Optional[_Mapping[str, float]] = ..., tags: _Optional[_Mapping[str, str]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reserved_nano_usd: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., client_request_id: _Optional[str] = ..., stream: _Optional[bool] = ..., reason: _Optional[_Union[_error_pb2.ErrorReason, str]] = ..., message: _Optional[str] = ..., thread_id: _Optional[str] = ..., reservation_id: _Optional[str] = ..., http_status: _Optional[int] = ..., trace_id: _Optional[str] = ..., operation: _Optional[str] = ..., context: _Optional[_Union[ContextRecord, _Mapping]] = ..., persona: _Optional[_Union[PersonaRecord, _Mapping]] = ..., redaction: _Optional[_Union[RedactionRecord, _Mapping]] = ...) -> None: ...
+    text_commitment: bytes
+    def __init__(self, request_id: _Optional[str] = ..., org_id: _Optional[str] = ..., path: _Optional[_Iterable[_Union[_principal_pb2.Level, _Mapping]]] = ..., asked_model: _Optional[str] = ..., dialect_in: _Optional[_Union[_chat_pb2.Dialect, str]] = ..., dialect_out: _Optional[_Union[_chat_pb2.Dialect, str]] = ..., route: _Optional[_Union[RouteRecord, _Mapping]] = ..., features: _Optional[_Union[Features, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[AttemptRecord, _Mapping]]] = ..., cache: _Optional[_Union[CacheRecord, _Mapping]] = ..., validation: _Optional[_Union[ValidationRecord, _Mapping]] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., finish_reason: _Optional[str] = ..., stage_ms: _Optional[_Mapping[str, float]] = ..., tags: _Optional[_Mapping[str, str]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reserved_nano_usd: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., client_request_id: _Optional[str] = ..., stream: _Optional[bool] = ..., reason: _Optional[_Union[_error_pb2.ErrorReason, str]] = ..., message: _Optional[str] = ..., thread_id: _Optional[str] = ..., reservation_id: _Optional[str] = ..., http_status: _Optional[int] = ..., trace_id: _Optional[str] = ..., operation: _Optional[str] = ..., context: _Optional[_Union[ContextRecord, _Mapping]] = ..., persona: _Optional[_Union[PersonaRecord, _Mapping]] = ..., redaction: _Optional[_Union[RedactionRecord, _Mapping]] = ..., text_commitment: _Optional[bytes] = ...) -> None: ...
 
 class AdminRecord(_message.Message):
     __slots__ = ("record_id", "org_id", "actor", "action", "target", "before_json", "after_json", "at", "request_id")

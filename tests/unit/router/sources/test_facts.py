@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from mesh.catalog import ModelEntry, parse_model
 from services.router.catalog.catalog import CatalogView, ProviderView, build_view
 from services.router.catalog.listed import ListedView, ProbeView
-from services.router.sources import ELO_CATEGORIES, Elo
+from services.router.sources import Elo
 from services.router.sources.facts import ELO_SCALE, INTENTS, SCALES, WEIGHTS, Facts, Said, measured, on_scale
+from services.router.sources.lmarena import CATEGORIES
 
 FACTS = Facts(
     context_tokens=64000,
@@ -24,7 +25,7 @@ FACTS = Facts(
 )
 FIGURES = st.dictionaries(st.sampled_from(sorted(SCALES)), st.floats(0, 1))
 RATINGS = st.dictionaries(
-    st.sampled_from(ELO_CATEGORIES),
+    st.sampled_from(sorted(set(CATEGORIES.values()))),
     st.tuples(st.floats(600, 1800), st.floats(0, 200)).map(lambda one: Elo(one[0], one[0] - one[1], one[0] + one[1])),
 )
 
@@ -93,7 +94,7 @@ def test_scales_rise(scale: tuple[tuple[float, float], ...]) -> None:
 def test_every_weighed_figure_is_one_that_exists() -> None:
     assert set(WEIGHTS) == {"", *INTENTS}
     for weights in WEIGHTS.values():
-        assert set(weights) <= set(SCALES) | {f"elo:{category}" for category in ELO_CATEGORIES}
+        assert set(weights) <= set(SCALES) | {f"elo:{category}" for category in CATEGORIES.values()}
 
 
 @given(RATINGS, FIGURES)

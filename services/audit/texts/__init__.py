@@ -1,0 +1,1 @@
+"""What was said in requests, where an organisation's texts are recorded: beside the record, sealed, gone with it."""

@@ -1,0 +1,43 @@
+"""TextService: proto in, texts, proto out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dac.audit.v1 import text_pb2 as pb
+from dac.audit.v1 import text_pb2_grpc
+from mesh import call
+from mesh.ids import is_uuid
+from services.audit import errors
+from services.audit.texts.store import SALT_BYTES, Text, TextStore
+
+MOST = 100
+"""Texts of one call."""
+
+
+class TextServicer(text_pb2_grpc.TextServiceServicer):
+    """See dac.audit.v1.TextService."""
+
+    def __init__(self, store: TextStore) -> None:
+        self._store = store
+
+    async def KeepTexts(self, request: pb.KeepTextsRequest, context: Any) -> pb.KeepTextsResponse:  # noqa: D102
+        call.require_service("gateway")
+        if not self._store.payloads.seals:
+            raise errors.texts_need_sealing()
+        if len(request.texts) > MOST:
+            raise errors.invalid("texts", f"{len(request.texts)} are more than {MOST}")
+        for one in request.texts:
+            if not is_uuid(one.org_id) or not is_uuid(one.request_id) or len(one.salt) != SALT_BYTES:
+                raise errors.invalid("texts", f"each needs two UUIDs and {SALT_BYTES} bytes of salt")
+        texts = [Text(one.org_id, one.request_id, one.salt, one.text) for one in request.texts]
+        return pb.KeepTextsResponse(not_stored_yet=await self._store.keep(texts) if texts else [])
+
+    async def GetText(self, request: pb.GetTextRequest, context: Any) -> pb.GetTextResponse:  # noqa: D102
+        org_id = call.require_scope("admin").org_id
+        if not is_uuid(org_id):
+            raise errors.invalid("org_id", "this needs a key of an organisation; the operator's token has none")
+        found = await self._store.text(org_id, request.request_id) if is_uuid(request.request_id) else None
+        if found is None:
+            raise errors.no_text(request.request_id)
+        return pb.GetTextResponse(text=pb.RecordedText.FromString(found))
