@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 import grpc.aio
@@ -212,11 +212,15 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
             row = ChangeRow(record.org_id, record.record_id, _when(record.at, "records.at"), record.SerializeToString())
             rows.setdefault((row.org_id, row.record_id), row)
         if rows:
-            stored = await self._store.insert_changes(list(rows.values()))
-            if self._tell is not None:
-                self._tell.changes([record_pb2.AdminRecord.FromString(record) for record in stored])
-            self._arrivals.announce()
+            await self.note(list(rows.values()))
         return audit_pb2.AppendResponse()
+
+    async def note(self, rows: Sequence[ChangeRow]) -> None:
+        """Stores what was done, for the log to take up."""
+        stored = await self._store.insert_changes(rows)
+        if self._tell is not None:
+            self._tell.changes([record_pb2.AdminRecord.FromString(record) for record in stored])
+        self._arrivals.announce()
 
     async def ListRequests(  # noqa: D102
         self, request: audit_pb2.ListRequestsRequest, context: Any
@@ -324,7 +328,7 @@ class AuditService:
         self.audit = AuditServicer(self.store, Lists(self._database, payloads), self.arrivals, self._config, tell)
         self.log = ProvableLog(context, self.arrivals, payloads)
         rollups = Rollups(self._config, _now)
-        self.texts = TextServicer(TextStore(self._database, payloads))
+        self.texts = TextServicer(TextStore(self._database, payloads), self.audit.note, _now)
         counting = Counting(self._database, rollups, tell, payloads)
         recounts = Recounts(self._database, rollups, payloads)
         self.retention = Retention(self._database, self.log.store, counting, self.arrivals, self._config, _now, tell)

@@ -163,6 +163,8 @@ def test_other_organisations_are_neither_recorded_nor_do_they_read(two):
     assert httpx.get(path, headers={"authorization": f"Bearer {other}"}).status_code == 404
     reader = asked(dac, "/v1/keys", method="POST", json={"name": "reader", "scopes": ["chat", "read"]})["token"]
     assert httpx.get(path, headers={"authorization": f"Bearer {reader}"}).status_code == 403
+    (read,) = asked(dac, f"/v1/changes?action=text.read&target=request:{mine.headers['x-dac-request-id']}")["changes"]
+    assert read["actor"].startswith("key:")
     theirs = ask(dac, key=other, messages=MESSAGES)
     record = f"/v1/requests/{theirs.headers['x-dac-request-id']}"
     end = time.monotonic() + 10

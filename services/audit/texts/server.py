@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from dac.audit.v1 import text_pb2 as pb
 from dac.audit.v1 import text_pb2_grpc
+from dac.type.v1.record_pb2 import AdminRecord
 from mesh import call
-from mesh.ids import is_uuid
+from mesh.admin_changes import actor_of
+from mesh.ids import is_uuid, uuid7
 from services.audit import errors
+from services.audit.store import ChangeRow
 from services.audit.texts.store import SALT_BYTES, Text, TextStore
 
 MOST = 100
 """Texts of one call."""
+READ = "text.read"
+"""The change that says who was shown a text."""
+Note = Callable[[Sequence[ChangeRow]], Awaitable[None]]
 
 
 class TextServicer(text_pb2_grpc.TextServiceServicer):
     """See dac.audit.v1.TextService."""
 
-    def __init__(self, store: TextStore) -> None:
-        self._store = store
+    def __init__(self, store: TextStore, note: Note, clock: Callable[[], dt.datetime]) -> None:
+        """`note` stores a change; a text is handed out only when it has."""
+        self._store, self._note, self._clock = store, note, clock
 
     async def KeepTexts(self, request: pb.KeepTextsRequest, context: Any) -> pb.KeepTextsResponse:  # noqa: D102
         call.require_service("gateway")
@@ -34,10 +43,22 @@ class TextServicer(text_pb2_grpc.TextServiceServicer):
         return pb.KeepTextsResponse(not_stored_yet=await self._store.keep(texts) if texts else [])
 
     async def GetText(self, request: pb.GetTextRequest, context: Any) -> pb.GetTextResponse:  # noqa: D102
-        org_id = call.require_scope("admin").org_id
+        principal = call.require_scope("admin")
+        org_id = principal.org_id
         if not is_uuid(org_id):
             raise errors.invalid("org_id", "this needs a key of an organisation; the operator's token has none")
         found = await self._store.text(org_id, request.request_id) if is_uuid(request.request_id) else None
         if found is None:
             raise errors.no_text(request.request_id)
+        record = AdminRecord(
+            record_id=uuid7(),
+            org_id=org_id,
+            actor=actor_of(principal),
+            action=READ,
+            target=f"request:{request.request_id}",
+            request_id=call.current().request_id,
+        )
+        now = self._clock()
+        record.at.FromDatetime(now)
+        await self._note([ChangeRow(org_id, record.record_id, now, record.SerializeToString())])
         return pb.GetTextResponse(text=pb.RecordedText.FromString(found))

@@ -185,6 +185,7 @@ QUERIES: Mapping[str, str] = {
 
 MARKS: Mapping[str, str] = {
     "audit.ReadLog": "needs the operator's token",
+    "audit.ReportArchive": "needs a checkpoint of the log",
     "gateway.transcriptions": "needs an audio file of yours",
     "gateway.translations": "needs an audio file of yours",
     "gateway.speech": "prints sound",

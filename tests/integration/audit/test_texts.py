@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import datetime as dt
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import asyncpg
@@ -14,8 +15,9 @@ from dac.type.v1 import record_pb2
 from dac.type.v1.principal_pb2 import Principal
 from mesh.call import Call, serving
 from mesh.errors import MeshError, Reason
-from mesh.ids import uuid7
+from mesh.ids import is_uuid, uuid7
 from mesh.postgres import Database
+from services.audit.store import ChangeRow
 from services.audit.texts.server import TextServicer
 from services.audit.texts.store import TextStore, commitment_of
 from tests.conftest import Migrated
@@ -45,7 +47,15 @@ class Texts(SealedWorld):
 
     def __init__(self, database: Database, made: Migrated, *, seals: bool = True) -> None:
         super().__init__(database, made, seals=seals)
-        self.texts = TextServicer(TextStore(database, self.payloads))
+        self.texts = TextServicer(TextStore(database, self.payloads), self.note, lambda: dt.datetime.now(dt.UTC))
+        self.noted: list[record_pb2.AdminRecord] = []
+        self.full = False
+        """Whether no change can be stored."""
+
+    async def note(self, rows: Sequence[ChangeRow]) -> None:
+        if self.full:
+            raise MeshError(Reason.UNAVAILABLE, "no room")
+        self.noted += [record_pb2.AdminRecord.FromString(row.record) for row in rows]
 
     async def keep(self, *records: record_pb2.RequestRecord, text: bytes = SAID) -> list[str]:
         """Hands over the text of requests, as the gateway does."""
@@ -100,6 +110,21 @@ async def test_a_text_is_sealed_and_its_organisations_administrators_alone_read_
     # Nor does another organisation's transaction see the row, whatever a statement asks for.
     async with idle.database.transaction(other) as connection:
         assert await connection.fetchval("SELECT count(*) FROM request_texts") == 0
+
+
+async def test_who_reads_a_text_stands_in_the_record_before_it_is_shown(idle: Texts) -> None:
+    org_id = uuid7()
+    record = told(org_id)
+    await idle.ask(record)
+    await idle.keep(record)
+    await refused(idle.text(org_id, uuid7()), Reason.NOT_FOUND)
+    assert not idle.noted, "nothing was read"
+    await idle.text(org_id, record.request_id)
+    (read,) = idle.noted
+    assert (read.org_id, read.action, read.target) == (org_id, "text.read", f"request:{record.request_id}")
+    assert read.actor.startswith("key:") and is_uuid(read.record_id) and read.HasField("at")
+    idle.full = True
+    await refused(idle.text(org_id, record.request_id), Reason.UNAVAILABLE)
 
 
 async def test_a_text_that_its_record_does_not_commit_to_is_not_kept(idle: Texts) -> None:

@@ -59,7 +59,8 @@ class TextServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetText(self, request, context):
-        """What was said in a request of the caller's organisation. Needs scope "admin".
+        """What was said in a request of the caller's organisation. Needs scope "admin". Who reads stands on the record as the
+        change "text.read" before the text is shown.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

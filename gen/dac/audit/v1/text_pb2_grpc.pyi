@@ -36,7 +36,9 @@ class TextServiceStub:
     KeepTexts: _grpc.UnaryUnaryMultiCallable[_text_pb2.KeepTextsRequest, _text_pb2.KeepTextsResponse]
     """Keeps texts of requests. Only for the gateway; refused while payloads are not sealed (audit.seal_payloads)."""
     GetText: _grpc.UnaryUnaryMultiCallable[_text_pb2.GetTextRequest, _text_pb2.GetTextResponse]
-    """What was said in a request of the caller's organisation. Needs scope "admin"."""
+    """What was said in a request of the caller's organisation. Needs scope "admin". Who reads stands on the record as the
+    change "text.read" before the text is shown.
+    """
 
 @_typing.type_check_only
 class TextServiceAsyncStub(TextServiceStub):
@@ -46,7 +48,9 @@ class TextServiceAsyncStub(TextServiceStub):
     KeepTexts: _aio.UnaryUnaryMultiCallable[_text_pb2.KeepTextsRequest, _text_pb2.KeepTextsResponse]  # type: ignore[assignment]
     """Keeps texts of requests. Only for the gateway; refused while payloads are not sealed (audit.seal_payloads)."""
     GetText: _aio.UnaryUnaryMultiCallable[_text_pb2.GetTextRequest, _text_pb2.GetTextResponse]  # type: ignore[assignment]
-    """What was said in a request of the caller's organisation. Needs scope "admin"."""
+    """What was said in a request of the caller's organisation. Needs scope "admin". Who reads stands on the record as the
+    change "text.read" before the text is shown.
+    """
 
 class TextServiceServicer(metaclass=_abc_1.ABCMeta):
     """What was said: prompts and answers of organisations whose texts are recorded (gateway.record_prompts). Off by default."""
@@ -65,6 +69,8 @@ class TextServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _text_pb2.GetTextRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_text_pb2.GetTextResponse, _abc.Awaitable[_text_pb2.GetTextResponse]]:
-        """What was said in a request of the caller's organisation. Needs scope "admin"."""
+        """What was said in a request of the caller's organisation. Needs scope "admin". Who reads stands on the record as the
+        change "text.read" before the text is shown.
+        """
 
 def add_TextServiceServicer_to_server(servicer: TextServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
