@@ -56,7 +56,7 @@ def calm(upstream_process):
 def text_of(dac, answer, key=""):
     """What was recorded of an answered request, when it has arrived."""
     request_id = answer if isinstance(answer, str) else answer.headers["x-dac-request-id"]
-    end = time.monotonic() + 15
+    end = time.monotonic() + 60
     while True:
         headers = {"authorization": f"Bearer {key or dac.key}"}
         found = httpx.get(f"{dac.url}/v1/requests/{request_id}/text", headers=headers, timeout=30)
