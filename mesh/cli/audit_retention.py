@@ -156,7 +156,8 @@ def status(url: Url = None, as_json: AsJson = False) -> None:
         return
     start, following, size = (int(told.get(name) or 0) for name in ("start", "next_start", "size"))
     kept_days, archived = int(told.get("leaves_kept_days") or 0), int(told.get("archived") or 0)
-    note(f"the log has entries {start} to {size - 1}; {start} were dropped, as one of them declares")
+    dropped = f"{start} were dropped, as one of them declares" if start else "none was dropped"
+    note(f"the log has entries {start} to {size - 1}; {dropped}" if size else "the log has no entries yet")
     if following > start:
         note(f"dropped in the next round: entries {start} to {following - 1}")
     waits_for = told.get("waits_for") or ""
