@@ -42,7 +42,8 @@ from mesh.call import install_service_principals
 from mesh.catalog import ProviderEntry
 from mesh.config import Secret
 from mesh.ids import uuid7
-from mesh.inprocess import LocalChannel, MethodTable
+from mesh.inprocess import LocalChannel
+from mesh.inprocess_calls import MethodTable
 from mesh.interceptors import server_interceptors
 from mesh.keyring import Keyring
 from mesh.principals import Signer, Verifier

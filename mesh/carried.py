@@ -11,7 +11,7 @@ from typing import Any
 
 from mesh import call as calls
 from mesh.call import Call
-from mesh.inprocess import LocalContext, MethodTable
+from mesh.inprocess_calls import LocalContext, MethodTable
 from mesh.interceptors import Served
 from mesh.transport import UNARY_TIMEOUT_S, unimplemented
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from mesh import call as calls
 from mesh.call import Call
-from mesh.inprocess import LocalCall, MethodTable, stop_generator
+from mesh.inprocess_calls import LocalCall, MethodTable, stop_generator
 from mesh.transport import RpcFailure, stream_ended, unimplemented
 
 AHEAD = 16

@@ -20,7 +20,8 @@ from mesh.carried import Carried
 from mesh.config import ConfigError
 from mesh.embedded import PG_PORT
 from mesh.errors import MeshError, Reason
-from mesh.inprocess import LocalChannel, MethodTable
+from mesh.inprocess import LocalChannel
+from mesh.inprocess_calls import MethodTable
 from mesh.interceptors import server_interceptors
 from mesh.keyring import Keyring, open_keyring
 from mesh.permissions import check_covered

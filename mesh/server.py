@@ -15,7 +15,7 @@ from grpc_health.v1.health import aio as health_aio
 from mesh import call as calls
 from mesh.call import Call
 from mesh.errors import MeshError, Reason
-from mesh.inprocess import MethodTable, stop_generator
+from mesh.inprocess_calls import MethodTable, stop_generator
 from mesh.interceptors import Served
 from mesh.service import Service
 from mesh.status import code_of

@@ -11,7 +11,7 @@ import grpc.aio
 from mesh.carried import Carried
 from mesh.catalog import ModelEntry, ProviderEntry
 from mesh.documents import Documents
-from mesh.inprocess import MethodTable
+from mesh.inprocess_calls import MethodTable
 from mesh.keyring import Keyring
 from mesh.postgres import Database
 from mesh.principals import Signer

@@ -16,11 +16,10 @@ from mesh.tlog.heads import NOBODY
 from mesh.tlog.leaves import START, read_leaf
 from mesh.tlog.merkle import HASH_BYTES, complete_root, hash_leaf
 from mesh.tlog.notes import Checkpoint, NoteError, VerifierKey, open_checkpoint
-from mesh.tlog.starts import TARGET
+from mesh.tlog.starts import MOST_DIGITS, TARGET
 from mesh.tlog.tiles import ENTRIES, HEIGHT, WIDTH, Edge, FullTile, Tile, tiles_of, unpack_entries, width_at
 
 CHECKPOINT, KEY, BEGINS = "checkpoint", "verifier-key", "start"
-MOST_DIGITS = 18
 TOLD = 20
 """So many findings are told; behind them checking stops."""
 

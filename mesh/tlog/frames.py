@@ -148,7 +148,11 @@ def stretch_frame(first: int, end: int) -> bytes:
 
 def tile_frame(tile: FullTile) -> bytes:
     """The frame T."""
-    return TILE.pack(b"T", tile.level, tile.number) + tile.root + tile.hashes
+    return _tile_frame(b"T", tile)
+
+
+def _tile_frame(letter: bytes, tile: FullTile) -> bytes:
+    return TILE.pack(letter, tile.level, tile.number) + tile.root + tile.hashes
 
 
 def begin_frame(start: int, org_seqs: Mapping[str, int]) -> bytes:
@@ -170,7 +174,7 @@ def read_begin(data: bytes, at: int) -> tuple[int, int, dict[str, int]]:
 
 def kept_frame(tile: FullTile) -> bytes:
     """The frame K."""
-    return TILE.pack(b"K", tile.level, tile.number) + tile.root + tile.hashes
+    return _tile_frame(b"K", tile)
 
 
 def read_tile(data: bytes, at: int) -> tuple[int, FullTile]:

@@ -17,6 +17,7 @@ MAX_FIELD = 256
 REQUEST, CHANGE, HEADS, START = "request", "change", "heads", "start"
 KINDS = {1: REQUEST, 2: CHANGE, 3: HEADS, 4: START}
 """How tables write the kinds."""
+NUMBERS = {kind: number for number, kind in KINDS.items()}
 OF_THE_LOG = frozenset({HEADS, START})
 """Kinds that follow from the log itself: they have a salt and no record."""
 DECISIONS = ("unknown", "ok", "client_gone", "refused", "failed", "indeterminate")
@@ -57,6 +58,11 @@ _read = msgspec.json.Decoder(Leaf).decode
 def commit(salt: bytes, record: bytes) -> str:
     """The commitment to a record."""
     return hashlib.sha256(b"c/v1" + salt + record).hexdigest()
+
+
+def commit_text(salt: bytes, text: bytes) -> bytes:
+    """The commitment of a request's record to what was said in it."""
+    return hashlib.sha256(b"t/v1" + salt + text).digest()
 
 
 def write_leaf(leaf: Leaf) -> bytes:

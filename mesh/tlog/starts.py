@@ -14,7 +14,7 @@ from mesh.tlog.heads import ACTOR, NOBODY, heads_lines, root_of_lines
 from mesh.tlog.leaves import DONE, START, Leaf, commit
 
 ACTION, TARGET = "audit.start", "start:"
-_MOST_DIGITS = 18
+MOST_DIGITS = 18
 
 
 def start_leaf(record_id: str, org_seq: int, time: str, start: int, org_seqs: Mapping[str, int], salt: bytes) -> Leaf:
@@ -39,7 +39,7 @@ def start_leaf(record_id: str, org_seq: int, time: str, start: int, org_seqs: Ma
 def named_start(leaf: Leaf) -> int:
     """The entry that a leaf of this kind names. Raises ValueError."""
     digits, _, _ = leaf.target.removeprefix(TARGET).partition(":")
-    if not leaf.target.startswith(TARGET) or not digits.isdecimal() or len(digits) > _MOST_DIGITS:
+    if not leaf.target.startswith(TARGET) or not digits.isdecimal() or len(digits) > MOST_DIGITS:
         raise ValueError(f"{leaf.target[:50]!r} names no entry")
     return int(digits)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
+from dac.type.v1.record_pb2 import AdminRecord
 from mesh.postgres import Database
 from services.audit import errors
 from services.audit.sealing.form import Place, plain_change, plain_request
@@ -24,6 +25,9 @@ INSERT_CHANGES = """INSERT INTO changes (org_id, record_id, at, record)
   SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::bytea[]) AS n (org_id, record_id)
   WHERE NOT EXISTS (SELECT FROM removed x WHERE x.org_id = n.org_id AND x.kind = 2 AND x.record_id = n.record_id)
   ON CONFLICT (org_id, record_id) DO NOTHING RETURNING org_id::text, record_id::text"""
+BY_IDS = """SELECT r.org_id::text, r.request_id::text, r.record
+  FROM unnest($1::uuid[], $2::uuid[]) AS k (org_id, request_id)
+  JOIN requests r ON r.org_id = k.org_id AND r.request_id = k.request_id"""
 ADVANCE = """INSERT INTO cursors (consumer, cursor) VALUES ($1, $2)
   ON CONFLICT (consumer) DO UPDATE SET cursor = EXCLUDED.cursor"""
 ARRIVED = """SELECT position, request_id::text, record FROM requests WHERE org_id = $1 AND position > $2
@@ -33,6 +37,8 @@ NEWEST = "SELECT coalesce(max(position), 0) FROM requests WHERE org_id = $1"
 
 KIND_REQUEST, KIND_CHANGE = 1, 2
 """The kinds of records, as the log's tables number them."""
+Row = TypeVar("Row")
+Told = TypeVar("Told")
 TRIES = 3
 """So often a batch is sealed anew because one of its keys was destroyed meanwhile."""
 
@@ -58,6 +64,40 @@ class ChangeRow(NamedTuple):
     record_id: str
     at: dt.datetime
     record: bytes
+
+
+class SealingStore(Protocol):
+    """What stores sealed rows."""
+
+    @property
+    def database(self) -> Database:
+        """Where."""
+
+    @property
+    def payloads(self) -> Payloads:
+        """What seals them."""
+
+
+async def stored_sealed(
+    store: SealingStore,
+    org_ids: Collection[str],
+    seal: Callable[[], Awaitable[Sealed[Row]]],
+    insert: Callable[[Any, Sequence[Row]], Awaitable[Told]],
+) -> Told:
+    """Has `insert` store what `seal` made, in one transaction over the organisations; sealed anew when one of their
+    keys was destroyed meanwhile. Returns what `insert` does. Raises MeshError."""
+    for _ in range(TRIES):
+        sealed = await seal()
+        async with store.database.transaction(*sorted(org_ids)) as connection:
+            if await store.payloads.still_live(connection, sealed):
+                return await insert(connection, sealed.rows)
+    raise errors.keys_destroyed_meanwhile()
+
+
+def change_row(record: AdminRecord, now: dt.datetime) -> ChangeRow:
+    """An administrative change of this moment as it is stored; the record is told its time."""
+    record.at.FromDatetime(now)
+    return ChangeRow(record.org_id, record.record_id, now, record.SerializeToString())
 
 
 class AuditStore(Protocol):
@@ -92,28 +132,24 @@ class PostgresAuditStore:
 
     async def insert_requests(self, rows: Sequence[RequestRow], cursor: str) -> None:
         """Stores requests and the cursor behind them in one transaction; those already there are left as they are."""
-        for _ in range(TRIES):
-            sealed = await sealed_requests(self.payloads, rows)
-            async with self.database.transaction(*sorted({row.org_id for row in rows})) as connection:
-                if not await self.payloads.still_live(connection, sealed):
-                    continue
-                if rows:
-                    await connection.execute(INSERT_REQUESTS, *map(list, zip(*sealed.rows, strict=True)))
-                await connection.execute(ADVANCE, CONSUMER, cursor)
-                return
-        raise errors.keys_destroyed_meanwhile()
+
+        async def insert(connection: Any, sealed: Sequence[RequestRow]) -> None:
+            if sealed:
+                await connection.execute(INSERT_REQUESTS, *map(list, zip(*sealed, strict=True)))
+            await connection.execute(ADVANCE, CONSUMER, cursor)
+
+        await stored_sealed(self, {row.org_id for row in rows}, lambda: sealed_requests(self.payloads, rows), insert)
 
     async def insert_changes(self, rows: Sequence[ChangeRow]) -> list[bytes]:
         """Stores changes; those already there are left as they are. Returns the new ones."""
         plain = {(row.org_id, row.record_id): row.record for row in rows}
-        for _ in range(TRIES):
-            sealed = await sealed_changes(self.payloads, rows)
-            async with self.database.transaction(*sorted({row.org_id for row in rows})) as connection:
-                if not await self.payloads.still_live(connection, sealed):
-                    continue
-                stored = await connection.fetch(INSERT_CHANGES, *map(list, zip(*sealed.rows, strict=True)))
-                return [plain[row[0], row[1]] for row in stored]
-        raise errors.keys_destroyed_meanwhile()
+
+        async def insert(connection: Any, sealed: Sequence[ChangeRow]) -> list[bytes]:
+            stored = await connection.fetch(INSERT_CHANGES, *map(list, zip(*sealed, strict=True)))
+            return [plain[row[0], row[1]] for row in stored]
+
+        org_ids = {row.org_id for row in rows}
+        return await stored_sealed(self, org_ids, lambda: sealed_changes(self.payloads, rows), insert)
 
     async def request(self, org_id: str, request_id: str) -> bytes | None:
         """One request's record."""

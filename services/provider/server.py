@@ -14,7 +14,7 @@ from mesh.admin_changes import ChangeTeller, append_to_audit
 from mesh.call import current, require_scope
 from mesh.errors import invalid
 from mesh.ids import uuid7
-from mesh.inprocess import gives_away
+from mesh.inprocess_calls import gives_away
 from mesh.service import Context
 from services.provider.audio import Heard, audio
 from services.provider.calling import events

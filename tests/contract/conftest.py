@@ -15,7 +15,8 @@ from dac.type.v1.chat_pb2 import Frames
 from dac.type.v1.principal_pb2 import Principal
 from mesh.call import current
 from mesh.errors import MeshError, Reason
-from mesh.inprocess import LocalChannel, MethodTable
+from mesh.inprocess import LocalChannel
+from mesh.inprocess_calls import MethodTable
 from mesh.interceptors import server_interceptors
 from mesh.principals import Signer, Verifier
 from mesh.server import LiveHealth, Server

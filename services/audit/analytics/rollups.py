@@ -28,7 +28,7 @@ from services.audit.config import AuditConfig
 from services.audit.events import Tell
 from services.audit.sealing.form import Place
 from services.audit.sealing.payloads import PLAIN, Payloads
-from services.audit.store import KIND_REQUEST
+from services.audit.store import BY_IDS, KIND_REQUEST
 
 _log = logging.getLogger(__name__)
 PAGE = 2000
@@ -90,9 +90,6 @@ WRITE_THREADS = """INSERT INTO thread_days AS t (org_id, owner, day, thread_id, 
 TAKE = """DELETE FROM uncounted u
   USING (SELECT org_id, request_id FROM uncounted WHERE org_id = ANY ($1::uuid[]) LIMIT $2) AS w
   WHERE u.org_id = w.org_id AND u.request_id = w.request_id RETURNING u.org_id, u.request_id"""
-TAKEN = """SELECT r.org_id::text, r.request_id::text, r.record
-  FROM unnest($1::uuid[], $2::uuid[]) AS k (org_id, request_id)
-  JOIN requests r ON r.org_id = k.org_id AND r.request_id = k.request_id"""
 HAS_CHUNKS = "SELECT relkind = 'r' FROM pg_class WHERE oid = 'rollup_days'::regclass"
 """Whether TimescaleDB keeps the figures; partitions are made with their rules."""
 GUARD_CHUNKS = "SELECT guard_chunks()"
@@ -235,7 +232,7 @@ class Counting:
             taken = await connection.fetch(TAKE, list(org_ids), most)
             if taken:
                 keys = map(list, zip(*taken, strict=True))
-                rows = await connection.fetch(TAKEN, *keys)
+                rows = await connection.fetch(BY_IDS, *keys)
                 stored = [(Place(row[0], KIND_REQUEST, row[1]), row[2]) for row in rows]
                 opened = await self._payloads.readable(stored, connection)
                 records = [record_pb2.RequestRecord.FromString(record) for record in opened]

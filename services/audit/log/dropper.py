@@ -9,12 +9,11 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol
 
 from mesh.errors import MeshError
-from mesh.tlog.leaves import OF_THE_LOG, read_leaf
+from mesh.tlog.leaves import NUMBERS, OF_THE_LOG, read_leaf
 from mesh.tlog.packing import WINDOW
 from mesh.tlog.redactions import PREFIX
 from mesh.tlog.tiles import WIDTH
 from services.audit.log.packer import middle_time
-from services.audit.log.packs import NUMBERS
 from services.audit.log.packs import Place as PackedPlace
 from services.audit.log.store import LogStore
 

@@ -11,14 +11,13 @@ from typing import Any, NamedTuple
 
 from mesh.postgres import Database
 from mesh.tlog.frames import packed_frame
-from mesh.tlog.leaves import KINDS, read_leaf
+from mesh.tlog.leaves import NUMBERS, read_leaf
 from mesh.tlog.packing import WINDOW, PackedEntry, pack, unpack
 from services.audit.sealing import form
 from services.audit.sealing.form import is_sealed
 from services.audit.sealing.payloads import PLAIN, Payloads
 
 _log = logging.getLogger(__name__)
-NUMBERS = {kind: number for number, kind in KINDS.items()}
 PACKED = "SELECT log_packed()"
 UNPACKED = "SELECT idx, org_id, org_seq, kind, record_id, pos, leaf FROM log_unpacked($1)"
 PACK = "SELECT log_pack($1, $2, $3, $4, $5, $6, $7)"

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from mesh.tlog.heads import NOBODY, heads_leaf
-from mesh.tlog.leaves import HEADS, KINDS, SALT_BYTES, START, Leaf, write_leaf
+from mesh.tlog.leaves import HEADS, NUMBERS, SALT_BYTES, START, Leaf, write_leaf
 from mesh.tlog.merkle import hash_leaf
 from mesh.tlog.notes import Checkpoint, NoteError, NoteSigner, VerifierKey, open_checkpoint
 from mesh.tlog.starts import start_leaf
@@ -25,8 +25,6 @@ from services.audit.log.events import Stored, leaf_of
 from services.audit.log.store import NOTHING, Batch, Head, LogStore
 
 _log = logging.getLogger(__name__)
-HEADS_KIND = next(number for number, kind in KINDS.items() if kind == HEADS)
-START_KIND = next(number for number, kind in KINDS.items() if kind == START)
 NEVER = dt.datetime.min.replace(tzinfo=dt.UTC)
 
 AHEAD_FROM = 100
@@ -139,7 +137,7 @@ class Sequencer:
                 raise errors.log_lead_lost()
             numbers = await self._store.numbers_before(start)
             time = _written_time(dt.datetime.now(dt.UTC))
-            row = Stored(START_KIND, 0, NOBODY, uuid7(), b"")
+            row = Stored(NUMBERS[START], 0, NOBODY, uuid7(), b"")
             seqs = await self._seqs_for([row])
             batch, edge = self._written(
                 [row],
@@ -183,7 +181,7 @@ class Sequencer:
         # Nobody else appends: what is read here is the log of this head, or the append below is refused.
         numbers = await self._store.all_seqs()
         seqs = {NOBODY: numbers.pop(NOBODY, 0)}
-        row = Stored(HEADS_KIND, 0, NOBODY, uuid7(), b"")
+        row = Stored(NUMBERS[HEADS], 0, NOBODY, uuid7(), b"")
         time = _written_time(now)
         batch, edge = self._written(
             [row], seqs, lambda stored, number, salt: heads_leaf(stored.record_id, number, time, numbers, salt)

@@ -21,7 +21,7 @@ from services.audit.log.store import LogStore
 from services.audit.retention.store import Found, Hold, Removal, RetentionStore
 from services.audit.retention.subjects import REQUEST, Subject
 from services.audit.sealing.form import is_sealed
-from services.audit.store import KIND_CHANGE, KIND_REQUEST, ChangeRow
+from services.audit.store import KIND_CHANGE, KIND_REQUEST, ChangeRow, change_row
 
 PAGE = 5000
 """Records that are looked at, and at most declared, at once."""
@@ -281,7 +281,6 @@ class Keeper:
         return len(left)
 
     def _change(self, org_id: str, action: str, target: str, order: Order, after: Mapping[str, object]) -> ChangeRow:
-        now = self._clock()
         record = AdminRecord(
             record_id=self._new_id(),
             org_id=org_id,
@@ -291,8 +290,7 @@ class Keeper:
             after_json=json.dumps(after, ensure_ascii=False, separators=(",", ":")),
             request_id=order.request_id,
         )
-        record.at.FromDatetime(now)
-        return ChangeRow(org_id, record.record_id, now, record.SerializeToString())
+        return change_row(record, self._clock())
 
 
 def concerns(kind: int, record: bytes, subject: Subject) -> bool:

@@ -12,9 +12,10 @@ from dac.type.v1.record_pb2 import AdminRecord
 from mesh import call
 from mesh.admin_changes import actor_of
 from mesh.ids import is_uuid, uuid7
+from mesh.tlog.leaves import SALT_BYTES
 from services.audit import errors
-from services.audit.store import ChangeRow
-from services.audit.texts.store import SALT_BYTES, Text, TextStore
+from services.audit.store import ChangeRow, change_row
+from services.audit.texts.store import Text, TextStore
 
 MOST = 100
 """Texts of one call."""
@@ -58,7 +59,5 @@ class TextServicer(text_pb2_grpc.TextServiceServicer):
             target=f"request:{request.request_id}",
             request_id=call.current().request_id,
         )
-        now = self._clock()
-        record.at.FromDatetime(now)
-        await self._note([ChangeRow(org_id, record.record_id, now, record.SerializeToString())])
+        await self._note([change_row(record, self._clock())])
         return pb.GetTextResponse(text=pb.RecordedText.FromString(found))

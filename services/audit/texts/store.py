@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dac.type.v1.record_pb2 import RequestRecord
 from mesh.postgres import Database
-from services.audit import errors
+from mesh.tlog.leaves import SALT_BYTES, commit_text
 from services.audit.sealing.form import KIND_TEXT, Place, Plain, is_sealed, plain_request
 from services.audit.sealing.payloads import Payloads
-from services.audit.store import KIND_REQUEST, TRIES
+from services.audit.store import BY_IDS, KIND_REQUEST, stored_sealed
 
-SALT_BYTES = 32
-RECORDS = """SELECT r.org_id::text, r.request_id::text, r.record
-  FROM unnest($1::uuid[], $2::uuid[]) AS k (org_id, request_id)
-  JOIN requests r ON r.org_id = k.org_id AND r.request_id = k.request_id"""
 # A record that was removed since it was read has no text any more.
 KEEP = """INSERT INTO request_texts (org_id, request_id, text)
   SELECT n.* FROM unnest($1::uuid[], $2::uuid[], $3::bytea[]) AS n (org_id, request_id, text)
@@ -37,11 +32,6 @@ class Text(NamedTuple):
     """A RecordedText, serialised."""
 
 
-def commitment_of(salt: bytes, text: bytes) -> bytes:
-    """What the record of the request says of its text."""
-    return hashlib.sha256(b"t/v1" + salt + text).digest()
-
-
 @dataclass(frozen=True)
 class TextStore:
     """Texts in the schema `audit`."""
@@ -57,7 +47,7 @@ class TextStore:
         asked = {(one.org_id, one.request_id): one for one in texts}
         org_ids = sorted({one.org_id for one in texts})
         async with self.database.transaction(*org_ids) as connection:
-            rows = await connection.fetch(RECORDS, *map(list, zip(*asked, strict=True)))
+            rows = await connection.fetch(BY_IDS, *map(list, zip(*asked, strict=True)))
         places = [(Place(row[0], KIND_REQUEST, row[1]), row[2]) for row in rows]
         plain = []
         for (place, _), record in zip(places, await self.payloads.opened(places), strict=True):
@@ -71,16 +61,13 @@ class TextStore:
     async def _store(self, plain: Sequence[Plain], org_ids: Sequence[str]) -> None:
         if not plain:
             return
-        for _ in range(TRIES):
-            sealed = await self.payloads.sealed(plain)
-            async with self.database.transaction(*org_ids) as connection:
-                if not await self.payloads.still_live(connection, sealed):
-                    continue
-                places = [one.place for one in plain]
-                ids = [one.org_id for one in places], [one.record_id for one in places]
-                await connection.execute(KEEP, *ids, list(sealed.rows))
-                return
-        raise errors.keys_destroyed_meanwhile()
+
+        async def insert(connection: Any, sealed: Sequence[bytes]) -> None:
+            places = [one.place for one in plain]
+            ids = [one.org_id for one in places], [one.record_id for one in places]
+            await connection.execute(KEEP, *ids, list(sealed))
+
+        await stored_sealed(self, org_ids, lambda: self.payloads.sealed(plain), insert)
 
     async def text(self, org_id: str, request_id: str) -> bytes | None:
         """A RecordedText, serialised; None = there is none that opens."""
@@ -94,4 +81,4 @@ class TextStore:
 
 def _commits(record: bytes, one: Text) -> bool:
     said = RequestRecord.FromString(record).text_commitment
-    return hmac.compare_digest(said, commitment_of(one.salt, one.text))
+    return hmac.compare_digest(said, commit_text(one.salt, one.text))

@@ -284,9 +284,7 @@ class ChatRun(SharedRun):
             if not self.outlet(shown):
                 return False
             self.last_piece = shown
-            if self._frames_bytes < COUNTED_BYTES_MAX:
-                self._frames.append(shown)
-                self._frames_bytes += len(shown)
+            self._keep(shown)
         if end:
             self._end_mark = end
         return True

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import hashlib
 import logging
 import os
 import time
@@ -19,6 +18,7 @@ from dac.audit.v1 import text_pb2 as pb
 from mesh import telemetry
 from mesh.call import acting_as
 from mesh.errors import MeshError, Reason
+from mesh.tlog.leaves import SALT_BYTES, commit_text
 
 if TYPE_CHECKING:
     from dac.audit.v1.text_pb2_grpc import TextServiceAsyncStub
@@ -33,7 +33,6 @@ GATHERED_S = 0.2
 """So long a text waits for others, and for its record to reach audit."""
 GIVEN_UP_S = 60.0
 TIMEOUT_S = 10.0
-SALT_BYTES = 32
 _KEPT, _DROPPED, _REFUSED = (telemetry.TEXTS_RECORDED.labels(outcome) for outcome in ("kept", "dropped", "refused"))
 _FINAL = frozenset({Reason.FAILED_PRECONDITION, Reason.INVALID_REQUEST, Reason.PERMISSION_DENIED})
 _log = logging.getLogger(__name__)
@@ -99,7 +98,7 @@ class RecordedTexts:
             _DROPPED.inc()
             return
         salt = os.urandom(SALT_BYTES)
-        record.text_commitment = hashlib.sha256(b"t/v1" + salt + text).digest()
+        record.text_commitment = commit_text(salt, text)
         kept = pb.KeptText(org_id=record.org_id, request_id=record.request_id, salt=salt, text=text)
         self._bytes += len(text)
         self._waiting.append(_Waiting(kept, time.monotonic() + GIVEN_UP_S))

@@ -121,12 +121,9 @@ class Wire(asyncio.Protocol):
 
     def _pour(self, sink: Sink, waiter: "asyncio.Future[None]") -> None:
         """What just came, while somebody waits and has it poured."""
-        pieces = self._pieces
-        if pieces:
-            piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            pieces.clear()
+        if self._pieces:
             try:
-                self.until = until = sink(piece)
+                self.until = until = sink(self._taken())
             except Exception as error:
                 self._waiter = None
                 waiter.set_exception(error)

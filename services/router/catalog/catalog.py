@@ -175,9 +175,10 @@ def build_view(
     models = {entry.model: _known(entry, providers, prices, said, facts.get(entry.model)) for entry in known}
     usable = [model for model in models.values() if model.available]
     chatting = [model for model in usable if model.chats]
-    retired = [] if today is None else [model for model in chatting if model.retires_by(today)]
-    if retired:
-        chatting = [model for model in chatting if model not in retired]
+    retired: list[KnownModel] = []
+    if today is not None:
+        retired = [model for model in chatting if model.retires_by(today)]
+        chatting = [model for model in chatting if not model.retires_by(today)]
     unproven = [] if auto_unprobed else [model for model in chatting if model.unproven]
     if unproven:
         chatting = [model for model in chatting if not model.unproven]

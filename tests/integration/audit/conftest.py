@@ -12,7 +12,8 @@ import pytest
 from dac.type.v1.principal_pb2 import Principal
 from mesh import call
 from mesh.call import Call
-from mesh.inprocess import LocalChannel, MethodTable
+from mesh.inprocess import LocalChannel
+from mesh.inprocess_calls import MethodTable
 from mesh.keyring import Keyring
 from mesh.postgres import Database
 from mesh.service import Context

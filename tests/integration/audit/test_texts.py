@@ -17,9 +17,10 @@ from mesh.call import Call, serving
 from mesh.errors import MeshError, Reason
 from mesh.ids import is_uuid, uuid7
 from mesh.postgres import Database
+from mesh.tlog.leaves import commit_text
 from services.audit.store import ChangeRow
 from services.audit.texts.server import TextServicer
-from services.audit.texts.store import TextStore, commitment_of
+from services.audit.texts.store import TextStore
 from tests.conftest import Migrated
 from tests.integration.audit.sealed_world import CANARY, SealedWorld, found_in
 from tests.integration.audit.test_log import FOLDER
@@ -39,7 +40,7 @@ def as_gateway() -> Iterator[None]:
 
 def told(org_id: str, **fields: object) -> record_pb2.RequestRecord:
     """A request whose record commits to SAID."""
-    return asked(org_id, text_commitment=commitment_of(SALT, SAID), **fields)  # type: ignore[arg-type]
+    return asked(org_id, text_commitment=commit_text(SALT, SAID), **fields)  # type: ignore[arg-type]
 
 
 class Texts(SealedWorld):

@@ -17,7 +17,7 @@ from mesh.call import Call, install_service_principals, serving
 from mesh.carried import Carried
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
-from mesh.inprocess import MethodTable
+from mesh.inprocess_calls import MethodTable
 from mesh.interceptors import server_interceptors
 from mesh.permissions import PERMISSIONS
 from mesh.principals import Signer, Verifier

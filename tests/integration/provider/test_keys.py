@@ -15,7 +15,8 @@ from mesh.admin_changes import ChangeTeller
 from mesh.catalog import ProviderEntry
 from mesh.config import Secret
 from mesh.errors import MeshError, Reason
-from mesh.inprocess import LocalChannel, MethodTable
+from mesh.inprocess import LocalChannel
+from mesh.inprocess_calls import MethodTable
 from mesh.keyring import Keyring
 from mesh.postgres import Database
 from mesh.public_addresses import PublicResolver

@@ -9,7 +9,8 @@ import pytest
 from dac.provider.v1 import key_pb2, key_pb2_grpc, provider_pb2_grpc
 from mesh.errors import MeshError
 from mesh.ids import uuid7
-from mesh.inprocess import LocalChannel, MethodTable
+from mesh.inprocess import LocalChannel
+from mesh.inprocess_calls import MethodTable
 from mesh.keyring import Keyring
 from mesh.postgres import Database
 from services.provider.server import build

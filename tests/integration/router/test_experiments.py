@@ -30,7 +30,8 @@ from mesh import call as calls
 from mesh.catalog import ModelEntry, ProviderEntry
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
-from mesh.inprocess import LocalChannel, MethodTable
+from mesh.inprocess import LocalChannel
+from mesh.inprocess_calls import MethodTable
 from mesh.keyring import Keyring
 from mesh.model_prices import PriceEntry
 from mesh.postgres import Database

@@ -17,7 +17,8 @@ from mesh import call as calls
 from mesh.call import Call, serving
 from mesh.catalog import ModelEntry, ProviderEntry
 from mesh.embedded_valkey import EmbeddedValkey
-from mesh.inprocess import LocalChannel, MethodTable
+from mesh.inprocess import LocalChannel
+from mesh.inprocess_calls import MethodTable
 from mesh.key_values import MemoryStore
 from mesh.redis_store import RedisStore
 from mesh.service import Context

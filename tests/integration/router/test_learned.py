@@ -21,7 +21,8 @@ from dac.type.v1 import principal_pb2, record_pb2
 from mesh import call as calls
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
-from mesh.inprocess import LocalChannel, MethodTable
+from mesh.inprocess import LocalChannel
+from mesh.inprocess_calls import MethodTable
 from mesh.keyring import Keyring
 from mesh.postgres import Database
 from mesh.service import Context

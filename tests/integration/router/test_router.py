@@ -17,7 +17,8 @@ from mesh.call import Call, serving
 from mesh.catalog import ModelEntry, ProviderEntry, parse_catalog
 from mesh.config import read_documents
 from mesh.errors import MeshError, Reason
-from mesh.inprocess import LocalChannel, MethodTable
+from mesh.inprocess import LocalChannel
+from mesh.inprocess_calls import MethodTable
 from services.router.catalog.catalog import CatalogView
 from services.router.catalog.followers import Followers, LiveCatalog
 from services.router.catalog.server import CatalogServicer

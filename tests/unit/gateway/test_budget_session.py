@@ -11,7 +11,8 @@ from dac.type.v1.principal_pb2 import Principal
 from mesh import call as calls
 from mesh.call import Call, install_service_principals, serving
 from mesh.errors import MeshError, Reason
-from mesh.inprocess import LocalChannel, MethodTable
+from mesh.inprocess import LocalChannel
+from mesh.inprocess_calls import MethodTable
 from mesh.status import to_status
 from services.gateway.chat import budget_session
 from services.gateway.chat.budget_session import BudgetSession

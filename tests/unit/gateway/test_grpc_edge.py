@@ -17,7 +17,8 @@ from dac.provider.v1 import provider_pb2_grpc
 from mesh.call import current
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
-from mesh.inprocess import LocalChannel, MethodTable
+from mesh.inprocess import LocalChannel
+from mesh.inprocess_calls import MethodTable
 from mesh.interceptors import server_interceptors
 from mesh.keyring import Keyring
 from mesh.permissions import PERMISSIONS

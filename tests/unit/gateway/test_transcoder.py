@@ -20,7 +20,8 @@ from dac.budget.v1 import budget_pb2, budget_pb2_grpc, usage_pb2_grpc
 from dac.gateway.v1 import identity_pb2
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
-from mesh.inprocess import LocalChannel, MethodTable
+from mesh.inprocess import LocalChannel
+from mesh.inprocess_calls import MethodTable
 from mesh.interceptors import server_interceptors
 from mesh.keyring import Keyring
 from mesh.permissions import PERMISSIONS
