@@ -113,6 +113,17 @@ async def test_a_text_is_sealed_and_its_organisations_administrators_alone_read_
         assert await connection.fetchval("SELECT count(*) FROM request_texts") == 0
 
 
+@pytest.mark.parametrize("begins", [0, 1, 255])
+async def test_a_text_is_read_whatever_its_salt_begins_with(idle: Texts, begins: int) -> None:
+    salt = bytes([begins]) + SALT[1:]
+    record = asked(uuid7(), text_commitment=commit_text(salt, SAID))
+    await idle.ask(record)
+    with as_gateway():
+        text = pb.KeptText(org_id=record.org_id, request_id=record.request_id, salt=salt, text=SAID)
+        await idle.texts.KeepTexts(pb.KeepTextsRequest(texts=[text]), None)
+    assert (await idle.text(record.org_id, record.request_id)).answer == f"{CANARY} answers"
+
+
 async def test_who_reads_a_text_stands_in_the_record_before_it_is_shown(idle: Texts) -> None:
     org_id = uuid7()
     record = told(org_id)
