@@ -193,7 +193,9 @@ async def test_erased_nothing_opens_any_more(sealed: TestProcess) -> None:
         )
     ]
     kept = await connection.fetch(
-        "SELECT * FROM memory.messages WHERE org_id = $1 AND sealed IS NOT NULL ORDER BY thread_id", visitor.org_id
+        "SELECT * FROM memory.messages WHERE org_id = $1 AND sealed IS NOT NULL "
+        "ORDER BY thread_id, deleted_at NULLS FIRST, position",
+        visitor.org_id,
     )
     assert kept[0]["thread_id"] == "t"
     with pytest.raises(MeshError, match="not the organisation"):
