@@ -25,9 +25,7 @@ INSERT_CHANGES = """INSERT INTO changes (org_id, record_id, at, record)
   SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::bytea[]) AS n (org_id, record_id)
   WHERE NOT EXISTS (SELECT FROM removed x WHERE x.org_id = n.org_id AND x.kind = 2 AND x.record_id = n.record_id)
   ON CONFLICT (org_id, record_id) DO NOTHING RETURNING org_id::text, record_id::text"""
-BY_IDS = """SELECT r.org_id::text, r.request_id::text, r.record
-  FROM unnest($1::uuid[], $2::uuid[]) AS k (org_id, request_id)
-  JOIN requests r ON r.org_id = k.org_id AND r.request_id = k.request_id"""
+BY_IDS = "SELECT org_id, request_id, record FROM requests_by_ids($1::uuid[], $2::uuid[])"
 ADVANCE = """INSERT INTO cursors (consumer, cursor) VALUES ($1, $2)
   ON CONFLICT (consumer) DO UPDATE SET cursor = EXCLUDED.cursor"""
 ARRIVED = """SELECT position, request_id::text, record FROM requests WHERE org_id = $1 AND position > $2
