@@ -63,6 +63,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         speeds: Speeds | None = None,
         policy_for: PolicyFor | None = None,
         policy_status: Callable[[Principal], router_pb2.PolicyStatus] | None = None,
+        learned_status: Callable[[Principal], router_pb2.LearnedStatus] | None = None,
         force: Force | None = None,
         tell: Tell | None = None,
         arms: Arms | None = None,
@@ -73,7 +74,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         self._decider = decider or Decider(config, breakers, speeds)
         self._prompts = ReadPrompts(self._decider.predictor)
         self._policy_for, self._force, self._tell = policy_for, force, tell
-        self._policy_status, self._arms = policy_status, arms
+        self._policy_status, self._learned_status, self._arms = policy_status, learned_status, arms
         self.source_statuses: Callable[[], Sequence[SourceStatus]] = tuple
         """How the public sources of models stand."""
 
@@ -200,6 +201,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             ],
             policies=self._policy_status(principal) if self._policy_status is not None else None,
             sources=shown(self.source_statuses()),
+            learned=self._learned_status(principal) if self._learned_status is not None else None,
         )
 
 

@@ -196,6 +196,7 @@ def build(context: Context) -> Service:
         speeds=speeds,
         policy_for=policies.policy_for,
         policy_status=policies.servicer.status,
+        learned_status=learning.status if learning is not None else None,
         force=force,
         tell=tell,
         arms=experiments.arms if experiments is not None else None,
