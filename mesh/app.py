@@ -125,6 +125,7 @@ def load_settings(
     env = os.environ if env is None else env
     flags = flags or {}
     path = config or (pathlib.Path(env["DAC_CONFIG"]) if env.get("DAC_CONFIG") else None)
+    documents = Documents(SHIPPED_CONFIG, path)
     shipped = read_documents(SHIPPED_CONFIG)
     document = read_documents(path) if path else {}
     sections = {"mesh": MeshConfig} | {name: target.config_class() for name, target in TARGETS.items()}
@@ -143,7 +144,6 @@ def load_settings(
             "erasure reaches them in copies, too: set audit.seal_payloads: true (DAC_AUDIT_SEAL_PAYLOADS)"
         )
     mesh = built.pop("mesh")
-    documents = Documents(SHIPPED_CONFIG, path)
     return Settings(mesh, built, providers, models, str(path or "built-in defaults"), documents)
 
 

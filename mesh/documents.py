@@ -16,7 +16,9 @@ class Documents:
     """The shipped folder, and the operator's file or folder when there is one."""
 
     def __init__(self, shipped: pathlib.Path, own: pathlib.Path | None) -> None:
+        """To be made before anything is read from the files: what changes afterwards is seen against `first_stamp`."""
         self._shipped, self._own = shipped, own
+        self.first_stamp = self.stamp()
 
     def stamp(self) -> Stamp:
         """What changes when the operator's files do: name, time, size and inode of each."""

@@ -12,9 +12,10 @@ from dac.router.v1 import router_pb2, router_pb2_grpc
 from dac.type.v1 import record_pb2
 from dac.type.v1.principal_pb2 import Principal
 from mesh import telemetry
-from mesh.call import current, require_principal, require_scope
+from mesh.call import current, has_scope, require_principal, require_scope
 from mesh.errors import MeshError, invalid
 from mesh.ids import uuid7
+from mesh.model_files import ModelFiles
 from services.router import errors
 from services.router.catalog.followers import LiveCatalog
 from services.router.config import RouterConfig
@@ -77,6 +78,8 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         self._policy_status, self._learned_status, self._arms = policy_status, learned_status, arms
         self.source_statuses: Callable[[], Sequence[SourceStatus]] = tuple
         """How the public sources of models stand."""
+        self.model_files: ModelFiles | None = None
+        """What files say of models."""
 
     async def Route(self, request: router_pb2.RouteRequest, context: Any) -> router_pb2.RouteResponse:
         """See RouterService.Route."""
@@ -201,8 +204,13 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             ],
             policies=self._policy_status(principal) if self._policy_status is not None else None,
             sources=shown(self.source_statuses()),
+            models_problem=self._models_problem(principal),
             learned=self._learned_status(principal) if self._learned_status is not None else None,
         )
+
+    def _models_problem(self, principal: Principal) -> str:
+        files = self.model_files
+        return files.problem if files is not None and has_scope(principal, "operator") else ""
 
 
 def _account(

@@ -11,8 +11,10 @@ from dac.router.v1 import catalog_pb2_grpc, router_pb2_grpc
 from dac.type.v1 import record_pb2
 from mesh import telemetry
 from mesh.admin_changes import APPEND_TIMEOUT_S, append_to_audit
+from mesh.catalog import ModelEntry
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
+from mesh.model_files import ModelFollower
 from mesh.redis import connect
 from mesh.service import Context, Service
 from services.router.catalog.catalog import CatalogView
@@ -29,6 +31,7 @@ from services.router.learning.server import LearningDesk
 from services.router.policies.service import PolicyDesk
 from services.router.policies.trial import Trial
 from services.router.prompt.predictor import QualityPredictor
+from services.router.resolving.overrides import overrides_of
 from services.router.router_server import Force, RouterServicer, Tell
 from services.router.sources.scheduler import Sources
 from services.router.sources_server import build_sources
@@ -50,11 +53,12 @@ class RouterService:
         sources: Sources | None = None,
         learning: LearningDesk | None = None,
         experiments: ExperimentDesk | None = None,
+        models: ModelFollower | None = None,
     ) -> None:
         self.router, self.catalog_servicer, self.policies = router, catalog_servicer, policies
         self.learning, self.experiments = learning, experiments
         self._catalog, self._followers, self._hints = catalog, followers, hints
-        self.sources = sources
+        self.sources, self._models = sources, models
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicers."""
@@ -75,6 +79,8 @@ class RouterService:
         if self._hints is not None:
             await self._hints.start()
         self._followers.start()
+        if self._models is not None:
+            self._models.start()
         if self.sources is not None:
             await self.sources.start()
         if self.learning is not None:
@@ -86,6 +92,8 @@ class RouterService:
             await self.learning.close()
         if self.sources is not None:
             await self.sources.close()
+        if self._models is not None:
+            await self._models.close()
         await self._followers.close()
         if self.experiments is not None:
             await self.experiments.close()
@@ -148,6 +156,12 @@ def _hand(context: Context, breakers: Breakers, hints: BreakerHints | None) -> t
     return force, tell
 
 
+def _hear_models(context: Context, sources: Sources, catalog: LiveCatalog, models: tuple[ModelEntry, ...]) -> None:
+    """Other models stand in the files."""
+    sources.hear_overrides(overrides_of(models, context.config.never_join))
+    catalog.hear_models(models)
+
+
 def _experiments(context: Context, policies: PolicyDesk) -> ExperimentDesk | None:
     """Experiments with policies; None without a database to keep them in."""
     if context.database is None:
@@ -179,7 +193,11 @@ def build(context: Context) -> Service:
         speeds.keep_only(known)
         decider.forget()
 
-    sources = build_sources(context, catalog)
+    sources, models = build_sources(context, catalog), None
+    if context.model_files is not None:
+        models = ModelFollower(
+            context.name, context.model_files, functools.partial(_hear_models, context, sources, catalog)
+        )
     hints = _hints(context, catalog, breakers)
     force, tell = _hand(context, breakers, hints)
     catalog.on_change = catalog_changed
@@ -202,6 +220,7 @@ def build(context: Context) -> Service:
         arms=experiments.arms if experiments is not None else None,
     )
     servicer.source_statuses = sources.statuses
+    servicer.model_files = context.model_files
     return RouterService(
         servicer,
         CatalogServicer(catalog, breakers, default_profile=config.default_profile, speeds=speeds, sources=sources),
@@ -212,4 +231,5 @@ def build(context: Context) -> Service:
         sources,
         learning,
         experiments,
+        models,
     )
