@@ -36,7 +36,9 @@ def main() -> None:
         print("judging every prompt by a predictor that was not trained on it …", file=sys.stderr)
         sets = judge(chosen.data, chosen.seed)
         if not sets:
-            raise SystemExit(f"no result sets in {chosen.data}: see docs/benchmarks.md for their names")
+            raise SystemExit(
+                f"no set of results in {chosen.data}: see docs/benchmarks.md, Routing, for the files' names"
+            )
         if chosen.keep:
             save([one for one in sets if one.name in SHIPPABLE], SHIPPED)
     shares: dict[str, Any] = {"word_for_word": play(chosen.requests, chosen.seed)}
