@@ -23,7 +23,7 @@ from services.router.deciding.constraints import (
     permitted,
 )
 from services.router.deciding.expecting import expected
-from services.router.deciding.fallbacks import TOLD, chain_of, recovering
+from services.router.deciding.fallbacks import TOLD, chain_of, recovering, unfit_stand_in
 from services.router.deciding.latency import Speeds
 from services.router.deciding.refusals import refusal
 from services.router.deciding.scoring import PROFILES, for_length, length_share
@@ -188,7 +188,10 @@ class Decider:
             if other is None or not may_ask(other, ask.allowed_models):
                 continue
             other, problem = permitted(view, other, policy, ask)
-            problem = problem or other.unavailable_because or misfit(other, ask, self._config.default_output_tokens)
+            tokens = self._config.default_output_tokens
+            problem = problem or other.unavailable_because or misfit(other, ask, tokens)
+            live = self._speeds.of(other.id, other.provider) if self._speeds is not None else None
+            problem = problem or unfit_stand_in(model, other, ask, policy, live, tokens)
             if not problem and not self._breakers.quiet and not self._lets(other, ask):
                 problem = self._illness(other)
             if problem:

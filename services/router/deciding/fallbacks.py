@@ -8,8 +8,11 @@ import numpy as np
 
 from services.router.catalog.catalog import KnownModel
 from services.router.deciding import reasons
+from services.router.deciding.constraints import beyond, bounds_of, pace_of
+from services.router.deciding.latency import Speed
 from services.router.deciding.sheet import TINY, Places, Sheet
 from services.router.policies.policies import RoutingPolicy
+from services.router.policies.policy import Ask
 
 LOOKED_AT = 32
 """How far down the ranking a model of another provider is looked for."""
@@ -65,6 +68,20 @@ def _behind(sheet: Sheet, below: list[int], far: list[int], quality: float) -> I
         yield models[place], reasons.BELOW
     for place in far:
         yield models[place], reasons.too_far_below(sheet.ability.item(place), quality)
+
+
+def unfit_stand_in(
+    primary: KnownModel, other: KnownModel, ask: Ask, policy: RoutingPolicy, live: Speed | None, output_tokens: int
+) -> str:
+    """Which bound of request or policy keeps a model from standing in for another one, though the operator wrote it
+    there; empty = none. `live`: its figures; `output_tokens`: of an answer, where the request does not say."""
+    quality, bounds = other.quality_for(ask.intent), bounds_of(ask, policy, output_tokens)
+    if bounds.any and (why := beyond(other, quality, pace_of(other, live), ask, bounds)):
+        return why
+    wanted = primary.quality_for(ask.intent)
+    if policy.bounds_drop and quality < wanted - policy.max_quality_drop - TINY:
+        return reasons.too_far_below(quality, wanted)
+    return ""
 
 
 def recovering(
