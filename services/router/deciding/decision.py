@@ -188,10 +188,8 @@ class Decider:
             if other is None or not may_ask(other, ask.allowed_models):
                 continue
             other, problem = permitted(view, other, policy, ask)
-            tokens = self._config.default_output_tokens
-            problem = problem or other.unavailable_because or misfit(other, ask, tokens)
-            live = self._speeds.of(other.id, other.provider) if self._speeds is not None else None
-            problem = problem or unfit_stand_in(model, other, ask, policy, live, tokens)
+            problem = problem or other.unavailable_because or misfit(other, ask, self._config.default_output_tokens)
+            problem = problem or unfit_stand_in(model, other, ask, policy, self._speeds, self._config)
             if not problem and not self._breakers.quiet and not self._lets(other, ask):
                 problem = self._illness(other)
             if problem:

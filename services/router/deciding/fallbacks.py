@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from services.router.catalog.catalog import KnownModel
+from services.router.config import RouterConfig
 from services.router.deciding import reasons
 from services.router.deciding.constraints import beyond, bounds_of, pace_of
-from services.router.deciding.latency import Speed
+from services.router.deciding.latency import Speeds
 from services.router.deciding.sheet import TINY, Places, Sheet
 from services.router.policies.policies import RoutingPolicy
 from services.router.policies.policy import Ask
@@ -71,11 +72,12 @@ def _behind(sheet: Sheet, below: list[int], far: list[int], quality: float) -> I
 
 
 def unfit_stand_in(
-    primary: KnownModel, other: KnownModel, ask: Ask, policy: RoutingPolicy, live: Speed | None, output_tokens: int
+    primary: KnownModel, other: KnownModel, ask: Ask, policy: RoutingPolicy, speeds: Speeds | None, config: RouterConfig
 ) -> str:
     """Which bound of request or policy keeps a model from standing in for another one, though the operator wrote it
-    there; empty = none. `live`: its figures; `output_tokens`: of an answer, where the request does not say."""
-    quality, bounds = other.quality_for(ask.intent), bounds_of(ask, policy, output_tokens)
+    there; empty = none. `speeds`: live figures."""
+    quality, bounds = other.quality_for(ask.intent), bounds_of(ask, policy, config.default_output_tokens)
+    live = speeds.of(other.id, other.provider) if speeds is not None else None
     if bounds.any and (why := beyond(other, quality, pace_of(other, live), ask, bounds)):
         return why
     wanted = primary.quality_for(ask.intent)
