@@ -4,6 +4,7 @@ Start order, channels, the split launcher, workers (and later NetworkPolicy and 
 """
 
 import dataclasses
+import datetime as dt
 import importlib
 import os
 import pathlib
@@ -113,6 +114,8 @@ class Settings:
     """Where the file came from, for people."""
     documents: Documents | None = None
     """The same files, for what is read again while DAC runs."""
+    catalog_read_on: dt.date | None = None
+    """The day on which the shipped catalog's prices were read; None = it does not say."""
 
 
 def load_settings(
@@ -144,7 +147,7 @@ def load_settings(
             "erasure reaches them in copies, too: set audit.seal_payloads: true (DAC_AUDIT_SEAL_PAYLOADS)"
         )
     mesh = built.pop("mesh")
-    return Settings(mesh, built, providers, models, str(path or "built-in defaults"), documents)
+    return Settings(mesh, built, providers, models, str(path or "built-in defaults"), documents, shipped.get("read_on"))
 
 
 def check_reloaded(settings: Settings) -> None:

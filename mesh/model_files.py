@@ -6,6 +6,7 @@ Providers are not: where a model stands, its address and its keys are read at a 
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import inspect
 import logging
 import threading
@@ -25,13 +26,18 @@ class ModelFiles:
     """The models in force in a process; all of its services ask the same one."""
 
     def __init__(
-        self, documents: Documents | None, providers: Iterable[ProviderEntry], models: tuple[ModelEntry, ...]
+        self,
+        documents: Documents | None,
+        providers: Iterable[ProviderEntry],
+        models: tuple[ModelEntry, ...],
+        read_on: dt.date | None = None,
     ) -> None:
-        """`providers` and `models` as they were read at the start."""
+        """`providers`, `models` and the day of the shipped catalog's prices as they were read at the start."""
         self._documents, self._providers = documents, {one.provider for one in providers}
         self._stamp = documents.first_stamp if documents is not None else ()
         self._lock = threading.Lock()
         self.now = models
+        self.read_on = read_on
         self.problem = ""
         """Why the models that stand in the files now are not in force; empty when they are."""
 

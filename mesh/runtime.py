@@ -115,7 +115,7 @@ class Process:
 
     def _build(self) -> None:
         settings = self.settings
-        model_files = ModelFiles(settings.documents, settings.providers, settings.models)
+        model_files = ModelFiles(settings.documents, settings.providers, settings.models, settings.catalog_read_on)
         for name in self.order:
             context = Context(
                 name=name,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -73,6 +74,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         without `arms` no experiments run."""
         self._catalog, self._breakers, self._speeds = catalog, breakers, speeds
         self._decider = decider or Decider(config, breakers, speeds)
+        self._offline = config.offline
         self._prompts = ReadPrompts(self._decider.predictor)
         self._policy_for, self._force, self._tell = policy_for, force, tell
         self._policy_status, self._learned_status, self._arms = policy_status, learned_status, arms
@@ -205,8 +207,16 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             policies=self._policy_status(principal) if self._policy_status is not None else None,
             sources=shown(self.source_statuses()),
             models_problem=self._models_problem(principal),
+            catalog_age_s=self._catalog_age_s(),
+            offline=self._offline,
             learned=self._learned_status(principal) if self._learned_status is not None else None,
         )
+
+    def _catalog_age_s(self) -> float:
+        day = self.model_files.read_on if self.model_files is not None else None
+        if day is None:
+            return 0.0
+        return max(0.0, time.time() - dt.datetime.combine(day, dt.time(), dt.UTC).timestamp())
 
     def _models_problem(self, principal: Principal) -> str:
         files = self.model_files
@@ -228,7 +238,7 @@ def _account(
         after_json=_json({**dict.fromkeys(providers, after), **({"note": note} if note else {})}),
         request_id=current().request_id,
     )
-    record.at.FromDatetime(datetime.datetime.now(datetime.UTC))
+    record.at.FromDatetime(dt.datetime.now(dt.UTC))
     return record
 
 

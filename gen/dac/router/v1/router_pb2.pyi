@@ -196,7 +196,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("breakers", "models_known", "models_available", "providers_configured", "providers_age_s", "prices_age_s", "speeds", "policies", "sources", "learned", "models_problem")
+    __slots__ = ("breakers", "models_known", "models_available", "providers_configured", "providers_age_s", "prices_age_s", "speeds", "policies", "sources", "learned", "models_problem", "catalog_age_s", "offline")
     BREAKERS_FIELD_NUMBER: _ClassVar[int]
     MODELS_KNOWN_FIELD_NUMBER: _ClassVar[int]
     MODELS_AVAILABLE_FIELD_NUMBER: _ClassVar[int]
@@ -208,6 +208,8 @@ class GetStatusResponse(_message.Message):
     SOURCES_FIELD_NUMBER: _ClassVar[int]
     LEARNED_FIELD_NUMBER: _ClassVar[int]
     MODELS_PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    CATALOG_AGE_S_FIELD_NUMBER: _ClassVar[int]
+    OFFLINE_FIELD_NUMBER: _ClassVar[int]
     breakers: _containers.RepeatedCompositeFieldContainer[Breaker]
     models_known: int
     models_available: int
@@ -219,7 +221,9 @@ class GetStatusResponse(_message.Message):
     sources: _containers.RepeatedCompositeFieldContainer[_source_pb2.SourceStatus]
     learned: LearnedStatus
     models_problem: str
-    def __init__(self, breakers: _Optional[_Iterable[_Union[Breaker, _Mapping]]] = ..., models_known: _Optional[int] = ..., models_available: _Optional[int] = ..., providers_configured: _Optional[_Iterable[str]] = ..., providers_age_s: _Optional[float] = ..., prices_age_s: _Optional[float] = ..., speeds: _Optional[_Iterable[_Union[LiveSpeed, _Mapping]]] = ..., policies: _Optional[_Union[PolicyStatus, _Mapping]] = ..., sources: _Optional[_Iterable[_Union[_source_pb2.SourceStatus, _Mapping]]] = ..., learned: _Optional[_Union[LearnedStatus, _Mapping]] = ..., models_problem: _Optional[str] = ...) -> None: ...
+    catalog_age_s: float
+    offline: bool
+    def __init__(self, breakers: _Optional[_Iterable[_Union[Breaker, _Mapping]]] = ..., models_known: _Optional[int] = ..., models_available: _Optional[int] = ..., providers_configured: _Optional[_Iterable[str]] = ..., providers_age_s: _Optional[float] = ..., prices_age_s: _Optional[float] = ..., speeds: _Optional[_Iterable[_Union[LiveSpeed, _Mapping]]] = ..., policies: _Optional[_Union[PolicyStatus, _Mapping]] = ..., sources: _Optional[_Iterable[_Union[_source_pb2.SourceStatus, _Mapping]]] = ..., learned: _Optional[_Union[LearnedStatus, _Mapping]] = ..., models_problem: _Optional[str] = ..., catalog_age_s: _Optional[float] = ..., offline: _Optional[bool] = ...) -> None: ...
 
 class LearnedStatus(_message.Message):
     __slots__ = ("models", "task_types", "n", "organisations", "age_s")
