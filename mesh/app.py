@@ -133,6 +133,10 @@ def load_settings(
     document = read_documents(path) if path else {}
     sections = {"mesh": MeshConfig} | {name: target.config_class() for name, target in TARGETS.items()}
     known = {*sections, "providers", "models", "aliases", *RELOADED}
+    # Who copies the shipped files and changes them has the day of their prices as well.
+    read_on = document.pop("read_on", None) or shipped.get("read_on")
+    if read_on is not None and not isinstance(read_on, dt.date):
+        raise ConfigError(f'{path}: read_on: "{read_on}" is no day like 2027-01-31')
     for key in document:
         if key not in known:
             raise ConfigError(f'{path}: unknown section "{key}"{nearest(str(key), known)}')
@@ -147,7 +151,7 @@ def load_settings(
             "erasure reaches them in copies, too: set audit.seal_payloads: true (DAC_AUDIT_SEAL_PAYLOADS)"
         )
     mesh = built.pop("mesh")
-    return Settings(mesh, built, providers, models, str(path or "built-in defaults"), documents, shipped.get("read_on"))
+    return Settings(mesh, built, providers, models, str(path or "built-in defaults"), documents, read_on)
 
 
 def check_reloaded(settings: Settings) -> None:
