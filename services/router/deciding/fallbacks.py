@@ -90,6 +90,8 @@ def unfit_stand_in(
 ) -> str:
     """Which bound of request or policy keeps a model from standing in for another one, though the operator wrote it
     there; empty = none. `speeds`: live figures."""
+    if other.demo and not primary.demo:
+        return reasons.DEMO
     quality, bounds = other.quality_for(ask.intent), bounds_of(ask, policy, config.default_output_tokens)
     live = speeds.of(other.id, other.provider) if speeds is not None else None
     if bounds.any and (why := beyond(other, quality, pace_of(other, live), ask, bounds)):

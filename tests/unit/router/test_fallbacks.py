@@ -14,7 +14,7 @@ from services.router.deciding.decision import Decider
 from services.router.policies.form import parse
 from services.router.policies.policies import RoutingPolicy
 from services.router.policies.policy import Ask, find_named
-from tests.unit.router.test_decision import entry, ids, refusal, run, view_of
+from tests.unit.router.test_decision import LOCAL, entry, ids, refusal, run, view_of
 
 NAMED = RouterConfig(named_fallbacks=True)
 
@@ -100,6 +100,14 @@ def test_bounds_bind_them_and_the_quality_drop_where_a_policy_says_it(
     decision = Decider(RouterConfig(), Breakers(lambda: 0.0)).decide(view, Ask(model=model, **ask), policy)
     assert ids(decision) == kept
     assert {one.id for one, _ in decision.left_out} == {"b/near", "c/far"} - set(kept), "and the record says why"
+
+
+def test_the_demo_model_stands_behind_no_real_one_though_it_is_written_there() -> None:
+    view = view_of(entry("a/one", fallbacks=("local/tiny", "b/two")), entry("b/two"), LOCAL)
+    for model in ("a/one", "auto"):
+        decision = run(view, model=model)
+        assert ids(decision) == ["a/one", "b/two"]
+        assert [one.id for one, why in decision.left_out if "demo model" in why] == ["local/tiny"]
 
 
 def test_one_that_is_not_available_is_left_out_with_the_reason() -> None:
