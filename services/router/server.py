@@ -237,7 +237,14 @@ def build(context: Context) -> Service:
     servicer.model_files = context.model_files
     return RouterService(
         servicer,
-        CatalogServicer(catalog, breakers, default_profile=config.default_profile, speeds=speeds, sources=sources),
+        CatalogServicer(
+            catalog,
+            breakers,
+            default_profile=config.default_profile,
+            speeds=speeds,
+            sources=sources,
+            policy_for=policies.policy_for,
+        ),
         catalog,
         Followers(catalog, context.channel_to, config),
         hints,

@@ -190,6 +190,12 @@ def test_a_tenants_whole_life(dac: Dac) -> None:
     decided = route(dac, token)
     assert [one["model"] for one in decided["candidates"]] == ["second/small"]
     assert decided["route"]["profile"] == "local-preferred"
+    assert [one["id"] for one in fine(call(dac, "GET", "/v1/models", key=token))["data"]] == ["second/small"]
+    ranks = fine(call(dac, "GET", "/v1/rankings?profile=quality", key=token))["models"]
+    assert [one["model"]["model"] for one in ranks] == ["second/small"]
+    assert not fine(call(dac, "GET", "/v1/models/search?q=sonnet", key=token))["results"]
+    others = fine(call(dac, "GET", "/v2/models?include_unavailable=true&provider=mock", key=token))["models"]
+    assert others and not any(one["available"] for one in others)
     budgets = fine(call(dac, "GET", "/v2/budgets", key=token))["budgets"]
     assert [(one["limit_nano_usd"], one["window"]) for one in budgets] == [("12500000000", "WINDOW_MONTH")]
     whole = call(dac, "PUT", "/v2/policy-assignments", {"level": {"kind": "KIND_ORG"}, "policy": "quality"}, key=token)
