@@ -21,6 +21,7 @@ from services.router.catalog.searching import search
 from services.router.deciding.breakers import Breakers, State
 from services.router.deciding.latency import Speeds
 from services.router.deciding.scoring import PROFILES, Scores, Weights
+from services.router.policies.intents import intent_of_task
 from services.router.policies.policies import RoutingPolicy
 from services.router.policies.policy import find_named
 from services.router.sources.facts import INTENTS
@@ -161,10 +162,11 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
             include_unavailable=request.include_unavailable,
         )
         profile, unhealthy = request.profile or self._default_profile, self._kept_out()
-        found = ranked(self._view(), profile, request.intent, wanted, unhealthy)
+        intent = intent_of_task(request.intent) or request.intent
+        found = ranked(self._view(), profile, intent, wanted, unhealthy)
         return catalog_pb2.GetRankingsResponse(
             profile=profile,
-            intent=request.intent,
+            intent=intent,
             weights=_scores(PROFILES[profile]),
             models=[
                 _ranked(rank, one, unhealthy) for rank, one in enumerate(found[: _size(request.page_size, RANKS)], 1)
