@@ -130,7 +130,8 @@ bench-routing: setup ## The choice of a model, measured: make bench-routing DATA
 	@$(BIN)/python -m bench.bandit --data "$(DATA)" --pictures docs
 	@$(BIN)/python -m bench.day --data "$(DATA)"
 	@$(BIN)/python -m bench.decision
-	@if [ -n "$(GOLD)" ]; then $(BIN)/python -m bench.resolver --gold "$(GOLD)" --source openrouter --catalog "$(CATALOG)"; fi
+	@if [ -n "$(GOLD)" ]; then $(BIN)/python -m bench.resolver --gold "$(GOLD)" --source openrouter --catalog "$(CATALOG)"; \
+	else echo "bench.resolver was left out: it needs GOLD=file CATALOG=folder"; fi
 
 .PHONY: clean
 clean: ## Remove the environment (data stays)

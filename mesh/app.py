@@ -4,6 +4,7 @@ Start order, channels, the split launcher, workers (and later NetworkPolicy and 
 """
 
 import dataclasses
+import datetime as dt
 import importlib
 import os
 import pathlib
@@ -113,6 +114,8 @@ class Settings:
     """Where the file came from, for people."""
     documents: Documents | None = None
     """The same files, for what is read again while DAC runs."""
+    catalog_read_on: dt.date | None = None
+    """The day on which the shipped catalog's prices were read; None = it does not say."""
 
 
 def load_settings(
@@ -125,10 +128,15 @@ def load_settings(
     env = os.environ if env is None else env
     flags = flags or {}
     path = config or (pathlib.Path(env["DAC_CONFIG"]) if env.get("DAC_CONFIG") else None)
+    documents = Documents(SHIPPED_CONFIG, path)
     shipped = read_documents(SHIPPED_CONFIG)
     document = read_documents(path) if path else {}
     sections = {"mesh": MeshConfig} | {name: target.config_class() for name, target in TARGETS.items()}
     known = {*sections, "providers", "models", "aliases", *RELOADED}
+    # Who copies the shipped files and changes them has the day of their prices as well.
+    read_on = document.pop("read_on", None) or shipped.get("read_on")
+    if read_on is not None and not isinstance(read_on, dt.date):
+        raise ConfigError(f'{path}: read_on: "{read_on}" is no day like 2027-01-31')
     for key in document:
         if key not in known:
             raise ConfigError(f'{path}: unknown section "{key}"{nearest(str(key), known)}')
@@ -143,8 +151,7 @@ def load_settings(
             "erasure reaches them in copies, too: set audit.seal_payloads: true (DAC_AUDIT_SEAL_PAYLOADS)"
         )
     mesh = built.pop("mesh")
-    documents = Documents(SHIPPED_CONFIG, path)
-    return Settings(mesh, built, providers, models, str(path or "built-in defaults"), documents)
+    return Settings(mesh, built, providers, models, str(path or "built-in defaults"), documents, read_on)
 
 
 def check_reloaded(settings: Settings) -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, get_type_hints
 
 from mesh.config import ConfigError, Secret, convert, nearest, read_secret
@@ -374,6 +374,13 @@ def parse_catalog(
         raise ConfigError("providers: a mapping of names to providers is needed")
     for name, raw in own.items():
         providers[str(name)] = parse_provider(str(name), raw, env)
+    return tuple(providers.values()), parse_models(document, shipped, providers)
+
+
+def parse_models(
+    document: Mapping[str, Any], shipped: Mapping[str, Any], providers: Collection[str]
+) -> tuple[ModelEntry, ...]:
+    """The models of the operator's document, with their aliases, on top of the shipped ones. Raises ConfigError."""
     models: dict[str, ModelEntry] = {}
     for source, part in (("catalog", shipped), ("config", document)):
         listed = part.get("models") or []
@@ -393,4 +400,4 @@ def parse_catalog(
         check_fallbacks(entry.model, entry.fallbacks, capabilities)
     for target, aliases in aliases_of(document.get("aliases"), models).items():
         models[target] = dataclasses.replace(models[target], aliases=aliases)
-    return tuple(providers.values()), tuple(models.values())
+    return tuple(models.values())

@@ -70,8 +70,8 @@ class MeshConfig:
     database_backup_url: Secret | None = dataclasses.field(default=None, metadata={"env": "DATABASE_BACKUP_URL"})
     """The login that `dac backup` reads with: one that sees all rows (BYPASSRLS). Without it DATABASE_OWNER_URL's."""
     redis_url: Secret | None = dataclasses.field(default=None, metadata={"env": "REDIS_URL"})
-    """Redis or Valkey, e.g. redis://host:6379/0. Through it router replicas tell each other of breakers that open;
-    nothing else uses it. Without it, or while it is down, each replica learns for itself."""
+    """Redis or Valkey, e.g. redis://host:6379/0. Through it router replicas tell each other of breakers that open
+    (without it through PostgreSQL), gateways share calls, and budgets count rate limits together."""
     master_key_file: pathlib.Path | None = dataclasses.field(default=None, metadata={"env": "DAC_MASTER_KEY_FILE"})
     """The master key. Without it `dac up` makes one in data/secrets."""
     master_key_old_file: pathlib.Path | None = dataclasses.field(

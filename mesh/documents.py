@@ -16,15 +16,15 @@ class Documents:
     """The shipped folder, and the operator's file or folder when there is one."""
 
     def __init__(self, shipped: pathlib.Path, own: pathlib.Path | None) -> None:
+        """To be made before anything is read from the files: what changes afterwards is seen against `first_stamp`."""
         self._shipped, self._own = shipped, own
+        self.first_stamp = self.stamp()
 
     def stamp(self) -> Stamp:
-        """What changes when the operator's files do: name, time, size and inode of each."""
-        if self._own is None:
-            return ()
-        files = sorted(self._own.glob("*.y*ml")) if self._own.is_dir() else [self._own]
+        """What changes when the files do: name, time, size and inode of each, the shipped ones included, as who runs a
+        checkout may well write there."""
         found = []
-        for file in files:
+        for file in (one for part in (self._shipped, self._own) if part is not None for one in _files(part)):
             try:
                 one = file.stat()
             except OSError:
@@ -39,3 +39,7 @@ class Documents:
         shipped = read_documents(self._shipped)
         own = read_documents(self._own) if self._own is not None else {}
         return {name: shipped.get(name) for name in sections}, {name: own.get(name) for name in sections}
+
+
+def _files(path: pathlib.Path) -> list[pathlib.Path]:
+    return sorted(path.glob("*.y*ml")) if path.is_dir() else [path]

@@ -24,6 +24,7 @@ from mesh.inprocess import LocalChannel
 from mesh.inprocess_calls import MethodTable
 from mesh.interceptors import server_interceptors
 from mesh.keyring import Keyring, open_keyring
+from mesh.model_files import ModelFiles
 from mesh.permissions import check_covered
 from mesh.postgres import Database
 from mesh.principals import LIFETIME_S, Signer, Verifier
@@ -114,6 +115,7 @@ class Process:
 
     def _build(self) -> None:
         settings = self.settings
+        model_files = ModelFiles(settings.documents, settings.providers, settings.models, settings.catalog_read_on)
         for name in self.order:
             context = Context(
                 name=name,
@@ -133,6 +135,7 @@ class Process:
                 here=tuple(self.order),
                 carried=Carried(self.table),
                 documents=settings.documents,
+                model_files=model_files,
             )
             self.services[name] = TARGETS[name].build(context)
             self.services[name].register(self.table)  # type: ignore[arg-type]

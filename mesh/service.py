@@ -13,6 +13,7 @@ from mesh.catalog import ModelEntry, ProviderEntry
 from mesh.documents import Documents
 from mesh.inprocess_calls import MethodTable
 from mesh.keyring import Keyring
+from mesh.model_files import ModelFiles
 from mesh.postgres import Database
 from mesh.principals import Signer
 
@@ -55,6 +56,8 @@ class Context:
     """Serves calls that came inside another call's messages."""
     documents: Documents | None = None
     """The configuration's files, for sections that are read again while DAC runs."""
+    model_files: ModelFiles | None = None
+    """The models of these files, for who follows them; `models` are those of the start."""
 
 
 class Service(Protocol):

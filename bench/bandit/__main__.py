@@ -133,34 +133,37 @@ def microseconds() -> dict[str, float]:
 
 
 def run(folder: pathlib.Path, seeds: int, limit: int = 0) -> dict[str, Any]:
-    """All figures."""
-    sets = {name: read(folder, name, limit) for name in FILES}
-    bench = sets["routerbench"]
-    _say(f"intents: {bench.intents_from}")
+    """All figures that the files in the folder allow. Raises SystemExit when there is none of them."""
+    sets = {name: read(folder, name, limit) for name, (file, _) in FILES.items() if (folder / file).exists()}
+    if not sets:
+        raise SystemExit(f"{folder} holds neither {' nor '.join(file for file, _ in FILES.values())}")
+    intents_from = next(iter(sets.values())).intents_from
+    _say(f"intents: {intents_from}")
     tables: dict[str, Any] = {}
-    for name, matrix, cost in (
-        ("routerbench", bench, 0.0),
-        ("routerbench_cost", bench, COST_PER_USD),
-        ("ulab", sets["ulab"], 0.0),
+    for name, source, cost in (
+        ("routerbench", "routerbench", 0.0),
+        ("routerbench_cost", "routerbench", COST_PER_USD),
+        ("ulab", "ulab", 0.0),
     ):
+        if source not in sets:
+            _say(f"{name}: left out, {FILES[source][0]} is not there")
+            continue
+        matrix = sets[source]
         _say(f"{name}: {len(matrix.scores)} prompts × {len(matrix.models)} models, {seeds} seeds")
         tables[name] = table(matrix, seeds, cost)
-    _say("a model that arrives at half-time")
-    adopted = newcomer(bench, seeds)
-    _say("two models that change places at half-time")
-    drifted = drift(bench, seeds)
-    return {
-        "bandit": {
+    found: dict[str, Any] = {}
+    if "routerbench" in sets:
+        _say("a model that arrives at half-time")
+        adopted = newcomer(sets["routerbench"], seeds)
+        _say("two models that change places at half-time")
+        found = {
             "regret": tables["routerbench"]["policies"]["ours, one intent"]["regret"]["100"],
             "adopt_rounds": adopted["catalog"]["mean"],
             "adopt": adopted,
-            "drift": drifted,
-            "microseconds": microseconds(),
-            "intents_from": bench.intents_from,
-            "seeds": seeds,
-            "sets": tables,
+            "drift": drift(sets["routerbench"], seeds),
         }
-    }
+    shared = {"microseconds": microseconds(), "intents_from": intents_from, "seeds": seeds, "sets": tables}
+    return {"bandit": found | shared}
 
 
 def main() -> None:
@@ -172,9 +175,6 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--limit", type=int, default=0, help="about so many prompts of each set: for a quick look")
     given = parser.parse_args()
-    missing = [file for file, _ in FILES.values() if not (given.data / file).exists()]
-    if missing:
-        parser.error(f"{given.data} holds no {' and no '.join(missing)}")
     if given.seeds < 1:
         parser.error(f"--seeds must be at least 1, not {given.seeds}")
     found = run(given.data, given.seeds, given.limit)

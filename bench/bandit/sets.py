@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import importlib
 import importlib.util
-import json
 import pathlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +11,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bench.public_sets import lines
 
 PREDICTOR = "services.router.prompt.prompt"
 FILES = {
@@ -55,8 +55,9 @@ class Matrix:
 def read(folder: pathlib.Path, name: str, limit: int = 0) -> Matrix:
     """A set from its file; prompts that not every model answered are left out."""
     file, column = FILES[name]
-    with gzip.open(folder / file, "rt", encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
+    rows = list(lines(folder / file))
+    if not rows:
+        raise SystemExit(f"{folder / file} holds no prompts")
     models = tuple(sorted(rows[0]["scores"]))
     rows = [row for row in rows if all(row["scores"].get(model) is not None for model in models)]
     rows = rows[:: max(1, len(rows) // limit)] if limit else rows

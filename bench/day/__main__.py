@@ -17,6 +17,8 @@ from bench.day.replay import REQUESTS, run
 from bench.day.shares import play, worded
 
 SEED = 20261121
+LEAST_SAVED, MOST_LOST, LEAST_NEAR = 0.4, 1.0, 0.85
+"""The goals: of the cost of the best single model, exact cache included; points of quality; share of the requests."""
 
 
 def main() -> None:
@@ -36,7 +38,9 @@ def main() -> None:
         print("judging every prompt by a predictor that was not trained on it …", file=sys.stderr)
         sets = judge(chosen.data, chosen.seed)
         if not sets:
-            raise SystemExit(f"no result sets in {chosen.data}: see docs/benchmarks.md for their names")
+            raise SystemExit(
+                f"no set of results in {chosen.data}: see docs/benchmarks.md, Routing, for the files' names"
+            )
         if chosen.keep:
             save([one for one in sets if one.name in SHIPPABLE], SHIPPED)
     shares: dict[str, Any] = {"word_for_word": play(chosen.requests, chosen.seed)}
@@ -61,7 +65,13 @@ def _show(day: dict[str, Any]) -> None:
         f"\nrouting loses {day['points_lost']:.2f} points; its choice is within a point of the best single model's "
         f"on {day['near_best']:.1%} of the requests, and another model on {day['routed_elsewhere']:.1%}\n"
     )
-    print(f"{'set':14}{'prompts':>9}{'saved':>9}{'quality':>10}{'best single':>13}")
+    for what, met in (
+        (f"goal: {LEAST_SAVED:.0%} saved in all", day["saved_in_all"] >= LEAST_SAVED),
+        (f"goal: at most {MOST_LOST:g} point lost", day["points_lost"] <= MOST_LOST),
+        (f"goal: {LEAST_NEAR:.0%} of the choices within a point of the best", day["near_best"] >= LEAST_NEAR),
+    ):
+        print(f"{what}: {'met' if met else 'missed'}")
+    print(f"\n{'set':14}{'prompts':>9}{'saved':>9}{'quality':>10}{'best single':>13}")
     for name, one in day["sets"].items():
         print(
             f"{name:14}{one['prompts']:>9,}{one['saved']:>9.1%}"

@@ -97,6 +97,8 @@ def main() -> None:
     if not options.data.is_dir():
         raise SystemExit(f"--data {options.data}: no such folder")
     found = run(options.data, options.weights)
+    if absent := [name for name in GOALS if name not in found["intent"]]:
+        _say(f"left out, as {options.data} has not the files for it: {', '.join(absent)}")
     if options.json:
         print(json.dumps(found, indent=2))
     else:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.intent.examples import Example
+from bench.public_sets import lines
 
 LABELS = {
     "coding": ("coding_help", False),
@@ -177,7 +178,4 @@ def _routellm(folder: pathlib.Path, chance: random.Random) -> Iterator[Example]:
 def _rows(path: pathlib.Path) -> Iterator[dict[str, Any]]:
     if not path.exists():
         return
-    with gzip.open(path, "rt", encoding="utf-8") as opened:
-        for line in opened:
-            if line.strip():
-                yield json.loads(line)
+    yield from lines(path)

@@ -11,7 +11,7 @@ import pathlib
 import sys
 
 from bench.resolver.measure import Answer, GoldError, answer, cases_of, figures, read_gold
-from bench.resolver.pool import hugging_face_ids, listed_by
+from bench.resolver.pool import CatalogError, hugging_face_ids, listed_by
 
 
 def _options() -> argparse.Namespace:
@@ -37,14 +37,15 @@ def main() -> int:
     try:
         gold = read_gold(options.gold)
         pool = set(hugging_face_ids(options.catalog, sellers=options.sellers))
-    except (GoldError, OSError) as error:
+        listed = listed_by(options.source, options.catalog)
+    except (GoldError, CatalogError, OSError, UnicodeDecodeError) as error:
         print(error, file=sys.stderr)
         return 2
     known = {one.lower() for one in pool}
     missing = {wanted for wanted in gold.values() if wanted and wanted.lower() not in known}
     if not options.strict_pool:
         pool |= missing
-    cases = cases_of(gold, listed_by(options.source, options.catalog))
+    cases = cases_of(gold, listed)
     answers = answer(cases, sorted(pool), options.source)
     told = figures(answers, len(pool), len(missing))
     if options.json:

@@ -49,7 +49,10 @@ def read_gold(path: pathlib.Path) -> dict[str, str]:
         columns = reader.fieldnames or []
         if "hugging_face_id" not in columns or columns[0] == "hugging_face_id":
             raise GoldError(f"{path}: a first column with names and a column hugging_face_id are needed, not {columns}")
-        return {row[columns[0]]: (row["hugging_face_id"] or "").strip() for row in reader if row[columns[0]]}
+        gold = {row[columns[0]]: (row["hugging_face_id"] or "").strip() for row in reader if row[columns[0]]}
+    if not gold:
+        raise GoldError(f"{path}: there is no name in it")
+    return gold
 
 
 def cases_of(gold: Mapping[str, str], listed: Mapping[str, Listed]) -> list[Case]:

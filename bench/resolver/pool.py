@@ -13,6 +13,7 @@ import pathlib
 import re
 import sqlite3
 import tempfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +43,7 @@ def hugging_face_ids(folder: pathlib.Path, *, sellers: bool = False) -> list[str
         if _kind(path) == ".csv":
             found.update(_of_rows(_rows(path)))
         elif _kind(path) == ".json":
-            found.update(_of_value(json.loads(_text(path))))
+            found.update(_of_value(_json(path)))
         elif sellers and _kind(path) in (".sqlite", ".db"):
             found.update(_sold(path))
     return sorted({one for one in found if _ID.fullmatch(one) and not one.startswith(_NOT_MODELS)})
@@ -54,7 +55,7 @@ def listed_by(source: str, folder: pathlib.Path) -> dict[str, Listed]:
     for path in sorted(folder.glob(f"{source}*")):
         if _kind(path) != ".json":
             continue
-        document = json.loads(_text(path))
+        document = _json(path)
         rows = document.get("data", []) if isinstance(document, dict) else document
         for row in rows if isinstance(rows, list) else []:
             name = row.get("id") if isinstance(row, dict) else None
@@ -62,6 +63,10 @@ def listed_by(source: str, folder: pathlib.Path) -> dict[str, Listed]:
                 also = (str(row["name"]),) if row.get("name") else ()
                 found[str(name)] = Listed(str(name), also, bool(row.get("hugging_face_id")))
     return found
+
+
+class CatalogError(Exception):
+    """A file of the folder that cannot be read as what it is called."""
 
 
 def _kind(path: pathlib.Path) -> str:
@@ -73,7 +78,17 @@ def _bytes(path: pathlib.Path) -> bytes:
 
 
 def _text(path: pathlib.Path) -> str:
-    return _bytes(path).decode("utf-8-sig")
+    try:
+        return _bytes(path).decode("utf-8-sig")
+    except (EOFError, OSError, zlib.error, UnicodeDecodeError) as error:
+        raise CatalogError(f"{path}: it cannot be read: {error}") from None
+
+
+def _json(path: pathlib.Path) -> Any:
+    try:
+        return json.loads(_text(path))
+    except json.JSONDecodeError as error:
+        raise CatalogError(f"{path}: it is no JSON: {error}") from None
 
 
 def _rows(path: pathlib.Path) -> list[dict[str, str]]:

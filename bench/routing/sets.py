@@ -3,7 +3,6 @@
 import gzip
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bench.public_sets import lines
 from services.router.prompt.ngrams import hashed
 from services.router.prompt.quality_features import COLUMNS, row
 from services.router.prompt.quality_model import Expert, QualityModel
@@ -90,13 +90,6 @@ class Features:
         return [self.judged(expert, part) for expert, part in zip(model.experts, parts, strict=True)]
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        for line in file:
-            if line.strip():
-                yield json.loads(line)
-
-
 def _table(rows: list[dict[str, Any]], column: str, models: tuple[str, ...]) -> Table:
     return np.array([[float(row[column][model]) for model in models] for row in rows])
 
@@ -106,7 +99,7 @@ def ulab(folder: Path) -> Results | None:
     path = folder / _ULAB
     if not path.exists():
         return None
-    rows = [line for line in _lines(path) if all(score is not None for score in line["scores"].values())]
+    rows = [line for line in lines(path) if all(score is not None for score in line["scores"].values())]
     models = tuple(sorted(rows[0]["scores"]))
     texts = tuple(f"{r['prompt']}\n{r['choices']}" if r["choices"] else str(r["prompt"]) for r in rows)
     prices = json.loads((folder / _PRICES).read_text()) if (folder / _PRICES).exists() else {}
@@ -121,7 +114,7 @@ def routerbench(folder: Path) -> Results | None:
     path = folder / _ROUTERBENCH
     if not path.exists():
         return None
-    rows = [line for line in _lines(path) if all(score is not None for score in line["scores"].values())]
+    rows = [line for line in lines(path) if all(score is not None for score in line["scores"].values())]
     models = tuple(sorted(rows[0]["scores"]))
     texts = tuple(question(_joined(r["prompt"])) for r in rows)
     kinds = tuple(r["eval_name"] for r in rows)
@@ -136,7 +129,7 @@ def routellm(folder: Path, benchmark: str) -> Results | None:
     if not path.exists():
         return None
     dropped = contaminated(folder, benchmark)
-    rows = [r for r in _lines(path) if r["benchmark"] == benchmark and _plain(r["prompt"]) not in dropped]
+    rows = [r for r in lines(path) if r["benchmark"] == benchmark and _plain(r["prompt"]) not in dropped]
     if not rows:
         return None
     scores = np.array([[float(r["weak"]), float(r["strong"])] for r in rows])

@@ -18,6 +18,7 @@ from mesh.cli.output import (
     local_time,
     milliseconds,
     money,
+    needed,
     print_json,
 )
 from mesh.model_prices import split_bucket
@@ -84,6 +85,7 @@ def _asked(record: dict[str, Any]) -> Iterator[str]:
     if features:
         seen = [str(features[name]) for name in ("intent", "language") if features.get(name)]
         seen += [f"about {features['input_tokens_estimated']} tokens"] if features.get("input_tokens_estimated") else []
+        seen += [f"needs {' and '.join(needs)}"] if (needs := needed(features)) else []
         yield f"prompt     {', '.join(seen) or 'not looked at'}"
     for name, label in (("thread_id", "thread"), ("client_request_id", "client id"), ("trace_id", "trace")):
         if record.get(name):

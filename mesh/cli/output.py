@@ -180,3 +180,9 @@ def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Call
         return function
 
     return register
+
+
+def needed(features: dict[str, Any]) -> list[str]:
+    """What a request needs of who answers."""
+    words = {"tools": "needs_tools", "images": "needs_images", "JSON": "needs_json", "a long context": "long_context"}
+    return [word for word, name in words.items() if features.get(name)]

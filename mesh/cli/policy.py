@@ -268,6 +268,7 @@ def tested(record: dict[str, Any], models: dict[str, list[str]]) -> dict[str, An
         "cost_nano_usd": str(record.get("cost_nano_usd") or 0),
         "path": path,
         "allowed_models": models.get(path[-1], []) if path else [],
+        **{name: True for name in ("needs_tools", "needs_images", "needs_json") if features.get(name)},
     }
 
 

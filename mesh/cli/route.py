@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from mesh.cli.client import USAGE, Client, Failure
-from mesh.cli.output import AsJson, Url, clean, command, enum_word, note, print_json, table
+from mesh.cli.output import AsJson, Url, clean, command, enum_word, needed, note, print_json, table
 
 app = typer.Typer(help="Circuit breakers: list them, hold one open or closed, let it go.", no_args_is_help=True)
 SHOWN = 12
@@ -93,6 +93,8 @@ def show(found: dict[str, Any]) -> None:
         language = f", {features['language']}" if features.get("language") else ""
         complexity = float(features.get("complexity") or 0)
         print(clean(f"prompt: {features['intent']}{sure}, complexity {complexity:.2f}{language}{web}"))
+    if needs := needed(features):
+        print(f"needs: {', '.join(needs)}")
     print(clean(record.get("reason", "")))
     print(clean(f"policy: {record.get('policy_version', '')}"))
 

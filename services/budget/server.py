@@ -26,6 +26,7 @@ from mesh import call
 from mesh.admin_changes import append_to_audit
 from mesh.carried import Carried
 from mesh.ids import is_uuid, uuid7
+from mesh.model_files import ModelFollower
 from mesh.service import Context
 from services.budget import errors, request_checks
 from services.budget.administration import Administration, organisation_caller, seal_change
@@ -346,6 +347,8 @@ class BudgetService:
         self.alerts = AlertTeller(
             self._database, channels_of(self._config, time.time), _patience(self._config), utc_now
         )
+        files = context.model_files
+        self._models = ModelFollower("budget", files, self.price.hear_models) if files is not None else None
         self._tasks: list[asyncio.Task[None]] = []
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -373,9 +376,13 @@ class BudgetService:
             repeat("telling of thresholds", config.alert_interval_s, self.alerts.tell),
         )
         self._tasks = [asyncio.create_task(job) for job in jobs]
+        if self._models is not None:
+            self._models.start()
 
     async def close(self) -> None:
         """Writes what is queued, then stops."""
+        if self._models is not None:
+            await self._models.close()
         await stop(self._tasks)
         await self.alerts.close()
         await self.writer.close()

@@ -15,6 +15,7 @@ from mesh.call import current, require_scope
 from mesh.errors import invalid
 from mesh.ids import uuid7
 from mesh.inprocess_calls import gives_away
+from mesh.model_files import ModelFollower
 from mesh.service import Context
 from services.provider.audio import Heard, audio
 from services.provider.calling import events
@@ -215,6 +216,8 @@ class ProviderApp:
         interval_ms = config.frame_interval_ms or (SPLIT_INTERVAL_MS if context.split else 0.0)
         listings = PostgresListingStore(context.database) if context.database is not None else None
         catalog = KnownIds(context.models)
+        files = context.model_files
+        self._models = ModelFollower("provider", files, catalog.take) if files is not None else None
         prices = PriceTeller(context.channel_to, catalog.ids_of)
         self.discovery = Discovery(self.registry, listings, config, now=_now, propose=prices.propose)
         self.schedule = (
@@ -248,9 +251,13 @@ class ProviderApp:
             self.schedule.start()
         if self.teller is not None:
             self.teller.start()
+        if self._models is not None:
+            self._models.start()
 
     async def close(self) -> None:
         """See mesh.service.Service."""
+        if self._models is not None:
+            await self._models.close()
         if self.teller is not None:
             await self.teller.close()
         if self.schedule is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -12,9 +13,10 @@ from dac.router.v1 import router_pb2, router_pb2_grpc
 from dac.type.v1 import record_pb2
 from dac.type.v1.principal_pb2 import Principal
 from mesh import telemetry
-from mesh.call import current, require_principal, require_scope
+from mesh.call import current, has_scope, require_principal, require_scope
 from mesh.errors import MeshError, invalid
 from mesh.ids import uuid7
+from mesh.model_files import ModelFiles
 from services.router import errors
 from services.router.catalog.followers import LiveCatalog
 from services.router.config import RouterConfig
@@ -63,6 +65,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         speeds: Speeds | None = None,
         policy_for: PolicyFor | None = None,
         policy_status: Callable[[Principal], router_pb2.PolicyStatus] | None = None,
+        learned_status: Callable[[Principal], router_pb2.LearnedStatus] | None = None,
         force: Force | None = None,
         tell: Tell | None = None,
         arms: Arms | None = None,
@@ -71,11 +74,14 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         without `arms` no experiments run."""
         self._catalog, self._breakers, self._speeds = catalog, breakers, speeds
         self._decider = decider or Decider(config, breakers, speeds)
+        self._offline = config.offline
         self._prompts = ReadPrompts(self._decider.predictor)
         self._policy_for, self._force, self._tell = policy_for, force, tell
-        self._policy_status, self._arms = policy_status, arms
+        self._policy_status, self._learned_status, self._arms = policy_status, learned_status, arms
         self.source_statuses: Callable[[], Sequence[SourceStatus]] = tuple
         """How the public sources of models stand."""
+        self.model_files: ModelFiles | None = None
+        """What files say of models."""
 
     async def Route(self, request: router_pb2.RouteRequest, context: Any) -> router_pb2.RouteResponse:
         """See RouterService.Route."""
@@ -200,7 +206,21 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             ],
             policies=self._policy_status(principal) if self._policy_status is not None else None,
             sources=shown(self.source_statuses()),
+            models_problem=self._models_problem(principal),
+            catalog_age_s=self._catalog_age_s(),
+            offline=self._offline,
+            learned=self._learned_status(principal) if self._learned_status is not None else None,
         )
+
+    def _catalog_age_s(self) -> float:
+        day = self.model_files.read_on if self.model_files is not None else None
+        if day is None:
+            return 0.0
+        return max(0.0, time.time() - dt.datetime.combine(day, dt.time(), dt.UTC).timestamp())
+
+    def _models_problem(self, principal: Principal) -> str:
+        files = self.model_files
+        return files.problem if files is not None and has_scope(principal, "operator") else ""
 
 
 def _account(
@@ -218,7 +238,7 @@ def _account(
         after_json=_json({**dict.fromkeys(providers, after), **({"note": note} if note else {})}),
         request_id=current().request_id,
     )
-    record.at.FromDatetime(datetime.datetime.now(datetime.UTC))
+    record.at.FromDatetime(dt.datetime.now(dt.UTC))
     return record
 
 

@@ -11,8 +11,10 @@ from dac.router.v1 import catalog_pb2_grpc, router_pb2_grpc
 from dac.type.v1 import record_pb2
 from mesh import telemetry
 from mesh.admin_changes import APPEND_TIMEOUT_S, append_to_audit
+from mesh.catalog import ModelEntry
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
+from mesh.model_files import ModelFollower
 from mesh.redis import connect
 from mesh.service import Context, Service
 from services.router.catalog.catalog import CatalogView
@@ -21,7 +23,9 @@ from services.router.catalog.server import CatalogServicer
 from services.router.config import RouterConfig
 from services.router.deciding.breakers import BreakerRules, Breakers, State
 from services.router.deciding.decision import Decider, default_policy
-from services.router.deciding.hints import BreakerHints
+from services.router.deciding.held import HeldBreakers
+from services.router.deciding.held_store import PostgresHeldStore
+from services.router.deciding.hints import BreakerHints, Line, PostgresLine
 from services.router.deciding.latency import Speeds
 from services.router.experiments.server import ExperimentDesk
 from services.router.learning.outcomes import UNKNOWN_QUALITY
@@ -29,7 +33,8 @@ from services.router.learning.server import LearningDesk
 from services.router.policies.service import PolicyDesk
 from services.router.policies.trial import Trial
 from services.router.prompt.predictor import QualityPredictor
-from services.router.router_server import Force, RouterServicer, Tell
+from services.router.resolving.overrides import overrides_of
+from services.router.router_server import RouterServicer, Tell
 from services.router.sources.scheduler import Sources
 from services.router.sources_server import build_sources
 
@@ -50,11 +55,13 @@ class RouterService:
         sources: Sources | None = None,
         learning: LearningDesk | None = None,
         experiments: ExperimentDesk | None = None,
+        models: ModelFollower | None = None,
+        held: HeldBreakers | None = None,
     ) -> None:
         self.router, self.catalog_servicer, self.policies = router, catalog_servicer, policies
         self.learning, self.experiments = learning, experiments
         self._catalog, self._followers, self._hints = catalog, followers, hints
-        self.sources = sources
+        self.sources, self._models, self._held = sources, models, held
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the servicers."""
@@ -72,9 +79,13 @@ class RouterService:
         await self.policies.start()
         if self.experiments is not None:
             await self.experiments.start()
+        if self._held is not None:
+            await self._held.start()
         if self._hints is not None:
             await self._hints.start()
         self._followers.start()
+        if self._models is not None:
+            self._models.start()
         if self.sources is not None:
             await self.sources.start()
         if self.learning is not None:
@@ -86,10 +97,14 @@ class RouterService:
             await self.learning.close()
         if self.sources is not None:
             await self.sources.close()
+        if self._models is not None:
+            await self._models.close()
         await self._followers.close()
         if self.experiments is not None:
             await self.experiments.close()
         await self.policies.close()
+        if self._held is not None:
+            await self._held.close()
         if self._hints is not None:
             await self._hints.close()
 
@@ -114,38 +129,51 @@ def breaker_rules(config: RouterConfig) -> BreakerRules:
 
 
 def _hints(context: Context, catalog: LiveCatalog, breakers: Breakers) -> BreakerHints | None:
-    """What replicas tell each other of breakers; None without a Redis."""
-    if not context.redis_url:
+    """What replicas tell each other of breakers; None without a Redis and without a database."""
+    if not context.redis_url and context.database is None:
         return None
 
     def hear_open(model: str, provider: str) -> None:
         if catalog.view.holds(model, provider):
             breakers.hear_open(model, provider)
 
-    def hear_forced(model: str, provider: str, state: State | None) -> None:
-        if catalog.view.holds(model, provider):
-            breakers.force(model, provider, state)
+    async def open_line() -> Line:
+        if context.redis_url:
+            return await connect(context.redis_url)
+        assert context.database is not None
+        return PostgresLine(context.database)
 
-    open_store = functools.partial(connect, context.redis_url)
-    hints = BreakerHints(open_store, context.instance or uuid7(), hear_open, hear_forced)
+    hints = BreakerHints(open_line, context.instance or uuid7(), hear_open)
     breakers.on_open = hints.announce
     return hints
 
 
-def _hand(context: Context, breakers: Breakers, hints: BreakerHints | None) -> tuple[Force, Tell]:
-    """How an operator's hand reaches the breakers of all replicas, and audit hears of it."""
+def _held(context: Context, catalog: LiveCatalog, breakers: Breakers) -> HeldBreakers | None:
+    """How an operator's hand reaches the breakers of all replicas; None without a database: then this one's alone."""
+    if context.database is None:
+        return None
+    poll_s = context.config.policy_poll_s
 
-    async def force(model: str, provider: str, state: State | None) -> None:
-        breakers.force(model, provider, state)
-        if hints is not None:
-            hints.announce_forced(model, provider, state)
+    def known(model: str, provider: str) -> bool:
+        return catalog.view.holds(model, provider)
 
+    return HeldBreakers(PostgresHeldStore(context.database), breakers, known, poll_s=poll_s)
+
+
+def _tell(context: Context) -> Tell:
+    """How audit hears of it."""
     append = append_to_audit("router", context.channel_to, APPEND_TIMEOUT_S)
 
     async def tell(record: record_pb2.AdminRecord) -> None:
         await append([record.SerializeToString()])
 
-    return force, tell
+    return tell
+
+
+def _hear_models(context: Context, sources: Sources, catalog: LiveCatalog, models: tuple[ModelEntry, ...]) -> None:
+    """Other models stand in the files."""
+    sources.hear_overrides(overrides_of(models, context.config.never_join))
+    catalog.hear_models(models)
 
 
 def _experiments(context: Context, policies: PolicyDesk) -> ExperimentDesk | None:
@@ -179,9 +207,13 @@ def build(context: Context) -> Service:
         speeds.keep_only(known)
         decider.forget()
 
-    sources = build_sources(context, catalog)
+    sources, models = build_sources(context, catalog), None
+    if context.model_files is not None:
+        models = ModelFollower(
+            context.name, context.model_files, functools.partial(_hear_models, context, sources, catalog)
+        )
     hints = _hints(context, catalog, breakers)
-    force, tell = _hand(context, breakers, hints)
+    held = _held(context, catalog, breakers)
     catalog.on_change = catalog_changed
     telemetry.BREAKER_OPEN.watch(
         context.name, lambda: [((one.model, one.provider), _OPENNESS[one.state]) for one in breakers.statuses()]
@@ -196,14 +228,23 @@ def build(context: Context) -> Service:
         speeds=speeds,
         policy_for=policies.policy_for,
         policy_status=policies.servicer.status,
-        force=force,
-        tell=tell,
+        learned_status=learning.status if learning is not None else None,
+        force=held.hold if held is not None else None,
+        tell=_tell(context),
         arms=experiments.arms if experiments is not None else None,
     )
     servicer.source_statuses = sources.statuses
+    servicer.model_files = context.model_files
     return RouterService(
         servicer,
-        CatalogServicer(catalog, breakers, default_profile=config.default_profile, speeds=speeds, sources=sources),
+        CatalogServicer(
+            catalog,
+            breakers,
+            default_profile=config.default_profile,
+            speeds=speeds,
+            sources=sources,
+            policy_for=policies.policy_for,
+        ),
         catalog,
         Followers(catalog, context.channel_to, config),
         hints,
@@ -211,4 +252,6 @@ def build(context: Context) -> Service:
         sources,
         learning,
         experiments,
+        models,
+        held,
     )

@@ -104,7 +104,8 @@ def test_rankings_by_profile_and_by_intent(dac: Dac) -> None:
     routed = httpx.post(f"{dac.url}/v1/route", json=body, headers=dac.headers, timeout=30).json()
     assert routed["candidates"][0]["model"] == balanced["models"][0]["model"]["model"]
     assert "cheapest" in refusal(dac, "/v1/rankings", profile="cheapest")
-    assert "no intent" in refusal(dac, "/v1/rankings", intent="coding")
+    assert get(dac, "/v1/rankings", profile="quality", intent="code", page_size=1)["intent"] == "coding_help"
+    assert "no intent" in refusal(dac, "/v1/rankings", intent="cooking")
 
 
 def test_providers_in_figures(dac: Dac) -> None:

@@ -36,6 +36,12 @@ def until_learned(dac: Dac, model: str, outcomes: float) -> dict[str, Any]:
         time.sleep(0.1)
 
 
+def status(dac: Dac, *, operator: bool = False) -> dict[str, Any]:
+    """What GET /v1/status says of learning."""
+    headers = dac.operator_headers if operator else dac.headers
+    return httpx.get(f"{dac.url}/v1/status", headers=headers, timeout=30).json()["learned"]  # type: ignore[no-any-return]
+
+
 @pytest.fixture
 def alone(tmp_path: pathlib.Path, upstream_process: UpstreamProcess) -> Any:
     running = make_dac(tmp_path, upstream_process)  # type: ignore[arg-type]
@@ -56,6 +62,11 @@ def test_ratings_teach_and_survive_kill_9(alone: Dac) -> None:
         assert rate(alone, request_id, 1, scale="stars").status_code == 200
     before = until_learned(alone, model, 8)
     assert before["expected_quality"] < before["catalog_quality"] == 0.7
+    told = status(alone)
+    assert (told["models"], told["task_types"], told["organisations"]) == (1, 1, 0)
+    assert told["n"] == pytest.approx(8, rel=0.01) and 0 <= told["age_s"] < 6
+    everybodys = status(alone, operator=True)
+    assert (everybodys["models"], everybodys["organisations"], everybodys["n"]) == (1, 1, told["n"])
     assert 0 < before["confidence"] < 1 and 0 <= before["efficiency_score"] <= before["expected_quality"]
     assert alone.process is not None
     alone.process.send_signal(signal.SIGKILL)
@@ -63,6 +74,7 @@ def test_ratings_teach_and_survive_kill_9(alone: Dac) -> None:
     alone.start()
     after = until_learned(alone, model, 8)
     assert after == before
+    assert status(alone)["n"] == told["n"]
     assert [alone.chat(model=model).status_code for _ in range(2)] == [200, 200]
     assert until_learned(alone, model, 10)["n"] == pytest.approx(10, rel=0.01)
 

@@ -301,6 +301,13 @@ def test_workers_share_one_port(tmp_path, upstream_process):
         for _ in range(20):
             assert running.chat().status_code == 200
         assert running.get("/v1/budgets:verify").json()["differences"] == []
+        held = {"model": "mock/gpt-4o-mini", "state": "STATE_OPEN"}
+        put = httpx.post(running.url + "/v1/breakers", json=held, headers=running.operator_headers, timeout=30)
+        assert put.status_code == 200, put.text
+        time_is_up, refused = time.monotonic() + 20, 0
+        while refused < 30:  # Each on a connection of its own: both workers leave the model out.
+            refused = refused + 1 if running.chat().status_code == 503 else 0
+            assert time.monotonic() < time_is_up
     finally:
         began = time.monotonic()
         assert running.stop() == 0

@@ -17,6 +17,10 @@ policies:
   default: {exploration: 0}
   filed: {denied_models: ["claude/*"], profile: quality, exploration: 0}
 """
+NEWCOMER = (
+    "{id: claude/newcomer, provider: claude, name: newcomer, context_tokens: 64000, quality: 0.78, "
+    'price: {input_usd_per_mtok: "0.1", output_usd_per_mtok: "0.3"}}'
+)
 
 
 @pytest.fixture(scope="module")
@@ -109,15 +113,10 @@ def test_files_are_read_again_while_dac_runs(dac: Dac, unassigned: None) -> None
     first, text = route(dac), dac.config.read_text()
     assert "claude/sonnet" not in [one["model"] for one in first["candidates"]]
 
-    def write(new: str) -> None:
-        beside = dac.config.with_suffix(".new")
-        beside.write_text(new)
-        beside.replace(dac.config)
-
     try:
-        write(text.replace('["claude/*"]', '["mock/*"]'))
+        replace(dac, text.replace('["claude/*"]', '["mock/*"]'))
         until(lambda: route(dac)["candidates"][0]["model"] != "mock/gpt-4o-mini")
-        write(text.replace("denied_models", "denied_model"))
+        replace(dac, text.replace("denied_models", "denied_model"))
 
         def problem() -> str:
             return fine(call(dac, "GET", "/v1/status", operator=True))["policies"]["files_problem"]  # type: ignore[no-any-return]
@@ -127,8 +126,51 @@ def test_files_are_read_again_while_dac_runs(dac: Dac, unassigned: None) -> None
         assert fine(call(dac, "GET", "/v1/status"))["policies"]["files_problem"] == "", "only the operator is told"
         assert "denied_models" in dac.log()
     finally:
-        write(text)
+        replace(dac, text)
     until(lambda: problem() == "" and route(dac)["candidates"][0]["model"] == "mock/gpt-4o-mini")
+
+
+def replace(dac: Dac, text: str) -> None:
+    """Writes the configuration as an editor does: at once."""
+    beside = dac.config.with_suffix(".new")
+    beside.write_text(text)
+    beside.replace(dac.config)
+
+
+def prices(dac: Dac, model: str) -> list[str]:
+    """What an output token of the model costs by the price list."""
+    found = fine(call(dac, "GET", f"/v1/prices?model={model}"))["prices"]
+    return [one["nano_usd_per_mtok"]["output"] for one in found]
+
+
+def test_models_of_files_are_read_again_too(dac: Dac) -> None:
+    text = dac.config.read_text()
+    assert route(dac)["candidates"][0]["model"] == "mock/gpt-4o-mini"
+    new = text.replace("quality: 0.8,", "quality: 0.3,").replace("models:", "models:\n  - " + NEWCOMER, 1)
+
+    def problem(*, operator: bool = True) -> str:
+        return fine(call(dac, "GET", "/v1/status", operator=operator))["models_problem"]  # type: ignore[no-any-return]
+
+    try:
+        replace(dac, new + "aliases: {favourite: claude/newcomer}\n")
+        until(lambda: fine(call(dac, "GET", "/v2/models/mock/gpt-4o-mini"))["model"]["quality"] == 0.3)
+        # What it costs is budget's word: the ledger charges by the file as it stands now.
+        until(lambda: prices(dac, "claude/newcomer") == ["300000000"])
+        answered = dac.chat(model="favourite")
+        assert answered.status_code == 200 and answered.headers["x-dac-model"] == "claude/newcomer"
+        assert int(dac.record(answered)["cost_nano_usd"]) > 0  # type: ignore[call-overload]
+        assert "claude/newcomer" in [one["model"] for one in route(dac)["candidates"]]
+        replace(dac, new.replace("context_tokens: 64000", "context_token: 64000"))
+        until(lambda: "context_tokens" in problem())
+        assert problem(operator=False) == "", "only the operator is told"
+        assert dac.chat(model="claude/newcomer").status_code == 200, "the last good ones stay"
+        replace(dac, new.replace("provider: claude, name: newcomer", "provider: later, name: newcomer"))
+        until(lambda: '"later"' in problem())
+    finally:
+        replace(dac, text)
+    until(lambda: problem() == "" and prices(dac, "claude/newcomer") == [])
+    until(lambda: call(dac, "GET", "/v2/models/claude/newcomer").status_code == 404)
+    assert dac.chat(model="favourite").status_code == 404
 
 
 def test_a_tenants_whole_life(dac: Dac) -> None:
@@ -148,6 +190,12 @@ def test_a_tenants_whole_life(dac: Dac) -> None:
     decided = route(dac, token)
     assert [one["model"] for one in decided["candidates"]] == ["second/small"]
     assert decided["route"]["profile"] == "local-preferred"
+    assert [one["id"] for one in fine(call(dac, "GET", "/v1/models", key=token))["data"]] == ["second/small"]
+    ranks = fine(call(dac, "GET", "/v1/rankings?profile=quality", key=token))["models"]
+    assert [one["model"]["model"] for one in ranks] == ["second/small"]
+    assert not fine(call(dac, "GET", "/v1/models/search?q=sonnet", key=token))["results"]
+    others = fine(call(dac, "GET", "/v2/models?include_unavailable=true&provider=mock", key=token))["models"]
+    assert others and not any(one["available"] for one in others)
     budgets = fine(call(dac, "GET", "/v2/budgets", key=token))["budgets"]
     assert [(one["limit_nano_usd"], one["window"]) for one in budgets] == [("12500000000", "WINDOW_MONTH")]
     whole = call(dac, "PUT", "/v2/policy-assignments", {"level": {"kind": "KIND_ORG"}, "policy": "quality"}, key=token)

@@ -1,5 +1,6 @@
 """Routes of a running DAC: read from the prompt, asked for without sending, and held by an operator's hand."""
 
+import pathlib
 import time
 
 import grpc
@@ -28,8 +29,36 @@ def test_a_chat_with_auto_is_read_and_its_features_stand_on_the_record(dac: Dac)
     assert CODE not in str(record), "the prompt is not kept"
     named = dac.record(dac.chat(messages=[{"role": "user", "content": CODE}]))
     assert not named["features"].get("intent"), "nobody reads the prompt of a named model"  # type: ignore[attr-defined]
+    assert not named["features"].get("needs_tools")  # type: ignore[attr-defined]
     told = dac.record(dac.chat(model="auto", task_type="math", messages=[{"role": "user", "content": "Hi"}]))
     assert told["features"]["intent"] == "reasoning_math"  # type: ignore[index]
+
+
+PIXEL = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAA"
+    "AfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+
+
+def test_what_a_request_needs_of_who_answers_stands_on_the_record_and_counts_in_a_trial(
+    dac: Dac, tmp_path: pathlib.Path
+) -> None:
+    picture = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": PIXEL}}]
+    tool = {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}}
+    asked = {"messages": [{"role": "user", "content": picture}], "tools": [tool]}
+    for model in ("auto", "mock/gpt-4o-mini"):
+        record = dac.record(dac.chat(model=model, **asked))
+        features = record["features"]
+        assert (features["needs_images"], features["needs_tools"]) == (True, True)  # type: ignore[index]
+        assert not features.get("needs_json") and not features.get("long_context")  # type: ignore[attr-defined]
+    assert "needs tools and images" in run(dac, "explain", str(record["request_id"])).stdout
+    file = tmp_path / "blind.yaml"
+    file.write_text('policies: {blind: {allowed_models: ["second/small"]}}')
+    tried = answered(run(dac, "policy", "test", str(file), "--limit", "2", "--json"))
+    assert tried["refused_then"] == 2 and tried["refused_now"] == 0
+    assert any("cannot see images" in one["refused_then"] for one in tried["changed"])  # type: ignore[attr-defined]
+    long = dry_run(dac, model="auto", input_tokens=30_000, prompt="Go on", needs_json=True).json()["features"]
+    assert long["long_context"] and long["needs_json"] and not long["needs_images"]
 
 
 def test_a_route_that_is_only_asked_for_sends_nothing(dac: Dac, upstream_process: UpstreamProcess) -> None:

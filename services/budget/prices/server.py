@@ -68,6 +68,12 @@ class PriceServicer(price_pb2_grpc.PriceServiceServicer):
         """Writes what the files say, where that is news."""
         await price_store.propose(self._database, self._book, self._files)
 
+    async def hear_models(self, models: Sequence[ModelEntry]) -> None:
+        """Writes what the files say now. Raises MeshError."""
+        self._files = proposals_of(models)
+        if await price_store.propose(self._database, self._book, self._files):
+            self.announce()
+
     async def follow(self, every_s: float) -> None:
         """Reads what other replicas wrote, and begins what is due; called every so many seconds, and what is due before
         the next call is begun when its time has come."""

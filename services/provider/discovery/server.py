@@ -31,8 +31,14 @@ class KnownIds:
     """Which DAC ids a provider's models have: those of files and the catalog, else `provider/name`."""
 
     def __init__(self, models: Iterable[ModelEntry]) -> None:
-        self._by_id = {one.model: one for one in models}
+        self._by_id: dict[str, ModelEntry] = {}
         self._by_name: dict[tuple[str, str], list[str]] = {}
+        self.take(models)
+
+    def take(self, models: Iterable[ModelEntry]) -> None:
+        """What files say now."""
+        self._by_id = {one.model: one for one in models}
+        self._by_name = {}
         for one in self._by_id.values():
             for place in one.endpoints:
                 self._by_name.setdefault((place.provider, _plain(place.name)), []).append(one.model)

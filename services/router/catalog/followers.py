@@ -114,6 +114,12 @@ class LiveCatalog:
         if any(model.retires_on and self._day < model.retires_on <= today for model in self._models):
             self._rebuild()
 
+    def hear_models(self, models: tuple[ModelEntry, ...]) -> None:
+        """All models of files, replacing what was known of them."""
+        if models != self._models:
+            self._models = models
+            self._rebuild()
+
     def hear_providers(self, providers: Iterable[ProviderView]) -> None:
         """All providers, replacing what was known of them."""
         self._providers = {provider.provider: provider for provider in providers}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
 from services.router.catalog.catalog import CatalogView, KnownModel
+from services.router.policies.policies import RoutingPolicy
 
 Unhealthy = Set[tuple[str, str]]
-"""(model, provider) behind an open breaker."""
+"""(model, provider) behind an open breaker, or kept from the caller."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,15 @@ class ModelFilter:
 def listed(view: CatalogView, wanted: ModelFilter, unhealthy: Unhealthy) -> list[KnownModel]:
     """The models that the filter takes, best quality first; those in `unhealthy` count as not available."""
     return [model for model in view.by_quality if wanted.takes(model, available=is_available(model, unhealthy))]
+
+
+def barred_of(view: CatalogView, policy: RoutingPolicy) -> Iterator[tuple[str, str]]:
+    """Every model at every place where the policy's lists, or the operator's, do not allow it."""
+    for model in view.by_quality:
+        no_model = policy.bars_model(model.id, model.entry.aliases)
+        for place in model.places:
+            if no_model or policy.bars_place(place, view.regions.get(place, "")):
+                yield model.id, place
 
 
 def is_available(model: KnownModel, unhealthy: Unhealthy) -> bool:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from dac.router.v1 import catalog_pb2, catalog_pb2_grpc
+from dac.type.v1.principal_pb2 import Principal
 from mesh.call import require_principal, require_scope
 from mesh.errors import MeshError, Reason, invalid
 from services.router.catalog.catalog import CatalogView, KnownModel
 from services.router.catalog.followers import LiveCatalog
-from services.router.catalog.listing import ModelFilter, is_available, listed
+from services.router.catalog.listing import ModelFilter, barred_of, is_available, listed
 from services.router.catalog.ordering import blended, page_of
 from services.router.catalog.provider_figures import Figures, figures
 from services.router.catalog.ranking import Ranked, best_at, named, quality_by_intent, ranked
@@ -20,6 +21,8 @@ from services.router.catalog.searching import search
 from services.router.deciding.breakers import Breakers, State
 from services.router.deciding.latency import Speeds
 from services.router.deciding.scoring import PROFILES, Scores, Weights
+from services.router.policies.intents import intent_of_task
+from services.router.policies.policies import RoutingPolicy
 from services.router.policies.policy import find_named
 from services.router.sources.facts import INTENTS
 from services.router.sources.kept import SourceStatus
@@ -51,8 +54,11 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
         default_profile: str = "balanced",
         speeds: Speeds | None = None,
         sources: Refreshing | None = None,
+        policy_for: Callable[[Principal], RoutingPolicy] | None = None,
     ) -> None:
+        """`policy_for`: the policy in force for a caller; models that it does not allow are not available to them."""
         self._catalog, self._breakers, self._sources = catalog, breakers, sources
+        self._policy_for = policy_for
         self._default_profile, self._speeds = default_profile, speeds
 
     def _view(self) -> CatalogView:
@@ -60,6 +66,19 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
 
     def _unhealthy(self) -> set[tuple[str, str]]:
         return {(one.model, one.provider) for one in self._breakers.statuses() if one.state is State.OPEN}
+
+    def _kept_out(self) -> set[tuple[str, str]]:
+        """Where the caller gets no answer: behind open breakers, and where its policy or the operator forbids it."""
+        found, principal = self._unhealthy(), require_principal()
+        if self._policy_for is None:
+            return found
+        try:
+            policy = self._policy_for(principal)
+        except MeshError:
+            # Not known yet: a request is refused then, and a list shows what there is.
+            return found
+        view = self._view()
+        return found | set(barred_of(view, policy))
 
     async def ListModels(self, request: catalog_pb2.ListModelsRequest, context: Any) -> catalog_pb2.ListModelsResponse:
         """See CatalogService.ListModels."""
@@ -70,7 +89,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
             max_output_nano_usd_per_mtok=request.max_output_nano_usd_per_mtok,
             include_unavailable=request.include_unavailable,
         )
-        unhealthy = self._unhealthy()
+        unhealthy = self._kept_out()
         models = listed(self._view(), wanted, unhealthy)
         page, next_token = page_of(models, request.page_size, request.page_token, request.order_by)
         return catalog_pb2.ListModelsResponse(
@@ -81,7 +100,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
         """See CatalogService.GetModel."""
         model, _ = find_named(self._view(), request.model)
         return catalog_pb2.GetModelResponse(
-            model=_shown(model, self._unhealthy()),
+            model=_shown(model, self._kept_out()),
             quality_by_intent=quality_by_intent(model),
             known_as=_known_as(model),
         )
@@ -95,7 +114,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
             capability=request.capability,
             include_unavailable=request.include_unavailable,
         )
-        unhealthy = self._unhealthy()
+        unhealthy = self._kept_out()
         found = search(listed(self._view(), wanted, unhealthy), request.q)
         return catalog_pb2.SearchModelsResponse(
             results=[
@@ -109,7 +128,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
         self, request: catalog_pb2.CompareModelsRequest, context: Any
     ) -> catalog_pb2.CompareModelsResponse:
         """See CatalogService.CompareModels."""
-        models, unhealthy = named(self._view(), request.model_ids), self._unhealthy()
+        models, unhealthy = named(self._view(), request.model_ids), self._kept_out()
         return catalog_pb2.CompareModelsResponse(
             models=[
                 catalog_pb2.ComparedModel(
@@ -142,11 +161,12 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
             capability=request.capability,
             include_unavailable=request.include_unavailable,
         )
-        profile, unhealthy = request.profile or self._default_profile, self._unhealthy()
-        found = ranked(self._view(), profile, request.intent, wanted, unhealthy)
+        profile, unhealthy = request.profile or self._default_profile, self._kept_out()
+        intent = intent_of_task(request.intent) or request.intent
+        found = ranked(self._view(), profile, intent, wanted, unhealthy)
         return catalog_pb2.GetRankingsResponse(
             profile=profile,
-            intent=request.intent,
+            intent=intent,
             weights=_scores(PROFILES[profile]),
             models=[
                 _ranked(rank, one, unhealthy) for rank, one in enumerate(found[: _size(request.page_size, RANKS)], 1)

@@ -244,6 +244,10 @@ class Breakers:
         breaker.forced = state
         self._troubled.add(key)
 
+    def held(self) -> dict[tuple[str, str], State]:
+        """Those that are held, and at what."""
+        return {key: one.forced for key, one in self._breakers.items() if one.forced is not None}
+
     def hear_open(self, model: str, provider: str) -> None:
         """Another replica's breaker opened: open here too, as if by the own count. One that is open, or held by hand,
         stays as it is."""

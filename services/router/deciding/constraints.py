@@ -92,6 +92,39 @@ def cost_nano_usd(model: KnownModel, input_tokens: int, output_tokens: int) -> i
     return -(-whole // 1_000_000)
 
 
+def pace_of(model: KnownModel, live: Speed | None) -> tuple[float, float]:
+    """Milliseconds to the first token and for each token: live figures, else the catalog's; NaN = unknown."""
+    first = live.first_token_ms if live else model.entry.first_token_ms
+    writing = (live.tokens_per_s if live else 0.0) or model.entry.speed_tokens_per_s
+    return first or math.nan, 1000 / writing if writing else math.nan
+
+
+def beyond(model: KnownModel, quality: float, pace: tuple[float, float], ask: Ask, bounds: Bounds) -> str:
+    """Which bound a model with that quality and pace (as of `pace_of`) is beyond; empty = none."""
+    if bounds.min_quality and quality < bounds.min_quality:
+        return f"quality {quality:.2f} is below the {bounds.min_quality:.2f} asked for"
+    # What is not known cannot be held against a model; a cost that is not known is no cost within a cap.
+    first, writing = pace
+    if bounds.max_first_token_ms and first > bounds.max_first_token_ms:
+        return f"its first token takes about {first:.0f} ms, more than {bounds.max_first_token_ms:.0f} ms"
+    whole = (TYPICAL_FIRST_TOKEN_MS if math.isnan(first) else first) + _answer_tokens(bounds) * writing
+    whole = first if math.isnan(writing) else whole
+    if bounds.max_latency_ms and whole > bounds.max_latency_ms:
+        return f"an answer takes about {whole:.0f} ms, more than {bounds.max_latency_ms:.0f} ms"
+    if not bounds.max_cost_nano_usd:
+        return ""
+    cost = cost_nano_usd(model, ask.input_tokens, bounds.output_tokens)
+    if cost is None:
+        return "its price is unknown, and the cost is capped"
+    if cost <= bounds.max_cost_nano_usd:
+        return ""
+    return f"would cost about ${cost / 1e9:.6f}, above the cap of ${bounds.max_cost_nano_usd / 1e9:.6f}"
+
+
+def _answer_tokens(bounds: Bounds) -> int:
+    return min(bounds.output_tokens, ANSWER_TOKENS)
+
+
 class Shortlist:
     """The models that a policy and a key leave, in order of their ids, as columns."""
 
@@ -217,8 +250,10 @@ class Shortlist:
 
     def _whole_ms(self, bounds: Bounds) -> Column:
         first = np.where(np.isnan(self.first_token_ms), TYPICAL_FIRST_TOKEN_MS, self.first_token_ms)
-        whole: Column = first + min(bounds.output_tokens, ANSWER_TOKENS) * self.writing_ms
-        return whole
+        whole = first + _answer_tokens(bounds) * self.writing_ms
+        # An answer takes at least as long as its first token.
+        longest: Column = np.where(np.isnan(whole), self.first_token_ms, whole)
+        return longest
 
     def _cost(self, ask: Ask, bounds: Bounds) -> Column:
         whole = ask.input_tokens * self.input_price + bounds.output_tokens * self.output_price
@@ -228,22 +263,10 @@ class Shortlist:
     def why_not(self, index: int, ask: Ask, ability: Column, bounds: Bounds, default_output_tokens: int) -> str:
         """Why a model that is not among the fitting ones is not."""
         model = self.models[index]
-        problem = misfit(model, ask, default_output_tokens)
-        if problem:
-            return problem
-        if bounds.min_quality and ability[index] < bounds.min_quality:
-            return f"quality {ability[index]:.2f} is below the {bounds.min_quality:.2f} asked for"
-        first = float(self.first_token_ms[index])
-        if bounds.max_first_token_ms and first > bounds.max_first_token_ms:
-            return f"its first token takes about {first:.0f} ms, more than {bounds.max_first_token_ms:.0f} ms"
-        if bounds.max_latency_ms:
-            whole = float(self._whole_ms(bounds)[index])
-            if whole > bounds.max_latency_ms:
-                return f"an answer takes about {whole:.0f} ms, more than {bounds.max_latency_ms:.0f} ms"
-        cost = cost_nano_usd(model, ask.input_tokens, bounds.output_tokens)
-        if cost is None:
-            return "its price is unknown, and the cost is capped"
-        return f"would cost about ${cost / 1e9:.6f}, above the cap of ${bounds.max_cost_nano_usd / 1e9:.6f}"
+        first, writing = float(self.first_token_ms[index]), float(self.writing_ms[index])
+        return misfit(model, ask, default_output_tokens) or beyond(
+            model, float(ability[index]), (first, writing), ask, bounds
+        )
 
     def slow(self, bounds: Bounds, factor: float) -> Mask | None:
         """Which models' live 95th percentile of the first token is far above the limit; None = none can be."""

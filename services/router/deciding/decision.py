@@ -23,7 +23,7 @@ from services.router.deciding.constraints import (
     permitted,
 )
 from services.router.deciding.expecting import expected
-from services.router.deciding.fallbacks import TOLD, chain_of, recovering
+from services.router.deciding.fallbacks import TOLD, chain_of, recovering, unfit_stand_in
 from services.router.deciding.latency import Speeds
 from services.router.deciding.refusals import refusal
 from services.router.deciding.scoring import PROFILES, for_length, length_share
@@ -189,6 +189,7 @@ class Decider:
                 continue
             other, problem = permitted(view, other, policy, ask)
             problem = problem or other.unavailable_because or misfit(other, ask, self._config.default_output_tokens)
+            problem = problem or unfit_stand_in(model, other, ask, policy, self._speeds, self._config)
             if not problem and not self._breakers.quiet and not self._lets(other, ask):
                 problem = self._illness(other)
             if problem:

@@ -1,4 +1,4 @@
-"""Hints between router replicas: one whose breaker opens tells the others through Redis or Valkey.
+"""Hints between router replicas: one whose breaker opens tells the others, through Redis or Valkey, else PostgreSQL.
 
 A hint is never the truth: each replica decides for itself, a hint may be lost, and nothing waits for one.
 """
@@ -8,15 +8,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import msgspec
 
-from mesh.key_values import KeyValueStore
+from mesh.errors import MeshError
+from mesh.key_values import Subscriber
+from mesh.postgres import Database
 from services.router import errors
-from services.router.deciding.breakers import State
 
 CHANNEL = "dac:breakers"
-FORCED_CHANNEL = "dac:breakers:forced"
 MAX_WAITING = 256
 """Hints kept while the server is slow; a hint that does not fit is dropped."""
 
@@ -31,18 +32,41 @@ class Hint(msgspec.Struct, frozen=True):
     instance: str
 
 
-class ForcedHint(msgspec.Struct, frozen=True):
-    """A breaker that an operator holds, or lets go, and the replica that was told."""
+class Line(Protocol):
+    """What carries hints: a Redis, or `PostgresLine`."""
 
-    model: str
-    provider: str
-    state: str
-    """open, closed or automatic."""
-    instance: str
+    async def publish(self, channel: str, payload: bytes) -> None:
+        """Tell every subscriber, at most once each."""
+
+    async def subscribe(self, channel: str, callback: Subscriber) -> None:
+        """Call back for every payload published from now on."""
+
+    async def close(self) -> None:
+        """Give everything back."""
 
 
-_STATES = {"open": State.OPEN, "closed": State.CLOSED, "automatic": None}
-_WORDS = {state: word for word, state in _STATES.items()}
+class PostgresLine:
+    """Hints as notifications of the database, where there is no Redis."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def publish(self, channel: str, payload: bytes) -> None:
+        """See Line. Raises MeshError."""
+        async with self._database.transaction() as connection:
+            await connection.execute("SELECT pg_notify($1, $2)", _plain(channel), payload.decode())
+
+    async def subscribe(self, channel: str, callback: Subscriber) -> None:
+        """See Line."""
+        await self._database.listen(_plain(channel), lambda payload: callback(payload.encode()))
+
+    async def close(self) -> None:
+        """The database outlives it."""
+
+
+def _plain(channel: str) -> str:
+    """A channel as PostgreSQL may call it."""
+    return channel.replace(":", "_")
 
 
 class BreakerHints:
@@ -50,28 +74,26 @@ class BreakerHints:
 
     def __init__(
         self,
-        open_store: Callable[[], Awaitable[KeyValueStore]],
+        open_line: Callable[[], Awaitable[Line]],
         instance: str,
         hear: Callable[[str, str], None],
-        hear_forced: Callable[[str, str, State | None], None],
     ) -> None:
-        self._open_store, self._instance, self._hear, self._hear_forced = open_store, instance, hear, hear_forced
-        self._waiting: asyncio.Queue[tuple[str, Hint | ForcedHint]] = asyncio.Queue(MAX_WAITING)
-        self._store: KeyValueStore | None = None
+        self._open_line, self._instance, self._hear = open_line, instance, hear
+        self._waiting: asyncio.Queue[Hint] = asyncio.Queue(MAX_WAITING)
+        self._line: Line | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begins to listen and to publish. A server that is down is no failure; an address that is none is."""
-        if self._store is not None:
+        if self._line is not None:
             return
         try:
-            self._store = await self._open_store()
+            self._line = await self._open_line()
         except ValueError:
             # The text of the error may hold a part of the password.
             raise errors.wrong_redis_url() from None
-        await self._store.subscribe(CHANNEL, self._take)
-        await self._store.subscribe(FORCED_CHANNEL, self._take_forced)
-        self._task = asyncio.create_task(self._publish(self._store))
+        await self._line.subscribe(CHANNEL, self._take)
+        self._task = asyncio.create_task(self._publish(self._line))
 
     async def close(self) -> None:
         """Stops both."""
@@ -79,21 +101,15 @@ class BreakerHints:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        store, self._store = self._store, None
-        if store is not None:
-            await store.close()
+        line, self._line = self._line, None
+        if line is not None:
+            await line.close()
 
     def announce(self, model: str, provider: str) -> None:
         """Leaves a hint for the background task; waits for nothing."""
-        self._leave(CHANNEL, Hint(model, provider, self._instance))
-
-    def announce_forced(self, model: str, provider: str, state: State | None) -> None:
-        """The same for a breaker that an operator holds, or lets go."""
-        self._leave(FORCED_CHANNEL, ForcedHint(model, provider, _WORDS[state], self._instance))
-
-    def _leave(self, channel: str, hint: Hint | ForcedHint) -> None:
+        hint = Hint(model, provider, self._instance)
         try:
-            self._waiting.put_nowait((channel, hint))
+            self._waiting.put_nowait(hint)
         except asyncio.QueueFull:
             _log.warning("too many breakers change at once, the other replicas are not told of %s", hint.model)
 
@@ -106,21 +122,13 @@ class BreakerHints:
         if hint.instance != self._instance:
             self._hear(hint.model, hint.provider)
 
-    def _take_forced(self, payload: bytes) -> None:
-        try:
-            hint = msgspec.json.decode(payload, type=ForcedHint)
-            state = _STATES[hint.state]
-        except (msgspec.MsgspecError, UnicodeError, KeyError) as error:
-            _log.warning("a payload on %s is no hint and was ignored: %s", FORCED_CHANNEL, error)
-            return
-        if hint.instance != self._instance:
-            self._hear_forced(hint.model, hint.provider, state)
-
-    async def _publish(self, store: KeyValueStore) -> None:
+    async def _publish(self, line: Line) -> None:
         while True:
-            channel, hint = await self._waiting.get()
+            hint = await self._waiting.get()
             try:
-                await store.publish(channel, msgspec.json.encode(hint))
+                await line.publish(CHANNEL, msgspec.json.encode(hint))
+            except MeshError as error:
+                _log.warning("the other replicas were not told that a breaker opened: %s", error.message)
             except Exception:
                 # A publisher that died would keep all later hints back.
                 _log.exception("a hint could not be published, going on")

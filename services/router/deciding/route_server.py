@@ -13,6 +13,7 @@ from dac.router.v1 import answers_pb2, router_pb2
 from dac.type.v1 import deployment_pb2, record_pb2
 from mesh.tokens import IMAGE_TOKENS, estimate_tokens
 from services.router.catalog.catalog import KnownModel
+from services.router.deciding.scoring import length_share
 from services.router.deciding.sheet import MAX_RECORDED, Decision
 from services.router.experiments.experiments import ShadowChoice
 from services.router.policies.answer_rules import AnswerRules
@@ -56,6 +57,11 @@ def asked(
             intent = found.intent
     elif intent:
         features = record_pb2.Features(intent=intent, intent_confidence=1.0, input_tokens_estimated=input_tokens)
+    long_context = length_share(input_tokens, turns) > 0
+    if long_context or needs_images or request.needs_tools or request.needs_json:
+        features = features or record_pb2.Features(input_tokens_estimated=input_tokens)
+        features.needs_tools, features.needs_images = request.needs_tools, needs_images
+        features.needs_json, features.long_context = request.needs_json, long_context
     ask = Ask(
         model=request.model,
         profile=request.profile,

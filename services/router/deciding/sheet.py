@@ -51,6 +51,10 @@ class Sheet:
     _plain: tuple[list[float], list[float], list[float] | None] | None = None
     """Total, quality and prior as plain numbers, once they are asked for."""
 
+    def standing(self) -> Column:
+        """The quality of every model for the intent, moved by what its outcomes were beside what had been expected."""
+        return self.ability if self.prior is None else self.ability + (self.quality - self.prior)
+
     def sides(self, model: str) -> Sides | None:
         """What a model scored; None when it was not on the list."""
         index = self.shortlist.index.get(model)

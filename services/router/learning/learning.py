@@ -365,9 +365,19 @@ class Learned:
             for model in sorted(place.arms)
         ]
 
+    @property
+    def organisations(self) -> tuple[str, ...]:
+        """Those of which outcomes are known."""
+        found = self._orgs.items()
+        return tuple(name for name, intents in found if any(_has_outcomes(one) for one in intents.values()))
+
     def mean_of(self, org_id: str, intent: str, model: str, prior: float) -> float:
         """The quality expected of a model, 0–1."""
         return self.adjust(org_id, intent, (model,), (prior,), 0, 0.0, spend=False).qualities[0]
+
+
+def _has_outcomes(place: _Intent) -> bool:
+    return any(sums.outcomes > 0 for _, sums in place.arms.values())
 
 
 def _uncertain(quality: Floats) -> Floats:

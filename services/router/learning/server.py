@@ -14,7 +14,8 @@ import grpc.aio
 
 from dac.budget.v1 import record_pb2 as budget_record_pb2
 from dac.budget.v1 import record_pb2_grpc as budget_record_pb2_grpc
-from dac.router.v1 import learning_pb2, learning_pb2_grpc
+from dac.router.v1 import learning_pb2, learning_pb2_grpc, router_pb2
+from dac.type.v1.principal_pb2 import Principal
 from mesh import call
 from mesh.errors import MeshError, invalid
 from mesh.ids import is_uuid
@@ -160,6 +161,7 @@ class LearningDesk:
             context.database, self.store, self._fetch, self.learned, self.config, self.refresh, look
         )
         self._mark = START
+        self._read_s: float | None = None
         self._reading = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -188,7 +190,20 @@ class LearningDesk:
             mark, changed = await self.store.changed(self._mark)
             for org_id, found in changed.items():
                 self.learned.put(org_id, found.clocks, found.rows)
-            self._mark = mark
+            self._mark, self._read_s = mark, time.monotonic()
+
+    def status(self, principal: Principal) -> router_pb2.LearnedStatus:
+        """What was learned in the caller's organisation; in all of them, if it is the operator."""
+        is_operator = call.has_scope(principal, "operator")
+        orgs = self.learned.organisations if is_operator else (principal.org_id,)
+        known = [one for org_id in orgs for one in self.learned.standings(org_id) if one.sums.outcomes > 0]
+        return router_pb2.LearnedStatus(
+            models=len({one.model for one in known}),
+            task_types=len({one.intent for one in known}),
+            n=round(sum(one.sums.outcomes for one in known), 3),
+            organisations=len(orgs) if is_operator else 0,
+            age_s=-1.0 if self._read_s is None else time.monotonic() - self._read_s,
+        )
 
     async def _follow(self) -> None:
         silent = False

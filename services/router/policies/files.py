@@ -36,7 +36,8 @@ def read(documents: Documents | None, base: RoutingPolicy) -> Filed:
     shipped, own = documents.read("policies", "tenants")
     found = parse_policies(shipped["policies"], base) | parse_policies(own["policies"], base)
     policies |= {name: policy for name, (policy, _) in found.items()}
-    tenants = parse_tenants(own["tenants"], list(policies))
+    names = list(policies)
+    tenants = parse_tenants(shipped["tenants"], names) | parse_tenants(own["tenants"], names)
     return Filed(policies, {name: written for name, (_, written) in found.items()}, tenants)
 
 

@@ -184,6 +184,8 @@ def _read(given: Mapping[str, Any], known: Mapping[str, Read], where: str) -> di
         values["max_cost_nano_usd"] = values.pop("max_cost_usd")
     if "profile" in values:
         values["weights"] = None
+    if "max_quality_drop" in values:
+        values["bounds_drop"] = True
     return values
 
 

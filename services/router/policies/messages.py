@@ -119,6 +119,9 @@ def asked_of(one: policy_pb2.Replayed) -> Asked:
         cost_nano_usd=one.cost_nano_usd,
         path=tuple(one.path),
         allowed_models=tuple(one.allowed_models),
+        needs_tools=one.needs_tools,
+        needs_images=one.needs_images,
+        needs_json=one.needs_json,
     )
 
 

@@ -67,6 +67,8 @@ class RoutingPolicy:
     """A chosen model has at least this share of the quality of the best allowed one."""
     max_quality_drop: float = 0.25
     """How far below the primary's quality a fallback may stand."""
+    bounds_drop: bool = False
+    """Whether the policy itself says so: then it binds the `fallbacks:` that the operator wrote behind a model, too."""
     exploration: float = 0.1
     """The largest share of decisions that try a model to learn; 0 = never."""
     max_candidates: int = 4

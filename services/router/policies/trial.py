@@ -36,6 +36,9 @@ class Asked:
     cost_nano_usd: int
     path: tuple[str, ...] = ()
     allowed_models: tuple[str, ...] = ()
+    needs_tools: bool = False
+    needs_images: bool = False
+    needs_json: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,9 @@ class Trial:
         ask = Ask(
             model=one.model,
             input_tokens=one.input_tokens,
+            needs_tools=one.needs_tools,
+            needs_images=one.needs_images,
+            needs_json=one.needs_json,
             intent=intent_of_task(one.intent),
             complexity=one.complexity,
             allowed_models=one.allowed_models,

@@ -86,6 +86,12 @@ class Sources:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
+    def hear_overrides(self, overrides: Overrides) -> None:
+        """What the operator says now of who is who."""
+        if overrides != self._overrides:
+            self._overrides = overrides
+            self._changed.set()
+
     def look_at(self, entries: Iterable[ModelEntry]) -> None:
         """The models that facts are wanted for; called with every new view."""
         wanted = wanted_of(entries)
@@ -227,10 +233,10 @@ class Sources:
     async def _join(self) -> None:
         async with self._join_lock:
             self._changed.clear()
-            inputs = (self._wanted, self._kept.generation)
+            inputs = (self._wanted, self._kept.generation, self._overrides)
             if inputs == self._joined:
                 return
             load = {name: functools.partial(self._kept.records, name) for name in NAMES}
-            facts = await asyncio.to_thread(join, self._wanted, load, self._overrides)
+            facts = await asyncio.to_thread(join, inputs[0], load, inputs[2])
             self._joined = inputs
             self._tell(facts)

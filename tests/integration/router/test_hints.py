@@ -1,4 +1,5 @@
-"""Two router replicas and a real Valkey: one's open breaker reaches the other, and nobody needs Valkey to decide."""
+"""Two router replicas and a real Valkey or PostgreSQL: one's open breaker, and one that an operator holds, reaches the
+other; nobody needs either to decide."""
 
 import asyncio
 import contextlib
@@ -20,6 +21,8 @@ from mesh.embedded_valkey import EmbeddedValkey
 from mesh.inprocess import LocalChannel
 from mesh.inprocess_calls import MethodTable
 from mesh.key_values import MemoryStore
+from mesh.keyring import Keyring
+from mesh.postgres import Database
 from mesh.redis_store import RedisStore
 from mesh.service import Context
 from services.router.config import RouterConfig
@@ -46,7 +49,7 @@ def valkey(tmp_path: pathlib.Path) -> Iterator[EmbeddedValkey]:
     server.stop()
 
 
-def replica(name: str, redis_url: str | None, folder: pathlib.Path) -> RouterService:
+def replica(name: str, redis_url: str | None, folder: pathlib.Path, database: Database | None = None) -> RouterService:
     nobody: Any = None
     table: Any = MethodTable()
     qualities = {BEST: 0.9, SECOND: 0.85, THIRD: 0.8}
@@ -60,9 +63,9 @@ def replica(name: str, redis_url: str | None, folder: pathlib.Path) -> RouterSer
         providers=(ProviderEntry("a", "openai", "http://x"), ProviderEntry("b", "openai", "http://x")),
         models=models,
         data_dir=folder,
-        keyring=nobody,
+        keyring=Keyring(b"m" * 32),
         signer=nobody,
-        database=None,
+        database=database,
         channel_to=lambda service: LocalChannel(table),
         instance=name,
         redis_url=redis_url,
@@ -196,3 +199,65 @@ async def test_a_replica_starts_while_valkey_is_down(tmp_path: pathlib.Path) -> 
     await open_breaker(alone, BEST)
     assert (await chain(alone))[0] == SECOND
     await alone.close()
+
+
+@pytest.fixture
+async def without_redis(
+    database_for: Callable[..., Awaitable[Database]], tmp_path: pathlib.Path
+) -> AsyncIterator[Callable[[str], Awaitable[RouterService]]]:
+    """Starts replicas that have PostgreSQL alone."""
+    running: list[RouterService] = []
+
+    async def start(name: str) -> RouterService:
+        one = replica(name, None, tmp_path, await database_for("router"))
+        await one.start()
+        running.append(one)
+        return one
+
+    yield start
+    for one in running:
+        await one.close()
+
+
+async def test_without_a_redis_hints_go_through_postgresql(
+    without_redis: Callable[[str], Awaitable[RouterService]],
+) -> None:
+    one, two = await without_redis("one"), await without_redis("two")
+    assert (await chain(two))[0] == BEST
+    await left_out(two, BEST, lambda: open_breaker_anew(one, BEST))
+    assert BEST not in await chain(one) and THIRD in await chain(two)
+
+
+async def hold(service: RouterService, model: str, state: int) -> None:
+    operator = Principal(scopes=["operator"])
+    with serving(Call(principal=operator)):
+        await service.router.ForceBreaker(router_pb2.ForceBreakerRequest(model=model, state=state), None)  # type: ignore[arg-type]
+
+
+async def until_first(service: RouterService, model: str) -> None:
+    async with asyncio.timeout(5):
+        while (await chain(service))[0] != model:
+            await asyncio.sleep(0.005)
+
+
+async def test_what_an_operator_holds_is_held_everywhere_and_beyond_a_restart(
+    without_redis: Callable[[str], Awaitable[RouterService]],
+) -> None:
+    one, two = await without_redis("one"), await without_redis("two")
+    try:
+        await hold(one, BEST, OPEN)
+        assert (await chain(one))[0] == SECOND
+        await until_first(two, SECOND)
+        status = await two.router.GetStatus(router_pb2.GetStatusRequest(), None)
+        assert [(breaker.model, breaker.state, breaker.forced) for breaker in status.breakers] == [(BEST, OPEN, True)]
+        later = await without_redis("later")
+        assert (await chain(later))[0] == SECOND, "who starts later holds it from the first decision on"
+        await hold(two, SECOND, router_pb2.Breaker.STATE_CLOSED)
+        await open_breaker(two, SECOND)
+        assert (await chain(two))[0] == SECOND, "held closed"
+    finally:
+        await hold(two, BEST, router_pb2.Breaker.STATE_UNSPECIFIED)
+        await hold(two, SECOND, router_pb2.Breaker.STATE_UNSPECIFIED)
+    await until_first(one, BEST)
+    await until_first(later, BEST)
+    assert (await chain(await without_redis("last")))[0] == BEST

@@ -1,12 +1,15 @@
 """In a whole DAC sources fill what was left open from the first second, and the status says how old they are."""
 
 import asyncio
+import datetime as dt
 import pathlib
+import time
 
 from dac.router.v1.catalog_pb2 import GetModelRequest
 from dac.router.v1.catalog_pb2_grpc import CatalogServiceStub
 from dac.router.v1.router_pb2 import GetStatusRequest
 from dac.router.v1.router_pb2_grpc import RouterServiceStub
+from mesh.app import load_settings
 from mesh.call import serving
 from mesh.testing import mesh_in_process
 
@@ -40,3 +43,6 @@ async def test_what_is_shipped_fills_and_is_shown(tmp_path: pathlib.Path) -> Non
         and sources["models_dev"].HasField("seen_at")
     )
     assert sources["lmarena"].origin == "" and not sources["lmarena"].HasField("seen_at")
+    read_on = dt.datetime.combine(load_settings(env={}).catalog_read_on or dt.date.max, dt.time(), dt.UTC)
+    assert 0 <= time.time() - read_on.timestamp() - status.catalog_age_s < 60
+    assert status.offline, "nobody is asked here, and it says so"

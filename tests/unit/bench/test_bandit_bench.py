@@ -71,3 +71,31 @@ def test_adoption_counts_from_the_arrival_to_the_majority() -> None:
     found = measures.adoption(chosen, 1, 10)
     assert found["slowest"] == 190 and found["mean"] == (26 + 190) / 2
     assert measures.adoption(chosen[:1], 1, 5)["slowest"] == 31
+
+
+@pytest.mark.parametrize("absent", FILES)
+def test_figures_of_absent_files_are_left_out(folder: pathlib.Path, absent: str) -> None:
+    (folder / FILES[absent][0]).unlink()
+    found = run(folder, 2)["bandit"]
+    assert ("regret" in found, "adopt_rounds" in found) == (absent == "ulab", absent == "ulab")
+    assert not [name for name in found["sets"] if name.startswith(absent)] and found["sets"]
+    assert rows(found) and draw(found, folder / "pictures") is None  # type: ignore[func-returns-value]
+
+
+def test_a_folder_without_sets_and_a_file_that_is_none_are_named(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / FILES["ulab"][0]
+    with pytest.raises(SystemExit, match=f"neither {file.name} nor"):
+        run(tmp_path, 2)
+    for content in (
+        b"rubbish",
+        gzip.compress(b"{}")[:-9],
+        gzip.compress(b"[1]\n"),
+        gzip.compress(b"{"),
+        gzip.compress(b"\xff"),
+    ):
+        file.write_bytes(content)
+        with pytest.raises(SystemExit, match=f"{file.name}: not packed JSON lines"):
+            run(tmp_path, 2)
+    file.write_bytes(gzip.compress(b"\n"))
+    with pytest.raises(SystemExit, match="holds no prompts"):
+        run(tmp_path, 2)

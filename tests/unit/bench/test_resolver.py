@@ -106,3 +106,16 @@ def test_a_file_that_is_no_gold_is_refused(tmp_path: pathlib.Path) -> None:
     (tmp_path / "g.csv").write_text("hugging_face_id,name\na/b,c\n")
     with pytest.raises(GoldError, match="first column"):
         read_gold(tmp_path / "g.csv")
+
+
+def test_a_file_that_cannot_be_read_is_named(folder: pathlib.Path) -> None:
+    command = [sys.executable, "-m", "bench.resolver", "--gold", str(folder / "gold.csv"), "--source", "openrouter"]
+    for name, content in (("broken.json", b"{"), ("broken.csv.gz", b"rubbish"), ("openrouter_2.json.gz", b"rubbish")):
+        (folder / name).write_bytes(content)
+        done = subprocess.run([*command, "--catalog", str(folder), "--json"], capture_output=True, text=True)
+        assert done.returncode == 2 and not done.stdout
+        assert name in done.stderr and "Traceback" not in done.stderr
+        (folder / name).unlink()
+    (folder / "gold.csv").write_text("openrouter_id,hugging_face_id\n")
+    with pytest.raises(GoldError, match="no name"):
+        read_gold(folder / "gold.csv")

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from mesh.app import TARGETS, load_settings
+from mesh.app import SHIPPED_CONFIG, TARGETS, load_settings
 from mesh.cli import application
 from mesh.config import ConfigError, MeshConfig, field_docs
 from mesh.configuration_page import page
@@ -112,3 +112,15 @@ def test_every_field_says_what_it_is(cls: type) -> None:
 def test_the_committed_page_is_fresh() -> None:
     written = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     assert written == page(), "docs/configuration.md is stale: run `dac config docs`"
+
+
+def test_the_shipped_files_may_be_copied_and_changed(tmp_path: pathlib.Path) -> None:
+    for file in SHIPPED_CONFIG.iterdir():
+        (tmp_path / file.name).write_text(file.read_text())
+    shipped, copied = load_settings(env={}), load_settings(tmp_path, env={})
+    assert copied.catalog_read_on == shipped.catalog_read_on is not None
+    assert [one.model for one in copied.models] == [one.model for one in shipped.models]
+    changed = (tmp_path / "models.yaml").read_text().replace(f"read_on: {shipped.catalog_read_on}", "read_on: soon")
+    (tmp_path / "models.yaml").write_text(changed)
+    with pytest.raises(ConfigError, match="read_on"):
+        load_settings(tmp_path, env={})

@@ -419,6 +419,19 @@ def test_what_was_learned_corrects_the_choice_and_departures_are_bounded_and_nev
     )
 
 
+def test_a_fallback_is_never_weaker_than_the_bound_by_what_was_learned_of_it_either() -> None:
+    view = placed(entry("a/one", 0.9, 2), entry("b/near", 0.88, 2), entry("c/far", 0.8, 2))
+    learned = Learned()
+    decider = Decider(CONFIG, Breakers(lambda: 0.0), learned=learned)
+    ask = Ask(profile="quality", org_id="o", dry_run=True)
+    assert [one.id for one in decider.decide(view, ask, BASE).chain] == ["a/one", "b/near", "c/far"]
+    learned.add([Observation(Key("o", "", "b/near"), quality=0.0, expected=0.88)] * 60)
+    decision = decider.decide(view, ask, BASE)
+    assert [one.id for one in decision.chain] == ["a/one", "c/far"]
+    ((model, why),) = decision.left_out
+    assert model.id == "b/near" and "is too far below the primary's 0.90" in why and "0.88" not in why
+
+
 def test_a_prompt_like_those_that_were_learned_moves_the_expected_quality_and_others_do_not() -> None:
     predictor = QualityPredictor.load()
     decider = Decider(CONFIG, Breakers(lambda: 0.0), predictor=predictor)

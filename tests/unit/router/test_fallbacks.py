@@ -1,17 +1,26 @@
 """Fallbacks that the operator wrote, and other names for models."""
 
+import dataclasses
 from typing import Any
 
 import pytest
 
+from mesh.catalog import PriceEntry, parse_price
 from mesh.errors import MeshError, Reason
 from services.router.catalog.catalog import CatalogView
 from services.router.config import RouterConfig
 from services.router.deciding.breakers import BreakerRules, Breakers
-from services.router.policies.policy import find_named
-from tests.unit.router.test_decision import entry, ids, refusal, run, view_of
+from services.router.deciding.decision import Decider
+from services.router.policies.form import parse
+from services.router.policies.policies import RoutingPolicy
+from services.router.policies.policy import Ask, find_named
+from tests.unit.router.test_decision import LOCAL, entry, ids, refusal, run, view_of
 
 NAMED = RouterConfig(named_fallbacks=True)
+
+
+def cheap(output_usd_per_mtok: str) -> PriceEntry | None:
+    return parse_price({"input_usd_per_mtok": "0", "output_usd_per_mtok": output_usd_per_mtok}, "price")
 
 
 def three() -> CatalogView:
@@ -62,6 +71,43 @@ def test_they_are_filtered_like_others(ask: dict[str, Any], kept: list[str]) -> 
         entry("c/three", capabilities=("tools",), context_tokens=10_000),
     )
     assert ids(run(view, model="a/one", **ask)) == kept
+
+
+@pytest.mark.parametrize(
+    ("model", "rules", "ask", "kept"),
+    [
+        ("auto:quality", {"min_quality": 0.6}, {}, ["a/one", "b/near"]),
+        ("auto:quality", {}, {"min_quality": 0.6}, ["a/one", "b/near"]),
+        ("auto:quality", {"max_cost_nano_usd": 1_500_000}, {}, ["a/one", "c/far"]),
+        ("auto:quality", {"max_first_token_ms": 1000}, {}, ["a/one", "b/near"]),
+        ("auto:quality", {}, {"max_latency_ms": 2500}, ["a/one", "b/near"]),
+        ("auto:quality", {"max_quality_drop": 0.25}, {}, ["a/one", "b/near"]),
+        ("a/one", {"max_quality_drop": 0.1}, {}, ["a/one"]),
+        ("a/one", {"min_quality": 0.6}, {}, ["a/one", "b/near"]),
+        ("auto:quality", {}, {}, ["a/one", "c/far", "b/near"]),
+    ],
+    ids=str,
+)
+def test_bounds_bind_them_and_the_quality_drop_where_a_policy_says_it(
+    model: str, rules: dict[str, Any], ask: dict[str, Any], kept: list[str]
+) -> None:
+    view = view_of(
+        dataclasses.replace(entry("a/one", 0.9, fallbacks=("c/far", "b/near")), price=cheap("1")),
+        dataclasses.replace(entry("b/near", 0.75), price=cheap("2")),
+        dataclasses.replace(entry("c/far", 0.5), price=cheap("1"), first_token_ms=3000),
+    )
+    policy = parse("bounded", rules, RoutingPolicy(), "bounded@1")
+    decision = Decider(RouterConfig(), Breakers(lambda: 0.0)).decide(view, Ask(model=model, **ask), policy)
+    assert ids(decision) == kept
+    assert {one.id for one, _ in decision.left_out} == {"b/near", "c/far"} - set(kept), "and the record says why"
+
+
+def test_the_demo_model_stands_behind_no_real_one_though_it_is_written_there() -> None:
+    view = view_of(entry("a/one", fallbacks=("local/tiny", "b/two")), entry("b/two"), LOCAL)
+    for model in ("a/one", "auto"):
+        decision = run(view, model=model)
+        assert ids(decision) == ["a/one", "b/two"]
+        assert [one.id for one, why in decision.left_out if "demo model" in why] == ["local/tiny"]
 
 
 def test_one_that_is_not_available_is_left_out_with_the_reason() -> None:

@@ -9,7 +9,7 @@ from mesh.errors import MeshError, Reason
 from mesh.key_values import MemoryStore
 from mesh.redis import connect
 from services.router.deciding.breakers import Breakers, State
-from services.router.deciding.hints import CHANNEL, FORCED_CHANNEL, MAX_WAITING, BreakerHints, Hint
+from services.router.deciding.hints import CHANNEL, MAX_WAITING, BreakerHints, Hint
 
 
 class Clock:
@@ -18,10 +18,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now_s
-
-
-def nobody(model: str, provider: str, state: State | None) -> None:
-    raise AssertionError("no breaker was held")
 
 
 def fail(breakers: Breakers, times: int = 1) -> None:
@@ -111,7 +107,7 @@ async def test_own_hints_and_nonsense_are_ignored(caplog: pytest.LogCaptureFixtu
     async def open_store() -> MemoryStore:
         return store
 
-    hints = BreakerHints(open_store, "me", lambda model, provider: heard.append((model, provider)), nobody)
+    hints = BreakerHints(open_store, "me", lambda model, provider: heard.append((model, provider)))
     told_one = asyncio.Event()
     await store.subscribe(CHANNEL, lambda payload: (told.append(payload), told_one.set()))  # type: ignore[func-returns-value,arg-type]
     await hints.start()
@@ -141,7 +137,7 @@ async def test_telling_waits_for_nobody_and_goes_on_after_a_failure() -> None:
     async def open_store() -> MemoryStore:
         return Stuck()
 
-    hints = BreakerHints(open_store, "me", lambda model, provider: None, nobody)
+    hints = BreakerHints(open_store, "me", lambda model, provider: None)
     await hints.start()
     for _ in range(MAX_WAITING * 2):
         hints.announce("p/m", "p")
@@ -154,37 +150,9 @@ async def test_telling_waits_for_nobody_and_goes_on_after_a_failure() -> None:
 
 
 async def test_an_address_that_is_none_is_refused_without_its_password() -> None:
-    hints = BreakerHints(lambda: connect("nonsense://:hunter2@host"), "me", lambda model, provider: None, nobody)
+    hints = BreakerHints(lambda: connect("nonsense://:hunter2@host"), "me", lambda model, provider: None)
     with pytest.raises(MeshError) as caught:
         await hints.start()
     assert caught.value.reason is Reason.FAILED_PRECONDITION
     assert "mesh.redis_url" in caught.value.message and "hunter2" not in caught.value.message
     await hints.close()
-
-
-async def test_what_an_operator_holds_reaches_the_others_and_nonsense_does_not(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    store, heard = MemoryStore(), list[tuple[str, str, State | None]]()
-
-    async def open_store() -> MemoryStore:
-        return store
-
-    def opened(model: str, provider: str) -> None:
-        raise AssertionError("none opened by itself")
-
-    one = BreakerHints(open_store, "one", opened, nobody)
-    two = BreakerHints(open_store, "two", opened, lambda *told: heard.append(told))
-    await one.start()
-    await two.start()
-    for state in (State.OPEN, State.CLOSED, None):
-        one.announce_forced("p/m", "p", state)
-    async with asyncio.timeout(5):
-        while len(heard) < 3:
-            await asyncio.sleep(0)
-    assert heard == [("p/m", "p", State.OPEN), ("p/m", "p", State.CLOSED), ("p/m", "p", None)]
-    for payload in (b"", b"[]", b'{"model":"p/m","provider":"p","state":"half-open","instance":"x"}'):
-        await store.publish(FORCED_CHANNEL, payload)
-    assert len(heard) == 3 and caplog.text.count("is no hint") == 6, "each said so"
-    await one.close()
-    await two.close()

@@ -1,13 +1,17 @@
 """Policies without a database: whose counts, what they bar, what bounds them, and how long it takes to ask."""
 
+import pathlib
 import timeit
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
+from mesh.documents import Documents
 from mesh.errors import MeshError, Reason
+from mesh.model_files import ModelFiles
 from services.router.deciding.scoring import PROFILES
+from services.router.policies.files import PolicyFiles
 from services.router.policies.form import KEYS, decode, encode, parse, parse_policies, parse_tenants
 from services.router.policies.policies import (
     PROFILE_NAMES,
@@ -169,3 +173,29 @@ def test_asking_takes_microseconds() -> None:
     path = ["org-7", "team", "project", "user", "key-no"]
     best = min(timeit.repeat(lambda: policies.for_principal("org-7", path), number=2000, repeat=5)) / 2000
     assert best < 5e-6
+
+
+def test_the_files_of_a_checkout_are_read_again_beside_those_of_the_operator(tmp_path: pathlib.Path) -> None:
+    shipped, own = tmp_path / "config", tmp_path / "own.yaml"
+    shipped.mkdir()
+    (shipped / "policies.yaml").write_text("policies: {}")
+    for mine in (None, own):
+        own.write_text("gateway: {}")
+        documents = Documents(shipped, mine)
+        files, models = PolicyFiles(documents, BASE), ModelFiles(documents, (), ())
+        (shipped / "policies.yaml").write_text("policies: {strict: {min_quality: 0.5}}")
+        (shipped / "tenants.yaml").write_text("tenants: {acme: strict, other: {routing_mode: budget}}")
+        (shipped / "models.yaml").write_text("models: [{id: p/m, provider: p, context_tokens: 9}]")
+        assert files.changed and files.look() and not files.look()
+        assert (files.now.policies["strict"].min_quality, files.now.tenants["acme"].policy) == (0.5, "strict")
+        models.look()
+        assert [one.model for one in models.now] == ["p/m"] and not models.problem
+        for name in ("tenants", "models"):
+            (shipped / f"{name}.yaml").unlink()
+        (shipped / "policies.yaml").write_text("policies: {}")
+    own.write_text("tenants: {acme: balanced}")
+    (shipped / "tenants.yaml").write_text("tenants: {acme: quality, other: speed}")
+    assert files.look()
+    assert {name: one.policy for name, one in files.now.tenants.items()} == {"acme": "balanced", "other": "speed"}
+    own.write_text("tenants: [acme]")
+    assert not files.look() and "a mapping is needed" in files.problem

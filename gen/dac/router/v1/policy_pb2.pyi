@@ -336,7 +336,7 @@ class NameOrganisationsResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class Replayed(_message.Message):
-    __slots__ = ("request_id", "asked_model", "intent", "complexity", "input_tokens", "output_tokens", "model", "cost_nano_usd", "path", "allowed_models")
+    __slots__ = ("request_id", "asked_model", "intent", "complexity", "input_tokens", "output_tokens", "model", "cost_nano_usd", "path", "allowed_models", "needs_tools", "needs_images", "needs_json")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     ASKED_MODEL_FIELD_NUMBER: _ClassVar[int]
     INTENT_FIELD_NUMBER: _ClassVar[int]
@@ -347,6 +347,9 @@ class Replayed(_message.Message):
     COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
     ALLOWED_MODELS_FIELD_NUMBER: _ClassVar[int]
+    NEEDS_TOOLS_FIELD_NUMBER: _ClassVar[int]
+    NEEDS_IMAGES_FIELD_NUMBER: _ClassVar[int]
+    NEEDS_JSON_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     asked_model: str
     intent: str
@@ -357,7 +360,10 @@ class Replayed(_message.Message):
     cost_nano_usd: int
     path: _containers.RepeatedScalarFieldContainer[str]
     allowed_models: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, request_id: _Optional[str] = ..., asked_model: _Optional[str] = ..., intent: _Optional[str] = ..., complexity: _Optional[float] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., model: _Optional[str] = ..., cost_nano_usd: _Optional[int] = ..., path: _Optional[_Iterable[str]] = ..., allowed_models: _Optional[_Iterable[str]] = ...) -> None: ...
+    needs_tools: bool
+    needs_images: bool
+    needs_json: bool
+    def __init__(self, request_id: _Optional[str] = ..., asked_model: _Optional[str] = ..., intent: _Optional[str] = ..., complexity: _Optional[float] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., model: _Optional[str] = ..., cost_nano_usd: _Optional[int] = ..., path: _Optional[_Iterable[str]] = ..., allowed_models: _Optional[_Iterable[str]] = ..., needs_tools: _Optional[bool] = ..., needs_images: _Optional[bool] = ..., needs_json: _Optional[bool] = ...) -> None: ...
 
 class TestPolicyRequest(_message.Message):
     __slots__ = ("rules", "requests")

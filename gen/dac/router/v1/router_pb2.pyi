@@ -196,7 +196,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("breakers", "models_known", "models_available", "providers_configured", "providers_age_s", "prices_age_s", "speeds", "policies", "sources")
+    __slots__ = ("breakers", "models_known", "models_available", "providers_configured", "providers_age_s", "prices_age_s", "speeds", "policies", "sources", "learned", "models_problem", "catalog_age_s", "offline")
     BREAKERS_FIELD_NUMBER: _ClassVar[int]
     MODELS_KNOWN_FIELD_NUMBER: _ClassVar[int]
     MODELS_AVAILABLE_FIELD_NUMBER: _ClassVar[int]
@@ -206,6 +206,10 @@ class GetStatusResponse(_message.Message):
     SPEEDS_FIELD_NUMBER: _ClassVar[int]
     POLICIES_FIELD_NUMBER: _ClassVar[int]
     SOURCES_FIELD_NUMBER: _ClassVar[int]
+    LEARNED_FIELD_NUMBER: _ClassVar[int]
+    MODELS_PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    CATALOG_AGE_S_FIELD_NUMBER: _ClassVar[int]
+    OFFLINE_FIELD_NUMBER: _ClassVar[int]
     breakers: _containers.RepeatedCompositeFieldContainer[Breaker]
     models_known: int
     models_available: int
@@ -215,7 +219,25 @@ class GetStatusResponse(_message.Message):
     speeds: _containers.RepeatedCompositeFieldContainer[LiveSpeed]
     policies: PolicyStatus
     sources: _containers.RepeatedCompositeFieldContainer[_source_pb2.SourceStatus]
-    def __init__(self, breakers: _Optional[_Iterable[_Union[Breaker, _Mapping]]] = ..., models_known: _Optional[int] = ..., models_available: _Optional[int] = ..., providers_configured: _Optional[_Iterable[str]] = ..., providers_age_s: _Optional[float] = ..., prices_age_s: _Optional[float] = ..., speeds: _Optional[_Iterable[_Union[LiveSpeed, _Mapping]]] = ..., policies: _Optional[_Union[PolicyStatus, _Mapping]] = ..., sources: _Optional[_Iterable[_Union[_source_pb2.SourceStatus, _Mapping]]] = ...) -> None: ...
+    learned: LearnedStatus
+    models_problem: str
+    catalog_age_s: float
+    offline: bool
+    def __init__(self, breakers: _Optional[_Iterable[_Union[Breaker, _Mapping]]] = ..., models_known: _Optional[int] = ..., models_available: _Optional[int] = ..., providers_configured: _Optional[_Iterable[str]] = ..., providers_age_s: _Optional[float] = ..., prices_age_s: _Optional[float] = ..., speeds: _Optional[_Iterable[_Union[LiveSpeed, _Mapping]]] = ..., policies: _Optional[_Union[PolicyStatus, _Mapping]] = ..., sources: _Optional[_Iterable[_Union[_source_pb2.SourceStatus, _Mapping]]] = ..., learned: _Optional[_Union[LearnedStatus, _Mapping]] = ..., models_problem: _Optional[str] = ..., catalog_age_s: _Optional[float] = ..., offline: _Optional[bool] = ...) -> None: ...
+
+class LearnedStatus(_message.Message):
+    __slots__ = ("models", "task_types", "n", "organisations", "age_s")
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    TASK_TYPES_FIELD_NUMBER: _ClassVar[int]
+    N_FIELD_NUMBER: _ClassVar[int]
+    ORGANISATIONS_FIELD_NUMBER: _ClassVar[int]
+    AGE_S_FIELD_NUMBER: _ClassVar[int]
+    models: int
+    task_types: int
+    n: float
+    organisations: int
+    age_s: float
+    def __init__(self, models: _Optional[int] = ..., task_types: _Optional[int] = ..., n: _Optional[float] = ..., organisations: _Optional[int] = ..., age_s: _Optional[float] = ...) -> None: ...
 
 class PolicyStatus(_message.Message):
     __slots__ = ("shared", "organisations", "files_problem", "age_s", "missing")

@@ -86,7 +86,8 @@ class RouterServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetStatus(self, request, context):
-        """The breakers, and what the router knows of providers and prices and how old that is.
+        """The breakers, what the router knows of providers, prices and public sources and how old that is, and what it has
+        learned.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

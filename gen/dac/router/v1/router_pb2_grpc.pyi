@@ -45,7 +45,9 @@ class RouterServiceStub:
     ForceBreaker: _grpc.UnaryUnaryMultiCallable[_router_pb2.ForceBreakerRequest, _router_pb2.ForceBreakerResponse]
     """Holds the breaker of a model open or closed until told otherwise, or lets it decide for itself again. Audited."""
     GetStatus: _grpc.UnaryUnaryMultiCallable[_router_pb2.GetStatusRequest, _router_pb2.GetStatusResponse]
-    """The breakers, and what the router knows of providers and prices and how old that is."""
+    """The breakers, what the router knows of providers, prices and public sources and how old that is, and what it has
+    learned.
+    """
 
 @_typing.type_check_only
 class RouterServiceAsyncStub(RouterServiceStub):
@@ -64,7 +66,9 @@ class RouterServiceAsyncStub(RouterServiceStub):
     ForceBreaker: _aio.UnaryUnaryMultiCallable[_router_pb2.ForceBreakerRequest, _router_pb2.ForceBreakerResponse]  # type: ignore[assignment]
     """Holds the breaker of a model open or closed until told otherwise, or lets it decide for itself again. Audited."""
     GetStatus: _aio.UnaryUnaryMultiCallable[_router_pb2.GetStatusRequest, _router_pb2.GetStatusResponse]  # type: ignore[assignment]
-    """The breakers, and what the router knows of providers and prices and how old that is."""
+    """The breakers, what the router knows of providers, prices and public sources and how old that is, and what it has
+    learned.
+    """
 
 class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
     """Decides which model answers."""
@@ -104,6 +108,8 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _router_pb2.GetStatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_router_pb2.GetStatusResponse, _abc.Awaitable[_router_pb2.GetStatusResponse]]:
-        """The breakers, and what the router knows of providers and prices and how old that is."""
+        """The breakers, what the router knows of providers, prices and public sources and how old that is, and what it has
+        learned.
+        """
 
 def add_RouterServiceServicer_to_server(servicer: RouterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -173,20 +173,28 @@ class ShadowRecord(_message.Message):
     def __init__(self, experiment_id: _Optional[str] = ..., policy_version: _Optional[str] = ..., model: _Optional[str] = ..., quality: _Optional[float] = ..., cost_nano_usd: _Optional[int] = ..., chosen_quality: _Optional[float] = ..., chosen_cost_nano_usd: _Optional[int] = ..., priced: _Optional[bool] = ..., agreed: _Optional[bool] = ...) -> None: ...
 
 class Features(_message.Message):
-    __slots__ = ("intent", "complexity", "language", "input_tokens_estimated", "intent_confidence", "needs_web")
+    __slots__ = ("intent", "complexity", "language", "input_tokens_estimated", "intent_confidence", "needs_web", "needs_tools", "needs_images", "needs_json", "long_context")
     INTENT_FIELD_NUMBER: _ClassVar[int]
     COMPLEXITY_FIELD_NUMBER: _ClassVar[int]
     LANGUAGE_FIELD_NUMBER: _ClassVar[int]
     INPUT_TOKENS_ESTIMATED_FIELD_NUMBER: _ClassVar[int]
     INTENT_CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
     NEEDS_WEB_FIELD_NUMBER: _ClassVar[int]
+    NEEDS_TOOLS_FIELD_NUMBER: _ClassVar[int]
+    NEEDS_IMAGES_FIELD_NUMBER: _ClassVar[int]
+    NEEDS_JSON_FIELD_NUMBER: _ClassVar[int]
+    LONG_CONTEXT_FIELD_NUMBER: _ClassVar[int]
     intent: str
     complexity: float
     language: str
     input_tokens_estimated: int
     intent_confidence: float
     needs_web: bool
-    def __init__(self, intent: _Optional[str] = ..., complexity: _Optional[float] = ..., language: _Optional[str] = ..., input_tokens_estimated: _Optional[int] = ..., intent_confidence: _Optional[float] = ..., needs_web: _Optional[bool] = ...) -> None: ...
+    needs_tools: bool
+    needs_images: bool
+    needs_json: bool
+    long_context: bool
+    def __init__(self, intent: _Optional[str] = ..., complexity: _Optional[float] = ..., language: _Optional[str] = ..., input_tokens_estimated: _Optional[int] = ..., intent_confidence: _Optional[float] = ..., needs_web: _Optional[bool] = ..., needs_tools: _Optional[bool] = ..., needs_images: _Optional[bool] = ..., needs_json: _Optional[bool] = ..., long_context: _Optional[bool] = ...) -> None: ...
 
 class CacheRecord(_message.Message):
     __slots__ = ("status", "similarity", "saved_nano_usd", "kind", "entry_id", "leader_request_id", "saved_ms")
