@@ -12,7 +12,6 @@ import grpc.aio
 
 from dac.audit.v1 import audit_pb2, audit_pb2_grpc
 from dac.type.v1 import record_pb2
-from dac.type.v1.principal_pb2 import Principal
 from mesh.call import acting_as
 from mesh.errors import MeshError
 
@@ -31,15 +30,6 @@ class Outbox(Protocol):
 
     async def told(self, changes: Sequence[Any]) -> None:
         """Forgets changes that audit has."""
-
-
-def actor_of(principal: Principal) -> str:
-    """The actor of an administrative record."""
-    if principal.kind == Principal.KIND_SERVICE:
-        return f"service:{principal.service}"
-    if principal.kind == Principal.KIND_OPERATOR:
-        return "operator"
-    return f"key:{principal.key_id}" if principal.key_id else f"user:{principal.user_id}"
 
 
 def append_to_audit(

@@ -6,12 +6,12 @@ from contextlib import aclosing
 from typing import Any
 
 import grpc.aio
-import msgspec
 
 from dac.provider.v1 import discovery_pb2, key_pb2, key_pb2_grpc, provider_pb2, provider_pb2_grpc
-from dac.type.v1 import chat_pb2, deployment_pb2, principal_pb2, record_pb2
+from dac.type.v1 import chat_pb2, deployment_pb2
 from mesh.admin_changes import ChangeTeller, append_to_audit
-from mesh.call import current, require_scope
+from mesh.admin_record import Change, admin_change
+from mesh.call import require_scope
 from mesh.errors import invalid
 from mesh.ids import uuid7
 from mesh.inprocess_calls import gives_away
@@ -49,7 +49,7 @@ from services.provider.keys.store import PostgresKeyStore
 from services.provider.keys.vault import PURPOSE, Vault
 from services.provider.kinds import audio_of
 from services.provider.registry import Provider, Registry
-from services.provider.store import Change, PostgresStore
+from services.provider.store import PostgresStore
 
 SPLIT_INTERVAL_MS = 5.0
 """How long events are gathered when this process serves others over sockets and the configuration says nothing."""
@@ -155,7 +155,7 @@ class KeyServicer(ProviderKeyServicer):
 
     async def AddProvider(self, request: key_pb2.AddProviderRequest, context: Any) -> key_pb2.AddProviderResponse:
         """See the proto."""
-        describe = _describer(require_scope("operator"))
+        describe = _describer(require_scope("operator").org_id)
         provider, test_ms = await self._desk.add(
             request.provider,
             request.kind,
@@ -184,7 +184,7 @@ class KeyServicer(ProviderKeyServicer):
         self, request: key_pb2.RemoveProviderRequest, context: Any
     ) -> key_pb2.RemoveProviderResponse:
         """See the proto."""
-        describe = _describer(require_scope("operator"))
+        describe = _describer(require_scope("operator").org_id)
         await self._desk.remove(request.provider, describe=describe)
         self._told()
         return key_pb2.RemoveProviderResponse()
@@ -271,36 +271,26 @@ def _now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
-def _describer(actor: principal_pb2.Principal) -> Describe:
+def _describer(org_id: str) -> Describe:
     """Makes the audit record of a change. Without an organisation nobody could read one: then there is none."""
 
     def describe(action: str, before: Provider | None, after: Provider | None) -> Change | None:
-        if not actor.org_id:
+        if not org_id:
             return None
         changed = after or before
-        record = record_pb2.AdminRecord(
-            record_id=uuid7(),
-            org_id=actor.org_id,
-            actor=f"key:{actor.key_id}" if actor.key_id else "operator",
-            action=action,
-            target=f"provider:{changed.entry.provider if changed else ''}",
-            before_json=_public(before),
-            after_json=_public(after),
-            request_id=current().request_id,
-        )
-        record.at.FromDatetime(_now())
-        return Change(record.record_id, record.SerializeToString())
+        target = f"provider:{changed.entry.provider if changed else ''}"
+        return admin_change(action, target, _now(), org_id=org_id, before=_public(before), after=_public(after))
 
     return describe
 
 
-def _public(provider: Provider | None) -> str:
-    """The fields anybody may see, as JSON."""
+def _public(provider: Provider | None) -> dict[str, object] | None:
+    """The fields anybody may see."""
     if provider is None:
-        return ""
+        return None
     entry = provider.entry
     fields = {"provider": entry.provider, "kind": entry.kind, "base_url": entry.base_url}
-    return msgspec.json.encode({**fields, "key_hint": provider.key_hint}).decode()
+    return {**fields, "key_hint": provider.key_hint}
 
 
 def _candidates(given: Iterable[provider_pb2.GenerateCandidate]) -> list[events.Candidate]:

@@ -5,6 +5,7 @@ import datetime
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from mesh.admin_record import Change
 from mesh.postgres import Database
 from services.provider.keys.vault import SealedKey
 
@@ -22,14 +23,6 @@ class Row:
     key_hint: str
     upstream_models: tuple[str, ...]
     changed_at: datetime.datetime
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Change:
-    """What audit is told about a change: a serialised AdminRecord."""
-
-    record_id: str
-    record: bytes
 
 
 class ProviderStore(Protocol):

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from mesh.admin_record import Change
 from mesh.postgres import Database
-from services.memory.sealing.erasure import Change
 
 
 @dataclass(frozen=True, slots=True)

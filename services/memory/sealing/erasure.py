@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mesh.admin_record import Change
 from mesh.errors import MeshError, Reason
 from mesh.postgres import Database
 from services.memory import errors
@@ -19,14 +20,6 @@ ATTEMPTS = 5
 """Of the erasure, which may meet others in the other order."""
 LONG_S = 600.0
 """For statements over everything an organisation has."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """An administrative change on its way to audit."""
-
-    record_id: str
-    record: bytes
 
 
 @dataclass(frozen=True, slots=True)

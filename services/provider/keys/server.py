@@ -4,16 +4,14 @@ import datetime
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from dac.provider.v1 import key_pb2, key_pb2_grpc
-from dac.type.v1 import principal_pb2, record_pb2
-from mesh.call import current, has_scope, require_scope
+from dac.type.v1 import principal_pb2
+from mesh.admin_record import Change, admin_change
+from mesh.call import has_scope, require_scope
 from mesh.errors import MeshError, Reason, invalid
-from mesh.ids import is_uuid, uuid7
+from mesh.ids import is_uuid
 from services.provider.keys.desk import Describe, ProviderKeyDesk
 from services.provider.keys.store import KeyRow
-from services.provider.store import Change
 
 
 class ProviderKeyServicer(key_pb2_grpc.KeyServiceServicer):
@@ -125,26 +123,22 @@ def describer(actor: principal_pb2.Principal, org_id: str) -> Describe:
         if not (org_id or actor.org_id):
             return None
         changed = after or before
-        record = record_pb2.AdminRecord(
-            record_id=uuid7(),
+        return admin_change(
+            action,
+            f"provider_key:{changed.key_id if changed else ''}",
+            datetime.datetime.now(datetime.UTC),
             org_id=org_id or actor.org_id,
-            actor=f"key:{actor.key_id}" if actor.key_id else "operator",
-            action=action,
-            target=f"provider_key:{changed.key_id if changed else ''}",
-            before_json=_public(before),
-            after_json=_public(after),
-            request_id=current().request_id,
+            before=_public(before),
+            after=_public(after),
         )
-        record.at.FromDatetime(datetime.datetime.now(datetime.UTC))
-        return Change(record.record_id, record.SerializeToString())
 
     return describe
 
 
-def _public(row: KeyRow | None) -> str:
-    """The fields its administrators may see, as JSON."""
+def _public(row: KeyRow | None) -> dict[str, object] | None:
+    """The fields its administrators may see."""
     if row is None:
-        return ""
+        return None
     fields = {"provider": row.provider, "owner": "organisation" if row.org_id else "everybody"}
     shown = {"base_url": row.base_url, "key_hint": row.key_hint, "is_active": row.is_active, "weight": row.weight}
-    return msgspec.json.encode({**fields, **shown}).decode()
+    return {**fields, **shown}

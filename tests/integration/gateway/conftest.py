@@ -18,7 +18,6 @@ from mesh.postgres import Database
 from mesh.principals import Signer
 from services.gateway.identity.callers import Callers
 from services.gateway.identity.identity import Identity
-from services.gateway.identity.server import describe
 from services.gateway.identity.store import PostgresStore
 
 KEYRING = Keyring(bytes(range(32)))
@@ -54,9 +53,7 @@ class World:
 
     def identity(self, *, keyring: Keyring = KEYRING, store: PostgresStore | None = None) -> Identity:
         """Identity of another replica."""
-        return Identity(
-            store or self.store(), keyring, describe=describe, append=self.append, secrets_dir=self.folder / "secrets"
-        )
+        return Identity(store or self.store(), keyring, append=self.append, secrets_dir=self.folder / "secrets")
 
     def callers(self, store: PostgresStore | None = None, **options: Any) -> Callers:
         """Callers of another replica, not started."""

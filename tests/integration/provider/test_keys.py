@@ -126,7 +126,8 @@ async def test_audit_is_told_once_it_can_hear(replicas: list[ProviderApp], org_i
     with calls.serving(calls.Call(principal=operator)):
         await keys.AddProvider(key_pb2.AddProviderRequest(provider="openai", api_key=KEY))
         await keys.RemoveProvider(key_pb2.RemoveProviderRequest(provider="openai"))
-    with calls.serving(calls.Call(principal=principal_pb2.Principal(scopes=["operator"], org_id=org_id))):
+    operator = principal_pb2.Principal(kind=principal_pb2.Principal.KIND_OPERATOR, scopes=["operator"], org_id=org_id)
+    with calls.serving(calls.Call(principal=operator)):
         await keys.AddProvider(key_pb2.AddProviderRequest(provider="mistral", api_key=KEY))
 
     async def deaf(records: object) -> None:
