@@ -7,7 +7,6 @@ import datetime as dt
 from collections.abc import Callable
 
 from dac.budget.v1 import budget_pb2
-from dac.type.v1 import principal_pb2
 from mesh import call
 from mesh.admin_record import Change, admin_change
 from mesh.ids import is_uuid, uuid7
@@ -19,14 +18,6 @@ from services.budget.ledger.windows import Window
 from services.budget.paging import page_asked, token_behind
 
 MAX_NOTE_CHARS = 200
-
-
-def organisation_caller(scope: str) -> principal_pb2.Principal:
-    """The caller, who acts for an organisation. Raises PERMISSION_DENIED or INVALID_REQUEST."""
-    principal = call.require_scope(scope) if scope else call.require_principal()
-    if not principal.org_id:
-        raise errors.invalid("org_id", "this needs a key of an organisation; the operator's token has none")
-    return principal
 
 
 class Administration:
@@ -41,7 +32,7 @@ class Administration:
         self, request: budget_pb2.SetBudgetRequest | budget_pb2.CreateBudgetRequest, *, only_new: bool = False
     ) -> budget_pb2.Budget:
         """See BudgetService.SetBudget and CreateBudget. A level may have one budget for each window and selector."""
-        principal = organisation_caller("admin")
+        principal = call.require_organisation("admin")
         limit = budget_form.limit_of(request, principal.org_id)
         seal = self._sealer(principal.org_id, "budget.set")
         status = await self._store.set(limit, self._now(), seal, only_new=only_new)
@@ -50,7 +41,7 @@ class Administration:
 
     async def change(self, request: budget_pb2.UpdateBudgetRequest) -> budget_pb2.Budget:
         """See BudgetService.UpdateBudget."""
-        principal = organisation_caller("admin")
+        principal = call.require_organisation("admin")
         budget_id = _known_form(request.budget_id)
 
         def changed(limit: Limit) -> Limit:
@@ -63,14 +54,14 @@ class Administration:
 
     async def get(self, request: budget_pb2.GetBudgetRequest) -> budget_pb2.Budget:
         """See BudgetService.GetBudget."""
-        principal = organisation_caller("read")
+        principal = call.require_organisation("read")
         now = self._now()
         found = await self._store.get(principal.org_id, _known_form(request.budget_id), now)
         return budget_form.to_message((await self._store.paced(principal.org_id, [found], now))[0], now)
 
     async def list(self, request: budget_pb2.ListBudgetsRequest) -> budget_pb2.ListBudgetsResponse:
         """See BudgetService.ListBudgets."""
-        principal = organisation_caller("read")
+        principal = call.require_organisation("read")
         size, after_id = page_asked(request)
         now = self._now()
         found = await self._store.page(principal.org_id, after_id, size + 1, now)
@@ -81,7 +72,7 @@ class Administration:
 
     async def delete(self, request: budget_pb2.DeleteBudgetRequest) -> budget_pb2.DeleteBudgetResponse:
         """See BudgetService.DeleteBudget."""
-        principal = organisation_caller("admin")
+        principal = call.require_organisation("admin")
         seal = self._sealer(principal.org_id, "budget.delete")
         await self._store.delete(principal.org_id, _known_form(request.budget_id), self._now(), seal)
         self._told.set()
@@ -89,7 +80,7 @@ class Administration:
 
     async def stop(self, request: budget_pb2.StopSpendingRequest) -> budget_pb2.StopSpendingResponse:
         """See BudgetService.StopSpending. A second time it only changes the reason."""
-        principal = organisation_caller("admin")
+        principal = call.require_organisation("admin")
         if len(request.reason) > MAX_NOTE_CHARS or not request.reason.isprintable():
             raise errors.invalid("reason", f"it has at most {MAX_NOTE_CHARS} printable characters")
         level = Level(principal.org_id, LevelKind.ORG, principal.org_id)
@@ -103,7 +94,7 @@ class Administration:
 
     async def resume(self) -> budget_pb2.ResumeSpendingResponse:
         """See BudgetService.ResumeSpending."""
-        principal = organisation_caller("admin")
+        principal = call.require_organisation("admin")
         standing = await self._store.stopped(principal.org_id, self._now())
         if standing is not None:
             seal = self._sealer(principal.org_id, "spending.resume")
@@ -113,7 +104,7 @@ class Administration:
 
     async def verify(self) -> budget_pb2.VerifyLedgerResponse:
         """See BudgetService.VerifyLedger."""
-        found = await verify(self._store.database, organisation_caller("admin").org_id)
+        found = await verify(self._store.database, call.require_organisation("admin").org_id)
         return budget_pb2.VerifyLedgerResponse(
             differences=found.differences, ledger_rows=found.ledger_rows, open_reservations=found.open_reservations
         )

@@ -29,7 +29,7 @@ from mesh.carried import Carried
 from mesh.ids import is_uuid, uuid7
 from mesh.service import Context
 from services.budget import errors, request_checks
-from services.budget.administration import Administration, organisation_caller
+from services.budget.administration import Administration
 from services.budget.alerts.channels import channels_of
 from services.budget.alerts.delivery import AlertTeller, Patience
 from services.budget.background import Backlog, ChangeTeller, Sweeper, repeat, stop
@@ -211,7 +211,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
         return response
 
     async def Adjust(self, request: budget_pb2.AdjustRequest, context: Any) -> budget_pb2.AdjustResponse:  # noqa: D102
-        principal = organisation_caller("admin")
+        principal = call.require_organisation("admin")
         request_checks.check_adjustment(request)
         after = {"amount_nano_usd": str(request.amount_nano_usd), "reason": request.reason}
         target = f"request:{request.request_id}"

@@ -43,9 +43,7 @@ class TextServicer(text_pb2_grpc.TextServiceServicer):
         return pb.KeepTextsResponse(not_stored_yet=await self._store.keep(texts) if texts else [])
 
     async def GetText(self, request: pb.GetTextRequest, context: Any) -> pb.GetTextResponse:  # noqa: D102
-        org_id = call.require_scope("admin").org_id
-        if not is_uuid(org_id):
-            raise errors.invalid("org_id", "this needs a key of an organisation; the operator's token has none")
+        org_id = call.require_organisation("admin").org_id
         found = await self._store.text(org_id, request.request_id) if is_uuid(request.request_id) else None
         if found is None:
             raise errors.no_text(request.request_id)

@@ -13,7 +13,6 @@ from mesh import call
 from mesh.admin_record import Change, admin_change
 from mesh.ids import is_uuid, uuid7
 from services.budget import errors
-from services.budget.administration import organisation_caller
 from services.budget.budget_form import level_named
 from services.budget.ledger.rows import LevelKind
 from services.budget.limits import rate_limit_errors
@@ -68,7 +67,7 @@ class LimitServicer(limit_pb2_grpc.LimitServiceServicer):
     async def SetRateLimit(  # noqa: D102
         self, request: limit_pb2.SetRateLimitRequest, context: Any
     ) -> limit_pb2.SetRateLimitResponse:
-        principal = organisation_caller("admin")
+        principal = call.require_organisation("admin")
         level = level_named(request.level, principal.org_id)
         check_model(request.model)
         values = {name: getattr(request, name) for name in VALUES if request.HasField(name)}
@@ -85,7 +84,7 @@ class LimitServicer(limit_pb2_grpc.LimitServiceServicer):
     async def ListRateLimits(  # noqa: D102
         self, request: limit_pb2.ListRateLimitsRequest, context: Any
     ) -> limit_pb2.ListRateLimitsResponse:
-        principal = organisation_caller("read")
+        principal = call.require_organisation("read")
         size, after_id = page_asked(request)
         found = await self._store.page(principal.org_id, after_id, size + 1)
         token = token_behind(found[size - 1].rate_limit_id) if len(found) > size else ""
@@ -96,7 +95,7 @@ class LimitServicer(limit_pb2_grpc.LimitServiceServicer):
     async def DeleteRateLimit(  # noqa: D102
         self, request: limit_pb2.DeleteRateLimitRequest, context: Any
     ) -> limit_pb2.DeleteRateLimitResponse:
-        principal = organisation_caller("admin")
+        principal = call.require_organisation("admin")
         if not is_uuid(request.rate_limit_id):
             raise rate_limit_errors.rate_limit_not_found(request.rate_limit_id[:60])
         seal = self._sealer(principal.org_id, "rate_limit.delete")
