@@ -12,8 +12,10 @@ import grpc.aio
 
 from dac.audit.v1 import audit_pb2, audit_pb2_grpc
 from dac.type.v1 import record_pb2
+from mesh.admin_record import Change
 from mesh.call import acting_as
 from mesh.errors import MeshError
+from mesh.postgres import Database
 
 RETRY_S = 5.0
 APPEND_TIMEOUT_S = 10.0
@@ -30,6 +32,30 @@ class Outbox(Protocol):
 
     async def told(self, changes: Sequence[Any]) -> None:
         """Forgets changes that audit has."""
+
+
+class ChangeOutbox:
+    """See Outbox: the table change_outbox of a service's own schema."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def untold(self) -> Sequence[Change]:
+        """See Outbox: the oldest ones."""
+        async with self._database.transaction() as connection:
+            rows = await connection.fetch("SELECT record_id, record FROM change_outbox ORDER BY record_id LIMIT 100")
+        return [Change(str(row["record_id"]), row["record"]) for row in rows]
+
+    async def told(self, changes: Sequence[Change]) -> None:
+        """See Outbox."""
+        ids = [change.record_id for change in changes]
+        async with self._database.transaction() as connection:
+            await connection.execute("DELETE FROM change_outbox WHERE record_id = ANY ($1::uuid[])", ids)
+
+
+async def put_out(connection: Any, change: Change) -> None:
+    """Puts a change into change_outbox, inside the transaction that makes it."""
+    await connection.execute("INSERT INTO change_outbox (record_id, record) VALUES ($1, $2)", *change)
 
 
 def append_to_audit(

@@ -8,7 +8,7 @@ from typing import Any
 import grpc.aio
 
 from dac.provider.v1 import discovery_pb2, key_pb2_grpc, provider_pb2, provider_pb2_grpc
-from mesh.admin_changes import ChangeTeller, append_to_audit
+from mesh.admin_changes import ChangeOutbox, ChangeTeller, append_to_audit
 from mesh.ids import uuid7
 from mesh.inprocess_calls import gives_away
 from mesh.service import Context
@@ -144,7 +144,7 @@ class ProviderApp:
         former = {one.id: one.subkey(PURPOSE) for one in context.keyring.former}
         vault = Vault(context.keyring.subkey(PURPOSE), context.keyring.id, former=former)
         database = self._database = context.database
-        store = self._store = PostgresStore(database) if database is not None else None
+        store = PostgresStore(database) if database is not None else None
         keys = PostgresKeyStore(database) if database is not None else None
         seals = PostgresSealStore(database) if database is not None else None
         book = KeyBook(
@@ -177,7 +177,7 @@ class ProviderApp:
             frame_bytes=config.frame_bytes,
         )
         append = append_to_audit("provider", context.channel_to)
-        self.teller = ChangeTeller("provider", store, append) if store is not None else None
+        self.teller = ChangeTeller("provider", ChangeOutbox(database), append) if database is not None else None
         told = self.teller.wake if self.teller else lambda: None
         self._keys = KeyServicer(self.desk, self.registry, told, self.key_desk)
 

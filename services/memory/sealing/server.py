@@ -11,7 +11,7 @@ from typing import Any
 import grpc.aio
 
 from dac.memory.v1 import sealing_pb2, sealing_pb2_grpc
-from mesh.admin_changes import ChangeTeller, append_to_audit
+from mesh.admin_changes import ChangeOutbox, ChangeTeller, append_to_audit
 from mesh.admin_record import Change, admin_change
 from mesh.envelope_keys import Wrapper
 from mesh.rotation import rotate, step_limit
@@ -19,7 +19,7 @@ from mesh.service import Context
 from services.memory import errors
 from services.memory.config import MemoryConfig
 from services.memory.sealing.data_keys import PURPOSE, DataKeys, KeyedSealer
-from services.memory.sealing.erasure import ChangeOutbox, Erasure
+from services.memory.sealing.erasure import Erasure
 from services.memory.sealing.resealing import Resealer
 from services.memory.viewers import organisation
 
