@@ -19,6 +19,7 @@ from mesh.principals import Signer
 from services.gateway.identity.callers import Callers
 from services.gateway.identity.identity import Identity
 from services.gateway.identity.store import PostgresStore
+from tests.integration.gateway.tree_house import House
 
 KEYRING = Keyring(bytes(range(32)))
 SIGNER = Signer("gateway", bytes(range(1, 33)))
@@ -89,3 +90,10 @@ async def outcome(callers: Callers, token: str) -> Reason | None:
     except MeshError as error:
         return error.reason
     return None
+
+
+@pytest.fixture
+async def house(world: World) -> House:
+    identity = world.identity()
+    await identity.bootstrap(None)
+    return House(identity, identity.default_org_id)
