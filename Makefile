@@ -68,7 +68,6 @@ browser: setup ## Find or install the Chromium that the page's tests use
 .PHONY: compiled
 compiled: setup
 	@$(BIN)/python -m compileall -q -j 0 mesh services gen bench
-	@$(BIN)/python -m tests.rewritten
 
 .PHONY: test
 test: setup browser compiled ## All tests, in parallel

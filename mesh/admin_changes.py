@@ -12,9 +12,10 @@ import grpc.aio
 
 from dac.audit.v1 import audit_pb2, audit_pb2_grpc
 from dac.type.v1 import record_pb2
-from dac.type.v1.principal_pb2 import Principal
+from mesh.admin_record import Change
 from mesh.call import acting_as
 from mesh.errors import MeshError
+from mesh.postgres import Database
 
 RETRY_S = 5.0
 APPEND_TIMEOUT_S = 10.0
@@ -33,13 +34,28 @@ class Outbox(Protocol):
         """Forgets changes that audit has."""
 
 
-def actor_of(principal: Principal) -> str:
-    """The actor of an administrative record."""
-    if principal.kind == Principal.KIND_SERVICE:
-        return f"service:{principal.service}"
-    if principal.kind == Principal.KIND_OPERATOR:
-        return "operator"
-    return f"key:{principal.key_id}" if principal.key_id else f"user:{principal.user_id}"
+class ChangeOutbox:
+    """See Outbox: the table change_outbox of a service's own schema."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def untold(self) -> Sequence[Change]:
+        """See Outbox: the oldest ones."""
+        async with self._database.transaction() as connection:
+            rows = await connection.fetch("SELECT record_id, record FROM change_outbox ORDER BY record_id LIMIT 100")
+        return [Change(str(row["record_id"]), row["record"]) for row in rows]
+
+    async def told(self, changes: Sequence[Change]) -> None:
+        """See Outbox."""
+        ids = [change.record_id for change in changes]
+        async with self._database.transaction() as connection:
+            await connection.execute("DELETE FROM change_outbox WHERE record_id = ANY ($1::uuid[])", ids)
+
+
+async def put_out(connection: Any, change: Change) -> None:
+    """Puts a change into change_outbox, inside the transaction that makes it."""
+    await connection.execute("INSERT INTO change_outbox (record_id, record) VALUES ($1, $2)", *change)
 
 
 def append_to_audit(

@@ -57,7 +57,7 @@ TARGETS: Mapping[str, Target] = {
     for target in (
         _target("budget", tells=("audit",)),
         _target("audit", needs=("budget",)),
-        _target("memory", tells=("router", "provider", "budget")),
+        _target("memory", tells=("router", "provider", "budget", "audit")),
         _target("provider", tells=("audit", "budget"), edge=True),
         _target("router", needs=("provider", "budget"), tells=("audit",), edge=True),
         _target("gateway", needs=("router", "provider", "budget", "memory", "audit"), edge=True),

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from dac.type.v1.principal_pb2 import Principal
-from mesh.errors import MeshError, Reason
+from mesh.errors import MeshError, Reason, invalid
+from mesh.ids import is_uuid
 
 
 @dataclasses.dataclass(slots=True)
@@ -94,6 +95,17 @@ def require_scope(scope: str) -> Principal:
             f'This needs a key with scope "{scope}"; yours has {", ".join(principal.scopes) or "none"}.',
             metadata={"scope": scope},
         )
+    return principal
+
+
+def require_organisation(scope: str = "") -> Principal:
+    """The current principal, which acts for an organisation and holds `scope`, empty = any.
+
+    Raises PRINCIPAL_REQUIRED, PERMISSION_DENIED or INVALID_REQUEST.
+    """
+    principal = require_scope(scope) if scope else require_principal()
+    if not is_uuid(principal.org_id):
+        raise invalid("org_id", "This needs a key of an organisation; the operator's token has none.")
     return principal
 
 

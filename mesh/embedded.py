@@ -126,8 +126,8 @@ class EmbeddedPostgres:
             "wal_compression": "on",
             "jit": "off",
             "autovacuum": "on",
-            # Until a table is analyzed for the first time the planner guesses: in a new folder that must not last a minute.
-            # Servers of tests have hundreds of databases, through which it would go round and round.
+            # Until a table is analyzed for the first time the planner guesses: in a new folder that must not last a
+            # minute. Servers of tests have hundreds of databases, through which it would go round and round.
             "autovacuum_naptime": "10s" if self.durable else "1min",
             "fsync": "on" if self.durable else "off",
             "full_page_writes": "on" if self.durable else "off",

@@ -1,6 +1,6 @@
 """What a usage adds up to: its buckets of tokens are disjoint, and this is the one place that knows which are which."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Tokens(Protocol):
@@ -45,3 +45,20 @@ def answer_tokens(usage: Tokens) -> int:
 def cached_tokens(usage: Tokens) -> int:
     """What was read from the provider's cache."""
     return usage.input_cached_tokens + usage.input_audio_cached_tokens
+
+
+def openai_usage(usage: Tokens) -> dict[str, Any]:
+    """OpenAI's totals of the disjoint buckets."""
+    prompt, completion = prompt_tokens(usage), answer_tokens(usage)
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": cached_tokens(usage), "audio_tokens": usage.input_audio_tokens},
+        "completion_tokens_details": {
+            "reasoning_tokens": usage.reasoning_tokens,
+            "audio_tokens": usage.output_audio_tokens,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }

@@ -47,7 +47,7 @@ async def measure(count: int) -> dict[str, Any]:
         return {
             "bytes_per_request": round(sum(packed.values()) / count, 1),
             "entries": count,
-            "packed_entries": await stage.store.packs.end(),
+            "packed_entries": (await stage.store.packs.packed()).stop,
             "fresh_bytes_per_request": round(sum(fresh.values()) / count, 1),
             "pruned_bytes_per_request": round(sum(pruned.values()) / count, 1),
             "by_table": {table: round(size / count, 1) for table, size in packed.items()},

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mesh.cli.client import USAGE, Client, Failure
+from mesh.cli.client import USAGE, Client, Failure, one_of
 from mesh.cli.output import AsJson, Url, command, enum_word, milliseconds, money, note, print_json, table
 
 DIMENSIONS = ("team", "project", "user", "key", "model", "provider", "intent")
@@ -55,12 +55,12 @@ def show(
         since = dt.datetime.now(dt.UTC) - dt.timedelta(hours=hours)
         wanted.append(("start_at", f"{since:%Y-%m-%dT%H:%M:%SZ}"))
     if step:
-        wanted.append(("step", f"ANALYTICS_STEP_{_one_of('--step', step, STEPS).upper()}"))
+        wanted.append(("step", f"ANALYTICS_STEP_{one_of('--step', step, STEPS).upper()}"))
     only = dict(zip(FILTERS, (team, project, user, key, model, provider, intent), strict=True))
     if mine and (by or any(only.values())):
         raise Failure("--mine takes no --by and no filters: it shows what is yours", USAGE)
     wanted += [(name, value) for name, value in only.items() if value]
-    dimensions = [_one_of("--by", one.strip(), DIMENSIONS) for one in by.split(",") if one.strip()]
+    dimensions = [one_of("--by", one.strip(), DIMENSIONS) for one in by.split(",") if one.strip()]
     wanted += [("group_by", f"ANALYTICS_DIMENSION_{one.upper()}") for one in dimensions]
     path = "/v1/users/me/analytics/dashboard" if mine else "/v2/analytics/dashboard"
     answer = Client(url).call("GET", path, query=wanted)
@@ -156,12 +156,6 @@ def recommendations(
     note(f"{len(found)} recommendations from {int(answer.get('requests') or 0):,} requests")
     for one in answer.get("missing") or []:
         note(f"missing: {one.get('message')}")
-
-
-def _one_of(option: str, word: str, known: tuple[str, ...]) -> str:
-    if word not in known:
-        raise Failure(f'{option} "{word}" is none of {", ".join(known)}', USAGE)
-    return word
 
 
 command(app, "show")(show)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mesh.cli.client import REFUSED, USAGE, Client, Failure, segment
+from mesh.cli.client import REFUSED, USAGE, Client, Failure, one_of, segment
 from mesh.cli.output import AsJson, Url, command, confirm, enum_word, local_time, money, note, print_json, table
 
 WINDOWS = {word: f"WINDOW_{word.upper()}" for word in ("none", "minute", "hour", "day", "week", "month")}
@@ -102,8 +102,7 @@ def set_budget(
 
     Example: dac budget set --key 0192f3c4-… --limit-usd 5 --window month
     """
-    if window not in WINDOWS:
-        raise Failure(f'--window "{window}" is none of {", ".join(WINDOWS)}', USAGE)
+    one_of("--window", window, WINDOWS)
     if bool(limit_usd) == unlimited:
         raise Failure("say --limit-usd DOLLARS or --unlimited (one of them)", USAGE)
     body = {

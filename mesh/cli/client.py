@@ -9,7 +9,7 @@ import os
 import pathlib
 import socket
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -29,6 +29,13 @@ class Failure(Exception):
     def __init__(self, message: str, exit_code: int = REFUSED, *, error: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
         self.message, self.exit_code, self.error = message, exit_code, dict(error or {})
+
+
+def one_of(option: str, word: str, known: Collection[str]) -> str:
+    """A word of those that an option knows. Raises Failure."""
+    if word not in known:
+        raise Failure(f'{option} "{word}" is none of {", ".join(known)}', USAGE)
+    return word
 
 
 def data_dir(env: Mapping[str, str] | None = None) -> pathlib.Path:

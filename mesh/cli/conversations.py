@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mesh.cli.client import USAGE, Client, Failure, segment
+from mesh.cli.client import USAGE, Client, Failure, one_of, segment
 from mesh.cli.output import AsJson, Url, clean, command, local_time, note, print_json, table
 
 app = typer.Typer(help="Conversations: list, search, export, import.", no_args_is_help=True)
@@ -76,8 +76,7 @@ def export(
 
     Example: dac conversations export rome --format markdown --to rome.md
     """
-    if form not in FORMS:
-        raise Failure(f'--format "{form}" is none of {", ".join(FORMS)}', USAGE)
+    one_of("--format", form, FORMS)
     parts = Client(url).download(f"{_PATH}/{segment(thread)}/export", {"format": form})
     if file == "-":
         for part in parts:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mesh.cli.client import REFUSED, USAGE, Client, Failure
+from mesh.cli.client import REFUSED, USAGE, Client, Failure, one_of
 from mesh.cli.output import AsJson, Url, command, money, note, print_json, table
 from mesh.cli.provider_exports import PROVIDERS, Export, Place, Usage, base_name, read_exports
 from mesh.cli.reconciliation import Comparison, Line, compare
@@ -47,8 +47,7 @@ def reconcile(
 
     Example: dac cost reconcile --provider openai costs.csv activity.csv
     """
-    if provider not in PROVIDERS:
-        raise Failure(f'--provider "{provider}" is none of {", ".join(PROVIDERS)}', USAGE)
+    one_of("--provider", provider, PROVIDERS)
     export = read_exports(provider, ((str(one), _content(one)) for one in files))
     if not export.days:
         raise Failure("the files say nothing: there is no day in them", USAGE)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mesh.cli.client import USAGE, Client, Failure, segment
+from mesh.cli.client import USAGE, Client, Failure, one_of, segment
 from mesh.cli.output import AsJson, Url, clean, command, confirm, enum_word, local_time, note, print_json, table
 
 app = typer.Typer(
@@ -24,13 +24,10 @@ Kind = Annotated[list[str] | None, typer.Option("--kind", help="turn, fact or no
 
 def filter_of(user: str, agent: str, thread: str, kinds: list[str] | None) -> dict[str, Any]:
     """A MemoryFilter of what was said. Raises Failure."""
-    for kind in kinds or ():
-        if kind not in KINDS:
-            raise Failure(f'--kind "{kind}" is none of {", ".join(KINDS)}', USAGE)
     wanted = {"user_id": user, "agent_id": agent, "thread_id": thread}
     found: dict[str, Any] = {name: value for name, value in wanted.items() if value}
     if kinds:
-        found["kinds"] = [f"MEMORY_KIND_{kind.upper()}" for kind in kinds]
+        found["kinds"] = [f"MEMORY_KIND_{one_of('--kind', kind, KINDS).upper()}" for kind in kinds]
     return found
 
 

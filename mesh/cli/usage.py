@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mesh.cli.client import USAGE, Client, Failure
+from mesh.cli.client import USAGE, Client, Failure, one_of
 from mesh.cli.output import AsJson, Url, command, money, note, print_json, table
 
 DIMENSIONS = ("team", "project", "user", "key", "model", "provider", "operation", "tag")
@@ -50,7 +50,7 @@ def usage(
         raise Failure("--csv and --json: say one of them", USAGE)
     dimensions = _dimensions(by)
     query: list[tuple[str, object]] = [("group_by", f"DIMENSION_{one.upper()}") for one in dimensions]
-    query += [("step", f"WINDOW_{_one_of('--step', step, STEPS).upper()}")] if step else []
+    query += [("step", f"WINDOW_{one_of('--step', step, STEPS).upper()}")] if step else []
     query += [("start_at", _moment("--from", start, zone))] if start else []
     query += [("end_at", _moment("--to", end, zone))] if end else []
     query += _level(level) if level else []
@@ -103,18 +103,12 @@ def _cells(row: dict[str, Any], zone: str, has_steps: bool) -> list[object]:
 
 
 def _dimensions(by: str) -> list[str]:
-    return [_one_of("--by", one.strip(), DIMENSIONS) for one in by.split(",") if one.strip()]
-
-
-def _one_of(option: str, word: str, known: tuple[str, ...]) -> str:
-    if word not in known:
-        raise Failure(f'{option} "{word}" is none of {", ".join(known)}', USAGE)
-    return word
+    return [one_of("--by", one.strip(), DIMENSIONS) for one in by.split(",") if one.strip()]
 
 
 def _level(text: str) -> list[tuple[str, object]]:
     kind, _, level_id = text.partition(":")
-    return [("level.kind", f"KIND_{_one_of('--level', kind, LEVELS).upper()}"), ("level.id", level_id)]
+    return [("level.kind", f"KIND_{one_of('--level', kind, LEVELS).upper()}"), ("level.id", level_id)]
 
 
 def _zone(name: str) -> dt.tzinfo:

@@ -2,18 +2,15 @@
 
 import base64
 import dataclasses
-import importlib
-import pathlib
 import re
-from collections.abc import Iterator
 from functools import cache
 
 from google.api import annotations_pb2
 from google.protobuf import descriptor_pb2
-from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
+from google.protobuf.descriptor import FileDescriptor
 from google.rpc import error_details_pb2
 
-import dac
+from mesh.rpcs import methods
 
 _VERBS = ("get", "put", "post", "delete", "patch")
 _PARAMETER = re.compile(r"\\\{[a-z_]+(=\\\*\\\*)?\\\}")
@@ -36,19 +33,11 @@ class HttpForm:
         return _PARAMETER.sub(lambda found: ".+" if found[1] else "[^/]+", re.escape(self.template))
 
 
-def _methods() -> Iterator[MethodDescriptor]:
-    for root in map(pathlib.Path, dac.__path__):
-        for file in sorted(root.rglob("*_pb2.py")):
-            module = importlib.import_module(".".join(("dac", *file.relative_to(root).with_suffix("").parts)))
-            for service in module.DESCRIPTOR.services_by_name.values():
-                yield from service.methods
-
-
 @cache
 def http_forms() -> tuple[HttpForm, ...]:
     """Every annotated RPC, sorted by template."""
     found = set()
-    for method in _methods():
+    for method in methods():
         options = method.GetOptions()
         if not options.HasExtension(annotations_pb2.http):
             continue
@@ -70,7 +59,7 @@ def descriptor_set(services: frozenset[str]) -> str:
             add(dependency)
         needed[file.name] = file
 
-    for method in _methods():
+    for method in methods():
         if method.containing_service.full_name in services:
             add(method.containing_service.file)
     add(error_details_pb2.DESCRIPTOR)

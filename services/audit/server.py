@@ -99,14 +99,6 @@ def request_rows(records: Iterable[record_pb2.RequestRecord]) -> list[RequestRow
     return rows
 
 
-def _caller(scope: str) -> str:
-    """The organisation of the caller, who holds the scope."""
-    org_id = call.require_scope(scope).org_id
-    if not is_uuid(org_id):
-        raise errors.invalid("org_id", "this needs a key of an organisation; the operator's token has none")
-    return org_id
-
-
 def _fitting(rows: list[Listed], size: int) -> int:
     """How many rows a page holds: at most `size`, and no more than MAX_PAGE_BYTES, but one at least."""
     total = 0
@@ -138,7 +130,7 @@ def _unless_unset(message: Any, field: str) -> dt.datetime | None:
 
 
 def _request_filters(request: audit_pb2.ListRequestsRequest | audit_pb2.ExportRequestsRequest) -> RequestFilters:
-    org_id = _caller("read")
+    org_id = call.require_organisation("read").org_id
     if request.outcome not in record_pb2.Outcome.values():
         raise errors.invalid("outcome", f"{request.outcome} is none of {', '.join(record_pb2.Outcome.keys())}")
     return RequestFilters(
@@ -166,7 +158,7 @@ def _fits(filters: RequestFilters) -> Callable[[bytes], bool]:
 
 def _change_filters(request: audit_pb2.ListChangesRequest | audit_pb2.ExportChangesRequest) -> ChangeFilters:
     return ChangeFilters(
-        _caller("admin"),
+        call.require_organisation("admin").org_id,
         _searched(request.actor, "actor"),
         _searched(request.action, "action"),
         _searched(request.target, "target"),
@@ -250,7 +242,7 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
     async def GetRequest(  # noqa: D102
         self, request: audit_pb2.GetRequestRequest, context: Any
     ) -> audit_pb2.GetRequestResponse:
-        org_id = _caller("read")
+        org_id = call.require_organisation("read").org_id
         if not is_uuid(request.request_id):
             raise errors.request_not_found(request.request_id)
         gives_up_at = time.monotonic() + self._config.settle_wait_s
@@ -297,7 +289,7 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
     async def FollowRequests(  # noqa: D102
         self, request: audit_pb2.FollowRequestsRequest, context: Any
     ) -> AsyncIterator[audit_pb2.FollowRequestsResponse]:
-        org_id = _caller("read")
+        org_id = call.require_organisation("read").org_id
         position = await self._store.newest(org_id)
         while True:
             news = self._arrivals.next()

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from dac.type.v1.record_pb2 import AdminRecord
 from mesh.postgres import Database
 from services.audit import errors
 from services.audit.sealing.form import Place, plain_change, plain_request
@@ -90,12 +89,6 @@ async def stored_sealed(
             if await store.payloads.still_live(connection, sealed):
                 return await insert(connection, sealed.rows)
     raise errors.keys_destroyed_meanwhile()
-
-
-def change_row(record: AdminRecord, now: dt.datetime) -> ChangeRow:
-    """An administrative change of this moment as it is stored; the record is told its time."""
-    record.at.FromDatetime(now)
-    return ChangeRow(record.org_id, record.record_id, now, record.SerializeToString())
 
 
 class AuditStore(Protocol):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mesh.admin_record import Change
 from mesh.postgres import Database
 from services.budget import errors
 from services.budget.alerts.forecast import DAY, needs_recent
@@ -63,8 +64,8 @@ class Status:
         return max(self.window_start, self.created_at or self.window_start)
 
 
-SealChange = Callable[[Status | None, Status | None], tuple[str, bytes]]
-"""(before, after) → record id and serialised AdminRecord."""
+SealChange = Callable[[Status | None, Status | None], Change]
+"""(before, after) → what audit is told."""
 
 
 def _limit(row: Any) -> Limit:

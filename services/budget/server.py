@@ -24,12 +24,13 @@ from dac.envoy.v3 import rls_pb2_grpc
 from dac.type.v1 import principal_pb2
 from mesh import call
 from mesh.admin_changes import append_to_audit
+from mesh.admin_record import admin_change
 from mesh.carried import Carried
 from mesh.ids import is_uuid, uuid7
 from mesh.model_files import ModelFollower
 from mesh.service import Context
 from services.budget import errors, request_checks
-from services.budget.administration import Administration, organisation_caller, seal_change
+from services.budget.administration import Administration
 from services.budget.alerts.channels import channels_of
 from services.budget.alerts.delivery import AlertTeller, Patience
 from services.budget.background import Backlog, ChangeTeller, Sweeper, repeat, stop
@@ -211,7 +212,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
         return response
 
     async def Adjust(self, request: budget_pb2.AdjustRequest, context: Any) -> budget_pb2.AdjustResponse:  # noqa: D102
-        principal = organisation_caller("admin")
+        principal = call.require_organisation("admin")
         request_checks.check_adjustment(request)
         after = {"amount_nano_usd": str(request.amount_nano_usd), "reason": request.reason}
         target = f"request:{request.request_id}"
@@ -223,7 +224,7 @@ class BudgetServicer(budget_pb2_grpc.BudgetServiceServicer):
                 amount_nano_usd=request.amount_nano_usd,
                 attempt_id=request.attempt_id,
                 now=utc_now(),
-                admin_record=seal_change(principal, "charge.adjust", target, None, after, utc_now()),
+                change=admin_change("charge.adjust", target, utc_now(), org_id=principal.org_id, after=after),
             )
         )
         return budget_pb2.AdjustResponse(cost_nano_usd=adjusted.cost_nano_usd)

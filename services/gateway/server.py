@@ -46,7 +46,7 @@ from services.gateway.gating.webhooks import Webhooks, read_urls
 from services.gateway.grpc_edge import GrpcEdge
 from services.gateway.identity.callers import Callers
 from services.gateway.identity.identity import Identity
-from services.gateway.identity.server import IdentityServicer, describe
+from services.gateway.identity.server import IdentityServicer
 from services.gateway.identity.store import PostgresStore
 from services.gateway.identity.tenant_rules import Held, tell_router_names
 from services.gateway.identity.tenants import TenantServicer
@@ -145,7 +145,6 @@ class GatewayService:
         self.identity = Identity(
             store,
             context.keyring,
-            describe=describe,
             append=append_to_audit("gateway", context.channel_to, APPEND_TIMEOUT_S),
             tell_names=tell_router_names(context.channel_to),
             secrets_dir=context.data_dir / "secrets",

@@ -1,5 +1,5 @@
-"""Memory: threads with their messages, and the exact response cache. Everything lives inside one organisation.
+"""Memory: threads with their messages, memories, vectors and the response cache, all inside one organisation.
 
-It saves what it acknowledges in PostgreSQL first. It never calls a model, never decides what may be cached or for how
-much money, and never shows one organisation's rows to another.
+It saves what it acknowledges in PostgreSQL first. It calls no model but one that the operator names for facts and
+summaries, never decides what may be cached or for how much money, and never shows one organisation's rows to another.
 """

@@ -1,5 +1,6 @@
 """Domain values of provider as protos, for those who send them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf import timestamp_pb2
@@ -7,6 +8,8 @@ from google.protobuf import timestamp_pb2
 from dac.provider.v1 import provider_pb2
 from dac.type.v1 import record_pb2, usage_pb2
 from services.provider.calling import events
+from services.provider.kinds import audio_of
+from services.provider.registry import Provider
 
 _SELDOM = (
     *("input_cached_tokens", "cache_write_tokens", "reasoning_tokens", "audio_seconds", "input_characters"),
@@ -113,3 +116,36 @@ def failure_message(failure: events.Failure) -> provider_pb2.GenerateFailure:
         attempts=[attempt_record(one) for one in failure.attempts],
         provider_error_json=failure.provider_error_json,
     )
+
+
+def generate_response(event: events.Event) -> provider_pb2.GenerateResponse:
+    """An event on its way to the caller."""
+    made = provider_pb2.GenerateResponse()
+    if isinstance(event, events.Frames):
+        frames = made.frames
+        frames.data, frames.events = event
+    elif isinstance(event, events.Started):
+        fill_started(made.attempt, event)
+    elif isinstance(event, events.Finish):
+        fill_finish(made.finish, event)
+    else:
+        made.failure.CopyFrom(failure_message(event))
+    return made
+
+
+def provider_status(provider: Provider, org_ids: Sequence[str] = ()) -> provider_pb2.ProviderStatus:
+    """A provider as its callers see it."""
+    made = provider_pb2.ProviderStatus(
+        provider=provider.entry.provider,
+        kind=provider.entry.kind,
+        enabled=provider.enabled,
+        managed_by=provider.entry.managed_by,
+        upstream_models=provider.upstream_models,
+        model_class=provider.entry.model_class,
+        key_hint=provider.key_hint,
+        org_ids=org_ids,
+        audio=audio_of(provider.entry),
+        region=provider.entry.region,
+    )
+    made.changed_at.FromDatetime(provider.changed_at)
+    return made

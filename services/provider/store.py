@@ -5,6 +5,8 @@ import datetime
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from mesh.admin_changes import put_out
+from mesh.admin_record import Change
 from mesh.postgres import Database
 from services.provider.keys.vault import SealedKey
 
@@ -24,14 +26,6 @@ class Row:
     changed_at: datetime.datetime
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Change:
-    """What audit is told about a change: a serialised AdminRecord."""
-
-    record_id: str
-    record: bytes
-
-
 class ProviderStore(Protocol):
     """Rows with a version that grows at every change."""
 
@@ -46,12 +40,6 @@ class ProviderStore(Protocol):
 
     async def remove(self, provider: str, change: Change | None) -> bool:
         """Removes a row, and keeps the change for audit; False when there was none."""
-
-    async def untold(self) -> Sequence[Change]:
-        """The oldest changes that audit does not have yet."""
-
-    async def told(self, changes: Sequence[Change]) -> None:
-        """Forgets changes that audit has."""
 
     async def follow(self, changed: Callable[[], None]) -> None:
         """Calls `changed` soon after any replica changed a row, best effort."""
@@ -117,18 +105,6 @@ class PostgresStore:
                 await count(connection, change)
         return gone is not None
 
-    async def untold(self) -> Sequence[Change]:
-        """See ProviderStore."""
-        async with self._database.transaction() as connection:
-            rows = await connection.fetch("SELECT record_id, record FROM change_outbox ORDER BY record_id LIMIT 100")
-        return [Change(str(row["record_id"]), row["record"]) for row in rows]
-
-    async def told(self, changes: Sequence[Change]) -> None:
-        """See ProviderStore."""
-        ids = [change.record_id for change in changes]
-        async with self._database.transaction() as connection:
-            await connection.execute("DELETE FROM change_outbox WHERE record_id = ANY ($1::uuid[])", ids)
-
     async def follow(self, changed: Callable[[], None]) -> None:
         """See ProviderStore."""
         await self._database.listen(CHANNEL, lambda _: changed(), on_gap=changed)
@@ -137,8 +113,6 @@ class PostgresStore:
 async def count(connection: Any, change: Change | None) -> None:
     """Inside the transaction of a change: keeps its record for audit, and tells replicas to read again."""
     if change is not None:
-        await connection.execute(
-            "INSERT INTO change_outbox (record_id, record) VALUES ($1, $2)", change.record_id, change.record
-        )
+        await put_out(connection, change)
     await connection.execute("UPDATE providers_version SET version = version + 1")
     await connection.execute("SELECT pg_notify($1, '')", CHANNEL)

@@ -7,12 +7,10 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-import msgspec
-
 from dac.router.v1 import router_pb2, router_pb2_grpc
-from dac.type.v1 import record_pb2
 from dac.type.v1.principal_pb2 import Principal
 from mesh import telemetry
+from mesh.admin_record import admin_change
 from mesh.call import current, has_scope, require_principal, require_scope
 from mesh.errors import MeshError, invalid
 from mesh.ids import uuid7
@@ -48,8 +46,8 @@ PolicyFor = Callable[[Principal], RoutingPolicy]
 """The policy in force for a caller."""
 Force = Callable[[str, str, State | None], Awaitable[None]]
 """Holds a breaker here and tells the other replicas."""
-Tell = Callable[[record_pb2.AdminRecord], Awaitable[None]]
-"""Hands an administrative record to audit."""
+Tell = Callable[[bytes], Awaitable[None]]
+"""Hands a serialised AdminRecord to audit."""
 
 
 class RouterServicer(router_pb2_grpc.RouterServiceServicer):
@@ -148,7 +146,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         if self._tell is not None and actor.org_id:
             # Before it is done: nobody takes a model out of service unseen.
             before = {one.provider: one.state.value for one in self._breakers.statuses() if one.model == model.id}
-            await self._tell(_account(actor, model.id, changed, before, wanted, request.note[:MAX_NOTE_CHARS]))
+            await self._tell(_account(actor.org_id, model.id, changed, before, wanted, request.note[:MAX_NOTE_CHARS]))
         for provider in changed:
             if self._force is not None:
                 await self._force(model.id, provider, wanted)
@@ -224,23 +222,16 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
 
 
 def _account(
-    actor: Principal, model: str, providers: list[str], before: dict[str, str], wanted: State | None, note: str
-) -> record_pb2.AdminRecord:
+    org_id: str, model: str, providers: list[str], before: dict[str, str], wanted: State | None, note: str
+) -> bytes:
     """What audit is told of a breaker that was held or let go."""
     after = wanted.value if wanted is not None else "automatic"
-    record = record_pb2.AdminRecord(
-        record_id=uuid7(),
-        org_id=actor.org_id,
-        actor=f"key:{actor.key_id}" if actor.key_id else "operator",
-        action="breaker.force",
-        target=f"model:{model}",
-        before_json=_json({name: before.get(name, State.CLOSED.value) for name in providers}),
-        after_json=_json({**dict.fromkeys(providers, after), **({"note": note} if note else {})}),
-        request_id=current().request_id,
+    change = admin_change(
+        "breaker.force",
+        f"model:{model}",
+        dt.datetime.now(dt.UTC),
+        org_id=org_id,
+        before={name: before.get(name, State.CLOSED.value) for name in providers},
+        after={**dict.fromkeys(providers, after), **({"note": note} if note else {})},
     )
-    record.at.FromDatetime(dt.datetime.now(dt.UTC))
-    return record
-
-
-def _json(value: dict[str, str]) -> str:
-    return msgspec.json.encode(value).decode()
+    return change.record

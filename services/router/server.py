@@ -8,7 +8,6 @@ import time
 import grpc.aio
 
 from dac.router.v1 import catalog_pb2_grpc, router_pb2_grpc
-from dac.type.v1 import record_pb2
 from mesh import telemetry
 from mesh.admin_changes import APPEND_TIMEOUT_S, append_to_audit
 from mesh.catalog import ModelEntry
@@ -164,8 +163,8 @@ def _tell(context: Context) -> Tell:
     """How audit hears of it."""
     append = append_to_audit("router", context.channel_to, APPEND_TIMEOUT_S)
 
-    async def tell(record: record_pb2.AdminRecord) -> None:
-        await append([record.SerializeToString()])
+    async def tell(record: bytes) -> None:
+        await append([record])
 
     return tell
 

@@ -263,6 +263,14 @@ def test_every_rpc_has_a_permission_and_no_permission_is_stale():
     assert set(SERVICES) == set(TARGETS)
 
 
+@pytest.mark.parametrize("service", SERVICE_NAMES)
+def test_the_table_says_whom_a_service_calls(service):
+    """Addresses, NetworkPolicy and Envoy are made from it: whoever is missing there is not reached in a cluster."""
+    text = "".join(path.read_text() for path in (ROOT / "services" / service).rglob("*.py"))
+    called = set(re.findall(r'channel_to\("(\w+)"\)', text)) | ({"audit"} if "append_to_audit(" in text else set())
+    assert called - {service} <= {*TARGETS[service].needs, *TARGETS[service].tells}
+
+
 def test_start_order_puts_what_is_needed_first():
     order = start_order(TARGETS)
     for name, target in TARGETS.items():

@@ -44,7 +44,7 @@ class AnalyticsServicer(analytics_pb2_grpc.AnalyticsServiceServicer):
     async def GetDashboard(  # noqa: D102
         self, request: pb.GetDashboardRequest, context: Any
     ) -> pb.GetDashboardResponse:
-        org_id = _caller("read").org_id
+        org_id = call.require_organisation("read").org_id
         window, wanted, only = self._window(request), form.dimensions(request.group_by), form.filters(request)
         if request.limit < 0:
             raise errors.invalid("limit", f"{request.limit} is negative; 0 = {DEFAULT_LIMIT}")
@@ -69,7 +69,7 @@ class AnalyticsServicer(analytics_pb2_grpc.AnalyticsServiceServicer):
     async def GetMyDashboard(  # noqa: D102
         self, request: pb.GetMyDashboardRequest, context: Any
     ) -> pb.GetMyDashboardResponse:
-        principal = _caller("")
+        principal = call.require_organisation()
         org_id, owner, window = principal.org_id, _own(principal), self._window(request)
         await self._counting.fresh(org_id)
         async with self._database.transaction(org_id) as connection:
@@ -95,7 +95,7 @@ class AnalyticsServicer(analytics_pb2_grpc.AnalyticsServiceServicer):
     async def ListRecommendations(  # noqa: D102
         self, request: pb.ListRecommendationsRequest, context: Any
     ) -> pb.ListRecommendationsResponse:
-        org_id = _caller("read").org_id
+        org_id = call.require_organisation("read").org_id
         window = form.asked_days(request.start_date, request.end_date, self._now(), EVIDENCE_DAYS)
         team = form.team_id(request.team_id, "team_id")
         await self._counting.fresh(org_id)
@@ -118,7 +118,7 @@ class AnalyticsServicer(analytics_pb2_grpc.AnalyticsServiceServicer):
     async def RebuildAnalytics(  # noqa: D102
         self, request: pb.RebuildAnalyticsRequest, context: Any
     ) -> AsyncIterator[pb.RebuildAnalyticsResponse]:
-        org_id = _caller("admin").org_id
+        org_id = call.require_organisation("admin").org_id
         first = day_of(request.start_date, "start_date").date() if request.start_date else dt.date.min
         last = day_of(request.end_date, "end_date").date() if request.end_date else dt.date.max
         for day in await self._recounts.days(org_id):
@@ -140,14 +140,6 @@ class AnalyticsServicer(analytics_pb2_grpc.AnalyticsServiceServicer):
         made.turns_per_thread = made.turns / made.threads if made.threads else 0.0
         if window.start >= self._rollups.kept_from(Grain.HOUR) and window.step is not Grain.MINUTE:
             made.requests_by_hour.extend(await reader.hours(window))
-
-
-def _caller(scope: str) -> principal_pb2.Principal:
-    """The caller, who acts for an organisation. Raises PERMISSION_DENIED or INVALID_REQUEST."""
-    principal = call.require_scope(scope) if scope else call.require_principal()
-    if not is_uuid(principal.org_id):
-        raise errors.invalid("org_id", "this needs a key of an organisation; the operator's token has none")
-    return principal
 
 
 def _own(principal: principal_pb2.Principal) -> str:

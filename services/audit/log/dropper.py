@@ -94,7 +94,8 @@ class Dropper:
     async def _waits(self, first: int) -> tuple[str, dt.datetime | None]:
         """Why the window that begins with an entry stays, "" = it may go; and when it is old enough."""
         end = first + WINDOW
-        if end > await self._store.packs.end():
+        packed = await self._store.packs.packed()
+        if end > packed.stop:
             return PACKING if self._kept else NEVER, None
         if not self._kept:
             return NEVER, None
@@ -102,7 +103,7 @@ class Dropper:
         if due_at >= self._clock():
             return AGE, due_at
         waits_for = await self._store.start_waits(end, needs_archive=self.needs_archive)
-        if not waits_for and any(not _goes_with(one) for one in await self._store.packs.payloads(first, end)):
+        if not waits_for and any(not _goes_with(one) for one in await self._store.packs.payloads(first, end, packed)):
             waits_for = PAYLOADS
         return waits_for, due_at
 

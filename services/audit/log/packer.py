@@ -44,10 +44,11 @@ class Packer:
     async def round(self, now: dt.datetime) -> int:
         """Packs every window that is due, and removes rows that packs have made superfluous; how many windows."""
         done, before = 0, (now - self._after).strftime("%Y-%m-%dT%H:%M:%S")
-        end = await self._store.packs.end()
+        packed = await self._store.packs.packed()
+        end = packed.stop
         while await self._pack(end // WINDOW, before):
             done, end = done + 1, end + WINDOW
-        for first in range((await self._store.started()).idx, end, SWEPT):
+        for first in range(packed.start, end, SWEPT):
             await self._store.packs.sweep(first, min(first + SWEPT, end))
         return done
 

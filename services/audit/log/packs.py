@@ -18,7 +18,7 @@ from services.audit.sealing.form import is_sealed
 from services.audit.sealing.payloads import PLAIN, Payloads
 
 _log = logging.getLogger(__name__)
-PACKED = "SELECT log_packed()"
+PACKED = "SELECT idx, log_packed() FROM log_started()"
 UNPACKED = "SELECT idx, org_id, org_seq, kind, record_id, pos, leaf FROM log_unpacked($1)"
 PACK = "SELECT log_pack($1, $2, $3, $4, $5, $6, $7)"
 PAYLOADS = "SELECT idx, salt, stored, leaf FROM log_payloads($1, $2, $3, $4, $5)"
@@ -75,10 +75,11 @@ class Packs:
         self._database, self._payloads = database, payloads
         self._window: tuple[int, list[Place]] = -1, []
 
-    async def end(self) -> int:
-        """How many entries, from the log's beginning, are packed: whole windows."""
+    async def packed(self) -> range:
+        """The entries that are packed and not dropped: whole windows from the log's start on."""
         async with self._database.transaction() as connection:
-            return int(await connection.fetchval(PACKED)) * WINDOW
+            start, windows = await connection.fetchrow(PACKED)
+        return range(start, windows * WINDOW)
 
     async def unpacked(self, window: int) -> list[Place]:
         """The entries of a window that is not packed yet, of all organisations."""
@@ -111,16 +112,17 @@ class Packs:
         async with self._database.transaction() as connection:
             return int(await connection.fetchval("SELECT log_sweep($1, $2)", first, end))
 
-    async def between(self, first: int, end: int) -> list[Place]:
-        """Packed entries of all organisations, in order."""
+    async def between(self, first: int, end: int, packed: range) -> list[Place]:
+        """Entries of all organisations out of those that are `packed`, in order."""
         found: list[Place] = []
+        first, end = max(first, packed.start), min(end, packed.stop)
         for window in range(first // WINDOW, -(-end // WINDOW)):
             found += [place for place in await self._whole(window) if first <= place.entry.idx < end]
         return found
 
     async def _whole(self, window: int) -> list[Place]:
-        """A window's entries; the last one is at hand, as a log is read piece by piece, until it is dropped."""
-        if self._window[0] != window or not await self._is_there(window):
+        """The entries of a window that is packed; the last one is at hand, as a log is read piece by piece."""
+        if self._window[0] != window:
             async with self._database.transaction() as connection:
                 rows = await connection.fetch("SELECT org_id, packed FROM log_window($1)", window)
             # A tenth of a second: requests that this process serves go on.
@@ -130,19 +132,15 @@ class Packs:
             self._window = window, places
         return self._window[1]
 
-    async def _is_there(self, window: int) -> bool:
-        async with self._database.transaction() as connection:
-            return bool(await connection.fetchval("SELECT idx <= $1 FROM log_started()", window * WINDOW))
-
-    async def payloads(self, first: int, end: int) -> list[Place]:
+    async def payloads(self, first: int, end: int, packed: range) -> list[Place]:
         """The packed entries of which something is still stored: salt, record, or both."""
-        places = await self.between(first, end)
+        places = await self.between(first, end, packed)
         left = {row[0] for row in await self._stored(places) if row[1] is not None or row[2] is not None}
         return [place for place in places if place.entry.idx in left]
 
-    async def frames(self, first: int, end: int) -> list[bytes]:
+    async def frames(self, first: int, end: int, packed: range) -> list[bytes]:
         """Frames of packed entries, with what is still stored of their records."""
-        places = await self.between(first, end)
+        places = await self.between(first, end, packed)
         there = {row[0]: (row[1], row[2], row[3]) for row in await self._stored(places)}
         parts = []
         for _, entry in places:

@@ -46,13 +46,6 @@ def _check_part(request: log_pb2.ReadLogRequest, size: int, start: int) -> None:
         raise errors.invalid("first", f"{request.first} to {request.end} are no tiles of a log of {size} entries")
 
 
-def _organisation(scope: str) -> str:
-    org_id = call.require_scope(scope).org_id
-    if not is_uuid(org_id):
-        raise errors.invalid("org_id", "this needs a key of an organisation; the operator's token has none")
-    return org_id
-
-
 class LogServicer(log_pb2_grpc.LogServiceServicer):
     """See dac.audit.v1.LogService."""
 
@@ -79,7 +72,7 @@ class LogServicer(log_pb2_grpc.LogServiceServicer):
     async def GetInclusionProof(  # noqa: D102
         self, request: log_pb2.GetInclusionProofRequest, context: Any
     ) -> log_pb2.GetInclusionProofResponse:
-        org_id = _organisation("read")
+        org_id = call.require_organisation("read").org_id
         if not is_uuid(request.record_id):
             raise errors.not_in_log(request.record_id)
         if not 0 <= request.wait_s <= MAX_WAIT_S:
@@ -130,7 +123,7 @@ class LogServicer(log_pb2_grpc.LogServiceServicer):
     async def Export(  # noqa: D102
         self, request: log_pb2.ExportRequest, context: Any
     ) -> AsyncIterator[httpbody_pb2.HttpBody]:
-        org_id = _organisation("admin")
+        org_id = call.require_organisation("admin").org_id
         # Before the head, so that the tree of the head has them.
         heads, start = await self._store.newest_heads(), await self._store.start()
         head = await self._head()

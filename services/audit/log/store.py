@@ -304,10 +304,10 @@ class LogStore:
         """Leaves of all organisations, in order."""
         async with self.database.transaction() as connection:
             rows = [row[0] for row in await connection.fetch("SELECT leaf FROM log_leaves($1, $2)", first, end)]
-        if len(rows) == end - first or first >= (packed := await self.packs.end()):
+        if len(rows) == end - first or first >= (packed := await self.packs.packed()).stop:
             return rows
-        rest = await self.leaves(packed, end) if packed < end else []
-        return [place.entry.leaf for place in await self.packs.between(first, min(end, packed))] + rest
+        rest = await self.leaves(packed.stop, end) if packed.stop < end else []
+        return [place.entry.leaf for place in await self.packs.between(first, end, packed)] + rest
 
     async def entry(self, org_id: str, record_id: str, size: int) -> Entry | None:
         """The entry of a record in a tree of that size."""
@@ -348,10 +348,11 @@ class LogStore:
     async def _blocks(self, first: int, end: int) -> list[bytes]:
         async with self.database.transaction() as connection:
             blocks = [row[0] for row in await connection.fetch("SELECT log_blocks($1, $2)", first, end)]
-        packed = min(end, await self.packs.end())
-        if packed <= first:
+        packed = await self.packs.packed()
+        if packed.stop <= first:
             return blocks
-        return await self.packs.frames(first, packed) + (await self._blocks(packed, end) if packed < end else [])
+        frames = await self.packs.frames(first, end, packed)
+        return frames + (await self._blocks(packed.stop, end) if packed.stop < end else [])
 
     async def counts(self, head: Head) -> tuple[int, int]:
         """How many requests and changes a log with that head should have leaves of."""

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
 from dac.type.v1.record_pb2 import AdminRecord, RequestRecord
+from mesh.admin_record import admin_change
 from mesh.tlog.redactions import ERASE, HOLD, PREFIX, PRUNE, UNHOLD, spans_of, write_spans
 from services.audit import errors
 from services.audit.log.store import LogStore
 from services.audit.retention.store import Found, Hold, Removal, RetentionStore
 from services.audit.retention.subjects import REQUEST, Subject
 from services.audit.sealing.form import is_sealed
-from services.audit.store import KIND_CHANGE, KIND_REQUEST, ChangeRow, change_row
+from services.audit.store import KIND_CHANGE, KIND_REQUEST, ChangeRow
 
 PAGE = 5000
 """Records that are looked at, and at most declared, at once."""
@@ -281,16 +281,11 @@ class Keeper:
         return len(left)
 
     def _change(self, org_id: str, action: str, target: str, order: Order, after: Mapping[str, object]) -> ChangeRow:
-        record = AdminRecord(
-            record_id=self._new_id(),
-            org_id=org_id,
-            actor=order.actor,
-            action=action,
-            target=target or f"organisation:{org_id}",
-            after_json=json.dumps(after, ensure_ascii=False, separators=(",", ":")),
-            request_id=order.request_id,
+        target, now = target or f"organisation:{org_id}", self._clock()
+        change = admin_change(
+            action, target, now, org_id=org_id, after=after, actor=order.actor, request_id=order.request_id
         )
-        return change_row(record, self._clock())
+        return ChangeRow(org_id, change.record_id, now, change.record)
 
 
 def concerns(kind: int, record: bytes, subject: Subject) -> bool:

@@ -15,7 +15,7 @@ from dac.audit.v1 import retention_pb2 as pb
 from dac.audit.v1 import retention_pb2_grpc
 from dac.type.v1.record_pb2 import AdminRecord
 from mesh import call
-from mesh.admin_changes import actor_of
+from mesh.admin_record import actor_of
 from mesh.errors import MeshError
 from mesh.ids import is_uuid, uuid7
 from mesh.postgres import Database

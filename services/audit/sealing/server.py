@@ -10,11 +10,9 @@ from dac.audit.v1 import sealing_pb2 as pb
 from dac.audit.v1 import sealing_pb2_grpc
 from mesh import call
 from mesh.envelope_keys import Wrapper
-from mesh.ids import is_uuid
 from mesh.keyring import Keyring
 from mesh.postgres import Database
 from mesh.rotation import rotate, step_limit
-from services.audit import errors
 from services.audit.sealing.keys import PURPOSE, PayloadKeys
 from services.audit.sealing.payloads import Payloads
 
@@ -38,9 +36,7 @@ class SealingServicer(sealing_pb2_grpc.SealingServiceServicer):
     async def GetPayloadSealing(  # noqa: D102
         self, request: pb.GetPayloadSealingRequest, context: Any
     ) -> pb.GetPayloadSealingResponse:
-        org_id = call.require_scope("admin").org_id
-        if not is_uuid(org_id):
-            raise errors.invalid("org_id", "this needs a key of an organisation; the operator's token has none")
+        org_id = call.require_organisation("admin").org_id
         async with self._database.transaction(org_id) as connection:
             since = await connection.fetchval(SINCE)
             counts = await connection.fetchrow(COUNTS, org_id, timeout=COUNT_S)

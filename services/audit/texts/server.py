@@ -8,13 +8,12 @@ from typing import Any
 
 from dac.audit.v1 import text_pb2 as pb
 from dac.audit.v1 import text_pb2_grpc
-from dac.type.v1.record_pb2 import AdminRecord
 from mesh import call
-from mesh.admin_changes import actor_of
-from mesh.ids import is_uuid, uuid7
+from mesh.admin_record import admin_change
+from mesh.ids import is_uuid
 from mesh.tlog.leaves import SALT_BYTES
 from services.audit import errors
-from services.audit.store import ChangeRow, change_row
+from services.audit.store import ChangeRow
 from services.audit.texts.store import Text, TextStore
 
 MOST = 100
@@ -44,20 +43,11 @@ class TextServicer(text_pb2_grpc.TextServiceServicer):
         return pb.KeepTextsResponse(not_stored_yet=await self._store.keep(texts) if texts else [])
 
     async def GetText(self, request: pb.GetTextRequest, context: Any) -> pb.GetTextResponse:  # noqa: D102
-        principal = call.require_scope("admin")
-        org_id = principal.org_id
-        if not is_uuid(org_id):
-            raise errors.invalid("org_id", "this needs a key of an organisation; the operator's token has none")
+        org_id = call.require_organisation("admin").org_id
         found = await self._store.text(org_id, request.request_id) if is_uuid(request.request_id) else None
         if found is None:
             raise errors.no_text(request.request_id)
-        record = AdminRecord(
-            record_id=uuid7(),
-            org_id=org_id,
-            actor=actor_of(principal),
-            action=READ,
-            target=f"request:{request.request_id}",
-            request_id=call.current().request_id,
-        )
-        await self._note([change_row(record, self._clock())])
+        now = self._clock()
+        read = admin_change(READ, f"request:{request.request_id}", now, org_id=org_id)
+        await self._note([ChangeRow(org_id, read.record_id, now, read.record)])
         return pb.GetTextResponse(text=pb.RecordedText.FromString(found))

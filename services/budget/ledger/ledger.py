@@ -268,7 +268,7 @@ class Book:
         self._charge_counters([made])
         lines.append(made)
         self.entries.append(made)
-        self.admin_records.append(Record(op.org_id, *op.admin_record))
+        self.admin_records.append(Record(op.org_id, *op.change))
         return Adjusted(held.cost_nano_usd)
 
     def _held(self, org_id: str, reservation_id: str, request_id: str) -> Reservation:

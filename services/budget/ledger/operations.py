@@ -9,6 +9,7 @@ import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from mesh.admin_record import Change
 from services.budget.ledger.rows import Level, State, model_selectors
 from services.budget.prices.money import Charge, Input, Usage
 
@@ -89,8 +90,8 @@ class Adjust:
     attempt_id: str
     """Empty = the only one."""
     now: dt.datetime
-    admin_record: tuple[str, bytes]
-    """Record id and AdminRecord, stored with it."""
+    change: Change
+    """Stored with it."""
 
 
 @dataclass(slots=True)

@@ -10,9 +10,9 @@ from typing import Any
 from dac.budget.v1 import limit_pb2, limit_pb2_grpc
 from dac.type.v1 import principal_pb2
 from mesh import call
+from mesh.admin_record import Change, admin_change
 from mesh.ids import is_uuid, uuid7
 from services.budget import errors
-from services.budget.administration import organisation_caller, seal_change
 from services.budget.budget_form import level_named
 from services.budget.ledger.rows import LevelKind
 from services.budget.limits import rate_limit_errors
@@ -67,7 +67,7 @@ class LimitServicer(limit_pb2_grpc.LimitServiceServicer):
     async def SetRateLimit(  # noqa: D102
         self, request: limit_pb2.SetRateLimitRequest, context: Any
     ) -> limit_pb2.SetRateLimitResponse:
-        principal = organisation_caller("admin")
+        principal = call.require_organisation("admin")
         level = level_named(request.level, principal.org_id)
         check_model(request.model)
         values = {name: getattr(request, name) for name in VALUES if request.HasField(name)}
@@ -77,14 +77,14 @@ class LimitServicer(limit_pb2_grpc.LimitServiceServicer):
             if not 0 <= value <= MAX_LIMIT:
                 raise errors.invalid(name, f"{value} is not in 0…{MAX_LIMIT}; 0 = none")
         wanted = RateLimit(uuid7(), level.org_id, level.kind, level.level_id.lower(), request.model, **values)
-        limit = await self._store.set(wanted, self._sealer(principal, "rate_limit.set"))
+        limit = await self._store.set(wanted, self._sealer(principal.org_id, "rate_limit.set"))
         await self._changed()
         return limit_pb2.SetRateLimitResponse(rate_limit=to_message(limit))
 
     async def ListRateLimits(  # noqa: D102
         self, request: limit_pb2.ListRateLimitsRequest, context: Any
     ) -> limit_pb2.ListRateLimitsResponse:
-        principal = organisation_caller("read")
+        principal = call.require_organisation("read")
         size, after_id = page_asked(request)
         found = await self._store.page(principal.org_id, after_id, size + 1)
         token = token_behind(found[size - 1].rate_limit_id) if len(found) > size else ""
@@ -95,10 +95,10 @@ class LimitServicer(limit_pb2_grpc.LimitServiceServicer):
     async def DeleteRateLimit(  # noqa: D102
         self, request: limit_pb2.DeleteRateLimitRequest, context: Any
     ) -> limit_pb2.DeleteRateLimitResponse:
-        principal = organisation_caller("admin")
+        principal = call.require_organisation("admin")
         if not is_uuid(request.rate_limit_id):
             raise rate_limit_errors.rate_limit_not_found(request.rate_limit_id[:60])
-        seal = self._sealer(principal, "rate_limit.delete")
+        seal = self._sealer(principal.org_id, "rate_limit.delete")
         await self._store.delete(principal.org_id, request.rate_limit_id, seal)
         await self._changed()
         return limit_pb2.DeleteRateLimitResponse()
@@ -122,11 +122,11 @@ class LimitServicer(limit_pb2_grpc.LimitServiceServicer):
         # What was set counts from the answer on, here; the other replicas follow.
         await self._admission.follow()
 
-    def _sealer(self, principal: principal_pb2.Principal, action: str) -> SealChange:
-        def seal(before: RateLimit | None, after: RateLimit | None) -> tuple[str, bytes]:
+    def _sealer(self, org_id: str, action: str) -> SealChange:
+        def seal(before: RateLimit | None, after: RateLimit | None) -> Change:
             about = after or before
             assert about is not None
-            target = f"rate_limit:{about.rate_limit_id}"
-            return seal_change(principal, action, target, _public(before), _public(after), self._now())
+            target, was, now = f"rate_limit:{about.rate_limit_id}", _public(before), _public(after)
+            return admin_change(action, target, self._now(), org_id=org_id, before=was, after=now)
 
         return seal

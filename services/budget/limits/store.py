@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mesh.admin_record import Change
 from mesh.postgres import Database
 from services.budget.limits import rate_limit_errors
 from services.budget.limits.rate_limits import RateLimit
@@ -30,8 +31,8 @@ ENDED = """SELECT r.org_id::text, r.request_id::text FROM unnest($1::uuid[], $2:
   JOIN reservations r ON r.org_id = u.org_id AND r.request_id = u.request_id WHERE r.state <> 0"""
 NIL = "00000000-0000-0000-0000-000000000000"
 
-SealChange = Callable[[RateLimit | None, RateLimit | None], tuple[str, bytes]]
-"""(before, after) → record id and serialised AdminRecord."""
+SealChange = Callable[[RateLimit | None, RateLimit | None], Change]
+"""(before, after) → what audit is told."""
 
 
 def _limit(row: Any) -> RateLimit:

@@ -9,13 +9,12 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from dac.budget.v1 import price_pb2, price_pb2_grpc
-from dac.type.v1 import principal_pb2
 from mesh import call
+from mesh.admin_record import Change, admin_change
 from mesh.catalog import ModelEntry
 from mesh.model_prices import problem_of
 from mesh.postgres import Database
 from services.budget import errors
-from services.budget.administration import seal_change
 from services.budget.prices import store as price_store
 from services.budget.prices.book import FETCHED, OPERATOR, PriceBook, Proposal
 from services.budget.prices.messages import after, listed, place_of, price_message, proposal_message
@@ -133,7 +132,7 @@ class PriceServicer(price_pb2_grpc.PriceServiceServicer):
             files,
             org_id=principal.org_id,
             # Without an organisation nobody could read the record: then there is none.
-            seal=self._sealer(principal) if principal.org_id else None,
+            seal=self._sealer(principal.org_id) if principal.org_id else None,
         )
         if changed:
             self._told.set()
@@ -183,12 +182,13 @@ class PriceServicer(price_pb2_grpc.PriceServiceServicer):
             raise errors.invalid("provider", f"no file knows {model[:200]!r}: say which provider serves it")
         return places[0] if places else model.partition("/")[0]
 
-    def _sealer(self, principal: principal_pb2.Principal) -> price_store.SealPrice:
-        def seal(before: Price | None, said: Proposal) -> tuple[str, bytes]:
+    def _sealer(self, org_id: str) -> price_store.SealPrice:
+        def seal(before: Price | None, said: Proposal) -> Change:
             action = "price.withdraw" if said.buckets is None else "price.set"
             was = _public(before.buckets, before.source, None) if before is not None else None
             now = _public(said.buckets, said.source, said.valid_from) if said.buckets is not None else None
-            return seal_change(principal, action, f"price:{said.provider}:{said.model}", was, now, self._now())
+            target = f"price:{said.provider}:{said.model}"
+            return admin_change(action, target, self._now(), org_id=org_id, before=was, after=now)
 
         return seal
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import asyncpg
 
+from mesh.admin_record import Change
 from mesh.postgres import Database
 from services.budget.prices.book import FILES, OPERATOR, PriceBook, Proposal, divided, is_same
 from services.budget.prices.money import Price
@@ -34,8 +35,8 @@ TELL = "INSERT INTO admin_outbox (org_id, record_id, record) VALUES ($1, $2, $3)
 ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('dac.budget.prices'))"
 NOW = "SELECT now()"
 
-SealPrice = Callable[[Price | None, Proposal], tuple[str, bytes]]
-"""(the price in force before, what was said) → record id and serialised AdminRecord."""
+SealPrice = Callable[[Price | None, Proposal], Change]
+"""(the price in force before, what was said) → what audit is told."""
 
 
 async def read_prices(connection: asyncpg.Connection, after_version: int = 0) -> list[Price]:

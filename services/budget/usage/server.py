@@ -12,9 +12,9 @@ from google.api import httpbody_pb2
 
 from dac.budget.v1 import usage_pb2, usage_pb2_grpc
 from dac.type.v1 import principal_pb2
+from mesh import call
 from mesh.ids import is_uuid
 from services.budget import errors
-from services.budget.administration import organisation_caller
 from services.budget.budget_form import to_message, zone_named
 from services.budget.budget_store import PostgresBudgetStore, Status
 from services.budget.ledger.rows import LevelKind
@@ -55,7 +55,7 @@ class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
     async def QueryUsage(  # noqa: D102
         self, request: usage_pb2.QueryUsageRequest, context: Any
     ) -> usage_pb2.QueryUsageResponse:
-        org_id = organisation_caller("read").org_id
+        org_id = call.require_organisation("read").org_id
         if request.page_size < 0:
             raise errors.invalid("page_size", f"{request.page_size} is negative; 0 = {DEFAULT_PAGE}")
         size = min(request.page_size, MAX_PAGE) or DEFAULT_PAGE
@@ -74,7 +74,7 @@ class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
     async def ExportUsage(  # noqa: D102
         self, request: usage_pb2.ExportUsageRequest, context: Any
     ) -> AsyncIterator[httpbody_pb2.HttpBody]:
-        org_id = organisation_caller("read").org_id
+        org_id = call.require_organisation("read").org_id
         form = request.format or "csv"
         if form not in CONTENT_TYPES:
             raise errors.invalid("format", f"{form[:40]!r} is neither csv nor json")
@@ -95,7 +95,7 @@ class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
     async def GetMyUsage(  # noqa: D102
         self, request: usage_pb2.GetMyUsageRequest, context: Any
     ) -> usage_pb2.GetMyUsageResponse:
-        principal = organisation_caller("")
+        principal = call.require_organisation()
         wanted = usage_pb2.QueryUsageRequest(group_by=[int(Dimension.MODEL)], level=_own_level(principal))  # type: ignore[list-item]
         for field in ("start_at", "end_at"):
             if request.HasField(field):
@@ -109,7 +109,7 @@ class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
     async def GetBudgetStatus(  # noqa: D102
         self, request: usage_pb2.GetBudgetStatusRequest, context: Any
     ) -> usage_pb2.GetBudgetStatusResponse:
-        org_id = organisation_caller("read").org_id
+        org_id = call.require_organisation("read").org_id
         now = self._now()
         found = sorted(await self._budgets.page(org_id, "", MAX_READ, now), key=_fullness, reverse=True)
         shown = await self._budgets.paced(org_id, found[:MAX_SHOWN], now)
@@ -127,7 +127,7 @@ class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
     async def GetMyBalance(  # noqa: D102
         self, request: usage_pb2.GetMyBalanceRequest, context: Any
     ) -> usage_pb2.GetMyBalanceResponse:
-        principal = organisation_caller("")
+        principal = call.require_organisation()
         now = self._now()
         path = {(int(level.kind), level.id) for level in principal.path}
         found = await self._budgets.on_path(principal.org_id, sorted(one for _, one in path if is_uuid(one)), now)

@@ -10,11 +10,9 @@ import asyncio
 import contextlib
 import dataclasses
 import difflib
-import importlib
-import pathlib
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import grpc.aio
@@ -27,10 +25,10 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-import dac
 from mesh.call import has_scope
 from mesh.errors import MeshError, Reason, invalid
 from mesh.permissions import permission_of
+from mesh.rpcs import methods
 from mesh.transport import reading
 from services.gateway.chat.dry_runs import complete
 from services.gateway.edge.failures import error_event
@@ -82,15 +80,6 @@ class Binding:
     def route_path(self) -> str:
         """The template as Starlette writes it."""
         return _PARAMETER.sub(lambda found: f"{{{found[1]}{':path' if found[2] == '**' else ''}}}", self.template)
-
-
-def methods() -> Iterator[MethodDescriptor]:
-    """Every RPC of every dac.* service."""
-    for root in map(pathlib.Path, dac.__path__):
-        for file in sorted(root.rglob("*_pb2.py")):
-            module = importlib.import_module(".".join(("dac", *file.relative_to(root).with_suffix("").parts)))
-            for service in module.DESCRIPTOR.services_by_name.values():
-                yield from service.methods
 
 
 def bindings() -> list[Binding]:

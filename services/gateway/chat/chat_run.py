@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dac.budget.v1.budget_pb2 import ReserveResponse
 from dac.provider.v1.provider_pb2 import AttemptStarted, GenerateFinish, GenerateRequest
 from dac.router.v1.answers_pb2 import AnswerRules
-from dac.router.v1.router_pb2 import RouteRequest
 from dac.type.v1 import record_pb2, usage_pb2
 from dac.type.v1.record_pb2 import AttemptRecord
 from mesh import telemetry
@@ -15,16 +14,14 @@ from mesh.call import Call
 from mesh.errors import MeshError, Reason
 from mesh.tokens import estimate_tokens
 from mesh.transport import reading
-from services.gateway.chat.answer_stage import Staged
-from services.gateway.chat.answer_stages import AnswerStages, stages_of
+from services.gateway.chat.answer_stages import AnswerStages
 from services.gateway.chat.pipeline import CHAT, Done, Head, Pipeline
+from services.gateway.chat.routed_run import RoutedRun
 from services.gateway.chat.stream_cover import StreamCover
 from services.gateway.gating.answer_check import AnswerCheck
 from services.gateway.identity.callers import Caller
-from services.gateway.persona.stage import introduced
 from services.gateway.sharing.cache_control import not_cached
 from services.gateway.sharing.cached_chat import BYPASS, CachedChat
-from services.gateway.sharing.shared_run import SharedRun
 from services.gateway.threads.turn import ThreadTurn
 from services.gateway.wire import openai_wire
 from services.gateway.wire.openai_wire import ChatAsk
@@ -37,7 +34,7 @@ HELD_BYTES_MAX = 64 * 1024 * 1024
 _BYPASS = (BYPASS,)
 
 
-class ChatRun(SharedRun):
+class ChatRun(RoutedRun):
     """One chat on its way. `events` yields Head, then bytes, then Done; it raises MeshError on failure."""
 
     def __init__(self, pipeline: Pipeline, ask: ChatAsk, caller: Caller, call: Call, *, client_request_id: str) -> None:
@@ -136,63 +133,6 @@ class ChatRun(SharedRun):
             self._cached = CachedChat(self, wish)
         elif wish.only_if_cached:
             raise not_cached()
-
-    async def _route(self) -> None:
-        ask = self.ask
-        request = RouteRequest(
-            model=ask.model,
-            profile=ask.profile,
-            input_tokens=ask.input_tokens,
-            max_output_tokens=ask.max_output_tokens,
-            needs_tools=ask.needs_tools,
-            needs_images=ask.needs_images,
-            needs_json=ask.needs_json,
-            stream=ask.stream,
-            allowed_models=self.caller.models,
-            prompt=ask.prompt,
-            turns=ask.turns,
-            task_type=ask.task_type,
-            request_id=self.call.request_id,
-            thread_id=ask.thread_id,
-        )
-        try:
-            await self._route_by(request)
-        except MeshError as error:
-            if error.metadata.get("field") == "profile":
-                # What the caller sent is called otherwise in a chat body.
-                error.metadata["field"] = "routing_profile" if ask.profile else "model"
-            raise
-
-    async def _route_with_context(self, turn: ThreadTurn) -> None:
-        """The context first, because the route has to know how long the request is."""
-        self._body = await turn.body()
-        self.stage("context")
-        try:
-            await self._route()
-        except MeshError as error:
-            shorter = await turn.body_after(error)
-            if shorter is None:
-                raise
-            self._body = shorter
-            await self._route()
-        shorter = await turn.body_for(self._candidates)
-        self._body = self._body if shorter is None else shorter
-
-    async def _prepare(self, rules: AnswerRules) -> None:
-        """Does to the body what the policy asks for; what it adds is counted before it is paid for."""
-        self.answer_stages = stages = stages_of(Staged(rules, self.ask, self.caller, self.record, self._answering))
-        if stages is None:
-            return
-        self._shown = []
-        self._sends(await stages.sent(self._body))
-        self.stage("prepare")
-
-    def _introduce(self, line: str) -> None:
-        """Says to a model that the router chose who it is, unless somebody else does, or wants it left out."""
-        if self.ask.persona is False or self.caller.without_persona:
-            return
-        if self.rules is None or not self.rules.HasField("persona"):
-            self._sends(introduced(self._body, line, self.ask.dialect))
 
     def _generate_request(self, reservation: ReserveResponse) -> GenerateRequest:
         need_text = (
@@ -305,10 +245,6 @@ class ChatRun(SharedRun):
         provider = self._attempt.provider if self._attempt else self._candidates[0].provider
         telemetry.FIRST_TOKEN.labels(model).observe(time.perf_counter() - self._started)
         return Head(model, provider, self.record.route.reason)
-
-    def _answering(self) -> str:
-        """The model that answers by now."""
-        return self._attempt.model if self._attempt else self._candidates[0].model
 
     def _keep(self, data: bytes) -> None:
         if self._frames_bytes < COUNTED_BYTES_MAX:

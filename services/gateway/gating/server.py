@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from google.protobuf import json_format
-
 from dac.gateway.v1 import validation_pb2, validation_pb2_grpc
 from mesh import call as calls
 from mesh.config import nearest
 from mesh.errors import MeshError, Reason, invalid
+from mesh.structs import plain
 from services.gateway.gating.sources import read_sources
 from services.gateway.gating.validation import Validation
 from services.gateway.gating.verdict import verdict_of
@@ -64,21 +63,12 @@ def _subject(request: validation_pb2.ValidateRequest) -> Subject:
             )
     if not 0 <= request.min_quality <= 1:
         raise invalid("min_quality", f'"min_quality" is between 0 and 1, not {request.min_quality:g}.')
-    schema = json_format.MessageToDict(request.schema) if request.HasField("schema") else None
+    schema = plain(request.schema) if request.HasField("schema") else None
     return Subject(
         request.text,
         request.question,
         read_sources(request.context, "context"),
         request.task_type[:64],
-        _whole(schema) if schema is not None else None,
+        schema,
         request.finish_reason or "stop",
     )
-
-
-def _whole(value: Any) -> Any:
-    """Whole numbers as such: a Struct has only floating ones, and minLength is none of those."""
-    if isinstance(value, dict):
-        return {name: _whole(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [_whole(one) for one in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -11,8 +11,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-import msgspec
-
+from mesh.admin_record import Change, admin_change
 from mesh.config import Secret
 from mesh.errors import MeshError, Reason, invalid
 from mesh.ids import is_uuid, uuid7
@@ -23,7 +22,7 @@ from services.gateway.identity.callers import KNOWN_SCOPES, foreign_place, hash_
 from services.gateway.identity.operator_token import read_operator_token
 from services.gateway.identity.organisations import Organisations, TellNames, check_name, name_taken
 from services.gateway.identity.places import named_id
-from services.gateway.identity.rows import Change, KeyInfo, KeyPlace, NewKey, OrganisationRow
+from services.gateway.identity.rows import KeyInfo, KeyPlace, NewKey, OrganisationRow
 from services.gateway.identity.store import Store
 from services.gateway.identity.tree import Tree
 
@@ -38,8 +37,6 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PATTERN = re.compile(r"[A-Za-z0-9._:/*-]{1,200}")
 _log = logging.getLogger("dac.gateway.identity")
 
-Describe = Callable[[str, str, str, str, object, object], bytes]
-"""(record_id, org_id, actor, action and target "action target", before, after) → a serialised AdminRecord."""
 Append = Callable[[Sequence[bytes]], Awaitable[None]]
 
 
@@ -63,14 +60,13 @@ class Identity:
         store: Store,
         keyring: Keyring,
         *,
-        describe: Describe,
         append: Append,
         secrets_dir: pathlib.Path,
         tell_names: TellNames | None = None,
         clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
     ) -> None:
         self._store, self._keyring, self._clock = store, keyring, clock
-        self._describe, self._append = describe, append
+        self._append = append
         self.peppers = peppers.derived(keyring)
         self.bound_to = ""
         self._secrets_dir = secrets_dir
@@ -177,8 +173,7 @@ class Identity:
                 await asyncio.sleep(TELL_EVERY_S)
 
     def _change(self, org_id: str, actor: str, action: str, target: str, before: object, after: object) -> Change:
-        record_id = uuid7()
-        return Change(record_id, self._describe(record_id, org_id, actor, f"{action} {target}", before, after))
+        return admin_change(action, target, self._clock(), org_id=org_id, before=before, after=after, actor=actor)
 
     async def create_organisation(self, name: str, actor: str) -> OrganisationRow:
         """A new organisation. Raises INVALID_REQUEST or ALREADY_EXISTS."""
@@ -383,8 +378,3 @@ def _check_shown(name: str, models: Sequence[str]) -> None:
     for pattern in models:
         if not _PATTERN.fullmatch(pattern):
             raise invalid("models", f'"{pattern[:80]}" is not a model id or pattern such as "openai/*".')
-
-
-def public_json(value: object) -> str:
-    """The public fields of a change as JSON."""
-    return "" if value is None else msgspec.json.encode(value).decode()

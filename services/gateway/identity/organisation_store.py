@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from typing import Protocol
 
+from mesh.admin_record import Change
 from mesh.postgres import Conflict, Database
 from services.gateway import errors
-from services.gateway.identity.rows import Change
 from services.gateway.identity.tree_store import lock_tree
 
 _OUTBOX = "INSERT INTO admin_outbox (org_id, record_id, record) VALUES ($1, $2, $3)"

@@ -8,11 +8,12 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
+from mesh.admin_record import Change
 from mesh.errors import MeshError, Reason, invalid
 from mesh.ids import is_uuid
 from services.gateway import errors
 from services.gateway.identity.organisation_store import OrganisationStore
-from services.gateway.identity.rows import Change, OrganisationRow
+from services.gateway.identity.rows import OrganisationRow
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _log = logging.getLogger("dac.gateway.organisations")

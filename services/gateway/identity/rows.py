@@ -3,6 +3,7 @@
 import dataclasses
 import datetime as dt
 
+from mesh.admin_record import Change
 from services.gateway.identity.places import NOWHERE, Place
 
 
@@ -87,14 +88,6 @@ class OrganisationRow:
     name: str
     created_at: dt.datetime
     has_changes: bool = False
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Change:
-    """An administrative change on its way to audit."""
-
-    record_id: str
-    record: bytes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -9,30 +9,13 @@ from typing import Any
 
 from dac.gateway.v1 import identity_pb2
 from dac.type.v1.principal_pb2 import Principal
-from dac.type.v1.record_pb2 import AdminRecord
 from mesh import call as calls
+from mesh.admin_record import actor_of
 from mesh.errors import MeshError, Reason, invalid
 from mesh.ids import is_uuid
-from services.gateway.identity.identity import ForeignKey, Identity, public_json
+from services.gateway.identity.identity import ForeignKey, Identity
 from services.gateway.identity.rows import KeyInfo, OrganisationRow
-from services.gateway.identity.tree_server import TreeServicer, actor_of
-
-
-def describe(record_id: str, org_id: str, actor: str, what: str, before: object, after: object) -> bytes:
-    """A serialised AdminRecord. `what` is "action target"."""
-    action, _, target = what.partition(" ")
-    record = AdminRecord(
-        record_id=record_id,
-        org_id=org_id,
-        actor=actor,
-        action=action,
-        target=target,
-        before_json=public_json(before),
-        after_json=public_json(after),
-        request_id=calls.current().request_id,
-    )
-    record.at.FromDatetime(dt.datetime.now(dt.UTC))
-    return record.SerializeToString()
+from services.gateway.identity.tree_server import TreeServicer
 
 
 def _key(key: KeyInfo) -> identity_pb2.ApiKey:

@@ -4,11 +4,12 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from mesh.admin_record import Change
 from mesh.postgres import Conflict
 from services.gateway import errors
 from services.gateway.identity.organisation_store import OrganisationStore, PostgresOrganisations
 from services.gateway.identity.places import Place
-from services.gateway.identity.rows import Change, FoundPlace, KeyInfo, KeyPlace, KeyRow, NewKey, OrganisationRow
+from services.gateway.identity.rows import FoundPlace, KeyInfo, KeyPlace, KeyRow, NewKey, OrganisationRow
 from services.gateway.identity.tree_store import PostgresTree, TreeStore, check_place, lock_tree
 
 KeyEdit = Callable[[KeyPlace], tuple[KeyPlace, Change | None]]

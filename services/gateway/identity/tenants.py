@@ -8,12 +8,12 @@ from typing import Any
 from dac.gateway.v1 import tenant_pb2, tenant_pb2_grpc
 from dac.router.v1 import policy_pb2
 from mesh import call as calls
+from mesh.admin_record import actor_of
 from mesh.errors import MeshError, Reason, invalid
 from mesh.ids import is_uuid
 from services.gateway.identity.identity import Identity
 from services.gateway.identity.rows import OrganisationRow
 from services.gateway.identity.tenant_rules import NANO_USD, Held, nano_of
-from services.gateway.identity.tree_server import actor_of
 
 PAGE = 50
 RULES = ("policy", "routing_mode", "allowed_models", "regions")

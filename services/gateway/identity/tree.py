@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from mesh.admin_record import Change
 from mesh.errors import MeshError, invalid
 from mesh.ids import is_uuid, uuid7
 from services.gateway import errors
 from services.gateway.identity.places import Teams, named_id
-from services.gateway.identity.rows import Change, Node
+from services.gateway.identity.rows import Node
 from services.gateway.identity.tree_store import TreeStore
 
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,189}")

@@ -3,15 +3,10 @@
 from typing import Any
 
 from dac.gateway.v1 import identity_pb2, identity_pb2_grpc
-from dac.type.v1.principal_pb2 import Principal
+from mesh.admin_record import actor_of
 from mesh.call import require_scope
 from services.gateway.identity.rows import Node
 from services.gateway.identity.tree import Tree
-
-
-def actor_of(principal: Principal) -> str:
-    """Who an administrative change is put down to."""
-    return f"key:{principal.key_id}" if principal.key_id else "operator"
 
 
 def _team(node: Node) -> identity_pb2.Team:

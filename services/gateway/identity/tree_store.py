@@ -9,10 +9,11 @@ import datetime as dt
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from mesh.admin_record import Change
 from mesh.postgres import Conflict, Database
 from services.gateway import errors
 from services.gateway.identity.places import Teams
-from services.gateway.identity.rows import Change, KeyPlace, Node
+from services.gateway.identity.rows import KeyPlace, Node
 
 Edit = Callable[[Node | None, Teams], tuple[Node, Change | None]]
 """What stands there (None = nothing) and the organisation's teams → what is to stand there, and what audit is told

@@ -17,6 +17,7 @@ from dac.provider.v1.provider_pb2 import GenerateFinish
 from dac.type.v1 import chat_pb2
 from mesh import telemetry
 from mesh.errors import MeshError
+from mesh.usage import openai_usage
 from services.gateway.sharing import replay, replay_anthropic, replay_responses
 from services.gateway.sharing.cache_control import Mode, Wish
 from services.gateway.sharing.cache_scope import Scoped
@@ -151,7 +152,7 @@ def _openai(ask: ChatAsk, finish: GenerateFinish, body: bytes) -> tuple[bytes, l
     if document is None or len(document["choices"]) != ask.choices:
         return None
     if "usage" not in document:
-        document["usage"] = openai_documents.usage_object(finish.usage)
+        document["usage"] = openai_usage(finish.usage)
     return msgspec.json.encode(document), events
 
 
@@ -190,7 +191,7 @@ def replayed(ask: ChatAsk, answer: CachedAnswer, end: bytes) -> Replayed:
             return Replayed(answer.openai_json, b"")
         document = msgspec.json.decode(answer.openai_json)
         events = answer.stream_events or replay.split(document)
-        usage = document.get("usage") or openai_documents.usage_object(answer.usage)
+        usage = document.get("usage") or openai_usage(answer.usage)
         wanted = ask.include_usage and not ask.include_dac
         return Replayed(replay.framed(replay.with_usage(events, usage, wanted=wanted)), end)
     events, whole = list(answer.stream_events), len(answer.stream_events) == 1

@@ -8,6 +8,7 @@ import msgspec
 
 from dac.budget.v1.limit_pb2 import AdmitRequest
 from dac.type.v1 import record_pb2, usage_pb2
+from mesh.usage import openai_usage
 from services.gateway.chat.pipeline import persistently
 from services.gateway.chat.reserved_run import usd
 from services.gateway.gating.checked_run import CheckedRun
@@ -97,7 +98,7 @@ class SharedRun(CheckedRun):
         if self.checking is not None:
             extra["dac"]["validation"] = self.checking.told()
         if self.ask.include_usage:
-            extra["usage"] = openai_documents.usage_object(usage)
+            extra["usage"] = openai_usage(usage)
         return openai_documents.chunk(self.call.request_id, model, [], extra)
 
     def end_well(self, finish_reason: str) -> None:

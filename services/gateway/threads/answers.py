@@ -7,6 +7,7 @@ import msgspec
 
 from mesh import telemetry
 from mesh.errors import MeshError
+from mesh.usage import openai_usage
 from services.gateway.chat.chat_run import ChatRun
 from services.gateway.chat.pipeline import Done, Head
 from services.gateway.chat.reserved_run import usd
@@ -15,7 +16,6 @@ from services.gateway.edge.exchange import JSON, Exchange
 from services.gateway.edge.headers import EVENTS, UNBUFFERED, head_headers, thread_headers
 from services.gateway.persona.stage import DEFAULT_NAME, name_of
 from services.gateway.threads.events import ThreadEvents, citations_of, error_event, event
-from services.gateway.wire import openai_documents
 
 
 async def answer_whole(request: Exchange, run: ChatRun) -> None:
@@ -57,7 +57,7 @@ def _told(run: ChatRun, model: str, done: Done) -> dict[str, Any]:
 
 
 def _usage(done: Done) -> dict[str, Any]:
-    return openai_documents.usage_object(done.usage)
+    return openai_usage(done.usage)
 
 
 def _cost(done: Done) -> dict[str, str] | None:

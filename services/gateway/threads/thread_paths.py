@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from google.protobuf import json_format
 
 from dac.memory.v1.conversation_pb2 import Message, Thread
 from mesh.errors import invalid
+from mesh.structs import plain
 from services.gateway.api.transcoder import unknown_field
 from services.gateway.wire import openai_documents, openai_wire, raw_bodies
 from services.gateway.wire.openai_wire import ChatAsk
@@ -204,14 +204,5 @@ def _question(earlier: Sequence[Message]) -> Sequence[Message]:
 def _parameters_of(thread: Thread) -> Mapping[str, msgspec.Raw]:
     if not thread.HasField("parameters"):
         return {}
-    found = json_format.MessageToDict(thread.parameters)
-    return {name: msgspec.Raw(msgspec.json.encode(_whole(one))) for name, one in found.items() if name in _OF_THREAD}
-
-
-def _whole(value: Any) -> Any:
-    """Whole numbers as such: a Struct has only floating ones."""
-    if isinstance(value, dict):
-        return {name: _whole(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [_whole(one) for one in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    found = plain(thread.parameters)
+    return {name: msgspec.Raw(msgspec.json.encode(one)) for name, one in found.items() if name in _OF_THREAD}

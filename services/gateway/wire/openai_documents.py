@@ -7,24 +7,7 @@ from typing import Any
 import msgspec
 
 from dac.type.v1.usage_pb2 import Usage
-from mesh.usage import answer_tokens, cached_tokens, prompt_tokens
-
-
-def usage_object(usage: Usage) -> dict[str, Any]:
-    """OpenAI's usage from the disjoint buckets."""
-    prompt, completion = prompt_tokens(usage), answer_tokens(usage)
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": cached_tokens(usage), "audio_tokens": usage.input_audio_tokens},
-        "completion_tokens_details": {
-            "reasoning_tokens": usage.reasoning_tokens,
-            "audio_tokens": usage.output_audio_tokens,
-            "accepted_prediction_tokens": 0,
-            "rejected_prediction_tokens": 0,
-        },
-    }
+from mesh.usage import openai_usage
 
 
 def completion(request_id: str, model: str, text: str, tool_calls_json: str, finish_reason: str, usage: Usage) -> bytes:
@@ -40,7 +23,7 @@ def completion(request_id: str, model: str, text: str, tool_calls_json: str, fin
             "created": int(time.time()),
             "model": model,
             "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason or "stop"}],
-            "usage": usage_object(usage),
+            "usage": openai_usage(usage),
         }
     )
 

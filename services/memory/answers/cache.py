@@ -20,6 +20,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from mesh.admin_record import Change
 from services.memory import errors
 from services.memory.answers.counts import BLOCKED, EXACT, MISS, NOT_STORED, SEMANTIC, STORED, Counts
 from services.memory.answers.matching import judge, thresholds_of
@@ -29,7 +30,6 @@ from services.memory.answers.store import CacheStore, Kept, NewAnswer, Partition
 from services.memory.answers.wording import comparable, normalised, plain
 from services.memory.config import MemoryConfig
 from services.memory.embedding.embedder import Embedder
-from services.memory.sealing.erasure import Change
 from services.memory.sealing.sealing import OrgKey, Sealer
 
 KEY_BYTES = 32

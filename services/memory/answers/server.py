@@ -8,17 +8,15 @@ from collections.abc import Callable
 from typing import Any
 
 from dac.memory.v1 import cache_pb2, cache_pb2_grpc
-from dac.type.v1 import record_pb2
-from mesh.admin_changes import actor_of
-from mesh.call import current, require_principal, require_scope
-from mesh.ids import is_uuid, uuid7
+from mesh.admin_record import Change, admin_change
+from mesh.call import require_principal, require_scope
+from mesh.ids import is_uuid
 from services.memory import errors
 from services.memory.answers import counts as cache_counts
 from services.memory.answers.cache import Asked, Hit, ResponseCache
 from services.memory.answers.counts import error_bounds
 from services.memory.answers.rules import Offered
 from services.memory.answers.store import CacheStore, Partition, Purge
-from services.memory.sealing.erasure import Change
 from services.memory.viewers import organisation, viewer
 
 DEFAULT_DAYS, MAX_DAYS = 30, 366
@@ -137,16 +135,8 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         spoken = [(name, getattr(request, name)) for name in ("model", "tag", "entry_id", "user_id")]
         named = [f"{name}={value}" for name, value in spoken if value]
         named += [name for name in ("scope_key", "older_than_s", "text") if getattr(request, name)]
-        record = record_pb2.AdminRecord(
-            record_id=uuid7(),
-            org_id=org_id,
-            actor=actor_of(require_principal()),
-            action="memory.cache.purge",
-            target=("cache:" + " ".join(named or ["all"]))[:512],
-            request_id=current().request_id,
-        )
-        record.at.FromDatetime(self._clock())
-        return Change(record.record_id, record.SerializeToString())
+        target = ("cache:" + " ".join(named or ["all"]))[:512]
+        return admin_change("memory.cache.purge", target, self._clock(), org_id=org_id)
 
     async def ReportCacheFeedback(
         self, request: cache_pb2.ReportCacheFeedbackRequest, context: Any

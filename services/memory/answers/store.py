@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from mesh.admin_changes import put_out
+from mesh.admin_record import Change
 from mesh.postgres import Database
-from services.memory.sealing.erasure import Change
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,6 @@ _READ = """SELECT entry_id::text AS entry_id, row_id, content, sealed, stored_at
     AND ($6::timestamptz IS NULL OR stored_at < $6) AND ($7 = '' OR user_id = $7)
     AND row_id > $8 ORDER BY row_id LIMIT $9"""
 _PURGE_OLD_PROGRAMS = "DELETE FROM cache_entries WHERE org_id = $1 AND ($2::timestamptz IS NULL OR stored_at < $2)"
-_TELL = "INSERT INTO change_outbox (record_id, record) VALUES ($1, $2)"
 _COUNT = """INSERT INTO cache_counts AS c (org_id, day, name, total) SELECT $1, $2, name, total
     FROM unnest($3::text[], $4::bigint[]) AS new (name, total) ORDER BY name
     ON CONFLICT (org_id, day, name) DO UPDATE SET total = c.total + EXCLUDED.total"""
@@ -245,7 +245,7 @@ class PostgresCacheStore:
             deleted = _rows(await connection.execute(_PURGE, org_id, *_meant(purge)))
             if not (purge.model or purge.tag or purge.entry_id or purge.scope_key or purge.user_id):
                 deleted += _rows(await connection.execute(_PURGE_OLD_PROGRAMS, org_id, purge.before))
-            await connection.execute(_TELL, change.record_id, change.record)
+            await put_out(connection, change)
         return deleted
 
     async def read(self, org_id: str, purge: Purge, page: int) -> AsyncIterator[list[Kept]]:
@@ -265,7 +265,7 @@ class PostgresCacheStore:
         async with self._database.transaction(org_id) as connection:
             await connection.execute(LOCK_ORGANISATION, org_id)
             deleted = _rows(await connection.execute(_DELETE, org_id, list(entry_ids)))
-            await connection.execute(_TELL, change.record_id, change.record)
+            await put_out(connection, change)
         return deleted
 
     async def count(

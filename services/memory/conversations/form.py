@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime as dt
 
 import msgspec
-from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct
 
 from dac.memory.v1 import conversation_pb2
+from mesh.structs import plain
 from services.memory import errors
 from services.memory.conversations.threads import COMPLETE, PARTIAL, Branch, BranchStats, Thread, ThreadChange
 from services.memory.conversations.window import Message
@@ -40,17 +40,8 @@ def thread_form(thread: Thread) -> conversation_pb2.Thread:
 
 def parameters_text(parameters: Struct) -> str:
     """Parameters as they are stored; whole numbers stay whole. Empty for {}."""
-    document = json_format.MessageToDict(parameters)
-    return msgspec.json.encode(_whole(document)).decode() if document else ""
-
-
-def _whole(value: object) -> object:
-    """Numbers as people write them: a Struct knows only floating ones."""
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return int(value)
-    if isinstance(value, dict):
-        return {name: _whole(one) for name, one in value.items()}
-    return [_whole(one) for one in value] if isinstance(value, list) else value
+    document = plain(parameters)
+    return msgspec.json.encode(document).decode() if document else ""
 
 
 def change_of(request: conversation_pb2.UpdateThreadRequest) -> ThreadChange:

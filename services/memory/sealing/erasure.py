@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from mesh.admin_changes import put_out
+from mesh.admin_record import Change
 from mesh.errors import MeshError, Reason
 from mesh.postgres import Database
 from services.memory import errors
@@ -19,14 +20,6 @@ ATTEMPTS = 5
 """Of the erasure, which may meet others in the other order."""
 LONG_S = 600.0
 """For statements over everything an organisation has."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """An administrative change on its way to audit."""
-
-    record_id: str
-    record: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +83,7 @@ class Erasure:
         async with self._database.transaction(org_id) as connection:
             if not await self._keys.turn_to(connection, org_id, key_id):
                 raise errors.erased_meanwhile()
-            await _tell(connection, change)
+            await put_out(connection, change)
         self._sealer.forget(org_id)
         return key_id
 
@@ -124,32 +117,6 @@ class Erasure:
                 org_id,
                 self._clock(),
             )
-            await _tell(connection, change)
+            await put_out(connection, change)
             await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, ERASED + org_id)
         return Erased(deleted, len(keys))
-
-
-class ChangeOutbox:
-    """See mesh.admin_changes.Outbox: the table change_outbox."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def untold(self) -> Sequence[Change]:
-        """See Outbox."""
-        async with self._database.transaction() as connection:
-            rows = await connection.fetch("SELECT record_id, record FROM change_outbox ORDER BY record_id LIMIT 100")
-        return [Change(str(row["record_id"]), row["record"]) for row in rows]
-
-    async def told(self, changes: Sequence[Change]) -> None:
-        """See Outbox."""
-        async with self._database.transaction() as connection:
-            await connection.execute(
-                "DELETE FROM change_outbox WHERE record_id = ANY ($1::uuid[])", [one.record_id for one in changes]
-            )
-
-
-async def _tell(connection: Any, change: Change) -> None:
-    await connection.execute(
-        "INSERT INTO change_outbox (record_id, record) VALUES ($1, $2)", change.record_id, change.record
-    )

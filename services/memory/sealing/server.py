@@ -11,17 +11,15 @@ from typing import Any
 import grpc.aio
 
 from dac.memory.v1 import sealing_pb2, sealing_pb2_grpc
-from dac.type.v1 import record_pb2
-from mesh.admin_changes import ChangeTeller, actor_of, append_to_audit
-from mesh.call import current, require_principal
+from mesh.admin_changes import ChangeOutbox, ChangeTeller, append_to_audit
+from mesh.admin_record import Change, admin_change
 from mesh.envelope_keys import Wrapper
-from mesh.ids import uuid7
 from mesh.rotation import rotate, step_limit
 from mesh.service import Context
 from services.memory import errors
 from services.memory.config import MemoryConfig
 from services.memory.sealing.data_keys import PURPOSE, DataKeys, KeyedSealer
-from services.memory.sealing.erasure import Change, ChangeOutbox, Erasure
+from services.memory.sealing.erasure import Erasure
 from services.memory.sealing.resealing import Resealer
 from services.memory.viewers import organisation
 
@@ -91,16 +89,7 @@ class SealingServicer(sealing_pb2_grpc.SealingServiceServicer):
         )
 
     def _change(self, org_id: str, action: str) -> Change:
-        record = record_pb2.AdminRecord(
-            record_id=uuid7(),
-            org_id=org_id,
-            actor=actor_of(require_principal()),
-            action=action,
-            target=f"organisation:{org_id}",
-            request_id=current().request_id,
-        )
-        record.at.FromDatetime(self._clock())
-        return Change(record.record_id, record.SerializeToString())
+        return admin_change(action, f"organisation:{org_id}", self._clock(), org_id=org_id)
 
 
 class Sealing:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from google.protobuf.json_format import MessageToDict
-from google.protobuf.struct_pb2 import Struct
-
 from dac.memory.v1 import vector_pb2, vector_pb2_grpc
+from mesh.structs import plain
 from services.memory.vectors.collections import Item, VectorCollections
 from services.memory.vectors.store import Collection
 from services.memory.viewers import organisation
@@ -52,7 +49,7 @@ class VectorServicer(vector_pb2_grpc.VectorServiceServicer):
         self, request: vector_pb2.UpsertVectorsRequest, context: Any
     ) -> vector_pb2.UpsertVectorsResponse:
         """See VectorService.UpsertVectors."""
-        items = [Item(one.id, one.text, list(one.vector), _plain(one.metadata)) for one in request.items]
+        items = [Item(one.id, one.text, list(one.vector), plain(one.metadata)) for one in request.items]
         ids = await self._vectors.upsert(organisation(), request.collection, items, request.embedder_id)
         return vector_pb2.UpsertVectorsResponse(ids=ids)
 
@@ -66,7 +63,7 @@ class VectorServicer(vector_pb2_grpc.VectorServiceServicer):
             text=request.text,
             vector=list(request.vector),
             top_k=request.top_k,
-            where=_plain(request.filter),
+            where=plain(request.filter),
             min_score=request.min_score if request.HasField("min_score") else None,
             embedder_id=request.embedder_id,
         )
@@ -82,7 +79,7 @@ class VectorServicer(vector_pb2_grpc.VectorServiceServicer):
     ) -> vector_pb2.DeleteVectorsResponse:
         """See VectorService.DeleteVectors."""
         deleted = await self._vectors.remove(
-            organisation(), request.collection, list(request.ids), _plain(request.filter)
+            organisation(), request.collection, list(request.ids), plain(request.filter)
         )
         return vector_pb2.DeleteVectorsResponse(deleted=deleted)
 
@@ -113,17 +110,3 @@ class VectorServicer(vector_pb2_grpc.VectorServiceServicer):
             item_count=found.item_count,
             created_at=found.created_at,
         )
-
-
-def _plain(struct: Struct) -> Mapping[str, Any]:
-    """A Struct as plain values; whole numbers are whole again."""
-    found: Mapping[str, Any] = _whole(MessageToDict(struct))
-    return found
-
-
-def _whole(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return int(value)
-    if isinstance(value, dict):
-        return {name: _whole(one) for name, one in value.items()}
-    return [_whole(one) for one in value] if isinstance(value, list) else value

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from mesh import sse
+from mesh.usage import openai_usage
 from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, Shown, counted, openai_form
 from services.provider.adapters.anthropic_request import to_messages
 from services.provider.adapters.anthropic_thinking import KINDS, Thoughts
@@ -305,7 +306,7 @@ class AnthropicExchange(_Anthropic):
         return openai_form.chunk(self._id, self._now_s, self._model, delta, finish, **more)
 
     def _openai_usage(self) -> dict[str, Any]:
-        return openai_form.usage_object(self.result(need_text=False).usage)
+        return openai_usage(self.result(need_text=False).usage)
 
 
 class AnthropicPassExchange(_Anthropic):

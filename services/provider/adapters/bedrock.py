@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from services.provider.adapters import Outgoing
+from services.provider.adapters import Outgoing, openai_form
 from services.provider.adapters.aws_events import EVENTSTREAM, read_frame
 from services.provider.adapters.aws_signature import access_key_of, host_of, region_of, signed
 from services.provider.adapters.bedrock_request import to_converse
@@ -134,12 +134,9 @@ class BedrockExchange(Translated):
         """Amazon's error in OpenAI's shape."""
         try:
             told = _decode(body)
-            message = told.get("message") or told.get("Message")
+            return openai_form.error_body(told.get("message") or told.get("Message"))
         except BROKEN:
             return b""
-        if not isinstance(message, str):
-            return b""
-        return _encode({"error": {"message": message, "type": "error", "param": None, "code": None}})
 
     def _headers(self, path: str, body: bytes) -> dict[str, str]:
         headers = {"Content-Type": "application/json"}

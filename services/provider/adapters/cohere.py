@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from mesh import sse
-from services.provider.adapters import Outgoing
+from services.provider.adapters import Outgoing, openai_form
 from services.provider.adapters.cohere_request import to_chat
 from services.provider.adapters.translated import BROKEN, Delta, Translated, count_of, text_in
 from services.provider.adapters.translated_embedding import Asked, Told, TranslatedEmbedding
@@ -52,12 +52,9 @@ def headers_of(key: str) -> dict[str, str]:
 def said_in_openai(body: bytes) -> bytes:
     """{"message": "…"} in OpenAI's shape; nothing when it is none."""
     try:
-        message = _decode(body)["message"]
+        return openai_form.error_body(_decode(body)["message"])
     except BROKEN:
         return b""
-    if not isinstance(message, str):
-        return b""
-    return _encode({"error": {"message": message, "type": "error", "param": None, "code": None}})
 
 
 class CohereExchange(Translated):

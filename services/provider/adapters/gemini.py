@@ -13,6 +13,7 @@ from urllib.parse import quote
 import msgspec
 
 from mesh import sse
+from mesh.usage import openai_usage
 from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, Shown, counted, larger, openai_form
 from services.provider.adapters.gemini_request import to_contents
 from services.provider.adapters.openai import text_bytes_of
@@ -330,4 +331,4 @@ class GeminiExchange:
         return openai_form.chunk(self._id, self._now_s, self._model, delta, finish, **more)
 
     def _openai_usage(self) -> dict[str, Any]:
-        return openai_form.usage_object(self.result(need_text=False).usage)
+        return openai_usage(self.result(need_text=False).usage)

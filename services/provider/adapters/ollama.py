@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from services.provider.adapters import Outgoing
+from services.provider.adapters import Outgoing, openai_form
 from services.provider.adapters.framing import NDJSON
 from services.provider.adapters.ollama_request import keep_alive_of, to_chat
 from services.provider.adapters.translated import BROKEN, Delta, Translated, count_of
@@ -65,12 +65,9 @@ def headers_of(key: str) -> dict[str, str]:
 def said_in_openai(body: bytes) -> bytes:
     """{"error": "…"} in OpenAI's shape; nothing when it is none."""
     try:
-        message = _decode(body)["error"]
+        return openai_form.error_body(_decode(body)["error"])
     except BROKEN:
         return b""
-    if not isinstance(message, str):
-        return b""
-    return _encode({"error": {"message": message, "type": "error", "param": None, "code": None}})
 
 
 class OllamaExchange(Translated):

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from mesh import sse
+from mesh.usage import openai_usage
 from services.provider.adapters import MAX_KEPT_BYTES, Result, Shown, counted, larger, openai_form
 from services.provider.adapters.openai import text_bytes_of
 from services.provider.adapters.usage import is_count
@@ -202,4 +203,4 @@ class Translated:
         return openai_form.chunk(self._id, self._now_s, self._model, delta, finish, **more)
 
     def _openai_usage(self) -> dict[str, Any]:
-        return openai_form.usage_object(self.result(need_text=False).usage)
+        return openai_usage(self.result(need_text=False).usage)

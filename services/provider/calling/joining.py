@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from mesh import sse
-from services.provider.adapters import Exchange, Outgoing, Result, Shown, openai_form
+from mesh.usage import openai_usage
+from services.provider.adapters import Exchange, Outgoing, Result, Shown
 from services.provider.adapters.messages_from_openai import usage_object
 from services.provider.calling.events import Attempt, Rescue, Usage, added
 from services.provider.calling.overlap import Differs, Trimmer
@@ -130,7 +131,7 @@ class ChatJoin(_Join):
                 news = news or bool(choice["delta"])
             news = news or ended
         if isinstance(chunk.get("usage"), dict):
-            chunk["usage"], news = openai_form.usage_object(self._total()), True
+            chunk["usage"], news = openai_usage(self._total()), True
         if news:
             self._mark(chunk)
         return news

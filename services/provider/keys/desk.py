@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 from collections.abc import Callable, Sequence
 
+from mesh.admin_record import Change
 from mesh.errors import MeshError, Reason, invalid
 from mesh.ids import is_uuid, uuid7
 from mesh.rotation import Progress, SealStore, step_limit
@@ -12,7 +13,6 @@ from services.provider.keys.rotation import Again, rotate
 from services.provider.keys.store import Edit, KeyRow, KeyStore
 from services.provider.keys.vault import SealedKey, Vault
 from services.provider.registry import Provider, Registry, hint_of, known_entry
-from services.provider.store import Change
 
 MAX_KEYS = 16
 """Of one provider, for each organisation."""

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
+from mesh.admin_record import Change
 from mesh.catalog import ProviderEntry, address_of, kind_of
 from mesh.config import Secret
 from mesh.errors import MeshError, Reason, invalid
@@ -23,7 +24,7 @@ from services.provider.addresses import check_base_url
 from services.provider.errors import key_refused, managed_by_file, unknown_provider
 from services.provider.keys.vault import Place, Vault
 from services.provider.registry import API, Provider, Registry, hint_of, root_of
-from services.provider.store import Change, ProviderStore, Row
+from services.provider.store import ProviderStore, Row
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 ADDABLE = ("openai", "anthropic", "gemini", "ollama", "cohere", "bedrock", "vertex")

@@ -1,32 +1,74 @@
-"""The servicer of provider keys: who may, proto in, desk, proto out; and what audit is told."""
+"""The servicer of providers' keys: who may, proto in, desk, proto out; and what audit is told."""
 
 import datetime
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from dac.provider.v1 import key_pb2, key_pb2_grpc
-from dac.type.v1 import principal_pb2, record_pb2
-from mesh.call import current, has_scope, require_scope
+from dac.type.v1 import principal_pb2
+from mesh.admin_record import Change, admin_change
+from mesh.call import has_scope, require_scope
 from mesh.errors import MeshError, Reason, invalid
-from mesh.ids import is_uuid, uuid7
-from services.provider.keys.desk import Describe, ProviderKeyDesk
+from mesh.ids import is_uuid
+from services.provider.conversions import provider_status
+from services.provider.keys.desk import Describe as DescribeKey
+from services.provider.keys.desk import ProviderKeyDesk, visible_to
+from services.provider.keys.keys import Describe as DescribeProvider
+from services.provider.keys.keys import KeyDesk
 from services.provider.keys.store import KeyRow
-from services.provider.store import Change
+from services.provider.registry import Provider, Registry
+
+PAGE = 100
 
 
-class ProviderKeyServicer(key_pb2_grpc.KeyServiceServicer):
-    """The part of dac.provider.v1.KeyService that is about several keys."""
+class KeyServicer(key_pb2_grpc.KeyServiceServicer):
+    """dac.provider.v1.KeyService: providers that are added by hand, and several keys of one provider."""
 
-    def __init__(self, keys: ProviderKeyDesk, told: Callable[[], None]) -> None:
-        self._key_desk, self._key_told = keys, told
+    def __init__(self, desk: KeyDesk, registry: Registry, told: Callable[[], None], key_desk: ProviderKeyDesk) -> None:
+        """`told` is called when there is something to tell audit."""
+        self._desk, self._registry, self._told, self._key_desk = desk, registry, told, key_desk
+
+    async def AddProvider(self, request: key_pb2.AddProviderRequest, context: Any) -> key_pb2.AddProviderResponse:
+        """See the proto."""
+        describe = _provider_describer(require_scope("operator").org_id)
+        provider, test_ms = await self._desk.add(
+            request.provider,
+            request.kind,
+            request.base_url,
+            request.api_key,
+            skip_test=request.skip_test,
+            describe=describe,
+        )
+        self._told()
+        return key_pb2.AddProviderResponse(provider=provider_status(provider), test_ms=test_ms)
+
+    async def ListProviders(self, request: key_pb2.ListProvidersRequest, context: Any) -> key_pb2.ListProvidersResponse:
+        """See the proto. The page token is the last name of the page before."""
+        org_id = require_scope("admin").org_id
+        if request.page_size < 0:
+            raise invalid("page_size", f"page_size must not be negative, it is {request.page_size}.")
+        size = min(request.page_size or PAGE, PAGE)
+        rest = [
+            one for one in visible_to(self._registry.providers(), org_id) if one.entry.provider > request.page_token
+        ]
+        page = rest[:size]
+        token = page[-1].entry.provider if len(rest) > size else ""
+        return key_pb2.ListProvidersResponse(providers=[provider_status(one) for one in page], next_page_token=token)
+
+    async def RemoveProvider(
+        self, request: key_pb2.RemoveProviderRequest, context: Any
+    ) -> key_pb2.RemoveProviderResponse:
+        """See the proto."""
+        describe = _provider_describer(require_scope("operator").org_id)
+        await self._desk.remove(request.provider, describe=describe)
+        self._told()
+        return key_pb2.RemoveProviderResponse()
 
     async def CreateProviderKey(
         self, request: key_pb2.CreateProviderKeyRequest, context: Any
     ) -> key_pb2.CreateProviderKeyResponse:
         """See the proto."""
-        principal = allowed_for(request.org_id)
+        principal = _allowed_for(request.org_id)
         row = await self._key_desk.create(
             request.org_id.lower(),
             request.provider,
@@ -34,16 +76,16 @@ class ProviderKeyServicer(key_pb2_grpc.KeyServiceServicer):
             is_active=request.is_active if request.HasField("is_active") else True,
             weight=request.weight,
             request_id=request.request_id,
-            describe=describer(principal, request.org_id.lower()),
+            describe=_key_describer(principal, request.org_id.lower()),
         )
-        self._key_told()
+        self._told()
         return key_pb2.CreateProviderKeyResponse(key=self._shown(row))
 
     async def ListProviderKeys(
         self, request: key_pb2.ListProviderKeysRequest, context: Any
     ) -> key_pb2.ListProviderKeysResponse:
         """See the proto. The page token is the last key's id of the page before."""
-        allowed_for(request.org_id)
+        _allowed_for(request.org_id)
         rows, token = await self._key_desk.keys(
             request.org_id.lower(), request.provider, request.page_size, request.page_token
         )
@@ -53,7 +95,7 @@ class ProviderKeyServicer(key_pb2_grpc.KeyServiceServicer):
         self, request: key_pb2.UpdateProviderKeyRequest, context: Any
     ) -> key_pb2.UpdateProviderKeyResponse:
         """See the proto."""
-        principal = allowed_for(request.org_id)
+        principal = _allowed_for(request.org_id)
         row = await self._key_desk.update(
             request.org_id.lower(),
             request.key_id,
@@ -61,20 +103,20 @@ class ProviderKeyServicer(key_pb2_grpc.KeyServiceServicer):
             request.api_key,
             is_active=request.is_active if request.HasField("is_active") else None,
             weight=request.weight if request.HasField("weight") else None,
-            describe=describer(principal, request.org_id.lower()),
+            describe=_key_describer(principal, request.org_id.lower()),
         )
-        self._key_told()
+        self._told()
         return key_pb2.UpdateProviderKeyResponse(key=self._shown(row))
 
     async def DeleteProviderKey(
         self, request: key_pb2.DeleteProviderKeyRequest, context: Any
     ) -> key_pb2.DeleteProviderKeyResponse:
         """See the proto."""
-        principal = allowed_for(request.org_id)
+        principal = _allowed_for(request.org_id)
         org_id = request.org_id.lower()
-        describe = describer(principal, org_id)
+        describe = _key_describer(principal, org_id)
         await self._key_desk.delete(org_id, request.key_id, request.provider, describe=describe)
-        self._key_told()
+        self._told()
         return key_pb2.DeleteProviderKeyResponse()
 
     async def RotateProviderKeys(
@@ -102,7 +144,7 @@ class ProviderKeyServicer(key_pb2_grpc.KeyServiceServicer):
         return shown
 
 
-def allowed_for(org_id: str) -> principal_pb2.Principal:
+def _allowed_for(org_id: str) -> principal_pb2.Principal:
     """The caller, who may manage this organisation's keys; everybody's ("") only the operator. Raises MeshError."""
     if not org_id:
         return require_scope("operator")
@@ -118,33 +160,57 @@ def allowed_for(org_id: str) -> principal_pb2.Principal:
     return principal
 
 
-def describer(actor: principal_pb2.Principal, org_id: str) -> Describe:
+def _key_describer(actor: principal_pb2.Principal, org_id: str) -> DescribeKey:
     """Makes the audit record of a change. Without an organisation nobody could read one: then there is none."""
 
     def describe(action: str, before: KeyRow | None, after: KeyRow | None) -> Change | None:
         if not (org_id or actor.org_id):
             return None
         changed = after or before
-        record = record_pb2.AdminRecord(
-            record_id=uuid7(),
+        return admin_change(
+            action,
+            f"provider_key:{changed.key_id if changed else ''}",
+            datetime.datetime.now(datetime.UTC),
             org_id=org_id or actor.org_id,
-            actor=f"key:{actor.key_id}" if actor.key_id else "operator",
-            action=action,
-            target=f"provider_key:{changed.key_id if changed else ''}",
-            before_json=_public(before),
-            after_json=_public(after),
-            request_id=current().request_id,
+            before=_public_key(before),
+            after=_public_key(after),
         )
-        record.at.FromDatetime(datetime.datetime.now(datetime.UTC))
-        return Change(record.record_id, record.SerializeToString())
 
     return describe
 
 
-def _public(row: KeyRow | None) -> str:
-    """The fields its administrators may see, as JSON."""
+def _public_key(row: KeyRow | None) -> dict[str, object] | None:
+    """The fields its administrators may see."""
     if row is None:
-        return ""
+        return None
     fields = {"provider": row.provider, "owner": "organisation" if row.org_id else "everybody"}
     shown = {"base_url": row.base_url, "key_hint": row.key_hint, "is_active": row.is_active, "weight": row.weight}
-    return msgspec.json.encode({**fields, **shown}).decode()
+    return {**fields, **shown}
+
+
+def _provider_describer(org_id: str) -> DescribeProvider:
+    """Makes the audit record of a change. Without an organisation nobody could read one: then there is none."""
+
+    def describe(action: str, before: Provider | None, after: Provider | None) -> Change | None:
+        if not org_id:
+            return None
+        changed = after or before
+        return admin_change(
+            action,
+            f"provider:{changed.entry.provider if changed else ''}",
+            datetime.datetime.now(datetime.UTC),
+            org_id=org_id,
+            before=_public_provider(before),
+            after=_public_provider(after),
+        )
+
+    return describe
+
+
+def _public_provider(provider: Provider | None) -> dict[str, object] | None:
+    """The fields anybody may see."""
+    if provider is None:
+        return None
+    entry = provider.entry
+    fields = {"provider": entry.provider, "kind": entry.kind, "base_url": entry.base_url}
+    return {**fields, "key_hint": provider.key_hint}

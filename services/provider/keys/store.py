@@ -5,9 +5,10 @@ import datetime
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from mesh.admin_record import Change
 from mesh.postgres import Database
 from services.provider.keys.vault import Place, SealedKey
-from services.provider.store import Change, count
+from services.provider.store import count
 
 GLOBAL, OWN = "global_keys", "provider_keys"
 

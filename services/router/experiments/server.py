@@ -52,7 +52,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
         self, request: experiment_pb2.CreateExperimentRequest, context: Any
     ) -> experiment_pb2.CreateExperimentResponse:
         """See the proto."""
-        org_id = _organisation()
+        org_id = call.require_organisation("admin").org_id
         if request.request_id and not is_uuid(request.request_id):
             raise invalid("request_id", f'request_id "{request.request_id[:80]}" is not a UUID.')
         plan = plan_of(
@@ -81,7 +81,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
         self, request: experiment_pb2.GetExperimentRequest, context: Any
     ) -> experiment_pb2.GetExperimentResponse:
         """See the proto."""
-        org_id, experiment_id = _organisation(), _known(request.experiment_id)
+        org_id, experiment_id = call.require_organisation("admin").org_id, _known(request.experiment_id)
         row, figures = await self._desk.store.read(org_id, experiment_id)
         return experiment_pb2.GetExperimentResponse(experiment=self._told(org_id, row, figures))
 
@@ -89,7 +89,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
         self, request: experiment_pb2.ListExperimentsRequest, context: Any
     ) -> experiment_pb2.ListExperimentsResponse:
         """See the proto. The page token is the last experiment of the page before."""
-        org_id, token = _organisation(), request.page_token
+        org_id, token = call.require_organisation("admin").org_id, request.page_token
         if request.page_size < 0:
             raise invalid("page_size", f"page_size must not be negative, it is {request.page_size}.")
         if token and not is_uuid(token):
@@ -107,7 +107,11 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
         self, request: experiment_pb2.UpdateExperimentRequest, context: Any
     ) -> experiment_pb2.UpdateExperimentResponse:
         """See the proto."""
-        org_id, experiment_id, wanted = _organisation(), _known(request.experiment_id), STATES.get(request.state, "")
+        org_id, experiment_id, wanted = (
+            call.require_organisation("admin").org_id,
+            _known(request.experiment_id),
+            STATES.get(request.state, ""),
+        )
         if wanted not in (STOPPED, PROMOTED):
             raise invalid("state", "state: say STATE_STOPPED or STATE_PROMOTED.")
         by = _author(f"experiment.{'stop' if wanted == STOPPED else 'promote'}", experiment_id, org_id)
@@ -121,7 +125,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
         self, request: experiment_pb2.DeleteExperimentRequest, context: Any
     ) -> experiment_pb2.DeleteExperimentResponse:
         """See the proto."""
-        org_id, experiment_id = _organisation(), _known(request.experiment_id)
+        org_id, experiment_id = call.require_organisation("admin").org_id, _known(request.experiment_id)
         await self._desk.store.delete(org_id, experiment_id, _author("experiment.delete", experiment_id, org_id))
         await self._desk.changed()
         return experiment_pb2.DeleteExperimentResponse()
@@ -237,13 +241,6 @@ def _trials(rows: Iterable[ExperimentRow]) -> OrgTrials:
         tried = Tried(row.experiment_id, row.plan, row.step, promoted=row.state == PROMOTED)
         found = found._replace(shadow=tried) if row.plan.kind == SHADOW else found._replace(live=tried)
     return found
-
-
-def _organisation() -> str:
-    org_id = call.require_scope("admin").org_id
-    if not is_uuid(org_id):
-        raise invalid("org_id", "This needs a key of an organisation; the operator's token has none.")
-    return org_id
 
 
 def _known(experiment_id: str) -> str:

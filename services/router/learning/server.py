@@ -77,7 +77,7 @@ class LearningServicer(learning_pb2_grpc.LearningServiceServicer):
         self, request: learning_pb2.GetLearnedRequest, context: Any
     ) -> learning_pb2.GetLearnedResponse:
         """See the proto."""
-        org_id, intent = _caller("read"), task_of(request.task_type)
+        org_id, intent = call.require_organisation("read").org_id, task_of(request.task_type)
         await self._desk.refresh()
         found = [
             self._told(org_id, one) for one in self._desk.learned.standings(org_id, intent) if one.sums.outcomes > 0
@@ -89,7 +89,7 @@ class LearningServicer(learning_pb2_grpc.LearningServiceServicer):
         self, request: learning_pb2.SubmitFeedbackRequest, context: Any
     ) -> learning_pb2.SubmitFeedbackResponse:
         """See the proto."""
-        org_id = _caller("chat")
+        org_id = call.require_organisation("chat").org_id
         if not is_uuid(request.request_id):
             raise errors.answer_not_found(request.request_id)
         if not math.isfinite(request.rating):
@@ -110,7 +110,7 @@ class LearningServicer(learning_pb2_grpc.LearningServiceServicer):
         self, request: learning_pb2.ResetLearnedRequest, context: Any
     ) -> learning_pb2.ResetLearnedResponse:
         """See the proto."""
-        org_id, intent = _caller("admin"), task_of(request.task_type)
+        org_id, intent = call.require_organisation("admin").org_id, task_of(request.task_type)
         target = f"learned:{intent or '*'}:{request.model[:200] or '*'}"
         by = author(call.require_principal(), "learned.reset", target, dt.datetime.now(dt.UTC), org_id=org_id)
         forgotten = await self._desk.store.reset(org_id, intent, request.model, by)
@@ -135,14 +135,6 @@ class LearningServicer(learning_pb2_grpc.LearningServiceServicer):
             latency_ms=round(latency_s * 1000, 1),
             explored_share=round(sums.explored / sums.outcomes, MOST_SCORE_DIGITS),
         )
-
-
-def _caller(scope: str) -> str:
-    """The organisation of the caller, who holds the scope."""
-    org_id = call.require_scope(scope).org_id
-    if not is_uuid(org_id):
-        raise invalid("org_id", "This needs a key of an organisation; the operator's token has none.")
-    return org_id
 
 
 class LearningDesk:

@@ -84,7 +84,9 @@ async def test_a_record_without_its_salt_keeps_its_window(log: Dropped) -> None:
     await log.redact()
     # Somebody took the salt away and left the record.
     position = next(
-        place.entry.position for place in await log.store.packs.between(0, WINDOW) if place.entry.record_id == one
+        place.entry.position
+        for place in await log.store.packs.between(0, WINDOW, range(WINDOW))
+        if place.entry.record_id == one
     )
     await log.as_superuser(
         "INSERT INTO requests (org_id, request_id, position, started_at, model, outcome, cost_nano_usd, record) "

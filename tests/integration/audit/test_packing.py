@@ -109,13 +109,13 @@ async def told(world: World) -> list[str]:
 
 
 async def test_only_full_windows_that_are_old_are_packed_and_once(old: Old, make_database: Make) -> None:
-    assert await old.world.store.packs.end() == WINDOW
+    assert await old.world.store.packs.packed() == range(WINDOW)
     assert await packer(old.world).round(LATER) == 0
     made = await make_database({"audit": FOLDER})
     world, _ = await filled(made)
     try:
         assert await packer(world).round(NOW + dt.timedelta(days=89)) == 0
-        assert await world.store.packs.end() == 0
+        assert await world.store.packs.packed() == range(0)
     finally:
         await world.database.close()
 
@@ -144,6 +144,18 @@ async def test_files_proofs_and_exports_are_what_they_were(old: Old) -> None:
     assert await export(old.world, old.orgs[1]) == old.exported
 
 
+async def test_a_piece_of_an_unpacked_window_costs_one_question_more_than_its_rows(old: Old) -> None:
+    asked: list[str] = []
+    async with edited(old, f"DELETE FROM log_entries WHERE idx < {WINDOW}") as world:
+        whole = await world.store.blocks(0, 2 * WIDTH)
+        async with world.database.transaction() as connection:
+            connection.add_query_logger(lambda record: asked.append(record.query))
+        assert await world.store.leaves(WIDTH, 2 * WIDTH) == old.leaves[WIDTH : 2 * WIDTH]
+        assert await world.store.blocks(WIDTH, 2 * WIDTH) == whole[-WIDTH:]
+    # Twice the rows that are left and what is packed; of whole entries also what is still stored beside it.
+    assert len(asked) == 5, asked
+
+
 async def test_numbers_go_on_behind_what_is_packed(make_database: Make) -> None:
     made = await make_database({"audit": FOLDER})
     world, orgs = await filled(made)
@@ -159,7 +171,8 @@ async def test_numbers_go_on_behind_what_is_packed(make_database: Make) -> None:
             assert await connection.fetchval("SELECT min(idx) FROM log_entries") == WINDOW
             await connection.execute("DELETE FROM log_entries")
         packed = {
-            read_leaf(one.entry.leaf).org_id: one.entry.org_seq for one in await world.store.packs.between(0, WINDOW)
+            read_leaf(one.entry.leaf).org_id: one.entry.org_seq
+            for one in await world.store.packs.between(0, WINDOW, range(WINDOW))
         }
         assert await world.store.last_seqs([*orgs, alone, NOBODY]) == {**packed, alone: 0}
         assert await world.store.all_seqs() == packed
@@ -234,13 +247,13 @@ async def test_what_is_not_the_table_is_not_packed(make_database: Make) -> None:
         assert not await world.store.packs.store(1, places, packs)
         forged = [one._replace(leaf=one.leaf.replace(b'"7"', b'"8"')) for one in own[orgs[0]]]
         assert not await world.store.packs.store(0, places, {**packs, orgs[0]: pack(orgs[0], forged)})
-        assert await world.store.packs.end() == 0
+        assert await world.store.packs.packed() == range(0)
         # A leaf that was changed in the table is not what the tiles say: it stays where it was changed.
         async with superuser(made) as connection:
             await connection.execute("UPDATE log_entries SET leaf = set_byte(leaf, 40, 65) WHERE idx = 300")
         with pytest.raises(MeshError, match="do not hash to their tiles"):
             await packer(world).round(LATER)
-        assert await world.store.packs.end() == 0
+        assert await world.store.packs.packed() == range(0)
     finally:
         await world.database.close()
 

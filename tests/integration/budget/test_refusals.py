@@ -13,8 +13,8 @@ from dac.budget.v1.budget_pb2 import ReserveRequest
 from mesh.errors import MeshError, Reason
 from mesh.transport import RpcFailure
 from services.budget.server import BudgetService
+from tests.integration.budget.session_world import ask, replica, session, set_budget, world
 from tests.integration.budget.test_money_flow import asking, commit, in_balance, limit, record, reserve
-from tests.integration.budget.test_session import ask, replica, session, set_budget, world
 from tests.integration.budget.world import CENT, MakeBudget, principal
 
 __all__ = ["replica", "session", "world"]  # Fixtures.

@@ -18,8 +18,8 @@ from mesh.postgres import Database
 from mesh.principals import Signer
 from services.gateway.identity.callers import Callers
 from services.gateway.identity.identity import Identity
-from services.gateway.identity.server import describe
 from services.gateway.identity.store import PostgresStore
+from tests.integration.gateway.tree_house import House
 
 KEYRING = Keyring(bytes(range(32)))
 SIGNER = Signer("gateway", bytes(range(1, 33)))
@@ -54,9 +54,7 @@ class World:
 
     def identity(self, *, keyring: Keyring = KEYRING, store: PostgresStore | None = None) -> Identity:
         """Identity of another replica."""
-        return Identity(
-            store or self.store(), keyring, describe=describe, append=self.append, secrets_dir=self.folder / "secrets"
-        )
+        return Identity(store or self.store(), keyring, append=self.append, secrets_dir=self.folder / "secrets")
 
     def callers(self, store: PostgresStore | None = None, **options: Any) -> Callers:
         """Callers of another replica, not started."""
@@ -92,3 +90,10 @@ async def outcome(callers: Callers, token: str) -> Reason | None:
     except MeshError as error:
         return error.reason
     return None
+
+
+@pytest.fixture
+async def house(world: World) -> House:
+    identity = world.identity()
+    await identity.bootstrap(None)
+    return House(identity, identity.default_org_id)

@@ -11,6 +11,7 @@ import pytest
 from dac.memory.v1 import sealing_pb2
 from dac.type.v1 import record_pb2
 from dac.type.v1.principal_pb2 import Principal
+from mesh.admin_changes import ChangeOutbox
 from mesh.call import Call, serving
 from mesh.envelope_keys import Wrapper
 from mesh.errors import MeshError, Reason
@@ -18,7 +19,7 @@ from mesh.ids import uuid7
 from mesh.postgres import Database
 from mesh.rotation import rotate
 from services.memory.sealing.data_keys import TERMS, TEXT, DataKeys, KeyedSealer
-from services.memory.sealing.erasure import ChangeOutbox, Erasure
+from services.memory.sealing.erasure import Erasure
 from services.memory.sealing.resealing import Resealer
 from services.memory.sealing.sealed_tables import TABLES
 from services.memory.sealing.server import SealingServicer

@@ -11,7 +11,7 @@ import pytest
 from dac.provider.v1 import key_pb2, key_pb2_grpc, provider_pb2, provider_pb2_grpc
 from dac.type.v1 import principal_pb2, record_pb2
 from mesh import call as calls
-from mesh.admin_changes import ChangeTeller
+from mesh.admin_changes import ChangeOutbox, ChangeTeller
 from mesh.catalog import ProviderEntry
 from mesh.config import Secret
 from mesh.errors import MeshError, Reason
@@ -126,7 +126,8 @@ async def test_audit_is_told_once_it_can_hear(replicas: list[ProviderApp], org_i
     with calls.serving(calls.Call(principal=operator)):
         await keys.AddProvider(key_pb2.AddProviderRequest(provider="openai", api_key=KEY))
         await keys.RemoveProvider(key_pb2.RemoveProviderRequest(provider="openai"))
-    with calls.serving(calls.Call(principal=principal_pb2.Principal(scopes=["operator"], org_id=org_id))):
+    operator = principal_pb2.Principal(kind=principal_pb2.Principal.KIND_OPERATOR, scopes=["operator"], org_id=org_id)
+    with calls.serving(calls.Call(principal=operator)):
         await keys.AddProvider(key_pb2.AddProviderRequest(provider="mistral", api_key=KEY))
 
     async def deaf(records: object) -> None:
@@ -135,10 +136,11 @@ async def test_audit_is_told_once_it_can_hear(replicas: list[ProviderApp], org_i
     async def hear(records: Sequence[bytes]) -> None:
         told.extend(record_pb2.AdminRecord.FromString(record) for record in records)
 
-    assert app.teller is not None and app._store is not None
+    assert app._database is not None
+    outbox = ChangeOutbox(app._database)
     with pytest.raises(MeshError):
-        await ChangeTeller("provider", app._store, deaf).tell()
-    await ChangeTeller("provider", app._store, hear).tell()
+        await ChangeTeller("provider", outbox, deaf).tell()
+    await ChangeTeller("provider", outbox, hear).tell()
     mine = [record for record in told if record.org_id == org_id]
     assert [(r.actor, r.action, r.target) for r in mine] == [
         ("key:k1", "provider.add", "provider:openai"),
@@ -146,7 +148,7 @@ async def test_audit_is_told_once_it_can_hear(replicas: list[ProviderApp], org_i
         ("operator", "provider.add", "provider:mistral"),
     ]
     assert "api.openai.com" in mine[0].after_json and KEY not in str(told)
-    assert await ChangeTeller("provider", app._store, hear).tell() == 0
+    assert await ChangeTeller("provider", outbox, hear).tell() == 0
 
 
 async def test_no_plain_key_is_stored(replicas: list[ProviderApp]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from dac.provider.v1 import key_pb2, key_pb2_grpc, provider_pb2, provider_pb2_grpc
 from dac.type.v1 import principal_pb2, record_pb2
 from mesh import call as calls
+from mesh.admin_changes import ChangeOutbox
 from mesh.catalog import ProviderEntry
 from mesh.config import Secret
 from mesh.errors import MeshError, Reason
@@ -334,8 +335,9 @@ async def test_changes_are_told_to_audit_with_the_change(house: House) -> None:
         update = key_pb2.UpdateProviderKeyRequest(org_id=org_id, key_id=key.key_id, weight=7, api_key=SECOND)
         await house.keys.UpdateProviderKey(update)
         await house.keys.DeleteProviderKey(key_pb2.DeleteProviderKeyRequest(org_id=org_id, key_id=key.key_id))
-    assert house.app._store is not None
-    records = [record_pb2.AdminRecord.FromString(one.record) for one in await house.app._store.untold()]
+    assert house.app._database is not None
+    untold = await ChangeOutbox(house.app._database).untold()
+    records = [record_pb2.AdminRecord.FromString(one.record) for one in untold]
     mine = [record for record in records if record.org_id == org_id]
     assert [(one.actor, one.action, one.target) for one in mine] == [
         ("key:k1", f"provider_key.{verb}", f"provider_key:{key.key_id}") for verb in ("create", "update", "delete")

@@ -47,8 +47,8 @@ class House:
         catalog = LiveCatalog(models, providers, CONFIG, time.monotonic)
         self.breakers, self.speeds, self.told = Breakers(time.monotonic), Speeds(time.monotonic), list[Any]()
 
-        async def tell(record: record_pb2.AdminRecord) -> None:
-            self.told.append(record)
+        async def tell(record: bytes) -> None:
+            self.told.append(record_pb2.AdminRecord.FromString(record))
 
         self.router = RouterServicer(catalog, self.breakers, CONFIG, speeds=self.speeds, tell=tell)
 
@@ -166,7 +166,7 @@ async def test_only_an_operator_may_and_only_what_there_is(house: House) -> None
 
 
 async def test_a_change_that_audit_does_not_take_is_not_made(house: House) -> None:
-    async def away(record: record_pb2.AdminRecord) -> None:
+    async def away(record: bytes) -> None:
         raise MeshError(Reason.UNAVAILABLE, "audit is away")
 
     house.router._tell = away

@@ -88,6 +88,9 @@ static_resources:
                       - san_type: URI
                         matcher:
                           exact: spiffe://{{ include "dac.envoy.trustDomain" . }}/ns/{{ .Release.Namespace }}/sa/{{ include "dac.fullname" . }}-budget
+                      - san_type: URI
+                        matcher:
+                          exact: spiffe://{{ include "dac.envoy.trustDomain" . }}/ns/{{ .Release.Namespace }}/sa/{{ include "dac.fullname" . }}-memory
                   validation_context_sds_secret_config:
                     name: dac_authority
                     sds_config:

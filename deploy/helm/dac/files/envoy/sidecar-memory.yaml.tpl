@@ -268,11 +268,87 @@ static_resources:
                     typed_config:
                       '@type': type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
                       suppress_envoy_headers: true
-    - name: egress_provider
+    - name: egress_audit
       address:
         socket_address:
           address: 127.0.0.1
           port_value: 21002
+      per_connection_buffer_limit_bytes: 1048576
+      filter_chains:
+        - filters:
+            - name: envoy.filters.network.http_connection_manager
+              typed_config:
+                '@type': type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+                stat_prefix: egress_audit
+                codec_type: HTTP2
+                forward_client_cert_details: SANITIZE
+                generate_request_id: false
+                server_header_transformation: PASS_THROUGH
+                stream_idle_timeout: 0s
+                request_headers_timeout: 10s
+                drain_timeout: 30s
+                delayed_close_timeout: 1s
+                common_http_protocol_options:
+                  max_headers_count: 100
+                http2_protocol_options:
+                  max_concurrent_streams: 1024
+                  initial_stream_window_size: 1048576
+                  initial_connection_window_size: 8388608
+                  connection_keepalive:
+                    interval: 30s
+                    timeout: 10s
+{{- if include "dac.envoy.otlpHost" . }}
+                tracing:
+                  random_sampling:
+                    value: 100.0
+                  max_path_tag_length: 0
+                  provider:
+                    name: envoy.tracers.opentelemetry
+                    typed_config:
+                      '@type': type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig
+                      service_name: dac-sidecar-memory
+                      grpc_service:
+                        envoy_grpc:
+                          cluster_name: otlp_collector
+                        timeout: 0.5s
+                  custom_tags:
+                    - tag: url.path
+                      value: '%PATH(NQ:ORIG_OR_PATH)%'
+{{- end }}
+                route_config:
+                  name: egress_audit
+                  virtual_hosts:
+                    - name: egress_audit
+                      domains:
+                        - '*'
+                      routes:
+                        - match:
+                            prefix: /
+                          route:
+                            cluster: audit
+                            timeout: 0s
+                            idle_timeout: 0s
+                            retry_policy:
+                              retry_on: connect-failure,refused-stream,reset-before-request
+                              num_retries: 2
+                              retry_back_off:
+                                base_interval: 0.05s
+                                max_interval: 1s
+                              retry_host_predicate:
+                                - name: envoy.retry_host_predicates.previous_hosts
+                                  typed_config:
+                                    '@type': type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate
+                              host_selection_retry_max_attempts: 32
+                http_filters:
+                  - name: envoy.filters.http.router
+                    typed_config:
+                      '@type': type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+                      suppress_envoy_headers: true
+    - name: egress_provider
+      address:
+        socket_address:
+          address: 127.0.0.1
+          port_value: 21003
       per_connection_buffer_limit_bytes: 1048576
       filter_chains:
         - filters:
@@ -348,7 +424,7 @@ static_resources:
       address:
         socket_address:
           address: 127.0.0.1
-          port_value: 21003
+          port_value: 21004
       per_connection_buffer_limit_bytes: 1048576
       filter_chains:
         - filters:
@@ -609,6 +685,100 @@ static_resources:
                   - san_type: URI
                     matcher:
                       exact: spiffe://{{ include "dac.envoy.trustDomain" . }}/ns/{{ .Release.Namespace }}/sa/{{ include "dac.fullname" . }}-budget
+              validation_context_sds_secret_config:
+                name: dac_authority
+                sds_config:
+                  resource_api_version: V3
+                  path_config_source:
+                    path: /etc/dac/envoy/sds_ca.yaml
+                    watched_directory:
+                      path: /etc/dac/envoy
+    - name: audit
+      cluster_type:
+        name: envoy.clusters.dns
+        typed_config:
+          '@type': type.googleapis.com/envoy.extensions.clusters.dns.v3.DnsCluster
+          dns_refresh_rate: 5s
+          respect_dns_ttl: true
+          dns_lookup_family: V4_PREFERRED
+          all_addresses_in_single_endpoint: false
+      connect_timeout: 1s
+      lb_policy: LEAST_REQUEST
+      ignore_health_on_host_removal: true
+      typed_extension_protocol_options:
+        envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+          '@type': type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+          common_http_protocol_options:
+            idle_timeout: 600s
+            max_connection_duration: 1800s
+          explicit_http_config:
+            http2_protocol_options:
+              max_concurrent_streams: 100
+              connection_keepalive:
+                interval: 30s
+                timeout: 10s
+      upstream_connection_options:
+        tcp_keepalive:
+          keepalive_time: 60
+          keepalive_interval: 10
+          keepalive_probes: 3
+      circuit_breakers:
+        thresholds:
+          - max_connections: 4096
+            max_pending_requests: 1024
+            max_requests: 4096
+            retry_budget:
+              budget_percent:
+                value: 20
+              min_retry_concurrency: 100
+            track_remaining: true
+      common_lb_config:
+        healthy_panic_threshold:
+          value: 30
+      health_checks:
+        - timeout: 3s
+          interval: 5s
+          no_traffic_interval: 5s
+          unhealthy_interval: 5s
+          unhealthy_threshold: 2
+          healthy_threshold: 1
+          grpc_health_check:
+            service_name: audit
+      load_assignment:
+        cluster_name: audit
+        endpoints:
+          - lb_endpoints:
+              - endpoint:
+                  address:
+                    socket_address:
+                      address: '{{ include "dac.fullname" . }}-audit-headless'
+                      port_value: 50053
+      transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          '@type': type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
+          sni: '{{ include "dac.fullname" . }}-audit-headless'
+          max_session_keys: 0
+          common_tls_context:
+            alpn_protocols:
+              - h2
+            tls_params:
+              tls_minimum_protocol_version: TLSv1_3
+              tls_maximum_protocol_version: TLSv1_3
+            tls_certificate_sds_secret_configs:
+              - name: dac_certificate
+                sds_config:
+                  resource_api_version: V3
+                  path_config_source:
+                    path: /etc/dac/envoy/sds_certificate.yaml
+                    watched_directory:
+                      path: /etc/dac/envoy
+            combined_validation_context:
+              default_validation_context:
+                match_typed_subject_alt_names:
+                  - san_type: URI
+                    matcher:
+                      exact: spiffe://{{ include "dac.envoy.trustDomain" . }}/ns/{{ .Release.Namespace }}/sa/{{ include "dac.fullname" . }}-audit
               validation_context_sds_secret_config:
                 name: dac_authority
                 sds_config:

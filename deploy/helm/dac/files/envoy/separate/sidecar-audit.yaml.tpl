@@ -87,6 +87,9 @@ static_resources:
                           exact: spiffe://{{ include "dac.envoy.trustDomain" . }}/ns/{{ .Release.Namespace }}/sa/{{ include "dac.fullname" . }}-budget
                       - san_type: URI
                         matcher:
+                          exact: spiffe://{{ include "dac.envoy.trustDomain" . }}/ns/{{ .Release.Namespace }}/sa/{{ include "dac.fullname" . }}-memory
+                      - san_type: URI
+                        matcher:
                           exact: spiffe://{{ include "dac.envoy.trustDomain" . }}/ns/{{ .Release.Namespace }}/sa/{{ include "dac.fullname" . }}-provider
                       - san_type: URI
                         matcher:
