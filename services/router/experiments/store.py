@@ -30,7 +30,7 @@ from services.router.experiments.experiments import (
     TrialOutcome,
 )
 from services.router.experiments.form import decode, encode
-from services.router.policies.store import Author
+from services.router.policies.store import TELL, Author
 
 CHANNEL = "router_experiments"
 MOST_EXPERIMENTS = 200
@@ -65,7 +65,6 @@ _ANSWER = """SELECT experiment_id::text, step, arm, graded, counted FROM experim
 _COUNT_ANSWER = "UPDATE experiment_answers SET counted = $3 WHERE org_id = $1 AND request_id = $2"
 _CORRECT = """UPDATE experiment_arms SET sums = added(sums, $5)
   WHERE org_id = $1 AND experiment_id = $2 AND step = $3 AND arm = $4"""
-_TELL = "INSERT INTO admin_outbox (org_id, record_id, record) VALUES ($1, $2, $3)"
 
 
 @dataclass(frozen=True)
@@ -312,4 +311,4 @@ def _said(row: ExperimentRow) -> dict[str, object]:
 async def _tell(connection: Any, author: Author, before: object, after: object) -> None:
     change = author.seal(before, after)
     if change is not None:
-        await connection.execute(_TELL, change.org_id, change.record_id, change.record)
+        await connection.execute(TELL, change.org_id, change.record_id, change.record)

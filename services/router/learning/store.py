@@ -15,7 +15,7 @@ from mesh.postgres import Database
 from services.router.experiments import store as experiment_store
 from services.router.experiments.experiments import TrialOutcome
 from services.router.learning.learning import Key, Learned, LearningRules, Observation, Sums, reward
-from services.router.policies.store import Author
+from services.router.policies.store import TELL, Author
 
 CONSUMER = "router"
 MOST_ORGS = 500
@@ -60,7 +60,6 @@ RESET = """UPDATE learned SET outcomes = 0, quality = 0, expected = 0, cost_usd 
   changed = pg_current_xact_id()
   WHERE org_id = $1 AND ($2 = '' OR intent = $2) AND ($3 = '' OR model = $3) AND outcomes > 0"""
 RESET_ANSWERS = "DELETE FROM answers WHERE org_id = $1 AND ($2 = '' OR intent = $2) AND ($3 = '' OR model = $3)"
-TELL = "INSERT INTO admin_outbox (org_id, record_id, record) VALUES ($1, $2, $3)"
 CHANGED = """SELECT pg_snapshot_xmin(pg_current_snapshot())::text,
   ARRAY(SELECT org_id::text FROM learning_organisations($1::text::xid8) ORDER BY 1)"""
 CLOCKS = "SELECT org_id::text, intent, clock FROM learned_clocks WHERE org_id = ANY ($1::uuid[])"

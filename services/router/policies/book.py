@@ -70,6 +70,10 @@ class PolicyBook:
         said = {org_id: rows.tenant for org_id, rows in self._rows.items() if rows.tenant is not None}
         return said | self._filed_tenants()
 
+    def organisation_named(self, name: str) -> str:
+        """An organisation's id; empty when none of that name is known yet."""
+        return next((org_id for org_id, known in self._names.items() if known == name), "")
+
     async def refresh(self) -> None:
         """Reads what changed. Raises MeshError."""
         if self._store is None:

@@ -14,10 +14,14 @@ from mesh.config import ConfigError
 from mesh.errors import MeshError
 from mesh.service import Context
 from services.router.policies.book import PolicyBook
+from services.router.policies.file_changes import FileChanges, shown_models, shown_policies, shown_tenants
 from services.router.policies.files import PolicyFiles
 from services.router.policies.policies import RoutingPolicy
 from services.router.policies.server import PolicyServicer
 from services.router.policies.store import PostgresPolicyStore
+
+OPERATORS = "default"
+"""The operator's organisation: what files say is recorded there."""
 
 
 class PolicyDesk:
@@ -35,6 +39,13 @@ class PolicyDesk:
         self._teller = ChangeTeller("router", store, append) if store is not None else None
         self.told = self._teller.wake if self._teller is not None else lambda: None
         """To be called when something waits for audit."""
+        self._files = None
+        if context.database is not None:
+            self._files = FileChanges(context.database, lambda: self.book.organisation_named(OPERATORS), self.told)
+            self._files.follow("policies", lambda: files.now, shown_policies)
+            self._files.follow("tenants", lambda: files.now, shown_tenants)
+            if (models := context.model_files) is not None:
+                self._files.follow("models", lambda: models.now, shown_models, tells_first=False)
         self.servicer = PolicyServicer(self.book, store, base, _now, self.told)
 
     def policy_for(self, principal: Principal) -> RoutingPolicy:
@@ -50,9 +61,13 @@ class PolicyDesk:
         await self.book.start()
         if self._teller is not None:
             self._teller.start()
+        if self._files is not None:
+            self._files.start()
 
     async def close(self) -> None:
         """Stops; what was not told yet waits in the outbox."""
+        if self._files is not None:
+            await self._files.close()
         if self._teller is not None:
             await self._teller.close()
         await self.book.close()

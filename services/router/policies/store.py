@@ -28,7 +28,7 @@ _KEEP = """INSERT INTO policies (org_id, name, version, document, request_id, cr
   RETURNING name, version, document, created_at, changed_at"""
 _VERSION = """INSERT INTO policy_versions (org_id, name, version, action, document, actor, at)
   VALUES ($1, $2, $3, $4, $5, $6, $7)"""
-_TELL = "INSERT INTO admin_outbox (org_id, record_id, record) VALUES ($1, $2, $3)"
+TELL = "INSERT INTO admin_outbox (org_id, record_id, record) VALUES ($1, $2, $3)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -383,4 +383,4 @@ def _said(row: PolicyRow | None) -> object:
 
 async def _tell(connection: Any, change: Change | None) -> None:
     if change is not None:
-        await connection.execute(_TELL, change.org_id, change.record_id, change.record)
+        await connection.execute(TELL, change.org_id, change.record_id, change.record)
