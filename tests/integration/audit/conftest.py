@@ -19,6 +19,7 @@ from mesh.postgres import Database
 from mesh.service import Context
 from services.audit.config import AuditConfig
 from services.audit.server import AuditService, build
+from tests import prepared
 from tests.conftest import REPOSITORY, Migrated
 from tests.integration.budget.conftest import budget, make_budget, migrated
 
@@ -90,3 +91,10 @@ async def ready(old_log: Migrated, make_database: MakeDatabase) -> AsyncIterator
 
     async with copy_of(old_log, make_database) as log:
         yield log
+
+
+@pytest.fixture
+def server(tmp_path: pathlib.Path) -> pathlib.Path:
+    """The folder of an empty server of the test's own, for benchmarks that start one."""
+    prepared.put(tmp_path / "postgres", migrated=False)
+    return tmp_path / "postgres"
