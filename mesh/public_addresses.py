@@ -1,16 +1,10 @@
-"""Which addresses are on the public internet, and a resolver that leads to no other.
+"""Which addresses are on the public internet.
 
 The standard library's `is_global` is not a guard (it calls 6to4, NAT64 and others of private targets global), so the
-table of what is refused stands here. Names are resolved once per connection, every address is checked, and the
-connection goes to a checked address; the certificate is still checked against the name.
+table of what is refused stands here.
 """
 
 import ipaddress
-import socket
-from collections.abc import Awaitable, Callable
-
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -70,34 +64,3 @@ def is_private_literal(host: str) -> bool:
         return not allowed(ipaddress.ip_address(host.split("%")[0]))
     except ValueError:
         return False
-
-
-Resolve = Callable[[str, int, socket.AddressFamily], Awaitable[list[ResolveResult]]]
-
-
-class PublicResolver(AbstractResolver):
-    """Resolves names for aiohttp and refuses a name when any of its addresses is refused."""
-
-    def __init__(self, resolve: Resolve | None = None) -> None:
-        self._inner = ThreadedResolver()
-        self._resolve: Resolve = resolve or self._inner.resolve
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """See AbstractResolver. Raises OSError for a refused name."""
-        found = await self._resolve(host, port, family)
-        if not found:
-            raise OSError(None, "its name has no address")
-        for one in found:
-            try:
-                address = ipaddress.ip_address(one["host"].split("%")[0])
-            except ValueError:
-                raise OSError(None, "its name resolves to something that is no address") from None
-            if "%" in one["host"] or not allowed(address):
-                raise OSError(None, "its name resolves to a private, local or reserved address")
-        return found
-
-    async def close(self) -> None:
-        """See AbstractResolver."""
-        await self._inner.close()

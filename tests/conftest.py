@@ -7,6 +7,7 @@ import os
 import pathlib
 import secrets
 import sys
+import urllib.parse
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 
@@ -76,6 +77,11 @@ class Migrated:
     """Migration folder by service."""
     passwords: dict[str, str]
 
+    @property
+    def name(self) -> str:
+        """What the server calls it."""
+        return urllib.parse.urlsplit(self.owner_dsn).path.lstrip("/")
+
     def dsn(self, service: str) -> str:
         """Where dac_<service> logs in."""
         return with_login(self.owner_dsn, role_of(service), self.passwords[service])
@@ -106,7 +112,10 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedd
 
 @pytest.fixture(scope="session")
 def make_database(postgres_server: EmbeddedPostgres) -> Callable[..., Awaitable[Migrated]]:
-    """Factory: `await make_database(services)` → a fresh migrated database. Roles are shared by the whole server."""
+    """Factory: `await make_database(services)` → a fresh migrated database. Roles are shared by the whole server.
+
+    `like`: one of these databases, which nobody is connected to now: the new one has all that is in it.
+    """
     # One password per role for the life of the server, or a second database would lock the first one's users out.
     passwords: dict[str, str] = defaultdict(lambda: secrets.token_hex(16))
     owner_password = secrets.token_hex(16)
@@ -123,10 +132,12 @@ def make_database(postgres_server: EmbeddedPostgres) -> Callable[..., Awaitable[
                 await migrate(owner_dsn, services, {service: passwords[service] for service in services})
         return templates[wanted]
 
-    async def make(services: dict[str, pathlib.Path], *, migrated: bool = True) -> Migrated:
+    async def make(
+        services: dict[str, pathlib.Path], *, migrated: bool = True, like: Migrated | None = None
+    ) -> Migrated:
         name = f"dac_{secrets.token_hex(4)}"
         again = migrated and all(folder.is_relative_to(REPOSITORY) for folder in services.values())
-        template = await template_of(services if again else {})
+        template = like.name if like else await template_of(services if again else {})
         connection = await asyncpg.connect(postgres_server.superuser_dsn)
         await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER} STRATEGY FILE_COPY")
         await connection.close()

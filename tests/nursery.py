@@ -4,6 +4,7 @@ A message on the control socket is one program: its arguments, environment and f
 the pipe for its exit status as descriptors. Nothing runs here before the fork: no thread, no loop, no connection.
 """
 
+import atexit
 import gc
 import importlib
 import json
@@ -14,7 +15,9 @@ import selectors
 import signal
 import socket
 import sys
-from typing import Any
+import threading
+import traceback
+from typing import Any, NoReturn
 
 from typer.testing import CliRunner
 
@@ -83,10 +86,35 @@ def become(program: dict[str, Any], streams: list[int]) -> list[str]:
     return [str(argument) for argument in program["arguments"]]
 
 
+def run(arguments: list[str]) -> int:
+    """`dac ARGUMENTS` as the interpreter runs it; returns its exit code."""
+    sys.argv = ["dac", *arguments]
+    try:
+        runpy.run_module("mesh", run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        if ended.code is None or isinstance(ended.code, int):
+            return ended.code or 0
+        print(ended.code, file=sys.stderr)
+        return 1
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def end(code: int) -> NoReturn:
+    """As `multiprocessing` ends its forks: threads and what is registered come to their end, and what was imported is
+    not taken apart, which would first copy all of it from the process that it was forked from."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     import_all()
     gc.collect()
     gc.freeze()
-    sys.argv = ["dac", *serve(socket.socket(fileno=int(sys.argv[1])))]
-    runpy.run_module("mesh", run_name="__main__", alter_sys=True)
+    end(run(serve(socket.socket(fileno=int(sys.argv[1])))))

@@ -6,6 +6,7 @@ First starts themselves are tested without: tests/integration/test_embedded.py, 
 
 import asyncio
 import atexit
+import datetime as dt
 import fcntl
 import functools
 import os
@@ -21,6 +22,7 @@ import asyncpg
 from mesh.app import ROOT, TARGETS
 from mesh.embedded import EmbeddedPostgres
 from mesh.migrate import bootstrap, migrate
+from services.audit.analytics.upkeep import partitions
 
 EMPTY, MIGRATED = "empty", "migrated"
 DRAFT, MADE = "draft", "made"
@@ -86,6 +88,11 @@ async def _migrate(superuser_dsn: str) -> None:
     owner = await bootstrap(superuser_dsn, secrets.token_hex(16))
     folders = {name: target.migrations for name, target in TARGETS.items()}
     await migrate(owner, folders, {name: secrets.token_hex(16) for name in TARGETS})
+    connection = await asyncpg.connect(owner, server_settings={"search_path": "audit"})
+    for grain, *partition in partitions(dt.datetime.now(dt.UTC)):
+        # Every start looks for them, and a folder that was used today has them.
+        await connection.execute("SELECT make_rollup_partition($1, $2, $3, $4)", grain.value, *partition)
+    await connection.close()
     # A third of all files, which nothing reads again: new databases are made in empty servers only.
     connection = await asyncpg.connect(superuser_dsn)
     for template in ("template0", "template1"):

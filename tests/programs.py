@@ -1,8 +1,8 @@
 """`dac up`, `dac serve` and `dac` commands as processes of their own, without paying for their imports each time.
 
 A start of DAC is mostly the import of what it is made of, and the tests start it hundreds of times: here a process that
-has imported everything forks for each (`tests.nursery`). What depends on a real start (another version's program, a
-plug-in on another path, `make run`) takes `subprocess`.
+has imported everything forks for each (`tests.nursery`). What depends on a real start or on the interpreter's own end
+(another version's program, a plug-in on another path, `make run`) takes `subprocess`.
 """
 
 import atexit

@@ -52,10 +52,10 @@ class Served(NamedTuple):
 
 
 @contextlib.asynccontextmanager
-async def audit_database() -> AsyncIterator[Served]:
-    """PostgreSQL as it is shipped, with audit's schema."""
+async def audit_database(postgres: pathlib.Path | None = None) -> AsyncIterator[Served]:
+    """PostgreSQL as it is shipped, with audit's schema. `postgres`: the folder of a server, else a new one."""
     with tempfile.TemporaryDirectory(prefix="dac-bench-") as folder:
-        server = EmbeddedPostgres(pathlib.Path(folder) / "postgres")
+        server = EmbeddedPostgres(postgres or pathlib.Path(folder) / "postgres")
         server.start()
         try:
             owner = await bootstrap(server.superuser_dsn, secrets.token_hex(8))

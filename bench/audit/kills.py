@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import pathlib
 import random
 import subprocess
 import sys
@@ -73,14 +74,20 @@ async def judge(database: Database, said: list[str]) -> dict[str, int]:
 
 
 async def measure(
-    kills: int, seed: int = 9, fewest_lines: int = 1, without: str = "", *, seals: bool = False
+    kills: int,
+    seed: int = 9,
+    fewest_lines: int = 1,
+    without: str = "",
+    *,
+    seals: bool = False,
+    postgres: pathlib.Path | None = None,
 ) -> dict[str, int]:
     """So many kills on one database, each after some lines of who is killed.
 
     `without`: a statement of the superuser that takes a guard away before. `seals`: payloads are sealed.
     """
     rng = random.Random(seed)
-    async with audit_database() as served:
+    async with audit_database(postgres) as served:
         if without:
             connection = await asyncpg.connect(
                 served.superuser_dsn, database="dac", server_settings={"search_path": "audit"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pathlib
 import random
 import signal
 import subprocess
@@ -132,14 +133,20 @@ def one_life(begin: IO[str], told: IO[str], lines: int, then_s: float, what: str
 
 
 async def measure(
-    kills: int, seed: int = 9, *, as_erased: bool = False, most_lag_s: float = MOST_LAG_S, without: str = ""
+    kills: int,
+    seed: int = 9,
+    *,
+    as_erased: bool = False,
+    most_lag_s: float = MOST_LAG_S,
+    without: str = "",
+    postgres: pathlib.Path | None = None,
 ) -> dict[str, int]:
     """So many kills on one database. `without`: a statement of the superuser that takes a guard away before.
 
     `as_erased`: each kill comes as soon as something was erased, not after some lines of any kind.
     """
     rng, org_id, held = random.Random(seed), uuid7(), uuid7()
-    async with audit_database() as served:
+    async with audit_database(postgres) as served:
         if without:
             connection = await asyncpg.connect(
                 served.superuser_dsn, database="dac", server_settings={"search_path": "audit"}

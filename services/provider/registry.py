@@ -14,7 +14,7 @@ from mesh.catalog import KNOWN, ProviderEntry
 from mesh.config import Secret
 from mesh.errors import MeshError
 from mesh.following import Follower
-from mesh.public_addresses import PublicResolver
+from mesh.public_resolver import PublicResolver
 from services.provider.adapters import Exchange
 from services.provider.addresses import check_base_url
 from services.provider.calling.bulkhead import Bulkhead

@@ -102,13 +102,14 @@ class Dac:
             real = [sys.executable, "-m", "mesh", *command]
             self.process = subprocess.Popen(real, env=self.env, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         end = time.monotonic() + timeout_s
-        while time.monotonic() < end:
-            if self.process.poll() is not None:
-                raise AssertionError(f"dac up ended with {self.process.returncode}:\n{self.log()}")
-            with contextlib.suppress(httpx.HTTPError):
-                if httpx.get(f"{self.url}/ready", timeout=2).status_code == 200:
-                    return
-            time.sleep(0.05)
+        with httpx.Client(base_url=self.url, timeout=2) as client:
+            while time.monotonic() < end:
+                if self.process.poll() is not None:
+                    raise AssertionError(f"dac up ended with {self.process.returncode}:\n{self.log()}")
+                with contextlib.suppress(httpx.HTTPError):
+                    if client.get("/ready").status_code == 200:
+                        return
+                time.sleep(0.05)
         raise AssertionError(f"dac up was not ready in {timeout_s} s:\n{self.log()}")
 
     def log(self) -> str:

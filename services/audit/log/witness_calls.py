@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import aiohttp
-
 from services.audit.log.witnessing import MAX_ANSWER, Told, WitnessUnreached
 
 TIMEOUT_S = 10.0
@@ -11,6 +9,9 @@ TIMEOUT_S = 10.0
 
 async def post(url: str, body: bytes) -> Told:
     """The witness's answer. Raises WitnessUnreached."""
+    # Only who has a witness imports what calls it.
+    import aiohttp
+
     limit = aiohttp.ClientTimeout(total=TIMEOUT_S)
     headers = {"content-type": "text/plain; charset=utf-8", "user-agent": "dac-audit-log"}
     try:

@@ -12,7 +12,7 @@ from email.message import EmailMessage
 from typing import Protocol
 
 from mesh.config import Secret
-from mesh.signed_webhooks import SignedPoster, Undelivered
+from mesh.signed_webhooks import Undelivered
 from services.budget.alerts.alerts import Alert, event_of, is_address, subject_of, text_of
 from services.budget.config import BudgetConfig
 
@@ -50,6 +50,9 @@ class Webhook:
     name = WEBHOOK
 
     def __init__(self, url: str, secret: Secret, *, allow_private_address: bool, now: Callable[[], float]) -> None:
+        # Only who has a webhook imports what calls it.
+        from mesh.signed_poster import SignedPoster
+
         self._url = url
         self._poster = SignedPoster(secret, allow_private=allow_private_address, timeout_s=WEBHOOK_TIMEOUT_S, now=now)
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from mesh.config import Secret
 from mesh.ids import uuid7
-from mesh.signed_webhooks import SignedPoster, Undelivered
+from mesh.signed_webhooks import Undelivered
 from services.gateway.gating.verdict import Opinion
 from services.gateway.validation.subject import (
     ERROR,
@@ -25,6 +26,9 @@ from services.gateway.validation.subject import (
     Finding,
     Subject,
 )
+
+if TYPE_CHECKING:
+    from mesh.signed_poster import SignedPoster
 
 WEBHOOK = "webhook"
 """The check's name."""
@@ -48,11 +52,12 @@ class Webhooks:
         self, urls: Mapping[str, str], secret: Secret | None, *, allow_private: bool, timeout_s: float
     ) -> None:
         self._urls = urls
-        self._poster = (
-            SignedPoster(secret, allow_private=allow_private, timeout_s=timeout_s, now=time.time)
-            if urls and secret is not None
-            else None
-        )
+        self._poster: SignedPoster | None = None
+        if urls and secret is not None:
+            # Only who has a webhook imports what calls it.
+            from mesh.signed_poster import SignedPoster
+
+            self._poster = SignedPoster(secret, allow_private=allow_private, timeout_s=timeout_s, now=time.time)
 
     async def ask(self, name: str, subject: Subject, org_id: str) -> Opinion:
         """What it says; not_checked when it is not configured, not reached in time, or not understood."""

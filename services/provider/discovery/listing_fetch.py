@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit
 import aiohttp
 
 from mesh.catalog import ProviderEntry
-from mesh.public_addresses import PublicResolver
+from mesh.public_resolver import PublicResolver
 from services.provider.adapters.anthropic import VERSION
 from services.provider.adapters.dialects import dialect_of, key_headers
 from services.provider.discovery.listings import MAX_MODELS, Listed, NotAList, read_page

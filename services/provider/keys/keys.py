@@ -17,7 +17,7 @@ from mesh.catalog import ProviderEntry, address_of, kind_of
 from mesh.config import Secret
 from mesh.errors import MeshError, Reason, invalid
 from mesh.plugins import PROVIDERS, named
-from mesh.public_addresses import PublicResolver
+from mesh.public_resolver import PublicResolver
 from services.provider.adapters.anthropic import VERSION
 from services.provider.adapters.dialects import dialect_of, key_headers
 from services.provider.addresses import check_base_url

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from mesh.public_addresses import PublicResolver, is_private_literal
+from mesh.public_addresses import is_private_literal
+from mesh.public_resolver import PublicResolver
 from services.router.sources import fault_of_address
 
 MAX_BYTES = 64 << 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,10 +19,16 @@ from mesh.postgres import Database
 from mesh.service import Context
 from services.audit.config import AuditConfig
 from services.audit.server import AuditService, build
+from tests import prepared
+from tests.conftest import REPOSITORY, Migrated
 from tests.integration.budget.conftest import budget, make_budget, migrated
 
 __all__ = ["budget", "make_budget", "migrated"]
 
+if TYPE_CHECKING:
+    from tests.integration.audit.dropped_world import Dropped
+
+MakeDatabase = Callable[..., Awaitable[Migrated]]
 MakeAudit = Callable[..., Awaitable[AuditService]]
 
 
@@ -62,3 +68,33 @@ async def make_audit(
     yield make
     for service in made:
         await service.close()
+
+
+@pytest.fixture(scope="session")
+async def old_log(make_database: MakeDatabase) -> Migrated:
+    """A log whose first window may go, made once: to be copied, or read and left as it is."""
+    from tests.integration.audit.dropped_world import Dropped  # Which needs what stands above.
+
+    made = await make_database({"audit": REPOSITORY / "services" / "audit" / "migrations"})
+    database = Database(made.dsn("audit"), "audit")
+    log = Dropped(database, made)
+    await log.fill()
+    await log.redact()
+    await database.close()
+    return made
+
+
+@pytest.fixture
+async def ready(old_log: Migrated, make_database: MakeDatabase) -> AsyncIterator[Dropped]:
+    """The same, of the test's own."""
+    from tests.integration.audit.dropped_world import copy_of
+
+    async with copy_of(old_log, make_database) as log:
+        yield log
+
+
+@pytest.fixture
+def server(tmp_path: pathlib.Path) -> pathlib.Path:
+    """The folder of an empty server of the test's own, for benchmarks that start one."""
+    prepared.put(tmp_path / "postgres", migrated=False)
+    return tmp_path / "postgres"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import asyncpg
 
@@ -106,3 +107,14 @@ class Dropped(Kept):
         for statement in statements:
             await connection.execute(statement)
         await connection.close()
+
+
+@contextlib.asynccontextmanager
+async def copy_of(made: Migrated, make_database: Callable[..., Awaitable[Migrated]]) -> AsyncIterator[Dropped]:
+    """A log in a database of its own that has all that is in another, with a leader that has taken it over."""
+    copy = await make_database(made.services, like=made)
+    database = Database(copy.dsn("audit"), "audit")
+    log = Dropped(database, copy)
+    await log.leader.lead()
+    yield log
+    await database.close()

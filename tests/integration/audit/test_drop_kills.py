@@ -5,31 +5,13 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
 
-import pytest
-
-from mesh.postgres import Database
 from mesh.tlog.packing import WINDOW
-from tests.conftest import REPOSITORY, Migrated
+from tests.conftest import REPOSITORY
 from tests.integration.audit.dropped_world import ORGS, Dropped
 from tests.integration.audit.log_world import request
-from tests.integration.audit.test_log import FOLDER
 
-Make = Callable[..., Awaitable[Migrated]]
 MOST_STEPS = 40
-
-
-@pytest.fixture
-async def ready(make_database: Make) -> AsyncIterator[Dropped]:
-    """A log whose first window may go."""
-    made = await make_database({"audit": FOLDER})
-    database = Database(made.dsn("audit"), "audit")
-    log = Dropped(database, made)
-    await log.fill()
-    await log.redact()
-    yield log
-    await database.close()
 
 
 def begun() -> subprocess.Popen[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 import asyncpg
 import pytest
@@ -23,7 +23,7 @@ from services.audit.log.beginning import hashes_of
 from services.audit.log.server import LogServicer
 from services.audit.log.store import LogStore
 from tests.conftest import Migrated
-from tests.integration.audit.dropped_world import ORGS, Dropped
+from tests.integration.audit.dropped_world import ORGS, Dropped, copy_of
 from tests.integration.audit.log_world import KEY, OneConnection, World, request
 from tests.integration.audit.test_heads import copied, exported
 from tests.integration.audit.test_log import FOLDER
@@ -34,18 +34,6 @@ TAKEN = (
     f"DELETE FROM log_packs WHERE window_no = 0; DELETE FROM log_entries WHERE idx < {WINDOW}; "
     f"DELETE FROM log_salts WHERE idx < {WINDOW}"
 )
-
-
-@pytest.fixture
-async def ready(make_database: Make) -> AsyncIterator[Dropped]:
-    """A log whose first window may go."""
-    made = await make_database({"audit": FOLDER})
-    database = Database(made.dsn("audit"), "audit")
-    log = Dropped(database, made)
-    await log.fill()
-    await log.redact()
-    yield log
-    await database.close()
 
 
 @pytest.fixture
@@ -61,28 +49,12 @@ async def found(log: Dropped, kept: Checkpoint | None = None) -> str:
     return "\n".join(f"{one.where}: {one.what}" for one in checked.findings)
 
 
-async def prepared(make_database: Make, *, drops: bool) -> Migrated:
-    """A database with a log whose first window may go, or is gone."""
-    made = await make_database({"audit": FOLDER})
-    database = Database(made.dsn("audit"), "audit")
-    log = Dropped(database, made)
-    await log.fill()
-    await log.redact()
-    assert not drops or await log.drop() == WINDOW
-    await database.close()
-    return made
-
-
 @pytest.fixture(scope="module")
-async def whole_log(make_database: Make) -> Migrated:
-    """One that has all its entries."""
-    return await prepared(make_database, drops=False)
-
-
-@pytest.fixture(scope="module")
-async def later_log(make_database: Make) -> Migrated:
+async def later_log(make_database: Make, old_log: Migrated) -> Migrated:
     """One that begins later."""
-    return await prepared(make_database, drops=True)
+    async with copy_of(old_log, make_database) as log:
+        assert await log.drop() == WINDOW
+    return log.made
 
 
 MISSING = {
@@ -123,8 +95,8 @@ async def after(made: Migrated, edit: str) -> list[str]:
 
 
 @pytest.mark.parametrize("edit", MISSING)
-async def test_leaves_that_are_gone_undeclared_are_missing(whole_log: Migrated, edit: str) -> None:
-    told = await after(whole_log, edit)
+async def test_leaves_that_are_gone_undeclared_are_missing(old_log: Migrated, edit: str) -> None:
+    told = await after(old_log, edit)
     assert any(MISSING[edit] in one for one in told), told
 
 

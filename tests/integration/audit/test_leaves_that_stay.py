@@ -34,14 +34,6 @@ async def log(make_database: Make) -> AsyncIterator[Dropped]:
     await database.close()
 
 
-@pytest.fixture
-async def ready(log: Dropped) -> Dropped:
-    """A log whose first window may go."""
-    await log.fill()
-    await log.redact()
-    return log
-
-
 async def stays(log: Dropped, waits_for: str) -> None:
     """Nothing goes, neither by the plan nor by whoever goes past it; and the log verifies."""
     plan = await log.dropper.plan()

@@ -116,10 +116,9 @@ async def test_checkpoints_of_before_the_start_are_proven_from_the_tiles_that_st
 
 
 async def test_files_of_what_is_gone_are_refused_and_an_archive_begins_later(
-    log: Dropped, tmp_path: pathlib.Path
+    ready: Dropped, tmp_path: pathlib.Path
 ) -> None:
-    await log.fill()
-    await log.redact()
+    log = ready
     await log.drop()
     with pytest.raises(MeshError, match=f"begins with entry {WINDOW}") as refused:
         await file(log.servicer, Tile(-1, 3).path, ["read", "operator"])
@@ -138,10 +137,9 @@ async def test_files_of_what_is_gone_are_refused_and_an_archive_begins_later(
 
 
 async def test_an_organisation_without_an_entry_left_goes_on_with_its_numbers(
-    log: Dropped, tmp_path: pathlib.Path
+    ready: Dropped, tmp_path: pathlib.Path
 ) -> None:
-    await log.fill()
-    await log.redact()
+    log = ready
     assert await log.drop() == WINDOW
     # Of it there is what declares its records gone, until the next window goes.
     await log.store_all([old_request(ORGS[0]) for _ in range(WINDOW)])

@@ -19,7 +19,7 @@ from mesh.inprocess import LocalChannel
 from mesh.inprocess_calls import MethodTable
 from mesh.keyring import Keyring
 from mesh.postgres import Database
-from mesh.public_addresses import PublicResolver
+from mesh.public_resolver import PublicResolver
 from mesh.server import LiveHealth, Server
 from mesh.service import Context
 from mesh.transport import RemoteChannel, reading

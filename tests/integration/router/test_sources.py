@@ -350,7 +350,7 @@ async def test_no_name_of_a_private_address_is_asked(monkeypatch: pytest.MonkeyP
             for one in ("93.184.215.14", "10.0.0.8")
         ]
 
-    monkeypatch.setattr("mesh.public_addresses.ThreadedResolver.resolve", private)
+    monkeypatch.setattr("mesh.public_resolver.ThreadedResolver.resolve", private)
     with pytest.raises(fetching.FetchFailed, match="private"):
         await fetching.fetch(["https://models.example.com/api.json"], timeout_s=5)
 

@@ -1,4 +1,4 @@
-"""Three replicas on one store under 2,000 seeds of lost replies, aborts, delays, kills and wrong clocks.
+"""Three replicas on one store under 5,000 seeds of lost replies, aborts, delays, kills and wrong clocks.
 
 A seed that fails is played again with `play(seed)`; `make test-long` plays 100,000, or DAC_SEEDS of
 them. Each fault of test_planted_faults.py is found within 400.
@@ -12,7 +12,7 @@ import pytest
 
 from tests.unit.budget.simulation.replicas import World, play
 
-SEEDS = 2000
+SEEDS = 5000
 PARTS = 10
 
 pytestmark = pytest.mark.timeout(240)

@@ -74,3 +74,14 @@ def test_help_loads_no_service() -> None:
     started = time.monotonic()
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
     assert time.monotonic() - started < 10
+
+
+def test_a_process_that_calls_no_provider_does_not_load_what_would() -> None:
+    code = (
+        "import importlib, sys\n"
+        "from mesh.app import TARGETS\n"
+        "for target in TARGETS.values(): target.config_class()\n"
+        "for name in ('budget', 'audit', 'memory', 'gateway'): importlib.import_module(f'services.{name}.server')\n"
+        "sys.exit('aiohttp' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

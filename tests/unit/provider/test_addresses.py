@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from mesh.errors import MeshError
-from mesh.public_addresses import PublicResolver, allowed
+from mesh.public_addresses import allowed
+from mesh.public_resolver import PublicResolver
 from services.provider.addresses import check_base_url
 from tests.hostile_urls import DECEIVING_URLS, EMBEDDED, HOSTILE_ADDRESSES, HOSTILE_URLS
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mesh.errors import Reason
-from mesh.public_addresses import PublicResolver
+from mesh.public_resolver import PublicResolver
 from services.provider.adapters import Outgoing
 from services.provider.adapters.framing import SSE
 from services.provider.calling import connecting, wire
