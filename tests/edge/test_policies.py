@@ -143,6 +143,11 @@ def prices(dac: Dac, model: str) -> list[str]:
     return [one["nano_usd_per_mtok"]["output"] for one in found]
 
 
+def changes(dac: Dac, target: str) -> list[dict[str, Any]]:
+    """What the audit trail has of a target, the newest first."""
+    return fine(call(dac, "GET", f"/v1/changes?target={target}"))["changes"]  # type: ignore[no-any-return]
+
+
 def test_models_of_files_are_read_again_too(dac: Dac) -> None:
     text = dac.config.read_text()
     assert route(dac)["candidates"][0]["model"] == "mock/gpt-4o-mini"
@@ -169,6 +174,10 @@ def test_models_of_files_are_read_again_too(dac: Dac) -> None:
     finally:
         replace(dac, text)
     until(lambda: problem() == "" and prices(dac, "claude/newcomer") == [])
+    until(lambda: len(changes(dac, "file:models")) == 2)
+    gone, came = changes(dac, "file:models")
+    assert "claude/newcomer" in came["after_json"] and "claude/newcomer" not in gone["after_json"]
+    assert {gone["actor"], came["actor"]} == {"service:router"}
     until(lambda: call(dac, "GET", "/v2/models/claude/newcomer").status_code == 404)
     assert dac.chat(model="favourite").status_code == 404
 
