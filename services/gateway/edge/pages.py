@@ -25,7 +25,7 @@ from mesh.errors import MeshError, Reason, invalid
 from mesh.metrics_page import metrics_page
 from mesh.status import from_exception
 from services.gateway.edge.failures import error_body, error_headers, http_status
-from services.gateway.identity.callers import Callers
+from services.gateway.identity.callers import Caller, Callers
 from services.gateway.wire import anthropic_models, anthropic_wire
 
 VERSION = metadata.version("dac")
@@ -157,14 +157,16 @@ class Pages:
         """The API on one page."""
         return HTMLResponse(self._docs(self._described()))
 
-    async def _identified(self, request: Request) -> None:
+    async def _identified(self, request: Request) -> Caller:
         exchange = request.scope["state"]["exchange"]
         caller = await self._callers.authenticate_header(anthropic_models.authorization_of(request.headers))
         exchange.identify(caller, 30.0)
+        return caller
 
     async def models(self, request: Request) -> Response:
-        """GET /v1/models in OpenAI's form, with DAC's figures beside it; in Anthropic's for its clients."""
-        await self._identified(request)
+        """GET /v1/models in OpenAI's form, with DAC's figures beside it; in Anthropic's for its clients. What the key
+        may not ask is not in it."""
+        caller = await self._identified(request)
         query, for_anthropic = request.query_params, anthropic_models.asked_by(request.headers)
         known = {"provider", "capability", "min_context", "max_price", "include_unavailable", "order_by"}
         known |= anthropic_models.PAGING if for_anthropic else set()
@@ -179,6 +181,7 @@ class Pages:
             max_output_nano_usd_per_mtok=_number(query.get("max_price"), "max_price", scale=1_000_000_000),
             include_unavailable=query.get("include_unavailable", "") in ("1", "true"),
             order_by=query.get("order_by", ""),
+            allowed_models=caller.models,
         )
         models: list[Model] = []
         while True:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from services.router.catalog.catalog import CatalogView, KnownModel
 from services.router.policies.policies import RoutingPolicy
+from services.router.policies.policy import may_ask
 
 Unhealthy = Set[tuple[str, str]]
 """(model, provider) behind an open breaker, or kept from the caller."""
@@ -21,6 +22,8 @@ class ModelFilter:
     min_context_tokens: int = 0
     max_output_nano_usd_per_mtok: int = 0
     include_unavailable: bool = False
+    allowed_models: tuple[str, ...] = ()
+    """Ids and patterns, as a key has them."""
 
     def takes(self, model: KnownModel, *, available: bool) -> bool:
         """Whether the model belongs in the list. A price limit leaves out models of unknown price."""
@@ -28,6 +31,7 @@ class ModelFilter:
         limit = self.max_output_nano_usd_per_mtok
         return (
             (available or self.include_unavailable)
+            and may_ask(model, self.allowed_models)
             and (not self.provider or self.provider in model.places)
             and (not self.capability or self.capability in entry.capabilities)
             and entry.context_tokens >= self.min_context_tokens

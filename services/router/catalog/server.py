@@ -88,6 +88,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
             min_context_tokens=request.min_context_tokens,
             max_output_nano_usd_per_mtok=request.max_output_nano_usd_per_mtok,
             include_unavailable=request.include_unavailable,
+            allowed_models=tuple(request.allowed_models),
         )
         unhealthy = self._kept_out()
         models = listed(self._view(), wanted, unhealthy)

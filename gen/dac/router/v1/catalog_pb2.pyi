@@ -52,7 +52,7 @@ class Model(_message.Message):
     def __init__(self, model: _Optional[str] = ..., provider: _Optional[str] = ..., upstream_name: _Optional[str] = ..., context_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., quality: _Optional[float] = ..., capabilities: _Optional[_Iterable[str]] = ..., input_nano_usd_per_mtok: _Optional[int] = ..., output_nano_usd_per_mtok: _Optional[int] = ..., available: _Optional[bool] = ..., model_class: _Optional[str] = ..., speed_tokens_per_s: _Optional[float] = ..., first_token_ms: _Optional[float] = ..., aliases: _Optional[_Iterable[str]] = ..., source: _Optional[str] = ..., seen_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., probed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., retires_on: _Optional[str] = ...) -> None: ...
 
 class ListModelsRequest(_message.Message):
-    __slots__ = ("page_size", "page_token", "provider", "capability", "min_context_tokens", "max_output_nano_usd_per_mtok", "include_unavailable", "order_by")
+    __slots__ = ("page_size", "page_token", "provider", "capability", "min_context_tokens", "max_output_nano_usd_per_mtok", "include_unavailable", "order_by", "allowed_models")
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
@@ -61,6 +61,7 @@ class ListModelsRequest(_message.Message):
     MAX_OUTPUT_NANO_USD_PER_MTOK_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_UNAVAILABLE_FIELD_NUMBER: _ClassVar[int]
     ORDER_BY_FIELD_NUMBER: _ClassVar[int]
+    ALLOWED_MODELS_FIELD_NUMBER: _ClassVar[int]
     page_size: int
     page_token: str
     provider: str
@@ -69,7 +70,8 @@ class ListModelsRequest(_message.Message):
     max_output_nano_usd_per_mtok: int
     include_unavailable: bool
     order_by: str
-    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., provider: _Optional[str] = ..., capability: _Optional[str] = ..., min_context_tokens: _Optional[int] = ..., max_output_nano_usd_per_mtok: _Optional[int] = ..., include_unavailable: _Optional[bool] = ..., order_by: _Optional[str] = ...) -> None: ...
+    allowed_models: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., provider: _Optional[str] = ..., capability: _Optional[str] = ..., min_context_tokens: _Optional[int] = ..., max_output_nano_usd_per_mtok: _Optional[int] = ..., include_unavailable: _Optional[bool] = ..., order_by: _Optional[str] = ..., allowed_models: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListModelsResponse(_message.Message):
     __slots__ = ("models", "next_page_token")
