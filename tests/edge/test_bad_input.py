@@ -119,6 +119,13 @@ def test_a_get_is_told_to_post(dac):
     assert "POST" in answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("path", ["/v1/keys/", "/v1/models/", "//v1/keys/", "/console/"])
+def test_no_redirect_sends_a_key_to_the_host_that_a_request_named(dac, path):
+    headers = {**dac.headers, "host": "evil.example", "x-forwarded-proto": "https"}
+    answer = httpx.get(dac.url + path, headers=headers, timeout=30)
+    assert answer.status_code == 404 and "location" not in answer.headers, answer.headers
+
+
 def test_an_unknown_path_points_to_the_docs(dac):
     answer = dac.get("/v1/nothing")
     assert answer.status_code == 404 and "/docs" in answer.json()["error"]["message"]
@@ -196,6 +203,8 @@ ODD = (
     ("POST", "/api/threads/search", {"query": "a", "mode": 9999}, "mode"),
     ("GET", "/v2/analytics/dashboard?end_at=0001-01-01T00:00:00Z", None, "end_at"),
     ("POST", "/v2/policies:test", {"requests": [{"output_tokens": 2**63 - 1}]}, "requests.output_tokens"),
+    ("GET", "/v1/models?min_context=99999999999999999999", None, "min_context"),
+    ("GET", "/v1/models?max_price=-1e300", None, "max_price"),
     ("POST", "/v1/keys", {"name": "many", "models": ["mock/*"] * 201}, "models"),
 )
 
