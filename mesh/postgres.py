@@ -41,6 +41,8 @@ UNAVAILABLE: tuple[type[BaseException], ...] = (
     TimeoutError,
 )
 """What goes away by itself: the caller may try again."""
+NO_TEXT = (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)
+"""PostgreSQL keeps no U+0000, neither as a text nor within JSON; everything else that is UTF-8 it does."""
 LOST: tuple[type[BaseException], ...] = (
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
@@ -89,6 +91,9 @@ def named(error: BaseException) -> MeshError:
     if isinstance(error, UNAVAILABLE):
         _tell_seldom("PostgreSQL is not available: %s: %s", type(error).__name__, error)
         return MeshError(Reason.UNAVAILABLE, "the database is not available right now: try again", retry_after_s=1.0)
+    if isinstance(error, NO_TEXT):
+        # What somebody sent, and no fault of ours: it is worth no line in the log.
+        return MeshError(Reason.INVALID_REQUEST, "a text holds the character U+0000: it cannot be kept, leave it out")
     _log.error("PostgreSQL refused a statement: %s: %s", type(error).__name__, error, exc_info=error)
     return MeshError(Reason.INTERNAL, "the database refused a statement; the service's log says which and why")
 

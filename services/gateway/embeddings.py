@@ -34,6 +34,8 @@ EXAMPLE = '{"model": "openai/text-embedding-3-small", "input": "Hello"}'
 """A right body, for those who sent another."""
 _NOT_SENT = frozenset({Reason.UNAVAILABLE, Reason.UNIMPLEMENTED, Reason.PERMISSION_DENIED, Reason.PRINCIPAL_REQUIRED})
 """Failures of the call to provider that it makes before it asks anybody."""
+MOST_INPUTS = 100_000
+"""More than any provider takes; looking at each takes time that is everybody's."""
 Token = Annotated[int, msgspec.Meta(ge=0, le=10_000_000)]
 """A number of a vocabulary's; none has as many as these."""
 Input = str | list[str | Token | list[Token]]
@@ -83,6 +85,8 @@ def _read(fields: Mapping[str, msgspec.Raw], body: bytes) -> EmbedAsk:
         raise invalid("input", '"input" is empty: send at least one text.')
     if isinstance(given, str):
         given = [given]
+    if len(given) > MOST_INPUTS and not isinstance(given[0], int):
+        raise invalid("input", f'"input" holds {len(given)} texts; at most {MOST_INPUTS} are taken at once.')
     if len(set(map(type, given))) > 1:
         raise invalid("input", '"input" mixes texts and tokens: send texts only, or tokens only.')
     if isinstance(given[0], int):

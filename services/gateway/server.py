@@ -189,6 +189,8 @@ class GatewayService:
             routes=[*console.routes(), *api, *pages.routes()],
             exception_handlers={404: not_found, 405: not_found, MeshError: named_failure, Exception: named_failure},
         )
+        # A redirect would name http and the request's own host: behind TLS, clients would send keys in the clear.
+        other.router.redirect_slashes = False
         self.edge = Edge(config, self.callers, self.pipeline, other, context.leaving)
         self.edge.console_caller = console.chat_caller
         self._http: uvicorn.Server | None = None

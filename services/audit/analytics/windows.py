@@ -55,10 +55,10 @@ def window_of(
     Without a step it goes by the length, and by whether minutes are still kept (`minutes_from`).
     """
     end = end or now
-    start = start or end - DAY
     for field, at in (("start_at", start), ("end_at", end)):
-        if not FIRST <= at <= LAST:
+        if at is not None and not FIRST <= at <= LAST:
             raise errors.invalid(field, "say a time from 1970 to 9000, e.g. 2026-11-01T00:00:00Z")
+    start = start or end - DAY
     if start >= end:
         raise errors.invalid("start_at", f"{start.isoformat()} is not before the end, {end.isoformat()}")
     if step is None:

@@ -188,15 +188,22 @@ class Exchange:
         self._cors = [*self._cors, (name, value)]
 
     def bounded_receive(self, limit: int) -> Receive:
-        """`receive` for Starlette, refusing bodies over `limit`."""
-        size = 0
+        """`receive` for Starlette, refusing bodies over `limit` and those that do not come."""
+        size, ended = 0, self._body_read
 
         async def receive() -> MutableMapping[str, Any]:
-            nonlocal size
+            nonlocal size, ended
             if self._kept is not None:
-                kept, self._kept = self._kept, None
+                kept, self._kept, ended = self._kept, None, True
                 return {"type": "http.request", "body": kept, "more_body": False}
-            message = await self._receive()
+            try:
+                # Behind the body it is asked whether the client left: that may take as long as it likes.
+                async with asyncio.timeout(None if ended else BODY_TIMEOUT_S):
+                    message = await self._receive()
+            except TimeoutError:
+                self.tell(b"connection", b"close")
+                raise MeshError(Reason.DEADLINE_EXCEEDED, "The body did not arrive in time. Send it again.") from None
+            ended = ended or not message.get("more_body")
             size += len(message.get("body", b""))
             if size > limit:
                 raise openai_wire.too_large(limit)

@@ -210,9 +210,12 @@ def _number(text: str | None, name: str, scale: int = 1) -> int:
     if not text:
         return 0
     try:
-        return int(float(text) * scale)
+        number = int(float(text) * scale)
     except (ValueError, OverflowError):
-        raise invalid(name, f'"{name}" must be a number, not "{text}".') from None
+        number = 2**63
+    if not -(2**63) <= number < 2**63:
+        raise invalid(name, f'"{name}" must be a number, not "{text[:80]}".')
+    return number
 
 
 def _model_object(model: Model, name: str) -> dict[str, Any]:

@@ -32,6 +32,8 @@ DEFAULT_SCOPES = ("chat", "read")
 FIRST_SCOPES = ("chat", "read", "admin")
 TELL_EVERY_S = 1.0
 MOST_FOREIGN_KEYS = 500
+MOST_PATTERNS = 200
+"""How many models a key names: what it may use is looked up for every request. Policies have the same bound."""
 _WIDER = {"chat": {"operator"}, "read": {"operator", "admin"}, "admin": {"operator"}, "operator": set()}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PATTERN = re.compile(r"[A-Za-z0-9._:/*-]{1,200}")
@@ -375,6 +377,8 @@ class Identity:
 def _check_shown(name: str, models: Sequence[str]) -> None:
     if not 1 <= len(name) <= 100 or not name.isprintable():
         raise invalid("name", "A key's name has 1 to 100 printable characters.")
+    if len(models) > MOST_PATTERNS:
+        raise invalid("models", f"A key names at most {MOST_PATTERNS} models, not {len(models)}: use patterns.")
     for pattern in models:
         if not _PATTERN.fullmatch(pattern):
             raise invalid("models", f'"{pattern[:80]}" is not a model id or pattern such as "openai/*".')

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from dac.type.v1 import chat_pb2
+from mesh.errors import invalid
 from services.gateway.wire.openai_wire import SHAPES_NOTHING, ChatAsk
 
 VERSION = "v2"
@@ -33,9 +34,9 @@ class Scoped(NamedTuple):
 def scope_of(ask: ChatAsk, body: bytes, rules: str = "") -> Scoped:
     """The scope of a chat whose messages, earlier turns of its thread included, are in `body`.
 
-    `rules`: what its policy does to answers; empty = nothing.
+    `rules`: what its policy does to answers; empty = nothing. Raises INVALID_REQUEST for what nobody can compare.
     """
-    fields: dict[str, Any] = msgspec.json.decode(body)
+    fields: dict[str, Any] = _decoded(body)
     name = _TURNS.get(ask.dialect, "messages")
     turns = fields.pop(name, None)
     if isinstance(turns, str):
@@ -60,10 +61,17 @@ def scope_of(ask: ChatAsk, body: bytes, rules: str = "") -> Scoped:
     return Scoped(hashlib.sha256(msgspec.json.encode(about, order="sorted")).digest(), prompt)
 
 
+def _decoded(body: bytes | msgspec.Raw) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise invalid("body", f"The body cannot be compared with others, as the cache does: {error}.") from None
+
+
 def temperature_of(ask: ChatAsk) -> float:
     """What the chat asks for; 1 when it does not say, as providers take it."""
     raw = ask.fields.get("temperature")
-    found = None if raw is None else msgspec.json.decode(raw)
+    found = None if raw is None else _decoded(raw)
     return float(found) if isinstance(found, int | float) else 1.0
 
 

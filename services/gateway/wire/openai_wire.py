@@ -223,7 +223,7 @@ def _read_messages(ask: ChatAsk) -> None:
         where = f"messages[{index}]"
         if message.role not in ROLES:
             raise invalid(
-                f"{where}.role", f'"{message.role}" is not a role: use system, user, assistant, tool or developer.'
+                f"{where}.role", f'"{message.role[:40]}" is not a role: use system, user, assistant, tool or developer.'
             )
         if message.content is None and not message.tool_calls and message.refusal is None:
             raise invalid(f"{where}.content", f'"{where}.content" is missing: send text or a list of parts.')

@@ -11,8 +11,11 @@ import msgspec
 
 from mesh.errors import MeshError, invalid
 
-# Possessive: a string is passed in one go, also one that never ends.
-_NESTING = re.compile(rb'(?s)"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]')
+MOST_PARTS = 100_000
+"""How many lists and objects a body may hold: reading one takes a microsecond or more, and holds up everybody's."""
+MOST_FIELDS = 1_000
+"""How many fields a body may have at its top level."""
+_NO_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
 _PATH = re.compile(r"`\$([^`]*)`")
 T = TypeVar("T")
 _top = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -20,18 +23,29 @@ _decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
 
 
 def check_depth(body: bytes, limit: int) -> None:
-    """Raises INVALID_REQUEST for JSON nested deeper than `limit`; strings are skipped."""
+    """Raises INVALID_REQUEST for JSON nested deeper than `limit`, or of more than `MOST_PARTS`; strings are skipped."""
     if body.count(b"[") + body.count(b"{") <= limit:
         return
+    brackets = _brackets(body)
+    if brackets.count(b"[") + brackets.count(b"{") > MOST_PARTS:
+        raise invalid("body", f"The body holds more than {MOST_PARTS} lists and objects; that is the most allowed.")
+    if len(brackets) > 2 * MOST_PARTS:
+        return  # More ends than beginnings are no JSON: whoever decodes it says so.
     depth = 0
-    for token in _NESTING.finditer(body):
-        kind = token.group()[:1]
-        if kind in b"[{":
+    for one in brackets:
+        if one in b"[{":
             depth += 1
             if depth > limit:
                 raise invalid("body", f"The body is nested more than {limit} levels deep; that is the most allowed.")
-        elif kind in b"]}":
+        else:
             depth -= 1
+
+
+def _brackets(body: bytes) -> bytes:
+    """The brackets outside strings, by steps that are C's: looking at each token takes seconds for a large body."""
+    marks = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NO_STRUCTURE)
+    # Two quotation marks side by side change nothing about what is inside a string and what is not.
+    return b"".join(marks.replace(b'""', b"").split(b'"')[::2])
 
 
 def _bad_json(body: bytes, error: Exception, example: str) -> MeshError:
@@ -69,9 +83,12 @@ def top_level(body: bytes, max_depth: int, example: str) -> dict[str, msgspec.Ra
     """The top level of a body as raw slices. Raises INVALID_REQUEST for what is no JSON object."""
     check_depth(body, max_depth)
     try:
-        return _top.decode(body)
+        fields = _top.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _bad_json(body, error, example) from None
+    if len(fields) > MOST_FIELDS:
+        raise invalid("body", f"The body has {len(fields)} fields; at most {MOST_FIELDS} are read.")
+    return fields
 
 
 def model_of(fields: Mapping[str, msgspec.Raw], missing: str) -> str:

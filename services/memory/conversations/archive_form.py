@@ -152,7 +152,9 @@ def _now() -> dt.datetime:
 
 
 def asked_of(request: archive_pb2.SearchMessagesRequest, thread_id: str) -> Asked:
-    """What a search looks for."""
+    """What a search looks for. Raises INVALID_REQUEST."""
+    if request.mode not in _MODES:
+        raise errors.invalid("mode", f"{request.mode} is none: say {', '.join(archive_pb2.SearchMode.keys()[1:])}")
     return Asked(
         request.query,
         MessageFilter(

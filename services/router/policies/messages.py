@@ -9,10 +9,14 @@ from typing import Any
 from google.protobuf import json_format
 
 from dac.router.v1 import policy_pb2
+from mesh.errors import invalid
 from services.router.policies.form import decode
 from services.router.policies.policies import API, PROFILE_NAMES, RoutingPolicy, TenantRules
 from services.router.policies.store import PolicyRow, VersionRow
 from services.router.policies.trial import Asked, Changes
+
+MOST_TOKENS = 1_000_000_000
+"""More than any request has; budget counts no more either."""
 
 MAX_REASON_CHARS = 300
 
@@ -107,7 +111,10 @@ def of_tenant(rules: TenantRules) -> policy_pb2.TenantRules:
 
 
 def asked_of(one: policy_pb2.Replayed) -> Asked:
-    """A request that was made."""
+    """A request that was made. Raises INVALID_REQUEST."""
+    for field in ("input_tokens", "output_tokens"):
+        if getattr(one, field) > MOST_TOKENS:
+            raise invalid(f"requests.{field}", f"At most {MOST_TOKENS} tokens, not {getattr(one, field)}.")
     return Asked(
         request_id=one.request_id,
         model=one.asked_model,

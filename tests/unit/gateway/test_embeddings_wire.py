@@ -79,3 +79,9 @@ def test_the_bound_is_never_below_the_estimate(texts: list[str]) -> None:
 )
 def test_wrong_bodies_are_named(body: bytes, field: str) -> None:
     assert refusal(body).metadata["field"] == field
+
+
+def test_more_texts_than_anybody_embeds_at_once_are_refused() -> None:
+    body = b'{"model": "a/b", "input": [' + b'"a",' * 100_000 + b'"a"]}'
+    assert "at most 100000" in refusal(body).message
+    assert parse([1] * 100_001).input_tokens == 100_001

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from mesh.errors import MeshError, Reason
 from services.gateway.sharing.cache_scope import scope_of
 from services.gateway.wire import openai_wire as wire
+from services.gateway.wire import raw_bodies
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
@@ -154,6 +156,36 @@ def test_depth_is_counted_outside_strings(depth):
 
 def test_wide_bodies_are_not_deep():
     wire.parse_chat(body_of(stop=[[]] * 500, messages=PLAIN["messages"] * 500))
+
+
+@given(st.text(alphabet='"\\[]{}a,', max_size=40))
+def test_brackets_within_strings_are_no_structure(text):
+    raw = json.dumps({text: text, "y": [text, [[text]]]}).encode()
+    raw_bodies.check_depth(raw, 4)
+    with pytest.raises(MeshError, match="more than 3 levels"):
+        raw_bodies.check_depth(raw, 3)
+
+
+HEAVY = {
+    "lists": b'{"x":[' + b"[]," * 3_000_000 + b"[]]}",
+    "messages": b'{"messages":[' + b'{"role":"user","content":"a"},' * 330_000 + b"{}]}",
+    "strings with brackets": b'{"x":[' + b'"[",' * 2_400_000 + b'"["]}',
+    "ends without beginnings": b'{"x":[' + b"]" * 9_000_000,
+}
+
+
+@pytest.mark.parametrize("name", HEAVY)
+def test_no_body_holds_up_everybody_while_its_depth_is_looked_at(name):
+    """These took one to three seconds of the event loop, whoever sent them."""
+    started = time.process_time()
+    with contextlib.suppress(MeshError):
+        wire.parse_chat(HEAVY[name])
+    assert time.process_time() - started < 0.6
+
+
+def test_a_body_of_too_many_parts_or_fields_is_refused():
+    assert "100000 lists and objects" in refusal(body_of(x=[[]] * 100_001)).message
+    assert "at most 1000" in refusal(body_of(**{f"field{number}": 1 for number in range(1_000)})).message
 
 
 def test_an_unterminated_string_is_refused_in_linear_time():

@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import json
 import re
+import time
 
 import httpx
 import pytest
@@ -18,6 +19,7 @@ from starlette.routing import Match
 from dac.audit.v1 import audit_pb2, audit_pb2_grpc
 from dac.budget.v1 import budget_pb2, budget_pb2_grpc, usage_pb2_grpc
 from dac.gateway.v1 import identity_pb2
+from dac.memory.v1 import conversation_pb2, vector_pb2
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from mesh.inprocess import LocalChannel
@@ -293,3 +295,32 @@ async def test_a_file_that_breaks_is_not_called_whole(edge):
     # httpx insists that an application ends its answer: this one must not.
     with pytest.raises(AssertionError):
         await edge.get("/v2/usage/export?format=broken")
+
+
+@pytest.mark.parametrize(
+    ("form", "body"),
+    [
+        (conversation_pb2.CreateThreadRequest, b'{"parameters": {"a": [%s]}}'),
+        (conversation_pb2.CreateThreadRequest, b'{"parameters": {"a": {"b": [[%s]]}}}'),
+        (vector_pb2.UpsertVectorsRequest, b'{"items": [{"id": "1"}, {"metadata": {"a": [%s]}}]}'),
+    ],
+)
+def test_free_form_fields_hold_only_so_much(form, body):
+    """A value in them takes microseconds: ten megabytes held up the whole gateway for half a minute."""
+    transcoder.parse_json(body % b"1,2", form())
+    with pytest.raises(MeshError, match="more than 100000 values") as refused:
+        transcoder.parse_json(body % (b"0," * 100_000 + b"0"), form())
+    assert refused.value.reason is Reason.INVALID_REQUEST
+
+
+def test_numbers_of_a_vector_are_no_free_form():
+    form = vector_pb2.SearchVectorsRequest()
+    transcoder.parse_json(b'{"vector": [' + b"0.5," * 100_000 + b"0.5]}", form)
+    assert len(form.vector) == 100_001
+
+
+def test_an_endless_unknown_name_is_not_compared_letter_by_letter():
+    started = time.process_time()
+    with pytest.raises(MeshError, match="There is no field"):
+        transcoder.parse_json(b'{"' + b"tag" * 2_000_000 + b'": 1}', conversation_pb2.CreateThreadRequest())
+    assert time.process_time() - started < 0.4
