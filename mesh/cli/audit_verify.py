@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from mesh.cli.client import USAGE, Client, Failure
-from mesh.cli.output import AsJson, Url, is_fancy, print_json
+from mesh.cli.output import AsJson, Url, counted, is_fancy, print_json
 
 Key = Annotated[
     str, typer.Option("--key", help="The log's verifier key as you keep it, or a file with it.", show_default=False)
@@ -216,8 +216,9 @@ def _say(checked: Any, holds: bool, seconds: float, outside: Any, unknown: list[
         print(f"WRONG: and {checked.faults - len(checked.findings)} more")
     if holds:
         print(
-            f"OK: {checked.entries} entries of {checked.organisations} organisations in {seconds:.1f} s: every record "
-            "is what its leaf commits to, no number is missing, and the signed root is theirs."
+            f"OK: {counted(checked.entries, 'entry')} of {counted(checked.organisations, 'organisation')} "
+            f"in {seconds:.1f} s: every record is what its leaf commits to, no number is missing, and the signed root "
+            "is theirs."
         )
         if checked.start:
             print(f"    dropped {checked.start}: the log begins with entry {checked.start}, as a later one declares")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mesh.cli.client import USAGE, Client, Failure
+from mesh.cli.client import USAGE, Client, Failure, why_unread
 from mesh.cli.output import AsJson, Url, clean, command, note, print_json
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def read(path: pathlib.Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeError) as error:
-        raise Failure(f"{path} cannot be read ({error})", USAGE) from None
+        raise Failure(f"{path} cannot be read: {why_unread(error)}", USAGE) from None
 
 
 def line(file: str, one: "Note") -> str:
