@@ -80,6 +80,7 @@ class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
             raise
         ask.thread_id = request.thread_id or ask.thread_id
         ask.profile = request.profile or ask.profile
+        ask.needs_text = request.WhichOneof("input") == "typed"
         ask.enable_cache = request.enable_cache or ask.enable_cache
         if call.deadline is None:
             call.deadline = time.monotonic() + self._config.request_timeout_s
