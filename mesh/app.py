@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mesh.catalog import ModelEntry, ProviderEntry, parse_catalog
-from mesh.config import ConfigError, MeshConfig, build, nearest, read_documents
+from mesh.config import ConfigError, MeshConfig, build, nearest, read_documents, unset_variables
 from mesh.documents import Documents
 from mesh.service import Context, Service
 
@@ -113,6 +113,8 @@ class Settings:
     """Where the file came from, for people."""
     documents: Documents | None = None
     """The same files, for what is read again while DAC runs."""
+    unset: tuple[tuple[str, str], ...] = ()
+    """(place, NAME) of what the operator's file takes from a variable that is not set."""
 
 
 def load_settings(
@@ -143,8 +145,8 @@ def load_settings(
             "erasure reaches them in copies, too: set audit.seal_payloads: true (DAC_AUDIT_SEAL_PAYLOADS)"
         )
     mesh = built.pop("mesh")
-    documents = Documents(SHIPPED_CONFIG, path)
-    return Settings(mesh, built, providers, models, str(path or "built-in defaults"), documents)
+    documents, unset = Documents(SHIPPED_CONFIG, path), tuple(unset_variables(document, env))
+    return Settings(mesh, built, providers, models, str(path or "built-in defaults"), documents, unset)
 
 
 def check_reloaded(settings: Settings) -> None:

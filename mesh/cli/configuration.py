@@ -55,12 +55,15 @@ def check(config: Config = None, as_json: AsJson = False) -> None:
             raise Failure(error.message, USAGE) from None
         print_json({"valid": False, "error": error.message})
         raise typer.Exit(USAGE) from None
+    unset = [{"place": place, "variable": name} for place, name in settings.unset]
     counts = {"providers": len(settings.providers), "models": len(settings.models)}
     if as_json:
-        print_json({"valid": True, "source": settings.source, **counts})
+        print_json({"valid": True, "source": settings.source, **counts, "unset": unset})
     else:
         sizes = [counted(counts["providers"], "provider"), counted(counts["models"], "model")]
         print(f"{settings.source}: valid; {', '.join(sizes)}")
+        for place, name in settings.unset:
+            note(f"{place}: {name} is not set")
 
 
 @command(app, "show")
