@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from importlib import metadata
 from typing import Any
 
@@ -25,7 +26,7 @@ from mesh.errors import MeshError, Reason, invalid
 from mesh.metrics_page import metrics_page
 from mesh.status import from_exception
 from services.gateway.edge.failures import error_body, error_headers, http_status
-from services.gateway.identity.callers import Callers
+from services.gateway.identity.callers import Caller, Callers
 from services.gateway.wire import anthropic_models, anthropic_wire
 
 VERSION = metadata.version("dac")
@@ -157,14 +158,15 @@ class Pages:
         """The API on one page."""
         return HTMLResponse(self._docs(self._described()))
 
-    async def _identified(self, request: Request) -> None:
+    async def _identified(self, request: Request) -> Caller:
         exchange = request.scope["state"]["exchange"]
         caller = await self._callers.authenticate_header(anthropic_models.authorization_of(request.headers))
         exchange.identify(caller, 30.0)
+        return caller
 
     async def models(self, request: Request) -> Response:
         """GET /v1/models in OpenAI's form, with DAC's figures beside it; in Anthropic's for its clients."""
-        await self._identified(request)
+        caller = await self._identified(request)
         query, for_anthropic = request.query_params, anthropic_models.asked_by(request.headers)
         known = {"provider", "capability", "min_context", "max_price", "include_unavailable", "order_by"}
         known |= anthropic_models.PAGING if for_anthropic else set()
@@ -187,7 +189,8 @@ class Pages:
             if not page.next_page_token:
                 break
             asked.page_token = page.next_page_token
-        named = [(model, name) for model in models for name in (model.model, *model.aliases)]
+        may = [model for model in models if _may_ask(caller, model)]
+        named = [(model, name) for model in may for name in (model.model, *model.aliases)]
         if for_anthropic:
             return JSONResponse(anthropic_models.page(named, query))
         return JSONResponse({"object": "list", "data": [_model_object(model, name) for model, name in named]})
@@ -207,6 +210,12 @@ class Pages:
         if anthropic_models.asked_by(request.headers):
             return JSONResponse(anthropic_models.model_alone(model, name))
         return JSONResponse(_model_object(model, name))
+
+
+def _may_ask(caller: Caller, model: Model) -> bool:
+    """Whether the key's own list holds the model's id or one of its aliases, as the router reads that list."""
+    names = (model.model, *model.aliases)
+    return not caller.models or any(fnmatchcase(name, one) for name in names for one in caller.models)
 
 
 def _number(text: str | None, name: str, scale: int = 1) -> int:
