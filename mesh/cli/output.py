@@ -85,7 +85,7 @@ def dollars(amount: object) -> str:
 
 def counted(number: int, noun: str) -> str:
     """ "1 entry", "1,200 entries"."""
-    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + ("es" if noun.endswith("s") else "s")
     return f"{number:,} {noun if number == 1 else plural}"
 
 

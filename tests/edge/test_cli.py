@@ -101,6 +101,7 @@ def test_a_budget_is_set_for_a_team_by_its_name(dac: Dac) -> None:
     [
         (("import", "litellm", "nowhere.yaml"), 2, "nowhere.yaml cannot be read: No such file or directory\n"),
         (("conversations", "import", "nowhere.md"), 2, "nowhere.md cannot be read: No such file or directory\n"),
+        (("audit", "verify", "--checkpoint", "nowhere"), 2, "nowhere: No such file or directory\n"),
         (("redact", "nowhere.txt"), 2, "nowhere.txt cannot be read: No such file or directory\n"),
         (("explain", "no-such-request"), 1, "no-such-request"),
         (("chat", "Hi", "--model", "no/such"), 1, "no/such"),

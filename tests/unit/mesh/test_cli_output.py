@@ -39,7 +39,7 @@ def test_money_loses_nothing(nano: int) -> None:
 
 def test_one_thing_is_not_told_as_several() -> None:
     assert [output.counted(n, "entry") for n in (0, 1, 1200)] == ["0 entries", "1 entry", "1,200 entries"]
-    assert output.counted(1, "request") == "1 request"
+    assert [output.counted(n, "alias") for n in (1, 2)] == ["1 alias", "2 aliases"]
 
 
 def test_times_are_local_and_relative() -> None:
