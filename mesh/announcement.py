@@ -66,6 +66,8 @@ async def announce(launcher: "Launcher", env: Mapping[str, str]) -> None:
     models = await asyncio.to_thread(_models, url, operator)
     if models:
         say(f"  models that answer now: {by_provider(models)}")
+    for place, name in launcher.settings.unset:
+        say(f"  {place}: {name} is not set")
     if all(model.startswith("local/") for model in models):
         say("  no provider key found: the embedded demo model answers. Add a real one: dac provider add openai")
     if gateway.auth == "off":

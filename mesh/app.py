@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mesh.catalog import ModelEntry, ProviderEntry, parse_catalog
-from mesh.config import ConfigError, MeshConfig, build, nearest, read_documents
+from mesh.config import ConfigError, MeshConfig, build, nearest, read_documents, unset_variables
 from mesh.documents import Documents
 from mesh.service import Context, Service
 
@@ -116,6 +116,8 @@ class Settings:
     """The same files, for what is read again while DAC runs."""
     catalog_read_on: dt.date | None = None
     """The day on which the shipped catalog's prices were read; None = it does not say."""
+    unset: tuple[tuple[str, str], ...] = ()
+    """(place, NAME) of what the operator's file takes from a variable that is not set."""
 
 
 def load_settings(
@@ -151,7 +153,8 @@ def load_settings(
             "erasure reaches them in copies, too: set audit.seal_payloads: true (DAC_AUDIT_SEAL_PAYLOADS)"
         )
     mesh = built.pop("mesh")
-    return Settings(mesh, built, providers, models, str(path or "built-in defaults"), documents, read_on)
+    unset = tuple(unset_variables(document, env))
+    return Settings(mesh, built, providers, models, str(path or "built-in defaults"), documents, read_on, unset)
 
 
 def check_reloaded(settings: Settings) -> None:

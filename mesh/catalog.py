@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+import re
 from collections.abc import Collection, Mapping
 from typing import Any, get_type_hints
 
@@ -9,6 +10,8 @@ from mesh.config import ConfigError, Secret, convert, nearest, read_secret
 from mesh.model_links import aliases_of, check_fallbacks
 from mesh.model_prices import PriceEntry, parse_price
 from mesh.plugins import PROVIDERS, named
+
+_ADDRESS = re.compile(r"https?://[^\s/?#]+[^\s]*$", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -335,6 +338,10 @@ def parse_provider(name: str, raw: object, env: Mapping[str, str]) -> ProviderEn
         raise ConfigError(f"{where}.responses: only providers of kind openai have it, not {values['kind']}")
     if not values["base_url"]:
         raise ConfigError(f'{where}: "base_url" is missing, e.g. https://api.example.com/v1')
+    if not _ADDRESS.match(str(values["base_url"])):
+        raise ConfigError(
+            f'{where}.base_url: "{values["base_url"]}" is not an address: write e.g. https://api.example.com/v1'
+        )
     return ProviderEntry(provider=name, api_key=api_key, **{**values, "base_url": str(values["base_url"]).rstrip("/")})
 
 

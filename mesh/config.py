@@ -14,7 +14,7 @@ import itertools
 import pathlib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
@@ -142,7 +142,7 @@ def read_documents(path: pathlib.Path) -> dict[str, Any]:
         try:
             document = yaml.load(file.read_text(encoding="utf-8"), _Loader)
         except yaml.YAMLError as error:
-            raise ConfigError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
+            raise ConfigError(f"{file}{_place_of(error)}") from None
         if document is None:
             continue
         if not isinstance(document, dict):
@@ -152,6 +152,15 @@ def read_documents(path: pathlib.Path) -> dict[str, Any]:
                 raise ConfigError(f'{file}: "{key}" is also defined in {origin[key]}')
             merged[key], origin[key] = value, file
     return merged
+
+
+def _place_of(error: yaml.YAMLError) -> str:
+    """Where a file is no YAML, and why."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return f": not valid YAML: {' '.join(str(error).split())}"
+    told = [text for text in (getattr(error, "context", None), getattr(error, "problem", None)) if text]
+    return f", line {mark.line + 1}, column {mark.column + 1}: not valid YAML: {', '.join(told)}"
 
 
 class _Loader(SafeLoader):
@@ -171,6 +180,20 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
 
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def unset_variables(raw: object, env: Mapping[str, str], where: str = "") -> Iterator[tuple[str, str]]:
+    """(place, NAME) of each {env: NAME} in a document whose variable is not set: there is no such secret then."""
+    if isinstance(raw, Mapping):
+        if len(raw) == 1 and isinstance(raw.get("env"), str):
+            if not env.get(raw["env"]):
+                yield where, raw["env"]
+            return
+        for key, value in raw.items():
+            yield from unset_variables(value, env, f"{where}.{key}" if where else str(key))
+    elif isinstance(raw, list):
+        for index, value in enumerate(raw):
+            yield from unset_variables(value, env, f"{where}[{index}]")
 
 
 def convert(value: object, kind: Any, where: str, env: Mapping[str, str]) -> Any:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mesh.cli.client import USAGE, Client, Failure, one_of
-from mesh.cli.output import AsJson, Url, command, enum_word, milliseconds, money, note, print_json, table
+from mesh.cli.output import AsJson, Url, command, counted, enum_word, milliseconds, money, note, print_json, table
 
 DIMENSIONS = ("team", "project", "user", "key", "model", "provider", "intent")
 STEPS = ("minute", "hour", "day")
@@ -153,7 +153,7 @@ def recommendations(
     for one in found:
         saved = int(one.get("saved_nano_usd") or 0)
         print(f"{money(saved) if saved else '-':>12}  {one.get('summary')}")
-    note(f"{len(found)} recommendations from {int(answer.get('requests') or 0):,} requests")
+    note(f"{counted(len(found), 'recommendation')} from {counted(int(answer.get('requests') or 0), 'request')}")
     for one in answer.get("missing") or []:
         note(f"missing: {one.get('message')}")
 

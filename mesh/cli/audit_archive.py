@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mesh.cli.client import USAGE, Client, Failure
-from mesh.cli.output import print_json
+from mesh.cli.output import counted, print_json
 
 TELL_EVERY = 1000
 """Bundles between two words on how far it is."""
@@ -67,7 +67,7 @@ def check_archive(folder: pathlib.Path, pinned: Any, kept: Any, unknown: list[st
         print(f"WRONG: {one}")
     if holds:
         print(
-            f"OK: {checked.entries} entries of {checked.organisations} organisations in "
+            f"OK: {counted(checked.entries, 'entry')} of {counted(checked.organisations, 'organisation')} in "
             f"{time.monotonic() - started:.1f} s: no number is missing, every tile and the signed root are theirs."
         )
         print(f"    key {key}")

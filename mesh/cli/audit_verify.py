@@ -12,8 +12,8 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from mesh.cli.client import USAGE, Client, Failure
-from mesh.cli.output import AsJson, Url, is_fancy, print_json
+from mesh.cli.client import USAGE, Client, Failure, why_unread
+from mesh.cli.output import AsJson, Url, counted, is_fancy, print_json
 
 Key = Annotated[
     str, typer.Option("--key", help="The log's verifier key as you keep it, or a file with it.", show_default=False)
@@ -37,6 +37,11 @@ def operator_client(url: str | None) -> Client:
     return client if client.key else Client(url)
 
 
+def _why(error: Exception) -> str:
+    """Why a file or a word is no key or no checkpoint."""
+    return why_unread(error) if isinstance(error, OSError | UnicodeDecodeError) else str(error)
+
+
 def pinned(key: str) -> Any:
     """The verifier key of `--key`, or of the file that it names; None without one. Raises Failure."""
     from mesh.tlog.notes import NoteError, VerifierKey
@@ -47,7 +52,7 @@ def pinned(key: str) -> Any:
         path = pathlib.Path(key)
         return VerifierKey.parse(path.read_text(encoding="utf-8") if path.is_file() else key)
     except (NoteError, OSError, UnicodeDecodeError) as error:
-        raise Failure(f"--key: {error}", USAGE) from None
+        raise Failure(f"--key: {_why(error)}", USAGE) from None
 
 
 def kept(path: pathlib.Path | None, key: Any) -> Any:
@@ -60,7 +65,7 @@ def kept(path: pathlib.Path | None, key: Any) -> Any:
         text = path.read_text(encoding="utf-8")
         return open_checkpoint(text, key) if key else Checkpoint.parse(text.rpartition("\n\n")[0] + "\n")
     except (NoteError, OSError, UnicodeDecodeError) as error:
-        raise Failure(f"{path}: {error}", USAGE) from None
+        raise Failure(f"{path}: {_why(error)}", USAGE) from None
 
 
 def verify(
@@ -199,7 +204,7 @@ def _witnessed(client: Client, typed: str, key: Any) -> Any:
         path = pathlib.Path(typed)
         witness = witness_key(path.read_text(encoding="utf-8") if path.is_file() else typed)
     except (NoteError, OSError, UnicodeDecodeError) as error:
-        raise Failure(f"--witness: {error}", USAGE) from None
+        raise Failure(f"--witness: {_why(error)}", USAGE) from None
     answer = client.call("GET", "/v1/audit/checkpoint")
     try:
         note = answer.get("cosigned_checkpoint") or ""
@@ -216,8 +221,9 @@ def _say(checked: Any, holds: bool, seconds: float, outside: Any, unknown: list[
         print(f"WRONG: and {checked.faults - len(checked.findings)} more")
     if holds:
         print(
-            f"OK: {checked.entries} entries of {checked.organisations} organisations in {seconds:.1f} s: every record "
-            "is what its leaf commits to, no number is missing, and the signed root is theirs."
+            f"OK: {counted(checked.entries, 'entry')} of {counted(checked.organisations, 'organisation')} "
+            f"in {seconds:.1f} s: every record is what its leaf commits to, no number is missing, and the signed root "
+            "is theirs."
         )
         if checked.start:
             print(f"    dropped {checked.start}: the log begins with entry {checked.start}, as a later one declares")

@@ -164,12 +164,15 @@ def restore(
 
 
 def _lock(passphrase_file: pathlib.Path | None, master_key: pathlib.Path | None) -> "Lock":
-    from mesh.backup.envelope import Lock
+    from mesh.backup.envelope import MIN_PASSPHRASE, Lock
     from mesh.keyring import open_keyring
 
     if master_key is not None:
         return Lock(keyring=open_keyring(master_key, create=False))
-    return Lock(passphrase=_passphrase(passphrase_file, twice=False))
+    typed = _passphrase(passphrase_file, twice=False)
+    if len(typed) < MIN_PASSPHRASE:
+        raise Failure(f"the passphrase is wrong: that of a backup has {MIN_PASSPHRASE} characters or more")
+    return Lock(passphrase=typed)
 
 
 async def _restore(mesh: Any, reader: Any, contents: Any, services: Any) -> Any:

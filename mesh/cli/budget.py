@@ -7,6 +7,7 @@ import typer
 
 from mesh.cli.client import REFUSED, USAGE, Client, Failure, one_of, segment
 from mesh.cli.output import AsJson, Url, command, confirm, enum_word, local_time, money, note, print_json, table
+from mesh.cli.tree import id_of
 
 WINDOWS = {word: f"WINDOW_{word.upper()}" for word in ("none", "minute", "hour", "day", "week", "month")}
 app = typer.Typer(
@@ -35,7 +36,7 @@ def level(**ids: str) -> dict[str, str]:
     """What the limit hangs on. Raises Failure unless exactly one is given."""
     given = [(kind, one) for kind, one in ids.items() if one]
     if len(given) != 1:
-        raise Failure("say what the limit is for: --org, --team, --project, --user or --key ID (one of them)", USAGE)
+        raise Failure("say what the limit is for: --org, --team, --project, --user or --key (one of them)", USAGE)
     kind, one = given[0]
     return {"kind": f"KIND_{kind.upper()}", "id": one}
 
@@ -80,9 +81,9 @@ def set_budget(
     limit_usd: Annotated[str, typer.Option("--limit-usd", help="The limit in dollars; 0 blocks everything.")] = "",
     unlimited: Annotated[bool, typer.Option("--unlimited", help="No limit: only count.")] = False,
     org: Annotated[str, typer.Option("--org", help="An organisation's id.")] = "",
-    team: Annotated[str, typer.Option("--team", help="A team's id (dac team list).")] = "",
-    project: Annotated[str, typer.Option("--project", help="A project's id (dac project list).")] = "",
-    user: Annotated[str, typer.Option("--user", help="A user's id (dac user list).")] = "",
+    team: Annotated[str, typer.Option("--team", help="A team, by name or id.")] = "",
+    project: Annotated[str, typer.Option("--project", help="A project, by name or id.")] = "",
+    user: Annotated[str, typer.Option("--user", help="A user, by name or id.")] = "",
     key: Annotated[str, typer.Option("--key", help="A key's id (dac key list).")] = "",
     model: Annotated[str, typer.Option("--model", help='Count only this model: an id, or "openai/*".')] = "",
     tag: Annotated[str, typer.Option("--tag", help="Count only requests with this tag: KEY=VALUE.")] = "",
@@ -105,8 +106,14 @@ def set_budget(
     one_of("--window", window, WINDOWS)
     if bool(limit_usd) == unlimited:
         raise Failure("say --limit-usd DOLLARS or --unlimited (one of them)", USAGE)
+    named = level(org=org, team=team, project=project, user=user, key=key)
+    amount = {"unlimited": True} if unlimited else {"limit_nano_usd": str(nano(limit_usd))}
+    client = Client(url)
+    for kind, which in (("team", team), ("project", project), ("user", user)):
+        if which:
+            named["id"] = id_of(client, kind, which)
     body = {
-        "level": level(org=org, team=team, project=project, user=user, key=key),
+        "level": named,
         "window": WINDOWS[window],
         "time_zone": zone,
         "model": model,
@@ -114,9 +121,9 @@ def set_budget(
         "enforcement": "ENFORCEMENT_SOFT" if soft else "ENFORCEMENT_HARD",
         "thresholds": {"percent": percents(thresholds)},
         "alert_emails": email or [],
-        **({"unlimited": True} if unlimited else {"limit_nano_usd": str(nano(limit_usd))}),
+        **amount,
     }
-    answer = Client(url).call("PUT", "/v1/budgets", body)
+    answer = client.call("PUT", "/v1/budgets", body)
     if as_json:
         print_json(answer)
     else:

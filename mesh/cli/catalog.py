@@ -45,7 +45,7 @@ def search(
 ) -> None:
     """Find models by words: each must be found in a name, a provider or a capability.
 
-    Example: dac model search claude images (dac models search is the same)
+    Example: dac model search claude images
     """
     query = {"q": " ".join(words), "provider": provider, "capability": capability}
     if everything:
@@ -89,7 +89,7 @@ def compare(
 ) -> None:
     """Set models side by side; * is the best of a row.
 
-    Example: dac model compare openai/gpt-5-mini anthropic/claude-haiku-4-5 (dac models compare is the same)
+    Example: dac model compare openai/gpt-5-mini anthropic/claude-haiku-4-5
     """
     answer = Client(url).call("GET", "/v1/models/compare", query={"model_ids": ",".join(names)})
     if as_json:
@@ -108,7 +108,7 @@ def compare(
         row("provider", "", [one["provider"] for one in shown]),
         row("available", "", ["yes" if one["available"] else "no" for one in shown]),
         row("context", "context", [str(one["context_tokens"]) for one in shown]),
-        row("longest answer", "", [str(one["max_output_tokens"]) for one in shown]),
+        row("longest answer", "", [str(one["max_output_tokens"] or "-") for one in shown]),
         row("quality", "quality", [_share(one["quality"]) for one in shown]),
         row("input $/M", "", [_price(one, "input") for one in shown]),
         row("output $/M", "price", [_price(one, "output") for one in shown]),
@@ -133,7 +133,7 @@ def rankings(
 ) -> None:
     """Rank the models that chat under a profile, for an intent.
 
-    Example: dac model rankings --profile budget --intent coding_help (dac models rankings is the same)
+    Example: dac model rankings --profile budget --intent coding_help
     """
     if limit < 1:
         raise Failure(f"--limit must be 1 or more, not {limit}", USAGE)
@@ -158,7 +158,7 @@ def rankings(
 def list_figures(url: Url = None, as_json: AsJson = False) -> None:
     """List providers with what they offer and how they do.
 
-    Example: dac model providers (dac models providers is the same)
+    Example: dac model providers
     """
     answer = Client(url).call("GET", "/v1/models/providers")
     if as_json:
@@ -203,7 +203,7 @@ def refresh(
 ) -> None:
     """Ask public sources of models now, instead of when they are due.
 
-    Example: dac model refresh openrouter (dac models refresh is the same)
+    Example: dac model refresh openrouter
     """
     client = Client(url)
     known = client.call("GET", "/v1/status").get("sources") or []

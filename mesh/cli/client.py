@@ -38,6 +38,11 @@ def one_of(option: str, word: str, known: Collection[str]) -> str:
     return word
 
 
+def why_unread(error: OSError | UnicodeError) -> str:
+    """Why a file cannot be read as text, in a few words without its name."""
+    return getattr(error, "strerror", None) or "it is no text in UTF-8"
+
+
 def data_dir(env: Mapping[str, str] | None = None) -> pathlib.Path:
     """Where a DAC of this folder keeps its data."""
     return pathlib.Path((os.environ if env is None else env).get("DAC_DATA_DIR") or "data").expanduser()
@@ -119,6 +124,8 @@ class Client:
     def __init__(self, url: str | None = None, *, env: Mapping[str, str] | None = None) -> None:
         self.url = base_url(url, env)
         self.key = find_key(self.url, env)
+        operators = find_key(self.url, {**(os.environ if env is None else env), "DAC_API_KEY": ""})
+        self._hides_operator = bool(operators) and operators != self.key
 
     def call(self, method: str, path: str, body: object = None, query: Query | None = None) -> Any:
         """The JSON of an answer. Raises Failure for an error."""
@@ -234,6 +241,8 @@ class Client:
             found = json.loads(raw).get("error")
             error = found if isinstance(found, dict) else {"message": str(found)} if found else {}
         message = str(error.get("message") or f"{self.url} answered with status {status} and no explanation")
+        if self._hides_operator and error.get("code") == "permission_denied" and '"operator"' in message:
+            message += " DAC_API_KEY hides this machine's operator: begin the command with `env -u DAC_API_KEY`."
         if status != 401:
             return Failure(message, error=error)
         if not self.key:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from mesh.cli.client import USAGE, Failure
-from mesh.cli.output import AsJson, command, note, print_json
+from mesh.cli.output import AsJson, command, counted, note, print_json
 
 app = typer.Typer(help="The configuration: check, show, docs.", no_args_is_help=True)
 Config = Annotated[pathlib.Path | None, typer.Option("--config", help="A YAML file or folder (also DAC_CONFIG).")]
@@ -55,11 +55,15 @@ def check(config: Config = None, as_json: AsJson = False) -> None:
             raise Failure(error.message, USAGE) from None
         print_json({"valid": False, "error": error.message})
         raise typer.Exit(USAGE) from None
+    unset = [{"place": place, "variable": name} for place, name in settings.unset]
     counts = {"providers": len(settings.providers), "models": len(settings.models)}
     if as_json:
-        print_json({"valid": True, "source": settings.source, **counts})
+        print_json({"valid": True, "source": settings.source, **counts, "unset": unset})
     else:
-        print(f"{settings.source}: valid; {counts['providers']} providers, {counts['models']} models")
+        sizes = [counted(counts["providers"], "provider"), counted(counts["models"], "model")]
+        print(f"{settings.source}: valid; {', '.join(sizes)}")
+        for place, name in settings.unset:
+            note(f"{place}: {name} is not set")
 
 
 @command(app, "show")

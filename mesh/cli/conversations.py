@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mesh.cli.client import USAGE, Client, Failure, one_of, segment
+from mesh.cli.client import USAGE, Client, Failure, one_of, segment, why_unread
 from mesh.cli.output import AsJson, Url, clean, command, local_time, note, print_json, table
 
 app = typer.Typer(help="Conversations: list, search, export, import.", no_args_is_help=True)
@@ -106,7 +106,7 @@ def import_file(
     try:
         text = sys.stdin.read() if file == "-" else pathlib.Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise Failure(f"{file}: cannot be read: {error}", USAGE) from None
+        raise Failure(f"{file} cannot be read: {why_unread(error)}", USAGE) from None
     body = body_of(text)
     if thread:
         body["thread_id"] = thread

@@ -112,7 +112,7 @@ def discover(
     With --probe, models that nobody describes are asked four questions with one right answer each. These are charged
     to your organisation like any request; a model without a known price is not asked.
 
-    Example: dac models discover --provider openrouter --probe --max-usd 0.05 (dac model discover is the same)
+    Example: dac model discover --provider openrouter --probe --max-usd 0.05
     """
     limit, client = nano_of(max_usd), Client(url)
     found = refresh(client, provider or askable(client))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mesh.cli.client import USAGE, Client, Failure
-from mesh.cli.output import AsJson, Url, clean, command, note, print_json
+from mesh.cli.client import USAGE, Client, Failure, why_unread
+from mesh.cli.output import AsJson, Url, clean, command, counted, note, print_json
 
 if TYPE_CHECKING:
     from mesh.imports.litellm import Conversion
@@ -32,7 +32,7 @@ def read(path: pathlib.Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeError) as error:
-        raise Failure(f"{path} cannot be read ({error})", USAGE) from None
+        raise Failure(f"{path} cannot be read: {why_unread(error)}", USAGE) from None
 
 
 def line(file: str, one: "Note") -> str:
@@ -111,7 +111,10 @@ def tell(
     made: "Conversion", output: pathlib.Path, keys: Sequence["Key"], counts: dict[str, int], *, wrote: bool
 ) -> None:
     """Says what was done and what is left."""
-    sizes = f"{len(made.providers)} providers, {len(made.models)} models, {len(made.aliases)} aliases"
+    sizes = ", ".join(
+        counted(len(some), noun)
+        for some, noun in ((made.providers, "provider"), (made.models, "model"), (made.aliases, "alias"))
+    )
     if wrote:
         note(f"\nwrote {output}: {sizes}; the lines above are in {output / NOTES}")
         variables = sorted({str(one["api_key"]["env"]) for one in made.providers.values() if "api_key" in one})

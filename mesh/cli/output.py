@@ -48,17 +48,9 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, right: S
     """Rows under headings; `right` are the columns of numbers."""
     texts = [[clean(cell).replace("\n", " ") for cell in row] for row in rows]
     if is_fancy():
-        from rich import box
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
+        from mesh.cli.drawing import draw
 
-        drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for index, heading in enumerate(headings):
-            drawn.add_column(heading, justify="right" if index in right else "left", overflow="fold")
-        for row in texts:
-            drawn.add_row(*(Text(cell) for cell in row))
-        Console().print(drawn)
+        draw(headings, texts, right=right)
         return
     print("\n".join(aligned(headings, texts, right=right)))
 
@@ -89,6 +81,12 @@ def dollars(amount: object) -> str:
     from decimal import Decimal
 
     return money(int(Decimal(str(amount)) * NANO_USD_PER_USD))
+
+
+def counted(number: int, noun: str) -> str:
+    """ "1 entry", "1,200 entries"."""
+    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + ("es" if noun.endswith("s") else "s")
+    return f"{number:,} {noun if number == 1 else plural}"
 
 
 def moment(text: str | None) -> datetime.datetime | None:

@@ -153,7 +153,7 @@ def list_models(
     "source" is who describes the model: config (you), catalog (shipped) or listed (only its provider's list);
     "seen" is when its provider last listed it; "until" names the day on which its provider retires it.
 
-    Example: dac model list --all --sort price (dac models list is the same)
+    Example: dac model list --all --sort price
     """
     query = {"include_unavailable": "true" if everything else "", "provider": provider, "order_by": sort}
     answer = Client(url).call("GET", "/v1/models", query={name: text for name, text in query.items() if text})

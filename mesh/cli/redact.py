@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mesh.cli.client import USAGE, Client, Failure
+from mesh.cli.client import USAGE, Client, Failure, why_unread
 from mesh.cli.output import AsJson, Url, command, note, print_json
 
 
@@ -32,7 +32,7 @@ def redact(
     try:
         text = sys.stdin.read() if file == "-" else pathlib.Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise Failure(f"{file} cannot be read as text: {error}", USAGE) from None
+        raise Failure(f"{file} cannot be read: {why_unread(error)}", USAGE) from None
     asked = {"text": text, "kinds": kind or [], "regions": region or []}
     found = Client(url).call("POST", "/v2/redact", asked)
     if as_json:

@@ -5,7 +5,7 @@ import os
 import pathlib
 import sys
 
-from mesh.cli.client import USAGE, Failure
+from mesh.cli.client import USAGE, Failure, why_unread
 
 
 def read_key(provider: str, variable: str | None, file: pathlib.Path | None = None) -> str:
@@ -16,9 +16,7 @@ def read_key(provider: str, variable: str | None, file: pathlib.Path | None = No
         try:
             key = file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise Failure(
-                f"{file} cannot be read: {getattr(error, 'strerror', None) or 'it is no text'}", USAGE
-            ) from None
+            raise Failure(f"{file} cannot be read: {why_unread(error)}", USAGE) from None
     elif variable:
         key = os.environ.get(variable, "").strip()
         if not key:

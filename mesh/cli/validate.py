@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mesh.cli.client import REFUSED, USAGE, Client, Failure
+from mesh.cli.client import REFUSED, USAGE, Client, Failure, why_unread
 from mesh.cli.output import AsJson, Url, command, note, print_json, table
 
 
@@ -63,7 +63,7 @@ def _read(path: pathlib.Path) -> str:
     try:
         return path.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise Failure(f"{path} cannot be read: {error}", USAGE) from None
+        raise Failure(f"{path} cannot be read: {why_unread(error)}", USAGE) from None
 
 
 def _show(found: dict[str, Any]) -> None:

@@ -97,6 +97,9 @@ class GatewayConfig:
 
     def __post_init__(self) -> None:
         """Refuses what cannot work."""
+        for name in ("http_port", "grpc_port"):
+            if not 0 <= getattr(self, name) <= 65_535:
+                raise ValueError(f"{name} is {getattr(self, name)}: set a port, 1 to 65535")
         if not 0 <= self.max_rescues <= 7:
             raise ValueError(f"max_rescues is {self.max_rescues}: set it between 0 and 7")
         if not 0 <= self.hedge_after_s < float("inf"):

@@ -91,6 +91,19 @@ def not_found(what: str, which: str) -> MeshError:
     return MeshError(Reason.NOT_FOUND, f'There is no {what} "{which}" in your organisation.')
 
 
+def not_a_message(which: str) -> MeshError:
+    """The path of a turn names a message by what cannot be an id."""
+    return invalid("message_id", f'"{which}" is not the id of a message, which is a UUID: see the thread\'s messages.')
+
+
+def results_missing() -> MeshError:
+    """A result of a tool beside which others are missing cannot be answered."""
+    return invalid(
+        "message_id",
+        "Calls of tools lack results here, so no model can answer: name the message that called, or its question.",
+    )
+
+
 def no_organisation(which: str) -> MeshError:
     """There is no such organisation."""
     return MeshError(

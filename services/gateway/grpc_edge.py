@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from mesh import tracing
 from mesh.call import Call, serving
@@ -21,6 +22,8 @@ from services.gateway.errors import malformed_key
 from services.gateway.identity.callers import Caller, Callers
 
 CHAT = "/dac.gateway.v1.ChatService/Chat"
+HEALTH = "/grpc.health.v1.Health/Check"
+HEALTH_TIMEOUT_S = 2.0
 UNARY_TIMEOUT_S = 30.0
 STREAM_TIMEOUT_S = 600.0
 
@@ -40,6 +43,9 @@ class GrpcEdge(grpc.GenericRpcHandler):
                 self._streams[binding.rpc] = channel.unary_stream(binding.rpc)
             else:
                 self._unary[binding.rpc] = channel.unary_unary(binding.rpc)
+        self._health: dict[str, tuple[str, health_pb2_grpc.HealthStub]] = {
+            name: (part, health_pb2_grpc.HealthStub(channel_to(part))) for name, part in _parts(bindings).items()
+        }
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
         """The handler of a path; None makes gRPC answer UNIMPLEMENTED."""
@@ -48,7 +54,26 @@ class GrpcEdge(grpc.GenericRpcHandler):
             return grpc.unary_unary_rpc_method_handler(self._forward_unary(path))
         if path in self._streams:
             return grpc.unary_stream_rpc_method_handler(self._forward_stream(path))
+        if path == HEALTH:
+            return grpc.unary_unary_rpc_method_handler(
+                self._check,
+                request_deserializer=health_pb2.HealthCheckRequest.FromString,
+                response_serializer=health_pb2.HealthCheckResponse.SerializeToString,
+            )
         return None
+
+    async def _check(self, request: health_pb2.HealthCheckRequest, context: Any) -> health_pb2.HealthCheckResponse:
+        """gRPC's own health, for whoever asks, as `GET /ready` is; without a name that of the gateway."""
+        if request.service not in self._health:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f'There is no service "{request.service[:100]}" here.')
+        part, stub = self._health[request.service]
+        try:
+            told: health_pb2.HealthCheckResponse = await stub.Check(
+                health_pb2.HealthCheckRequest(service=part), timeout=HEALTH_TIMEOUT_S
+            )
+        except MeshError:
+            told = health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.NOT_SERVING)
+        return told
 
     async def _call(self, context: Any, longest_s: float) -> tuple[Call, Caller]:
         pairs = tuple(context.invocation_metadata() or ())
@@ -70,19 +95,21 @@ class GrpcEdge(grpc.GenericRpcHandler):
 
     def _forward_unary(self, path: str) -> Any:
         async def unary(request: bytes, context: Any) -> bytes:
+            call = None
             try:
                 call, caller = await self._call(context, UNARY_TIMEOUT_S)
                 with serving(call):
                     answer: bytes = await self._unary[path](completed(path, request, caller))
                     return answer
             except Exception as error:
-                await _tell(context, from_exception(error, path))
+                await _tell(context, from_exception(error, path), call)
                 raise AssertionError from error
 
         return unary
 
     def _forward_stream(self, path: str) -> Any:
         async def stream(request: bytes, context: Any) -> AsyncIterator[bytes]:
+            call = None
             try:
                 call, _ = await self._call(context, STREAM_TIMEOUT_S)
                 with serving(call):
@@ -91,10 +118,18 @@ class GrpcEdge(grpc.GenericRpcHandler):
                     async for message in messages:
                         yield message
             except Exception as error:
-                await _tell(context, from_exception(error, path))
+                await _tell(context, from_exception(error, path), call)
 
         return stream
 
 
-async def _tell(context: Any, error: MeshError) -> None:
-    await context.abort(code_of(error), error.message, trailing_of(error))
+def _parts(bindings: Sequence[Binding]) -> dict[str, str]:
+    """The names that health may be asked of → the part of DAC that answers."""
+    named = {binding.rpc[1:].partition("/")[0]: binding.service for binding in bindings}
+    return {"": "gateway", CHAT[1:].partition("/")[0]: "gateway", **named}
+
+
+async def _tell(context: Any, error: MeshError, call: Call | None) -> None:
+    """Ends a call; its id goes along, by which the record of what failed is found."""
+    known = (("x-dac-request-id", call.request_id),) if call else ()
+    await context.abort(code_of(error), error.message, trailing_of(error, known))

@@ -29,7 +29,7 @@ from mesh.errors import MeshError, Reason, invalid
 from mesh.service import Context
 from services.gateway.api import docs_page, openapi, transcoder
 from services.gateway.chat.chat_run import ChatRun
-from services.gateway.chat.pipeline import DONE, Done, Head, Pipeline, Stubs
+from services.gateway.chat.pipeline import DONE, Done, Head, Pipeline, ProviderRefusal, Stubs, in_words
 from services.gateway.chat.recorded_texts import RecordedTexts
 from services.gateway.chat.second_sends import SecondSends
 from services.gateway.chat.settlement import Settlements
@@ -80,6 +80,7 @@ class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
             raise
         ask.thread_id = request.thread_id or ask.thread_id
         ask.profile = request.profile or ask.profile
+        ask.needs_text = request.WhichOneof("input") == "typed"
         ask.enable_cache = request.enable_cache or ask.enable_cache
         if call.deadline is None:
             call.deadline = time.monotonic() + self._config.request_timeout_s
@@ -108,6 +109,8 @@ class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
                             validation=run.record.validation if run.record.HasField("validation") else None,
                         )
                     )
+        except ProviderRefusal as refusal:
+            raise in_words(refusal) from None
         finally:
             await events.aclose()
 

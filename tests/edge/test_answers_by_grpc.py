@@ -111,8 +111,10 @@ def test_a_claim_is_put_in_the_name(dac: Dac, keys: Keys, upstream_process: Upst
     assert "You are Acme" in json.dumps(upstream_process.requests()[-1]["body"])
     typed = chat_pb2.TypedChat(model="mock/gpt-4o-mini", stream=stream)
     typed.messages.add(role="user", content="Who are you?")
-    upstream_process.script(text=CLAIM, times=1)
-    assert Answer(dac, keys.of("voice"), chat_pb2.ChatRequest(typed=typed)).said == SHOWN
+    for token, told in ((keys.of("voice"), SHOWN), (dac.key, CLAIM)):
+        upstream_process.script(text=CLAIM, times=1)
+        answer = Answer(dac, token, chat_pb2.ChatRequest(typed=typed))
+        assert answer.said == answer.text == told, "a typed caller need not read a wire format"
 
 
 @STREAMED

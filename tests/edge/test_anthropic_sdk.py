@@ -123,6 +123,13 @@ def test_images_system_and_stop_sequences_arrive(client, upstream_process, model
         assert sent["messages"][1]["content"][1]["image_url"]["url"] == "data:image/png;base64,iVBORw0KGgo="
 
 
+def test_what_is_not_offered_is_refused_in_anthropics_form(client):
+    with pytest.raises(anthropic.NotFoundError) as refused:
+        client.messages.batches.list()
+    assert refused.value.body["type"] == "error" and refused.value.body["request_id"]
+    assert "/v1/messages/batches is not served here" in refused.value.body["error"]["message"]
+
+
 def test_max_tokens_ends_an_answer(client):
     answer = ask(client, max_tokens=3)
     assert answer.stop_reason == "max_tokens" and answer.content[0].text == "one two three"

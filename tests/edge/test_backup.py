@@ -164,6 +164,13 @@ def test_a_folder_in_use_is_left_alone(used, tmp_path, upstream_process):
     assert not (tmp_path / "x.dacbackup").exists()
 
 
+def test_a_passphrase_that_no_backup_has_is_wrong(used, tmp_path, upstream_process):
+    _, backup, *_ = used
+    copy = make_dac(tmp_path, upstream_process)
+    said = run(copy, "restore", backup, code=1, DAC_BACKUP_PASSPHRASE="short")
+    assert "the passphrase is wrong" in said and "take 12" not in said and not copy.data_dir.exists()
+
+
 def test_a_killed_restore_leaves_no_data_folder(used, tmp_path, upstream_process):
     _, backup, *_ = used
     copy = make_dac(tmp_path, upstream_process)

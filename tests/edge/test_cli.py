@@ -76,9 +76,33 @@ def test_the_operator_needs_no_key(dac: Dac) -> None:
     assert {"mock", "claude"} <= {one["provider"] for one in found}  # type: ignore[attr-defined]
 
 
+def test_what_only_the_operator_may_says_how_to_be_the_operator(dac: Dac) -> None:
+    refused = run(dac, "provider", "list")
+    assert refused.returncode == 0, "an administrator reads them"
+    refused = run(dac, "provider", "remove", "mock", "--yes")
+    assert refused.returncode == 1 and "env -u DAC_API_KEY" in refused.stderr
+    env = {**os.environ, "DAC_BASE_URL": dac.url, "DAC_API_KEY": dac.key, "DAC_DATA_DIR": "/nowhere"}
+    elsewhere = programs.run(["provider", "remove", "mock", "--yes"], env)
+    assert elsewhere.returncode == 1 and "env -u" not in elsewhere.stderr
+
+
+def test_a_budget_is_set_for_a_team_by_its_name(dac: Dac) -> None:
+    team = answered(run(dac, "team", "create", "spenders", "--json"))["team"]["team_id"]  # type: ignore[index]
+    budget = answered(run(dac, "budget", "set", "--team", "spenders", "--limit-usd", "5", "--json"))["budget"]
+    assert budget["level"] == {"kind": "KIND_TEAM", "id": team}  # type: ignore[index]
+    unknown = run(dac, "budget", "set", "--team", "savers", "--limit-usd", "5")
+    assert unknown.returncode == 1 and "dac team list" in unknown.stderr
+    assert run(dac, "budget", "delete", budget["budget_id"], "--yes").returncode == 0  # type: ignore[index]
+    assert run(dac, "team", "delete", "spenders", "--yes").returncode == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
+        (("import", "litellm", "nowhere.yaml"), 2, "nowhere.yaml cannot be read: No such file or directory\n"),
+        (("conversations", "import", "nowhere.md"), 2, "nowhere.md cannot be read: No such file or directory\n"),
+        (("audit", "verify", "--checkpoint", "nowhere"), 2, "nowhere: No such file or directory\n"),
+        (("redact", "nowhere.txt"), 2, "nowhere.txt cannot be read: No such file or directory\n"),
         (("explain", "no-such-request"), 1, "no-such-request"),
         (("chat", "Hi", "--model", "no/such"), 1, "no/such"),
         (("key", "create"), 2, ""),

@@ -317,6 +317,32 @@ def test_nothing_is_wider_than_a_phone(browser: Browser, console: Dac, session: 
         assert opened.overflow() <= 0
 
 
+PHONE = (320, 700)
+"""The narrowest that WCAG's reflow asks for."""
+
+
+def test_budgets_and_figures_of_teams_have_names_and_fit(browser: Browser, console: Dac, session: str) -> None:
+    client = httpx.Client(base_url=console.url, headers=console.headers)
+    team = client.post("/v1/teams", json={"name": "Research " + "W" * 60}).json()["team"]
+    made = client.post("/v1/keys", json={"name": "researcher", "team_id": team["team_id"]}).json()
+    body = {"level": {"kind": "KIND_TEAM", "id": team["team_id"]}, "window": "WINDOW_DAY"}
+    limit = client.put("/v1/budgets", json={**body, "limit_nano_usd": "123456789012345678"}).json()["budget"]
+    asked = {"model": "mock/gpt-4o-mini", "messages": [{"role": "user", "content": "Hi"}]}
+    headers = {"authorization": f"Bearer {made['token']}"}
+    console.record(httpx.post(f"{console.url}/v1/chat/completions", json=asked, headers=headers))
+    with tab(browser, console.url, size=PHONE) as opened:
+        opened.has_session(session)
+        for path in ("/", "/console/budgets", "/console/analytics?by=team"):
+            opened.goes(path)
+            expect(opened.page.locator("main")).to_contain_text(team["name"])
+            expect(opened.page.locator("main")).not_to_contain_text(team["team_id"])
+            assert opened.overflow() <= 0, path
+        opened.goes("/docs")
+        assert opened.overflow() <= 0 and opened.unexpected() == []
+    for path in (f"budgets/{limit['budget_id']}", f"keys/{made['key']['key_id']}", f"teams/{team['team_id']}"):
+        assert client.delete(f"/v1/{path}").status_code == 200, path
+
+
 def test_the_theme_follows_the_system_until_it_is_chosen(browser: Browser, console: Dac) -> None:
     with tab(browser, console.url, dark=True) as opened:
         opened.goes("/")

@@ -199,6 +199,7 @@ def prepared(
         env |= {"DAC_CONFIG": str(dac.config), "DAC_HTTP_PORT": ports["8000"], "DAC_GRPC_PORT": ports["50051"]}
     else:
         (folder / "data").symlink_to(dac.data_dir)
+        (folder / "protos").symlink_to(ROOT / "protos")
         ports |= {"8000": dac.url.rpartition(":")[2], "50051": dac.grpc_address.rpartition(":")[2]}
     return env, ports, inherited
 

@@ -107,6 +107,14 @@ def test_models(client):
     assert client.models.retrieve("mock/gpt-4o-mini").owned_by == "mock"
 
 
+@pytest.mark.parametrize("name", ["auto", "auto:speed"])
+def test_what_chooses_a_model_is_none_and_says_so(client, name):
+    with pytest.raises(openai.NotFoundError) as refused:
+        client.models.retrieve(name)
+    assert refused.value.code == "model_not_found"
+    assert f'"{name}" is no model but chooses one' in refused.value.message
+
+
 def test_errors_are_the_sdks_classes(client, dac):
     with pytest.raises(openai.NotFoundError) as unknown:
         ask(client, model="mock/gpt-4o-minni")

@@ -226,6 +226,15 @@ def test_a_key_gets_no_cached_answer_of_a_model_it_may_not_use(dac):
     assert second.headers["x-dac-model"] == other
 
 
+def test_a_key_is_shown_the_models_that_it_may_use(dac):
+    made = make_key(dac, models=["second/*", "claude/sonnet"])
+    headers = {"authorization": f"Bearer {made['token']}"}
+    for more in ({}, {"anthropic-version": "2023-06-01"}):
+        listed = httpx.get(f"{dac.url}/v1/models", headers={**headers, **more}).json()["data"]
+        assert {one["id"] for one in listed} == {"second/small", "claude/sonnet"}
+    assert len(dac.get("/v1/models").json()["data"]) > 2
+
+
 def test_a_restricted_administrator_makes_only_restricted_keys(dac):
     admin = make_key(dac, scopes=["chat", "admin"], models=["second/small"])
     theirs = {"authorization": f"Bearer {admin['token']}"}

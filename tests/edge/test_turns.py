@@ -350,6 +350,33 @@ def test_the_results_of_tools_follow_their_calls_in_the_next_turn(dac, thread, u
     assert [one["role"] for one in saved(dac, thread)] == ["user", "assistant", "tool", "assistant"]
 
 
+@pytest.mark.parametrize("answered", [False, True])
+def test_an_answer_that_called_tools_is_made_once_more(dac, thread, upstream_process, answered):
+    function = {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
+    body = {"model": MOCK, "tools": [{"type": "function", "function": function}]}
+    called = turn(dac, thread, "How is the weather?", **body)
+    (call,) = called["message"]["tool_calls"]
+    if answered:
+        result = {"role": "tool", "tool_call_id": call["id"], "content": "sunny"}
+        post(dac, f"/api/threads/{thread}/messages", {"messages": [result], **body})
+    message = called["message"]["message_id"]
+    again = post(dac, f"/v1/conversations/{thread}/messages/{message}/regenerate", {**body, "model": CLAUDE}).json()
+    assert again["message"]["tool_calls"] and again["user_message_id"] == called["user_message_id"]
+    assert texts_sent(upstream_process) == ["How is the weather?"]
+    made = saved(dac, thread)[-1]
+    assert made["replaces_message_id"] == message and made["parent_message_id"] == called["user_message_id"]
+
+
+@pytest.mark.parametrize("message, status", [("nope", 400), ("01a20463-25f9-737b-9c37-53756f3e116c", 404)])
+def test_an_answer_that_is_not_there_is_not_made_once_more(dac, thread, message, status):
+    turn(dac, thread, "one", model=MOCK)
+    path = f"{dac.url}/v1/conversations/{thread}/messages/{message}/regenerate"
+    refused = httpx.post(path, json={"model": MOCK}, headers=dac.headers)
+    error = refused.json()["error"]
+    assert refused.status_code == status and message in error["message"]
+    assert "parent_message_id" not in error["message"] and error["param"] in ("message_id", None)
+
+
 def test_memories_of_other_threads_go_along_for_a_user_and_are_not_saved_again(dac, upstream_process):
     user = post(dac, "/v1/users", {"name": f"cleo-{time.time_ns()}"}).json()["user"]["user_id"]
     made = {"name": "cleo", "scopes": ["chat", "read"], "user_id": user}

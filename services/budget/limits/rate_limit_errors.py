@@ -17,10 +17,11 @@ def rate_limited(refusal: Refusal, state: LimitState, tokens: int) -> MeshError:
     """A limit on the request's path has no room for it; says which, and exactly when it has."""
     limit, most, name = refusal.limit, refusal.most, _NAMES[refusal.measure]
     level = LevelKind(limit.level_kind).name.lower()
+    requests = "request" if most == 1 else "requests"
     what = {
-        Measure.REQUESTS: f"{most} requests a minute",
-        Measure.TOKENS: f"{most} tokens a minute",
-        Measure.CONCURRENT: f"{most} requests at once",
+        Measure.REQUESTS: f"{most} {requests} a minute",
+        Measure.TOKENS: f"{most} {'token' if most == 1 else 'tokens'} a minute",
+        Measure.CONCURRENT: f"{most} {requests} at once",
     }[refusal.measure]
     about = f"Rate limit: {level} {limit.level_id} may have {what}" + (f" of {limit.model}" if limit.model else "")
     change = "change the limit with PUT /v1/rate-limits"

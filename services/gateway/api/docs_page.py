@@ -82,6 +82,7 @@ def page(document: Mapping[str, Any]) -> str:
     info = document["info"]
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        '<link rel="icon" href="/console/static/icon.svg" type="image/svg+xml">'
         f"<title>DAC API</title><style>{_STYLE}</style><h1>DAC API</h1>"
         f'<p class="lead">{html.escape(info["description"])} Version {html.escape(info["version"])}, '
         'also as <a href="/openapi.json">OpenAPI</a>.</p>'

@@ -136,7 +136,11 @@ class ChatRun(RoutedRun):
 
     def _generate_request(self, reservation: ReserveResponse) -> GenerateRequest:
         need_text = (
-            self.turn is not None or self._cached is not None or self.checking is not None or self._texts is not None
+            self.ask.needs_text
+            or self.turn is not None
+            or self._cached is not None
+            or self.checking is not None
+            or self._texts is not None
         )
         request = self._asking(self._candidates, reservation.output_cap_tokens, need_text=need_text)
         rescues, hedge_after_s = self._pipeline.second_sends.granted(self.ask, reservation.rescues)

@@ -7,11 +7,13 @@ the request to budget after the last byte.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
+import msgspec
 
 from dac.budget.v1.budget_pb2 import (
     CommitRequest,
@@ -45,6 +47,7 @@ CHAT = "chat"
 """What the record of a chat says was asked for."""
 RETRIES = 2
 RETRY_WAIT_S = 0.1
+MAX_WORDS = 1000
 
 
 @dataclasses.dataclass(slots=True)
@@ -76,6 +79,23 @@ class ProviderRefusal(MeshError):
     def __init__(self, message: str, status_code: int, body: bytes) -> None:
         super().__init__(Reason.PROVIDER_REFUSED, message)
         self.status_code, self.body = status_code, body
+
+
+class _Refused(msgspec.Struct):
+    message: str = ""
+
+
+class _RefusalBody(msgspec.Struct):
+    error: _Refused = msgspec.field(default_factory=_Refused)
+
+
+def in_words(refusal: ProviderRefusal) -> MeshError:
+    """A refusal for callers who get no body: the provider's own words stand in the message, cut to MAX_WORDS."""
+    words, known = "", {"provider_status": str(refusal.status_code)}
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+        words = msgspec.json.decode(refusal.body, type=_RefusalBody).error.message[:MAX_WORDS]
+    message = refusal.message.removesuffix("; its own words are in the error body.")
+    return MeshError(refusal.reason, f"{message}; its own words: {words}" if words else message, metadata=known)
 
 
 class Stubs:

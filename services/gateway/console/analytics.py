@@ -52,7 +52,7 @@ def wanted(window: str, by: str, now: dt.datetime) -> pb.GetDashboardRequest:
 
 
 def dashboard(found: pb.GetDashboardResponse, window: str, by: str, names: Mapping[str, str], base_url: str) -> Safe:
-    """The cards of a window. `names`: keys by id."""
+    """The cards of a window. `names`: keys, teams, projects and users by id."""
     choice = _choice(window, by)
     if not found.total.requests:
         nothing = empty(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import urllib.parse
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import grpc.aio
@@ -20,9 +20,21 @@ from dac.audit.v1.log_pb2_grpc import LogServiceStub
 from dac.audit.v1.text_pb2 import GetTextRequest
 from dac.audit.v1.text_pb2_grpc import TextServiceStub
 from dac.budget.v1 import budget_pb2
-from dac.budget.v1.budget_pb2 import DeleteBudgetRequest, ListBudgetsRequest, SetBudgetRequest, UpdateBudgetRequest
+from dac.budget.v1.budget_pb2 import (
+    Budget,
+    DeleteBudgetRequest,
+    ListBudgetsRequest,
+    SetBudgetRequest,
+    UpdateBudgetRequest,
+)
 from dac.budget.v1.budget_pb2_grpc import BudgetServiceStub
-from dac.gateway.v1.identity_pb2 import CreateApiKeyResponse, ListApiKeysRequest
+from dac.gateway.v1.identity_pb2 import (
+    CreateApiKeyResponse,
+    ListApiKeysRequest,
+    ListProjectsRequest,
+    ListTeamsRequest,
+    ListUsersRequest,
+)
 from dac.gateway.v1.identity_pb2_grpc import IdentityServiceStub
 from dac.provider.v1.key_pb2 import ListProvidersRequest
 from dac.provider.v1.key_pb2_grpc import KeyServiceStub
@@ -49,6 +61,7 @@ HOUR_PAGE = 200
 REQUESTS_PAGE = 50
 LATEST = 6
 KEYS_PAGE = 100
+NAMES_PAGE = 1000
 BUDGETS_PAGE = 200
 LEADS = {
     "overview": "The last hour, what was asked, and what is well.",
@@ -61,6 +74,11 @@ LEADS = {
     "models": "What can answer, for how much, and whether it does now.",
     "health": "The parts of this DAC, and what it knows of its providers.",
 }
+
+
+def kinds_of(found: Iterable[Budget]) -> set[str]:
+    """What budgets hang on: key, team, …"""
+    return {Level.Kind.Name(one.level.kind).removeprefix("KIND_").lower() for one in found}
 
 
 async def gathered(*reads: Awaitable[Any]) -> list[Any]:
@@ -116,7 +134,8 @@ class Reading:
             self._health(request),
         )
         asked = not isinstance(newest, MeshError) and newest.requests
-        names = await self._key_names(reader) if not isinstance(budgets, MeshError) and budgets.budgets else {}
+        limits = [] if isinstance(budgets, MeshError) else budgets.budgets
+        names = await self._names(reader, kinds_of(limits))
 
         def figures(found: Any) -> Safe:
             more = bool(found.next_page_token)
@@ -156,11 +175,25 @@ class Reading:
             ),
         )
 
-    async def _key_names(self, reader: Reader) -> dict[str, str]:
+    async def _names(self, reader: Reader, kinds: Collection[str]) -> dict[str, str]:
+        """Names by id, of these kinds: key, team, project, user. What may not be read, or fails, has none."""
         if not reader.may("admin"):
             return {}
-        (keys,) = await gathered(self.identity.ListApiKeys(ListApiKeysRequest(page_size=1000), timeout=READ_S))
-        return {} if isinstance(keys, MeshError) else {key.key_id: key.name for key in keys.keys}
+        stub, most = self.identity, NAMES_PAGE
+        reads: dict[str, Callable[[], Awaitable[Any]]] = {
+            "key": lambda: stub.ListApiKeys(ListApiKeysRequest(page_size=most), timeout=READ_S),
+            "team": lambda: stub.ListTeams(ListTeamsRequest(page_size=most), timeout=READ_S),
+            "project": lambda: stub.ListProjects(ListProjectsRequest(page_size=most), timeout=READ_S),
+            "user": lambda: stub.ListUsers(ListUsersRequest(page_size=most), timeout=READ_S),
+        }
+        wanted = [kind for kind in reads if kind in kinds]
+        found = await gathered(*(reads[kind]() for kind in wanted))
+        return {
+            getattr(one, f"{kind}_id"): one.name
+            for kind, listed in zip(wanted, found, strict=True)
+            if not isinstance(listed, MeshError)
+            for one in getattr(listed, f"{kind}s")
+        }
 
     async def playground(self, request: Request, reader: Reader, values: Mapping[str, str]) -> Safe:
         """The form; models as far as they are known."""
@@ -205,7 +238,7 @@ class Reading:
         )
         if isinstance(found, MeshError):
             return card("Figures", trouble("audit", found, "/console/analytics"))
-        names = await self._key_names(reader) if by == "key" else {}
+        names = await self._names(reader, (by,))
         return text(
             console_analytics.dashboard(found, window, by, names, reader.base_url),
             card("Recommendations", shown(advice, "audit", "/console/analytics", console_analytics.recommended)),
@@ -267,7 +300,8 @@ class Reading:
             keys = list(rest[0].keys)
         if isinstance(found, MeshError):
             return card("Budgets", trouble("budget", found, "/console/budgets"))
-        names = {key.key_id: key.name for key in keys}
+        levels = kinds_of(found.budgets) - {"key"}
+        names = {**await self._names(reader, levels), **{key.key_id: key.name for key in keys}}
         change = request.query_params.get("change", "")
         if change and not values:
             values = next((budgets.budget_values(one, names) for one in found.budgets if one.budget_id == change), {})

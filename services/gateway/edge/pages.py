@@ -199,6 +199,12 @@ class Pages:
         """One model in OpenAI's form, or in Anthropic's."""
         await self._identified(request)
         asked = request.path_params["model_id"]
+        if asked == "auto" or asked.startswith("auto:"):
+            raise MeshError(
+                Reason.MODEL_NOT_FOUND,
+                f'"{asked[:80]}" is no model but chooses one for each chat: name it there. '
+                "GET /v1/models lists the models.",
+            )
         model = (await self._catalog.GetModel(GetModelRequest(model=asked))).model
         name = asked if asked in model.aliases else model.model
         if anthropic_models.asked_by(request.headers):
@@ -246,12 +252,20 @@ def _model_object(model: Model, name: str) -> dict[str, Any]:
     }
 
 
+def _in_anthropics_form(request: Request, error: MeshError, response: Response) -> Response:
+    """The same refusal for Anthropic's clients."""
+    told = anthropic_wire.error_body(error, request.scope["state"]["exchange"].call.request_id)
+    headers = {key: value for key, value in response.headers.items() if not key.startswith("content-")}
+    return Response(told, response.status_code, headers, "application/json")
+
+
 async def not_found(request: Request, error: Exception) -> Response:
     """A path nobody serves."""
     path = request.url.path[:200]
-    response = failed(
-        MeshError(Reason.UNIMPLEMENTED, f"{request.method} {path} is not served here. The paths are listed at /docs.")
-    )
+    why = MeshError(Reason.UNIMPLEMENTED, f"{request.method} {path} is not served here. The paths are listed at /docs.")
+    response = failed(why)
+    if path.startswith("/v1/messages/"):
+        response = _in_anthropics_form(request, why, response)
     if isinstance(error, HTTPException) and error.status_code == 405:
         response.status_code = 405
         response.headers.update(error.headers or {})
@@ -263,9 +277,7 @@ async def named_failure(request: Request, error: Exception) -> Response:
     named = error if isinstance(error, MeshError) else from_exception(error, "a page")
     response = failed(named)
     if request.url.path.startswith("/v1/models") and anthropic_models.asked_by(request.headers):
-        told = anthropic_wire.error_body(named, request.scope["state"]["exchange"].call.request_id)
-        headers = {key: value for key, value in response.headers.items() if not key.startswith("content-")}
-        return Response(told, response.status_code, headers, "application/json")
+        return _in_anthropics_form(request, named, response)
     return response
 
 

@@ -1,12 +1,19 @@
 """What a turn below a thread has to know first: whether the thread is there, what it wants, what is answered."""
 
+import uuid
 from typing import TYPE_CHECKING
 
-from dac.memory.v1.conversation_pb2 import OpenTurnRequest, OpenTurnResponse, UpdateMessageRequest
+from dac.memory.v1.conversation_pb2 import (
+    GetMessageRequest,
+    Message,
+    OpenTurnRequest,
+    OpenTurnResponse,
+    UpdateMessageRequest,
+)
 from mesh import call as calls
 from mesh.errors import MeshError, Reason, invalid
 from services.gateway.chat.pipeline import persistently
-from services.gateway.errors import not_found
+from services.gateway.errors import not_a_message, results_missing
 from services.gateway.threads import thread_paths
 from services.gateway.threads.thread_paths import ThreadAsk
 from services.gateway.wire.openai_wire import ChatAsk
@@ -16,6 +23,13 @@ if TYPE_CHECKING:
 
 MOST_EARLIER = 100
 """How far back the question of an answer may lie."""
+
+
+def _is_id(text: str) -> bool:
+    try:
+        return bool(uuid.UUID(text))
+    except ValueError:
+        return False
 
 
 class ThreadOpener:
@@ -38,11 +52,24 @@ class ThreadOpener:
         opened = await self._window(path.thread_id, message_id)
         if not message_id:
             return thread_paths.ask_of(turn, opened.thread)
-        if not opened.window or opened.window[-1].message_id != message_id:
-            raise not_found("message of this thread", message_id[:80])
-        return thread_paths.ask_of(turn, opened.thread, opened.window)
+        earlier = list(opened.window)
+        if not earlier or earlier[-1].message_id != message_id:
+            # A window leaves out calls of tools without their results, which come behind the message.
+            earlier = await self._until_calls(path.thread_id, message_id)
+        return thread_paths.ask_of(turn, opened.thread, earlier)
+
+    async def _until_calls(self, thread_id: str, message_id: str) -> list[Message]:
+        """The path to an answer that calls tools, itself last. Raises NOT_FOUND, and INVALID_REQUEST for another."""
+        request = GetMessageRequest(thread_id=thread_id, message_id=message_id)
+        found = (await persistently(lambda: self._pipeline.stubs.threads.GetMessage(request))).message
+        if found.role != "assistant" or not found.parent_message_id:
+            raise results_missing()
+        before = await self._window(thread_id, found.parent_message_id)
+        return [*before.window, found]
 
     async def _window(self, thread_id: str, message_id: str) -> OpenTurnResponse:
+        if message_id and not _is_id(message_id):
+            raise not_a_message(message_id[:80])
         request = OpenTurnRequest(
             thread_id=thread_id,
             parent_message_id=message_id,

@@ -81,6 +81,8 @@ class ChatAsk:
     needs_tools: bool = False
     needs_images: bool = False
     needs_json: bool = False
+    needs_text: bool = False
+    """Its caller reads no wire format: the whole text is told at the end."""
     profile: str = ""
     task_type: str = ""
     """What the caller says it is for."""

@@ -77,7 +77,8 @@ async def test_requests_a_minute(budget: BudgetService, org_id: str) -> None:
 async def test_a_place_is_free_with_the_commit_and_with_the_release(budget: BudgetService, org_id: str) -> None:
     await set_limit(budget, org_id, concurrent_requests=1)
     held = await reserve(budget, org_id, ask(request_id=(first := uuid7())))
-    assert (await refused(budget, org_id, ask())).retry_after_s == 1.0
+    error = await refused(budget, org_id, ask())
+    assert error.retry_after_s == 1.0 and "may have 1 request at once" in error.message
     await commit(budget, held, record(org_id, first, "free", input_tokens=1))
     held = await reserve(budget, org_id, ask(request_id=(second := uuid7())))
     with serving(Call()):

@@ -37,6 +37,11 @@ def test_money_loses_nothing(nano: int) -> None:
     assert text.startswith("-") == (nano < 0)
 
 
+def test_one_thing_is_not_told_as_several() -> None:
+    assert [output.counted(n, "entry") for n in (0, 1, 1200)] == ["0 entries", "1 entry", "1,200 entries"]
+    assert [output.counted(n, "alias") for n in (1, 2)] == ["1 alias", "2 aliases"]
+
+
 def test_times_are_local_and_relative() -> None:
     assert output.local_time("2026-11-21T11:57:00.123456789Z", now=NOW).endswith("(3 min ago)")
     assert output.local_time("2026-11-23T12:00:00Z", now=NOW).endswith("(in 2 d)")
@@ -51,6 +56,29 @@ def test_text_from_elsewhere_cannot_steer_the_terminal() -> None:
 def test_plain_tables_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
     output.table(("name", "cost"), [("a", "$1.00"), ("longer", "$10.00")], right=(1,))
     assert capsys.readouterr().out.splitlines() == ["NAME      COST", "a        $1.00", "longer  $10.00"]
+
+
+KEY = "01a20467-71a2-7273-9bea-92fba0d71dc7"
+SCOPES = "chat,read,admin"
+
+
+def drawn(columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A wide table as a terminal of so many columns shows it."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(output, "is_fancy", lambda: True)
+    row = (KEY, "laptop", "dac_live_hTsZfSqJu38J", SCOPES, "1,417", "-", "2026-11-22 17:56:57 (77 s ago)")
+    output.table(("key id", "name", "prefix", "scopes", "cost", "place", "made"), [row], right=(4,))
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 120, 200])
+def test_a_terminal_of_any_width_shows_ids_whole(columns: int, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    lines = drawn(columns, capsys, monkeypatch)
+    shown = " ".join(" ".join(lines).split())
+    for whole in (KEY, "laptop", "dac_live_hTsZfSqJu38J", "1,417", "2026-11-22", "17:56:57"):
+        assert whole in shown, whole
+    assert max(map(len, lines)) <= columns and "ago)" in shown
+    assert (lines[0] == KEY) == (columns < 120), "paragraphs where the columns do not fit"
 
 
 def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:

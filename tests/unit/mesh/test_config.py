@@ -45,6 +45,9 @@ def test_flags_beat_environment_beats_file_beats_default(tmp_path: pathlib.Path)
         ("gateway: {auth: maybe}", 'auth must be "on" or "off"'),
         ("gateway: {http_port: 1, http_port: 2}", "defined twice"),
         ("gateway: [", "not valid YAML"),
+        ("gateway:\n\tauth: on", "dac.yaml, line 2, column 1: not valid YAML"),
+        ("gateway: {http_port: 99999}", "http_port is 99999: set a port, 1 to 65535"),
+        ('providers: {x: {kind: openai, base_url: "no url"}}', 'providers.x.base_url: "no url" is not an address'),
         ("- 1", "a mapping of sections"),
         ("providers: {mine: {kind: openai}}", 'providers.mine: "base_url" is missing'),
         ("models: [{id: x/y, provider: nowhere, context_tokens: 1}]", 'there is no provider "nowhere"'),
@@ -63,6 +66,17 @@ def test_mistakes_are_named_with_their_place(tmp_path: pathlib.Path, text: str, 
     assert done.exit_code == 2 and said in done.stderr
     told = CliRunner().invoke(application(), ["config", "check", "--config", str(file), "--json"])
     assert told.exit_code == 2 and json.loads(told.stdout)["valid"] is False
+
+
+def test_a_variable_that_is_not_set_is_told_with_its_place(tmp_path: pathlib.Path) -> None:
+    key = "api_key: {env: NO_SUCH_KEY_HERE}"
+    file = write(tmp_path, f'providers: {{x: {{kind: openai, base_url: "https://a.example/v1", {key}}}}}')
+    assert load_settings(file, env={}).unset == (("providers.x.api_key", "NO_SUCH_KEY_HERE"),)
+    assert load_settings(file, env={"NO_SUCH_KEY_HERE": "k"}).unset == ()
+    done = CliRunner().invoke(application(), ["config", "check", "--config", str(file)])
+    assert done.exit_code == 0 and "providers.x.api_key: NO_SUCH_KEY_HERE is not set" in done.stderr
+    told = json.loads(CliRunner().invoke(application(), ["config", "check", "--config", str(file), "--json"]).stdout)
+    assert told["unset"] == [{"place": "providers.x.api_key", "variable": "NO_SUCH_KEY_HERE"}]
 
 
 def test_auth_off_stays_on_loopback(tmp_path: pathlib.Path) -> None:
