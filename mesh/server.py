@@ -10,7 +10,6 @@ from typing import Any
 import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health_aio
 
 from mesh import call as calls
 from mesh.call import Call
@@ -25,6 +24,17 @@ HEALTH_TIMEOUT_S = 2.0
 MAX_METADATA_BYTES = 32 * 1024
 MAX_CONNECTION_AGE_MS = 300_000
 """Connections are renewed, so that clients find new replicas behind a headless name."""
+LEAST_PING_INTERVAL_MS = 20_000
+"""Peers ask every 30 seconds whether a quiet connection is still there, proxies without any call. Left to itself gRPC
+takes more than one in five minutes for abuse and ends the connection with all its calls."""
+
+
+def ping_rules() -> list[tuple[str, int]]:
+    """Options of a server that lets clients keep quiet connections alive."""
+    return [
+        ("grpc.http2.min_ping_interval_without_data_ms", LEAST_PING_INTERVAL_MS),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]
 
 
 def _served(method: str, context: Any, streaming: bool) -> Served:
@@ -176,16 +186,34 @@ def _handlers_of(table: MethodTable, service: str, endless: Endless) -> dict[str
     return wrapped
 
 
-class LiveHealth(health_aio.HealthServicer):  # type: ignore[misc]
+class LiveHealth(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
     """gRPC health that asks: Check("budget") (or "dac.budget.v1.BudgetService", or "" for all) calls its `health`.
 
-    Watch tells what `set` was told last, as grpc_health does.
+    Watch tells what `set` was told last.
     """
 
     def __init__(self) -> None:
-        super().__init__()
         self.asked: Mapping[str, Service] = {}
         self.draining = False
+        self._states: dict[str, health_pb2.HealthCheckResponse.ServingStatus] = {}
+        self._changed = asyncio.Event()
+
+    def set(self, service: str, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+        """What those who watch a service are told."""
+        self._states[service] = status
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def Watch(self, request: Any, context: Any) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        """The state, and each other one from then on; SERVICE_UNKNOWN of what this process does not serve."""
+        told = None
+        while True:
+            changed = self._changed
+            status = self._states.get(request.service, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
+            if status != told:
+                yield health_pb2.HealthCheckResponse(status=status)
+                told = status
+            await changed.wait()
 
     async def Check(self, request: Any, context: Any) -> health_pb2.HealthCheckResponse:
         """The state right now."""
@@ -216,8 +244,7 @@ class Server:
             ("grpc.max_metadata_size", MAX_METADATA_BYTES),
             ("grpc.max_connection_age_ms", MAX_CONNECTION_AGE_MS),
             ("grpc.max_connection_age_grace_ms", 600_000),
-            ("grpc.http2.min_recv_ping_interval_without_data_ms", 20_000),
-            ("grpc.keepalive_permit_without_calls", 1),
+            *ping_rules(),
             ("grpc.so_reuseport", 0),
         ]
         self._server = grpc.aio.server(options=options)
@@ -241,11 +268,11 @@ class Server:
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         self.health.draining = not serving
         for name in ("", *self._names):
-            await self.health.set(name, status)
+            self.health.set(name, status)
 
     async def stop(self, grace_s: float) -> None:
         """Refuses new calls at once and gives running ones `grace_s` seconds."""
-        await self.health.enter_graceful_shutdown()
+        await self.set_serving(False)
         # Clients hear first that nothing more is taken here, so that they come back to another replica.
         stopping = asyncio.ensure_future(self._server.stop(grace_s))
         await asyncio.sleep(0)

@@ -26,6 +26,7 @@ from dac.type.v1.principal_pb2 import Principal
 from mesh import call as calls
 from mesh.admin_changes import APPEND_TIMEOUT_S, append_to_audit
 from mesh.errors import MeshError, Reason, invalid
+from mesh.server import ping_rules
 from mesh.service import Context
 from services.gateway.api import docs_page, openapi, transcoder
 from services.gateway.chat.chat_run import ChatRun
@@ -264,6 +265,7 @@ class GatewayService:
             ("grpc.max_send_message_length", 12 * 1024 * 1024),
             ("grpc.so_reuseport", int(config.reuse_port)),
             ("grpc.max_metadata_size", 32 * 1024),
+            *ping_rules(),
         ]
         self._grpc = grpc.aio.server(options=options)
         self._grpc.add_generic_rpc_handlers((handler,))
