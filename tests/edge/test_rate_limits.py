@@ -124,7 +124,7 @@ def test_a_place_is_free_when_the_client_leaves(limited: Limited, upstream_proce
     next(iter(running))
     with pytest.raises(openai.RateLimitError) as refused:
         ask(client)
-    assert "1 requests at once" in refused.value.message and refused.value.response.headers["retry-after"] == "1"
+    assert "1 request at once" in refused.value.message and refused.value.response.headers["retry-after"] == "1"
     running.close()
     deadline = time.monotonic() + 10
     while True:
