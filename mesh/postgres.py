@@ -303,7 +303,10 @@ class Listener:
         self._on_gap: list[Callable[[], None]] = []
         self._running: set[asyncio.Future[None]] = set()
         self._connection: asyncpg.Connection | None = None
+        self._heard: set[str] = set()
         self._task: asyncio.Task[None] | None = None
+        # A connection does one thing at a time, and refuses a second one meanwhile.
+        self._lock = asyncio.Lock()
         self.connected = asyncio.Event()
         """Set while notifications arrive."""
 
@@ -311,16 +314,17 @@ class Listener:
         """Also listen on `channel`."""
         if not CHANNEL_NAME.match(channel):
             raise MeshError(Reason.INTERNAL, f"{channel!r} is not a channel's name: use lower case and underscores")
-        is_new = channel not in self._callbacks
         self._callbacks.setdefault(channel, []).append(callback)
         if on_gap is not None:
             self._on_gap.append(on_gap)
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="postgres-listen")
-        elif is_new and self._connection is not None and not self._connection.is_closed():
-            # When it fails the connection is gone, and the next one listens on every channel.
-            with contextlib.suppress(asyncpg.PostgresError, *UNAVAILABLE):
-                await self._connection.add_listener(channel, self._dispatch)
+        elif (connection := self._connection) is not None and not connection.is_closed():
+            try:
+                await self._hear(connection)
+            except (asyncpg.PostgresError, *UNAVAILABLE):
+                # The next connection listens on every channel.
+                connection.terminate()
 
     async def close(self) -> None:
         """Stop listening."""
@@ -335,9 +339,8 @@ class Listener:
         delay_s = RECONNECT_FIRST_S
         while True:
             try:
-                self._connection = await self._connect()
-                for channel in list(self._callbacks):
-                    await self._connection.add_listener(channel, self._dispatch)
+                self._connection, self._heard = await self._connect(), set()
+                await self._hear(self._connection)
                 self.connected.set()
                 delay_s = RECONNECT_FIRST_S
                 for on_gap in self._on_gap:
@@ -355,6 +358,13 @@ class Listener:
             await asyncio.sleep(delay_s)
             delay_s = min(delay_s * 2, RECONNECT_LAST_S)
 
+    async def _hear(self, connection: asyncpg.Connection) -> None:
+        """Listens on every channel that the connection does not listen on yet."""
+        async with self._lock:
+            for channel in self._callbacks.keys() - self._heard:
+                await connection.add_listener(channel, self._dispatch)
+                self._heard.add(channel)
+
     async def _until_lost(self, connection: asyncpg.Connection) -> None:
         """Return when the connection ends; a heartbeat finds the ones that ended without a word."""
         lost = asyncio.Event()
@@ -363,7 +373,8 @@ class Listener:
             try:
                 await asyncio.wait_for(lost.wait(), HEARTBEAT_S)
             except TimeoutError:
-                await connection.fetchval("SELECT 1", timeout=HEARTBEAT_S)
+                async with self._lock:
+                    await connection.fetchval("SELECT 1", timeout=HEARTBEAT_S)
 
     def _dispatch(self, _connection: object, _pid: int, channel: str, payload: object) -> None:
         for callback in self._callbacks.get(channel, ()):

@@ -296,6 +296,19 @@ async def test_a_server_that_was_killed_is_found_again(own_server: EmbeddedPostg
         own_server.stop()
 
 
+async def test_channels_that_are_added_while_it_connects_are_heard_too(rows: Database) -> None:
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    channels = [f"news_{number}" for number in range(40)]
+    for channel in channels:
+        listener = await rows.listen(channel, heard.put_nowait)
+        await asyncio.sleep(0.0005)
+    await asyncio.wait_for(listener.connected.wait(), 5)
+    async with rows.transaction() as session:
+        for channel in channels:
+            await session.execute("SELECT pg_notify($1, $1)", channel)
+    assert sorted([await asyncio.wait_for(heard.get(), 5) for _ in channels]) == sorted(channels)
+
+
 async def test_sessions_ended_by_an_administrator_are_replaced_at_once(tenants: Migrated, rows: Database) -> None:
     async with rows.transaction() as first, rows.transaction() as second:
         pids = [await first.fetchval("SELECT pg_backend_pid()"), await second.fetchval("SELECT pg_backend_pid()")]
