@@ -173,7 +173,7 @@ class Process:
             await self.services[name].start()
         self.serving.update(self.services)
         if self.server is not None:
-            await self.server.set_serving(True)
+            self.server.set_serving(True)
             self._tasks.append(asyncio.create_task(self._watch_health()))
 
     async def _wait_for_needs(self, name: str, wait_s: float) -> None:
@@ -196,9 +196,9 @@ class Process:
                         await service.health()
             except (MeshError, TimeoutError) as error:
                 _log.warning("not healthy: %s", error)
-                await self.server.set_serving(False)
+                self.server.set_serving(False)
             else:
-                await self.server.set_serving(True)
+                self.server.set_serving(True)
 
     async def stop(self) -> None:
         """Not ready → lame duck → finish running calls → flush and close services in reverse → close the rest."""
@@ -206,7 +206,7 @@ class Process:
             task.cancel()
         self.leaving.set()
         if self.server is not None:
-            await self.server.set_serving(False)
+            self.server.set_serving(False)
         if self.serving:
             await asyncio.sleep(self.settings.mesh.lame_duck_s)
         until = time.monotonic() + self.settings.mesh.drain_s

@@ -260,10 +260,10 @@ class Server:
 
     async def start(self) -> None:
         """Begins serving, NOT_SERVING until told otherwise."""
-        await self.set_serving(False)
+        self.set_serving(False)
         await self._server.start()
 
-    async def set_serving(self, serving: bool) -> None:
+    def set_serving(self, serving: bool) -> None:
         """Tells health checks, for "" and for each service."""
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         self.health.draining = not serving
@@ -272,7 +272,7 @@ class Server:
 
     async def stop(self, grace_s: float) -> None:
         """Refuses new calls at once and gives running ones `grace_s` seconds."""
-        await self.set_serving(False)
+        self.set_serving(False)
         # Clients hear first that nothing more is taken here, so that they come back to another replica.
         stopping = asyncio.ensure_future(self._server.stop(grace_s))
         await asyncio.sleep(0)

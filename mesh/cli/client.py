@@ -123,9 +123,8 @@ class Client:
 
     def __init__(self, url: str | None = None, *, env: Mapping[str, str] | None = None) -> None:
         self.url = base_url(url, env)
-        self.key = find_key(self.url, env)
-        operators = find_key(self.url, {**(os.environ if env is None else env), "DAC_API_KEY": ""})
-        self._hides_operator = bool(operators) and operators != self.key
+        self._env = os.environ if env is None else env
+        self.key = find_key(self.url, self._env)
 
     def call(self, method: str, path: str, body: object = None, query: Query | None = None) -> Any:
         """The JSON of an answer. Raises Failure for an error."""
@@ -235,13 +234,18 @@ class Client:
             UNREACHABLE,
         )
 
+    def _hides_operator(self) -> bool:
+        """Whether this machine has an operator's token, and DAC_API_KEY stands before it."""
+        token = find_key(self.url, {**self._env, "DAC_API_KEY": ""})
+        return bool(token) and token != self.key
+
     def _refused(self, status: int, raw: bytes) -> Failure:
         error: dict[str, Any] = {}
         with contextlib.suppress(ValueError, AttributeError):
             found = json.loads(raw).get("error")
             error = found if isinstance(found, dict) else {"message": str(found)} if found else {}
         message = str(error.get("message") or f"{self.url} answered with status {status} and no explanation")
-        if self._hides_operator and error.get("code") == "permission_denied" and '"operator"' in message:
+        if error.get("code") == "permission_denied" and '"operator"' in message and self._hides_operator():
             message += " DAC_API_KEY hides this machine's operator: begin the command with `env -u DAC_API_KEY`."
         if status != 401:
             return Failure(message, error=error)

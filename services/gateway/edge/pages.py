@@ -1,6 +1,7 @@
 """The small pages beside chat: models in OpenAI's form, health, readiness, metrics, what this is, and the docs."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from importlib import metadata
@@ -215,13 +216,11 @@ class Pages:
 def _number(text: str | None, name: str, scale: int = 1) -> int:
     if not text:
         return 0
-    try:
+    with contextlib.suppress(ValueError, OverflowError):
         number = int(float(text) * scale)
-    except (ValueError, OverflowError):
-        number = 2**63
-    if not -(2**63) <= number < 2**63:
-        raise invalid(name, f'"{name}" must be a number, not "{text[:80]}".')
-    return number
+        if -(2**63) <= number < 2**63:
+            return number
+    raise invalid(name, f'"{name}" must be a number, not "{text[:80]}".')
 
 
 def _model_object(model: Model, name: str) -> dict[str, Any]:

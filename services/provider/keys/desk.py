@@ -9,6 +9,7 @@ from mesh.errors import MeshError, Reason, invalid
 from mesh.ids import is_uuid, uuid7
 from mesh.rotation import Progress, SealStore, step_limit
 from services.provider.errors import unknown_key, unknown_provider
+from services.provider.keys.keys import Describe
 from services.provider.keys.rotation import Again, rotate
 from services.provider.keys.store import Edit, KeyRow, KeyStore
 from services.provider.keys.vault import SealedKey, Vault
@@ -19,9 +20,6 @@ MAX_KEYS = 16
 MAX_WEIGHT = 1000
 MAX_KEY_CHARS = 4096
 PAGE = 100
-
-Describe = Callable[[str, KeyRow | None, KeyRow | None], Change | None]
-"""(action, before, after) → what audit is told; None = nobody to tell it of."""
 
 
 class ProviderKeyDesk:
@@ -48,7 +46,7 @@ class ProviderKeyDesk:
         is_active: bool,
         weight: int,
         request_id: str,
-        describe: Describe,
+        describe: Describe[KeyRow],
     ) -> KeyRow:
         """Adds a key. Raises MeshError."""
         store = self._writable()
@@ -103,7 +101,7 @@ class ProviderKeyDesk:
         *,
         is_active: bool | None,
         weight: int | None,
-        describe: Describe,
+        describe: Describe[KeyRow],
     ) -> KeyRow:
         """Changes what is said. Raises MeshError."""
         if key:
@@ -139,7 +137,7 @@ class ProviderKeyDesk:
         await self._registry.refresh()
         return row
 
-    async def delete(self, org_id: str, key_id: str, provider: str, *, describe: Describe) -> None:
+    async def delete(self, org_id: str, key_id: str, provider: str, *, describe: Describe[KeyRow]) -> None:
         """Forgets a key. Raises MeshError."""
         store = self._writable()
         known = [row for row in await store.read(org_id) if row.key_id == key_id.lower()]

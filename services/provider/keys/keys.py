@@ -6,7 +6,7 @@ import datetime
 import re
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -44,7 +44,8 @@ class Trial:
     upstream_models: tuple[str, ...]
 
 
-Describe = Callable[[str, Provider | None, Provider | None], Change | None]
+T = TypeVar("T")
+Describe = Callable[[str, T | None, T | None], Change | None]
 """(action, before, after) → what audit is told; None = nobody to tell it of."""
 Test = Callable[[ProviderEntry], Awaitable[Trial]]
 
@@ -65,7 +66,14 @@ class KeyDesk:
         self._test = test or list_models
 
     async def add(
-        self, name: str, kind: str, base_url: str, key: str, *, skip_test: bool, describe: Describe | None = None
+        self,
+        name: str,
+        kind: str,
+        base_url: str,
+        key: str,
+        *,
+        skip_test: bool,
+        describe: Describe[Provider] | None = None,
     ) -> tuple[Provider, float]:
         """Stores a provider; returns it and how long the test call took. Raises MeshError."""
         store = self._writable()
@@ -108,7 +116,7 @@ class KeyDesk:
         await self._registry.refresh()
         return next(one for one in self._registry.providers() if one.entry.provider == name), tested.ms
 
-    async def remove(self, name: str, *, describe: Describe | None = None) -> None:
+    async def remove(self, name: str, *, describe: Describe[Provider] | None = None) -> None:
         """Forgets a provider and its key. Raises MeshError."""
         own = self._registry.from_file(name)
         if own is not None:

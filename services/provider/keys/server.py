@@ -2,7 +2,7 @@
 
 import datetime
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from dac.provider.v1 import key_pb2, key_pb2_grpc
 from dac.type.v1 import principal_pb2
@@ -11,14 +11,13 @@ from mesh.call import has_scope, require_scope
 from mesh.errors import MeshError, Reason, invalid
 from mesh.ids import is_uuid
 from services.provider.conversions import provider_status
-from services.provider.keys.desk import Describe as DescribeKey
 from services.provider.keys.desk import ProviderKeyDesk, visible_to
-from services.provider.keys.keys import Describe as DescribeProvider
-from services.provider.keys.keys import KeyDesk
+from services.provider.keys.keys import Describe, KeyDesk
 from services.provider.keys.store import KeyRow
 from services.provider.registry import Provider, Registry
 
 PAGE = 100
+Row = TypeVar("Row")
 
 
 class KeyServicer(key_pb2_grpc.KeyServiceServicer):
@@ -160,57 +159,42 @@ def _allowed_for(org_id: str) -> principal_pb2.Principal:
     return principal
 
 
-def _key_describer(actor: principal_pb2.Principal, org_id: str) -> DescribeKey:
+def _describer(org_id: str, noun: str, name: Callable[[Row], str], public: Callable[[Row], object]) -> Describe[Row]:
     """Makes the audit record of a change. Without an organisation nobody could read one: then there is none."""
 
-    def describe(action: str, before: KeyRow | None, after: KeyRow | None) -> Change | None:
-        if not (org_id or actor.org_id):
-            return None
-        changed = after or before
-        return admin_change(
-            action,
-            f"provider_key:{changed.key_id if changed else ''}",
-            datetime.datetime.now(datetime.UTC),
-            org_id=org_id or actor.org_id,
-            before=_public_key(before),
-            after=_public_key(after),
-        )
-
-    return describe
-
-
-def _public_key(row: KeyRow | None) -> dict[str, object] | None:
-    """The fields its administrators may see."""
-    if row is None:
-        return None
-    fields = {"provider": row.provider, "owner": "organisation" if row.org_id else "everybody"}
-    shown = {"base_url": row.base_url, "key_hint": row.key_hint, "is_active": row.is_active, "weight": row.weight}
-    return {**fields, **shown}
-
-
-def _provider_describer(org_id: str) -> DescribeProvider:
-    """Makes the audit record of a change. Without an organisation nobody could read one: then there is none."""
-
-    def describe(action: str, before: Provider | None, after: Provider | None) -> Change | None:
+    def describe(action: str, before: Row | None, after: Row | None) -> Change | None:
         if not org_id:
             return None
         changed = after or before
         return admin_change(
             action,
-            f"provider:{changed.entry.provider if changed else ''}",
+            f"{noun}:{name(changed) if changed else ''}",
             datetime.datetime.now(datetime.UTC),
             org_id=org_id,
-            before=_public_provider(before),
-            after=_public_provider(after),
+            before=None if before is None else public(before),
+            after=None if after is None else public(after),
         )
 
     return describe
 
 
-def _public_provider(provider: Provider | None) -> dict[str, object] | None:
+def _key_describer(actor: principal_pb2.Principal, org_id: str) -> Describe[KeyRow]:
+    return _describer(org_id or actor.org_id, "provider_key", lambda row: row.key_id, _public_key)
+
+
+def _provider_describer(org_id: str) -> Describe[Provider]:
+    return _describer(org_id, "provider", lambda one: one.entry.provider, _public_provider)
+
+
+def _public_key(row: KeyRow) -> dict[str, object]:
+    """The fields its administrators may see."""
+    fields = {"provider": row.provider, "owner": "organisation" if row.org_id else "everybody"}
+    shown = {"base_url": row.base_url, "key_hint": row.key_hint, "is_active": row.is_active, "weight": row.weight}
+    return {**fields, **shown}
+
+
+def _public_provider(provider: Provider) -> dict[str, object]:
     """The fields anybody may see."""
-    if provider is None:
-        return None
     entry = provider.entry
     fields = {"provider": entry.provider, "kind": entry.kind, "base_url": entry.base_url}
     return {**fields, "key_hint": provider.key_hint}

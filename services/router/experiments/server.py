@@ -107,11 +107,8 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
         self, request: experiment_pb2.UpdateExperimentRequest, context: Any
     ) -> experiment_pb2.UpdateExperimentResponse:
         """See the proto."""
-        org_id, experiment_id, wanted = (
-            call.require_organisation("admin").org_id,
-            _known(request.experiment_id),
-            STATES.get(request.state, ""),
-        )
+        org_id, experiment_id = call.require_organisation("admin").org_id, _known(request.experiment_id)
+        wanted = STATES.get(request.state, "")
         if wanted not in (STOPPED, PROMOTED):
             raise invalid("state", "state: say STATE_STOPPED or STATE_PROMOTED.")
         by = _author(f"experiment.{'stop' if wanted == STOPPED else 'promote'}", experiment_id, org_id)

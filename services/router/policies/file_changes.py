@@ -24,7 +24,6 @@ from services.router.policies.store import TELL
 
 MOST_SHOWN = 100
 """So many names stand in a record; of more, how many there are."""
-LOOK_S = 1.0
 _log = logging.getLogger(__name__)
 _HEARD = "SELECT shown FROM read_files WHERE kind = $1 FOR UPDATE"
 _FIRST = "INSERT INTO read_files (kind, shown) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING true"
@@ -64,7 +63,7 @@ class FileChanges:
     """Follows what is in force of files, and tells audit of it."""
 
     def __init__(
-        self, database: Database, owner: Callable[[], str], told: Callable[[], None], *, every_s: float = LOOK_S
+        self, database: Database, owner: Callable[[], str], told: Callable[[], None], *, every_s: float
     ) -> None:
         """`owner`: the organisation whose records these are, empty while it is not known. `told` is called when
         something waits for audit."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import time
 
 import grpc.aio
@@ -41,7 +42,8 @@ class PolicyDesk:
         """To be called when something waits for audit."""
         self._files = None
         if context.database is not None:
-            self._files = FileChanges(context.database, lambda: self.book.organisation_named(OPERATORS), self.told)
+            owner = functools.partial(self.book.organisation_named, OPERATORS)
+            self._files = FileChanges(context.database, owner, self.told, every_s=poll_s)
             self._files.follow("policies", lambda: files.now, shown_policies)
             self._files.follow("tenants", lambda: files.now, shown_tenants)
             if (models := context.model_files) is not None:

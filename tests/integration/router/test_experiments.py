@@ -13,7 +13,7 @@ import asyncpg
 import msgspec
 import pytest
 
-from dac.audit.v1 import audit_pb2, audit_pb2_grpc
+from dac.audit.v1 import audit_pb2_grpc
 from dac.budget.v1 import budget_pb2
 from dac.router.v1 import (
     experiment_pb2,
@@ -45,6 +45,7 @@ from services.router.server import build
 from tests.conftest import Migrated
 from tests.integration.budget.conftest import budget, make_budget
 from tests.integration.budget.world import as_key
+from tests.integration.router.conftest import Audit
 
 __all__ = ["budget", "make_budget"]
 
@@ -60,17 +61,6 @@ async def migrated(
 ) -> Migrated:
     """A database of its own: the learner reads the records of every organisation."""
     return await make_database({name: all_services[name] for name in ("audit", "budget", "router")})
-
-
-class Audit(audit_pb2_grpc.AuditServiceServicer):
-    """Takes what it is told."""
-
-    def __init__(self) -> None:
-        self.records: list[Any] = []
-
-    async def Append(self, request: Any, context: Any) -> Any:
-        self.records += request.records
-        return audit_pb2.AppendResponse()
 
 
 @dataclasses.dataclass

@@ -81,7 +81,7 @@ async def test_what_stands_in_files_at_the_first_look_is_no_change_where_it_is_s
     org_id, opened = uuid7(), await database()
     rows = "SELECT record FROM admin_outbox"
     now, heard = {"a/one": "1"}, list[None]()
-    changes = FileChanges(opened, lambda: org_id, lambda: heard.append(None))
+    changes = FileChanges(opened, lambda: org_id, lambda: heard.append(None), every_s=1.0)
     changes.follow("models", lambda: now, dict, tells_first=False)
     await changes.look()
     assert not heard
@@ -99,7 +99,7 @@ async def test_nothing_is_lost_while_nobody_knows_whose_record_it_is(
     database: Callable[[], Awaitable[Database]],
 ) -> None:
     owner, opened, heard = "", await database(), list[None]()
-    changes = FileChanges(opened, lambda: owner, lambda: heard.append(None))
+    changes = FileChanges(opened, lambda: owner, lambda: heard.append(None), every_s=1.0)
     changes.follow("policies", lambda: {"a": "1"}, dict)
     await changes.look()
     assert not heard

@@ -43,7 +43,7 @@ async def test_a_quiet_stream_outlives_the_questions_whether_it_is_there(monkeyp
     server = Server(table, health)
     port = server.listen("127.0.0.1:0")
     await server.start()
-    await server.set_serving(True)
+    server.set_serving(True)
     often = [("grpc.keepalive_time_ms", 100), ("grpc.http2.max_pings_without_data", 0)]
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", often) as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
@@ -52,7 +52,7 @@ async def test_a_quiet_stream_outlives_the_questions_whether_it_is_there(monkeyp
         quiet = asyncio.ensure_future(watch.read())
         ended, _ = await asyncio.wait([quiet], timeout=3.5)
         assert not ended, quiet.exception()
-        await server.set_serving(False)
+        server.set_serving(False)
         assert (await quiet).status == health_pb2.HealthCheckResponse.NOT_SERVING
         other = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service="other"))
         assert (await other.read()).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
