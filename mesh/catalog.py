@@ -99,9 +99,13 @@ class DeploymentEntry:
     """None = the model's."""
 
 
+OWN = ("config", "api")
+"""The sources of the operator's own models, which are believed over lists."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelEntry:
-    """A model from a file."""
+    """A model from a file, or from the API."""
 
     model: str
     """DAC id, e.g. "openai/gpt-4o-mini"."""
@@ -121,7 +125,7 @@ class ModelEntry:
     model_class: str = "standard"
     """"demo" for models that only show that the house works."""
     source: str = "config"
-    """"config" for the operator's own, "catalog" for shipped ones."""
+    """"config" for the operator's own of a file, "api" for those of the API, "catalog" for shipped ones."""
     price: PriceEntry | None = None
     """None = unknown."""
     fallbacks: tuple[str, ...] = ()

@@ -12,6 +12,7 @@ from mesh.call import has_scope, require_principal, require_scope, require_servi
 from mesh.errors import MeshError, Reason, invalid
 from mesh.ids import is_uuid
 from services.router.changes import author
+from services.router.entries.server import EntryDesk, EntryRpcs
 from services.router.policies import policy_errors as errors
 from services.router.policies.book import PolicyBook, managed_by
 from services.router.policies.form import check_name, decode, encode, parse, tenant_rules
@@ -35,7 +36,7 @@ MOST_MISSING = 20
 _ORG = principal_pb2.Level.KIND_ORG
 
 
-class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
+class PolicyServicer(EntryRpcs, policy_pb2_grpc.PolicyServiceServicer):
     """dac.router.v1.PolicyService."""
 
     def __init__(
@@ -45,7 +46,12 @@ class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
         base: RoutingPolicy,
         now: Callable[[], dt.datetime],
         told: Callable[[], None],
+        entries: EntryDesk,
+        owner: Callable[[], str],
     ) -> None:
+        """`owner`: the operator's organisation, whose records changes are that somebody without one makes; empty while
+        it is not known."""
+        self.entries, self._owner = entries, owner
         self._book, self._kept, self._base, self._now, self._told = book, store, base, now, told
         self.trial: Trial | None = None
         """What decides anew; set once there is something that decides."""
@@ -65,7 +71,9 @@ class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
             raise errors.policy_of_file(request.name, standing)
         if org_id != EVERYBODY and request.name in self._book.now.shared:
             raise errors.policy_exists(request.name)
-        by = author(principal, "policy.create", _target(request.name), self._now(), org_id=principal.org_id)
+        by = author(
+            principal, "policy.create", _target(request.name), self._now(), org_id=principal.org_id or self._owner()
+        )
         row = await self._store.create(org_id, request.name, document, request.request_id.lower(), by)
         return policy_pb2.CreatePolicyResponse(policy=await self._written(org_id, row))
 
@@ -95,7 +103,9 @@ class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
         principal, org_id = _writer(shared=request.shared)
         document = self._document(request.name, request.rules)
         self._check_ours(org_id, request.name)
-        by = author(principal, "policy.update", _target(request.name), self._now(), org_id=principal.org_id)
+        by = author(
+            principal, "policy.update", _target(request.name), self._now(), org_id=principal.org_id or self._owner()
+        )
         row = await self._store.update(org_id, request.name, document, request.etag, by)
         return policy_pb2.UpdatePolicyResponse(policy=await self._written(org_id, row))
 
@@ -105,7 +115,9 @@ class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
         """See the proto."""
         principal, org_id = _writer(shared=request.shared)
         self._check_ours(org_id, request.name)
-        by = author(principal, "policy.delete", _target(request.name), self._now(), org_id=principal.org_id)
+        by = author(
+            principal, "policy.delete", _target(request.name), self._now(), org_id=principal.org_id or self._owner()
+        )
         await self._store.delete(org_id, request.name, request.etag, by)
         await self._changed()
         return policy_pb2.DeletePolicyResponse()
@@ -136,7 +148,9 @@ class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
         if request.version < 0:
             raise invalid("version", f"version must not be negative, it is {request.version}.")
         self._check_ours(org_id, request.name)
-        by = author(principal, "policy.rollback", _target(request.name), self._now(), org_id=principal.org_id)
+        by = author(
+            principal, "policy.rollback", _target(request.name), self._now(), org_id=principal.org_id or self._owner()
+        )
 
         def check(document: str) -> None:
             parse(request.name, decode(document), self._base, request.name)

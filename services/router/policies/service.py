@@ -14,6 +14,8 @@ from mesh.admin_changes import APPEND_TIMEOUT_S, ChangeTeller, append_to_audit
 from mesh.config import ConfigError
 from mesh.errors import MeshError
 from mesh.service import Context
+from services.router.entries.server import EntryDesk
+from services.router.entries.store import PostgresEntryStore
 from services.router.policies.book import PolicyBook
 from services.router.policies.file_changes import FileChanges, shown_models, shown_policies, shown_tenants
 from services.router.policies.files import PolicyFiles
@@ -40,15 +42,17 @@ class PolicyDesk:
         self._teller = ChangeTeller("router", store, append) if store is not None else None
         self.told = self._teller.wake if self._teller is not None else lambda: None
         """To be called when something waits for audit."""
+        owner = functools.partial(self.book.organisation_named, OPERATORS)
+        kept = PostgresEntryStore(context.database) if context.database is not None else None
+        entries = EntryDesk(kept, context.model_book, owner, _now, self.told)
         self._files = None
         if context.database is not None:
-            owner = functools.partial(self.book.organisation_named, OPERATORS)
             self._files = FileChanges(context.database, owner, self.told, every_s=poll_s)
             self._files.follow("policies", lambda: files.now, shown_policies)
             self._files.follow("tenants", lambda: files.now, shown_tenants)
-            if (models := context.model_files) is not None:
-                self._files.follow("models", lambda: models.now, shown_models, tells_first=False)
-        self.servicer = PolicyServicer(self.book, store, base, _now, self.told)
+            if (models := context.model_book) is not None:
+                self._files.follow("models", lambda: models.files.now, shown_models, tells_first=False)
+        self.servicer = PolicyServicer(self.book, store, base, _now, self.told, entries, owner)
 
     def policy_for(self, principal: Principal) -> RoutingPolicy:
         """The policy in force for a caller. Raises UNAVAILABLE while that cannot be known."""

@@ -1,6 +1,7 @@
 import datetime
 
 from dac.router.v1 import answers_pb2 as _answers_pb2
+from dac.router.v1 import entry_pb2 as _entry_pb2
 from dac.type.v1 import principal_pb2 as _principal_pb2
 from google.api import annotations_pb2 as _annotations_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
