@@ -15,7 +15,7 @@ import msgspec
 
 from mesh.catalog import KNOWN, ModelEntry, parse_model
 from mesh.config import ConfigError, nearest
-from mesh.model_links import aliases_of, check_fallbacks, never_chats
+from mesh.model_links import AUTO, aliases_of, check_fallbacks, never_chats
 
 API = "api"
 """The `source` of a model that the API made."""
@@ -54,6 +54,8 @@ def parse_entry(said: Mapping[str, Any], where: str) -> ModelEntry:
                 f'{where}: "{name[:200]}" is no name for a model: at most 200 letters, digits and . _ : @ / + -, not '
                 f"ending in {' or '.join(VERBS)}"
             )
+    if entry.model.partition(":")[0] == AUTO:
+        raise ConfigError(f'{where}.id: "{entry.model}" lets the router choose: take another id')
     if len(set(aliases)) < len(aliases):
         raise ConfigError(f"{where}.aliases: a name is there twice: once is enough")
     return dataclasses.replace(entry, aliases=tuple(aliases))
