@@ -48,10 +48,13 @@ class PolicyDesk:
         self._files = None
         if context.database is not None:
             self._files = FileChanges(context.database, owner, self.told, every_s=poll_s)
-            self._files.follow("policies", lambda: files.now, shown_policies)
-            self._files.follow("tenants", lambda: files.now, shown_tenants)
+            self._files.follow("policies", lambda: files.now, shown_policies, waits=lambda: files.changed)
+            self._files.follow("tenants", lambda: files.now, shown_tenants, waits=lambda: files.changed)
             if (models := context.model_book) is not None:
-                self._files.follow("models", lambda: models.files.now, shown_models, tells_first=False)
+                filed = models.files
+                self._files.follow(
+                    "models", lambda: filed.now, shown_models, waits=lambda: filed.changed, tells_first=False
+                )
         self.servicer = PolicyServicer(self.book, store, base, _now, self.told, entries, owner)
 
     def policy_for(self, principal: Principal) -> RoutingPolicy:
