@@ -13,8 +13,9 @@ from typing import Any
 
 import msgspec
 
-from mesh.catalog import KNOWN, ModelEntry, parse_model
+from mesh.catalog import ModelEntry, parse_model
 from mesh.config import ConfigError, nearest
+from mesh.known_providers import KNOWN
 from mesh.model_links import AUTO, aliases_of, check_fallbacks, never_chats
 
 API = "api"
