@@ -84,6 +84,8 @@ PERMISSIONS: Mapping[str, str | _Anyone] = {
     "/dac.router.v1.PolicyService/TestPolicy": "admin",
     "/dac.router.v1.PolicyService/ListTenantRules": "operator",
     "/dac.router.v1.PolicyService/SetTenantRules": "operator",
+    "/dac.router.v1.PolicyService/ListTenantRulesVersions": "operator",
+    "/dac.router.v1.PolicyService/RollbackTenantRules": "operator",
     "/dac.router.v1.PolicyService/CreateModel": "operator",
     "/dac.router.v1.PolicyService/ListKeptModels": "operator",
     "/dac.router.v1.PolicyService/UpdateModel": "operator",

@@ -142,6 +142,7 @@ BODIES: Mapping[str, Any] = {
         for form in ("", ".2")
     },
     "router.RollbackModel": {},
+    "router.RollbackTenantRules": {},
     "router.SubmitFeedback": {"request_id": "REQUEST_ID", "rating": 1},
     "router.ResetLearned": {"task_type": "coding_help"},
     "router.Route": {"model": "auto", "prompt": "Write a function that merges two sorted lists"},
@@ -217,6 +218,8 @@ MARKS: Mapping[str, str] = {
     "router.UpdateModel.2": "needs a model that the API made",
     "router.DeleteModel": "needs a model that the API made",
     "router.ListModelVersions": "needs a model that the API made",
+    "router.ListTenantRulesVersions": "needs a tenant of yours",
+    "router.RollbackTenantRules": "needs a tenant of which something was said twice",
     "router.RollbackModel": "needs a model that the API made",
     "router.SubmitFeedback": "needs a request that was answered",
     "router.RefreshSources": "asks public sources over the network",

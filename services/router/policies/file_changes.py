@@ -103,8 +103,8 @@ class FileChanges:
             return
         for kind, followed in self._followed.items():
             now = followed.source()
-            # A replica that has not read a new file yet would tell of the old one as if that were the news.
-            if self._heard.get(kind) is not now and not followed.waits():
+            # A replica that starts and has not read a new file yet would tell of the old one as if that were news.
+            if self._heard.get(kind) is not now and (kind in self._heard or not followed.waits()):
                 await self._hear(owner, kind, followed.shown(now), tells_first=followed.tells_first)
                 self._heard[kind] = now
 

@@ -22,6 +22,7 @@ from services.router.policies.files import PolicyFiles
 from services.router.policies.policies import RoutingPolicy
 from services.router.policies.server import PolicyServicer
 from services.router.policies.store import PostgresPolicyStore
+from services.router.policies.tenant_store import PostgresTenantStore
 
 OPERATORS = "default"
 """The operator's organisation: what files say is recorded there."""
@@ -36,7 +37,10 @@ class PolicyDesk:
             files = PolicyFiles(context.documents, base)
         except MeshError as error:
             raise ConfigError(error.message) from None
-        store = PostgresPolicyStore(context.database) if context.database is not None else None
+        store = tenants = None
+        if context.database is not None:
+            store = PostgresPolicyStore(context.database)
+            tenants = PostgresTenantStore(context.database, store)
         self.book = PolicyBook(store, files, base, poll_s=poll_s, clock=time.monotonic)
         append = append_to_audit("router", context.channel_to, APPEND_TIMEOUT_S)
         self._teller = ChangeTeller("router", store, append) if store is not None else None
@@ -55,7 +59,7 @@ class PolicyDesk:
                 self._files.follow(
                     "models", lambda: filed.now, shown_models, waits=lambda: filed.changed, tells_first=False
                 )
-        self.servicer = PolicyServicer(self.book, store, base, _now, self.told, entries, owner)
+        self.servicer = PolicyServicer(self.book, store, base, _now, self.told, entries, tenants, owner)
 
     def policy_for(self, principal: Principal) -> RoutingPolicy:
         """The policy in force for a caller. Raises UNAVAILABLE while that cannot be known."""

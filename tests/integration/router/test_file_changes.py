@@ -75,7 +75,7 @@ async def test_a_changed_file_is_recorded_once_by_all_replicas(
     await until(lambda: len(told_by(one, other, again)) == 4)
 
 
-async def test_old_news_are_not_told_by_who_has_not_read_the_new_file_yet(
+async def test_old_news_are_not_told_by_who_starts_and_has_not_read_the_new_file_yet(
     database: Callable[[], Awaitable[Database]],
 ) -> None:
     org_id, opened, now, waits, heard = uuid7(), await database(), {"a": "old"}, True, list[None]()
@@ -86,6 +86,9 @@ async def test_old_news_are_not_told_by_who_has_not_read_the_new_file_yet(
     now, waits = {"a": "new"}, False
     await changes.look()
     assert len(heard) == 1
+    now, waits = {"a": "newer"}, True
+    await changes.look()
+    assert len(heard) == 2, "what came into force is told, whatever stands in the file by now"
     await opened.close()
 
 

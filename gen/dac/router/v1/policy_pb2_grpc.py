@@ -5,6 +5,7 @@ import warnings
 
 from dac.router.v1 import entry_pb2 as dac_dot_router_dot_v1_dot_entry__pb2
 from dac.router.v1 import policy_pb2 as dac_dot_router_dot_v1_dot_policy__pb2
+from dac.router.v1 import tenant_rules_pb2 as dac_dot_router_dot_v1_dot_tenant__rules__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -94,13 +95,23 @@ class PolicyServiceStub:
                 _registered_method=True)
         self.ListTenantRules = channel.unary_unary(
                 '/dac.router.v1.PolicyService/ListTenantRules',
-                request_serializer=dac_dot_router_dot_v1_dot_policy__pb2.ListTenantRulesRequest.SerializeToString,
-                response_deserializer=dac_dot_router_dot_v1_dot_policy__pb2.ListTenantRulesResponse.FromString,
+                request_serializer=dac_dot_router_dot_v1_dot_tenant__rules__pb2.ListTenantRulesRequest.SerializeToString,
+                response_deserializer=dac_dot_router_dot_v1_dot_tenant__rules__pb2.ListTenantRulesResponse.FromString,
                 _registered_method=True)
         self.SetTenantRules = channel.unary_unary(
                 '/dac.router.v1.PolicyService/SetTenantRules',
-                request_serializer=dac_dot_router_dot_v1_dot_policy__pb2.SetTenantRulesRequest.SerializeToString,
-                response_deserializer=dac_dot_router_dot_v1_dot_policy__pb2.SetTenantRulesResponse.FromString,
+                request_serializer=dac_dot_router_dot_v1_dot_tenant__rules__pb2.SetTenantRulesRequest.SerializeToString,
+                response_deserializer=dac_dot_router_dot_v1_dot_tenant__rules__pb2.SetTenantRulesResponse.FromString,
+                _registered_method=True)
+        self.ListTenantRulesVersions = channel.unary_unary(
+                '/dac.router.v1.PolicyService/ListTenantRulesVersions',
+                request_serializer=dac_dot_router_dot_v1_dot_tenant__rules__pb2.ListTenantRulesVersionsRequest.SerializeToString,
+                response_deserializer=dac_dot_router_dot_v1_dot_tenant__rules__pb2.ListTenantRulesVersionsResponse.FromString,
+                _registered_method=True)
+        self.RollbackTenantRules = channel.unary_unary(
+                '/dac.router.v1.PolicyService/RollbackTenantRules',
+                request_serializer=dac_dot_router_dot_v1_dot_tenant__rules__pb2.RollbackTenantRulesRequest.SerializeToString,
+                response_deserializer=dac_dot_router_dot_v1_dot_tenant__rules__pb2.RollbackTenantRulesResponse.FromString,
                 _registered_method=True)
         self.CreateModel = channel.unary_unary(
                 '/dac.router.v1.PolicyService/CreateModel',
@@ -236,6 +247,20 @@ class PolicyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListTenantRulesVersions(self, request, context):
+        """Every state of what the operator said of an organisation, the latest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackTenantRules(self, request, context):
+        """Says again what an earlier version said, as a new one. The organisation's budget stays as it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateModel(self, request, context):
         """Makes a model that everybody may ask, or describes one of the shipped catalog anew. All that is about models needs
         scope "operator".
@@ -347,13 +372,23 @@ def add_PolicyServiceServicer_to_server(servicer, server):
             ),
             'ListTenantRules': grpc.unary_unary_rpc_method_handler(
                     servicer.ListTenantRules,
-                    request_deserializer=dac_dot_router_dot_v1_dot_policy__pb2.ListTenantRulesRequest.FromString,
-                    response_serializer=dac_dot_router_dot_v1_dot_policy__pb2.ListTenantRulesResponse.SerializeToString,
+                    request_deserializer=dac_dot_router_dot_v1_dot_tenant__rules__pb2.ListTenantRulesRequest.FromString,
+                    response_serializer=dac_dot_router_dot_v1_dot_tenant__rules__pb2.ListTenantRulesResponse.SerializeToString,
             ),
             'SetTenantRules': grpc.unary_unary_rpc_method_handler(
                     servicer.SetTenantRules,
-                    request_deserializer=dac_dot_router_dot_v1_dot_policy__pb2.SetTenantRulesRequest.FromString,
-                    response_serializer=dac_dot_router_dot_v1_dot_policy__pb2.SetTenantRulesResponse.SerializeToString,
+                    request_deserializer=dac_dot_router_dot_v1_dot_tenant__rules__pb2.SetTenantRulesRequest.FromString,
+                    response_serializer=dac_dot_router_dot_v1_dot_tenant__rules__pb2.SetTenantRulesResponse.SerializeToString,
+            ),
+            'ListTenantRulesVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTenantRulesVersions,
+                    request_deserializer=dac_dot_router_dot_v1_dot_tenant__rules__pb2.ListTenantRulesVersionsRequest.FromString,
+                    response_serializer=dac_dot_router_dot_v1_dot_tenant__rules__pb2.ListTenantRulesVersionsResponse.SerializeToString,
+            ),
+            'RollbackTenantRules': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackTenantRules,
+                    request_deserializer=dac_dot_router_dot_v1_dot_tenant__rules__pb2.RollbackTenantRulesRequest.FromString,
+                    response_serializer=dac_dot_router_dot_v1_dot_tenant__rules__pb2.RollbackTenantRulesResponse.SerializeToString,
             ),
             'CreateModel': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateModel,
@@ -715,8 +750,8 @@ class PolicyService:
             request,
             target,
             '/dac.router.v1.PolicyService/ListTenantRules',
-            dac_dot_router_dot_v1_dot_policy__pb2.ListTenantRulesRequest.SerializeToString,
-            dac_dot_router_dot_v1_dot_policy__pb2.ListTenantRulesResponse.FromString,
+            dac_dot_router_dot_v1_dot_tenant__rules__pb2.ListTenantRulesRequest.SerializeToString,
+            dac_dot_router_dot_v1_dot_tenant__rules__pb2.ListTenantRulesResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -742,8 +777,62 @@ class PolicyService:
             request,
             target,
             '/dac.router.v1.PolicyService/SetTenantRules',
-            dac_dot_router_dot_v1_dot_policy__pb2.SetTenantRulesRequest.SerializeToString,
-            dac_dot_router_dot_v1_dot_policy__pb2.SetTenantRulesResponse.FromString,
+            dac_dot_router_dot_v1_dot_tenant__rules__pb2.SetTenantRulesRequest.SerializeToString,
+            dac_dot_router_dot_v1_dot_tenant__rules__pb2.SetTenantRulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTenantRulesVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.router.v1.PolicyService/ListTenantRulesVersions',
+            dac_dot_router_dot_v1_dot_tenant__rules__pb2.ListTenantRulesVersionsRequest.SerializeToString,
+            dac_dot_router_dot_v1_dot_tenant__rules__pb2.ListTenantRulesVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackTenantRules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.router.v1.PolicyService/RollbackTenantRules',
+            dac_dot_router_dot_v1_dot_tenant__rules__pb2.RollbackTenantRulesRequest.SerializeToString,
+            dac_dot_router_dot_v1_dot_tenant__rules__pb2.RollbackTenantRulesResponse.FromString,
             options,
             channel_credentials,
             insecure,

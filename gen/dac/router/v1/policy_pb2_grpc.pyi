@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from dac.router.v1 import entry_pb2 as _entry_pb2
 from dac.router.v1 import policy_pb2 as _policy_pb2
+from dac.router.v1 import tenant_rules_pb2 as _tenant_rules_pb2
 from grpc import aio as _aio
 import abc as _abc_1
 import grpc as _grpc
@@ -60,10 +61,14 @@ class PolicyServiceStub:
     """What a policy would change: requests that were made are decided anew, under the policy that is in force for each and
     under this one, by what is known of models now. Nothing is sent and nothing is kept.
     """
-    ListTenantRules: _grpc.UnaryUnaryMultiCallable[_policy_pb2.ListTenantRulesRequest, _policy_pb2.ListTenantRulesResponse]
+    ListTenantRules: _grpc.UnaryUnaryMultiCallable[_tenant_rules_pb2.ListTenantRulesRequest, _tenant_rules_pb2.ListTenantRulesResponse]
     """What the operator says of organisations: one, or all that have something said of them."""
-    SetTenantRules: _grpc.UnaryUnaryMultiCallable[_policy_pb2.SetTenantRulesRequest, _policy_pb2.SetTenantRulesResponse]
+    SetTenantRules: _grpc.UnaryUnaryMultiCallable[_tenant_rules_pb2.SetTenantRulesRequest, _tenant_rules_pb2.SetTenantRulesResponse]
     """Says it. Replaces what was said; nothing said at all takes it away. What a file says is changed in the file."""
+    ListTenantRulesVersions: _grpc.UnaryUnaryMultiCallable[_tenant_rules_pb2.ListTenantRulesVersionsRequest, _tenant_rules_pb2.ListTenantRulesVersionsResponse]
+    """Every state of what the operator said of an organisation, the latest first."""
+    RollbackTenantRules: _grpc.UnaryUnaryMultiCallable[_tenant_rules_pb2.RollbackTenantRulesRequest, _tenant_rules_pb2.RollbackTenantRulesResponse]
+    """Says again what an earlier version said, as a new one. The organisation's budget stays as it is."""
     CreateModel: _grpc.UnaryUnaryMultiCallable[_entry_pb2.CreateModelRequest, _entry_pb2.CreateModelResponse]
     """Makes a model that everybody may ask, or describes one of the shipped catalog anew. All that is about models needs
     scope "operator".
@@ -114,10 +119,14 @@ class PolicyServiceAsyncStub(PolicyServiceStub):
     """What a policy would change: requests that were made are decided anew, under the policy that is in force for each and
     under this one, by what is known of models now. Nothing is sent and nothing is kept.
     """
-    ListTenantRules: _aio.UnaryUnaryMultiCallable[_policy_pb2.ListTenantRulesRequest, _policy_pb2.ListTenantRulesResponse]  # type: ignore[assignment]
+    ListTenantRules: _aio.UnaryUnaryMultiCallable[_tenant_rules_pb2.ListTenantRulesRequest, _tenant_rules_pb2.ListTenantRulesResponse]  # type: ignore[assignment]
     """What the operator says of organisations: one, or all that have something said of them."""
-    SetTenantRules: _aio.UnaryUnaryMultiCallable[_policy_pb2.SetTenantRulesRequest, _policy_pb2.SetTenantRulesResponse]  # type: ignore[assignment]
+    SetTenantRules: _aio.UnaryUnaryMultiCallable[_tenant_rules_pb2.SetTenantRulesRequest, _tenant_rules_pb2.SetTenantRulesResponse]  # type: ignore[assignment]
     """Says it. Replaces what was said; nothing said at all takes it away. What a file says is changed in the file."""
+    ListTenantRulesVersions: _aio.UnaryUnaryMultiCallable[_tenant_rules_pb2.ListTenantRulesVersionsRequest, _tenant_rules_pb2.ListTenantRulesVersionsResponse]  # type: ignore[assignment]
+    """Every state of what the operator said of an organisation, the latest first."""
+    RollbackTenantRules: _aio.UnaryUnaryMultiCallable[_tenant_rules_pb2.RollbackTenantRulesRequest, _tenant_rules_pb2.RollbackTenantRulesResponse]  # type: ignore[assignment]
+    """Says again what an earlier version said, as a new one. The organisation's budget stays as it is."""
     CreateModel: _aio.UnaryUnaryMultiCallable[_entry_pb2.CreateModelRequest, _entry_pb2.CreateModelResponse]  # type: ignore[assignment]
     """Makes a model that everybody may ask, or describes one of the shipped catalog anew. All that is about models needs
     scope "operator".
@@ -235,18 +244,34 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def ListTenantRules(
         self,
-        request: _policy_pb2.ListTenantRulesRequest,
+        request: _tenant_rules_pb2.ListTenantRulesRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_policy_pb2.ListTenantRulesResponse, _abc.Awaitable[_policy_pb2.ListTenantRulesResponse]]:
+    ) -> _typing.Union[_tenant_rules_pb2.ListTenantRulesResponse, _abc.Awaitable[_tenant_rules_pb2.ListTenantRulesResponse]]:
         """What the operator says of organisations: one, or all that have something said of them."""
 
     @_abc_1.abstractmethod
     def SetTenantRules(
         self,
-        request: _policy_pb2.SetTenantRulesRequest,
+        request: _tenant_rules_pb2.SetTenantRulesRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_policy_pb2.SetTenantRulesResponse, _abc.Awaitable[_policy_pb2.SetTenantRulesResponse]]:
+    ) -> _typing.Union[_tenant_rules_pb2.SetTenantRulesResponse, _abc.Awaitable[_tenant_rules_pb2.SetTenantRulesResponse]]:
         """Says it. Replaces what was said; nothing said at all takes it away. What a file says is changed in the file."""
+
+    @_abc_1.abstractmethod
+    def ListTenantRulesVersions(
+        self,
+        request: _tenant_rules_pb2.ListTenantRulesVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenant_rules_pb2.ListTenantRulesVersionsResponse, _abc.Awaitable[_tenant_rules_pb2.ListTenantRulesVersionsResponse]]:
+        """Every state of what the operator said of an organisation, the latest first."""
+
+    @_abc_1.abstractmethod
+    def RollbackTenantRules(
+        self,
+        request: _tenant_rules_pb2.RollbackTenantRulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenant_rules_pb2.RollbackTenantRulesResponse, _abc.Awaitable[_tenant_rules_pb2.RollbackTenantRulesResponse]]:
+        """Says again what an earlier version said, as a new one. The organisation's budget stays as it is."""
 
     @_abc_1.abstractmethod
     def CreateModel(
