@@ -87,13 +87,14 @@ FROM ledger;
 -- Lines without a position are found by their time.
 SELECT brin_summarize_new_values('ledger_at');
 
--- Where the ledger ends, and which transactions may still write before that: all below `before`. Looked at in this order.
+-- Where the ledger ends, and which transactions may still write before that: all below `before`, which takes an id of its
+-- own after the look (a snapshot's end is behind the last that has ended, and others may have begun).
 CREATE FUNCTION ledger_end(OUT last bigint, OUT before xid8)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
   -- Before its first number it stands at one, too.
   SELECT CASE WHEN s.is_called THEN s.last_value ELSE 0 END INTO last FROM ledger_position s;
-  SELECT pg_snapshot_xmax(pg_current_snapshot()) INTO before;
+  before := pg_current_xact_id();
 END $$;
 
 -- Some lines into the sums, for fold_ledger: those behind `after` up to `up_to`, or, where these are NULL, those without a position of a time.
