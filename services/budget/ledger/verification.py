@@ -29,8 +29,8 @@ FROM ledger, usage_mark AS m WHERE org_id = $1 AND kind = ANY ($2::text[])
   AND (ledger.position <= m.position OR ledger.position IS NULL AND at < m.history_at)
 UNION ALL
 SELECT 'summed', g.name, coalesce(sum(s.cost), 0)::bigint, coalesce(sum(s.input + s.output), 0)::bigint
-FROM (VALUES (0, 0, 'quarters by model'), (0, 1, 'days by model'), (1, 0, 'quarters by caller'), (1, 1, 'days by caller'))
-    AS g (kind, grain, name)
+FROM (VALUES (0, 0, 'quarters by model'), (0, 1, 'days by model'), (1, 0, 'quarters by caller'),
+             (1, 1, 'days by caller')) AS g (kind, grain, name)
   LEFT JOIN usage_cells c ON c.org_id = $1 AND c.kind = g.kind
   LEFT JOIN usage_sums s ON s.org_id = $1 AND s.cell_id = c.cell_id AND s.grain = g.grain
 GROUP BY g.name
