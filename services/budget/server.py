@@ -99,6 +99,7 @@ class BudgetService:
 
     async def start(self) -> None:
         """Loads the prices, begins to write and to sweep."""
+        await self._records.go_on()
         await self._records.register(self._config.required_consumers)
         await self.price.load()
         await self.limits.start()
