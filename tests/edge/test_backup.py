@@ -90,7 +90,7 @@ def test_a_restored_dac_knows_keys_threads_records_and_money(used, tmp_path, ups
     try:
         answer = copy.chat()
         assert answer.status_code == 200
-        copy.record(answer, 40)
+        copy.record(answer)
         messages = copy.get("/api/threads/kept/messages").json()["messages"]
         assert CANARY in json.dumps(messages) and len(messages) == 2
         record = copy.get(f"/v1/requests/{request_id}").json()["request"]

@@ -19,6 +19,8 @@ END = "SELECT last, before::text FROM ledger_end()"
 FOLD = "SELECT fold_ledger($1::bigint, $2::text::xid8, $3::integer)"
 STEP_LINES = 20_000
 """The most lines in one transaction: well below a second."""
+STEP_TIMEOUT_S = 600.0
+"""An hour of lines from before there were positions may be many."""
 HELD_UP_AFTER_S = 600.0
 
 
@@ -56,7 +58,9 @@ class Folder:
 
     async def _step(self, end: _End) -> bool | None:
         async with self.database.transaction() as connection:
-            found: bool | None = await connection.fetchval(FOLD, end.last, end.before, self.step_lines)
+            found: bool | None = await connection.fetchval(
+                FOLD, end.last, end.before, self.step_lines, timeout=STEP_TIMEOUT_S
+            )
             return found
 
     def _tell_if_held_up(self, end: _End) -> None:

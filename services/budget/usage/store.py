@@ -89,7 +89,8 @@ LINES = """lines AS (
          sum(tokens[4]) AS output, sum(tokens[5]) AS reasoning
   FROM ({from_lines}) AS line WHERE {charging}{filters} GROUP BY {columns})"""
 FOLDED = """cells AS MATERIALIZED (
-  SELECT cell_id{raw} FROM usage_cells AS line WHERE org_id = $1 AND kind = {kind}{filters}),
+  SELECT cell_id{raw} FROM usage_cells AS line WHERE org_id = $1 AND kind = {kind}
+    AND last_at > $2::timestamptz - interval '15 minutes' AND first_at < $3{filters}),
 folded AS (
   SELECT s.step{names}, s.in_all, s.requests, s.cost, s.input, s.input_cached, s.cache_write, s.output, s.reasoning
   FROM (

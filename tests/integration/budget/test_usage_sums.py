@@ -212,16 +212,19 @@ async def test_an_older_ledger_is_folded_little_by_little(
 ) -> None:
     """Lines from before the migration have no position; the older program's statements give theirs one."""
     folder = tmp_path / "budget"
-    shutil.copytree(all_services["budget"], folder)
-    (folder / "0009_usage_sums.sql").rename(tmp_path / "next.sql")
+    folder.mkdir()
+    plan = sorted(all_services["budget"].glob("*.sql"))
+    for file in plan[:8]:
+        shutil.copy(file, folder)
     old = await make_database({"budget": folder})
     database = Database(old.dsn("budget"), "budget")
     store, dice = PostgresUsageStore(database), random.Random(SEED)
     traffic = Traffic(database, org_id, dice)
     try:
         await traffic.send(40)
-        (tmp_path / "next.sql").rename(folder / "0009_usage_sums.sql")
-        assert await migrate(old.owner_dsn, old.services, old.passwords) == [("budget", 9)]
+        for file in plan[8:]:
+            shutil.copy(file, folder)
+        assert ("budget", 9) in await migrate(old.owner_dsn, old.services, old.passwords)
         await assert_equal(store, org_id, dice, 5)
         await traffic.send(10)
         folder_of = Folder(database)
