@@ -46,6 +46,9 @@ class BudgetConfig:
     """A consumer (not a required one) that has not asked for this long no longer holds records back."""
     price_poll_s: float = 5.0
     """How often prices written by other replicas are looked for."""
+    usage_fold_interval_s: float = 10.0
+    """How often the ledger's new lines are added to the sums that usage is read from; until then they are read
+    themselves."""
     admin_retry_s: float = 2.0
     """How long to wait before administrative changes are offered to audit again."""
     rate_limit_output_tokens: int = 256
@@ -103,6 +106,8 @@ class BudgetConfig:
             raise ValueError(
                 f"reservation_ttl_s must be above 0 and at most max_reservation_ttl_s, not {self.reservation_ttl_s}"
             )
+        if self.usage_fold_interval_s <= 0:
+            raise ValueError(f"usage_fold_interval_s must be above 0, not {self.usage_fold_interval_s}")
         self._check_webhook()
         self._check_mail()
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from mesh.postgres import Database
+
+_log = logging.getLogger(__name__)
 
 READ = """SELECT xid::text, seq, record FROM (
   SELECT xid, seq, record, octet_length(record) AS size, sum(octet_length(record)) OVER (ORDER BY xid, seq) AS filled
@@ -20,6 +23,7 @@ REGISTER = "INSERT INTO record_consumers (consumer) SELECT unnest($1::text[]) ON
 SLOWEST = """SELECT xid::text, seq FROM record_consumers
   WHERE consumer = ANY ($1::text[]) OR seen_at > now() - make_interval(secs => $2)
   ORDER BY xid, seq LIMIT 1"""
+GO_ON = "SELECT go_on_behind_records()"
 FORGET = "SELECT forget_records($1::text::xid8, $2::bigint)"
 
 
@@ -55,6 +59,15 @@ class PostgresRecordStore:
     """The outbox in the schema `budget`."""
 
     database: Database
+
+    async def go_on(self) -> None:
+        """Makes records to come stand behind those that are there, also in a server that was restored from a backup.
+
+        To be called before any is written.
+        """
+        async with self.database.transaction() as connection:
+            if await connection.fetchval(GO_ON):
+                _log.info("this database comes from another server: records go on behind those of the backup")
 
     async def register(self, consumers: Sequence[str]) -> None:
         """Makes records wait for these consumers from now on."""

@@ -88,13 +88,16 @@ def test_a_restored_dac_knows_keys_threads_records_and_money(used, tmp_path, ups
     copy.config = copy.data_dir / "config" / dac.config.name
     copy.start()
     try:
-        assert copy.chat().status_code == 200
+        answer = copy.chat()
+        assert answer.status_code == 200
+        copy.record(answer)
         messages = copy.get("/api/threads/kept/messages").json()["messages"]
         assert CANARY in json.dumps(messages) and len(messages) == 2
         record = copy.get(f"/v1/requests/{request_id}").json()["request"]
         assert record["outcome"] == "OUTCOME_OK"
         verified = httpx.get(f"{copy.url}/v1/budgets:verify", headers=copy.operator_headers).json()
         assert not verified.get("differences"), verified
+        assert copy.get("/v2/usage").json()["total"]["requests"] == verified["ledger_rows"]
         providers = httpx.get(f"{copy.url}/v1/providers", headers=copy.operator_headers).json()["providers"]
         assert "openai" in [provider["provider"] for provider in providers]
         theirs = {path.name: path.read_bytes() for path in (dac.data_dir / "secrets").iterdir() if path.name[0] != "."}

@@ -1,4 +1,4 @@
-"""Recomputing the counters from the ledger and the open reservations, as of one moment."""
+"""Recomputing the counters and the sums of usage from the ledger and the open reservations, as of one moment."""
 
 from __future__ import annotations
 
@@ -24,6 +24,17 @@ UNION ALL
 SELECT 'rows', '', (SELECT count(*) FROM ledger WHERE org_id = $1),
        (SELECT count(*) FROM reservations WHERE org_id = $1 AND state = 0)
 UNION ALL
+SELECT 'folded', '', coalesce(sum(amount), 0)::bigint, coalesce(sum(tokens[1] + tokens[4]), 0)::bigint
+FROM ledger, usage_mark AS m WHERE org_id = $1 AND kind = ANY ($2::text[])
+  AND (ledger.position <= m.position OR ledger.position IS NULL AND at < m.history_at)
+UNION ALL
+SELECT 'summed', g.name, coalesce(sum(s.cost), 0)::bigint, coalesce(sum(s.input + s.output), 0)::bigint
+FROM (VALUES (0, 0, 'quarters by model'), (0, 1, 'days by model'), (1, 0, 'quarters by caller'),
+             (1, 1, 'days by caller')) AS g (kind, grain, name)
+  LEFT JOIN usage_cells c ON c.org_id = $1 AND c.kind = g.kind
+  LEFT JOIN usage_sums s ON s.org_id = $1 AND s.cell_id = c.cell_id AND s.grain = g.grain
+GROUP BY g.name
+UNION ALL
 SELECT * FROM (
   SELECT 'wrong', r.reservation_id::text, r.cost,
          coalesce(sum(l.amount) FILTER (WHERE l.kind = ANY ($2::text[])), 0)::bigint
@@ -46,7 +57,7 @@ class Verification:
 
 
 async def verify(database: Database, org_id: str) -> Verification:
-    """Recomputes every counter of an organisation."""
+    """Recomputes every counter of an organisation, and what its sums of usage add up to."""
     async with database.transaction(org_id) as connection:
         rows = await connection.fetch(VERIFY, org_id, list(CHARGING))
     found: dict[str, dict[str, tuple[int, int]]] = defaultdict(dict)
@@ -67,5 +78,11 @@ async def verify(database: Database, org_id: str) -> Verification:
     differences += [
         f"reservation {reservation_id}: its cost is {cost} nano-USD, its ledger rows say {charged}"
         for reservation_id, (cost, charged) in found["wrong"].items()
+    ]
+    cost, tokens = found["folded"][""]
+    differences += [
+        f"usage, {name}: the sums say {summed[0]} nano-USD and {summed[1]} tokens, the ledger {cost} and {tokens}"
+        for name, summed in sorted(found["summed"].items())
+        if summed != (cost, tokens)
     ]
     return Verification(differences, *found["rows"][""])
