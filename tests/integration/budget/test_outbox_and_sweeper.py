@@ -226,14 +226,21 @@ async def test_an_older_open_transaction_holds_back_newer_records(
 
 
 async def test_records_stay_until_the_slowest_consumer_has_read_them(make_budget: MakeBudget, org_id: str) -> None:
-    budget = await make_budget(required_consumers=("slow",))
+    budget, request_id = await make_budget(required_consumers=("slow",)), uuid7()
     with as_key(org_id):
-        await budget.budget.Commit(pb.CommitRequest(record=record(org_id, uuid7())), None)
-    await read_all(budget, "fast")
+        await budget.budget.Commit(pb.CommitRequest(record=record(org_id, request_id)), None)
+
+    async def read(consumer: str) -> None:
+        # Another test's transaction on this server holds records back until it ends.
+        async with asyncio.timeout(10):
+            while request_id not in {one.request_id for one in await read_all(budget, consumer)}:
+                await asyncio.sleep(0.01)
+
+    await read("fast")
     await budget._forget()
     assert len(await records_of(budget, org_id)) == 1
-    await read_all(budget, "slow")
-    await read_all(budget, "test")
+    await read("slow")
+    await read("test")
     await budget._forget()
     assert await records_of(budget, org_id) == []
 
