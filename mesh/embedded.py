@@ -132,6 +132,7 @@ class EmbeddedPostgres:
             "fsync": "on" if self.durable else "off",
             "full_page_writes": "on" if self.durable else "off",
             "synchronous_commit": "on",
+            "wal_recycle": "on" if self.durable else "off",
         }
         argv = [*self._prefix, str(postgres_bin() / "postgres"), "-D", str(self.data), "-k", str(self.socket_dir)]
         argv += ["-p", str(self.port or PG_PORT)]
@@ -166,7 +167,9 @@ class EmbeddedPostgres:
         write_secret(self._password_file, secrets.token_hex(24))
         argv = [*self._prefix, str(postgres_bin() / "initdb"), "-D", str(fresh), "-U", "postgres"]
         argv += ["-A", "scram-sha-256", f"--pwfile={self._password_file}", "-E", "UTF8"]
-        argv += ["--locale-provider=builtin", "--locale=C.UTF-8"] + ([] if self.durable else ["--no-sync"])
+        argv += ["--locale-provider=builtin", "--locale=C.UTF-8"]
+        # Tests copy such folders by the hundred, and most of one would be segments of 16 MB with nothing in them.
+        argv += [] if self.durable else ["--no-sync", "--wal-segsize=1"]
         fresh.mkdir(mode=0o700)
         self._give_to_server(fresh, self._password_file)
         self._log_offset = self.log.stat().st_size if self.log.exists() else 0

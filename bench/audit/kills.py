@@ -25,20 +25,27 @@ MOST_LINES = 30
 """A victim has more than these to say."""
 
 
-def one_life(dsn: str, name: str, lines: int, then_s: float, *, seals: bool = False) -> list[str]:
-    """What a victim said before it was killed, a moment after so many lines."""
+def one_life(dsn: str, name: str, lines: int, then_s: float, *, batch: int = 0, seals: bool = False) -> list[str]:
+    """What a victim said before it was killed, a moment after so many lines and, if given, a batch of so many rows."""
     command = [sys.executable, "-m", "bench.audit.victim", name, *(["sealed"] if seals else [])]
     victim = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert victim.stdin is not None and victim.stdout is not None
     victim.stdin.write(dsn + "\n")
     victim.stdin.close()
     said = "".join(victim.stdout.readline() for _ in range(lines))
+    while max(map(rows_in, said.split("\n"))) < batch and (line := victim.stdout.readline()):
+        said += line
     time.sleep(then_s)
     victim.kill()
     said += victim.stdout.read()
     victim.wait()
     # A line that the kill has cut was not said.
     return said.rpartition("\n")[0].split("\n")
+
+
+def rows_in(line: str) -> int:
+    """How many rows a line of a victim says to be stored."""
+    return line.count(" ") if line.startswith("S ") else 0
 
 
 async def judge(database: Database, said: list[str]) -> dict[str, int]:
@@ -76,15 +83,16 @@ async def judge(database: Database, said: list[str]) -> dict[str, int]:
 async def measure(
     kills: int,
     seed: int = 9,
-    fewest_lines: int = 1,
     without: str = "",
     *,
+    batch: int = 0,
     seals: bool = False,
     postgres: pathlib.Path | None = None,
 ) -> dict[str, int]:
     """So many kills on one database, each after some lines of who is killed.
 
-    `without`: a statement of the superuser that takes a guard away before. `seals`: payloads are sealed.
+    `without`: a statement of the superuser that takes a guard away before. `batch`: nobody is killed before a batch of
+    so many rows was said to be stored. `seals`: payloads are sealed.
     """
     rng = random.Random(seed)
     async with audit_database(postgres) as served:
@@ -96,6 +104,6 @@ async def measure(
             await connection.close()
         said: list[str] = []
         for number in range(kills):
-            lines, then_s = rng.randint(fewest_lines, MOST_LINES), rng.uniform(0.0, 0.05)
-            said += await asyncio.to_thread(one_life, served.dsn, str(number), lines, then_s, seals=seals)
+            lines, then_s = rng.randint(1, MOST_LINES), rng.uniform(0.0, 0.05)
+            said += await asyncio.to_thread(one_life, served.dsn, str(number), lines, then_s, batch=batch, seals=seals)
         return {"kills": kills, **await judge(served.database, said)}
