@@ -39,6 +39,7 @@ class Reason(enum.IntEnum):
     SPENDING_STOPPED = 29
     ANSWER_BLOCKED = 30
     PRIVATE_DATA_REFUSED = 31
+    REQUEST_IN_PROGRESS = 32
 
     @classmethod
     def _missing_(cls, value: object) -> "Reason | None":
@@ -79,6 +80,7 @@ CODES: Mapping[Reason, str] = {
     Reason.SPENDING_STOPPED: "PERMISSION_DENIED",
     Reason.ANSWER_BLOCKED: "FAILED_PRECONDITION",
     Reason.PRIVATE_DATA_REFUSED: "INVALID_ARGUMENT",
+    Reason.REQUEST_IN_PROGRESS: "ABORTED",
 }
 """The gRPC status name of every reason."""
 

@@ -41,7 +41,7 @@ EXPOSED = (
     b"x-request-id, request-id, x-dac-request-id, x-dac-model, x-dac-route, x-dac-cost-usd, retry-after, "
     b"x-dac-cache, x-dac-cache-similarity, x-dac-cache-entry, x-dac-coalesced, age, x-dac-validation, "
     b"x-dac-thread-id, x-dac-message-id, x-dac-user-message-id, x-dac-thread-saved, x-dac-context, "
-    b"x-dac-redaction, x-should-retry, retry-after-ms, "
+    b"x-dac-redaction, x-should-retry, retry-after-ms, idempotent-replayed, "
     b"x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
     b"x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, "
     b"anthropic-ratelimit-requests-limit, anthropic-ratelimit-requests-remaining, anthropic-ratelimit-requests-reset, "
@@ -109,7 +109,7 @@ class Edge:
             (b"access-control-allow-origin", origin),
             (b"vary", b"origin"),
             (b"access-control-allow-methods", b"GET, POST, PUT, PATCH, DELETE, OPTIONS"),
-            (b"access-control-allow-headers", asked or b"authorization, content-type, x-request-id"),
+            (b"access-control-allow-headers", asked or b"authorization, content-type, x-request-id, idempotency-key"),
             (b"access-control-expose-headers", EXPOSED),
             (b"access-control-max-age", b"600"),
         ]

@@ -28,13 +28,13 @@ from mesh.interceptors import server_interceptors
 from mesh.keyring import Keyring
 from mesh.permissions import PERMISSIONS
 from mesh.principals import Signer, Verifier
-from services.gateway.api import transcoder
+from services.gateway.api import http_forms, transcoder
 from services.gateway.config import GatewayConfig
 from services.gateway.edge.application import Edge
 from services.gateway.edge.pages import named_failure, not_found
 from services.gateway.identity.callers import Callers
 
-BINDINGS = transcoder.bindings()
+BINDINGS = http_forms.bindings()
 REQUESTS = list({one.method.full_name: one for one in BINDINGS}.values())
 """One of each RPC: its other HTTP forms read the same message."""
 TOKEN = "the-operators-token"
@@ -109,7 +109,7 @@ async def edge():
 
 
 def annotated():
-    return [method for method in transcoder.methods() if "google.api.http" in str(method.GetOptions())]
+    return [method for method in http_forms.methods() if "google.api.http" in str(method.GetOptions())]
 
 
 def test_every_annotated_rpc_has_a_binding_and_a_permission():
