@@ -40,6 +40,7 @@ STATUS: Mapping[Reason, int] = {
     Reason.ANSWER_BLOCKED: 422,
     Reason.PRIVATE_DATA_REFUSED: 400,
     Reason.REQUEST_IN_PROGRESS: 409,
+    Reason.PROVIDER_RATE_LIMITED: 429,
 }
 """The HTTP status of every reason."""
 
