@@ -32,7 +32,7 @@ OWN_REQUEST_ID = frozenset(
         "/dac.memory.v1.MemoryService/Remember",
         "/dac.provider.v1.KeyService/CreateProviderKey",
         "/dac.router.v1.ExperimentService/CreateExperiment",
-    "/dac.router.v1.PolicyService/CreateModel",
+        "/dac.router.v1.PolicyService/CreateModel",
         "/dac.router.v1.PolicyService/CreatePolicy",
     }
 )
