@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mesh.catalog import ModelEntry, ProviderEntry, parse_catalog
-from mesh.config import ConfigError, MeshConfig, build, nearest, read_documents, unset_variables
+from mesh.config import ConfigError, MeshConfig, build, env_name, nearest, read_documents, unset_variables
 from mesh.documents import Documents
 from mesh.service import Context, Service
+from mesh.variables import named_in, unknown_variables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +119,8 @@ class Settings:
     """The day on which the shipped catalog's prices were read; None = it does not say."""
     unset: tuple[tuple[str, str], ...] = ()
     """(place, NAME) of what the operator's file takes from a variable that is not set."""
+    unknown: tuple[tuple[str, str], ...] = ()
+    """(NAME, the nearest known one or nothing) of each variable DAC_… that is set and that nothing reads."""
 
 
 def load_settings(
@@ -154,7 +157,10 @@ def load_settings(
         )
     mesh = built.pop("mesh")
     unset = tuple(unset_variables(document, env))
-    return Settings(mesh, built, providers, models, str(path or "built-in defaults"), documents, read_on, unset)
+    names = {env_name(name, field) for name, cls in sections.items() for field in dataclasses.fields(cls)}
+    unknown = tuple(unknown_variables(env, {*names, *named_in(document), *named_in(shipped)}))
+    source = str(path or "built-in defaults")
+    return Settings(mesh, built, providers, models, source, documents, read_on, unset, unknown)
 
 
 def check_reloaded(settings: Settings) -> None:

@@ -20,7 +20,8 @@ Made by `dac config docs` from the code: edit the code, not this page.
 DAC needs no configuration. What you want to change stands in one YAML file (or a folder of them), named with `--config`
 or `DAC_CONFIG`; flags win over the environment, the environment over the file, the file over the defaults below. A key
 that DAC does not know is refused with the nearest right one; check a file with `dac config check`, see what is in force
-with `dac config show`.
+with `dac config show`. A variable `DAC_…` that nothing reads is told at the start, by `dac config check` and by
+`dac doctor`, with the nearest right name.
 
 A secret is text, `{env: NAME}` or `{file: PATH}`; it is never shown again. A list in a variable is written with commas.
 

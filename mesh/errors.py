@@ -39,6 +39,8 @@ class Reason(enum.IntEnum):
     SPENDING_STOPPED = 29
     ANSWER_BLOCKED = 30
     PRIVATE_DATA_REFUSED = 31
+    REQUEST_IN_PROGRESS = 32
+    PROVIDER_RATE_LIMITED = 33
 
     @classmethod
     def _missing_(cls, value: object) -> "Reason | None":
@@ -79,6 +81,8 @@ CODES: Mapping[Reason, str] = {
     Reason.SPENDING_STOPPED: "PERMISSION_DENIED",
     Reason.ANSWER_BLOCKED: "FAILED_PRECONDITION",
     Reason.PRIVATE_DATA_REFUSED: "INVALID_ARGUMENT",
+    Reason.REQUEST_IN_PROGRESS: "ABORTED",
+    Reason.PROVIDER_RATE_LIMITED: "RESOURCE_EXHAUSTED",
 }
 """The gRPC status name of every reason."""
 

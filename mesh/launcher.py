@@ -32,6 +32,7 @@ from mesh.errors import MeshError, Reason
 from mesh.keyring import Keyring, open_keyring
 from mesh.migrate import bootstrap, migrate
 from mesh.runtime import Process, ensure_secrets, role_password
+from mesh.variables import in_words
 
 Say = Callable[[str], None]
 CORE = [name for name, target in TARGETS.items() if not target.edge]
@@ -270,6 +271,9 @@ def tell_ready() -> None:
 def run_in_loop(main: Callable[[], Coroutine[Any, Any, int]], settings: Settings, name: str) -> int:
     """Runs a coroutine function on uvloop with logging set up."""
     logs.set_up(settings.mesh.log_level, settings.mesh.log_format, name)
+    if "DAC_READY_FD" not in os.environ:  # A child has its parent's variables, and the parent has said it.
+        for variable, near in settings.unknown:
+            _log.warning("%s", in_words(variable, near))
     factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
     with contextlib.suppress(ImportError):
         import uvloop

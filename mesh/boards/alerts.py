@@ -12,7 +12,7 @@ OBJECTIVE = 0.995
 ALLOWED = round(1 - OBJECTIVE, 6)
 WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 FIRST_TOKEN_S = 5.0
-PROVIDER_FAULT = 'outcome=~"provider_failed|provider_timeout|provider_cut|provider_busy"'
+PROVIDER_FAULT = 'outcome=~"provider_failed|provider_rate_limited|provider_timeout|provider_cut|provider_busy"'
 OTHER_PAST = 'outcome=~"set_back|forked"'
 UNCOSIGNED_S = 3600
 LOST, EXPIRED = 'outcome="lost"', ('operation="expire"', 'outcome="ok"')

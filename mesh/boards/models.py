@@ -102,7 +102,7 @@ def _faults() -> dict[str, Any]:
     bad = total(rate("provider_attempts_total", *BOARD, FAULT), "provider")
     return graph(
         "Share that fails, by provider",
-        "provider_failed, provider_timeout, provider_cut, provider_busy and provider_refused.",
+        "provider_failed, provider_rate_limited, provider_timeout, provider_cut, provider_busy and provider_refused.",
         "percentunit",
         (share(bad, total(rate("provider_attempts_total", *BOARD), "provider")), "{{provider}}"),
         max=1,

@@ -46,6 +46,7 @@ def check(config: Config = None, as_json: AsJson = False) -> None:
     """
     from mesh.app import check_reloaded, load_settings
     from mesh.errors import MeshError
+    from mesh.variables import in_words
 
     try:
         settings = load_settings(config)
@@ -56,14 +57,17 @@ def check(config: Config = None, as_json: AsJson = False) -> None:
         print_json({"valid": False, "error": error.message})
         raise typer.Exit(USAGE) from None
     unset = [{"place": place, "variable": name} for place, name in settings.unset]
+    unknown = [{"variable": name, "nearest": near} for name, near in settings.unknown]
     counts = {"providers": len(settings.providers), "models": len(settings.models)}
     if as_json:
-        print_json({"valid": True, "source": settings.source, **counts, "unset": unset})
+        print_json({"valid": True, "source": settings.source, **counts, "unset": unset, "unknown": unknown})
     else:
         sizes = [counted(counts["providers"], "provider"), counted(counts["models"], "model")]
         print(f"{settings.source}: valid; {', '.join(sizes)}")
         for place, name in settings.unset:
             note(f"{place}: {name} is not set")
+        for name, near in settings.unknown:
+            note(in_words(name, near))
 
 
 @command(app, "show")

@@ -47,7 +47,15 @@ def doctor(url: Url = None, as_json: AsJson = False) -> None:
     """
     settings, config = check_config()
     folder = settings.mesh.data_dir if settings is not None else data_dir()
-    found = [check_python(), config, *check_parts(), *check_embedder(settings), check_data(folder), check_disk(folder)]
+    found = [
+        check_python(),
+        config,
+        *check_variables(settings),
+        *check_parts(),
+        *check_embedder(settings),
+        check_data(folder),
+        check_disk(folder),
+    ]
     client = Client(url)
     answering = is_listening(*address_of(client.url))
     found += check_ports(settings, folder, answering)
@@ -87,6 +95,15 @@ def check_config() -> tuple[Any, Check]:
     except (MeshError, ImportError) as error:
         return None, Check("configuration", False, str(error), "mend the named place, then `dac config check`")
     return settings, Check("configuration", True, f"{settings.source} is valid")
+
+
+def check_variables(settings: Any) -> Iterator[Check]:
+    """No variable DAC_… is set that nothing reads; said only when there is one."""
+    from mesh.variables import in_words
+
+    for name, near in settings.unknown if settings is not None else ():
+        mend = f"rename it to {near}, or unset it" if near else "docs/configuration.md lists the names; or unset it"
+        yield Check("environment", False, in_words(name, near), mend)
 
 
 def runs(argv: list[str]) -> str:

@@ -167,3 +167,40 @@ def may_not_act(kind: str, which: str) -> MeshError:
         "also for what lies in that team, and one with scope admin for any of its organisation.",
         metadata={"field": f"{kind}_id"},
     )
+
+
+def other_request() -> MeshError:
+    """An Idempotency-Key came again with another request."""
+    return MeshError(
+        Reason.REQUEST_ID_CONFLICT,
+        "This Idempotency-Key was sent with another request before: use a new key for a new request.",
+        metadata={"field": "idempotency-key"},
+    )
+
+
+def still_running() -> MeshError:
+    """A request came again while it runs."""
+    return MeshError(
+        Reason.REQUEST_IN_PROGRESS,
+        "The first request with this Idempotency-Key is still running: ask again in a moment.",
+        retry_after_s=1.0,
+    )
+
+
+def answer_not_kept(why: str) -> MeshError:
+    """A request came again, was carried out before, and its answer is not there."""
+    return MeshError(
+        Reason.FAILED_PRECONDITION,
+        f"The request with this Idempotency-Key was carried out, and its answer cannot be shown again: {why}. "
+        "Read what it made.",
+        metadata={"field": "idempotency-key"},
+    )
+
+
+def too_many_keyed(most: int) -> MeshError:
+    """A caller has as many Idempotency-Keys as are kept."""
+    return MeshError(
+        Reason.RATE_LIMITED,
+        f"You have sent {most} requests with an Idempotency-Key within a day: wait, or send this one without.",
+        metadata={"field": "idempotency-key"},
+    )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from mesh import tracing
@@ -16,10 +17,13 @@ from mesh.errors import MeshError
 from mesh.ids import uuid7
 from mesh.status import code_of, from_exception
 from mesh.transport import reading, trailing_of
-from services.gateway.api.transcoder import Binding
+from services.gateway.api.http_forms import Binding
+from services.gateway.api.keyed_calls import KeyedCalls, parsed, takes_key
 from services.gateway.chat.dry_runs import completed
 from services.gateway.errors import malformed_key
+from services.gateway.idempotency.requests import HEADER, REPLAYED
 from services.gateway.identity.callers import Caller, Callers
+from services.gateway.identity.key_watch import KeyWatch
 
 CHAT = "/dac.gateway.v1.ChatService/Chat"
 HEALTH = "/grpc.health.v1.Health/Check"
@@ -32,9 +36,15 @@ class GrpcEdge(grpc.GenericRpcHandler):
     """Forwards public methods as bytes, with the caller's principal."""
 
     def __init__(
-        self, bindings: Sequence[Binding], channel_to: Callable[[str], grpc.aio.Channel], callers: Callers
+        self,
+        bindings: Sequence[Binding],
+        channel_to: Callable[[str], grpc.aio.Channel],
+        callers: Callers,
+        keyed: KeyedCalls | None = None,
     ) -> None:
-        self._callers = callers
+        """`keyed`: who carries out calls with an idempotency-key; None = such metadata say nothing."""
+        self._callers, self._keyed = callers, keyed
+        self._takes_key = {binding.rpc: binding for binding in bindings if takes_key(binding)}
         self._streams: dict[str, Any] = {CHAT: channel_to("gateway").unary_stream(CHAT)}
         self._unary: dict[str, Any] = {}
         for binding in bindings:
@@ -99,6 +109,9 @@ class GrpcEdge(grpc.GenericRpcHandler):
             try:
                 call, caller = await self._call(context, UNARY_TIMEOUT_S)
                 with serving(call):
+                    keys = _keys_of(context) if self._keyed is not None and path in self._takes_key else None
+                    if keys:
+                        return await self._once(self._takes_key[path], keys, request, caller, context)
                     answer: bytes = await self._unary[path](completed(path, request, caller))
                     return answer
             except Exception as error:
@@ -107,20 +120,40 @@ class GrpcEdge(grpc.GenericRpcHandler):
 
         return unary
 
+    async def _once(self, binding: Binding, keys: list[str], request: bytes, caller: Caller, context: Any) -> bytes:
+        """A call with an idempotency-key."""
+        assert self._keyed is not None
+
+        async def call(message: Message) -> Message:
+            return binding.response.FromString(await self._unary[binding.rpc](message.SerializeToString()))
+
+        message = parsed(binding, request)
+        answer, replayed = await self._keyed.answer(binding, caller.principal, keys, message, call)
+        if replayed:
+            await context.send_initial_metadata(((REPLAYED, "true"),))
+        return answer.SerializeToString()
+
     def _forward_stream(self, path: str) -> Any:
-        async def stream(request: bytes, context: Any) -> AsyncIterator[bytes]:
+        # No generator: what ends the stream must also reach a write that waits for a slow reader.
+        async def stream(request: bytes, context: Any) -> None:
             call = None
             try:
                 call, _ = await self._call(context, STREAM_TIMEOUT_S)
                 with serving(call):
                     started = self._streams[path](request)
-                async with reading(started) as messages:
+                authorization = str(dict(context.invocation_metadata() or ()).get("authorization", ""))
+                watch = KeyWatch(lambda: self._callers.authenticate_header(authorization))
+                async with watch, reading(started) as messages:
                     async for message in messages:
-                        yield message
+                        await context.write(message)
             except Exception as error:
                 await _tell(context, from_exception(error, path), call)
 
         return stream
+
+
+def _keys_of(context: Any) -> list[str]:
+    return [str(value) for name, value in context.invocation_metadata() or () if name == HEADER]
 
 
 def _parts(bindings: Sequence[Binding]) -> dict[str, str]:

@@ -29,6 +29,8 @@ from mesh.errors import MeshError, Reason, invalid
 from mesh.server import ping_rules
 from mesh.service import Context
 from services.gateway.api import docs_page, openapi, transcoder
+from services.gateway.api.http_forms import bindings
+from services.gateway.api.keyed_calls import KeyedCalls
 from services.gateway.chat.chat_run import ChatRun
 from services.gateway.chat.pipeline import DONE, Done, Head, Pipeline, ProviderRefusal, Stubs, in_words
 from services.gateway.chat.recorded_texts import RecordedTexts
@@ -45,6 +47,8 @@ from services.gateway.gating.server import ValidationServicer
 from services.gateway.gating.validation import Validation
 from services.gateway.gating.webhooks import Webhooks, read_urls
 from services.gateway.grpc_edge import GrpcEdge
+from services.gateway.idempotency.requests import IdempotentRequests
+from services.gateway.idempotency.store import PostgresRequests
 from services.gateway.identity.callers import Callers
 from services.gateway.identity.identity import Identity
 from services.gateway.identity.server import IdentityServicer
@@ -176,7 +180,9 @@ class GatewayService:
             audit = text_pb2_grpc.TextServiceStub(context.channel_to("audit"))
             most_bytes = config.record_prompts_kib << 10
             self.pipeline.texts = RecordedTexts(audit, config.record_prompts, most_bytes)
-        self._bindings = transcoder.bindings()
+        self._bindings = bindings()
+        self.idempotent = IdempotentRequests(PostgresRequests(context.database), context.keyring)
+        self._keyed = KeyedCalls(self.idempotent)
         pages = Pages(
             context.channel_to,
             self.callers,
@@ -188,7 +194,7 @@ class GatewayService:
         console = Console(context.channel_to, self.callers, context.keyring, pages)
         self.stopping = asyncio.Event()
         first = {FEEDBACK: CacheFeedback(context.channel_to).heard}
-        api = transcoder.routes(self._bindings, context.channel_to, self.callers, self.stopping, first)
+        api = transcoder.routes(self._bindings, context.channel_to, self.callers, self.stopping, first, self._keyed)
         other = Starlette(
             routes=[*console.routes(), *api, *pages.routes()],
             exception_handlers={404: not_found, 405: not_found, MeshError: named_failure, Exception: named_failure},
@@ -225,6 +231,7 @@ class GatewayService:
         await self.callers.start()
         await self.identity.start()
         await self.sharing.start()
+        self.idempotent.start()
         await self._start_http()
         if self._config.grpc_port:
             await self._start_grpc()
@@ -259,7 +266,7 @@ class GatewayService:
 
     async def _start_grpc(self) -> None:
         config = self._config
-        handler = GrpcEdge(self._bindings, self._context.channel_to, self.callers)
+        handler = GrpcEdge(self._bindings, self._context.channel_to, self.callers, self._keyed)
         options = [
             ("grpc.max_receive_message_length", 12 * 1024 * 1024),
             ("grpc.max_send_message_length", 12 * 1024 * 1024),
@@ -284,6 +291,7 @@ class GatewayService:
             await asyncio.wait([self._serving])
         if self._grpc is not None:
             await self._grpc.stop(max(1.0, until - time.monotonic()))
+        await self.idempotent.close(max(1.0, until - time.monotonic()))
         await self.sharing.close(max(1.0, until - time.monotonic()))
         drained = max(2.0, until - time.monotonic())
         await asyncio.gather(self.settlements.drain(drained), self.pipeline.late_saves.drain(drained))

@@ -18,7 +18,8 @@ from services.provider.adapters.usage import is_count
 from services.provider.calling.events import Ask, Candidate, Event, Failure, Finish, Frames, Operation, Started, Usage
 from services.provider.calling.events import UsageSource as Source
 from services.provider.calling.generation import Generator
-from services.provider.errors import cut, garbage, not_translatable, openai_error, stream_error
+from services.provider.error_bodies import openai_error
+from services.provider.errors import cut, garbage, not_translatable, stream_error
 from services.provider.form import FormPart, written
 from services.provider.splice import splice
 

@@ -12,7 +12,8 @@ from services.provider.adapters.dialects import PLAIN, ChatDialect, key_headers
 from services.provider.adapters.usage import usage_of
 from services.provider.calling.events import Ask, Attempt, Candidate, Failure, Finish, Frames, Usage, UsageSource
 from services.provider.calling.generation import Generator
-from services.provider.errors import ProviderFault, garbage, not_translatable, openai_error, stream_error
+from services.provider.error_bodies import openai_error
+from services.provider.errors import ProviderFault, garbage, not_translatable, stream_error
 from services.provider.splice import changed, fields_of, join
 
 

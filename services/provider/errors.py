@@ -4,12 +4,18 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from mesh.errors import MeshError, Reason
 from mesh.sse import EventTooLarge
+from services.provider.error_bodies import (
+    MAX_ERROR_BODY_BYTES,
+    bounded,
+    flagged,
+    google_detail,
+    google_error,
+    google_wait,
+    kind_of,
+)
 
-MAX_ERROR_BODY_BYTES = 16 * 1024
 MAX_MESSAGE = 500
 _CONTEXT = re.compile(
     rb"context_length_exceeded|maximum context length|prompt is too long|exceed_context_size|context window"
@@ -23,6 +29,21 @@ _MODELS_FAULT = frozenset({"tool_use_failed", "json_validate_failed"})
 """Kinds of a 400 that blame what the model made, not the request (Groq)."""
 _FILTERED = frozenset({"content_policy_violation", "content_filter", "content_policy", "moderation_blocked"})
 """Kinds of a refusal by a provider's filter of contents."""
+_LIMITED = frozenset(
+    {
+        "429",
+        "rate_limit_error",
+        "rate_limit_exceeded",
+        "rate_limited",
+        "tokens",
+        "requests",
+        "RESOURCE_EXHAUSTED",
+        "throttlingException",
+    }
+)
+"""Kinds of an error in a stream that say that a rate limit is reached; "tokens" and "requests" are OpenAI's types."""
+_NO_CREDIT = "insufficient_quota"
+"""OpenAI's code of a 429 that waiting does not mend: the account has nothing left to spend."""
 _SAME_AGAIN = frozenset({500, 502, 503, 504, 529})
 _CALLERS_FAULT = frozenset({400, 413, 422})
 
@@ -42,6 +63,7 @@ class ProviderFault(Exception):
         body: bytes = b"",
         out_of_time: bool = False,
         filtered: bool = False,
+        keys_limited: bool = False,
     ) -> None:
         super().__init__(message)
         self.reason = reason
@@ -58,17 +80,19 @@ class ProviderFault(Exception):
         """All the time for the answer is spent: nobody goes on with it."""
         self.filtered = filtered
         """The provider's filter of contents refused the prompt: another provider may be asked if config says so."""
+        self.rate_limited = keys_limited or reason is Reason.PROVIDER_RATE_LIMITED
+        """The provider's own limit is in the way, now or for all keys a moment ago: waiting mends it."""
 
 
 def refused_status(provider: str, status: int, headers: Mapping[str, str], body: bytes) -> ProviderFault:
     """The fault that an HTTP status other than 200 means."""
-    kind = _kind_of(body)
+    kind = kind_of(body)
     told = f"{provider} answered {status}{f' ({kind})' if kind else ''}"
     google = google_error(body)
-    if status == 403 and _flagged(body):
-        message = f"{told}: its moderation refused the prompt; its own words are in the error body."
+    if status == 403 and flagged(body):
+        message = f"{told}: its moderation refused the prompt."
         return ProviderFault(
-            Reason.PROVIDER_REFUSED, message, status_code=status, fall_back=False, body=_bounded(body), filtered=True
+            Reason.PROVIDER_REFUSED, message, status_code=status, fall_back=False, body=bounded(body), filtered=True
         )
     if status in (401, 403) or (status == 400 and _blames_key(google, body)):
         return ProviderFault(
@@ -76,12 +100,15 @@ def refused_status(provider: str, status: int, headers: Mapping[str, str], body:
             f"{told}: it refused DAC's own key for this provider. Set a valid key for {provider}.",
             status_code=status,
         )
+    if status == 429 and kind == _NO_CREDIT:
+        message = f"{told}: the account of the key has nothing left to spend there. Look at that account."
+        return ProviderFault(Reason.PROVIDER_FAILED, message, status_code=status)
     if status == 429:
         wait = _retry_after(headers)
         if wait is None and google:
-            wait = _google_wait(google)
+            wait = google_wait(google)
         return ProviderFault(
-            Reason.PROVIDER_FAILED,
+            Reason.PROVIDER_RATE_LIMITED,
             f"{told}: its rate limit is reached{f', it asks to wait {wait:g} s' if wait is not None else ''}.",
             status_code=status,
             retry_after_s=wait,
@@ -95,18 +122,18 @@ def refused_status(provider: str, status: int, headers: Mapping[str, str], body:
     if status in _CALLERS_FAULT:
         if _CONTEXT.search(body[:MAX_ERROR_BODY_BYTES]):
             message = f"{told}: the prompt does not fit the model's context. Shorten it or choose a larger model."
-            return ProviderFault(Reason.CONTEXT_TOO_LONG, message, status_code=status, body=_bounded(body))
+            return ProviderFault(Reason.CONTEXT_TOO_LONG, message, status_code=status, body=bounded(body))
         return ProviderFault(
             Reason.PROVIDER_REFUSED,
-            f"{told}: it refused the request as wrong; its own words are in the error body.",
+            f"{told}: it refused the request as wrong.",
             status_code=status,
             fall_back=False,
-            body=_bounded(body),
+            body=bounded(body),
             filtered=kind in _FILTERED,
         )
     if status == 404:
         message = f"{told}: it does not know this model or path. Check the model's name and the provider's base_url."
-        return ProviderFault(Reason.PROVIDER_REFUSED, message, status_code=status, body=_bounded(body))
+        return ProviderFault(Reason.PROVIDER_REFUSED, message, status_code=status, body=bounded(body))
     if 300 <= status < 400:
         message = f"{told}: redirects are not followed. Set the provider's base_url to its final address."
         return ProviderFault(Reason.PROVIDER_FAILED, message, status_code=status)
@@ -122,101 +149,8 @@ def refused_status(provider: str, status: int, headers: Mapping[str, str], body:
 def _blames_key(google: dict[str, Any] | None, body: bytes) -> bool:
     """Whether a 400 is about DAC's own key: Google and xAI say so with one."""
     if google:
-        return _google_detail(google, "reason") == "API_KEY_INVALID"
+        return google_detail(google, "reason") == "API_KEY_INVALID"
     return bool(_BAD_KEY.search(body[:MAX_ERROR_BODY_BYTES]))
-
-
-def _flagged(body: bytes) -> bool:
-    """Whether a 403 is about the prompt: OpenRouter's moderation says so in the error's metadata. Were it taken for a
-    refused key, whoever sends such prompts would make the provider pass for broken."""
-    try:
-        metadata = msgspec.json.decode(body[:MAX_ERROR_BODY_BYTES])["error"]["metadata"]
-    except (ValueError, RecursionError, TypeError, KeyError):
-        return False
-    return isinstance(metadata, dict) and ("flagged_input" in metadata or bool(metadata.get("reasons")))
-
-
-def _kind_of(body: bytes) -> str:
-    """The error's type as the provider names it: an identifier, never free text."""
-    google = google_error(body)
-    if google and isinstance(google.get("status"), str):
-        return google["status"] if re.fullmatch(r"\w{1,64}", google["status"]) else ""
-    try:
-        said = msgspec.json.decode(body[:MAX_ERROR_BODY_BYTES])
-        error = said["error"] if isinstance(said.get("error"), dict) else said
-        kind = str(error.get("code") or error.get("type") or "")
-    except (ValueError, RecursionError, AttributeError):
-        return ""
-    return kind if re.fullmatch(r"[\w.\-]{1,64}", kind) else ""
-
-
-def openai_error(body: bytes) -> bytes:
-    """An error body in OpenAI's form: untouched when it is, said again when the provider has a form of its own.
-
-    Mistral puts message, type and code at the top, with a list under `detail` for a wrong field; Hugging Face, xAI and
-    LM Studio have a text under `error`; vLLM has Mistral's.
-    """
-    try:
-        said = msgspec.json.decode(body)
-    except (ValueError, RecursionError):
-        return body
-    if not isinstance(said, dict) or isinstance(said.get("error"), dict):
-        return body
-    told = said.get("error") or said.get("message") or said.get("detail")
-    if isinstance(told, dict):
-        told = told.get("detail") or told
-    if isinstance(told, list):
-        told = "; ".join(_wrong_field(one) for one in told)
-    if not told:
-        return body
-    kind, code = said.get("type") or said.get("error_type"), said.get("code")
-    message = told if isinstance(told, str) else msgspec.json.encode(told).decode()
-    made = {"message": message, "type": kind or "invalid_request_error", "param": said.get("param"), "code": code}
-    return msgspec.json.encode({"error": made})
-
-
-def _wrong_field(detail: Any) -> str:
-    """ "body.seed: Extra inputs are not permitted" of one entry of a validation error."""
-    if not isinstance(detail, dict):
-        return str(detail)
-    where = detail.get("loc")
-    return f"{'.'.join(map(str, where)) if isinstance(where, list) else ''}: {detail.get('msg', '')}".lstrip(": ")
-
-
-def google_error(body: bytes) -> dict[str, Any] | None:
-    """The google.rpc.Status in an error body, which may stand in a list; None when there is none."""
-    try:
-        decoded = msgspec.json.decode(body[:MAX_ERROR_BODY_BYTES])
-    except (ValueError, RecursionError):
-        return None
-    if isinstance(decoded, list) and decoded:
-        decoded = decoded[0]
-    error = decoded.get("error") if isinstance(decoded, dict) else None
-    return error if isinstance(error, dict) and "status" in error else None
-
-
-def _google_detail(error: dict[str, Any], name: str) -> str:
-    """The first text of that name among the error's details."""
-    details = error.get("details")
-    for detail in details if isinstance(details, list) else ():
-        if isinstance(detail, dict) and isinstance(detail.get(name), str):
-            return str(detail[name])
-    return ""
-
-
-def _google_wait(error: dict[str, Any]) -> float | None:
-    """The seconds of a google.rpc.RetryInfo ("34.07s")."""
-    found = re.fullmatch(r"(\d{1,5}(?:\.\d{1,9})?)s", _google_detail(error, "retryDelay"))
-    return float(found[1]) if found else None
-
-
-def _bounded(body: bytes) -> bytes:
-    """The body when it is small JSON, nothing otherwise."""
-    try:
-        msgspec.json.decode(body)
-    except (ValueError, RecursionError):
-        return b""
-    return body if len(body) <= MAX_ERROR_BODY_BYTES else b""
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
@@ -297,6 +231,9 @@ def differs(provider: str) -> ProviderFault:
 def stream_error(provider: str, kind: str) -> ProviderFault:
     """An error event came in the stream."""
     shown = kind if re.fullmatch(r"[\w.\-]{1,64}", kind) else "unnamed"
+    if kind in _LIMITED:
+        message = f"{provider} reported in its stream that its rate limit is reached ({shown})."
+        return ProviderFault(Reason.PROVIDER_RATE_LIMITED, message, status_code=429, retry=True)
     return ProviderFault(Reason.PROVIDER_FAILED, f"{provider} reported an error in mid-stream ({shown}).", retry=True)
 
 
@@ -314,14 +251,19 @@ def not_configured(provider: str, detail: str = "") -> ProviderFault:
     )
 
 
-def no_usable_key(provider: str, *, of_organisation: bool, keys: int, wait_s: float | None) -> ProviderFault:
-    """Every key that could be taken is switched off, does not open, or rests after a refusal."""
+def no_usable_key(
+    provider: str, *, of_organisation: bool, keys: int, wait_s: float | None, limited: bool = False
+) -> ProviderFault:
+    """Every key that could be taken is switched off, does not open, or rests after a refusal; `limited`: all of them
+    because they were over their rate limit."""
     whose = f"your organisation's {keys} key(s) for {provider}" if of_organisation else f"the keys for {provider}"
     if wait_s is not None:
         told = (
-            f"None of {whose} can be used right now: each was refused or is over its rate limit. See ListProviderKeys."
+            f"None of {whose} can be used right now: each {'was refused or ' if not limited else ''}is over its rate "
+            "limit. See ListProviderKeys."
         )
-        return ProviderFault(Reason.PROVIDER_BUSY, told, retry_after_s=max(1.0, round(wait_s, 1)))
+        wait_s = max(1.0, round(wait_s, 1))
+        return ProviderFault(Reason.PROVIDER_BUSY, told, retry_after_s=wait_s, keys_limited=limited)
     told = f"None of {whose} can be used: each is switched off, or must be set again. See ListProviderKeys."
     return ProviderFault(Reason.FAILED_PRECONDITION, told)
 

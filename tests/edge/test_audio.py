@@ -253,7 +253,7 @@ def test_another_deployment_answers_when_one_is_dead(dac, upstream_process):
 @pytest.mark.parametrize(
     ("fault", "status", "code"),
     [
-        ("429", 502, "provider_failed"),
+        ("429", 429, "provider_rate_limited"),
         ("500", 502, "provider_failed"),
         ("reset", 502, "provider_failed"),
         ("garbage_body", 502, "provider_failed"),

@@ -131,7 +131,7 @@ def test_models_of_anthropic_cannot_embed(dac, upstream_process):
 @pytest.mark.parametrize(
     ("fault", "status", "code", "attempts"),
     [
-        ("429", 502, "provider_failed", 2),
+        ("429", 429, "provider_rate_limited", 2),
         ("500", 502, "provider_failed", 2),
         ("garbage_body", 502, "provider_failed", 1),
         ("end_early", 502, "provider_failed", 1),
@@ -272,7 +272,7 @@ def test_services_in_processes_of_their_own_embed_alike(split, upstream_process)
     upstream_process.clear()
     upstream_process.script("429", retry_after="60", times=1)
     refused = embed(split)
-    assert refused.status_code == 502 and refused.headers["retry-after"] == "60"
+    assert refused.status_code == 429 and refused.headers["retry-after"] == "60"
     assert len(split.record(refused)["attempts"]) == 1
     upstream_process.clear()
     upstream_process.script("hang", times=1)

@@ -51,7 +51,7 @@ def test_a_refusal_is_in_the_providers_words_and_names_its_request(
     upstream_process.script("400", times=1)
     error = refused(channel, dac)
     assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
-    assert "scripted 400" in error.details() and "error body" not in error.details()
+    assert error.details().endswith("it refused the request as wrong. Its own words: scripted 400")
     info = error_details_pb2.ErrorInfo()
     assert rpc_status.from_call(error).details[0].Unpack(info)
     assert (info.reason, info.metadata["provider_status"]) == ("PROVIDER_REFUSED", "400")

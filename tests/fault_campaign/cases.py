@@ -54,6 +54,8 @@ def _told_status(code: int, body: str) -> int:
     if code in (400, 404, 413, 422):
         # Its own words and status, when they are short JSON; otherwise that the request was refused.
         return code if body == "json" else 400
+    if code == 429:
+        return 429
     return 502
 
 

@@ -19,7 +19,7 @@ from mesh.cli import application
 from mesh.config import MeshConfig
 from mesh.errors import CODES, MeshError, Reason
 from mesh.known_providers import KNOWN
-from services.gateway.api import api_page, openapi, transcoder
+from services.gateway.api import api_page, http_forms, openapi
 from services.gateway.edge.failures import STATUS, error_object
 from services.gateway.edge.pages import Pages
 
@@ -69,7 +69,7 @@ def code_of(text: str) -> Iterator[str]:
 @functools.cache
 def served() -> set[tuple[str, str]]:
     """(method, path) of everything that is served, names of parameters left out."""
-    found = transcoder.bindings()
+    found = http_forms.bindings()
     paths = {(one.verb, one.template.replace("=**", "")) for one in found}
     for path, operations in openapi.document(found)["paths"].items():
         paths |= {(verb.upper(), path) for verb in operations}
@@ -166,7 +166,7 @@ def test_paths_are_served(page: pathlib.Path) -> None:
 def test_every_path_of_a_service_is_on_its_page(page: pathlib.Path) -> None:
     mentioned = {(verb, bare(path)) for verb, path in PATH.findall(page.read_text())}
     own = {
-        (one.verb, bare(one.template.replace("=**", ""))) for one in transcoder.bindings() if one.service == page.stem
+        (one.verb, bare(one.template.replace("=**", ""))) for one in http_forms.bindings() if one.service == page.stem
     }
     assert own - mentioned == set()
 
@@ -281,7 +281,7 @@ def test_the_api_reference_is_fresh(capsys: pytest.CaptureFixture[str], tmp_path
 
 def test_the_api_reference_has_every_operation_once() -> None:
     headings = HEADING.findall(FENCE.sub("", (DOCS / "api.md").read_text()))
-    document = openapi.document(transcoder.bindings())
+    document = openapi.document(http_forms.bindings())
     operations = [f"{verb.upper()} {path}" for path, verbs in document["paths"].items() for verb in verbs]
     assert sorted(one for one in headings if " /" in one) == sorted(operations)
     assert len(headings) == len(set(headings))

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mesh.permissions import permission_of
-from services.gateway.api import docs_page, openapi, transcoder
+from services.gateway.api import docs_page, openapi
 from services.gateway.api.api_examples import BODIES, MARKS, NAMES, QUERIES
-from services.gateway.api.transcoder import Binding
+from services.gateway.api.http_forms import Binding, bindings
+from services.gateway.api.keyed_calls import takes_key
 
 INTRODUCTION = """# API reference
 
@@ -23,6 +24,8 @@ this page. A running DAC shows the same at `/docs`, and for programs at `/openap
   nano-USD: `"5000000000"` is five dollars. A field that DAC does not know is refused.
 - **Pages**: `page_size` and `page_token` for lists; `next_page_token` is empty on the last page.
 - **Failures**: OpenAI's error object; `code` is the reason. See [troubleshooting](troubleshooting.md).
+- **Sent twice**: calls that take an `Idempotency-Key` do what they do once
+  ([changes that are sent twice](gateway.md#changes-that-are-sent-twice)).
 - **gRPC**: the gateway's gRPC port serves `dac.gateway.v1.ChatService/Chat` with the key as `authorization` metadata.
 """
 
@@ -227,14 +230,16 @@ class Page:
             scope = _scope_of(binding)
             needed = f"`{scope}`" if scope else "any key"
             rpc = f"; RPC `{binding.method.containing_service.name}.{binding.method.name}`"
+            rpc += "; takes an `Idempotency-Key`" if takes_key(binding) else ""
         return f"Scope: {needed}{rpc}."
 
     def _parameters(self, operation: Mapping[str, Any]) -> Iterator[str]:
-        if operation.get("parameters"):
-            rows = [
-                (f"`{one['name']}`", one["in"], type_words(one["schema"]), _meaning(one["name"], one["schema"]))
-                for one in operation["parameters"]
-            ]
+        rows = [
+            (f"`{one['name']}`", one["in"], type_words(one["schema"]), _meaning(one["name"], one["schema"]))
+            for one in operation.get("parameters", ())
+            if one["in"] != "header"
+        ]
+        if rows:
             yield from _table(("parameter", "where", "type", "meaning"), rows)
 
     def _resolved(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -281,8 +286,8 @@ def _scope_of(binding: Binding) -> Any:
 
 def page() -> str:
     """The whole page."""
-    bindings = transcoder.bindings()
-    return "\n".join(Page(openapi.document(bindings), bindings).lines()).rstrip() + "\n"
+    found = bindings()
+    return "\n".join(Page(openapi.document(found), found).lines()).rstrip() + "\n"
 
 
 def main(arguments: Sequence[str]) -> int:

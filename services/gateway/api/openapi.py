@@ -12,7 +12,8 @@ from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from services.gateway.api import anthropic_form, audio_form, responses_form, thread_form
-from services.gateway.api.transcoder import Binding
+from services.gateway.api.http_forms import Binding
+from services.gateway.api.keyed_calls import takes_key
 
 DESCRIPTORS = pathlib.Path(__file__).resolve().parents[3] / "gen" / "descriptors.binpb"
 _SCALARS: dict[int, dict[str, Any]] = {
@@ -41,6 +42,13 @@ _ERROR = {
     },
 }
 
+_KEY: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "maxLength": 255},
+    "description": "The same key with the same request again does nothing, and is answered as the first time.",
+}
 _FILE = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 
 
@@ -130,13 +138,15 @@ def _query_fields(message: Descriptor, prefix: str = "") -> Iterator[tuple[str, 
 
 def _operation(binding: Binding, schemas: _Schemas) -> dict[str, Any]:
     text = comments().get(binding.method.full_name, "")
-    parameters = [
+    parameters: list[dict[str, Any]] = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in binding.parameters
     ]
     if not binding.has_body:
         for name, field in _query_fields(binding.method.input_type):
             if name not in binding.parameters:
                 parameters.append({"name": name, "in": "query", "schema": schemas.field(field)})
+    if takes_key(binding):
+        parameters.append(_KEY)
     kind = "text/event-stream" if binding.method.server_streaming else "application/json"
     content = {kind: {"schema": schemas.reference(binding.method.output_type)}} if not binding.is_file else _FILE
     operation: dict[str, Any] = {

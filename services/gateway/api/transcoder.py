@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import difflib
 import re
 import time
@@ -17,22 +16,23 @@ from typing import Any
 
 import grpc.aio
 import msgspec
-from google.api import annotations_pb2, httpbody_pb2
-from google.protobuf import json_format, message_factory, struct_pb2
-from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
+from google.api import httpbody_pb2
+from google.protobuf import json_format, struct_pb2
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from mesh.call import has_scope
-from mesh.errors import MeshError, Reason, invalid
-from mesh.permissions import permission_of
-from mesh.rpcs import methods
+from mesh.errors import MeshError, invalid
 from mesh.transport import reading
+from services.gateway.api.http_forms import Binding, check_scope
+from services.gateway.api.keyed_calls import KeyedCalls, takes_key
 from services.gateway.chat.dry_runs import complete
 from services.gateway.edge.failures import error_event
+from services.gateway.idempotency.requests import HEADER, REPLAYED
 from services.gateway.identity.callers import Caller, Callers
+from services.gateway.identity.key_watch import CHECK_AGAIN_S
 from services.gateway.wire.raw_bodies import check_depth
 
 TIMEOUT_S = 30.0
@@ -42,83 +42,8 @@ MOST_DEPTH = 64
 MOST_STRUCT_VALUES = 100_000
 """How many values the free-form fields of a body may hold together: each costs far more than a number in a list."""
 _STRUCT = struct_pb2.Struct.DESCRIPTOR
-CHECK_AGAIN_S = 30.0
-"""How often an open stream's key is checked: it ends within a minute of a revocation."""
-_VERBS = ("get", "put", "post", "delete", "patch")
-_PARAMETER = re.compile(r"\{([a-z_]+)(?:=([^}]*))?\}")
+_KEY_HEADER = HEADER.encode()
 _UNKNOWN = re.compile(r'Message type "([^"]+)" has no field named "([^"]*)"')
-
-
-@dataclasses.dataclass(frozen=True)
-class Binding:
-    """One HTTP form of one RPC."""
-
-    verb: str
-    template: str
-    """As annotated, e.g. /v1/keys/{key_id}."""
-    has_body: bool
-    method: MethodDescriptor
-    request: type[Message]
-    response: type[Message]
-    form: int = 0
-    """Which of the RPC's HTTP forms it is: 0 = the first."""
-
-    @property
-    def rpc(self) -> str:
-        """The gRPC path."""
-        return f"/{self.method.containing_service.full_name}/{self.method.name}"
-
-    @property
-    def service(self) -> str:
-        """The DAC service's name, e.g. "budget"."""
-        return str(self.method.containing_service.full_name.split(".")[1])
-
-    @property
-    def is_file(self) -> bool:
-        """Whether it answers with bytes of its own instead of a message."""
-        return self.response is httpbody_pb2.HttpBody
-
-    @property
-    def parameters(self) -> list[str]:
-        """Names in the path."""
-        return [name for name, _ in _PARAMETER.findall(self.template)]
-
-    @property
-    def route_path(self) -> str:
-        """The template as Starlette writes it."""
-        return _PARAMETER.sub(lambda found: f"{{{found[1]}{':path' if found[2] == '**' else ''}}}", self.template)
-
-
-def bindings() -> list[Binding]:
-    """Every annotated RPC; literal paths before those with parameters, and last those that take whatever follows."""
-    found = []
-    for method in methods():
-        options = method.GetOptions()
-        if not options.HasExtension(annotations_pb2.http):
-            continue
-        rule = options.Extensions[annotations_pb2.http]
-        for form, one in enumerate((rule, *rule.additional_bindings)):
-            verb = next(verb for verb in _VERBS if getattr(one, verb))
-            found.append(
-                Binding(
-                    verb.upper(),
-                    getattr(one, verb),
-                    one.body == "*",
-                    method,
-                    message_factory.GetMessageClass(method.input_type),
-                    message_factory.GetMessageClass(method.output_type),
-                    form,
-                )
-            )
-    return sorted(
-        found,
-        key=lambda binding: (
-            len(binding.parameters),
-            binding.template.endswith("=**}"),
-            binding.template,
-            binding.verb,
-        ),
-    )
 
 
 def routes(
@@ -127,15 +52,18 @@ def routes(
     callers: Callers,
     stopping: asyncio.Event,
     first: Mapping[str, Callable[[Message], Awaitable[Message | None]]] | None = None,
+    keyed: KeyedCalls | None = None,
 ) -> list[Route]:
     """A Starlette route for every binding. Endless streams end when `stopping` is set.
 
-    `first`: who hears a request of an RPC before its service does, and may answer in its place.
+    `first`: who hears a request of an RPC before its service does, and may answer in its place. `keyed`: who carries
+    out those with an Idempotency-Key; None = the header says nothing.
     """
 
     def route(binding: Binding) -> Route:
         heard = (first or {}).get(binding.rpc)
-        endpoint = _endpoint(binding, channel_to(binding.service), callers, stopping, heard)
+        once = keyed if takes_key(binding) else None
+        endpoint = _endpoint(binding, channel_to(binding.service), callers, stopping, heard, once)
         return Route(binding.route_path, endpoint, methods=[binding.verb])
 
     return [route(binding) for binding in found]
@@ -147,6 +75,7 @@ def _endpoint(
     callers: Callers,
     stopping: asyncio.Event,
     first: Callable[[Message], Awaitable[Message | None]] | None,
+    keyed: KeyedCalls | None,
 ) -> Any:
     make: Any = channel.unary_stream if binding.method.server_streaming else channel.unary_unary
     call = make(
@@ -164,16 +93,27 @@ def _endpoint(
         message = await read_message(binding, request)
         complete(message, caller)
         if binding.method.server_streaming:
-            _require(binding, caller)
+            check_scope(binding, caller.principal)
             exchange.call.deadline = None
             if binding.is_file:
                 return await file_response(call(message))
             events = _events(call(message), lambda: callers.authenticate_header(authorization), stopping)
             return StreamingResponse(events, media_type="text/event-stream")
-        if first is not None and (answer := await first(message)) is not None:
-            return Response(to_json(answer), media_type="application/json")
-        answer = await call(message, timeout=max(0.1, exchange.call.deadline - time.monotonic()))
-        return Response(to_json(answer), media_type="application/json")
+
+        async def answered(asked: Message) -> Message:
+            if first is not None and (heard := await first(asked)) is not None:
+                return heard
+            told: Message = await call(asked, timeout=max(0.1, exchange.call.deadline - time.monotonic()))
+            return told
+
+        headers = {}
+        if keyed is not None and exchange.header(_KEY_HEADER):
+            given = request.headers.getlist(HEADER)
+            answer, replayed = await keyed.answer(binding, caller.principal, given, message, answered)
+            headers = {REPLAYED: "true"} if replayed else {}
+        else:
+            answer = await answered(message)
+        return Response(to_json(answer), media_type="application/json", headers=headers)
 
     return endpoint
 
@@ -202,13 +142,6 @@ async def _parts(stream: Any) -> AsyncGenerator[httpbody_pb2.HttpBody, None]:
             yield message
 
 
-def _require(binding: Binding, caller: Caller) -> None:
-    """Refuses before a stream's headers are sent what the service would refuse in the stream."""
-    scope = permission_of(binding.rpc)
-    if isinstance(scope, str) and scope and not has_scope(caller.principal, scope):
-        raise MeshError(Reason.PERMISSION_DENIED, f'This needs a key with scope "{scope}".', metadata={"scope": scope})
-
-
 async def _events(
     stream: Any, check_again: Callable[[], Awaitable[Caller]], stopping: asyncio.Event
 ) -> AsyncIterator[bytes]:
@@ -220,15 +153,19 @@ async def _events(
         yield b": open\n\n"
         async with reading(stream) as messages:
             reader = messages.__aiter__()
+            check_at = time.monotonic() + CHECK_AGAIN_S
             while not stop.done():
                 following = following or asyncio.ensure_future(anext(reader))
                 either: set[asyncio.Future[Any]] = {following, stop}
-                await asyncio.wait(either, timeout=CHECK_AGAIN_S, return_when=asyncio.FIRST_COMPLETED)
+                left_s = max(0.0, check_at - time.monotonic())
+                await asyncio.wait(either, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+                if time.monotonic() >= check_at:
+                    # By the clock: a stream that is never quiet is checked as well.
+                    await check_again()
+                    check_at = time.monotonic() + CHECK_AGAIN_S
                 if following.done():
                     message, following = following.result(), None
                     yield b"data: " + to_json(message, indent=None) + b"\n\n"
-                else:
-                    await check_again()
             await _give_up(following)
     except StopAsyncIteration:
         return

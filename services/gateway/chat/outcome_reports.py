@@ -22,7 +22,9 @@ GATHERED_S = 0.5
 MOST_WAITING = 500
 """Outcomes that are told at once whatever they are, so that a burst fills no memory."""
 TIMEOUT_S = 5.0
-_PROVIDER_FAULTS = frozenset({Reason.PROVIDER_FAILED, Reason.PROVIDER_TIMEOUT, Reason.PROVIDER_CUT})
+_PROVIDER_FAULTS = frozenset(
+    {Reason.PROVIDER_FAILED, Reason.PROVIDER_RATE_LIMITED, Reason.PROVIDER_TIMEOUT, Reason.PROVIDER_CUT}
+)
 _KEY_STATUSES = frozenset({400, 401, 402, 403, 429})
 
 

@@ -94,8 +94,8 @@ def in_words(refusal: ProviderRefusal) -> MeshError:
     words, known = "", {"provider_status": str(refusal.status_code)}
     with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
         words = msgspec.json.decode(refusal.body, type=_RefusalBody).error.message[:MAX_WORDS]
-    message = refusal.message.removesuffix("; its own words are in the error body.")
-    return MeshError(refusal.reason, f"{message}; its own words: {words}" if words else message, metadata=known)
+    message = f"{refusal.message} Its own words: {words}" if words else refusal.message
+    return MeshError(refusal.reason, message, metadata=known)
 
 
 class Stubs:

@@ -39,6 +39,8 @@ STATUS: Mapping[Reason, int] = {
     Reason.SPENDING_STOPPED: 403,
     Reason.ANSWER_BLOCKED: 422,
     Reason.PRIVATE_DATA_REFUSED: 400,
+    Reason.REQUEST_IN_PROGRESS: 409,
+    Reason.PROVIDER_RATE_LIMITED: 429,
 }
 """The HTTP status of every reason."""
 

@@ -64,6 +64,7 @@ class PostgresOrganisations:
             if name is None:
                 raise errors.not_found("organisation", org_id)
             await connection.execute("DELETE FROM organisation_names WHERE name = $1", name)
+            await connection.execute("DELETE FROM idempotent_requests WHERE org_id = $1", org_id)
             # Only organisations that there are have their outbox told.
             await connection.execute("UPDATE admin_outbox SET org_id = $2 WHERE org_id = $1", org_id, record_org_id)
             await connection.execute(_OUTBOX, record_org_id, change.record_id, change.record)

@@ -19,7 +19,8 @@ from services.provider.adapters.gemini_request import to_contents
 from services.provider.adapters.openai import text_bytes_of
 from services.provider.adapters.usage import is_count, tier_of
 from services.provider.calling.events import Ask, Candidate, Usage, UsageSource
-from services.provider.errors import ProviderFault, cut, garbage, google_error, not_translatable, stream_error
+from services.provider.error_bodies import google_error
+from services.provider.errors import ProviderFault, cut, garbage, not_translatable, stream_error
 
 FINISH = {
     "STOP": "stop",

@@ -12,7 +12,8 @@ from services.provider.adapters import MAX_KEPT_BYTES, Outgoing, Result, Shown, 
 from services.provider.adapters.dialects import PLAIN, ChatDialect, key_headers, said_in
 from services.provider.adapters.usage import usage_of
 from services.provider.calling.events import Ask, Candidate, Usage, UsageSource
-from services.provider.errors import cut, garbage, not_translatable, openai_error, stream_error
+from services.provider.error_bodies import openai_error
+from services.provider.errors import cut, garbage, not_translatable, stream_error
 from services.provider.splice import Fields, changed, fields_of, join, replace_model, splice
 
 FAILED = frozenset({"error", "abort", "insufficient_system_resource"})

@@ -14,8 +14,8 @@ from services.provider.calling.bulkhead import Bulkhead
 from services.provider.calling.connecting import ConnectTimeout, Host, Opens, Pool, Socket, Unreachable
 from services.provider.calling.unpacking import ENCODINGS, UNREADABLE, Unpackable, Unpacker
 from services.provider.calling.wire import Broken, Malformed, Sink, Wire
+from services.provider.error_bodies import MAX_ERROR_BODY_BYTES
 from services.provider.errors import (
-    MAX_ERROR_BODY_BYTES,
     ProviderFault,
     cut,
     garbage,

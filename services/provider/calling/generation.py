@@ -174,5 +174,11 @@ def _failure(faults: Sequence[ProviderFault], attempts: Sequence[Attempt], *, af
     if len(tried) > 1 and last.reason in (Reason.PROVIDER_REFUSED, Reason.INVALID_REQUEST) and theirs:
         # A fallback that cannot take the request must not hide why it was asked.
         last = theirs[-1]
+    reason = last.reason
+    if last in theirs and all(fault.rate_limited for fault in theirs):
+        reason = Reason.PROVIDER_RATE_LIMITED
+    elif reason is Reason.PROVIDER_RATE_LIMITED:
+        # Another one failed otherwise: waiting for this one's limit may be in vain.
+        reason = Reason.PROVIDER_FAILED
     message = last.message if len(tried) == 1 else f"All {len(attempts)} attempts failed. {last.message}"
-    return Failure(last.reason, message[:500], last.status_code, retry_after_s, after_first_token, attempts, last.body)
+    return Failure(reason, message[:500], last.status_code, retry_after_s, after_first_token, attempts, last.body)

@@ -38,6 +38,10 @@ class Key:
     """The only one for everybody: it does not cool, breakers do that."""
 
 
+OVER_LIMIT = "it is over its rate limit"
+"""Why a key rests that got a 429."""
+
+
 def blames_key(fault: ProviderFault) -> bool:
     """Whether a fault says something of the key or its account, and nothing of the provider."""
     if fault.status_code == 400:
@@ -123,8 +127,10 @@ class KeyBook:
             return dataclasses.replace(keys[0], alone=True)
         free = [key for key in keys if not self._cools(key.state)]
         if not free:
-            waits = [self._cooling[key.state][0] - self._clock() for key in keys]
-            raise no_usable_key(provider, of_organisation=bool(org_id), keys=len(rows), wait_s=min(waits, default=None))
+            rest = [self._cooling[key.state] for key in keys]
+            wait_s = min((until - self._clock() for until, _ in rest), default=None)
+            limited = all(why == OVER_LIMIT for _, why in rest)
+            raise no_usable_key(provider, of_organisation=bool(org_id), keys=len(rows), wait_s=wait_s, limited=limited)
         return self._drawn(free)
 
     def _drawn(self, keys: Sequence[Key]) -> Key:
@@ -139,9 +145,9 @@ class KeyBook:
         """A key that its provider refused rests for minutes, one that is over its limit as long as it was told."""
         if key.alone or not blames_key(fault):
             return
-        limited = fault.status_code == 429
+        limited = fault.rate_limited
         seconds = (fault.retry_after_s or self._limited_s) if limited else self._refused_s
-        why = "it is over its rate limit" if limited else f"{key.provider} refused it ({fault.status_code})"
+        why = OVER_LIMIT if limited else f"{key.provider} refused it ({fault.status_code})"
         if not limited and not self._cools(key.state):
             _log.warning("key %s of %s is left for %g s: %s", key.key_id or "(own)", key.provider, seconds, why)
         self._cooling[key.state] = (self._clock() + min(seconds, MAX_COOLING_S), why)

@@ -26,7 +26,9 @@ from services.router.learning.learning import Key, Learned, Observation, reward
 from services.router.learning.store import Answer, Batch, LearnedStore
 
 TAKE_LEAD = "SELECT pg_try_advisory_lock(hashtext('dac.router.learner'))"
-FAULTS = frozenset({int(Reason.PROVIDER_FAILED), int(Reason.PROVIDER_TIMEOUT), int(Reason.PROVIDER_CUT)})
+FAULTS = frozenset(
+    map(int, (Reason.PROVIDER_FAILED, Reason.PROVIDER_RATE_LIMITED, Reason.PROVIDER_TIMEOUT, Reason.PROVIDER_CUT))
+)
 """What speaks against a model; a refused request or a busy minute does not."""
 UNKNOWN_QUALITY = 0.5
 """Expected of a model that the record of the route does not tell of."""

@@ -87,7 +87,7 @@ async def test_the_next_candidate_is_asked(bench: Bench, fault: str) -> None:
 @pytest.mark.parametrize(
     ("fault", "reason", "attempts"),
     [
-        ("429,retry_after=60", Reason.PROVIDER_FAILED, 1),
+        ("429,retry_after=60", Reason.PROVIDER_RATE_LIMITED, 1),
         ("500", Reason.PROVIDER_FAILED, 2),
         ("401", Reason.PROVIDER_FAILED, 1),
         ("hang", Reason.PROVIDER_TIMEOUT, 1),

@@ -106,7 +106,26 @@ async def test_429_with_a_long_retry_after_is_not(bench: Bench) -> None:
     alone = await bench.run("fault:429,retry_after=30")
     assert time.monotonic() - started < 1
     assert (alone.failure.status_code, alone.failure.retry_after_s) == (429, 30)
-    assert alone.failure.reason is Reason.PROVIDER_FAILED
+    assert alone.failure.reason is Reason.PROVIDER_RATE_LIMITED
+    assert alone.failure.attempts[0].reason is Reason.PROVIDER_RATE_LIMITED
+
+
+async def test_when_all_are_limited_the_shortest_wait_is_told(bench: Bench) -> None:
+    got = await bench.run("fault:429,retry_after=30", "fault:429,retry_after=7", "fault:429,retry_after=20")
+    assert (got.failure.reason, got.failure.retry_after_s) == (Reason.PROVIDER_RATE_LIMITED, 7)
+    assert len(got.failure.attempts) == 3 and "rate limit" in got.failure.message
+
+
+@pytest.mark.parametrize("order", [1, -1])
+async def test_when_one_failed_otherwise_waiting_is_not_promised(bench: Bench, order: int) -> None:
+    got = await bench.run(*("fault:429,retry_after=30", "fault:401")[::order])
+    assert got.failure.reason is Reason.PROVIDER_FAILED
+    assert {a.reason for a in got.failure.attempts} == {Reason.PROVIDER_RATE_LIMITED, Reason.PROVIDER_FAILED}
+
+
+async def test_a_limit_is_not_hidden_by_who_refuses_the_request(bench: Bench) -> None:
+    got = await bench.run("fault:429,retry_after=30", "fault:404")
+    assert (got.failure.reason, got.failure.retry_after_s) == (Reason.PROVIDER_RATE_LIMITED, 30)
 
 
 async def test_a_refused_key_says_whose(bench: Bench) -> None:

@@ -23,7 +23,7 @@ from mesh.interceptors import server_interceptors
 from mesh.keyring import Keyring
 from mesh.permissions import PERMISSIONS
 from mesh.principals import Signer, Verifier
-from services.gateway.api import transcoder
+from services.gateway.api import http_forms
 from services.gateway.grpc_edge import CHAT, GrpcEdge
 from services.gateway.identity.callers import Callers
 
@@ -86,7 +86,7 @@ async def edge():
     behind.org_id = uuid7()
     callers.set_operator(TOKEN, behind.org_id)
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers((GrpcEdge(transcoder.bindings(), lambda _: LocalChannel(table), callers),))
+    server.add_generic_rpc_handlers((GrpcEdge(http_forms.bindings(), lambda _: LocalChannel(table), callers),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -127,7 +127,7 @@ async def test_without_a_key_a_call_is_unauthenticated_and_says_so(edge, metadat
 
 async def test_internal_methods_are_not_on_the_public_port(edge):
     channel, _ = edge
-    public = {binding.rpc for binding in transcoder.bindings()} | {CHAT}
+    public = {binding.rpc for binding in http_forms.bindings()} | {CHAT}
     internal = {path for path in PERMISSIONS if path.startswith("/dac.")} - public
     assert {path.rsplit("/", 1)[1] for path in internal} >= {"Commit", "Reserve", "Release", "FetchRecords", "Generate"}
     for path in sorted(internal):

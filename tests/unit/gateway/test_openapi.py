@@ -7,9 +7,9 @@ import re
 
 import pytest
 
-from services.gateway.api import docs_page, openapi, transcoder
+from services.gateway.api import docs_page, http_forms, openapi
 
-BINDINGS = transcoder.bindings()
+BINDINGS = http_forms.bindings()
 
 
 @pytest.fixture(scope="module")

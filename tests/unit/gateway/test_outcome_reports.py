@@ -96,13 +96,20 @@ async def test_only_a_stream_says_when_its_first_token_came(router: Router) -> N
 async def test_what_says_nothing_of_the_provider_is_not_told(router: Router) -> None:
     reports: Any = OutcomeReports(router)  # type: ignore[arg-type]
     refused = attempt(int(Reason.PROVIDER_REFUSED), status_code=400)
-    somebodys_key = attempt(BAD, status_code=429, provider_key_id="k")
+    somebodys_key = attempt(int(Reason.PROVIDER_RATE_LIMITED), status_code=429, provider_key_id="k")
     reports.add([refused], stream=True)
     reports.add([somebodys_key], stream=True)
     retried = attempt(BAD)
     reports.add([retried, retried], stream=True)
     await settled(router)
     assert len(router.heard) == 1, "a retry is no failure of its own"
+
+
+async def test_a_providers_limit_speaks_against_it_as_other_faults_do(router: Router) -> None:
+    reports: Any = OutcomeReports(router)  # type: ignore[arg-type]
+    reports.add([attempt(int(Reason.PROVIDER_RATE_LIMITED), status_code=429)], stream=True)
+    await settled(router)
+    assert [(one.ok, one.provider_fault) for one in router.heard] == [(False, True)]
 
 
 async def test_a_router_that_is_away_stops_nothing(router: Router) -> None:

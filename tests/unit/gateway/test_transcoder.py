@@ -28,13 +28,13 @@ from mesh.interceptors import server_interceptors
 from mesh.keyring import Keyring
 from mesh.permissions import PERMISSIONS
 from mesh.principals import Signer, Verifier
-from services.gateway.api import transcoder
+from services.gateway.api import http_forms, transcoder
 from services.gateway.config import GatewayConfig
 from services.gateway.edge.application import Edge
 from services.gateway.edge.pages import named_failure, not_found
 from services.gateway.identity.callers import Callers
 
-BINDINGS = transcoder.bindings()
+BINDINGS = http_forms.bindings()
 REQUESTS = list({one.method.full_name: one for one in BINDINGS}.values())
 """One of each RPC: its other HTTP forms read the same message."""
 TOKEN = "the-operators-token"
@@ -63,9 +63,17 @@ class Budgets(budget_pb2_grpc.BudgetServiceServicer):
 
 
 class Audit(audit_pb2_grpc.AuditServiceServicer):
-    """Streams two records, then breaks."""
+    """Streams two records, then breaks; or many without a pause, and takes the key back meanwhile."""
+
+    def __init__(self):
+        self.take_key_back = None
 
     async def FollowRequests(self, request, context):
+        for number in range(1_000_000 if self.take_key_back else 0):
+            if number == 5:
+                self.take_key_back()
+            yield audit_pb2.FollowRequestsResponse()
+            await asyncio.sleep(0)
         for number in "12":
             response = audit_pb2.FollowRequestsResponse()
             response.request.request_id = number
@@ -94,7 +102,8 @@ async def edge():
 
     table, budgets = MethodTable(), Budgets()
     budget_pb2_grpc.add_BudgetServiceServicer_to_server(budgets, table)
-    audit_pb2_grpc.add_AuditServiceServicer_to_server(Audit(), table)
+    audit = Audit()
+    audit_pb2_grpc.add_AuditServiceServicer_to_server(audit, table)
     usage_pb2_grpc.add_UsageServiceServicer_to_server(Usage(), table)
     table.interceptors = server_interceptors(Verifier(nobody))
     callers = Callers(None, Signer("gateway", bytes(range(32))), Keyring(bytes(32)))
@@ -104,12 +113,12 @@ async def edge():
     app = Edge(GatewayConfig(), callers, None, Starlette(routes=routes, exception_handlers=handlers), asyncio.Event())
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://dac", headers=headers) as client:
-        client.budgets = budgets
+        client.budgets, client.audit, client.callers = budgets, audit, callers
         yield client
 
 
 def annotated():
-    return [method for method in transcoder.methods() if "google.api.http" in str(method.GetOptions())]
+    return [method for method in http_forms.methods() if "google.api.http" in str(method.GetOptions())]
 
 
 def test_every_annotated_rpc_has_a_binding_and_a_permission():
@@ -271,6 +280,15 @@ async def test_a_server_stream_becomes_events_and_ends_with_its_error(edge):
     events = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: ")]
     assert [json.loads(one)["request"]["request_id"] for one in events[:2]] == ["1", "2"]
     assert json.loads(events[2])["error"]["code"] == "unavailable" and len(events) == 3
+
+
+async def test_a_stream_that_is_never_quiet_ends_with_its_key(edge, monkeypatch):
+    monkeypatch.setattr(transcoder, "CHECK_AGAIN_S", 0.05)
+    edge.audit.take_key_back = lambda: edge.callers.set_operator("another-token", uuid7())
+    async with asyncio.timeout(20):
+        answer = await edge.get("/v1/requests:follow")
+    last = [line for line in answer.text.splitlines() if line.startswith("data: ")][-1]
+    assert json.loads(last.removeprefix("data: "))["error"]["code"] == "invalid_api_key"
 
 
 async def test_a_file_comes_as_it_is(edge):

@@ -27,7 +27,7 @@ from mesh.envoy.edge import EdgeOptions, edge
 from mesh.envoy.groups import TOPOLOGIES, Names
 from mesh.envoy.sidecar import SidecarOptions, sidecar
 from mesh.errors import MeshError, Reason
-from services.gateway.api import transcoder
+from services.gateway.api import http_forms as gateway_forms
 from services.gateway.config import GatewayConfig
 from services.gateway.edge import failures as gateway_failures
 from services.gateway.identity import key_tokens
@@ -165,7 +165,7 @@ def test_of_a_key_the_public_part_is_kept():
 
 
 def test_paths_and_streams_come_from_the_descriptors():
-    bindings = transcoder.bindings()
+    bindings = gateway_forms.bindings()
     assert {form.template for form in http_forms()} == {one.template for one in bindings}
     for one in bindings:
         path = re.sub(r"\{[^}]*\}", "x1-y", one.template)

@@ -117,11 +117,18 @@ def test_frames_that_lie_about_their_size() -> None:
             read_frame(raw)
 
 
-@pytest.mark.parametrize("kind", ["throttlingException", "modelStreamErrorException", "validationException"])
-def test_an_exception_in_the_stream(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("throttlingException", Reason.PROVIDER_RATE_LIMITED),
+        ("modelStreamErrorException", Reason.PROVIDER_FAILED),
+        ("validationException", Reason.PROVIDER_FAILED),
+    ],
+)
+def test_an_exception_in_the_stream(kind: str, reason: Reason) -> None:
     with pytest.raises(ProviderFault, match=kind) as caught:
         read([STREAM[0], failed(kind)])
-    assert caught.value.reason is Reason.PROVIDER_FAILED
+    assert caught.value.reason is reason
 
 
 @pytest.mark.parametrize("reason", ["malformed_tool_use", "malformed_model_output", "something_new"])

@@ -13,7 +13,8 @@ from services.provider.adapters.dialects import PLAIN, TABLE, dialect_of, key_he
 from services.provider.adapters.openai import OpenAIExchange
 from services.provider.adapters.usage import usage_of
 from services.provider.calling.events import Ask, Candidate, Operation, Usage
-from services.provider.errors import ProviderFault, openai_error, refused_status
+from services.provider.error_bodies import openai_error
+from services.provider.errors import ProviderFault, refused_status
 from services.provider.kinds import MENDED, Account, exchange_of, prefill_of
 
 HI = [{"role": "user", "content": "hi"}]

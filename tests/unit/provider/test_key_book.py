@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mesh.errors import Reason
 from mesh.testing import FakeClock
-from services.provider.errors import ProviderFault
+from services.provider.errors import ProviderFault, refused_status
 from services.provider.keys.book import Key, KeyBook, blames_key
 from services.provider.keys.store import KeyRow
 from services.provider.keys.vault import SealedKey, Vault
@@ -58,7 +58,8 @@ def taken(book: KeyBook) -> set[str]:
 
 
 def refused(status: int, wait_s: float | None = None) -> ProviderFault:
-    return ProviderFault(Reason.PROVIDER_FAILED, "no", status_code=status, retry_after_s=wait_s)
+    reason = Reason.PROVIDER_RATE_LIMITED if status == 429 else Reason.PROVIDER_FAILED
+    return ProviderFault(reason, "no", status_code=status, retry_after_s=wait_s)
 
 
 def test_weights() -> None:
@@ -115,7 +116,29 @@ def test_the_wait_is_told_when_all_rest() -> None:
     book.failed(key, refused(429, 40.0))
     with pytest.raises(ProviderFault) as caught:
         chosen(book, "a")
-    assert caught.value.retry_after_s == 40.0
+    assert caught.value.retry_after_s == 40.0 and caught.value.rate_limited
+    assert caught.value.reason is Reason.PROVIDER_BUSY, "of the provider itself it says nothing"
+
+
+def test_keys_that_were_refused_are_not_called_limited() -> None:
+    book = book_of(row("a", "1"), row("a", "2"))
+    for status in (429, 401):
+        key = chosen(book, "a")
+        assert key is not None
+        book.failed(key, refused(status, 40.0))
+    with pytest.raises(ProviderFault, match="was refused or is over its rate limit") as caught:
+        chosen(book, "a")
+    assert not caught.value.rate_limited
+
+
+def test_a_key_without_credit_rests_as_a_refused_one() -> None:
+    clock = FakeClock()
+    book = book_of(row("a", "1"), row("a", "2"), clock=clock)
+    key = chosen(book, "a")
+    assert key is not None
+    book.failed(key, refused_status("p", 429, {}, b'{"error": {"code": "insufficient_quota"}}'))
+    clock.advance(299)
+    assert key.key_id not in taken(book)
 
 
 def test_everybodys_only_key_does_not_rest() -> None:

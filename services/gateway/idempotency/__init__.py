@@ -1,0 +1,1 @@
+"""Changes with an Idempotency-Key: carried out once, answered the same again for a day."""
