@@ -31,8 +31,14 @@ class Asking(NamedTuple):
     """Who asks: an arm is theirs."""
 
     thread: str = ""
+    end_user: str = ""
     user: str = ""
     key: str = ""
+
+    @property
+    def unit(self) -> str:
+        """Who it is, as far as it is known; empty = the request alone."""
+        return self.thread or self.end_user or self.user or self.key
 
 
 class Arms:
@@ -56,7 +62,9 @@ class Arms:
             decision = self._by_arm(decider, view, ask, policy, live, asking)
         if decision is None:
             decision = decider.decide(view, ask, policy)
-        if shadow is not None and self._takes(shadow, ask, policy):
+        # What a tried policy decided is not what the policy in force would have chosen.
+        by_tried = decision.part is not None and decision.part.arm == "b" and not decision.part.refused
+        if shadow is not None and not by_tried and self._takes(shadow, ask, policy):
             decision.shadow = self._beside(decider, view, ask, decision, shadow, asking)
         return decision
 
@@ -81,7 +89,7 @@ class Arms:
         tried = self._tried(ask.org_id, live.plan.policy)
         if tried is None:
             return None
-        arm = live.arm(asking.thread, asking.user, asking.key, ask.seed)
+        arm = live.arm(asking.unit, ask.seed)
         if live.promoted:
             # Nothing is measured any more: its word is the policy's, refusals included.
             return decider.decide(view, ask, tried)
@@ -106,7 +114,7 @@ class Arms:
     ) -> ShadowChoice | None:
         """What the tried policy would have chosen; it changes nothing and never fails."""
         tried = self._tried(ask.org_id, shadow.plan.policy)
-        if tried is None or shadow.arm(asking.thread, asking.user, asking.key, ask.seed) == "a":
+        if tried is None or shadow.arm(asking.unit, ask.seed) == "a":
             return None
         try:
             other = decider.decide(view, msgspec.structs.replace(ask, dry_run=True), tried)
