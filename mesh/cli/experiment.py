@@ -6,10 +6,11 @@ import typer
 
 from mesh.cli.client import USAGE, Client, Failure, segment
 from mesh.cli.output import AsJson, Url, command, enum_word, local_time, money, note, print_json, table
+from mesh.ids import is_uuid
 
 app = typer.Typer(help="Experiments with policies: list, create, show, stop, promote, delete.", no_args_is_help=True)
 
-Id = Annotated[str, typer.Argument(help="The experiment's id (dac experiment list).")]
+Id = Annotated[str, typer.Argument(help="The experiment's id, or its name: the latest of that name.")]
 Note = Annotated[str, typer.Option("--note", help="Why, for the audit's record.")]
 HEADINGS = ("experiment", "name", "kind", "policy", "state", "verdict", "share", "requests a / b", "begun")
 KINDS = ("ab", "shadow", "canary")
@@ -114,13 +115,22 @@ def create(
     table(HEADINGS, [row(answer["experiment"])])
 
 
+def _id_of(client: Client, given: str) -> str:
+    """The id that is meant; what is neither an id nor a name goes on as it is, for the server to say so."""
+    if is_uuid(given):
+        return given
+    listed = client.pages("/v2/experiments", "experiments")
+    return next((str(one["experiment_id"]) for one in listed if one.get("name") == given), given)
+
+
 @command(app, "show")
 def show(experiment_id: Id, url: Url = None, as_json: AsJson = False) -> None:
     """Show what came of an experiment: both arms, and how they compare.
 
     Example: dac experiment show 01a1fccc-d17f-7000-8000-000000000001
     """
-    answer = Client(url).call("GET", f"/v2/experiments/{segment(experiment_id)}")
+    client = Client(url)
+    answer = client.call("GET", f"/v2/experiments/{segment(_id_of(client, experiment_id))}")
     if as_json:
         print_json(answer)
         return
@@ -191,7 +201,9 @@ def _step(step: dict[str, Any]) -> str:
 
 
 def _end(experiment_id: str, state: str, why: str, url: str | None, as_json: bool) -> None:
-    answer = Client(url).call("PATCH", f"/v2/experiments/{segment(experiment_id)}", {"state": state, "note": why})
+    client = Client(url)
+    path = f"/v2/experiments/{segment(_id_of(client, experiment_id))}"
+    answer = client.call("PATCH", path, {"state": state, "note": why})
     if as_json:
         print_json(answer)
     else:
@@ -222,7 +234,8 @@ def delete(experiment_id: Id, url: Url = None, as_json: AsJson = False) -> None:
 
     Example: dac experiment delete 01a1fccc-d17f-7000-8000-000000000001
     """
-    answer = Client(url).call("DELETE", f"/v2/experiments/{segment(experiment_id)}")
+    client = Client(url)
+    answer = client.call("DELETE", f"/v2/experiments/{segment(_id_of(client, experiment_id))}")
     if as_json:
         print_json(answer)
     else:

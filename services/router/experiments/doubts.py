@@ -10,7 +10,7 @@ from services.router.experiments.significance import FEWEST
 
 FEWEST_SEEN = 100
 """Requests before anything is said."""
-SURE = 4.0
+SURE = 3.0
 """Standard deviations that the share of arm b must be off by."""
 
 

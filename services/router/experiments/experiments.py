@@ -296,7 +296,7 @@ def judge(plan: Plan, step: int, arms: Mapping[str, ArmSums], step_age_s: float)
     worse = [one for one in found.values() if one.verdict == WORSE]
     better = [one for one in found.values() if one.verdict == BETTER]
     if plan.kind == CANARY:
-        return _judge_canary(plan, step, b, worse, better, step_age_s)
+        return _judge_canary(plan, step, arms, worse, better, step_age_s)
     # Both arms of a shadow are the same requests.
     seen = b.requests if plan.kind == SHADOW else a.requests + b.requests
     full = seen >= plan.max_requests
@@ -312,9 +312,14 @@ def judge(plan: Plan, step: int, arms: Mapping[str, ArmSums], step_age_s: float)
 
 
 def _judge_canary(
-    plan: Plan, step: int, b: ArmSums, worse: list[Comparison], better: list[Comparison], step_age_s: float
+    plan: Plan,
+    step: int,
+    arms: Mapping[str, ArmSums],
+    worse: list[Comparison],
+    better: list[Comparison],
+    step_age_s: float,
 ) -> Judgement:
-    now = plan.steps[step]
+    now, b = plan.steps[step], arms.get("b") or ArmSums()
     if worse:
         why = f"{plan.policy} was rolled back at {now.share:.0%} after {b.requests:.0f} requests: {_said(worse, plan)}."
         return Judgement(ROLLED_BACK, step, ROLLED_BACK, why)
@@ -324,6 +329,9 @@ def _judge_canary(
     if after < 1:
         return Judgement(RUNNING, step + 1, RUNNING, f"{after:.0%} after {b.requests:.0f} requests at {now.share:.0%}.")
     told = f": {_said(better, plan)}" if better else ""
+    graded = min((one.samples[QUALITY].n for one in arms.values()), default=0)
+    if QUALITY in plan.guards and graded < significance.FEWEST:
+        told += "; too few answers were graded to compare quality"
     why = f"{plan.policy} is for all after {b.requests:.0f} requests at {now.share:.0%} without being worse{told}."
     return Judgement(PROMOTED, step + 1, BETTER if better else NO_DIFFERENCE, why)
 

@@ -98,7 +98,7 @@ def test_what_a_record_says_of_an_arm(org_id: str) -> None:
     (failed,) = said(outcome=FAILED)
     assert failed.failed and failed.latency_ms is None
     # Another model stood in; the same one at another place, or a second answer that validation asked for, is none.
-    attempt = record_pb2.Attempt
+    attempt = record_pb2.AttemptRecord
     fault = int(Reason.PROVIDER_FAILED)
     for attempts, fell_back in (
         ([attempt(model="p/a", reason=fault), attempt(model="p/b")], True),  # type: ignore[arg-type]

@@ -174,6 +174,7 @@ def test_a_canary_grows_by_requests_and_time() -> None:
     assert canary(0, 200, 60)[:2] == (RUNNING, 1)
     assert canary(1, 299, 60)[:2] == (RUNNING, 1)
     assert canary(1, 300, 60)[:3] == (PROMOTED, 2, NO_DIFFERENCE)
+    assert "too few answers were graded" in canary(1, 300, 60).reason
 
 
 def test_a_shadow_says_its_verdict_when_it_is_over() -> None:
