@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -125,6 +126,8 @@ class Arms:
             return None
         output = ask.max_output_tokens or self._output_tokens
         chosen, model = decision.chain[0], other.chain[0]
+        expected_ms, chosen_ms = other.whole_ms(model, output), decision.whole_ms(chosen, output)
+        timed = not (math.isnan(expected_ms) or math.isnan(chosen_ms))
         return ShadowChoice(
             shadow.experiment_id,
             other.policy_version,
@@ -134,6 +137,8 @@ class Arms:
             decision.sides(chosen).quality,
             cost_nano_usd(chosen, ask.input_tokens, output),
             agreed=model.id == chosen.id,
+            latency_ms=expected_ms if timed else 0.0,
+            chosen_latency_ms=chosen_ms if timed else 0.0,
         )
 
     def _tried(self, org_id: str, name: str) -> RoutingPolicy | None:

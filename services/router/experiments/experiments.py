@@ -146,6 +146,9 @@ class ShadowChoice(NamedTuple):
     chosen_quality: float = 0.0
     chosen_cost_nano_usd: int | None = None
     agreed: bool = False
+    latency_ms: float = 0.0
+    chosen_latency_ms: float = 0.0
+    """0 = not known of both."""
 
 
 class TrialKey(NamedTuple):

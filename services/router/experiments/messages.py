@@ -103,7 +103,7 @@ def _agreement(plan: Plan, figures: Figures) -> float:
 
 def _figures(plan: Plan, step: int, arms: Mapping[str, ArmSums]) -> experiment_pb2.ExperimentFigures:
     a, b = arms.get("a") or ArmSums(), arms.get("b") or ArmSums()
-    compared = (*plan.decided_by, COST) if plan.kind == SHADOW else (*plan.decided_by, *COMPARED)
+    compared = (*plan.decided_by, LATENCY, COST) if plan.kind == SHADOW else (*plan.decided_by, *COMPARED)
     return experiment_pb2.ExperimentFigures(
         step=step,
         arms=[_arm("a", a), _arm("b", b)],

@@ -63,7 +63,21 @@ def _expected(shadow: record_pb2.ShadowRecord, org_id: str, request_id: str) -> 
         return [TrialOutcome(chosen, request_id), TrialOutcome(tried, request_id, failed=True)]
     of_chosen = shadow.chosen_cost_nano_usd / 1e9 if shadow.priced else None
     of_tried = shadow.cost_nano_usd / 1e9 if shadow.priced else None
+    timed = shadow.latency_ms > 0 and shadow.chosen_latency_ms > 0
     return [
-        TrialOutcome(chosen, request_id, cost_usd=of_chosen, quality=shadow.chosen_quality),
-        TrialOutcome(tried, request_id, cost_usd=of_tried, quality=shadow.quality, agreed=shadow.agreed),
+        TrialOutcome(
+            chosen,
+            request_id,
+            latency_ms=shadow.chosen_latency_ms if timed else None,
+            cost_usd=of_chosen,
+            quality=shadow.chosen_quality,
+        ),
+        TrialOutcome(
+            tried,
+            request_id,
+            latency_ms=shadow.latency_ms if timed else None,
+            cost_usd=of_tried,
+            quality=shadow.quality,
+            agreed=shadow.agreed,
+        ),
     ]

@@ -80,6 +80,7 @@ async def test_a_shadow_changes_no_route(replica: Replica, org_id: str) -> None:
         told = other.route.shadow
         assert (told.experiment_id, told.model, told.agreed) == (shadow.experiment_id, "p/other", False)
         assert told.chosen_quality > told.quality > 0 and told.cost_nano_usd > told.chosen_cost_nano_usd > 0
+        assert told.latency_ms == pytest.approx(told.chosen_latency_ms + 200) and told.chosen_latency_ms > 1_000
         other.route.ClearField("shadow")
         other.route.decision_id = one.route.decision_id
         assert one == other
@@ -91,6 +92,7 @@ async def test_a_shadow_changes_no_route(replica: Replica, org_id: str) -> None:
         await replica.chat(org_id)
     found = await replica.until(org_id, shadow.experiment_id, lambda one: one.figures and one.figures[0].arms[1].errors)
     (figures,) = found.figures
+    assert {"quality", "errors", "latency", "cost"} == {one.metric for one in figures.comparisons}
     assert figures.arms[0].errors == 0 and found.state == STATE.STATE_RUNNING and found.agreement == 0
 
 

@@ -184,9 +184,11 @@ async def make_replica(
                     name=name,
                     context_tokens=100_000,
                     quality=quality,
+                    first_token_ms=first_token_ms,
+                    speed_tokens_per_s=100,
                     price=PriceEntry(False, {"input": usd * USD, "output": usd * USD}),
                 )
-                for name, quality, usd in (("p/best", 0.95, 1), ("p/other", 0.6, 2))
+                for name, quality, usd, first_token_ms in (("p/best", 0.95, 1, 100), ("p/other", 0.6, 2, 300))
             ),
             data_dir=tmp_path,
             keyring=Keyring(b"m" * 32),
