@@ -11,6 +11,8 @@ from mesh.following import Follower
 from services.router.deciding.breakers import Breakers, State
 from services.router.deciding.held_store import Held, HeldStore
 
+START_TRIES = 4
+START_PAUSE_S = 0.2
 _log = logging.getLogger(__name__)
 
 
@@ -29,11 +31,17 @@ class HeldBreakers:
         """What was read last, also of models that are not known now."""
 
     async def start(self) -> None:
-        """Reads what is held, and follows."""
-        try:
-            await self.refresh()
-        except MeshError as error:
-            _log.warning("the breakers that operators hold could not be read yet: %s", error.message)
+        """Reads what is held, and follows. A busy PostgreSQL is asked again: until it is read, a model that an operator
+        took out of service would be asked."""
+        for left in reversed(range(START_TRIES)):
+            try:
+                await self.refresh()
+                break
+            except MeshError as error:
+                if not left:
+                    _log.warning("the breakers that operators hold could not be read yet: %s", error.message)
+                    break
+            await asyncio.sleep(START_PAUSE_S)
         await self._store.follow(self._follower.wake, self._let_go)
         self._follower.start()
 

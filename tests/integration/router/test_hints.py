@@ -235,7 +235,7 @@ async def hold(service: RouterService, model: str, state: int) -> None:
 
 
 async def until_first(service: RouterService, model: str) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while (await chain(service))[0] != model:
             await asyncio.sleep(0.005)
 
