@@ -6,10 +6,11 @@ import typer
 
 from mesh.cli.client import USAGE, Client, Failure, segment
 from mesh.cli.output import AsJson, Url, command, enum_word, local_time, money, note, print_json, table
+from mesh.ids import is_uuid
 
 app = typer.Typer(help="Experiments with policies: list, create, show, stop, promote, delete.", no_args_is_help=True)
 
-Id = Annotated[str, typer.Argument(help="The experiment's id (dac experiment list).")]
+Id = Annotated[str, typer.Argument(help="The experiment's id, or its name: the latest of that name.")]
 Note = Annotated[str, typer.Option("--note", help="Why, for the audit's record.")]
 HEADINGS = ("experiment", "name", "kind", "policy", "state", "verdict", "share", "requests a / b", "begun")
 KINDS = ("ab", "shadow", "canary")
@@ -75,9 +76,12 @@ def create(
     steps: Annotated[
         str, typer.Option("--steps", help="canary: SHARE:REQUESTS:SECONDS,…, e.g. 1%:200:600,25%:500:3600")
     ] = "",
-    metric: Annotated[str, typer.Option("--metric", help="quality, errors, latency, first_token or cost.")] = "",
+    metric: Annotated[
+        str, typer.Option("--metric", help="ab, shadow: quality, errors, fallbacks, latency, first_token, cost.")
+    ] = "",
     guard: Annotated[
-        list[str] | None, typer.Option("--guard", help="errors, latency_p95 or quality; may be said again; none = all.")
+        list[str] | None,
+        typer.Option("--guard", help="errors, fallbacks, latency_p95 or quality; may be said again; none = all."),
     ] = None,
     sticky_by: Annotated[str, typer.Option("--sticky-by", help="caller or request.")] = "",
     max_requests: Annotated[int, typer.Option("--max-requests", help="ab, shadow: when it ends; 0 = 20000.")] = 0,
@@ -111,20 +115,31 @@ def create(
     table(HEADINGS, [row(answer["experiment"])])
 
 
+def _id_of(client: Client, given: str) -> str:
+    """The id that is meant; what is neither an id nor a name goes on as it is, for the server to say so."""
+    if is_uuid(given):
+        return given
+    listed = client.pages("/v2/experiments", "experiments")
+    return next((str(one["experiment_id"]) for one in listed if one.get("name") == given), given)
+
+
 @command(app, "show")
 def show(experiment_id: Id, url: Url = None, as_json: AsJson = False) -> None:
     """Show what came of an experiment: both arms, and how they compare.
 
     Example: dac experiment show 01a1fccc-d17f-7000-8000-000000000001
     """
-    answer = Client(url).call("GET", f"/v2/experiments/{segment(experiment_id)}")
+    client = Client(url)
+    answer = client.call("GET", f"/v2/experiments/{segment(_id_of(client, experiment_id))}")
     if as_json:
         print_json(answer)
         return
     one = answer["experiment"]
     table(HEADINGS, [row(one)])
-    if one.get("reason"):
-        note(one["reason"])
+    note(_plan(one))
+    for words in (one.get("reason"), *(one.get("warnings") or [])):
+        if words:
+            note(words)
     if one.get("kind") == "KIND_SHADOW":
         note(
             f"both chose the same model in {one.get('agreement') or 0:.1%} of the decisions; figures are expected ones"
@@ -132,8 +147,8 @@ def show(experiment_id: Id, url: Url = None, as_json: AsJson = False) -> None:
     for figures in one.get("figures") or []:
         print()
         arms = figures["arms"]
-        heads = ("step", "arm", "requests", "errors", "p95", "first token", "cost", "quality", "graded")
-        table(heads, [_arm(figures.get("step") or 0, arm) for arm in arms], right=(2, 3, 4, 5, 6, 7, 8))
+        heads = ("step", "arm", "requests", "errors", "fallbacks", "p95", "first token", "cost", "quality", "graded")
+        table(heads, [_arm(figures.get("step") or 0, arm) for arm in arms], right=(2, 3, 4, 5, 6, 7, 8, 9))
         rows = [
             (
                 found["metric"],
@@ -154,16 +169,41 @@ def _arm(step: int, arm: dict[str, Any]) -> tuple[object, ...]:
         arm["arm"],
         arm.get("requests") or 0,
         f"{arm.get('error_rate') or 0:.2%}",
-        f"{arm.get('latency_p95_ms') or 0:.0f} ms",
-        f"{arm.get('first_token_ms') or 0:.0f} ms",
+        f"{arm.get('fallback_rate') or 0:.2%}",
+        _measured(arm, "latency_p95_ms"),
+        _measured(arm, "first_token_ms"),
         money(arm.get("cost_nano_usd") or 0),
-        f"{arm.get('quality') or 0:.3f}",
+        f"{arm.get('quality') or 0:.3f}" if int(arm.get("graded") or 0) else "-",
         arm.get("graded") or 0,
     )
 
 
+def _measured(arm: dict[str, Any], name: str) -> str:
+    return f"{arm[name]:.0f} ms" if arm.get(name) else "-"
+
+
+def _plan(one: dict[str, Any]) -> str:
+    """What was asked for, in a line."""
+    if steps := one.get("steps"):
+        said = ", then ".join(_step(step) for step in steps)
+    else:
+        said = f"{one.get('share') or 0:.0%} of the requests, at most {one.get('max_requests')}"
+        said += f"; decided by {one.get('metric')}"
+    guards = ", ".join(one.get("guards") or [])
+    control = f" under {one['control']}" if one.get("control") else ""
+    return f"{one.get('policy')}{control}: {said}; guards {guards}; sticky by {one.get('sticky_by')}"
+
+
+def _step(step: dict[str, Any]) -> str:
+    share = f"{step.get('share') or 0:.0%}"
+    fewest, seconds = int(step.get("min_requests") or 0), float(step.get("min_s") or 0)
+    return f"{share} for {fewest} requests and {seconds:.0f} s" if fewest or seconds else share
+
+
 def _end(experiment_id: str, state: str, why: str, url: str | None, as_json: bool) -> None:
-    answer = Client(url).call("PATCH", f"/v2/experiments/{segment(experiment_id)}", {"state": state, "note": why})
+    client = Client(url)
+    path = f"/v2/experiments/{segment(_id_of(client, experiment_id))}"
+    answer = client.call("PATCH", path, {"state": state, "note": why})
     if as_json:
         print_json(answer)
     else:
@@ -194,7 +234,8 @@ def delete(experiment_id: Id, url: Url = None, as_json: AsJson = False) -> None:
 
     Example: dac experiment delete 01a1fccc-d17f-7000-8000-000000000001
     """
-    answer = Client(url).call("DELETE", f"/v2/experiments/{segment(experiment_id)}")
+    client = Client(url)
+    answer = client.call("DELETE", f"/v2/experiments/{segment(_id_of(client, experiment_id))}")
     if as_json:
         print_json(answer)
     else:

@@ -101,6 +101,9 @@ def _route(route: dict[str, Any]) -> Iterator[str]:
         yield "no model was looked for"
         return
     yield " ".join(part for part in (route.get("reason"), f"(profile {route.get('profile') or 'none'})") if part)
+    if route.get("policy_version"):
+        yield f"policy {route['policy_version']}"
+    yield from _tried(route)
     rows = [
         [
             str(index),
@@ -114,6 +117,16 @@ def _route(route: dict[str, Any]) -> Iterator[str]:
     if rows:
         headings = ("#", "model", "provider", "score", "quality", "latency", "cost", "context", "verdict")
         yield from aligned(headings, rows, right=(0, 3, 4, 5, 6, 7))
+
+
+def _tried(route: dict[str, Any]) -> Iterator[str]:
+    """Its part in experiments."""
+    if part := route.get("experiment"):
+        refused = "; the tried policy refused it, and the one in force decided" if part.get("refused") else ""
+        yield f"experiment {part.get('experiment_id')}: arm {part.get('arm')}, step {part.get('step') or 0}{refused}"
+    if shadow := route.get("shadow"):
+        chosen = f"would have chosen {shadow['model']}" if shadow.get("model") else "would have refused it"
+        yield f"shadow {shadow.get('experiment_id')}: {shadow.get('policy_version')} {chosen}"
 
 
 SCORES = ("score", "quality_score", "latency_score", "cost_score", "context_score")

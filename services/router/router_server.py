@@ -95,7 +95,7 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
             if self._arms is None or principal is None:
                 decision = self._decider.decide(view, ask, policy)
             else:
-                asking = Asking(request.thread_id, principal.user_id, principal.key_id)
+                asking = Asking(request.thread_id, request.end_user, principal.user_id, principal.key_id)
                 decision = self._arms.decide(self._decider, view, ask, policy, asking)
         except MeshError as error:
             telemetry.ROUTE_REFUSALS.labels(error.reason.name.lower()).inc()

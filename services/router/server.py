@@ -200,9 +200,14 @@ def build(context: Context) -> Service:
     learned = learning.learned if learning is not None else None
     decider = Decider(config, breakers, speeds, learned, QualityPredictor.load())
 
+    held = _held(context, catalog, breakers)
+
     def catalog_changed(view: CatalogView) -> None:
         known = view.holdings()
         breakers.keep_only(known)
+        if held is not None:
+            # One whose model was away for a moment, or comes only now, is held from its first decision on.
+            held.apply()
         speeds.keep_only(known)
         decider.forget()
 
@@ -212,7 +217,6 @@ def build(context: Context) -> Service:
             context.name, context.model_book, functools.partial(_hear_models, context, sources, catalog)
         )
     hints = _hints(context, catalog, breakers)
-    held = _held(context, catalog, breakers)
     catalog.on_change = catalog_changed
     telemetry.BREAKER_OPEN.watch(
         context.name, lambda: [((one.model, one.provider), _OPENNESS[one.state]) for one in breakers.statuses()]

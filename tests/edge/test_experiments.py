@@ -78,3 +78,27 @@ def test_an_experiment_from_its_beginning_to_its_end(dac: Dac) -> None:
     assert route["policy_version"].startswith("tried@")
     command(dac, "delete", canary["experiment_id"])
     assert [one["experiment_id"] for one in call(dac, "GET", "/v2/experiments")["experiments"]] == [experiment_id]
+
+
+def test_one_key_may_speak_for_many_users(dac: Dac) -> None:
+    """Each of an application's own users stays in an arm, in every dialect; a request's story says in which."""
+    command(dac, "create", "customers", "--policy", "tried")
+    arms: dict[str, set[str]] = {}
+    last = ""
+    for number in range(24):
+        customer, messages = f"customer-{number % 12}", [{"role": "user", "content": "Hello."}]
+        body: dict[str, Any] = {"model": "auto", "messages": messages}
+        if number < 12:
+            path, body = "/v1/chat/completions", {**body, "user": customer}
+        else:
+            path, body = "/v1/messages", {**body, "max_tokens": 20, "metadata": {"user_id": customer}}
+        answer = httpx.post(dac.url + path, json=body, headers=dac.headers, timeout=30)
+        assert answer.status_code == 200, answer.text
+        last = answer.headers["x-dac-request-id"]
+        arms.setdefault(customer, set()).add(dac.record(answer)["route"]["experiment"]["arm"])  # type: ignore[index]
+    assert all(len(one) == 1 for one in arms.values()) and {"a", "b"} == set().union(*arms.values()), arms
+    told = programs.run(["explain", last], {**dac.env, "DAC_BASE_URL": dac.url, "DAC_API_KEY": dac.key}).stdout
+    (arm,) = arms["customer-11"]
+    assert f"arm {arm}, step 0" in told and ("policy tried@" if arm == "b" else "policy default@") in told
+    assert "sticky by caller" in command(dac, "show", "customers")
+    command(dac, "stop", "customers")

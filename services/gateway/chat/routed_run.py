@@ -8,6 +8,7 @@ from services.gateway.chat.answer_stages import stages_of
 from services.gateway.persona.stage import introduced
 from services.gateway.sharing.shared_run import SharedRun
 from services.gateway.threads.turn import ThreadTurn
+from services.gateway.wire.end_users import end_user
 
 
 class RoutedRun(SharedRun):
@@ -34,6 +35,7 @@ class RoutedRun(SharedRun):
             task_type=ask.task_type,
             request_id=self.call.request_id,
             thread_id=ask.thread_id,
+            end_user=end_user(ask.fields),
         )
         try:
             await self._route_by(request)

@@ -104,11 +104,10 @@ def beyond(model: KnownModel, quality: float, pace: tuple[float, float], ask: As
     if bounds.min_quality and quality < bounds.min_quality:
         return f"quality {quality:.2f} is below the {bounds.min_quality:.2f} asked for"
     # What is not known cannot be held against a model; a cost that is not known is no cost within a cap.
-    first, writing = pace
+    first, _ = pace
     if bounds.max_first_token_ms and first > bounds.max_first_token_ms:
         return f"its first token takes about {first:.0f} ms, more than {bounds.max_first_token_ms:.0f} ms"
-    whole = (TYPICAL_FIRST_TOKEN_MS if math.isnan(first) else first) + _answer_tokens(bounds) * writing
-    whole = first if math.isnan(writing) else whole
+    whole = whole_ms(pace, bounds.output_tokens)
     if bounds.max_latency_ms and whole > bounds.max_latency_ms:
         return f"an answer takes about {whole:.0f} ms, more than {bounds.max_latency_ms:.0f} ms"
     if not bounds.max_cost_nano_usd:
@@ -119,6 +118,14 @@ def beyond(model: KnownModel, quality: float, pace: tuple[float, float], ask: As
     if cost <= bounds.max_cost_nano_usd:
         return ""
     return f"would cost about ${cost / 1e9:.6f}, above the cap of ${bounds.max_cost_nano_usd / 1e9:.6f}"
+
+
+def whole_ms(pace: tuple[float, float], output_tokens: int) -> float:
+    """About how long a whole answer takes, at a pace as of `pace_of`, if it is at most so long; NaN = unknown."""
+    first, writing = pace
+    if math.isnan(writing):
+        return first
+    return (TYPICAL_FIRST_TOKEN_MS if math.isnan(first) else first) + min(output_tokens, ANSWER_TOKENS) * writing
 
 
 def _answer_tokens(bounds: Bounds) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+import msgspec
+
 from mesh.postgres import Database
 from services.router.deciding.breakers import State
 
@@ -21,8 +23,9 @@ Held = Mapping[tuple[str, str], State]
 class HeldStore(Protocol):
     """Where it is kept."""
 
-    async def follow(self, changed: Callable[[], None]) -> None:
-        """Calls `changed` soon after any replica changed something, best effort."""
+    async def follow(self, changed: Callable[[], None], let_go: Callable[[str, str], None]) -> None:
+        """Calls `changed` soon after any replica changed something, and before it `let_go` with the model and the
+        provider whose breaker is to decide for itself again; best effort."""
 
     async def read(self) -> Held:
         """All that are held. Raises MeshError."""
@@ -37,9 +40,17 @@ class PostgresHeldStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def follow(self, changed: Callable[[], None]) -> None:
+    async def follow(self, changed: Callable[[], None], let_go: Callable[[str, str], None]) -> None:
         """See HeldStore."""
-        await self._database.listen(CHANNEL, lambda _: changed(), on_gap=changed)
+
+        def heard(payload: str) -> None:
+            try:
+                if payload:
+                    let_go(*msgspec.json.decode(payload, type=tuple[str, str]))
+            finally:
+                changed()
+
+        await self._database.listen(CHANNEL, heard, on_gap=changed)
 
     async def read(self) -> Held:
         """See HeldStore."""
@@ -54,4 +65,5 @@ class PostgresHeldStore:
                 await connection.execute(_LET_GO, model, provider)
             else:
                 await connection.execute(_HOLD, model, provider, state.value)
-            await connection.execute("SELECT pg_notify($1, '')", CHANNEL)
+            told = msgspec.json.encode((model, provider)).decode() if state is None else ""
+            await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, told)

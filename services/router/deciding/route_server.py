@@ -192,6 +192,8 @@ def _shadow(choice: ShadowChoice) -> record_pb2.ShadowRecord:
         chosen_cost_nano_usd=choice.chosen_cost_nano_usd if priced else 0,
         priced=priced,
         agreed=choice.agreed,
+        latency_ms=choice.latency_ms,
+        chosen_latency_ms=choice.chosen_latency_ms,
     )
 
 

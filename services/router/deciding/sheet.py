@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.router.catalog.catalog import KnownModel
-from services.router.deciding.constraints import Column, Shortlist
+from services.router.deciding.constraints import Column, Shortlist, pace_of, whole_ms
 from services.router.deciding.scoring import Weights
 from services.router.experiments.experiments import Part, ShadowChoice
 from services.router.policies.answer_rules import AnswerRules
@@ -110,6 +110,14 @@ class Decision:
             return found
         one = model.scores
         return Sides(model.totals.get(self.profile, 0.0), one.quality, one.latency, one.cost, one.context)
+
+    def whole_ms(self, model: KnownModel, output_tokens: int) -> float:
+        """About how long a whole answer of one of these models takes; NaN = unknown."""
+        shortlist = self.sheet.shortlist if self.sheet is not None else None
+        place = shortlist.index.get(model.id) if shortlist is not None else None
+        if shortlist is None or place is None:
+            return whole_ms(pace_of(model, None), output_tokens)
+        return whole_ms((float(shortlist.first_token_ms[place]), float(shortlist.writing_ms[place])), output_tokens)
 
 
 def draw(seed: str, model: str) -> float:

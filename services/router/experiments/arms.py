@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -31,8 +32,14 @@ class Asking(NamedTuple):
     """Who asks: an arm is theirs."""
 
     thread: str = ""
+    end_user: str = ""
     user: str = ""
     key: str = ""
+
+    @property
+    def unit(self) -> str:
+        """Who it is, as far as it is known; empty = the request alone."""
+        return self.thread or self.end_user or self.user or self.key
 
 
 class Arms:
@@ -56,7 +63,9 @@ class Arms:
             decision = self._by_arm(decider, view, ask, policy, live, asking)
         if decision is None:
             decision = decider.decide(view, ask, policy)
-        if shadow is not None and self._takes(shadow, ask, policy):
+        # What a tried policy decided is not what the policy in force would have chosen.
+        by_tried = decision.part is not None and decision.part.arm == "b" and not decision.part.refused
+        if shadow is not None and not by_tried and self._takes(shadow, ask, policy):
             decision.shadow = self._beside(decider, view, ask, decision, shadow, asking)
         return decision
 
@@ -81,7 +90,7 @@ class Arms:
         tried = self._tried(ask.org_id, live.plan.policy)
         if tried is None:
             return None
-        arm = live.arm(asking.thread, asking.user, asking.key, ask.seed)
+        arm = live.arm(asking.unit, ask.seed)
         if live.promoted:
             # Nothing is measured any more: its word is the policy's, refusals included.
             return decider.decide(view, ask, tried)
@@ -106,7 +115,7 @@ class Arms:
     ) -> ShadowChoice | None:
         """What the tried policy would have chosen; it changes nothing and never fails."""
         tried = self._tried(ask.org_id, shadow.plan.policy)
-        if tried is None or shadow.arm(asking.thread, asking.user, asking.key, ask.seed) == "a":
+        if tried is None or shadow.arm(asking.unit, ask.seed) == "a":
             return None
         try:
             other = decider.decide(view, msgspec.structs.replace(ask, dry_run=True), tried)
@@ -117,6 +126,8 @@ class Arms:
             return None
         output = ask.max_output_tokens or self._output_tokens
         chosen, model = decision.chain[0], other.chain[0]
+        expected_ms, chosen_ms = other.whole_ms(model, output), decision.whole_ms(chosen, output)
+        timed = not (math.isnan(expected_ms) or math.isnan(chosen_ms))
         return ShadowChoice(
             shadow.experiment_id,
             other.policy_version,
@@ -126,6 +137,8 @@ class Arms:
             decision.sides(chosen).quality,
             cost_nano_usd(chosen, ask.input_tokens, output),
             agreed=model.id == chosen.id,
+            latency_ms=expected_ms if timed else 0.0,
+            chosen_latency_ms=chosen_ms if timed else 0.0,
         )
 
     def _tried(self, org_id: str, name: str) -> RoutingPolicy | None:

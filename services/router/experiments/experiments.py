@@ -20,18 +20,19 @@ KINDS = (AB, SHADOW, CANARY)
 RUNNING, STOPPED, CONCLUDED, ROLLED_BACK, PROMOTED = "running", "stopped", "concluded", "rolled_back", "promoted"
 IN_FORCE = (RUNNING, PROMOTED)
 BETTER, WORSE, NO_DIFFERENCE = "better", "worse", "no_difference"
-ERRORS, LATENCY_P95, LATENCY, FIRST_TOKEN, COST, QUALITY = (
+ERRORS, FALLBACKS, LATENCY_P95, LATENCY, FIRST_TOKEN, COST, QUALITY = (
     "errors",
+    "fallbacks",
     "latency_p95",
     "latency",
     "first_token",
     "cost",
     "quality",
 )
-COMPARED = (ERRORS, LATENCY_P95, LATENCY, FIRST_TOKEN, COST, QUALITY)
-METRICS = (QUALITY, ERRORS, LATENCY, FIRST_TOKEN, COST)
+COMPARED = (ERRORS, FALLBACKS, LATENCY_P95, LATENCY, FIRST_TOKEN, COST, QUALITY)
+METRICS = (QUALITY, ERRORS, FALLBACKS, LATENCY, FIRST_TOKEN, COST)
 """What an A/B experiment may be decided by."""
-GUARDS = (ERRORS, LATENCY_P95, QUALITY)
+GUARDS = (ERRORS, FALLBACKS, LATENCY_P95, QUALITY)
 """What the tried policy must not be worse in."""
 MEASURED = (LATENCY, FIRST_TOKEN, COST, QUALITY)
 """What each answer has a number of."""
@@ -112,9 +113,9 @@ class Tried:
         """Whether requests under a policy take part."""
         return not self.plan.control or self.plan.control == policy
 
-    def arm(self, thread: str, user: str, key: str, request: str) -> str:
-        """The arm of a request: a conversation's, else a user's, else a key's, else its own."""
-        unit = request if self.plan.sticky_by == REQUEST else thread or user or key or request
+    def arm(self, caller: str, request: str) -> str:
+        """The arm of a request: its caller's, else its own."""
+        unit = request if self.plan.sticky_by == REQUEST else caller or request
         return "b" if bucket(self.experiment_id, unit) < self.share() else "a"
 
 
@@ -145,6 +146,9 @@ class ShadowChoice(NamedTuple):
     chosen_quality: float = 0.0
     chosen_cost_nano_usd: int | None = None
     agreed: bool = False
+    latency_ms: float = 0.0
+    chosen_latency_ms: float = 0.0
+    """0 = not known of both."""
 
 
 class TrialKey(NamedTuple):
@@ -167,6 +171,8 @@ class TrialOutcome(NamedTuple):
     cost_usd: float | None = None
     quality: float | None = None
     agreed: bool = False
+    fell_back: bool = False
+    """Another model than the chosen one had to answer."""
     ratable: bool = False
     """Whether there is an answer that its reader may still rate."""
 
@@ -178,6 +184,7 @@ class ArmSums:
     requests: float = 0.0
     errors: float = 0.0
     agreed: float = 0.0
+    fallbacks: float = 0.0
     samples: dict[str, Sample] = field(default_factory=lambda: dict.fromkeys(MEASURED, Sample()))
     latencies: list[float] = field(default_factory=lambda: [0.0] * BUCKETS)
     """How many answers took how long, by class."""
@@ -187,6 +194,7 @@ class ArmSums:
         self.requests += 1
         self.errors += one.failed
         self.agreed += one.agreed
+        self.fallbacks += one.fell_back
         for name, value in zip(MEASURED, (one.latency_ms, one.first_token_ms, one.cost_usd, one.quality), strict=True):
             if value is not None:
                 n, total, squares = self.samples[name]
@@ -196,19 +204,27 @@ class ArmSums:
 
     def numbers(self) -> list[float]:
         """The sums as they are kept."""
-        return [self.requests, self.errors, self.agreed, *(x for name in MEASURED for x in self.samples[name])]
+        measured = (x for name in MEASURED for x in self.samples[name])
+        return [self.requests, self.errors, self.agreed, *measured, self.fallbacks]
 
     @classmethod
     def of(cls, numbers: Sequence[float], latencies: Sequence[float]) -> ArmSums:
         """From what was kept."""
         requests, errors, agreed = numbers[:3]
         samples = {name: Sample(*numbers[3 + 3 * at : 6 + 3 * at]) for at, name in enumerate(MEASURED)}
-        return cls(requests, errors, agreed, samples, list(latencies))
+        # What an earlier DAC kept ends before it.
+        fallbacks = sum(numbers[3 + 3 * len(MEASURED) :])
+        return cls(requests, errors, agreed, fallbacks, samples, list(latencies))
 
     @property
     def error_rate(self) -> float:
         """0–1."""
         return self.errors / self.requests if self.requests else 0.0
+
+    @property
+    def fallback_rate(self) -> float:
+        """0–1."""
+        return self.fallbacks / self.requests if self.requests else 0.0
 
     @property
     def latency_p95_ms(self) -> float:
@@ -238,6 +254,9 @@ def compare(metric: str, a: ArmSums, b: ArmSums, alpha: float) -> Comparison:
     if metric == ERRORS:
         of_a, of_b = a.error_rate, b.error_rate
         found = significance.counts(a.errors, a.requests, b.errors, b.requests)
+    elif metric == FALLBACKS:
+        of_a, of_b = a.fallback_rate, b.fallback_rate
+        found = significance.counts(a.fallbacks, a.requests, b.fallbacks, b.requests)
     elif metric == LATENCY_P95:
         of_a, of_b, found = a.latency_p95_ms, b.latency_p95_ms, _slow(a.latencies, b.latencies)
     else:
@@ -280,7 +299,7 @@ def judge(plan: Plan, step: int, arms: Mapping[str, ArmSums], step_age_s: float)
     worse = [one for one in found.values() if one.verdict == WORSE]
     better = [one for one in found.values() if one.verdict == BETTER]
     if plan.kind == CANARY:
-        return _judge_canary(plan, step, b, worse, better, step_age_s)
+        return _judge_canary(plan, step, arms, worse, better, step_age_s)
     # Both arms of a shadow are the same requests.
     seen = b.requests if plan.kind == SHADOW else a.requests + b.requests
     full = seen >= plan.max_requests
@@ -296,9 +315,14 @@ def judge(plan: Plan, step: int, arms: Mapping[str, ArmSums], step_age_s: float)
 
 
 def _judge_canary(
-    plan: Plan, step: int, b: ArmSums, worse: list[Comparison], better: list[Comparison], step_age_s: float
+    plan: Plan,
+    step: int,
+    arms: Mapping[str, ArmSums],
+    worse: list[Comparison],
+    better: list[Comparison],
+    step_age_s: float,
 ) -> Judgement:
-    now = plan.steps[step]
+    now, b = plan.steps[step], arms.get("b") or ArmSums()
     if worse:
         why = f"{plan.policy} was rolled back at {now.share:.0%} after {b.requests:.0f} requests: {_said(worse, plan)}."
         return Judgement(ROLLED_BACK, step, ROLLED_BACK, why)
@@ -308,11 +332,14 @@ def _judge_canary(
     if after < 1:
         return Judgement(RUNNING, step + 1, RUNNING, f"{after:.0%} after {b.requests:.0f} requests at {now.share:.0%}.")
     told = f": {_said(better, plan)}" if better else ""
+    graded = min((one.samples[QUALITY].n for one in arms.values()), default=0)
+    if QUALITY in plan.guards and graded < significance.FEWEST:
+        told += "; too few answers were graded to compare quality"
     why = f"{plan.policy} is for all after {b.requests:.0f} requests at {now.share:.0%} without being worse{told}."
     return Judgement(PROMOTED, step + 1, BETTER if better else NO_DIFFERENCE, why)
 
 
-_UNITS = {ERRORS: "{:.2%}", QUALITY: "{:.3f}", COST: "${:.6f}"}
+_UNITS = {ERRORS: "{:.2%}", FALLBACKS: "{:.2%}", QUALITY: "{:.3f}", COST: "${:.6f}"}
 
 
 def _said(found: Sequence[Comparison], plan: Plan) -> str:

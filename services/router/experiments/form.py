@@ -12,6 +12,7 @@ from services.router.experiments.experiments import (
     CANARY,
     COST,
     ERRORS,
+    FALLBACKS,
     GUARDS,
     KINDS,
     LATENCY_P95,
@@ -124,8 +125,8 @@ def _guards(kind: str, guards: tuple[str, ...]) -> tuple[str, ...]:
         if one not in GUARDS:
             raise invalid("guards", f'guards: there is no "{one[:40]}"; say {", ".join(GUARDS)}.')
     if kind == SHADOW:
-        if LATENCY_P95 in guards:
-            raise invalid("guards", "guards: nothing is asked in the shadow, so nothing takes time: say others.")
+        if {LATENCY_P95, FALLBACKS} & set(guards):
+            raise invalid("guards", "guards: nothing is asked in the shadow, so nothing is slow or fails: say others.")
         return tuple(dict.fromkeys(guards)) or (ERRORS, QUALITY)
     return tuple(dict.fromkeys(guards)) or GUARDS
 

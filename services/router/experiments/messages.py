@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from dac.router.v1 import experiment_pb2
+from services.router.experiments.doubts import doubts
 from services.router.experiments.experiments import (
     AB,
     CANARY,
@@ -54,7 +55,7 @@ def steps_of(steps: Iterable[experiment_pb2.ExperimentStep]) -> tuple[Step, ...]
 
 def of_experiment(row: ExperimentRow, figures: Figures, *, policy_missing: bool) -> experiment_pb2.Experiment:
     """An experiment with what came of it."""
-    plan = row.plan
+    plan, latest = row.plan, max(figures, default=0)
     message = experiment_pb2.Experiment(
         experiment_id=row.experiment_id,
         name=plan.name,
@@ -79,6 +80,7 @@ def of_experiment(row: ExperimentRow, figures: Figures, *, policy_missing: bool)
         figures=[_figures(plan, step, figures[step]) for step in sorted(figures)],
         etag=row.etag,
         policy_missing=policy_missing,
+        warnings=doubts(plan, latest, figures.get(latest, {})),
     )
     message.state = _STATE_OF[row.state]  # type: ignore[assignment]
     message.created_at.FromDatetime(row.created_at)
@@ -101,7 +103,7 @@ def _agreement(plan: Plan, figures: Figures) -> float:
 
 def _figures(plan: Plan, step: int, arms: Mapping[str, ArmSums]) -> experiment_pb2.ExperimentFigures:
     a, b = arms.get("a") or ArmSums(), arms.get("b") or ArmSums()
-    compared = plan.decided_by if plan.kind == SHADOW else (*plan.decided_by, *COMPARED)
+    compared = (*plan.decided_by, LATENCY, COST) if plan.kind == SHADOW else (*plan.decided_by, *COMPARED)
     return experiment_pb2.ExperimentFigures(
         step=step,
         arms=[_arm("a", a), _arm("b", b)],
@@ -115,6 +117,8 @@ def _arm(name: str, sums: ArmSums) -> experiment_pb2.ExperimentArm:
         requests=round(sums.requests),
         errors=round(sums.errors),
         error_rate=round(sums.error_rate, DIGITS),
+        fallbacks=round(sums.fallbacks),
+        fallback_rate=round(sums.fallback_rate, DIGITS),
         latency_ms=round(sums.samples[LATENCY].mean, 1),
         latency_p95_ms=round(sums.latency_p95_ms, 1),
         first_token_ms=round(sums.samples[FIRST_TOKEN].mean, 1),

@@ -46,8 +46,15 @@ def _measured(record: record_pb2.RequestRecord, key: TrialKey, grades: Sequence[
         first_token_ms=first_ms if first_ms > 0 else None,
         cost_usd=max(0, record.cost_nano_usd) / 1e9 if whole else None,
         quality=min(1.0, max(0.0, sum(grades) / len(grades))) if grades and whole else None,
+        fell_back=_fell_back(record),
         ratable=True,
     )
+
+
+def _fell_back(record: record_pb2.RequestRecord) -> bool:
+    """Whether the first model asked did not answer and another one did."""
+    attempts = record.attempts
+    return len(attempts) > 1 and bool(attempts[0].reason) and attempts[-1].model != attempts[0].model
 
 
 def _expected(shadow: record_pb2.ShadowRecord, org_id: str, request_id: str) -> list[TrialOutcome]:
@@ -56,7 +63,21 @@ def _expected(shadow: record_pb2.ShadowRecord, org_id: str, request_id: str) -> 
         return [TrialOutcome(chosen, request_id), TrialOutcome(tried, request_id, failed=True)]
     of_chosen = shadow.chosen_cost_nano_usd / 1e9 if shadow.priced else None
     of_tried = shadow.cost_nano_usd / 1e9 if shadow.priced else None
+    timed = shadow.latency_ms > 0 and shadow.chosen_latency_ms > 0
     return [
-        TrialOutcome(chosen, request_id, cost_usd=of_chosen, quality=shadow.chosen_quality),
-        TrialOutcome(tried, request_id, cost_usd=of_tried, quality=shadow.quality, agreed=shadow.agreed),
+        TrialOutcome(
+            chosen,
+            request_id,
+            latency_ms=shadow.chosen_latency_ms if timed else None,
+            cost_usd=of_chosen,
+            quality=shadow.chosen_quality,
+        ),
+        TrialOutcome(
+            tried,
+            request_id,
+            latency_ms=shadow.latency_ms if timed else None,
+            cost_usd=of_tried,
+            quality=shadow.quality,
+            agreed=shadow.agreed,
+        ),
     ]

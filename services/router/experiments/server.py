@@ -98,7 +98,8 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
         found = await self._desk.store.page(org_id, token, size + 1)
         return experiment_pb2.ListExperimentsResponse(
             experiments=[
-                self._told(org_id, row, {row.step: figures.get(row.step, {})}) for row, figures in found[:size]
+                self._told(org_id, row, {step: one for step, one in figures.items() if step == max(figures)})
+                for row, figures in found[:size]
             ],
             next_page_token=found[size - 1][0].experiment_id if len(found) > size else "",
         )

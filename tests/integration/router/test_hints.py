@@ -235,7 +235,7 @@ async def hold(service: RouterService, model: str, state: int) -> None:
 
 
 async def until_first(service: RouterService, model: str) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while (await chain(service))[0] != model:
             await asyncio.sleep(0.005)
 
@@ -261,3 +261,32 @@ async def test_what_an_operator_holds_is_held_everywhere_and_beyond_a_restart(
     await until_first(one, BEST)
     await until_first(later, BEST)
     assert (await chain(await without_redis("last")))[0] == BEST
+
+
+async def test_one_that_is_let_go_begins_closed_on_every_replica(
+    without_redis: Callable[[str], Awaitable[RouterService]],
+) -> None:
+    one, two = await without_redis("one"), await without_redis("two")
+    # Open by the own count of one, and on its word at the other.
+    await left_out(one, BEST, lambda: open_breaker_anew(two, BEST))
+    assert BEST not in await chain(two)
+    await hold(one, BEST, router_pb2.Breaker.STATE_UNSPECIFIED)
+    assert (await chain(one))[0] == BEST
+    await until_first(two, BEST)
+
+
+async def test_what_is_held_stays_so_while_its_model_comes_and_goes(
+    without_redis: Callable[[str], Awaitable[RouterService]],
+) -> None:
+    one = await without_redis("one")
+    catalog = one.router._catalog
+    models = catalog._models
+    try:
+        await hold(one, BEST, OPEN)
+        for _ in range(3):
+            catalog.hear_models(tuple(model for model in models if model.model != BEST))
+            assert BEST not in at_once(chain(one))
+            catalog.hear_models(models)
+            assert at_once(chain(one))[0] == SECOND, "held from the first decision on, before anything is read again"
+    finally:
+        await hold(one, BEST, router_pb2.Breaker.STATE_UNSPECIFIED)

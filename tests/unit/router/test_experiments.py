@@ -174,6 +174,7 @@ def test_a_canary_grows_by_requests_and_time() -> None:
     assert canary(0, 200, 60)[:2] == (RUNNING, 1)
     assert canary(1, 299, 60)[:2] == (RUNNING, 1)
     assert canary(1, 300, 60)[:3] == (PROMOTED, 2, NO_DIFFERENCE)
+    assert "too few answers were graded" in canary(1, 300, 60).reason
 
 
 def test_a_shadow_says_its_verdict_when_it_is_over() -> None:
@@ -201,6 +202,8 @@ def test_an_experiment_without_a_difference_ends() -> None:
             st.floats(0, 1e4) | st.none(),
             st.floats(0, 9) | st.none(),
             st.floats(0, 1) | st.none(),
+            st.booleans(),
+            st.booleans(),
         ),
         max_size=30,
     ),
@@ -218,6 +221,8 @@ def test_sums_of_parts_are_the_sums_of_the_whole(drawn: list[tuple[Any, ...]], c
     assert added == pytest.approx(whole.numbers()) and classes == whole.latencies
     again = ArmSums.of(whole.numbers(), whole.latencies)
     assert again == whole and set(again.samples) == set(MEASURED)
+    # As they were kept before fallbacks were counted.
+    assert ArmSums.of(whole.numbers()[:-1], whole.latencies) == dataclasses.replace(whole, fallbacks=0)
 
 
 def test_tests_for_one_look_are_those_of_the_books() -> None:
@@ -265,12 +270,22 @@ def test_arms_of_two_experiments_are_independent() -> None:
 
 def test_who_is_sticky() -> None:
     tried = Tried("01a1fccc-d17f-7000-8000-000000000001", USUAL)
-    for first, rest in ((("t",), ("u", "k", "r")), (("", "u"), ("k", "r")), (("", "", "k"), ("r",))):
-        same = {tried.arm(*first, *(f"{one}{number}" for one in rest)) for number in range(50)}
-        assert len(same) == 1
-    assert {tried.arm("", "", "", f"r{number}") for number in range(50)} == {"a", "b"}
+    known = ("t", "e", "u", "k")
+    for first in range(4):
+        same = {
+            Asking(
+                *(
+                    "" if place < first else one + (str(number) if place > first else "")
+                    for place, one in enumerate(known)
+                )
+            )
+            for number in range(50)
+        }
+        assert {one.unit for one in same} == {known[first]}
+        assert len({tried.arm(one.unit, f"r{number}") for number, one in enumerate(same)}) == 1
+    assert {tried.arm(Asking().unit, f"r{number}") for number in range(50)} == {"a", "b"}
     drawn = dataclasses.replace(tried, plan=dataclasses.replace(USUAL, sticky_by="request"))
-    assert {drawn.arm("t", "u", "k", f"r{number}") for number in range(50)} == {"a", "b"}
+    assert {drawn.arm("t", f"r{number}") for number in range(50)} == {"a", "b"}
 
 
 @given(st.sampled_from(["ab", "shadow", "canary"]), st.floats(0.0001, 0.5), st.integers(100, 10_000))

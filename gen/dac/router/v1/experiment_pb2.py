@@ -26,7 +26,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x64\x61\x63/router/v1/experiment.proto\x12\rdac.router.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"D\n\x0e\x45xperimentStep\x12\r\n\x05share\x18\x01 \x01(\x01\x12\x14\n\x0cmin_requests\x18\x02 \x01(\x03\x12\r\n\x05min_s\x18\x03 \x01(\x01\"\xce\x01\n\rExperimentArm\x12\x0b\n\x03\x61rm\x18\x01 \x01(\t\x12\x10\n\x08requests\x18\x02 \x01(\x03\x12\x0e\n\x06\x65rrors\x18\x03 \x01(\x03\x12\x12\n\nerror_rate\x18\x04 \x01(\x01\x12\x12\n\nlatency_ms\x18\x05 \x01(\x01\x12\x16\n\x0elatency_p95_ms\x18\x06 \x01(\x01\x12\x16\n\x0e\x66irst_token_ms\x18\x07 \x01(\x01\x12\x15\n\rcost_nano_usd\x18\x08 \x01(\x03\x12\x0f\n\x07quality\x18\t \x01(\x01\x12\x0e\n\x06graded\x18\n \x01(\x03\"v\n\x14\x45xperimentComparison\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\t\n\x01\x61\x18\x02 \x01(\x01\x12\t\n\x01\x62\x18\x03 \x01(\x01\x12\x0f\n\x07p_value\x18\x04 \x01(\x01\x12\x16\n\x0e\x61lways_valid_p\x18\x05 \x01(\x01\x12\x0f\n\x07verdict\x18\x06 \x01(\t\"\x87\x01\n\x11\x45xperimentFigures\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12*\n\x04\x61rms\x18\x02 \x03(\x0b\x32\x1c.dac.router.v1.ExperimentArm\x12\x38\n\x0b\x63omparisons\x18\x03 \x03(\x0b\x32#.dac.router.v1.ExperimentComparison\"\xd2\x06\n\nExperiment\x12\x15\n\rexperiment_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12,\n\x04kind\x18\x03 \x01(\x0e\x32\x1e.dac.router.v1.Experiment.Kind\x12\x0e\n\x06policy\x18\x04 \x01(\t\x12\x0f\n\x07\x63ontrol\x18\x05 \x01(\t\x12\r\n\x05share\x18\x06 \x01(\x01\x12,\n\x05steps\x18\x07 \x03(\x0b\x32\x1d.dac.router.v1.ExperimentStep\x12\x0e\n\x06metric\x18\x08 \x01(\t\x12\r\n\x05\x61lpha\x18\t \x01(\x01\x12\x14\n\x0cmax_requests\x18\n \x01(\x03\x12\x11\n\tsticky_by\x18\x0b \x01(\t\x12.\n\x05state\x18\x0c \x01(\x0e\x32\x1f.dac.router.v1.Experiment.State\x12\x0f\n\x07verdict\x18\r \x01(\t\x12\x0e\n\x06reason\x18\x0e \x01(\t\x12\x0c\n\x04step\x18\x0f \x01(\x05\x12\x11\n\tshare_now\x18\x10 \x01(\x01\x12\x11\n\tagreement\x18\x11 \x01(\x01\x12\x31\n\x07\x66igures\x18\x12 \x03(\x0b\x32 .dac.router.v1.ExperimentFigures\x12.\n\ncreated_at\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07step_at\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x16 \x01(\t\x12\x16\n\x0epolicy_missing\x18\x17 \x01(\x08\x12\x0e\n\x06guards\x18\x18 \x03(\t\"K\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0b\n\x07KIND_AB\x10\x01\x12\x0f\n\x0bKIND_SHADOW\x10\x02\x12\x0f\n\x0bKIND_CANARY\x10\x03\"\x84\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_RUNNING\x10\x01\x12\x11\n\rSTATE_STOPPED\x10\x02\x12\x13\n\x0fSTATE_CONCLUDED\x10\x03\x12\x15\n\x11STATE_ROLLED_BACK\x10\x04\x12\x12\n\x0eSTATE_PROMOTED\x10\x05\"\x9f\x02\n\x17\x43reateExperimentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x04kind\x18\x02 \x01(\x0e\x32\x1e.dac.router.v1.Experiment.Kind\x12\x0e\n\x06policy\x18\x03 \x01(\t\x12\x0f\n\x07\x63ontrol\x18\x04 \x01(\t\x12\r\n\x05share\x18\x05 \x01(\x01\x12,\n\x05steps\x18\x06 \x03(\x0b\x32\x1d.dac.router.v1.ExperimentStep\x12\x0e\n\x06metric\x18\x07 \x01(\t\x12\r\n\x05\x61lpha\x18\x08 \x01(\x01\x12\x14\n\x0cmax_requests\x18\t \x01(\x03\x12\x11\n\tsticky_by\x18\n \x01(\t\x12\x12\n\nrequest_id\x18\x0b \x01(\t\x12\x0e\n\x06guards\x18\x0c \x03(\t\"I\n\x18\x43reateExperimentResponse\x12-\n\nexperiment\x18\x01 \x01(\x0b\x32\x19.dac.router.v1.Experiment\"-\n\x14GetExperimentRequest\x12\x15\n\rexperiment_id\x18\x01 \x01(\t\"F\n\x15GetExperimentResponse\x12-\n\nexperiment\x18\x01 \x01(\x0b\x32\x19.dac.router.v1.Experiment\"?\n\x16ListExperimentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"b\n\x17ListExperimentsResponse\x12.\n\x0b\x65xperiments\x18\x01 \x03(\x0b\x32\x19.dac.router.v1.Experiment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"|\n\x17UpdateExperimentRequest\x12\x15\n\rexperiment_id\x18\x01 \x01(\t\x12.\n\x05state\x18\x02 \x01(\x0e\x32\x1f.dac.router.v1.Experiment.State\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x0c\n\x04note\x18\x04 \x01(\t\"I\n\x18UpdateExperimentResponse\x12-\n\nexperiment\x18\x01 \x01(\x0b\x32\x19.dac.router.v1.Experiment\"0\n\x17\x44\x65leteExperimentRequest\x12\x15\n\rexperiment_id\x18\x01 \x01(\t\"\x1a\n\x18\x44\x65leteExperimentResponse2\xb6\x05\n\x11\x45xperimentService\x12\x7f\n\x10\x43reateExperiment\x12&.dac.router.v1.CreateExperimentRequest\x1a\'.dac.router.v1.CreateExperimentResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\"\x0f/v2/experiments:\x01*\x12\x83\x01\n\rGetExperiment\x12#.dac.router.v1.GetExperimentRequest\x1a$.dac.router.v1.GetExperimentResponse\"\'\x82\xd3\xe4\x93\x02!\x12\x1f/v2/experiments/{experiment_id}\x12y\n\x0fListExperiments\x12%.dac.router.v1.ListExperimentsRequest\x1a&.dac.router.v1.ListExperimentsResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v2/experiments\x12\x8f\x01\n\x10UpdateExperiment\x12&.dac.router.v1.UpdateExperimentRequest\x1a\'.dac.router.v1.UpdateExperimentResponse\"*\x82\xd3\xe4\x93\x02$2\x1f/v2/experiments/{experiment_id}:\x01*\x12\x8c\x01\n\x10\x44\x65leteExperiment\x12&.dac.router.v1.DeleteExperimentRequest\x1a\'.dac.router.v1.DeleteExperimentResponse\"\'\x82\xd3\xe4\x93\x02!*\x1f/v2/experiments/{experiment_id}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x64\x61\x63/router/v1/experiment.proto\x12\rdac.router.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"D\n\x0e\x45xperimentStep\x12\r\n\x05share\x18\x01 \x01(\x01\x12\x14\n\x0cmin_requests\x18\x02 \x01(\x03\x12\r\n\x05min_s\x18\x03 \x01(\x01\"\xf8\x01\n\rExperimentArm\x12\x0b\n\x03\x61rm\x18\x01 \x01(\t\x12\x10\n\x08requests\x18\x02 \x01(\x03\x12\x0e\n\x06\x65rrors\x18\x03 \x01(\x03\x12\x12\n\nerror_rate\x18\x04 \x01(\x01\x12\x12\n\nlatency_ms\x18\x05 \x01(\x01\x12\x16\n\x0elatency_p95_ms\x18\x06 \x01(\x01\x12\x16\n\x0e\x66irst_token_ms\x18\x07 \x01(\x01\x12\x15\n\rcost_nano_usd\x18\x08 \x01(\x03\x12\x0f\n\x07quality\x18\t \x01(\x01\x12\x0e\n\x06graded\x18\n \x01(\x03\x12\x11\n\tfallbacks\x18\x0b \x01(\x03\x12\x15\n\rfallback_rate\x18\x0c \x01(\x01\"v\n\x14\x45xperimentComparison\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\t\n\x01\x61\x18\x02 \x01(\x01\x12\t\n\x01\x62\x18\x03 \x01(\x01\x12\x0f\n\x07p_value\x18\x04 \x01(\x01\x12\x16\n\x0e\x61lways_valid_p\x18\x05 \x01(\x01\x12\x0f\n\x07verdict\x18\x06 \x01(\t\"\x87\x01\n\x11\x45xperimentFigures\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12*\n\x04\x61rms\x18\x02 \x03(\x0b\x32\x1c.dac.router.v1.ExperimentArm\x12\x38\n\x0b\x63omparisons\x18\x03 \x03(\x0b\x32#.dac.router.v1.ExperimentComparison\"\xe4\x06\n\nExperiment\x12\x15\n\rexperiment_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12,\n\x04kind\x18\x03 \x01(\x0e\x32\x1e.dac.router.v1.Experiment.Kind\x12\x0e\n\x06policy\x18\x04 \x01(\t\x12\x0f\n\x07\x63ontrol\x18\x05 \x01(\t\x12\r\n\x05share\x18\x06 \x01(\x01\x12,\n\x05steps\x18\x07 \x03(\x0b\x32\x1d.dac.router.v1.ExperimentStep\x12\x0e\n\x06metric\x18\x08 \x01(\t\x12\r\n\x05\x61lpha\x18\t \x01(\x01\x12\x14\n\x0cmax_requests\x18\n \x01(\x03\x12\x11\n\tsticky_by\x18\x0b \x01(\t\x12.\n\x05state\x18\x0c \x01(\x0e\x32\x1f.dac.router.v1.Experiment.State\x12\x0f\n\x07verdict\x18\r \x01(\t\x12\x0e\n\x06reason\x18\x0e \x01(\t\x12\x0c\n\x04step\x18\x0f \x01(\x05\x12\x11\n\tshare_now\x18\x10 \x01(\x01\x12\x11\n\tagreement\x18\x11 \x01(\x01\x12\x31\n\x07\x66igures\x18\x12 \x03(\x0b\x32 .dac.router.v1.ExperimentFigures\x12.\n\ncreated_at\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07step_at\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x16 \x01(\t\x12\x16\n\x0epolicy_missing\x18\x17 \x01(\x08\x12\x0e\n\x06guards\x18\x18 \x03(\t\x12\x10\n\x08warnings\x18\x19 \x03(\t\"K\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0b\n\x07KIND_AB\x10\x01\x12\x0f\n\x0bKIND_SHADOW\x10\x02\x12\x0f\n\x0bKIND_CANARY\x10\x03\"\x84\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_RUNNING\x10\x01\x12\x11\n\rSTATE_STOPPED\x10\x02\x12\x13\n\x0fSTATE_CONCLUDED\x10\x03\x12\x15\n\x11STATE_ROLLED_BACK\x10\x04\x12\x12\n\x0eSTATE_PROMOTED\x10\x05\"\x9f\x02\n\x17\x43reateExperimentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x04kind\x18\x02 \x01(\x0e\x32\x1e.dac.router.v1.Experiment.Kind\x12\x0e\n\x06policy\x18\x03 \x01(\t\x12\x0f\n\x07\x63ontrol\x18\x04 \x01(\t\x12\r\n\x05share\x18\x05 \x01(\x01\x12,\n\x05steps\x18\x06 \x03(\x0b\x32\x1d.dac.router.v1.ExperimentStep\x12\x0e\n\x06metric\x18\x07 \x01(\t\x12\r\n\x05\x61lpha\x18\x08 \x01(\x01\x12\x14\n\x0cmax_requests\x18\t \x01(\x03\x12\x11\n\tsticky_by\x18\n \x01(\t\x12\x12\n\nrequest_id\x18\x0b \x01(\t\x12\x0e\n\x06guards\x18\x0c \x03(\t\"I\n\x18\x43reateExperimentResponse\x12-\n\nexperiment\x18\x01 \x01(\x0b\x32\x19.dac.router.v1.Experiment\"-\n\x14GetExperimentRequest\x12\x15\n\rexperiment_id\x18\x01 \x01(\t\"F\n\x15GetExperimentResponse\x12-\n\nexperiment\x18\x01 \x01(\x0b\x32\x19.dac.router.v1.Experiment\"?\n\x16ListExperimentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"b\n\x17ListExperimentsResponse\x12.\n\x0b\x65xperiments\x18\x01 \x03(\x0b\x32\x19.dac.router.v1.Experiment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"|\n\x17UpdateExperimentRequest\x12\x15\n\rexperiment_id\x18\x01 \x01(\t\x12.\n\x05state\x18\x02 \x01(\x0e\x32\x1f.dac.router.v1.Experiment.State\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x0c\n\x04note\x18\x04 \x01(\t\"I\n\x18UpdateExperimentResponse\x12-\n\nexperiment\x18\x01 \x01(\x0b\x32\x19.dac.router.v1.Experiment\"0\n\x17\x44\x65leteExperimentRequest\x12\x15\n\rexperiment_id\x18\x01 \x01(\t\"\x1a\n\x18\x44\x65leteExperimentResponse2\xb6\x05\n\x11\x45xperimentService\x12\x7f\n\x10\x43reateExperiment\x12&.dac.router.v1.CreateExperimentRequest\x1a\'.dac.router.v1.CreateExperimentResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\"\x0f/v2/experiments:\x01*\x12\x83\x01\n\rGetExperiment\x12#.dac.router.v1.GetExperimentRequest\x1a$.dac.router.v1.GetExperimentResponse\"\'\x82\xd3\xe4\x93\x02!\x12\x1f/v2/experiments/{experiment_id}\x12y\n\x0fListExperiments\x12%.dac.router.v1.ListExperimentsRequest\x1a&.dac.router.v1.ListExperimentsResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v2/experiments\x12\x8f\x01\n\x10UpdateExperiment\x12&.dac.router.v1.UpdateExperimentRequest\x1a\'.dac.router.v1.UpdateExperimentResponse\"*\x82\xd3\xe4\x93\x02$2\x1f/v2/experiments/{experiment_id}:\x01*\x12\x8c\x01\n\x10\x44\x65leteExperiment\x12&.dac.router.v1.DeleteExperimentRequest\x1a\'.dac.router.v1.DeleteExperimentResponse\"\'\x82\xd3\xe4\x93\x02!*\x1f/v2/experiments/{experiment_id}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,37 +46,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXPERIMENTSTEP']._serialized_start=112
   _globals['_EXPERIMENTSTEP']._serialized_end=180
   _globals['_EXPERIMENTARM']._serialized_start=183
-  _globals['_EXPERIMENTARM']._serialized_end=389
-  _globals['_EXPERIMENTCOMPARISON']._serialized_start=391
-  _globals['_EXPERIMENTCOMPARISON']._serialized_end=509
-  _globals['_EXPERIMENTFIGURES']._serialized_start=512
-  _globals['_EXPERIMENTFIGURES']._serialized_end=647
-  _globals['_EXPERIMENT']._serialized_start=650
-  _globals['_EXPERIMENT']._serialized_end=1500
-  _globals['_EXPERIMENT_KIND']._serialized_start=1290
-  _globals['_EXPERIMENT_KIND']._serialized_end=1365
-  _globals['_EXPERIMENT_STATE']._serialized_start=1368
-  _globals['_EXPERIMENT_STATE']._serialized_end=1500
-  _globals['_CREATEEXPERIMENTREQUEST']._serialized_start=1503
-  _globals['_CREATEEXPERIMENTREQUEST']._serialized_end=1790
-  _globals['_CREATEEXPERIMENTRESPONSE']._serialized_start=1792
-  _globals['_CREATEEXPERIMENTRESPONSE']._serialized_end=1865
-  _globals['_GETEXPERIMENTREQUEST']._serialized_start=1867
-  _globals['_GETEXPERIMENTREQUEST']._serialized_end=1912
-  _globals['_GETEXPERIMENTRESPONSE']._serialized_start=1914
-  _globals['_GETEXPERIMENTRESPONSE']._serialized_end=1984
-  _globals['_LISTEXPERIMENTSREQUEST']._serialized_start=1986
-  _globals['_LISTEXPERIMENTSREQUEST']._serialized_end=2049
-  _globals['_LISTEXPERIMENTSRESPONSE']._serialized_start=2051
-  _globals['_LISTEXPERIMENTSRESPONSE']._serialized_end=2149
-  _globals['_UPDATEEXPERIMENTREQUEST']._serialized_start=2151
-  _globals['_UPDATEEXPERIMENTREQUEST']._serialized_end=2275
-  _globals['_UPDATEEXPERIMENTRESPONSE']._serialized_start=2277
-  _globals['_UPDATEEXPERIMENTRESPONSE']._serialized_end=2350
-  _globals['_DELETEEXPERIMENTREQUEST']._serialized_start=2352
-  _globals['_DELETEEXPERIMENTREQUEST']._serialized_end=2400
-  _globals['_DELETEEXPERIMENTRESPONSE']._serialized_start=2402
-  _globals['_DELETEEXPERIMENTRESPONSE']._serialized_end=2428
-  _globals['_EXPERIMENTSERVICE']._serialized_start=2431
-  _globals['_EXPERIMENTSERVICE']._serialized_end=3125
+  _globals['_EXPERIMENTARM']._serialized_end=431
+  _globals['_EXPERIMENTCOMPARISON']._serialized_start=433
+  _globals['_EXPERIMENTCOMPARISON']._serialized_end=551
+  _globals['_EXPERIMENTFIGURES']._serialized_start=554
+  _globals['_EXPERIMENTFIGURES']._serialized_end=689
+  _globals['_EXPERIMENT']._serialized_start=692
+  _globals['_EXPERIMENT']._serialized_end=1560
+  _globals['_EXPERIMENT_KIND']._serialized_start=1350
+  _globals['_EXPERIMENT_KIND']._serialized_end=1425
+  _globals['_EXPERIMENT_STATE']._serialized_start=1428
+  _globals['_EXPERIMENT_STATE']._serialized_end=1560
+  _globals['_CREATEEXPERIMENTREQUEST']._serialized_start=1563
+  _globals['_CREATEEXPERIMENTREQUEST']._serialized_end=1850
+  _globals['_CREATEEXPERIMENTRESPONSE']._serialized_start=1852
+  _globals['_CREATEEXPERIMENTRESPONSE']._serialized_end=1925
+  _globals['_GETEXPERIMENTREQUEST']._serialized_start=1927
+  _globals['_GETEXPERIMENTREQUEST']._serialized_end=1972
+  _globals['_GETEXPERIMENTRESPONSE']._serialized_start=1974
+  _globals['_GETEXPERIMENTRESPONSE']._serialized_end=2044
+  _globals['_LISTEXPERIMENTSREQUEST']._serialized_start=2046
+  _globals['_LISTEXPERIMENTSREQUEST']._serialized_end=2109
+  _globals['_LISTEXPERIMENTSRESPONSE']._serialized_start=2111
+  _globals['_LISTEXPERIMENTSRESPONSE']._serialized_end=2209
+  _globals['_UPDATEEXPERIMENTREQUEST']._serialized_start=2211
+  _globals['_UPDATEEXPERIMENTREQUEST']._serialized_end=2335
+  _globals['_UPDATEEXPERIMENTRESPONSE']._serialized_start=2337
+  _globals['_UPDATEEXPERIMENTRESPONSE']._serialized_end=2410
+  _globals['_DELETEEXPERIMENTREQUEST']._serialized_start=2412
+  _globals['_DELETEEXPERIMENTREQUEST']._serialized_end=2460
+  _globals['_DELETEEXPERIMENTRESPONSE']._serialized_start=2462
+  _globals['_DELETEEXPERIMENTRESPONSE']._serialized_end=2488
+  _globals['_EXPERIMENTSERVICE']._serialized_start=2491
+  _globals['_EXPERIMENTSERVICE']._serialized_end=3185
 # @@protoc_insertion_point(module_scope)

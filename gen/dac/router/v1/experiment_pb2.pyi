@@ -22,7 +22,7 @@ class ExperimentStep(_message.Message):
     def __init__(self, share: _Optional[float] = ..., min_requests: _Optional[int] = ..., min_s: _Optional[float] = ...) -> None: ...
 
 class ExperimentArm(_message.Message):
-    __slots__ = ("arm", "requests", "errors", "error_rate", "latency_ms", "latency_p95_ms", "first_token_ms", "cost_nano_usd", "quality", "graded")
+    __slots__ = ("arm", "requests", "errors", "error_rate", "latency_ms", "latency_p95_ms", "first_token_ms", "cost_nano_usd", "quality", "graded", "fallbacks", "fallback_rate")
     ARM_FIELD_NUMBER: _ClassVar[int]
     REQUESTS_FIELD_NUMBER: _ClassVar[int]
     ERRORS_FIELD_NUMBER: _ClassVar[int]
@@ -33,6 +33,8 @@ class ExperimentArm(_message.Message):
     COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
     QUALITY_FIELD_NUMBER: _ClassVar[int]
     GRADED_FIELD_NUMBER: _ClassVar[int]
+    FALLBACKS_FIELD_NUMBER: _ClassVar[int]
+    FALLBACK_RATE_FIELD_NUMBER: _ClassVar[int]
     arm: str
     requests: int
     errors: int
@@ -43,7 +45,9 @@ class ExperimentArm(_message.Message):
     cost_nano_usd: int
     quality: float
     graded: int
-    def __init__(self, arm: _Optional[str] = ..., requests: _Optional[int] = ..., errors: _Optional[int] = ..., error_rate: _Optional[float] = ..., latency_ms: _Optional[float] = ..., latency_p95_ms: _Optional[float] = ..., first_token_ms: _Optional[float] = ..., cost_nano_usd: _Optional[int] = ..., quality: _Optional[float] = ..., graded: _Optional[int] = ...) -> None: ...
+    fallbacks: int
+    fallback_rate: float
+    def __init__(self, arm: _Optional[str] = ..., requests: _Optional[int] = ..., errors: _Optional[int] = ..., error_rate: _Optional[float] = ..., latency_ms: _Optional[float] = ..., latency_p95_ms: _Optional[float] = ..., first_token_ms: _Optional[float] = ..., cost_nano_usd: _Optional[int] = ..., quality: _Optional[float] = ..., graded: _Optional[int] = ..., fallbacks: _Optional[int] = ..., fallback_rate: _Optional[float] = ...) -> None: ...
 
 class ExperimentComparison(_message.Message):
     __slots__ = ("metric", "a", "b", "p_value", "always_valid_p", "verdict")
@@ -72,7 +76,7 @@ class ExperimentFigures(_message.Message):
     def __init__(self, step: _Optional[int] = ..., arms: _Optional[_Iterable[_Union[ExperimentArm, _Mapping]]] = ..., comparisons: _Optional[_Iterable[_Union[ExperimentComparison, _Mapping]]] = ...) -> None: ...
 
 class Experiment(_message.Message):
-    __slots__ = ("experiment_id", "name", "kind", "policy", "control", "share", "steps", "metric", "alpha", "max_requests", "sticky_by", "state", "verdict", "reason", "step", "share_now", "agreement", "figures", "created_at", "step_at", "ended_at", "etag", "policy_missing", "guards")
+    __slots__ = ("experiment_id", "name", "kind", "policy", "control", "share", "steps", "metric", "alpha", "max_requests", "sticky_by", "state", "verdict", "reason", "step", "share_now", "agreement", "figures", "created_at", "step_at", "ended_at", "etag", "policy_missing", "guards", "warnings")
     class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         KIND_UNSPECIFIED: _ClassVar[Experiment.Kind]
@@ -121,6 +125,7 @@ class Experiment(_message.Message):
     ETAG_FIELD_NUMBER: _ClassVar[int]
     POLICY_MISSING_FIELD_NUMBER: _ClassVar[int]
     GUARDS_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     experiment_id: str
     name: str
     kind: Experiment.Kind
@@ -145,7 +150,8 @@ class Experiment(_message.Message):
     etag: str
     policy_missing: bool
     guards: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, experiment_id: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[_Union[Experiment.Kind, str]] = ..., policy: _Optional[str] = ..., control: _Optional[str] = ..., share: _Optional[float] = ..., steps: _Optional[_Iterable[_Union[ExperimentStep, _Mapping]]] = ..., metric: _Optional[str] = ..., alpha: _Optional[float] = ..., max_requests: _Optional[int] = ..., sticky_by: _Optional[str] = ..., state: _Optional[_Union[Experiment.State, str]] = ..., verdict: _Optional[str] = ..., reason: _Optional[str] = ..., step: _Optional[int] = ..., share_now: _Optional[float] = ..., agreement: _Optional[float] = ..., figures: _Optional[_Iterable[_Union[ExperimentFigures, _Mapping]]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., step_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., policy_missing: _Optional[bool] = ..., guards: _Optional[_Iterable[str]] = ...) -> None: ...
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, experiment_id: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[_Union[Experiment.Kind, str]] = ..., policy: _Optional[str] = ..., control: _Optional[str] = ..., share: _Optional[float] = ..., steps: _Optional[_Iterable[_Union[ExperimentStep, _Mapping]]] = ..., metric: _Optional[str] = ..., alpha: _Optional[float] = ..., max_requests: _Optional[int] = ..., sticky_by: _Optional[str] = ..., state: _Optional[_Union[Experiment.State, str]] = ..., verdict: _Optional[str] = ..., reason: _Optional[str] = ..., step: _Optional[int] = ..., share_now: _Optional[float] = ..., agreement: _Optional[float] = ..., figures: _Optional[_Iterable[_Union[ExperimentFigures, _Mapping]]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., step_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., policy_missing: _Optional[bool] = ..., guards: _Optional[_Iterable[str]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CreateExperimentRequest(_message.Message):
     __slots__ = ("name", "kind", "policy", "control", "share", "steps", "metric", "alpha", "max_requests", "sticky_by", "request_id", "guards")

@@ -30,7 +30,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x64\x61\x63/router/v1/router.proto\x12\rdac.router.v1\x1a\x1b\x64\x61\x63/router/v1/answers.proto\x1a\x1a\x64\x61\x63/router/v1/source.proto\x1a\x1c\x64\x61\x63/type/v1/deployment.proto\x1a\x18\x64\x61\x63/type/v1/record.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xff\x03\n\x0cRouteRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07profile\x18\x02 \x01(\t\x12\x14\n\x0cinput_tokens\x18\x03 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\x04 \x01(\x03\x12\x13\n\x0bneeds_tools\x18\x05 \x01(\x08\x12\x14\n\x0cneeds_images\x18\x06 \x01(\x08\x12\x12\n\nneeds_json\x18\x07 \x01(\x08\x12\x0e\n\x06stream\x18\x08 \x01(\x08\x12\x16\n\x0e\x61llowed_models\x18\t \x03(\t\x12\x18\n\x10needs_embeddings\x18\n \x01(\x08\x12\x13\n\x0bneeds_audio\x18\x0b \x01(\t\x12\x0e\n\x06prompt\x18\x0c \x01(\t\x12\r\n\x05turns\x18\r \x01(\x05\x12\x11\n\ttask_type\x18\x0e \x01(\t\x12\x12\n\nrequest_id\x18\x0f \x01(\t\x12\x19\n\x11max_cost_nano_usd\x18\x10 \x01(\x03\x12\x1a\n\x12max_first_token_ms\x18\x11 \x01(\x01\x12\x16\n\x0emax_latency_ms\x18\x12 \x01(\x01\x12\x13\n\x0bmin_quality\x18\x13 \x01(\x01\x12\x0f\n\x07regions\x18\x14 \x03(\t\x12\x0f\n\x07\x64ry_run\x18\x15 \x01(\x08\x12)\n\x08messages\x18\x16 \x03(\x0b\x32\x17.google.protobuf.Struct\x12\x11\n\tthread_id\x18\x17 \x01(\t\"\xc5\x01\n\tCandidate\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x15\n\rupstream_name\x18\x03 \x01(\t\x12\x16\n\x0e\x63ontext_tokens\x18\x04 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\x05 \x01(\x03\x12\x0f\n\x07quality\x18\x06 \x01(\x01\x12,\n\x0b\x64\x65ployments\x18\x07 \x03(\x0b\x32\x17.dac.type.v1.Deployment\x12\x0e\n\x06sticky\x18\x08 \x01(\x08\"\xbc\x01\n\rRouteResponse\x12,\n\ncandidates\x18\x01 \x03(\x0b\x32\x18.dac.router.v1.Candidate\x12\'\n\x05route\x18\x02 \x01(\x0b\x32\x18.dac.type.v1.RouteRecord\x12\'\n\x08\x66\x65\x61tures\x18\x03 \x01(\x0b\x32\x15.dac.type.v1.Features\x12+\n\x07\x61nswers\x18\x04 \x01(\x0b\x32\x1a.dac.router.v1.AnswerRules\"\x96\x01\n\x0e\x41ttemptOutcome\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\n\n\x02ok\x18\x03 \x01(\x08\x12\x16\n\x0eprovider_fault\x18\x04 \x01(\x08\x12\x16\n\x0e\x66irst_token_ms\x18\x05 \x01(\x01\x12\x10\n\x08total_ms\x18\x06 \x01(\x01\x12\x15\n\routput_tokens\x18\x07 \x01(\x03\"H\n\x15ReportOutcomesRequest\x12/\n\x08outcomes\x18\x01 \x03(\x0b\x32\x1d.dac.router.v1.AttemptOutcome\"\x18\n\x16ReportOutcomesResponse\"\xb7\x02\n\x07\x42reaker\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12+\n\x05state\x18\x03 \x01(\x0e\x32\x1c.dac.router.v1.Breaker.State\x12\x10\n\x08\x66\x61ilures\x18\x04 \x01(\x05\x12\x12\n\nretry_in_s\x18\x05 \x01(\x01\x12\x15\n\rtraffic_share\x18\x06 \x01(\x01\x12\x0e\n\x06\x66orced\x18\x07 \x01(\x08\x12\x12\n\nerror_rate\x18\x08 \x01(\x01\x12\x10\n\x08outcomes\x18\t \x01(\x05\"k\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_CLOSED\x10\x01\x12\x0e\n\nSTATE_OPEN\x10\x02\x12\x13\n\x0fSTATE_HALF_OPEN\x10\x03\x12\x14\n\x10STATE_RECOVERING\x10\x04\"q\n\x13\x46orceBreakerRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12+\n\x05state\x18\x03 \x01(\x0e\x32\x1c.dac.router.v1.Breaker.State\x12\x0c\n\x04note\x18\x04 \x01(\t\"@\n\x14\x46orceBreakerResponse\x12(\n\x08\x62reakers\x18\x01 \x03(\x0b\x32\x16.dac.router.v1.Breaker\"\x8b\x01\n\tLiveSpeed\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x1a\n\x12\x66irst_token_p50_ms\x18\x03 \x01(\x01\x12\x1a\n\x12\x66irst_token_p95_ms\x18\x04 \x01(\x01\x12\x14\n\x0ctokens_per_s\x18\x05 \x01(\x01\x12\x0f\n\x07\x61nswers\x18\x06 \x01(\x05\"\x12\n\x10GetStatusRequest\"\xb0\x03\n\x11GetStatusResponse\x12(\n\x08\x62reakers\x18\x01 \x03(\x0b\x32\x16.dac.router.v1.Breaker\x12\x14\n\x0cmodels_known\x18\x02 \x01(\x05\x12\x18\n\x10models_available\x18\x03 \x01(\x05\x12\x1c\n\x14providers_configured\x18\x04 \x03(\t\x12\x17\n\x0fproviders_age_s\x18\x05 \x01(\x01\x12\x14\n\x0cprices_age_s\x18\x06 \x01(\x01\x12(\n\x06speeds\x18\x07 \x03(\x0b\x32\x18.dac.router.v1.LiveSpeed\x12-\n\x08policies\x18\x14 \x01(\x0b\x32\x1b.dac.router.v1.PolicyStatus\x12,\n\x07sources\x18\x15 \x03(\x0b\x32\x1b.dac.router.v1.SourceStatus\x12-\n\x07learned\x18\x16 \x01(\x0b\x32\x1c.dac.router.v1.LearnedStatus\x12\x16\n\x0emodels_problem\x18\x17 \x01(\t\x12\x15\n\rcatalog_age_s\x18\x18 \x01(\x01\x12\x0f\n\x07offline\x18\x19 \x01(\x08\"d\n\rLearnedStatus\x12\x0e\n\x06models\x18\x01 \x01(\x05\x12\x12\n\ntask_types\x18\x02 \x01(\x05\x12\t\n\x01n\x18\x03 \x01(\x01\x12\x15\n\rorganisations\x18\x04 \x01(\x05\x12\r\n\x05\x61ge_s\x18\x05 \x01(\x01\"l\n\x0cPolicyStatus\x12\x0e\n\x06shared\x18\x01 \x01(\x05\x12\x15\n\rorganisations\x18\x02 \x01(\x05\x12\x15\n\rfiles_problem\x18\x03 \x01(\t\x12\r\n\x05\x61ge_s\x18\x04 \x01(\x01\x12\x0f\n\x07missing\x18\x05 \x03(\t2\x9e\x03\n\rRouterService\x12X\n\x05Route\x12\x1b.dac.router.v1.RouteRequest\x1a\x1c.dac.router.v1.RouteResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\"\t/v1/route:\x01*\x12]\n\x0eReportOutcomes\x12$.dac.router.v1.ReportOutcomesRequest\x1a%.dac.router.v1.ReportOutcomesResponse\x12p\n\x0c\x46orceBreaker\x12\".dac.router.v1.ForceBreakerRequest\x1a#.dac.router.v1.ForceBreakerResponse\"\x17\x82\xd3\xe4\x93\x02\x11\"\x0c/v1/breakers:\x01*\x12\x62\n\tGetStatus\x12\x1f.dac.router.v1.GetStatusRequest\x1a .dac.router.v1.GetStatusResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/statusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x64\x61\x63/router/v1/router.proto\x12\rdac.router.v1\x1a\x1b\x64\x61\x63/router/v1/answers.proto\x1a\x1a\x64\x61\x63/router/v1/source.proto\x1a\x1c\x64\x61\x63/type/v1/deployment.proto\x1a\x18\x64\x61\x63/type/v1/record.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\"\x91\x04\n\x0cRouteRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07profile\x18\x02 \x01(\t\x12\x14\n\x0cinput_tokens\x18\x03 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\x04 \x01(\x03\x12\x13\n\x0bneeds_tools\x18\x05 \x01(\x08\x12\x14\n\x0cneeds_images\x18\x06 \x01(\x08\x12\x12\n\nneeds_json\x18\x07 \x01(\x08\x12\x0e\n\x06stream\x18\x08 \x01(\x08\x12\x16\n\x0e\x61llowed_models\x18\t \x03(\t\x12\x18\n\x10needs_embeddings\x18\n \x01(\x08\x12\x13\n\x0bneeds_audio\x18\x0b \x01(\t\x12\x0e\n\x06prompt\x18\x0c \x01(\t\x12\r\n\x05turns\x18\r \x01(\x05\x12\x11\n\ttask_type\x18\x0e \x01(\t\x12\x12\n\nrequest_id\x18\x0f \x01(\t\x12\x19\n\x11max_cost_nano_usd\x18\x10 \x01(\x03\x12\x1a\n\x12max_first_token_ms\x18\x11 \x01(\x01\x12\x16\n\x0emax_latency_ms\x18\x12 \x01(\x01\x12\x13\n\x0bmin_quality\x18\x13 \x01(\x01\x12\x0f\n\x07regions\x18\x14 \x03(\t\x12\x0f\n\x07\x64ry_run\x18\x15 \x01(\x08\x12)\n\x08messages\x18\x16 \x03(\x0b\x32\x17.google.protobuf.Struct\x12\x11\n\tthread_id\x18\x17 \x01(\t\x12\x10\n\x08\x65nd_user\x18\x18 \x01(\t\"\xc5\x01\n\tCandidate\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x15\n\rupstream_name\x18\x03 \x01(\t\x12\x16\n\x0e\x63ontext_tokens\x18\x04 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\x05 \x01(\x03\x12\x0f\n\x07quality\x18\x06 \x01(\x01\x12,\n\x0b\x64\x65ployments\x18\x07 \x03(\x0b\x32\x17.dac.type.v1.Deployment\x12\x0e\n\x06sticky\x18\x08 \x01(\x08\"\xbc\x01\n\rRouteResponse\x12,\n\ncandidates\x18\x01 \x03(\x0b\x32\x18.dac.router.v1.Candidate\x12\'\n\x05route\x18\x02 \x01(\x0b\x32\x18.dac.type.v1.RouteRecord\x12\'\n\x08\x66\x65\x61tures\x18\x03 \x01(\x0b\x32\x15.dac.type.v1.Features\x12+\n\x07\x61nswers\x18\x04 \x01(\x0b\x32\x1a.dac.router.v1.AnswerRules\"\x96\x01\n\x0e\x41ttemptOutcome\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\n\n\x02ok\x18\x03 \x01(\x08\x12\x16\n\x0eprovider_fault\x18\x04 \x01(\x08\x12\x16\n\x0e\x66irst_token_ms\x18\x05 \x01(\x01\x12\x10\n\x08total_ms\x18\x06 \x01(\x01\x12\x15\n\routput_tokens\x18\x07 \x01(\x03\"H\n\x15ReportOutcomesRequest\x12/\n\x08outcomes\x18\x01 \x03(\x0b\x32\x1d.dac.router.v1.AttemptOutcome\"\x18\n\x16ReportOutcomesResponse\"\xb7\x02\n\x07\x42reaker\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12+\n\x05state\x18\x03 \x01(\x0e\x32\x1c.dac.router.v1.Breaker.State\x12\x10\n\x08\x66\x61ilures\x18\x04 \x01(\x05\x12\x12\n\nretry_in_s\x18\x05 \x01(\x01\x12\x15\n\rtraffic_share\x18\x06 \x01(\x01\x12\x0e\n\x06\x66orced\x18\x07 \x01(\x08\x12\x12\n\nerror_rate\x18\x08 \x01(\x01\x12\x10\n\x08outcomes\x18\t \x01(\x05\"k\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_CLOSED\x10\x01\x12\x0e\n\nSTATE_OPEN\x10\x02\x12\x13\n\x0fSTATE_HALF_OPEN\x10\x03\x12\x14\n\x10STATE_RECOVERING\x10\x04\"q\n\x13\x46orceBreakerRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12+\n\x05state\x18\x03 \x01(\x0e\x32\x1c.dac.router.v1.Breaker.State\x12\x0c\n\x04note\x18\x04 \x01(\t\"@\n\x14\x46orceBreakerResponse\x12(\n\x08\x62reakers\x18\x01 \x03(\x0b\x32\x16.dac.router.v1.Breaker\"\x8b\x01\n\tLiveSpeed\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x1a\n\x12\x66irst_token_p50_ms\x18\x03 \x01(\x01\x12\x1a\n\x12\x66irst_token_p95_ms\x18\x04 \x01(\x01\x12\x14\n\x0ctokens_per_s\x18\x05 \x01(\x01\x12\x0f\n\x07\x61nswers\x18\x06 \x01(\x05\"\x12\n\x10GetStatusRequest\"\xb0\x03\n\x11GetStatusResponse\x12(\n\x08\x62reakers\x18\x01 \x03(\x0b\x32\x16.dac.router.v1.Breaker\x12\x14\n\x0cmodels_known\x18\x02 \x01(\x05\x12\x18\n\x10models_available\x18\x03 \x01(\x05\x12\x1c\n\x14providers_configured\x18\x04 \x03(\t\x12\x17\n\x0fproviders_age_s\x18\x05 \x01(\x01\x12\x14\n\x0cprices_age_s\x18\x06 \x01(\x01\x12(\n\x06speeds\x18\x07 \x03(\x0b\x32\x18.dac.router.v1.LiveSpeed\x12-\n\x08policies\x18\x14 \x01(\x0b\x32\x1b.dac.router.v1.PolicyStatus\x12,\n\x07sources\x18\x15 \x03(\x0b\x32\x1b.dac.router.v1.SourceStatus\x12-\n\x07learned\x18\x16 \x01(\x0b\x32\x1c.dac.router.v1.LearnedStatus\x12\x16\n\x0emodels_problem\x18\x17 \x01(\t\x12\x15\n\rcatalog_age_s\x18\x18 \x01(\x01\x12\x0f\n\x07offline\x18\x19 \x01(\x08\"d\n\rLearnedStatus\x12\x0e\n\x06models\x18\x01 \x01(\x05\x12\x12\n\ntask_types\x18\x02 \x01(\x05\x12\t\n\x01n\x18\x03 \x01(\x01\x12\x15\n\rorganisations\x18\x04 \x01(\x05\x12\r\n\x05\x61ge_s\x18\x05 \x01(\x01\"l\n\x0cPolicyStatus\x12\x0e\n\x06shared\x18\x01 \x01(\x05\x12\x15\n\rorganisations\x18\x02 \x01(\x05\x12\x15\n\rfiles_problem\x18\x03 \x01(\t\x12\r\n\x05\x61ge_s\x18\x04 \x01(\x01\x12\x0f\n\x07missing\x18\x05 \x03(\t2\x9e\x03\n\rRouterService\x12X\n\x05Route\x12\x1b.dac.router.v1.RouteRequest\x1a\x1c.dac.router.v1.RouteResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\"\t/v1/route:\x01*\x12]\n\x0eReportOutcomes\x12$.dac.router.v1.ReportOutcomesRequest\x1a%.dac.router.v1.ReportOutcomesResponse\x12p\n\x0c\x46orceBreaker\x12\".dac.router.v1.ForceBreakerRequest\x1a#.dac.router.v1.ForceBreakerResponse\"\x17\x82\xd3\xe4\x93\x02\x11\"\x0c/v1/breakers:\x01*\x12\x62\n\tGetStatus\x12\x1f.dac.router.v1.GetStatusRequest\x1a .dac.router.v1.GetStatusResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/statusb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,35 +44,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROUTERSERVICE'].methods_by_name['GetStatus']._loaded_options = None
   _globals['_ROUTERSERVICE'].methods_by_name['GetStatus']._serialized_options = b'\202\323\344\223\002\014\022\n/v1/status'
   _globals['_ROUTEREQUEST']._serialized_start=219
-  _globals['_ROUTEREQUEST']._serialized_end=730
-  _globals['_CANDIDATE']._serialized_start=733
-  _globals['_CANDIDATE']._serialized_end=930
-  _globals['_ROUTERESPONSE']._serialized_start=933
-  _globals['_ROUTERESPONSE']._serialized_end=1121
-  _globals['_ATTEMPTOUTCOME']._serialized_start=1124
-  _globals['_ATTEMPTOUTCOME']._serialized_end=1274
-  _globals['_REPORTOUTCOMESREQUEST']._serialized_start=1276
-  _globals['_REPORTOUTCOMESREQUEST']._serialized_end=1348
-  _globals['_REPORTOUTCOMESRESPONSE']._serialized_start=1350
-  _globals['_REPORTOUTCOMESRESPONSE']._serialized_end=1374
-  _globals['_BREAKER']._serialized_start=1377
-  _globals['_BREAKER']._serialized_end=1688
-  _globals['_BREAKER_STATE']._serialized_start=1581
-  _globals['_BREAKER_STATE']._serialized_end=1688
-  _globals['_FORCEBREAKERREQUEST']._serialized_start=1690
-  _globals['_FORCEBREAKERREQUEST']._serialized_end=1803
-  _globals['_FORCEBREAKERRESPONSE']._serialized_start=1805
-  _globals['_FORCEBREAKERRESPONSE']._serialized_end=1869
-  _globals['_LIVESPEED']._serialized_start=1872
-  _globals['_LIVESPEED']._serialized_end=2011
-  _globals['_GETSTATUSREQUEST']._serialized_start=2013
-  _globals['_GETSTATUSREQUEST']._serialized_end=2031
-  _globals['_GETSTATUSRESPONSE']._serialized_start=2034
-  _globals['_GETSTATUSRESPONSE']._serialized_end=2466
-  _globals['_LEARNEDSTATUS']._serialized_start=2468
-  _globals['_LEARNEDSTATUS']._serialized_end=2568
-  _globals['_POLICYSTATUS']._serialized_start=2570
-  _globals['_POLICYSTATUS']._serialized_end=2678
-  _globals['_ROUTERSERVICE']._serialized_start=2681
-  _globals['_ROUTERSERVICE']._serialized_end=3095
+  _globals['_ROUTEREQUEST']._serialized_end=748
+  _globals['_CANDIDATE']._serialized_start=751
+  _globals['_CANDIDATE']._serialized_end=948
+  _globals['_ROUTERESPONSE']._serialized_start=951
+  _globals['_ROUTERESPONSE']._serialized_end=1139
+  _globals['_ATTEMPTOUTCOME']._serialized_start=1142
+  _globals['_ATTEMPTOUTCOME']._serialized_end=1292
+  _globals['_REPORTOUTCOMESREQUEST']._serialized_start=1294
+  _globals['_REPORTOUTCOMESREQUEST']._serialized_end=1366
+  _globals['_REPORTOUTCOMESRESPONSE']._serialized_start=1368
+  _globals['_REPORTOUTCOMESRESPONSE']._serialized_end=1392
+  _globals['_BREAKER']._serialized_start=1395
+  _globals['_BREAKER']._serialized_end=1706
+  _globals['_BREAKER_STATE']._serialized_start=1599
+  _globals['_BREAKER_STATE']._serialized_end=1706
+  _globals['_FORCEBREAKERREQUEST']._serialized_start=1708
+  _globals['_FORCEBREAKERREQUEST']._serialized_end=1821
+  _globals['_FORCEBREAKERRESPONSE']._serialized_start=1823
+  _globals['_FORCEBREAKERRESPONSE']._serialized_end=1887
+  _globals['_LIVESPEED']._serialized_start=1890
+  _globals['_LIVESPEED']._serialized_end=2029
+  _globals['_GETSTATUSREQUEST']._serialized_start=2031
+  _globals['_GETSTATUSREQUEST']._serialized_end=2049
+  _globals['_GETSTATUSRESPONSE']._serialized_start=2052
+  _globals['_GETSTATUSRESPONSE']._serialized_end=2484
+  _globals['_LEARNEDSTATUS']._serialized_start=2486
+  _globals['_LEARNEDSTATUS']._serialized_end=2586
+  _globals['_POLICYSTATUS']._serialized_start=2588
+  _globals['_POLICYSTATUS']._serialized_end=2696
+  _globals['_ROUTERSERVICE']._serialized_start=2699
+  _globals['_ROUTERSERVICE']._serialized_end=3113
 # @@protoc_insertion_point(module_scope)

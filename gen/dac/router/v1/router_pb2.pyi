@@ -14,7 +14,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class RouteRequest(_message.Message):
-    __slots__ = ("model", "profile", "input_tokens", "max_output_tokens", "needs_tools", "needs_images", "needs_json", "stream", "allowed_models", "needs_embeddings", "needs_audio", "prompt", "turns", "task_type", "request_id", "max_cost_nano_usd", "max_first_token_ms", "max_latency_ms", "min_quality", "regions", "dry_run", "messages", "thread_id")
+    __slots__ = ("model", "profile", "input_tokens", "max_output_tokens", "needs_tools", "needs_images", "needs_json", "stream", "allowed_models", "needs_embeddings", "needs_audio", "prompt", "turns", "task_type", "request_id", "max_cost_nano_usd", "max_first_token_ms", "max_latency_ms", "min_quality", "regions", "dry_run", "messages", "thread_id", "end_user")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -38,6 +38,7 @@ class RouteRequest(_message.Message):
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
     THREAD_ID_FIELD_NUMBER: _ClassVar[int]
+    END_USER_FIELD_NUMBER: _ClassVar[int]
     model: str
     profile: str
     input_tokens: int
@@ -61,7 +62,8 @@ class RouteRequest(_message.Message):
     dry_run: bool
     messages: _containers.RepeatedCompositeFieldContainer[_struct_pb2.Struct]
     thread_id: str
-    def __init__(self, model: _Optional[str] = ..., profile: _Optional[str] = ..., input_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., needs_tools: _Optional[bool] = ..., needs_images: _Optional[bool] = ..., needs_json: _Optional[bool] = ..., stream: _Optional[bool] = ..., allowed_models: _Optional[_Iterable[str]] = ..., needs_embeddings: _Optional[bool] = ..., needs_audio: _Optional[str] = ..., prompt: _Optional[str] = ..., turns: _Optional[int] = ..., task_type: _Optional[str] = ..., request_id: _Optional[str] = ..., max_cost_nano_usd: _Optional[int] = ..., max_first_token_ms: _Optional[float] = ..., max_latency_ms: _Optional[float] = ..., min_quality: _Optional[float] = ..., regions: _Optional[_Iterable[str]] = ..., dry_run: _Optional[bool] = ..., messages: _Optional[_Iterable[_Union[_struct_pb2.Struct, _Mapping]]] = ..., thread_id: _Optional[str] = ...) -> None: ...
+    end_user: str
+    def __init__(self, model: _Optional[str] = ..., profile: _Optional[str] = ..., input_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., needs_tools: _Optional[bool] = ..., needs_images: _Optional[bool] = ..., needs_json: _Optional[bool] = ..., stream: _Optional[bool] = ..., allowed_models: _Optional[_Iterable[str]] = ..., needs_embeddings: _Optional[bool] = ..., needs_audio: _Optional[str] = ..., prompt: _Optional[str] = ..., turns: _Optional[int] = ..., task_type: _Optional[str] = ..., request_id: _Optional[str] = ..., max_cost_nano_usd: _Optional[int] = ..., max_first_token_ms: _Optional[float] = ..., max_latency_ms: _Optional[float] = ..., min_quality: _Optional[float] = ..., regions: _Optional[_Iterable[str]] = ..., dry_run: _Optional[bool] = ..., messages: _Optional[_Iterable[_Union[_struct_pb2.Struct, _Mapping]]] = ..., thread_id: _Optional[str] = ..., end_user: _Optional[str] = ...) -> None: ...
 
 class Candidate(_message.Message):
     __slots__ = ("model", "provider", "upstream_name", "context_tokens", "max_output_tokens", "quality", "deployments", "sticky")

@@ -151,7 +151,7 @@ class ExperimentRecord(_message.Message):
     def __init__(self, experiment_id: _Optional[str] = ..., arm: _Optional[str] = ..., step: _Optional[int] = ..., refused: _Optional[bool] = ...) -> None: ...
 
 class ShadowRecord(_message.Message):
-    __slots__ = ("experiment_id", "policy_version", "model", "quality", "cost_nano_usd", "chosen_quality", "chosen_cost_nano_usd", "priced", "agreed")
+    __slots__ = ("experiment_id", "policy_version", "model", "quality", "cost_nano_usd", "chosen_quality", "chosen_cost_nano_usd", "priced", "agreed", "latency_ms", "chosen_latency_ms")
     EXPERIMENT_ID_FIELD_NUMBER: _ClassVar[int]
     POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -161,6 +161,8 @@ class ShadowRecord(_message.Message):
     CHOSEN_COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
     PRICED_FIELD_NUMBER: _ClassVar[int]
     AGREED_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_MS_FIELD_NUMBER: _ClassVar[int]
+    CHOSEN_LATENCY_MS_FIELD_NUMBER: _ClassVar[int]
     experiment_id: str
     policy_version: str
     model: str
@@ -170,7 +172,9 @@ class ShadowRecord(_message.Message):
     chosen_cost_nano_usd: int
     priced: bool
     agreed: bool
-    def __init__(self, experiment_id: _Optional[str] = ..., policy_version: _Optional[str] = ..., model: _Optional[str] = ..., quality: _Optional[float] = ..., cost_nano_usd: _Optional[int] = ..., chosen_quality: _Optional[float] = ..., chosen_cost_nano_usd: _Optional[int] = ..., priced: _Optional[bool] = ..., agreed: _Optional[bool] = ...) -> None: ...
+    latency_ms: float
+    chosen_latency_ms: float
+    def __init__(self, experiment_id: _Optional[str] = ..., policy_version: _Optional[str] = ..., model: _Optional[str] = ..., quality: _Optional[float] = ..., cost_nano_usd: _Optional[int] = ..., chosen_quality: _Optional[float] = ..., chosen_cost_nano_usd: _Optional[int] = ..., priced: _Optional[bool] = ..., agreed: _Optional[bool] = ..., latency_ms: _Optional[float] = ..., chosen_latency_ms: _Optional[float] = ...) -> None: ...
 
 class Features(_message.Message):
     __slots__ = ("intent", "complexity", "language", "input_tokens_estimated", "intent_confidence", "needs_web", "needs_tools", "needs_images", "needs_json", "long_context")
