@@ -32,7 +32,6 @@ from services.gateway.chat.dry_runs import complete
 from services.gateway.edge.failures import error_event
 from services.gateway.idempotency.requests import HEADER, REPLAYED
 from services.gateway.identity.callers import Caller, Callers
-from services.gateway.identity.key_watch import CHECK_AGAIN_S
 from services.gateway.wire.raw_bodies import check_depth
 
 TIMEOUT_S = 30.0
@@ -42,6 +41,8 @@ MOST_DEPTH = 64
 MOST_STRUCT_VALUES = 100_000
 """How many values the free-form fields of a body may hold together: each costs far more than a number in a list."""
 _STRUCT = struct_pb2.Struct.DESCRIPTOR
+CHECK_AGAIN_S = 30.0
+"""How often an open stream's key is checked: it ends within a minute of a revocation."""
 _KEY_HEADER = HEADER.encode()
 _UNKNOWN = re.compile(r'Message type "([^"]+)" has no field named "([^"]*)"')
 
@@ -153,19 +154,15 @@ async def _events(
         yield b": open\n\n"
         async with reading(stream) as messages:
             reader = messages.__aiter__()
-            check_at = time.monotonic() + CHECK_AGAIN_S
             while not stop.done():
                 following = following or asyncio.ensure_future(anext(reader))
                 either: set[asyncio.Future[Any]] = {following, stop}
-                left_s = max(0.0, check_at - time.monotonic())
-                await asyncio.wait(either, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
-                if time.monotonic() >= check_at:
-                    # By the clock: a stream that is never quiet is checked as well.
-                    await check_again()
-                    check_at = time.monotonic() + CHECK_AGAIN_S
+                await asyncio.wait(either, timeout=CHECK_AGAIN_S, return_when=asyncio.FIRST_COMPLETED)
                 if following.done():
                     message, following = following.result(), None
                     yield b"data: " + to_json(message, indent=None) + b"\n\n"
+                else:
+                    await check_again()
             await _give_up(following)
     except StopAsyncIteration:
         return
