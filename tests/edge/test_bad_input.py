@@ -49,6 +49,10 @@ WRONG = {
         % (b"9" * 5000),
         "body",
     ),
+    "more for a thread than is saved at once": (
+        {**GOOD, "thread_id": "t", "messages": GOOD["messages"] * 10_001},
+        "messages",
+    ),
     "deep": (b'{"model": "auto", "messages": ' + b"[" * 100 + b"]" * 100 + b"}", "body"),
     "very deep": (b"[" * 200_000, "body"),
 }

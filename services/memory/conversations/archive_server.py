@@ -10,6 +10,7 @@ import grpc.aio
 from google.api import httpbody_pb2
 
 from dac.memory.v1 import archive_pb2, archive_pb2_grpc
+from mesh.fair_share import in_turn
 from mesh.ids import uuid7
 from mesh.postgres import Database
 from services.memory import errors
@@ -126,7 +127,9 @@ class ArchiveServicer(archive_pb2_grpc.ArchiveServiceServicer):
         self, request: archive_pb2.ImportConversationRequest, context: Any
     ) -> archive_pb2.ImportConversationResponse:
         """See ArchiveService.ImportConversation."""
-        imported, file = await self._archive.bring(viewer(), file_of(request), request.thread_id)
+        # Beside the event loop: ten megabytes take seconds.
+        read = await in_turn(file_of, request)
+        imported, file = await self._archive.bring(viewer(), read, request.thread_id)
         return archive_pb2.ImportConversationResponse(
             thread=thread_form(imported.thread),
             created=imported.created,
