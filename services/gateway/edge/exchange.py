@@ -257,7 +257,9 @@ class Exchange:
         """From now on the client is waited for; one timer looks after all waits of a request."""
         self._until = time.monotonic() + most_s
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(most_s, self._look)
+            # Looks often enough for the shortest wait: who reads nothing may come long before a body's time is over.
+            first_s = min(most_s, SEND_TIMEOUT_S)
+            self._timer = asyncio.get_running_loop().call_later(first_s, self._look)
 
     def _look(self) -> None:
         left = self._until - time.monotonic()

@@ -27,7 +27,7 @@ from services.memory.conversations.archive_form import (
     tree_form,
 )
 from services.memory.conversations.archive_store import PostgresArchiveStore
-from services.memory.conversations.batch import Batches
+from services.memory.conversations.batch import Batches, check_count
 from services.memory.conversations.batch_store import PostgresBatchStore
 from services.memory.conversations.conversations import Conversations
 from services.memory.conversations.form import thread_form
@@ -91,6 +91,7 @@ class ArchiveServicer(archive_pb2_grpc.ArchiveServiceServicer):
         self, request: archive_pb2.BatchConversationsRequest, context: Any
     ) -> archive_pb2.BatchConversationsResponse:
         """See ArchiveService.BatchConversations."""
+        check_count(len(request.operations))
         changes = [change_in(one, place) for place, one in enumerate(request.operations)]
         results = await self._batches.run(viewer(), request.request_id, changes)
         failed = sum(bool(one.reason) for one in results)
