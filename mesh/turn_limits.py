@@ -15,3 +15,14 @@ def check_messages_at_once(count: int) -> None:
             "the thread does not hold yet, and bring a longer past by an import (POST /v1/conversations/import).",
             metadata={"field": "messages"},
         )
+
+
+def check_context_messages(count: int) -> None:
+    """Raises INVALID_REQUEST for more messages than a context is built for."""
+    if count > MESSAGES_AT_ONCE:
+        raise MeshError(
+            Reason.INVALID_REQUEST,
+            f"messages: has {count}, at most {MESSAGES_AT_ONCE} go along with what memory knows: send fewer, or leave "
+            "enable_memory and agent_id out.",
+            metadata={"field": "messages"},
+        )

@@ -18,7 +18,7 @@ from mesh.call import Call
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from mesh.tokens import estimate_tokens
-from mesh.turn_limits import check_messages_at_once
+from mesh.turn_limits import check_context_messages, check_messages_at_once
 from services.gateway.chat.pipeline import Pipeline, persistently
 from services.gateway.identity.callers import Caller
 from services.gateway.threads.events import shown_text
@@ -82,8 +82,8 @@ class ThreadTurn:
 
     async def body(self) -> bytes:
         """The body with its context. Nothing is saved yet: the request may still be refused."""
-        if self._ask.thread_id:
-            check_messages_at_once(len(self._ask.messages))
+        check = check_messages_at_once if self._ask.thread_id else check_context_messages
+        check(len(self._ask.messages))
         return await self._with(self._most_tokens)
 
     async def _with(self, most_tokens: int) -> bytes:

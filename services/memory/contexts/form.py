@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dac.memory.v1 import memory_pb2
+from mesh.turn_limits import check_context_messages
 from services.memory import errors
 from services.memory.contexts.context import SUMMARY, Context, new_piece
 from services.memory.contexts.contexts import Asked, Built
@@ -11,14 +12,11 @@ from services.memory.contexts.token_counts import Counting
 from services.memory.recall.form import stamp
 
 ROLES = ("system", "user", "assistant", "tool")
-MOST_MESSAGES = 10_000
-"""How many new messages a context is built for at most."""
 
 
 def asked_of(request: memory_pb2.BuildContextRequest, counting: Counting) -> Asked:
     """What a context is asked for. Raises INVALID_REQUEST."""
-    if len(request.messages) > MOST_MESSAGES:
-        raise errors.invalid("messages", f"has {len(request.messages)}, at most {MOST_MESSAGES} go into a context")
+    check_context_messages(len(request.messages))
     for at, message in enumerate(request.messages):
         if message.role not in ROLES:
             raise errors.invalid(f"messages[{at}].role", f'"{message.role[:32]}" is none of {", ".join(ROLES)}')
