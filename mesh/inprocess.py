@@ -40,10 +40,8 @@ class LocalUnary(LocalCall):
                     await waiting
                 given = handler.response_serializer if self._parse is None else copied
                 answer = given(await handler.unary_unary(self._taken(handler), self._context))
-            except asyncio.CancelledError as caught:
-                error = TimeoutError() if self._is_timeout() else caught
             except BaseException as caught:
-                error = caught
+                error = self._told(caught)
             finally:
                 self._task = None
                 self._end_deadline()
@@ -101,9 +99,9 @@ class LocalStream(LocalCall):
                         message = await server.__anext__()
                     except StopAsyncIteration:
                         break
-                    except asyncio.CancelledError:
-                        if self._is_timeout():
-                            raise TimeoutError from None
+                    except BaseException as caught:
+                        if (told := self._told(caught)) is not caught:
+                            raise told from None
                         raise
                     finally:
                         self._task = None

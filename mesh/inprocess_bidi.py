@@ -79,10 +79,8 @@ class LocalBidi(LocalCall):
             messages = handler.stream_stream(self._incoming(handler.request_deserializer), self._context)
             async for message in messages:
                 await self._to_client.put(handler.response_serializer(message))
-        except asyncio.CancelledError as caught:
-            error = TimeoutError() if self._is_timeout() else caught
         except BaseException as caught:
-            error = caught
+            error = self._told(caught)
         self._end_deadline()
         if error is not None and messages is not None:
             await stop_generator(messages, error)

@@ -137,6 +137,7 @@ class LocalCall:
         self._task: asyncio.Task[Any] | None = None
         self._deadlines: Deadlines | None = None
         self._expired = False
+        self._cancelling = 0
 
     def _handler(self) -> Any:
         handler = self._table.handlers.get(self._method)
@@ -161,6 +162,8 @@ class LocalCall:
     def _begin_deadline(self) -> None:
         """Cancels whoever waits for this call when its deadline comes."""
         if self._call.deadline is not None:
+            if (task := self._task or asyncio.current_task()) is not None:
+                self._cancelling = task.cancelling()
             self._deadlines = deadlines()
             self._deadlines.add(self._call.deadline, self)
 
@@ -174,9 +177,14 @@ class LocalCall:
         if self._task is not None:
             self._task.cancel()
 
-    def _is_timeout(self) -> bool:
-        """Whether the CancelledError at hand is the deadline's own (see asyncio.Timeout)."""
-        return self._expired and self._task is not None and self._task.uncancel() <= 0
+    def _told(self, caught: BaseException) -> BaseException:
+        """What a failure is to its caller: TimeoutError for a CancelledError that is the deadline's own (see
+        asyncio.Timeout). A handler may also end otherwise once it was cancelled; the cancellation is taken back all the
+        same, or the next deadline of this task would be taken for its caller's leaving."""
+        if not self._expired or self._task is None:
+            return caught
+        own = self._task.uncancel() <= self._cancelling
+        return TimeoutError() if own and isinstance(caught, asyncio.CancelledError) else caught
 
     def cancel(self) -> bool:
         """Gives the call up: CancelledError in the handler."""

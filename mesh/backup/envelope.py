@@ -32,6 +32,8 @@ SCRYPT = {"n": 2**17, "r": 8, "p": 1}
 PREFIX_BYTES = 7
 PURPOSE = "backup"
 MIN_PASSPHRASE = 12
+SAID = ("made_at", "dac")
+"""What a header says to people."""
 _NAME, _DATA, _END = b"N", b"D", b"E"
 
 
@@ -151,6 +153,8 @@ class Reader:
             schemas = self.about.get("schemas", {})
             if not isinstance(schemas, dict) or not all(isinstance(one, int) for one in schemas.values()):
                 raise ValueError
+            if not all(isinstance(one := self.about.get(name, ""), str) and one.isprintable() for name in SAID):
+                raise ValueError
             if len(self._prefix) != PREFIX_BYTES:
                 raise ValueError
         except (ValueError, KeyError, TypeError, RecursionError):
@@ -180,7 +184,10 @@ class Reader:
                         raise wrong(self.path, "something follows its end: it was altered")
                     return
                 if plain[:1] == _NAME:
-                    name = plain[1:].decode()
+                    try:
+                        name = plain[1:].decode()
+                    except UnicodeDecodeError:
+                        raise wrong(self.path, "the name of one of its parts is no text") from None
                     yield name, b""
                 else:
                     yield name, plain[1:]

@@ -17,8 +17,12 @@ from mesh.backup.archive import CONFIG, DATABASE, FORMAT, MANIFEST, MASTER_KEY, 
 from mesh.backup.envelope import Lock, Reader, wrong
 from mesh.embedded import EmbeddedPostgres
 from mesh.errors import MeshError, Reason
-from mesh.keyring import open_keyring
+from mesh.keyring import Keyring, open_keyring
 from mesh.migrate import OWNER, SHARED, bootstrap, build_versions, prepare_roles, refuse_newer
+
+MOST_KEPT_BYTES = 64 * 1024 * 1024
+"""The most that a backup's keys and configuration may take: they are read into memory."""
+MOST_NAME_BYTES = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,24 +59,47 @@ def open_backup(path: pathlib.Path, lock: Lock, services: Mapping[str, pathlib.P
     refuse_newer(dict(reader.about.get("schemas") or {}), build_versions(services), str(path))
     reader.unlock(lock)
     kept: dict[str, bytearray] = {}
-    seen = set()
+    seen, size = set(), 0
     for name, data in reader.chunks():
         seen.add(name)
         if name != DATABASE:
             kept.setdefault(name, bytearray()).extend(data)
+            size += len(name) + len(data)
+            if size > MOST_KEPT_BYTES:
+                raise wrong(path, f"its keys and configuration are larger than {MOST_KEPT_BYTES >> 20} MiB: it is none")
     for needed in (DATABASE, MANIFEST, SECRETS + MASTER_KEY):
         if needed not in seen:
             raise wrong(path, f'it holds no "{needed}"')
     for name in seen:
         inside = name.split("/", 1)[-1]
         if name.startswith((SECRETS, CONFIG)) and (inside == ".." or pathlib.PurePath(name).name != inside):
-            raise wrong(path, f'it holds a file "{name[:80]}" outside its folder')
+            raise wrong(path, f'it holds a file "{name[:80]!r}" outside its folder')
+        if not name.isprintable() or len(inside.encode()) > MOST_NAME_BYTES:
+            raise wrong(path, f'it holds a file "{name[:80]!r}", which no system can keep under that name')
+    _key_of(path, bytes(kept[SECRETS + MASTER_KEY]))
     return reader, Contents(
         about=reader.about,
-        rows=json.loads(bytes(kept[MANIFEST]))["rows"],
+        rows=_rows(path, bytes(kept[MANIFEST])),
         secrets={name.removeprefix(SECRETS): bytes(data) for name, data in kept.items() if name.startswith(SECRETS)},
         config={name.removeprefix(CONFIG): bytes(data) for name, data in kept.items() if name.startswith(CONFIG)},
     )
+
+
+def _key_of(path: pathlib.Path, data: bytes) -> None:
+    try:
+        Keyring(bytes.fromhex(data.decode("ascii").strip()))
+    except (ValueError, MeshError):
+        raise wrong(path, f"its {MASTER_KEY} is no master key") from None
+
+
+def _rows(path: pathlib.Path, manifest: bytes) -> dict[str, int]:
+    try:
+        rows = dict(json.loads(manifest)["rows"])
+        if not all(type(count) is int and "." in table for table, count in rows.items()):
+            raise ValueError
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise wrong(path, "its manifest is damaged") from None
+    return rows
 
 
 def _database(reader: Reader) -> Iterator[bytes]:
@@ -145,7 +172,8 @@ async def _fill_embedded(
         passwords = {name: keyring.subkey(f"postgres:{name}").hex() for name in services}
         await prepare_roles(owner, services, passwords)
         administrator = postgres.superuser_dsn.replace("@/postgres?", "@/dac?")
-        await _fill(reader, contents, administrator, env, embedded=True)
+        # Never as the superuser: a dump may hold any statement, also one that runs programs.
+        await _fill(reader, contents, owner, administrator, env, embedded=True)
     finally:
         postgres.stop()
 
@@ -178,15 +206,17 @@ async def restore_database(
         _write_files(data_dir, contents)
         await prepare_roles(owner_dsn, services, None, runtime_login=runtime_login)
         say("  restoring the database …")
-        await _fill(reader, contents, owner_dsn, env, embedded=False)
+        await _fill(reader, contents, owner_dsn, owner_dsn, env, embedded=False)
     return _restored(contents, data_dir)
 
 
-async def _fill(reader: Reader, contents: Contents, dsn: str, env: Mapping[str, str], *, embedded: bool) -> None:
-    connection = await _connect(dsn)
+async def _fill(
+    reader: Reader, contents: Contents, owner_dsn: str, counting_dsn: str, env: Mapping[str, str], *, embedded: bool
+) -> None:
+    connection = await _connect(counting_dsn)
     try:
         binary = dump.program("pg_restore", connection.get_server_version().major, env, embedded=embedded)
-        await dump.restore(dsn, binary, _database(reader), OWNER, env)
+        await dump.restore(owner_dsn, binary, _database(reader), OWNER, env)
         if await dump.sees_everything(connection):
             schemas = sorted({table.split(".")[0] for table in contents.rows})
             await connection.execute("ANALYZE")
@@ -261,8 +291,8 @@ def _write_private(path: pathlib.Path, data: bytes) -> None:
 def _restored(contents: Contents, data_dir: pathlib.Path) -> Restored:
     return Restored(
         data_dir=str(data_dir),
-        made_at=str(contents.about["made_at"]),
-        dac=str(contents.about["dac"]),
+        made_at=str(contents.about.get("made_at", "")),
+        dac=str(contents.about.get("dac", "")),
         tables=len(contents.rows),
         rows=sum(contents.rows.values()),
         config=str(data_dir / "config") if contents.config else "",

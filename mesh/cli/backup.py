@@ -150,7 +150,13 @@ def restore(
     note("  reading and checking the whole backup …")
     reader, contents = open_backup(file, lock, services)
     if check:
-        restored: Any = {"file": str(file), "rows": sum(contents.rows.values()), **contents.about}
+        restored: Any = {
+            "made_at": "",
+            "dac": "",
+            **contents.about,
+            "file": str(file),
+            "rows": sum(contents.rows.values()),
+        }
     else:
         restored = dataclasses.asdict(asyncio.run(_restore(settings.mesh, reader, contents, services)))
     if as_json:

@@ -45,6 +45,11 @@ class Router(router_pb2_grpc.RouterServiceServicer):
             except asyncio.CancelledError:
                 self.cancelled.set()
                 raise
+        if request.model == "stubborn":
+            try:
+                await asyncio.sleep(30)
+            except asyncio.CancelledError:
+                raise MeshError(Reason.UNAVAILABLE, "another failure than its being cancelled") from None
         if request.model == "trailing":
             context.set_trailing_metadata((("x-told", "yes"),))
         self.answers.append(router_pb2.RouteResponse(candidates=[router_pb2.Candidate(model=request.model)]))

@@ -87,6 +87,15 @@ async def test_a_call_that_takes_too_long_ends_by_its_deadline_and_stops_the_ser
     await asyncio.wait_for(transport.router_servicer.cancelled.wait(), 2)
 
 
+async def test_a_deadline_that_ended_as_another_failure_spoils_no_later_one(transport, caller):
+    with calling(caller):
+        with pytest.raises(MeshError):
+            await transport.router.Route(RouteRequest(model="stubborn"), timeout=0.2)
+        with pytest.raises(MeshError) as failed:
+            await transport.router.Route(RouteRequest(model="slow"), timeout=0.2)
+    assert failed.value.reason is Reason.DEADLINE_EXCEEDED
+
+
 async def test_a_hopeless_deadline_is_refused_at_once(transport, caller):
     with calling(caller, deadline=time.monotonic() + 0.03), pytest.raises(MeshError) as failed:
         await transport.router.Route(RouteRequest(model="m"))

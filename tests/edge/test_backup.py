@@ -16,9 +16,10 @@ import pytest
 
 from mesh.backup.archive import Source, back_up
 from mesh.backup.envelope import Lock, Reader
+from mesh.backup.restoration import open_backup, restore_folder
 from mesh.errors import MeshError
 from mesh.keyring import Keyring
-from mesh.migrate import LOCK_ID
+from mesh.migrate import LOCK_ID, MESH_MIGRATIONS
 from tests import prepared, programs
 from tests.edge.conftest import make_dac
 
@@ -321,6 +322,28 @@ def test_a_database_whose_rows_stand_elsewhere_is_not_backed_up_by_halves(source
     with pytest.raises(MeshError, match=r"Rows of budget\.figures stand in tables outside"):
         asyncio.run(back_up(tmp_path / "x", source, locked(), print))
     assert not list(tmp_path.glob("x*"))
+
+
+def test_no_statement_of_a_backup_becomes_a_program(source, tmp_path):
+    """A dump may hold any function, and one that checks rows runs while they are put in."""
+    touched = tmp_path / "touched"
+    program = f"COPY (SELECT 1) TO PROGRAM 'touch {touched}'"
+    sql(
+        source.dsn,
+        "CREATE SCHEMA budget",
+        f"""CREATE FUNCTION budget.evil() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+            IF current_database() <> 'one' THEN RESET ROLE; EXECUTE $sql$ {program} $sql$; END IF;
+            RETURN true; END $$""",
+        "CREATE TABLE budget.rows (id integer)",
+        "INSERT INTO budget.rows VALUES (1)",
+        "ALTER TABLE budget.rows ADD CHECK (budget.evil())",
+    )
+    asyncio.run(back_up(tmp_path / "x", source, locked(), print))
+    assert not touched.exists()
+    reader, contents = open_backup(tmp_path / "x", locked(), {"mesh": MESH_MIGRATIONS, "budget": MESH_MIGRATIONS})
+    with pytest.raises(MeshError, match="could not be restored"):
+        asyncio.run(restore_folder(reader, contents, tmp_path / "data", {}, os.environ, print))
+    assert not touched.exists() and not list(tmp_path.glob("data*"))
 
 
 def test_a_missing_key_is_named_before_the_database_is_read(source, tmp_path):

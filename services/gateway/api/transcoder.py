@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import difflib
-import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -17,7 +15,7 @@ from typing import Any
 import grpc.aio
 import msgspec
 from google.api import httpbody_pb2
-from google.protobuf import json_format, struct_pb2
+from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from starlette.requests import Request
@@ -25,26 +23,22 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from mesh.errors import MeshError, invalid
+from mesh.fair_share import in_turn
 from mesh.transport import reading
 from services.gateway.api.http_forms import Binding, check_scope
+from services.gateway.api.json_bodies import parse_json, unknown_field
 from services.gateway.api.keyed_calls import KeyedCalls, takes_key
 from services.gateway.chat.dry_runs import complete
 from services.gateway.edge.failures import error_event
 from services.gateway.idempotency.requests import HEADER, REPLAYED
 from services.gateway.identity.callers import Caller, Callers
-from services.gateway.wire.raw_bodies import check_depth
 
 TIMEOUT_S = 30.0
 LARGE_BODY_BYTES = 128 * 1024
 """A larger body is read beside the event loop: ten megabytes of short values take seconds."""
-MOST_DEPTH = 64
-MOST_STRUCT_VALUES = 100_000
-"""How many values the free-form fields of a body may hold together: each costs far more than a number in a list."""
-_STRUCT = struct_pb2.Struct.DESCRIPTOR
 CHECK_AGAIN_S = 30.0
 """How often an open stream's key is checked: it ends within a minute of a revocation."""
 _KEY_HEADER = HEADER.encode()
-_UNKNOWN = re.compile(r'Message type "([^"]+)" has no field named "([^"]*)"')
 
 
 def routes(
@@ -153,7 +147,7 @@ async def _events(
         # Says at once that the stream is open: a comment, which readers of events skip.
         yield b": open\n\n"
         async with reading(stream) as messages:
-            reader = messages.__aiter__()
+            reader, checked_at = messages.__aiter__(), time.monotonic()
             while not stop.done():
                 following = following or asyncio.ensure_future(anext(reader))
                 either: set[asyncio.Future[Any]] = {following, stop}
@@ -161,8 +155,10 @@ async def _events(
                 if following.done():
                     message, following = following.result(), None
                     yield b"data: " + to_json(message, indent=None) + b"\n\n"
-                else:
+                # Also where messages never cease.
+                if time.monotonic() - checked_at >= CHECK_AGAIN_S:
                     await check_again()
+                    checked_at = time.monotonic()
             await _give_up(following)
     except StopAsyncIteration:
         return
@@ -186,7 +182,7 @@ async def read_message(binding: Binding, request: Request) -> Message:
     if binding.has_body:
         body = await request.body()
         if len(body) > LARGE_BODY_BYTES:
-            await asyncio.to_thread(parse_json, body, message)
+            await in_turn(parse_json, body, message)
         else:
             parse_json(body, message)
     for name, value in request.query_params.multi_items():
@@ -197,63 +193,6 @@ async def read_message(binding: Binding, request: Request) -> Message:
     if named and "org_id" in binding.parameters and named.lower() != request.path_params["org_id"].lower():
         raise invalid("x-org-id", f'The header x-org-id names "{named[:80]}", the path another organisation.')
     return message
-
-
-def parse_json(body: bytes, message: Message) -> None:
-    """Reads JSON into a message. Raises INVALID_REQUEST naming the field."""
-    if not body.strip():
-        return
-    check_depth(body, MOST_DEPTH)
-    try:
-        document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise invalid("body", f"The body is not JSON: {error}.") from None
-    if not isinstance(document, dict):
-        raise invalid("body", "The body must be a JSON object.")
-    _check_structs(document, message.DESCRIPTOR)
-    try:
-        json_format.ParseDict(document, message, max_recursion_depth=MOST_DEPTH)
-    except json_format.ParseError as error:
-        text = str(error)
-        unknown = _UNKNOWN.search(text)
-        if unknown:
-            owner = message.DESCRIPTOR.file.pool.FindMessageTypeByName(unknown[1])
-            raise unknown_field(unknown[2], [field.name for field in owner.fields]) from None
-        raise invalid("body", f"The body does not fit: {text.splitlines()[0][:300]}") from None
-    except (TypeError, ValueError, RecursionError) as error:
-        raise invalid("body", f"The body does not fit: {str(error)[:300]}") from None
-
-
-def _check_structs(document: dict[str, Any], form: Any) -> None:
-    """Raises INVALID_REQUEST when free-form fields hold too many values. `form`: the
-    descriptor of what the document is to be read as."""
-    found, structs = [(document, form)], list[Any]()
-    while found:
-        part, of = found.pop()
-        for name, value in part.items():
-            field = of.fields_by_name.get(name) or of.fields_by_camelcase_name.get(name)
-            if field is None or field.message_type is None:
-                continue
-            values = value if isinstance(value, list) else [value]
-            if field.message_type is _STRUCT:
-                structs += values
-            else:
-                found += [(one, field.message_type) for one in values if isinstance(one, dict)]
-    left = MOST_STRUCT_VALUES
-    while structs:
-        one = structs.pop()
-        if isinstance(one, dict | list):
-            left -= len(one)
-            if left < 0:
-                raise invalid("body", f"Its free-form fields hold more than {MOST_STRUCT_VALUES} values.")
-            structs += one.values() if isinstance(one, dict) else one
-
-
-def unknown_field(name: str, known: Sequence[str]) -> MeshError:
-    """INVALID_REQUEST with the nearest right name."""
-    close = difflib.get_close_matches(name[:80], known, n=1, cutoff=0.5)
-    hint = f'Did you mean "{close[0]}"?' if close else f"Known: {', '.join(sorted(known)) or 'none'}."
-    return invalid(name[:80], f'There is no field "{name[:80]}". {hint}')
 
 
 def set_field(message: Message, path: str, text: str) -> None:

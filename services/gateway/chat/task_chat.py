@@ -5,7 +5,7 @@ import dataclasses
 import msgspec
 
 from mesh.errors import MeshError, Reason, invalid
-from services.gateway.api.transcoder import unknown_field
+from services.gateway.api.json_bodies import unknown_field
 from services.gateway.identity.callers import Caller
 from services.gateway.threads.thread_paths import PARAMETERS
 from services.gateway.wire import openai_wire

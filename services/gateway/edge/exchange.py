@@ -229,6 +229,11 @@ class Exchange:
             self.gone = True
             self._task.cancel()
 
+    def end(self) -> None:
+        """Breaks off what answers it, while it does."""
+        if not self.done and self._task is not None:
+            self._task.cancel()
+
     def _own_headers(self) -> list[tuple[bytes, bytes]]:
         own = self.call.request_id.encode()
         echoed = self.client_request_id.encode("latin-1", "replace") or own
@@ -252,7 +257,9 @@ class Exchange:
         """From now on the client is waited for; one timer looks after all waits of a request."""
         self._until = time.monotonic() + most_s
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(most_s, self._look)
+            # Looks often enough for the shortest wait: who reads nothing may come long before a body's time is over.
+            first_s = min(most_s, SEND_TIMEOUT_S)
+            self._timer = asyncio.get_running_loop().call_later(first_s, self._look)
 
     def _look(self) -> None:
         left = self._until - time.monotonic()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from dac.gateway.v1 import redaction_pb2, redaction_pb2_grpc
 from mesh import call as calls
 from mesh.errors import MeshError, Reason
+from mesh.fair_share import in_turn
 from services.gateway.redaction.finder import find
 from services.gateway.redaction.kinds import checked_kinds, checked_regions
 from services.gateway.redaction.placeholders import Redactor
@@ -29,7 +29,7 @@ class RedactionServicer(redaction_pb2_grpc.RedactionServiceServicer):
             )
         kinds, regions = checked_kinds(request.kinds), checked_regions(request.regions)
         # In a thread: nobody waits for a text that is only tried.
-        return await asyncio.to_thread(_shown, request.text, kinds, regions)
+        return await in_turn(_shown, request.text, kinds, regions)
 
 
 def _shown(text: str, kinds: tuple[str, ...], regions: tuple[str, ...]) -> redaction_pb2.RedactResponse:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 
 from dac.router.v1.answers_pb2 import AnswerRules, RedactionRules
@@ -10,6 +9,7 @@ from dac.type.v1 import chat_pb2
 from dac.type.v1.record_pb2 import RedactionRecord
 from mesh import telemetry
 from mesh.errors import MeshError, Reason
+from mesh.fair_share import in_turn
 from services.gateway.chat.answer_stage import Staged
 from services.gateway.redaction.bodies import spliced, texts_of
 from services.gateway.redaction.events import StreamRestorer, whole
@@ -66,7 +66,7 @@ class RedactionStage:
         if len(body) <= ALONE_BYTES:
             return redacted(body, self._redactor)
         # In a thread, beside which other requests have their turn.
-        return await asyncio.to_thread(redacted, body, self._redactor)
+        return await in_turn(redacted, body, self._redactor)
 
     def shown(self, data: bytes) -> bytes:
         """Events with values."""

@@ -10,7 +10,7 @@ import msgspec
 from dac.memory.v1.conversation_pb2 import Message, Thread
 from mesh.errors import invalid
 from mesh.structs import plain
-from services.gateway.api.transcoder import unknown_field
+from services.gateway.api.json_bodies import unknown_field
 from services.gateway.wire import openai_documents, openai_wire, raw_bodies
 from services.gateway.wire.openai_wire import ChatAsk
 from services.gateway.wire.raw_bodies import read_field, top_level

@@ -4,7 +4,8 @@ A memory that fails loses no answer: what it did not take is saved later, and th
 cut is saved as partial, off its caller's path.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -17,6 +18,7 @@ from mesh.call import Call
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from mesh.tokens import estimate_tokens
+from mesh.turn_limits import check_context_messages, check_messages_at_once
 from services.gateway.chat.pipeline import Pipeline, persistently
 from services.gateway.identity.callers import Caller
 from services.gateway.threads.events import shown_text
@@ -26,8 +28,22 @@ from services.gateway.wire import openai_documents, openai_wire
 from services.gateway.wire.openai_wire import ChatAsk
 
 _UNSAVED = {ContextRecord.SAVED_LATER: b"later", ContextRecord.SAVED_REFUSED: b"refused"}
+MADE_AT_ONCE = 500
+"""How many messages are made ready to be saved within one turn of the event loop."""
 SAVE_TIMEOUT_S, SAVE_AFTER_SILENCE_S = 10.0, 2.0
 """How long one try to save may take before the answer goes on without it; less when memory gave no context either."""
+
+
+def _question(said: Iterable[tuple[openai_wire.ChatMessage, bytes]]) -> Iterator[Message]:
+    """What of a body is saved: read messages, each with its raw form."""
+    for message, raw in said:
+        if message.role not in ("system", "developer"):
+            yield Message(
+                role=role_of(message),
+                text=openai_wire.text_of(message),
+                openai_json="" if openai_wire.is_plain(message) else raw.decode(),
+                tokens_estimated=estimate_tokens(len(raw)),
+            )
 
 
 class ThreadTurn:
@@ -66,6 +82,8 @@ class ThreadTurn:
 
     async def body(self) -> bytes:
         """The body with its context. Nothing is saved yet: the request may still be refused."""
+        check = check_messages_at_once if self._ask.thread_id else check_context_messages
+        check(len(self._ask.messages))
         return await self._with(self._most_tokens)
 
     async def _with(self, most_tokens: int) -> bytes:
@@ -107,24 +125,18 @@ class ThreadTurn:
             return
         if not self.record.messages:
             telemetry.CONVERSATIONS.inc()
-        new = [
-            Message(
-                role=role_of(message),
-                text=openai_wire.text_of(message),
-                openai_json="" if openai_wire.is_plain(message) else raw.decode(),
-                tokens_estimated=estimate_tokens(len(raw)),
-            )
-            for message, raw in zip(ask.messages, openai_wire.raw_messages(ask), strict=True)
-            if message.role not in ("system", "developer")
-        ]
         turn = OpenTurnRequest(
             thread_id=ask.thread_id,
             request_id=self._call.request_id,
-            messages=new,
             max_tokens=1,
             parent_message_id=ask.parent_message_id,
             agent_id=ask.agent_id,
         )
+        said = list(zip(ask.messages, openai_wire.raw_messages(ask), strict=True))
+        for start in range(0, len(said), MADE_AT_ONCE):
+            if start:
+                await asyncio.sleep(0)
+            turn.messages.extend(_question(said[start : start + MADE_AT_ONCE]))
         silent = self.record.source == ContextRecord.SOURCE_NONE
         timeout_s = SAVE_AFTER_SILENCE_S if silent else SAVE_TIMEOUT_S
         try:

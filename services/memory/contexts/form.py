@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dac.memory.v1 import memory_pb2
+from mesh.turn_limits import check_context_messages
 from services.memory import errors
 from services.memory.contexts.context import SUMMARY, Context, new_piece
 from services.memory.contexts.contexts import Asked, Built
@@ -14,7 +15,8 @@ ROLES = ("system", "user", "assistant", "tool")
 
 
 def asked_of(request: memory_pb2.BuildContextRequest, counting: Counting) -> Asked:
-    """What a context is asked for."""
+    """What a context is asked for. Raises INVALID_REQUEST."""
+    check_context_messages(len(request.messages))
     for at, message in enumerate(request.messages):
         if message.role not in ROLES:
             raise errors.invalid(f"messages[{at}].role", f'"{message.role[:32]}" is none of {", ".join(ROLES)}')

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from mesh.fair_share import in_turn
 from services.memory import errors
 from services.memory.config import MemoryConfig
 from services.memory.conversations.archive_store import ArchiveStats, Imported, PostgresArchiveStore, Whole
@@ -154,10 +155,16 @@ class ConversationArchive:
 
         Raises INVALID_REQUEST and ALREADY_EXISTS.
         """
+        original, target = await in_turn(self._made_of, viewer, file, thread_id)
+        return await self._store.bring(viewer, target, original, self._limits), target
+
+    def _made_of(
+        self, viewer: Viewer, file: ConversationFile, thread_id: str
+    ) -> tuple[ConversationFile, ConversationFile]:
+        """A file, checked, and what is made of it."""
         original = checked(file, max_bytes=self._config.max_message_bytes)
         chosen = thread_id or original.thread.thread_id or _id_of(viewer, original)
-        target = dated(renamed(original, checked_thread_id(chosen)), self._clock())
-        return await self._store.bring(viewer, target, original, self._limits), target
+        return original, dated(renamed(original, checked_thread_id(chosen)), self._clock())
 
     async def stats(self, viewer: Viewer, user_id: str, *, everyone: bool) -> ArchiveStats:
         """Counts of the viewer's own threads, of a user's, or of everyone's. Raises PERMISSION_DENIED."""

@@ -10,6 +10,7 @@ import grpc.aio
 from google.api import httpbody_pb2
 
 from dac.memory.v1 import archive_pb2, archive_pb2_grpc
+from mesh.fair_share import in_turn
 from mesh.ids import uuid7
 from mesh.postgres import Database
 from services.memory import errors
@@ -26,7 +27,7 @@ from services.memory.conversations.archive_form import (
     tree_form,
 )
 from services.memory.conversations.archive_store import PostgresArchiveStore
-from services.memory.conversations.batch import Batches
+from services.memory.conversations.batch import Batches, check_count
 from services.memory.conversations.batch_store import PostgresBatchStore
 from services.memory.conversations.conversations import Conversations
 from services.memory.conversations.form import thread_form
@@ -90,6 +91,7 @@ class ArchiveServicer(archive_pb2_grpc.ArchiveServiceServicer):
         self, request: archive_pb2.BatchConversationsRequest, context: Any
     ) -> archive_pb2.BatchConversationsResponse:
         """See ArchiveService.BatchConversations."""
+        check_count(len(request.operations))
         changes = [change_in(one, place) for place, one in enumerate(request.operations)]
         results = await self._batches.run(viewer(), request.request_id, changes)
         failed = sum(bool(one.reason) for one in results)
@@ -126,7 +128,9 @@ class ArchiveServicer(archive_pb2_grpc.ArchiveServiceServicer):
         self, request: archive_pb2.ImportConversationRequest, context: Any
     ) -> archive_pb2.ImportConversationResponse:
         """See ArchiveService.ImportConversation."""
-        imported, file = await self._archive.bring(viewer(), file_of(request), request.thread_id)
+        # Beside the event loop: ten megabytes take seconds.
+        read = await in_turn(file_of, request)
+        imported, file = await self._archive.bring(viewer(), read, request.thread_id)
         return archive_pb2.ImportConversationResponse(
             thread=thread_form(imported.thread),
             created=imported.created,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import datetime as dt
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from mesh.fair_share import in_turn
 from services.memory import errors
 from services.memory.conversations.file import ConversationFile, is_within
 from services.memory.conversations.store import make_thread
 from services.memory.conversations.thread_rows import (
+    INSERTED_AT_ONCE,
     MESSAGE_COLUMNS,
     THREAD_COLUMNS,
     about_branch,
@@ -23,9 +27,9 @@ from services.memory.conversations.thread_work import ThreadDatabase, ThreadWork
 from services.memory.conversations.threads import MAIN, Branch, Limits, Thread
 from services.memory.conversations.tree import Tree
 from services.memory.conversations.window import Message
+from services.memory.sealing.sealing import OrgKey
 from services.memory.viewers import Viewer
 
-INSERTED_AT_ONCE = 500
 _PAGE = """SELECT {columns} FROM messages WHERE org_id = $1 AND thread_id = $2 AND position > $3 AND position < $4
     ORDER BY position LIMIT $5""".replace("{columns}", MESSAGE_COLUMNS)
 _AT = """SELECT {columns} FROM messages WHERE org_id = $1 AND thread_id = $2 AND position = ANY ($3::bigint[])
@@ -144,7 +148,7 @@ class PostgresArchiveStore:
             if found.deleted_at is not None:
                 raise errors.thread_deleted(thread_id)
             rows = await work.connection.fetch(_PAGE, viewer.org_id, thread_id, -1, found.next_position, None)
-            if not is_within(original, thread_id, [message_of(work.key, row) for row in rows]):
+            if not await in_turn(_is_within, original, thread_id, work.key, rows):
                 raise errors.thread_differs(thread_id)
             return Imported(found, created=False)
 
@@ -174,15 +178,21 @@ class PostgresArchiveStore:
         )
 
 
+def _is_within(original: ConversationFile, thread_id: str, key: OrgKey, rows: Sequence[Any]) -> bool:
+    return is_within(original, thread_id, [message_of(key, row) for row in rows])
+
+
 async def _fill(work: ThreadWork, made: Thread, file: ConversationFile) -> Thread:
     """Puts a file's messages and branches into a thread that was just made."""
     org_id, thread = work.viewer.org_id, file.thread
     ordinals: Counter[tuple[str, str]] = Counter()
     rows: list[tuple[Message, int]] = []
-    for message in file.messages:
+    for place, message in enumerate(file.messages):
         about = (message.request_id, message.role)
         rows.append((message, ordinals[about]))
         ordinals[about] += 1
+        if place % INSERTED_AT_ONCE == 0:
+            await asyncio.sleep(0)
     for start in range(0, len(rows), INSERTED_AT_ONCE):
         await insert_messages(
             work.connection, work.key, org_id, thread.thread_id, rows[start : start + INSERTED_AT_ONCE]

@@ -99,6 +99,12 @@ class BatchStore(Protocol):
         """Lets the next try go on at once."""
 
 
+def check_count(count: int) -> None:
+    """Raises INVALID_REQUEST for no changes, and for more than a batch has."""
+    if not 1 <= count <= MAX_OPERATIONS:
+        raise errors.invalid("operations", f"are {count}; a batch has 1 to {MAX_OPERATIONS}")
+
+
 class Batches:
     """Works through batches."""
 
@@ -115,8 +121,7 @@ class Batches:
     async def run(self, viewer: Viewer, request_id: str, changes: Sequence[Change]) -> list[Result]:
         """Makes the changes in their order; what becomes of each. Raises INVALID_REQUEST, REQUEST_ID_CONFLICT."""
         checked_request_id(request_id)
-        if not 1 <= len(changes) <= MAX_OPERATIONS:
-            raise errors.invalid("operations", f"are {len(changes)}; a batch has 1 to {MAX_OPERATIONS}")
+        check_count(len(changes))
         if not request_id:
             return [await self._try(viewer, self._with_id(change, self._new_id())) for change in changes]
         digest = hashlib.sha256(repr(list(changes)).encode("utf-8", "replace")).digest()

@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from mesh.fair_share import in_turn
 from services.memory import errors
 from services.memory.config import MemoryConfig
 from services.memory.conversations.branch_store import PostgresBranchStore
@@ -35,6 +36,7 @@ from services.memory.conversations.threads import (
     MAIN,
     Branch,
     BranchStats,
+    Draft,
     Limits,
     Place,
     Saved,
@@ -45,6 +47,9 @@ from services.memory.conversations.threads import (
 from services.memory.conversations.turn_store import PostgresTurnStore
 from services.memory.conversations.window import Message, choose, cost_tokens
 from services.memory.viewers import Viewer
+
+MADE_AT_ONCE = 500
+"""How many messages are made ready within one turn of the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,9 +251,7 @@ class Conversations:
         branch_id: str = "",
     ) -> Saved:
         """Saves messages, once per request. Raises NOT_FOUND."""
-        drafts = drafts_of(
-            messages, self._config.max_message_bytes, self._new_id, request_id, first_ordinal=APPENDED_FROM
-        )
+        drafts = await self._drafts(messages, request_id, first_ordinal=APPENDED_FROM)
         return await self._turns.append(
             viewer,
             checked_thread_id(thread_id),
@@ -258,6 +261,13 @@ class Conversations:
             self._clock(),
             self._limits,
         )
+
+    async def _drafts(self, messages: Sequence[NewMessage], request_id: str, *, first_ordinal: int = 0) -> list[Draft]:
+        """Messages ready to save; where they are many, made beside the event loop."""
+        given = (messages, self._config.max_message_bytes, self._new_id, request_id)
+        if len(messages) <= MADE_AT_ONCE:
+            return drafts_of(*given, first_ordinal=first_ordinal)
+        return await in_turn(drafts_of, *given, first_ordinal=first_ordinal)
 
     async def open_turn(
         self,
@@ -277,7 +287,7 @@ class Conversations:
         checked_limit(max_tokens, max_messages)
         limit = min(max_messages or self._config.window_max_messages, self._config.window_scan_messages)
         place = _place(parent_id, branch_id)
-        drafts = drafts_of(messages, self._config.max_message_bytes, self._new_id, request_id)
+        drafts = await self._drafts(messages, request_id)
         saved: Saved | None
         if drafts:
             thread = self._thread(viewer, thread_id, agent_id)

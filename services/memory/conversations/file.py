@@ -126,18 +126,20 @@ def _checked_branches(branches: Sequence[Branch], messages: Sequence[Message]) -
     """The branches, "main" among them: where the file says none it ends with the last message."""
     places = {message.message_id: message.position for message in messages}
     found: list[Branch] = []
+    ids = set[str]()
     for index, branch in enumerate(branches):
         here = f"branches[{index}]"
         _check_branch_id(f"{here}.branch_id", branch.branch_id)
-        if any(branch.branch_id == other.branch_id for other in found):
+        if branch.branch_id in ids:
             raise errors.invalid(f"{here}.branch_id", f'"{branch.branch_id}" is there twice')
+        ids.add(branch.branch_id)
         if len(branch.name) > MAX_NAME_CHARS:
             raise errors.invalid(f"{here}.name", f"has {len(branch.name)} characters, at most {MAX_NAME_CHARS}")
         for name, value in (("head_message_id", branch.head), ("forked_from_message_id", branch.forked_from)):
             if value and value not in places:
                 raise errors.invalid(f"{here}.{name}", f'"{value[:64]}" is no message of the file')
         found.append(dataclasses.replace(branch, name=storable(branch.name), head_position=places.get(branch.head, -1)))
-    if not any(branch.branch_id == MAIN for branch in found):
+    if MAIN not in ids:
         if found:
             raise errors.invalid("branches", f'have no "{MAIN}", which every thread has')
         last = messages[-1] if messages else None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from mesh.tokens import estimate_tokens
 from services.memory import errors
-from services.memory.conversations.threads import APPENDED_FROM, COMPLETE, Draft, ThreadChange
+from services.memory.conversations.threads import COMPLETE, Draft, ThreadChange
 
 ROLES = ("system", "user", "assistant", "tool")
 MAX_THREAD_ID_CHARS = 128
@@ -51,8 +51,6 @@ def drafts_of(
 ) -> list[Draft]:
     """Messages ready to save. Raises INVALID_REQUEST and TOO_LARGE."""
     checked_request_id(request_id)
-    if len(messages) > APPENDED_FROM:
-        raise errors.invalid("messages", f"has {len(messages)}, at most {APPENDED_FROM} are saved at once")
     return [
         draft_of(message, max_bytes, _id_of(message, index) or new_id(), first_ordinal + index, f"messages[{index}]")
         for index, message in enumerate(messages)

@@ -20,7 +20,8 @@ _HEADING = re.compile(rf"^## ({'|'.join(_ROLES)})(?: · ([^·\n]*))?(?: · ([^·
 _LOOKS_LIKE_OURS = re.compile(rf"^(?=\\*(?:## (?:{'|'.join(_ROLES)})|<!-- {re.escape(FORMAT)}|> \*\[))", re.MULTILINE)
 _ESCAPED = re.compile(rf"^\\(?=\\*(?:## (?:{'|'.join(_ROLES)})|<!-- {re.escape(FORMAT)}|> \*\[))", re.MULTILINE)
 _TITLE = re.compile(r"\A\s*# (.*)$", re.MULTILINE)
-_BLOCK = re.compile(rf"^<!-- {re.escape(FORMAT)} sha256:([0-9a-f]{{64}})\n(.*?)\n-->[ \t]*$", re.MULTILINE | re.DOTALL)
+_OPENS = re.compile(rf"^<!-- {re.escape(FORMAT)} sha256:([0-9a-f]{{64}})\n", re.MULTILINE)
+_CLOSES = re.compile(r"\n-->[ \t]*$", re.MULTILINE)
 _CUT = "> *[cut off]*"
 _IS_CUT = re.compile(r"^> \*\[cut off\]\*\Z", re.MULTILINE)
 _CALLS = re.compile(r"^> \*\[calls\]\* .*\n?", re.MULTILINE)
@@ -89,17 +90,41 @@ class TreeComment:
 def tree_in(markdown: str) -> tuple[str, bool] | None:
     """The JSON of the comment at the end and whether what stands before it is as it was written; None = no comment."""
     markdown = markdown.replace("\r\n", "\n")
-    blocks = list(_BLOCK.finditer(markdown))
+    blocks = _blocks_of(markdown)
     if not blocks:
         return None
-    found = blocks[-1]
-    before = markdown[: found.start()].removesuffix("\n")
-    return found[2], hashlib.sha256(before.encode("utf-8", "replace")).hexdigest() == found[1]
+    opened, closed = blocks[-1]
+    before = markdown[: opened.start()].removesuffix("\n")
+    is_unchanged = hashlib.sha256(before.encode("utf-8", "replace")).hexdigest() == opened[1]
+    return markdown[opened.end() : closed.start()], is_unchanged
+
+
+def _blocks_of(markdown: str) -> list[tuple[re.Match[str], re.Match[str]]]:
+    """Where comments open and close. In two steps: one expression would look for its end from each beginning anew."""
+    found: list[tuple[re.Match[str], re.Match[str]]] = []
+    end = 0
+    for opened in _OPENS.finditer(markdown):
+        if opened.start() < end:
+            continue
+        closed = _CLOSES.search(markdown, opened.end())
+        if closed is None:
+            break
+        found.append((opened, closed))
+        end = closed.end()
+    return found
+
+
+def _without_blocks(markdown: str) -> str:
+    kept, at = list[str](), 0
+    for opened, closed in _blocks_of(markdown):
+        kept.append(markdown[at : opened.start()])
+        at = closed.end()
+    return "".join([*kept, markdown[at:]])
 
 
 def linear_in(markdown: str) -> Linear:
     """The messages that headings divide. Their ids are their places; texts begin and end without empty lines."""
-    markdown = _BLOCK.sub("", markdown.replace("\r\n", "\n"))
+    markdown = _without_blocks(markdown.replace("\r\n", "\n"))
     headings = list(_HEADING.finditer(markdown))
     before = markdown[: headings[0].start()] if headings else markdown
     title = _TITLE.match(before)

@@ -20,6 +20,8 @@ from services.memory.viewers import Viewer
 DEFAULT_PAGE, MAX_PAGE = 20, 100
 MAX_QUERY_CHARS = 2000
 MAX_QUERY_TERMS = 16
+MAX_FILTER_VALUES = 100
+"""How many roles, models or tags one search names."""
 """Of a longer query the longest words are looked for: short ones tell little."""
 MOST_WEIGHED = 500
 """Messages that are weighed of each word of the query: the newest ones."""
@@ -258,6 +260,9 @@ def _check(asked: Asked) -> None:
     if asked.page_size < 0:
         raise errors.invalid("page_size", f"must not be negative, not {asked.page_size}")
     chosen = asked.filter
+    for name, values in (("role", chosen.roles), ("model", chosen.models), ("tag", chosen.tags)):
+        if len(values) > MAX_FILTER_VALUES:
+            raise errors.invalid(name, f"names {len(values)}, at most {MAX_FILTER_VALUES} are looked for")
     if chosen.since and chosen.before and chosen.since >= chosen.before:
         raise errors.invalid("end_at", "must be later than start_at")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from dac.memory.v1 import conversation_pb2, conversation_pb2_grpc
 from mesh.call import Call, current
+from mesh.turn_limits import check_messages_at_once
 from services.memory import errors
 from services.memory.conversations.conversations import Conversations
 from services.memory.conversations.form import (
@@ -188,6 +189,7 @@ class ConversationServicer(conversation_pb2_grpc.ConversationServiceServicer):
         self, request: conversation_pb2.AppendMessagesRequest, context: Any
     ) -> conversation_pb2.AppendMessagesResponse:
         """See ConversationService.AppendMessages."""
+        check_messages_at_once(len(request.messages))
         saved = await self._conversations.append(
             viewer(),
             request.thread_id,
@@ -204,6 +206,7 @@ class ConversationServicer(conversation_pb2_grpc.ConversationServiceServicer):
         self, request: conversation_pb2.OpenTurnRequest, context: Any
     ) -> conversation_pb2.OpenTurnResponse:
         """See ConversationService.OpenTurn."""
+        check_messages_at_once(len(request.messages))
         opened = await self._conversations.open_turn(
             viewer(),
             request.thread_id,

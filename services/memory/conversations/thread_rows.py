@@ -22,6 +22,8 @@ THREAD_COLUMNS = """thread_id, title, message_count, created_at, updated_at, use
 MESSAGE_COLUMNS = """message_id, thread_id, role, text, openai_json, tokens_estimated, request_id, model, position,
     created_at, parent_id, branch_id, status, finish_reason, replaces, copied_from, deleted_at, sealed"""
 """What `message_of` reads."""
+INSERTED_AT_ONCE = 250
+"""How many messages one statement inserts: everybody else waits while their words are numbered."""
 
 
 def about_thread(thread_id: str) -> str:

@@ -15,6 +15,7 @@ from mesh.ids import uuid7
 from mesh.postgres import Database
 from services.memory import errors
 from services.memory.conversations.thread_rows import (
+    INSERTED_AT_ONCE,
     MESSAGE_COLUMNS,
     THREAD_COLUMNS,
     about_branch,
@@ -214,30 +215,32 @@ class ThreadWork:
             name = place.new_branch or f"branch {count + 1}"
             branch_id = await self.make_branch(thread, name, chosen.parent_id, "", "", now)
         saved, messages = await self._insert(thread, branch_id, request_id, new, chosen, now)
-        await self.tell_saved(saved, messages)
+        for start in range(0, len(messages), INSERTED_AT_ONCE):
+            await self.tell_saved(saved, messages[start : start + INSERTED_AT_ONCE])
         return Saved(saved, ids, branch_id, before if rows else chosen.parent_id)
 
     async def _insert(
         self, thread: Thread, branch_id: str, request_id: str, new: Sequence[Draft], chosen: Chosen, now: dt.datetime
     ) -> tuple[Thread, list[Message]]:
         """Inserts a chain behind its parent and moves the branch to its end."""
-        parent, messages = chosen.parent_id, []
-        for place, draft in enumerate(new):
-            values = {name: getattr(draft, name) for name in _COPIED}
-            messages.append(
-                Message(
+        parent, messages = chosen.parent_id, list[Message]()
+        for start in range(0, len(new), INSERTED_AT_ONCE):
+            rows: list[tuple[Message, int]] = []
+            for draft in new[start : start + INSERTED_AT_ONCE]:
+                values = {name: getattr(draft, name) for name in _COPIED}
+                message = Message(
                     **values,
                     thread_id=thread.thread_id,
                     request_id=request_id,
-                    position=thread.next_position + place,
+                    position=thread.next_position + start + len(rows),
                     created_at_s=now.timestamp(),
                     parent_id=parent,
                     branch_id=branch_id,
                 )
-            )
-            parent = draft.message_id
-        rows = [(message, draft.ordinal) for message, draft in zip(messages, new, strict=True)]
-        await insert_messages(self.connection, self.key, self.viewer.org_id, thread.thread_id, rows)
+                rows.append((message, draft.ordinal))
+                parent = draft.message_id
+            await insert_messages(self.connection, self.key, self.viewer.org_id, thread.thread_id, rows)
+            messages += [message for message, _ in rows]
         active = branch_id if chosen.activate else thread.active_branch
         grown = dataclasses.replace(
             thread,

@@ -38,6 +38,12 @@ Fires = Callable[[str, str], str | None]
 """The name of what tells two texts apart although they look alike, or None."""
 
 
+def check_count(count: int) -> None:
+    """Raises INVALID_REQUEST for no memories, and for more than are kept at once."""
+    if not 1 <= count <= MAX_AT_ONCE:
+        raise errors.invalid("memories", f"must be 1 to {MAX_AT_ONCE}, not {count}")
+
+
 class Memories:
     """What MemoryService does with memories, without the wire."""
 
@@ -58,8 +64,7 @@ class Memories:
 
     async def remember(self, seen: Seen, news: Sequence[NewMemory], request_id: str, key_id: str) -> list[Kept]:
         """Keeps them; what became of each, in order."""
-        if not 1 <= len(news) <= MAX_AT_ONCE:
-            raise errors.invalid("memories", f"must be 1 to {MAX_AT_ONCE}, not {len(news)}")
+        check_count(len(news))
         check_id("request_id", request_id)
         now = self._clock()
         most = self._config.recall_max_text_bytes

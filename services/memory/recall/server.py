@@ -33,7 +33,7 @@ from services.memory.recall.form import (
     memory_message,
     new_memory,
 )
-from services.memory.recall.memories import Memories
+from services.memory.recall.memories import Memories, check_count
 from services.memory.recall.memory import Seen
 from services.memory.recall.recall import Recaller
 from services.memory.recall.store import MemoryListener, PostgresMemoryStore
@@ -66,6 +66,7 @@ class MemoryServicer(memory_pb2_grpc.MemoryServiceServicer):
 
     async def Remember(self, request: memory_pb2.RememberRequest, context: Any) -> memory_pb2.RememberResponse:
         """See MemoryService.Remember."""
+        check_count(len(request.memories))
         request_id = request.request_id or current().request_id
         news = [new_memory(one) for one in request.memories]
         told = await self._memories.remember(_seen(), news, request_id, _key_id())
@@ -189,9 +190,9 @@ class MemoryServicer(memory_pb2_grpc.MemoryServiceServicer):
 
     async def Embed(self, request: memory_pb2.EmbedRequest, context: Any) -> memory_pb2.EmbedResponse:
         """See MemoryService.Embed."""
+        if not 1 <= len(request.texts) <= MAX_EMBEDDED_TEXTS:
+            raise errors.invalid("texts", f"must be 1 to {MAX_EMBEDDED_TEXTS}, not {len(request.texts)}")
         texts = list(request.texts)
-        if not 1 <= len(texts) <= MAX_EMBEDDED_TEXTS:
-            raise errors.invalid("texts", f"must be 1 to {MAX_EMBEDDED_TEXTS}, not {len(texts)}")
         size_bytes = sum(len(text.encode()) for text in texts)
         if size_bytes > MAX_EMBEDDED_BYTES:
             raise errors.message_too_large(size_bytes, MAX_EMBEDDED_BYTES)

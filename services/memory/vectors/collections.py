@@ -55,6 +55,12 @@ class Found:
     metadata: Mapping[str, Any]
 
 
+def check_count(count: int) -> None:
+    """Raises INVALID_REQUEST for no items, and for more than are saved at once."""
+    if not 1 <= count <= ITEMS_MAX:
+        raise invalid("items", f"1 to {ITEMS_MAX}, not {count}")
+
+
 class VectorCollections:
     """One organisation's collections at a time."""
 
@@ -126,8 +132,7 @@ class VectorCollections:
 
     async def upsert(self, org_id: str, name: str, items: Sequence[Item], embedder_id: str) -> list[str]:
         """Saves items, all or none; their ids."""
-        if not 1 <= len(items) <= ITEMS_MAX:
-            raise invalid("items", f"1 to {ITEMS_MAX}, not {len(items)}")
+        check_count(len(items))
         if len({bool(one.vector) for one in items}) > 1:
             raise invalid("items", "either all have a vector or none")
         with_vectors = bool(items[0].vector)

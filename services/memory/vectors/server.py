@@ -6,7 +6,7 @@ from typing import Any
 
 from dac.memory.v1 import vector_pb2, vector_pb2_grpc
 from mesh.structs import plain
-from services.memory.vectors.collections import Item, VectorCollections
+from services.memory.vectors.collections import Item, VectorCollections, check_count
 from services.memory.vectors.store import Collection
 from services.memory.viewers import organisation
 
@@ -49,6 +49,7 @@ class VectorServicer(vector_pb2_grpc.VectorServiceServicer):
         self, request: vector_pb2.UpsertVectorsRequest, context: Any
     ) -> vector_pb2.UpsertVectorsResponse:
         """See VectorService.UpsertVectors."""
+        check_count(len(request.items))
         items = [Item(one.id, one.text, list(one.vector), plain(one.metadata)) for one in request.items]
         ids = await self._vectors.upsert(organisation(), request.collection, items, request.embedder_id)
         return vector_pb2.UpsertVectorsResponse(ids=ids)

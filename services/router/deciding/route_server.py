@@ -11,6 +11,7 @@ from google.protobuf import json_format
 
 from dac.router.v1 import answers_pb2, router_pb2
 from dac.type.v1 import deployment_pb2, record_pb2
+from mesh.errors import invalid
 from mesh.tokens import IMAGE_TOKENS, estimate_tokens
 from services.router.catalog.catalog import KnownModel
 from services.router.deciding.scoring import length_share
@@ -22,6 +23,8 @@ from services.router.policies.policy import Ask, is_auto
 from services.router.prompt.read_prompts import ReadPrompts
 
 MAX_RECORD_BYTES = 4096
+MOST_NAMED = 1000
+"""How many models, or regions, a request may be held to: each is compared with each model."""
 MAX_REASON_CHARS = 800
 MAX_EXCLUDED_CHARS = 120
 SURE_ENOUGH = 0.4
@@ -31,7 +34,7 @@ SURE_ENOUGH = 0.4
 def asked(
     request: router_pb2.RouteRequest, call_id: str, org_id: str, prompts: ReadPrompts
 ) -> tuple[Ask, record_pb2.Features | None]:
-    """The request as the decision sees it, and what was understood of its prompt."""
+    """The request as the decision sees it, and what was understood of its prompt. Raises INVALID_REQUEST."""
     prompt, turns, input_tokens = request.prompt, request.turns, max(0, request.input_tokens)
     needs_images = request.needs_images
     if request.messages:
@@ -62,6 +65,9 @@ def asked(
         features = features or record_pb2.Features(input_tokens_estimated=input_tokens)
         features.needs_tools, features.needs_images = request.needs_tools, needs_images
         features.needs_json, features.long_context = request.needs_json, long_context
+    for name, values in (("allowed_models", request.allowed_models), ("regions", request.regions)):
+        if len(values) > MOST_NAMED:
+            raise invalid(name, f"{name}: at most {MOST_NAMED} are compared with each model, not {len(values)}.")
     ask = Ask(
         model=request.model,
         profile=request.profile,
