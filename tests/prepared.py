@@ -1,11 +1,15 @@
 """Data folders of PostgreSQL, made once per run of the tests and copied: initdb and all migrations cost as much as all
 else of a first start. What the tests start finds an ordinary folder that was used before.
 
+Where there is memory to spare the copies lie in it: a thousand small files cost several times as much on a disk, and
+servers then wait for none. Only `data` does; logs and passwords stay in the test's folder.
+
 First starts themselves are tested without: tests/integration/test_embedded.py, tests/edge/test_lifecycle.py, the pages.
 """
 
 import asyncio
 import atexit
+import contextlib
 import datetime as dt
 import fcntl
 import functools
@@ -28,19 +32,36 @@ EMPTY, MIGRATED = "empty", "migrated"
 DRAFT, MADE = "draft", "made"
 FOLDER = "TESTS_PREPARED"
 """The variable that names the folder of all test processes of one run."""
-KEPT = ("data", "superuser.pw")
+DATA, PASSWORD = "data", "superuser.pw"
+PREFIX = "dac-prepared-"
+MEMORY = pathlib.Path("/dev/shm")
+SPARE_BYTES = 8 << 30
+"""What must stay free; a whole run takes less than half of it."""
 
 
 def share() -> None:
     """Says where all processes that this one starts keep what is made once; it goes when this process ends."""
-    folder = tempfile.mkdtemp(prefix="dac-prepared-")
+    spare = _memory_to_spare()
+    if spare:
+        _sweep()
+    folder = tempfile.mkdtemp(prefix=PREFIX, dir=MEMORY if spare else None)
+    # Locked as long as this process lives, however it ends.
+    fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_SH)
     os.environ[FOLDER] = folder
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
 def put(root: pathlib.Path, *, migrated: bool) -> None:
     """Makes `root` the folder of a server as initdb leaves it, or with every service's schema and no rows in them."""
-    _copy(_templates() / (MIGRATED if migrated else EMPTY), root)
+    template = _templates() / (MIGRATED if migrated else EMPTY)
+    if template.is_relative_to(MEMORY) and _memory_to_spare():
+        root.mkdir(parents=True, exist_ok=True)
+        copy = pathlib.Path(tempfile.mkdtemp(dir=os.environ[FOLDER]))
+        _copy(template, copy)
+        (root / DATA).symlink_to(copy / DATA)
+        shutil.move(copy / PASSWORD, root)
+    else:
+        _copy(template, root)
 
 
 def server_in(root: pathlib.Path, port: int = 0) -> EmbeddedPostgres:
@@ -52,7 +73,29 @@ def server_in(root: pathlib.Path, port: int = 0) -> EmbeddedPostgres:
 def _copy(source: pathlib.Path, root: pathlib.Path) -> None:
     root.mkdir(parents=True, exist_ok=True)
     # Less than what Python takes for a thousand files.
-    subprocess.run(["cp", "-R", *(source / name for name in KEPT), root], check=True)
+    subprocess.run(["cp", "-R", source / DATA, source / PASSWORD, root], check=True)
+
+
+def _memory_to_spare() -> bool:
+    """Whether the file system in memory can take the folders of a whole run, and the machine has that memory."""
+    try:
+        lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
+        available = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
+        return os.access(MEMORY, os.W_OK) and min(available, shutil.disk_usage(MEMORY).free) > SPARE_BYTES
+    except (OSError, StopIteration):
+        return False
+
+
+def _sweep() -> None:
+    """Gives back the memory of runs that were killed."""
+    for folder in MEMORY.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):
+            held = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(held)
 
 
 @functools.cache
