@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
@@ -135,15 +134,7 @@ class GrpcEdge(grpc.GenericRpcHandler):
 
     def _forward_stream(self, path: str) -> Any:
         async def stream(request: bytes, context: Any) -> AsyncIterator[bytes]:
-            call, ended = None, list[MeshError]()
-            task = asyncio.current_task()
-            assert task is not None
-
-            def end(why: MeshError) -> None:
-                ended.append(why)
-                task.cancel()
-
-            stop_checking = self._callers.running.begin(_authorization(context), end)
+            call = None
             try:
                 call, _ = await self._call(context, STREAM_TIMEOUT_S)
                 with serving(call):
@@ -151,25 +142,14 @@ class GrpcEdge(grpc.GenericRpcHandler):
                 async with reading(started) as messages:
                     async for message in messages:
                         yield message
-            except asyncio.CancelledError:
-                if not ended:
-                    raise
-                task.uncancel()
-                await _tell(context, ended[0], call)
             except Exception as error:
                 await _tell(context, from_exception(error, path), call)
-            finally:
-                stop_checking()
 
         return stream
 
 
 def _keys_of(context: Any) -> list[str]:
     return [str(value) for name, value in context.invocation_metadata() or () if name == HEADER]
-
-
-def _authorization(context: Any) -> str:
-    return str(dict(context.invocation_metadata() or ()).get("authorization", ""))
 
 
 def _parts(bindings: Sequence[Binding]) -> dict[str, str]:

@@ -147,7 +147,7 @@ async def _events(
         # Says at once that the stream is open: a comment, which readers of events skip.
         yield b": open\n\n"
         async with reading(stream) as messages:
-            reader, checked_at = messages.__aiter__(), time.monotonic()
+            reader = messages.__aiter__()
             while not stop.done():
                 following = following or asyncio.ensure_future(anext(reader))
                 either: set[asyncio.Future[Any]] = {following, stop}
@@ -155,10 +155,8 @@ async def _events(
                 if following.done():
                     message, following = following.result(), None
                     yield b"data: " + to_json(message, indent=None) + b"\n\n"
-                # Also where messages never cease.
-                if time.monotonic() - checked_at >= CHECK_AGAIN_S:
+                else:
                     await check_again()
-                    checked_at = time.monotonic()
             await _give_up(following)
     except StopAsyncIteration:
         return

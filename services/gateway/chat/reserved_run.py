@@ -65,8 +65,6 @@ class ReservedRun:
         self._dispatched = False
         self.followed = False
         """It waited for another request's call, which failed it."""
-        self.ended_by: MeshError | None = None
-        """Why it was broken off by DAC itself: what cancels it then is no client that left."""
         self._shares_call = False
         """What it is charged for is a share of another request's call: no provider was asked."""
         self.answer_headers: Sequence[tuple[bytes, bytes]] = ()
@@ -206,12 +204,9 @@ class ReservedRun:
             named = from_exception(error, what)
             self._fail(named)
             raise named from None
-        except (asyncio.CancelledError, GeneratorExit) as error:
-            if self.ended_by is None or isinstance(error, GeneratorExit):
-                self._leave()
-                raise
-            self._fail(self.ended_by)
-            raise self.ended_by from None
+        except (asyncio.CancelledError, GeneratorExit):
+            self._leave()
+            raise
         finally:
             self._settle()
 

@@ -13,7 +13,6 @@ from services.gateway.audio_run import EVENTS as EVENT_STREAM
 from services.gateway.audio_run import AudioDone, AudioHead, AudioRun
 from services.gateway.chat.chat_run import ChatRun
 from services.gateway.chat.pipeline import CHAT, Done, Head, Pipeline
-from services.gateway.chat.reserved_run import ReservedRun
 from services.gateway.chat.task_chat import TASK_CHAT, TENANT_HEADER, check_tenant
 from services.gateway.chat.whole_answers import whole
 from services.gateway.config import GatewayConfig
@@ -128,7 +127,7 @@ class Edge:
         caller, ask = admitted
         run = ChatRun(self._pipeline, ask, caller, request.call, client_request_id=request.client_request_id)
         request.tag(run.record)
-        await self._watched(request, run, self._stream(request, run) if ask.stream else self._whole(request, run))
+        await self._watched(request, self._stream(request, run) if ask.stream else self._whole(request, run))
 
     async def _thread(self, request: Exchange, path: ThreadPath) -> None:
         """A turn below a thread: the same chat, with its thread's model and parameters, answered in threads' form."""
@@ -153,7 +152,7 @@ class Edge:
         caller, ask = admitted
         run = ChatRun(self._pipeline, ask, caller, request.call, client_request_id=request.client_request_id)
         request.tag(run.record)
-        await self._watched(request, run, answer_stream(request, run) if ask.stream else answer_whole(request, run))
+        await self._watched(request, answer_stream(request, run) if ask.stream else answer_whole(request, run))
 
     async def _embeddings(self, request: Exchange) -> None:
         admitted = await self._admit(request, parse_embeddings, EMBEDDINGS)
@@ -162,7 +161,7 @@ class Edge:
         caller, ask = admitted
         run = EmbedRun(self._pipeline, ask, caller, request.call, client_request_id=request.client_request_id)
         request.tag(run.record)
-        await self._watched(request, run, self._embedded(request, run))
+        await self._watched(request, self._embedded(request, run))
 
     async def _audio(self, request: Exchange, operation: str) -> None:
         kind = request.text_header(b"content-type")
@@ -178,7 +177,7 @@ class Edge:
         caller, ask = admitted
         run = AudioRun(self._pipeline, ask, caller, request.call, client_request_id=request.client_request_id)
         request.tag(run.record)
-        await self._watched(request, run, self._sounded(request, run))
+        await self._watched(request, self._sounded(request, run))
 
     async def _admit(
         self,
@@ -228,36 +227,18 @@ class Edge:
                 )
             return None
 
-    async def _watched(self, request: Exchange, run: ReservedRun, answering: Awaitable[None]) -> None:
-        """Answers while the client stays and its key is good."""
+    async def _watched(self, request: Exchange, answering: Awaitable[None]) -> None:
+        """Answers while the client stays."""
         stop_watching = request.watch()
-
-        def end(why: MeshError) -> None:
-            run.ended_by = why
-            request.end()
-
-        stop_checking = self._callers.running.begin(request.credential(), end) if request.credential() else None
         try:
             await answering
         except asyncio.CancelledError:
-            if run.ended_by is not None:
-                await self._cut(request, run.ended_by)
-            elif not request.gone:
+            if not request.gone:
                 raise
         finally:
             request.done = True
             request.stop_waiting()
             stop_watching()
-            if stop_checking is not None:
-                stop_checking()
-
-    async def _cut(self, request: Exchange, why: MeshError) -> None:
-        """Tells why an answer ends here that shares another's call, and so does not tell it itself."""
-        if not request.status:
-            await request.fail(why)
-            return
-        telemetry.ERRORS.labels(why.reason.name.lower()).inc()
-        await request.send_body(request.wire.error_event(why, request.call.request_id, b""), more=False)
 
     async def _count(self, request: Exchange) -> None:
         """DAC's own estimate; nothing is reserved, asked or recorded."""

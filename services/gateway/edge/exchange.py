@@ -229,11 +229,6 @@ class Exchange:
             self.gone = True
             self._task.cancel()
 
-    def end(self) -> None:
-        """Breaks off what answers it, while it does."""
-        if not self.done and self._task is not None:
-            self._task.cancel()
-
     def _own_headers(self) -> list[tuple[bytes, bytes]]:
         own = self.call.request_id.encode()
         echoed = self.client_request_id.encode("latin-1", "replace") or own

@@ -24,7 +24,6 @@ from services.gateway import errors
 from services.gateway.identity import acting, key_tokens, peppers
 from services.gateway.identity.places import NOWHERE
 from services.gateway.identity.rows import KeyRow
-from services.gateway.identity.running import Running
 from services.gateway.identity.store import Store
 
 POLL_S = 0.5
@@ -119,18 +118,15 @@ class Callers:
         self._operator: tuple[str, str] | None = None
         self._operator_caller: Caller | None = None
         self._anonymous_caller: Caller | None = None
-        self.running = Running(self.authenticate_header)
 
     async def start(self) -> None:
         """Reads the epoch and follows it."""
         await self.confirm()
         await self._store.listen(self._changed.set)
         self._follower = asyncio.create_task(self._follow())
-        self.running.start()
 
     async def close(self) -> None:
         """Stops following."""
-        await self.running.close()
         if self._follower is not None:
             self._follower.cancel()
             with contextlib.suppress(asyncio.CancelledError):
