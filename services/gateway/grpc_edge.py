@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
@@ -23,6 +23,7 @@ from services.gateway.chat.dry_runs import completed
 from services.gateway.errors import malformed_key
 from services.gateway.idempotency.requests import HEADER, REPLAYED
 from services.gateway.identity.callers import Caller, Callers
+from services.gateway.identity.key_watch import KeyWatch
 
 CHAT = "/dac.gateway.v1.ChatService/Chat"
 HEALTH = "/grpc.health.v1.Health/Check"
@@ -133,15 +134,18 @@ class GrpcEdge(grpc.GenericRpcHandler):
         return answer.SerializeToString()
 
     def _forward_stream(self, path: str) -> Any:
-        async def stream(request: bytes, context: Any) -> AsyncIterator[bytes]:
+        # No generator: what ends the stream must also reach a write that waits for a slow reader.
+        async def stream(request: bytes, context: Any) -> None:
             call = None
             try:
                 call, _ = await self._call(context, STREAM_TIMEOUT_S)
                 with serving(call):
                     started = self._streams[path](request)
-                async with reading(started) as messages:
+                authorization = str(dict(context.invocation_metadata() or ()).get("authorization", ""))
+                watch = KeyWatch(lambda: self._callers.authenticate_header(authorization))
+                async with watch, reading(started) as messages:
                     async for message in messages:
-                        yield message
+                        await context.write(message)
             except Exception as error:
                 await _tell(context, from_exception(error, path), call)
 

@@ -32,12 +32,11 @@ from services.gateway.chat.dry_runs import complete
 from services.gateway.edge.failures import error_event
 from services.gateway.idempotency.requests import HEADER, REPLAYED
 from services.gateway.identity.callers import Caller, Callers
+from services.gateway.identity.key_watch import CHECK_AGAIN_S
 
 TIMEOUT_S = 30.0
 LARGE_BODY_BYTES = 128 * 1024
 """A larger body is read beside the event loop: ten megabytes of short values take seconds."""
-CHECK_AGAIN_S = 30.0
-"""How often an open stream's key is checked: it ends within a minute of a revocation."""
 _KEY_HEADER = HEADER.encode()
 
 
@@ -148,15 +147,19 @@ async def _events(
         yield b": open\n\n"
         async with reading(stream) as messages:
             reader = messages.__aiter__()
+            check_at = time.monotonic() + CHECK_AGAIN_S
             while not stop.done():
                 following = following or asyncio.ensure_future(anext(reader))
                 either: set[asyncio.Future[Any]] = {following, stop}
-                await asyncio.wait(either, timeout=CHECK_AGAIN_S, return_when=asyncio.FIRST_COMPLETED)
+                left_s = max(0.0, check_at - time.monotonic())
+                await asyncio.wait(either, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+                if time.monotonic() >= check_at:
+                    # By the clock: a stream that is never quiet is checked as well.
+                    await check_again()
+                    check_at = time.monotonic() + CHECK_AGAIN_S
                 if following.done():
                     message, following = following.result(), None
                     yield b"data: " + to_json(message, indent=None) + b"\n\n"
-                else:
-                    await check_again()
             await _give_up(following)
     except StopAsyncIteration:
         return

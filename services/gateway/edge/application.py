@@ -1,6 +1,7 @@
 """The HTTP edge: one ASGI application. Chat is served by hand, byte for byte; everything else by Starlette routes."""
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -195,10 +196,7 @@ class Edge:
             return None
         caller: Caller | None = None
         try:
-            if request.route == CONSOLE_CHAT_PATH and self.console_caller is not None:
-                caller = await self.console_caller(lambda name: request.text_header(name.encode()))
-            else:
-                caller = await self._callers.authenticate_header(request.credential())
+            caller, request.check_again = await self._authenticate(request)
             request.identify(caller, self._config.request_timeout_s)
             if request.route == COUNT_PATH:
                 await self._count(request)
@@ -226,6 +224,16 @@ class Edge:
                     tags=request.tags,
                 )
             return None
+
+    async def _authenticate(self, request: Exchange) -> tuple[Caller, Callable[[], Awaitable[Caller]]]:
+        """The caller, and how to see whether it is one still. Raises as Callers.authenticate_header."""
+        from_console = self.console_caller
+        check: Callable[[], Awaitable[Caller]]
+        if request.route == CONSOLE_CHAT_PATH and from_console is not None:
+            check = functools.partial(from_console, lambda name: request.text_header(name.encode()))
+        else:
+            check = functools.partial(self._callers.authenticate_header, request.credential())
+        return await check(), check
 
     async def _watched(self, request: Exchange, answering: Awaitable[None]) -> None:
         """Answers while the client stays."""
@@ -306,18 +314,19 @@ class Edge:
         events, run.outlet = run.events(), request.piece
         telemetry.ACTIVE_STREAMS.inc()
         try:
-            async for event in events:
-                if isinstance(event, bytes):
-                    run.last_piece = event
-                    await request.send_body(event, more=True)
-                elif isinstance(event, Head):
-                    run.record.http_status = 200
-                    told = [*head_headers(request, run, event), *thread_headers(run)]
-                    await request.start(200, [*told, EVENTS, UNBUFFERED])
-                else:
-                    assert isinstance(event, Done)
-                    request.done = True
-                    await request.send_body(event.end, more=False)
+            async with request.key_watch():
+                async for event in events:
+                    if isinstance(event, bytes):
+                        run.last_piece = event
+                        await request.send_body(event, more=True)
+                    elif isinstance(event, Head):
+                        run.record.http_status = 200
+                        told = [*head_headers(request, run, event), *thread_headers(run)]
+                        await request.start(200, [*told, EVENTS, UNBUFFERED])
+                    else:
+                        assert isinstance(event, Done)
+                        request.done = True
+                        await request.send_body(event.end, more=False)
         except MeshError as error:
             if request.status:
                 request.done = True

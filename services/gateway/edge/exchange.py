@@ -20,6 +20,7 @@ from services.gateway.edge.http_protocol import PIECE, WATCH
 from services.gateway.edge.rate_limit_headers import headers_of_refusal
 from services.gateway.gating.sources import HEADER, read_wish
 from services.gateway.identity.callers import Caller, Callers
+from services.gateway.identity.key_watch import KeyWatch
 from services.gateway.persona.asked import PERSONA_HEADER, read_persona
 from services.gateway.redaction.asked import REDACTION_HEADER, read_redaction
 from services.gateway.sharing.cache_control import read_headers
@@ -80,6 +81,8 @@ class Exchange:
         self._kept: bytes | None = None
         """The body, when it was read to see whose request this is."""
         self.call = Call(request_id=uuid7())
+        self.check_again: Callable[[], Awaitable[object]] | None = None
+        """Whether its key is still good; None before it was found good once."""
         given = self.text_header(b"x-request-id")
         self.client_request_id = given if given and len(given) <= 128 and given.isprintable() else ""
         tracing.continue_trace(self.call, self.text_header(b"traceparent"))
@@ -210,6 +213,11 @@ class Exchange:
             return message
 
         return receive
+
+    def key_watch(self) -> KeyWatch:
+        """Ends what streams when its key is good no more."""
+        assert self.check_again is not None
+        return KeyWatch(self.check_again)
 
     def watch(self) -> Callable[[], object]:
         """Cancels the request when its client goes away; what comes back stops that."""

@@ -78,26 +78,31 @@ async def answer_stream(request: Exchange, run: ChatRun) -> None:
     events, translated, head = run.events(), ThreadEvents(), Head("", "", "")
     telemetry.ACTIVE_STREAMS.inc()
     try:
-        async for one in events:
-            if isinstance(one, bytes):
-                data = b"".join(translated.read(one))
-                if data:
-                    await request.send_body(data, more=True)
-            elif isinstance(one, Head):
-                head, run.record.http_status = one, 200
-                told = [*head_headers(request, run, one), *thread_headers(run)]
-                await request.start(200, [*told, EVENTS, UNBUFFERED])
-                if run.record.persona.applied:
-                    await request.send_body(preamble(run), more=True)
-                if run.turn is not None and run.turn.recalls:
-                    found = event("searching", {"source": "memory", "found": run.turn.record.recalled})
-                    await request.send_body(found, more=True)
-            else:
-                request.done = True
-                message_id = run.turn.record.message_id if run.turn is not None else ""
-                finished = {"message_id": message_id, **_told(run, head.model, one), "finish_reason": one.finish_reason}
-                usage = event("usage", {**_usage(one), "model": head.model, "cost": _cost(one)})
-                await request.send_body(usage + event("done", finished), more=False)
+        async with request.key_watch():
+            async for one in events:
+                if isinstance(one, bytes):
+                    data = b"".join(translated.read(one))
+                    if data:
+                        await request.send_body(data, more=True)
+                elif isinstance(one, Head):
+                    head, run.record.http_status = one, 200
+                    told = [*head_headers(request, run, one), *thread_headers(run)]
+                    await request.start(200, [*told, EVENTS, UNBUFFERED])
+                    if run.record.persona.applied:
+                        await request.send_body(preamble(run), more=True)
+                    if run.turn is not None and run.turn.recalls:
+                        found = event("searching", {"source": "memory", "found": run.turn.record.recalled})
+                        await request.send_body(found, more=True)
+                else:
+                    request.done = True
+                    message_id = run.turn.record.message_id if run.turn is not None else ""
+                    finished = {
+                        "message_id": message_id,
+                        **_told(run, head.model, one),
+                        "finish_reason": one.finish_reason,
+                    }
+                    usage = event("usage", {**_usage(one), "model": head.model, "cost": _cost(one)})
+                    await request.send_body(usage + event("done", finished), more=False)
     except MeshError as error:
         if request.status:
             request.done = True
