@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING
 
-from mesh.catalog import KNOWN
+from mesh.known_providers import KNOWN
 
 if TYPE_CHECKING:
     from mesh.launcher import Launcher

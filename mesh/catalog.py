@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, get_type_hints
 
 from mesh.config import ConfigError, Secret, convert, nearest, read_secret
+from mesh.known_providers import AZURE_PATH, DIALECTS, KINDS, KNOWN, OPTIONS, address_of, kind_of
 from mesh.model_links import aliases_of, check_fallbacks
 from mesh.model_prices import PriceEntry, parse_price
 from mesh.plugins import PROVIDERS, named
@@ -14,74 +15,8 @@ from mesh.plugins import PROVIDERS, named
 _ADDRESS = re.compile(r"https?://[^\s/?#]+[^\s]*$", re.IGNORECASE)
 
 
-@dataclasses.dataclass(frozen=True)
-class KnownProvider:
-    """A provider whose address and dialect need not be said."""
-
-    kind: str
-    base_url: str
-    env: str
-    """The environment variable that holds its key (for ollama: its address)."""
-    address_env: str = ""
-    """The environment variable that holds its address, where everybody has one of their own."""
-
-
-KNOWN: Mapping[str, KnownProvider] = {
-    "openai": KnownProvider("openai", "https://api.openai.com/v1", "OPENAI_API_KEY"),
-    "anthropic": KnownProvider("anthropic", "https://api.anthropic.com", "ANTHROPIC_API_KEY"),
-    "google": KnownProvider("gemini", "https://generativelanguage.googleapis.com/v1beta", "GOOGLE_API_KEY"),
-    "perplexity": KnownProvider("openai", "https://api.perplexity.ai", "PERPLEXITY_API_KEY"),
-    "openrouter": KnownProvider("openai", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
-    "mistral": KnownProvider("openai", "https://api.mistral.ai/v1", "MISTRAL_API_KEY"),
-    "moonshot": KnownProvider("openai", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY"),
-    "llama": KnownProvider("openai", "https://api.llama.com/compat/v1", "LLAMA_API_KEY"),
-    "huggingface": KnownProvider("openai", "https://router.huggingface.co/v1", "HF_TOKEN"),
-    "deepseek": KnownProvider("openai", "https://api.deepseek.com", "DEEPSEEK_API_KEY"),
-    "xai": KnownProvider("openai", "https://api.x.ai/v1", "XAI_API_KEY"),
-    "groq": KnownProvider("openai", "https://api.groq.com/openai/v1", "GROQ_API_KEY"),
-    "together": KnownProvider("openai", "https://api.together.xyz/v1", "TOGETHER_API_KEY"),
-    "fireworks": KnownProvider("openai", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
-    "azure": KnownProvider("openai", "", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT"),
-    "cohere": KnownProvider("cohere", "https://api.cohere.com", "COHERE_API_KEY"),
-    "ollama": KnownProvider("ollama", "http://127.0.0.1:11434", "OLLAMA_BASE_URL"),
-}
-"""Providers that DAC finds by themselves."""
-
 MOST_WEIGHT = 1000
 MOST_PRIORITY = 100
-KINDS = ("openai", "anthropic", "gemini", "ollama", "cohere", "bedrock", "vertex", "local")
-DIALECTS = (
-    *("plain", "openai", "azure", "perplexity", "moonshot", "mistral", "llama", "openrouter", "huggingface"),
-    *("deepseek", "xai", "groq", "together", "fireworks", "vllm", "lmstudio", "llamacpp"),
-)
-"""What a provider of kind openai may be said to speak; without it the address, then the name tells."""
-AZURE_PATH = "/openai/v1"
-"""Where a resource of Azure OpenAI's has OpenAI's own API."""
-
-OPTIONS: Mapping[str, tuple[str, ...]] = {"ollama": ("num_ctx", "keep_alive"), "bedrock": ("region",)}
-"""The settings of a kind's own that `options` may hold."""
-
-_OPENAI_PATHS = {"gemini": "/openai", "ollama": "/v1", "cohere": "/compatibility/v1"}
-"""Where these kinds serve OpenAI's dialect, too: entries written for it keep working."""
-
-
-def kind_of(provider: str, base_url: str) -> str:
-    """The dialect a known provider speaks at an address of the operator's ("" = its own); "" for unknown names."""
-    known = KNOWN.get(provider)
-    if known is None:
-        return ""
-    path = _OPENAI_PATHS.get(known.kind)
-    return "openai" if path and base_url.rstrip("/").endswith(path) else known.kind
-
-
-def address_of(provider: str, kind: str) -> str:
-    """The address of a known provider in a dialect; "" when it has none there."""
-    known = KNOWN.get(provider)
-    if known is None:
-        return ""
-    if kind == "openai" and known.kind in _OPENAI_PATHS:
-        return known.base_url + _OPENAI_PATHS[known.kind]
-    return known.base_url if known.kind == kind else ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,9 +34,13 @@ class DeploymentEntry:
     """None = the model's."""
 
 
+OWN = ("config", "api")
+"""The sources of the operator's own models, which are believed over lists."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelEntry:
-    """A model from a file."""
+    """A model from a file, or from the API."""
 
     model: str
     """DAC id, e.g. "openai/gpt-4o-mini"."""
@@ -121,7 +60,7 @@ class ModelEntry:
     model_class: str = "standard"
     """"demo" for models that only show that the house works."""
     source: str = "config"
-    """"config" for the operator's own, "catalog" for shipped ones."""
+    """"config" for the operator's own of a file, "api" for those of the API, "catalog" for shipped ones."""
     price: PriceEntry | None = None
     """None = unknown."""
     fallbacks: tuple[str, ...] = ()

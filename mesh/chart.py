@@ -19,13 +19,14 @@ from typing import Any
 import yaml
 
 from mesh.app import ROOT, TARGETS, load_settings
-from mesh.catalog import DIALECTS, KNOWN, MOST_PRIORITY, MOST_WEIGHT, ProviderEntry
+from mesh.catalog import MOST_PRIORITY, MOST_WEIGHT, ProviderEntry
 from mesh.config import MeshConfig, Secret, env_name, field_docs
 from mesh.configuration_page import DEPLOYMENT_FIELDS, MODEL_FIELDS, PROVIDER_FIELDS
 from mesh.envoy.edge import PROBE_PORT as ENVOY_PROBE_PORT
 from mesh.envoy.edge import TLS_PORT
 from mesh.envoy.groups import EGRESS_PORT, MESH_PORT, MUTUAL_PORT
 from mesh.freshness import bring_up_to_date
+from mesh.known_providers import DIALECTS, KNOWN
 from mesh.migrate import EXTENSION_NAMES, EXTENSIONS
 from mesh.model_prices import PRICE_KEYS
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from mesh.app import TARGETS
-from mesh.catalog import AZURE_PATH, DIALECTS, KINDS, KNOWN, DeploymentEntry, ModelEntry, ProviderEntry
+from mesh.catalog import DeploymentEntry, ModelEntry, ProviderEntry
 from mesh.config import MeshConfig, Secret, env_name, field_docs
+from mesh.known_providers import AZURE_PATH, DIALECTS, KINDS, KNOWN
 from mesh.model_prices import PRICE_KEYS
 
 INTRODUCTION = """# Configuration

@@ -23,6 +23,8 @@ LOCK_ID = 0x0DAC_0001
 OWNER = "dac_owner"
 SHARED = "mesh"
 """The schema of what belongs to no single service; it has no runtime role."""
+MODELS_WRITER = "router"
+"""The service that keeps the models of the API, which all may read."""
 EXTENSIONS = "extensions"
 EXTENSION_NAMES = ("vector", "pg_trgm", "btree_gist", "citext")
 MESH_MIGRATIONS = pathlib.Path(__file__).parent / "migrations"
@@ -265,6 +267,12 @@ async def _share(connection: asyncpg.Connection, services: Mapping[str, pathlib.
     for service in services:
         await _execute(connection, "GRANT USAGE ON SCHEMA %I TO %I", SHARED, role_of(service))
         await _execute(connection, "GRANT SELECT, INSERT ON %I.signing_keys TO %I", SHARED, role_of(service))
+        for table in ("models", "model_changes"):
+            await _execute(connection, "GRANT SELECT ON %I.%I TO %I", SHARED, table, role_of(service))
+            if service == MODELS_WRITER:
+                await _execute(
+                    connection, "GRANT INSERT, UPDATE, DELETE ON %I.%I TO %I", SHARED, table, role_of(service)
+                )
 
 
 async def _apply(connection: asyncpg.Connection, schema: str, plan: list[Migration]) -> list[int]:

@@ -5,25 +5,20 @@ Providers are not: where a model stands, its address and its keys are read at a 
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
-import inspect
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 
 from mesh.catalog import ModelEntry, ProviderEntry, parse_models
 from mesh.config import ConfigError
 from mesh.documents import Documents
-from mesh.following import Follower
 
-LOOK_S = 0.5
-"""How often the files are looked at."""
 _log = logging.getLogger(__name__)
 
 
 class ModelFiles:
-    """The models in force in a process; all of its services ask the same one."""
+    """The models that files brought into force in a process."""
 
     def __init__(
         self,
@@ -65,23 +60,3 @@ class ModelFiles:
             if found != self.now:
                 self.now = found
                 _log.info("models were read anew from the files: %d", len(found))
-
-
-class ModelFollower(Follower):
-    """Hands a service the models of the files whenever other ones are in force."""
-
-    def __init__(
-        self, name: str, files: ModelFiles, take: Callable[[tuple[ModelEntry, ...]], Awaitable[None] | None]
-    ) -> None:
-        """`take` is called again later when it raises MeshError."""
-        super().__init__(f"{name}-models", self._look, LOOK_S, _log)
-        self._files, self._take, self._taken = files, take, files.now
-
-    async def _look(self) -> None:
-        if self._files.changed:
-            await asyncio.to_thread(self._files.look)
-        if (now := self._files.now) is not self._taken:
-            taking = self._take(now)
-            if inspect.isawaitable(taking):
-                await taking
-            self._taken = now

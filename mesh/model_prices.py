@@ -27,6 +27,8 @@ PRICE_KEYS = {
     "request_usd": "request",
 }
 """Price keys in files → price buckets."""
+BUCKETS = "nano_usd_per_mtok"
+"""The key that holds a price by its buckets, instead of all others."""
 MEASURES = ("audio_second", "input_character")
 """Buckets that count no tokens, and that no other stands in for: most prices have none of them."""
 _BY_TOKENS = frozenset(
@@ -152,12 +154,28 @@ def _entry(raw: object, where: str) -> PriceEntry:
         if raw["free"] is not True or len(raw) > 1:
             raise ConfigError(f"{where}.free: it stands alone, and true is all that it can be")
         return PriceEntry(True, {})
+    if BUCKETS in raw:
+        return PriceEntry(False, _named(raw, where))
     buckets = _level(raw, where)
     for tier, said in _pairs(raw.get("service_tiers", {}), f"{where}.service_tiers"):
         buckets.update(_tier(tier, said, buckets, f"{where}.service_tiers.{tier}"))
     if problem := problem_of(buckets):
         raise ConfigError(f"{where}: {problem}")
     return PriceEntry(False, buckets)
+
+
+def _named(raw: Mapping[str, object], where: str) -> dict[str, int]:
+    """A price that names the buckets themselves, as answers of the API do."""
+    if len(raw) > 1:
+        raise ConfigError(f"{where}.{BUCKETS}: it stands alone: it says all that the price has")
+    buckets: dict[str, int] = {}
+    for bucket, nano in _pairs(raw[BUCKETS], f"{where}.{BUCKETS}"):
+        if not isinstance(nano, int) or isinstance(nano, bool):
+            raise ConfigError(f'{where}.{BUCKETS}.{bucket}: a whole number of nano-USD is needed, not "{nano}"')
+        buckets[str(bucket)] = nano
+    if problem := problem_of(buckets):
+        raise ConfigError(f"{where}.{BUCKETS}: {problem}")
+    return buckets
 
 
 def _level(raw: Mapping[str, object], where: str) -> dict[str, int]:

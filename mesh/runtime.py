@@ -24,6 +24,7 @@ from mesh.inprocess import LocalChannel
 from mesh.inprocess_calls import MethodTable
 from mesh.interceptors import server_interceptors
 from mesh.keyring import Keyring, open_keyring
+from mesh.model_book import FOLLOWING, ModelBook
 from mesh.model_files import ModelFiles
 from mesh.permissions import check_covered
 from mesh.postgres import Database
@@ -113,15 +114,23 @@ class Process:
                     signer.public_key,
                 )
 
-    def _build(self) -> None:
+    async def _open_models(self) -> ModelBook:
+        """The models, those of the API read before any service is built. Raises MeshError."""
         settings = self.settings
-        model_files = ModelFiles(settings.documents, settings.providers, settings.models, settings.catalog_read_on)
+        files = ModelFiles(settings.documents, settings.providers, settings.models, settings.catalog_read_on)
+        following = next((name for name in FOLLOWING if name in self.order), None)
+        book = ModelBook(files, self._database(following) if following is not None else None)
+        await book.load()
+        return book
+
+    def _build(self, models: ModelBook) -> None:
+        settings = self.settings
         for name in self.order:
             context = Context(
                 name=name,
                 config=settings.services[name],
                 providers=settings.providers,
-                models=settings.models,
+                models=models.now,
                 data_dir=settings.mesh.data_dir,
                 keyring=self.keyring,
                 signer=self.signers[name],
@@ -135,7 +144,7 @@ class Process:
                 here=tuple(self.order),
                 carried=Carried(self.table),
                 documents=settings.documents,
-                model_files=model_files,
+                model_book=models,
             )
             self.services[name] = TARGETS[name].build(context)
             self.services[name].register(self.table)  # type: ignore[arg-type]
@@ -155,7 +164,7 @@ class Process:
         if mesh.probe_port:
             await self.probes.start(mesh.probe_host, mesh.probe_port)
         self.table.interceptors = server_interceptors(Verifier(self._look_up))
-        self._build()
+        self._build(await self._open_models())
         if mesh.listen or mesh.addresses:
             await self._publish_keys()
         if mesh.listen:

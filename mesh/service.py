@@ -13,7 +13,7 @@ from mesh.catalog import ModelEntry, ProviderEntry
 from mesh.documents import Documents
 from mesh.inprocess_calls import MethodTable
 from mesh.keyring import Keyring
-from mesh.model_files import ModelFiles
+from mesh.model_book import ModelBook
 from mesh.postgres import Database
 from mesh.principals import Signer
 
@@ -29,7 +29,7 @@ class Context:
     providers: tuple[ProviderEntry, ...]
     """Providers from files and the environment."""
     models: tuple[ModelEntry, ...]
-    """Models from files: the shipped catalog and the operator's own."""
+    """Models as they are at the start: the shipped catalog's and the operator's own, of files and of the API."""
     data_dir: pathlib.Path
     """The folder for what must survive; each service keeps to what it makes there."""
     keyring: Keyring
@@ -56,8 +56,8 @@ class Context:
     """Serves calls that came inside another call's messages."""
     documents: Documents | None = None
     """The configuration's files, for sections that are read again while DAC runs."""
-    model_files: ModelFiles | None = None
-    """The models of these files, for who follows them; `models` are those of the start."""
+    model_book: ModelBook | None = None
+    """The models in force, for who follows them."""
 
 
 class Service(Protocol):

@@ -34,6 +34,7 @@ PARTS = (
     ("provider", ("provider", "model", "models")),
     ("catalog", ("model", "models")),
     ("discover", ("model", "models")),
+    ("entries", ("model", "models")),
     ("budget", ("budget",)),
     ("limit", ("limit",)),
     ("policy", ("policy",)),

@@ -259,3 +259,8 @@ class Client:
 def segment(text: str) -> str:
     """A value as one part of a path."""
     return quote(text, safe="")
+
+
+def segments(text: str) -> str:
+    """A value as the parts of a path that its slashes make, e.g. a model's id."""
+    return quote(text, safe="/")

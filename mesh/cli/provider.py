@@ -150,8 +150,8 @@ def list_models(
 ) -> None:
     """List the models with context, quality and price per million tokens.
 
-    "source" is who describes the model: config (you), catalog (shipped) or listed (only its provider's list);
-    "seen" is when its provider last listed it; "until" names the day on which its provider retires it.
+    "source" is who describes the model: config (your file), api (dac model set), catalog (shipped) or listed (only its
+    provider's list); "seen" is when its provider last listed it; "until" names the day on which it is retired.
 
     Example: dac model list --all --sort price
     """

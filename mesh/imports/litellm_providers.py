@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from mesh.catalog import KNOWN, kind_of
 from mesh.imports.notes import CHANGED, DO, NONE, Place, Source
+from mesh.known_providers import KNOWN, kind_of
 
 PREFIXES: Mapping[str, tuple[str, ...]] = {
     "openai": ("openai",),

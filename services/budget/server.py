@@ -18,7 +18,7 @@ from dac.budget.v1 import (
 from dac.envoy.v3 import rls_pb2_grpc
 from mesh.admin_changes import append_to_audit
 from mesh.ids import uuid7
-from mesh.model_files import ModelFollower
+from mesh.model_book import ModelFollower
 from mesh.service import Context
 from services.budget.administration import Administration
 from services.budget.alerts.channels import channels_of
@@ -84,8 +84,8 @@ class BudgetService:
         self.alerts = AlertTeller(
             self._database, channels_of(self._config, time.time), _patience(self._config), utc_now
         )
-        files = context.model_files
-        self._models = ModelFollower("budget", files, self.price.hear_models) if files is not None else None
+        book = context.model_book
+        self._models = ModelFollower("budget", book, self.price.hear_models) if book is not None else None
         self._tasks: list[asyncio.Task[None]] = []
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -116,7 +116,7 @@ class BudgetService:
         )
         self._tasks = [asyncio.create_task(job) for job in jobs]
         if self._models is not None:
-            self._models.start()
+            await self._models.begin()
 
     async def close(self) -> None:
         """Writes what is queued, then stops."""

@@ -10,10 +10,11 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from urllib.parse import urlsplit
 
 from mesh.call import current
-from mesh.catalog import KNOWN, ProviderEntry
+from mesh.catalog import ProviderEntry
 from mesh.config import Secret
 from mesh.errors import MeshError
 from mesh.following import Follower
+from mesh.known_providers import KNOWN
 from mesh.public_resolver import PublicResolver
 from services.provider.adapters import Exchange
 from services.provider.addresses import check_base_url

@@ -11,7 +11,7 @@ from dac.provider.v1 import discovery_pb2, key_pb2_grpc, provider_pb2, provider_
 from mesh.admin_changes import ChangeOutbox, ChangeTeller, append_to_audit
 from mesh.ids import uuid7
 from mesh.inprocess_calls import gives_away
-from mesh.model_files import ModelFollower
+from mesh.model_book import ModelFollower
 from mesh.service import Context
 from services.provider.asks import audio_ask, chat_ask, embed_ask
 from services.provider.audio import Heard, audio
@@ -162,8 +162,8 @@ class ProviderApp:
         interval_ms = config.frame_interval_ms or (SPLIT_INTERVAL_MS if context.split else 0.0)
         listings = PostgresListingStore(context.database) if context.database is not None else None
         catalog = KnownIds(context.models)
-        files = context.model_files
-        self._models = ModelFollower("provider", files, catalog.take) if files is not None else None
+        models = context.model_book
+        self._models = ModelFollower("provider", models, catalog.take) if models is not None else None
         prices = PriceTeller(context.channel_to, catalog.ids_of)
         self.discovery = Discovery(self.registry, listings, config, now=_now, propose=prices.propose)
         self.schedule = (
@@ -198,7 +198,7 @@ class ProviderApp:
         if self.teller is not None:
             self.teller.start()
         if self._models is not None:
-            self._models.start()
+            await self._models.begin()
 
     async def close(self) -> None:
         """See mesh.service.Service."""

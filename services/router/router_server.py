@@ -14,7 +14,7 @@ from mesh.admin_record import admin_change
 from mesh.call import current, has_scope, require_principal, require_scope
 from mesh.errors import MeshError, invalid
 from mesh.ids import uuid7
-from mesh.model_files import ModelFiles
+from mesh.model_book import ModelBook
 from services.router import errors
 from services.router.catalog.followers import LiveCatalog
 from services.router.config import RouterConfig
@@ -78,8 +78,8 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         self._policy_status, self._learned_status, self._arms = policy_status, learned_status, arms
         self.source_statuses: Callable[[], Sequence[SourceStatus]] = tuple
         """How the public sources of models stand."""
-        self.model_files: ModelFiles | None = None
-        """What files say of models."""
+        self.model_book: ModelBook | None = None
+        """What files and the API say of models."""
 
     async def Route(self, request: router_pb2.RouteRequest, context: Any) -> router_pb2.RouteResponse:
         """See RouterService.Route."""
@@ -211,14 +211,14 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
         )
 
     def _catalog_age_s(self) -> float:
-        day = self.model_files.read_on if self.model_files is not None else None
+        day = self.model_book.read_on if self.model_book is not None else None
         if day is None:
             return 0.0
         return max(0.0, time.time() - dt.datetime.combine(day, dt.time(), dt.UTC).timestamp())
 
     def _models_problem(self, principal: Principal) -> str:
-        files = self.model_files
-        return files.problem if files is not None and has_scope(principal, "operator") else ""
+        book = self.model_book
+        return book.problem if book is not None and has_scope(principal, "operator") else ""
 
 
 def _account(

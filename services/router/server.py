@@ -13,7 +13,7 @@ from mesh.admin_changes import APPEND_TIMEOUT_S, append_to_audit
 from mesh.catalog import ModelEntry
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
-from mesh.model_files import ModelFollower
+from mesh.model_book import ModelFollower
 from mesh.redis import connect
 from mesh.service import Context, Service
 from services.router.catalog.catalog import CatalogView
@@ -84,7 +84,7 @@ class RouterService:
             await self._hints.start()
         self._followers.start()
         if self._models is not None:
-            self._models.start()
+            await self._models.begin()
         if self.sources is not None:
             await self.sources.start()
         if self.learning is not None:
@@ -170,7 +170,7 @@ def _tell(context: Context) -> Tell:
 
 
 def _hear_models(context: Context, sources: Sources, catalog: LiveCatalog, models: tuple[ModelEntry, ...]) -> None:
-    """Other models stand in the files."""
+    """Other models are in force."""
     sources.hear_overrides(overrides_of(models, context.config.never_join))
     catalog.hear_models(models)
 
@@ -207,9 +207,9 @@ def build(context: Context) -> Service:
         decider.forget()
 
     sources, models = build_sources(context, catalog), None
-    if context.model_files is not None:
+    if context.model_book is not None:
         models = ModelFollower(
-            context.name, context.model_files, functools.partial(_hear_models, context, sources, catalog)
+            context.name, context.model_book, functools.partial(_hear_models, context, sources, catalog)
         )
     hints = _hints(context, catalog, breakers)
     held = _held(context, catalog, breakers)
@@ -218,6 +218,7 @@ def build(context: Context) -> Service:
         context.name, lambda: [((one.model, one.provider), _OPENNESS[one.state]) for one in breakers.statuses()]
     )
     telemetry.MODELS_AVAILABLE.watch(context.name, lambda: [((), catalog.view.available_count)])
+    policies.servicer.entries.provider_names = lambda: catalog.provider_names
     policies.servicer.trial = Trial(decider, catalog.view_for)
     servicer = RouterServicer(
         catalog,
@@ -233,7 +234,7 @@ def build(context: Context) -> Service:
         arms=experiments.arms if experiments is not None else None,
     )
     servicer.source_statuses = sources.statuses
-    servicer.model_files = context.model_files
+    servicer.model_book = context.model_book
     return RouterService(
         servicer,
         CatalogServicer(

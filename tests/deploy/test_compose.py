@@ -26,10 +26,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from mesh.app import ROOT, TARGETS
-from mesh.catalog import KNOWN
 from mesh.config import MeshConfig
 from mesh.embedded import EmbeddedPostgres, postgres_bin
 from mesh.embedded_valkey import valkey_binary
+from mesh.known_providers import KNOWN
 from services.gateway.config import GatewayConfig
 from tests import prepared, programs
 from tests.deploy import image_steps

@@ -175,6 +175,20 @@ def after_question(dac, thread, text):
     return [one for one in messages if one["request_id"] == asked and one["role"] == "assistant" and asked]
 
 
+def check_made_model(split):
+    """A model that one process keeps is known to the one that charges, before anybody could ask for it twice."""
+    prices = [{"usd_per_mtok": {"input": "1", "output": "2"}}]
+    entry = {"model": "mock/made", "provider": "mock", "context_tokens": 9000, "prices": prices}
+    made = httpx.post(f"{split.url}/v2/models", json={"entry": entry}, headers=split.operator_headers, timeout=10)
+    assert made.status_code == 200, made.text
+    began = time.monotonic()
+    while not split.get("/v1/prices", params={"model": "mock/made"}).json()["prices"]:
+        assert time.monotonic() - began < 3, "budget heard nothing of it"
+        time.sleep(0.02)
+    answered = split.chat(model="mock/made")
+    assert int(split.record(answered)["cost_nano_usd"]) > 0
+
+
 def test_split_runs_six_processes_and_heals(tmp_path, upstream_process):
     split = make_dac(tmp_path, upstream_process, "--split")
     split.start()
@@ -186,6 +200,7 @@ def test_split_runs_six_processes_and_heals(tmp_path, upstream_process):
         assert streamed.text.endswith("data: [DONE]\n\n")
         assert split.record(streamed)["outcome"] == "OUTCOME_OK"
         check_rate_limits(split)
+        check_made_model(split)
         pids = {row["name"]: row["pid"] for row in rows}
         os.kill(pids["audit"], signal.SIGKILL)
         while_down = split.chat()

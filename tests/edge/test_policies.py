@@ -233,6 +233,48 @@ def test_a_tenants_whole_life(dac: Dac) -> None:
     )
 
 
+def test_what_is_said_of_a_tenant_can_be_gone_back_to(dac: Dac) -> None:
+    body = {"tenant_name": "turning", "allowed_models": ["second/*"], "routing_mode": "speed"}
+    tenant = fine(call(dac, "POST", "/v2/tenants", body, operator=True))["tenant"]["tenant_id"]
+    fine(call(dac, "PATCH", "/v2/tenants/turning", {"allowed_models": ["claude/*"]}, operator=True))
+    path = "/v2/tenants/turning:rollback"
+    assert call(dac, "POST", path, {}).status_code == 403, "the operator's alone"
+    back = fine(call(dac, "POST", path, {}, operator=True))["rules"]
+    assert (back["allowed_models"], back["routing_mode"]) == (["second/*"], "speed")
+    shown = fine(call(dac, "GET", "/v2/tenants/turning", operator=True))["tenant"]
+    assert shown["allowed_models"] == ["second/*"]
+    fine(call(dac, "PATCH", "/v2/tenants/turning", {"clear": ["allowed_models", "routing_mode"]}, operator=True))
+    first = fine(call(dac, "GET", "/v2/tenants/turning/versions?page_size=3", operator=True))
+    assert [(one["version"], one["action"]) for one in first["versions"]] == [
+        ("4", "remove"),
+        ("3", "rollback"),
+        ("2", "set"),
+    ]
+    assert "rules" not in first["versions"][0] and first["versions"][0]["actor"] == "operator"
+    more = f"/v2/tenants/{tenant}/versions?page_token={first['next_page_token']}"
+    assert [one["version"] for one in fine(call(dac, "GET", more, operator=True))["versions"]] == ["1"]
+    fine(call(dac, "POST", path, {"version": "2"}, operator=True))
+    shown = fine(call(dac, "GET", f"/v2/tenants/{tenant}", operator=True))["tenant"]
+    assert shown["allowed_models"] == ["claude/*"]
+    # Nothing said is a state, too.
+    assert "rules" not in fine(call(dac, "POST", path, {}, operator=True))
+    assert call(dac, "POST", path, {"version": "99"}, operator=True).status_code == 404
+    assert call(dac, "GET", "/v2/tenants/nobody/versions", operator=True).status_code == 404
+    wanted = {"org_id": tenant, "name": "theirs", "scopes": ["read", "admin"]}
+    key = fine(call(dac, "POST", "/v1/keys", wanted, operator=True))
+    listed = "/v1/changes?target=organisation:" + tenant + "&page_size=100"
+    until(
+        lambda: (
+            [one["action"] for one in fine(call(dac, "GET", listed, key=key["token"]))["changes"]].count(
+                "tenant.rollback"
+            )
+            == 3
+        )
+    )
+    fine(call(dac, "DELETE", f"/v1/keys/{key['key']['key_id']}", key=key["token"]))
+    fine(call(dac, "DELETE", "/v2/tenants/turning", operator=True))
+
+
 def test_a_tenant_without_its_bounds_is_not_made(dac: Dac) -> None:
     for wrong in ({"routing_mode": "fast"}, {"policy": "nope"}, {"monthly_budget_usd": -1}):
         refused = call(dac, "POST", "/v2/tenants", {"tenant_name": "half", **wrong}, operator=True)

@@ -38,6 +38,7 @@ async def test_it_applies_in_order_once(make_database: Make, folder: pathlib.Pat
     database = await make_database({"alpha": folder}, migrated=False)
     assert await migrate(database.owner_dsn, database.services, database.passwords) == [
         ("mesh", 1),
+        ("mesh", 2),
         ("alpha", 1),
         ("alpha", 2),
     ]
@@ -50,7 +51,7 @@ async def test_two_at_once_apply_each_file_once(make_database: Make, folder: pat
     database = await make_database({"alpha": folder}, migrated=False)
     runs = [migrate(database.owner_dsn, database.services, database.passwords) for _ in range(3)]
     applied = sorted(step for run in await asyncio.gather(*runs) for step in run)
-    assert applied == [("alpha", 1), ("alpha", 2), ("mesh", 1)]
+    assert applied == [("alpha", 1), ("alpha", 2), ("mesh", 1), ("mesh", 2)]
     assert await as_service(database, "alpha", "SELECT count(*) FROM alpha.things") == 1
 
 

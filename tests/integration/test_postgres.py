@@ -47,7 +47,10 @@ ELSEWHERE = """SELECT r.rolname || ' may ' || p.privilege || ' ' || c.oid::regcl
         unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS p(privilege)
     WHERE c.relkind IN ('r', 'p', 'v', 'm') AND n.nspname = ANY ($1) AND r.rolname = ANY ($2)
         AND r.rolname <> 'dac_' || n.nspname AND has_table_privilege(r.oid, c.oid, p.privilege)
-        AND NOT (c.oid = 'mesh.signing_keys'::regclass AND p.privilege IN ('SELECT', 'INSERT'))"""
+        AND NOT (c.oid = 'mesh.signing_keys'::regclass AND p.privilege IN ('SELECT', 'INSERT'))
+        AND NOT (c.oid IN ('mesh.models'::regclass, 'mesh.model_changes'::regclass)
+            AND (p.privilege = 'SELECT'
+                OR r.rolname = 'dac_router' AND p.privilege IN ('INSERT', 'UPDATE', 'DELETE')))"""
 SCHEMAS = """SELECT r.rolname || ' may use ' || n.nspname AS what FROM pg_namespace n, pg_roles r
     WHERE n.nspname = ANY ($1::text[] || 'public'::text) AND r.rolname = ANY ($2)
         AND (has_schema_privilege(r.oid, n.oid, 'CREATE')

@@ -15,10 +15,10 @@ import typer.main
 import yaml
 
 from mesh.app import ROOT, TARGETS, load_settings
-from mesh.catalog import KNOWN
 from mesh.cli import application
 from mesh.config import MeshConfig
 from mesh.errors import CODES, MeshError, Reason
+from mesh.known_providers import KNOWN
 from services.gateway.api import api_page, openapi, transcoder
 from services.gateway.edge.failures import STATUS, error_object
 from services.gateway.edge.pages import Pages

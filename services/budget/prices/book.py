@@ -12,9 +12,9 @@ FETCHED = "fetched"
 """The source of a price that a provider published."""
 OPERATOR = "operator"
 """The source of a price that was set through the API."""
-FILES = ("config", "catalog")
-"""The sources of prices that stand in files."""
-_ORDER = {"config": 0, OPERATOR: 1, "catalog": 2, FETCHED: 3}
+WHOLE = ("config", "api", "catalog")
+"""The sources of models, which say all of their prices at once: those of files, and those that the API made."""
+_ORDER = {"config": 0, OPERATOR: 1, "api": 2, "catalog": 3, FETCHED: 4}
 """The first of them wins."""
 
 
@@ -102,7 +102,7 @@ class PriceBook:
         return min((one.valid_from for one in self.scheduled if one.valid_from is not None), default=None)
 
     def begun(self, due: Iterable[Proposal]) -> list[Proposal]:
-        """Which prices whose day has come count from now on: config > operator > catalog > fetched."""
+        """Which prices whose day has come count from now on: config > operator > api > catalog > fetched."""
         found: dict[tuple[str, str], Proposal] = {}
         for one in sorted(due, key=lambda each: (each.valid_from is not None, each.valid_from)):
             key = one.provider, one.model
@@ -112,14 +112,14 @@ class PriceBook:
         return [one for key, one in found.items() if not is_same(self.in_force(*key), one)]
 
     def changes(self, proposals: Iterable[Proposal]) -> list[Proposal]:
-        """Which proposals differ from what is in force. config > operator > catalog > fetched.
+        """Which proposals differ from what is in force. config > operator > api > catalog > fetched.
 
-        Files are read whole at each start, so a model that they no longer price becomes unknown, unless the operator
-        has set its price.
+        Models are read whole, so one that they no longer price becomes unknown, unless the operator has set its
+        price.
         """
         wanted = {(p.provider, p.model): p for p in proposals}
         for key, rows in self._versions.items():
-            if key not in wanted and rows[-1].source in FILES:
+            if key not in wanted and rows[-1].source in WHOLE:
                 wanted[key] = Proposal(*key, None, rows[-1].source)
         found = []
         for key, proposal in sorted(wanted.items()):

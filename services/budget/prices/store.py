@@ -14,7 +14,7 @@ import asyncpg
 
 from mesh.admin_record import Change
 from mesh.postgres import Database
-from services.budget.prices.book import FILES, OPERATOR, PriceBook, Proposal, divided, is_same
+from services.budget.prices.book import OPERATOR, WHOLE, PriceBook, Proposal, divided, is_same
 from services.budget.prices.money import Price
 
 READ = """SELECT price_version, provider, model, state, buckets, nano_usd_per_mtok, source, valid_from FROM prices
@@ -30,7 +30,7 @@ SCHEDULE = """INSERT INTO scheduled_prices (provider, model, state, buckets, nan
 DUE = """DELETE FROM scheduled_prices WHERE valid_from <= now()
          RETURNING provider, model, buckets, nano_usd_per_mtok, source, valid_from"""
 CANCEL = "DELETE FROM scheduled_prices WHERE provider = $1 AND model = $2 AND source = $3"
-CANCEL_FILES = "DELETE FROM scheduled_prices WHERE source = ANY ($1::text[])"
+CANCEL_WHOLE = "DELETE FROM scheduled_prices WHERE source = ANY ($1::text[])"
 TELL = "INSERT INTO admin_outbox (org_id, record_id, record) VALUES ($1, $2, $3)"
 ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('dac.budget.prices'))"
 NOW = "SELECT now()"
@@ -100,7 +100,7 @@ async def propose(database: Database, book: PriceBook, proposals: Iterable[Propo
         else:
             current, later = divided(said, await connection.fetchval(NOW))
             changed = book.changes(current)
-            await connection.execute(CANCEL_FILES, list(FILES))
+            await connection.execute(CANCEL_WHOLE, list(WHOLE))
             for one in later:
                 await connection.execute(SCHEDULE, *_columns(one))
         for change in changed:

@@ -126,6 +126,23 @@ BODIES: Mapping[str, Any] = {
     },
     "audit.Prune": {"before": "2026-01-01T00:00:00Z", "dry_run": True},
     "audit.SetHold": {"subject": "user:01a1fccb-d17f-7000-9000-000000000001", "reason": "Smith v. Jones"},
+    "router.CreateModel": {
+        "entry": {
+            "model": "mock/large",
+            "provider": "mock",
+            "context_tokens": 64000,
+            "quality": 0.9,
+            "prices": [{"usd_per_mtok": {"input": "1.50", "output": "6.00"}}],
+        }
+    },
+    **{
+        f"router.UpdateModel{form}": {
+            "entry": {"provider": "mock", "context_tokens": 128000, "prices": [{"free": True}]}
+        }
+        for form in ("", ".2")
+    },
+    "router.RollbackModel": {},
+    "router.RollbackTenantRules": {},
     "router.SubmitFeedback": {"request_id": "REQUEST_ID", "rating": 1},
     "router.ResetLearned": {"task_type": "coding_help"},
     "router.Route": {"model": "auto", "prompt": "Write a function that merges two sorted lists"},
@@ -197,6 +214,13 @@ MARKS: Mapping[str, str] = {
     "memory.EraseOrganisation": "erases what the other examples need",
     "provider.Probe": "needs a real provider, and money",
     "provider.CreateProviderKey.2": "needs a provider's real key",
+    "router.UpdateModel": "needs a model that the API made",
+    "router.UpdateModel.2": "needs a model that the API made",
+    "router.DeleteModel": "needs a model that the API made",
+    "router.ListModelVersions": "needs a model that the API made",
+    "router.ListTenantRulesVersions": "needs a tenant of yours",
+    "router.RollbackTenantRules": "needs a tenant of which something was said twice",
+    "router.RollbackModel": "needs a model that the API made",
     "router.SubmitFeedback": "needs a request that was answered",
     "router.RefreshSources": "asks public sources over the network",
     "provider.RemoveProvider": "needs a provider that was added through the API",

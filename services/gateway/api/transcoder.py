@@ -90,7 +90,7 @@ class Binding:
 
 
 def bindings() -> list[Binding]:
-    """Every annotated RPC; literal paths before those with parameters."""
+    """Every annotated RPC; literal paths before those with parameters, and last those that take whatever follows."""
     found = []
     for method in methods():
         options = method.GetOptions()
@@ -110,7 +110,15 @@ def bindings() -> list[Binding]:
                     form,
                 )
             )
-    return sorted(found, key=lambda binding: (len(binding.parameters), binding.template, binding.verb))
+    return sorted(
+        found,
+        key=lambda binding: (
+            len(binding.parameters),
+            binding.template.endswith("=**}"),
+            binding.template,
+            binding.verb,
+        ),
+    )
 
 
 def routes(

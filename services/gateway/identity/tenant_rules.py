@@ -10,7 +10,7 @@ import grpc.aio
 
 from dac.budget.v1 import budget_pb2
 from dac.budget.v1.budget_pb2_grpc import BudgetServiceStub
-from dac.router.v1 import policy_pb2
+from dac.router.v1 import policy_pb2, tenant_rules_pb2
 from dac.router.v1.policy_pb2_grpc import PolicyServiceStub
 from dac.type.v1.principal_pb2 import Level, Principal
 from mesh.call import acting_as, current, require_scope, serving
@@ -52,15 +52,15 @@ class Held:
         self._signer = signer
         self._policies, self._budgets = PolicyServiceStub(channel_to("router")), BudgetServiceStub(channel_to("budget"))
 
-    async def rules(self, org_id: str = "") -> dict[str, policy_pb2.TenantRules]:
+    async def rules(self, org_id: str = "") -> dict[str, tenant_rules_pb2.TenantRules]:
         """What is said of one organisation, or of all, by id."""
-        request = policy_pb2.ListTenantRulesRequest(org_id=org_id)
+        request = tenant_rules_pb2.ListTenantRulesRequest(org_id=org_id)
         found = await self._policies.ListTenantRules(request, timeout=TIMEOUT_S)
         return {one.org_id: one for one in found.tenants}
 
-    async def say(self, rules: policy_pb2.TenantRules) -> None:
+    async def say(self, rules: tenant_rules_pb2.TenantRules) -> None:
         """Says it in place of what was said. Raises INVALID_REQUEST, NOT_FOUND or MANAGED_BY_FILE."""
-        await self._policies.SetTenantRules(policy_pb2.SetTenantRulesRequest(rules=rules), timeout=TIMEOUT_S)
+        await self._policies.SetTenantRules(tenant_rules_pb2.SetTenantRulesRequest(rules=rules), timeout=TIMEOUT_S)
 
     async def monthly(self, org_id: str) -> budget_pb2.Budget | None:
         """The organisation's budget for a calendar month."""

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from dac.gateway.v1 import tenant_pb2, tenant_pb2_grpc
-from dac.router.v1 import policy_pb2
+from dac.router.v1 import tenant_rules_pb2
 from mesh import call as calls
 from mesh.admin_record import actor_of
 from mesh.errors import MeshError, Reason, invalid
@@ -33,7 +33,7 @@ class TenantServicer(tenant_pb2_grpc.TenantServiceServicer):
         if not request.tenant_name:
             raise invalid("tenant_name", 'tenant_name is missing: up to 63 of a-z, 0-9 and "-".')
         row = await self._identity.create_organisation(request.tenant_name, actor_of(principal))
-        rules = policy_pb2.TenantRules(
+        rules = tenant_rules_pb2.TenantRules(
             org_id=row.org_id,
             policy=request.policy,
             routing_mode=request.routing_mode,
@@ -91,15 +91,17 @@ class TenantServicer(tenant_pb2_grpc.TenantServiceServicer):
         # First what can be refused; what is left of it in the router or in budget is for nobody then.
         await self._identity.known.delete(row, actor_of(principal), self._identity.default_org_id)
         try:
-            await self._held.say(policy_pb2.TenantRules(org_id=row.org_id))
+            await self._held.say(tenant_rules_pb2.TenantRules(org_id=row.org_id))
             await self._held.allow(row.org_id, None)
         except MeshError as error:
             if error.reason is not Reason.MANAGED_BY_FILE:
                 _log.warning("rules or budget of the deleted organisation %s stay: %s", row.org_id, error.message)
         return tenant_pb2.DeleteTenantResponse()
 
-    async def _changed(self, row: OrganisationRow, request: tenant_pb2.UpdateTenantRequest) -> policy_pb2.TenantRules:
-        rules = policy_pb2.TenantRules(org_id=row.org_id)
+    async def _changed(
+        self, row: OrganisationRow, request: tenant_pb2.UpdateTenantRequest
+    ) -> tenant_rules_pb2.TenantRules:
+        rules = tenant_rules_pb2.TenantRules(org_id=row.org_id)
         standing = (await self._held.rules(row.org_id)).get(row.org_id)
         if standing is not None:
             rules.CopyFrom(standing)
@@ -115,7 +117,7 @@ class TenantServicer(tenant_pb2_grpc.TenantServiceServicer):
         return rules
 
     async def _tenant(
-        self, row: OrganisationRow, known: dict[str, policy_pb2.TenantRules] | None = None
+        self, row: OrganisationRow, known: dict[str, tenant_rules_pb2.TenantRules] | None = None
     ) -> tenant_pb2.Tenant:
         rules = (await self._held.rules(row.org_id) if known is None else known).get(row.org_id)
         shown = tenant_pb2.Tenant(tenant_id=row.org_id, tenant_name=row.name)
@@ -130,7 +132,7 @@ class TenantServicer(tenant_pb2_grpc.TenantServiceServicer):
         return shown
 
 
-def _says(rules: policy_pb2.TenantRules) -> bool:
+def _says(rules: tenant_rules_pb2.TenantRules) -> bool:
     return any(getattr(rules, name) for name in RULES)
 
 

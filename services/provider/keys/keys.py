@@ -13,9 +13,10 @@ import aiohttp
 import msgspec
 
 from mesh.admin_record import Change
-from mesh.catalog import ProviderEntry, address_of, kind_of
+from mesh.catalog import ProviderEntry
 from mesh.config import Secret
 from mesh.errors import MeshError, Reason, invalid
+from mesh.known_providers import address_of, kind_of
 from mesh.plugins import PROVIDERS, named
 from mesh.public_resolver import PublicResolver
 from services.provider.adapters.anthropic import VERSION

@@ -9,7 +9,7 @@ import dataclasses
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 
-from mesh.catalog import DeploymentEntry, ModelEntry
+from mesh.catalog import OWN, DeploymentEntry, ModelEntry
 from mesh.model_links import never_chats
 from services.router.catalog.listed import LISTED, ListedView, Lists, entries_of, filled
 from services.router.deciding.scoring import PROFILES, Scores, score
@@ -74,7 +74,7 @@ class KnownModel:
     def quality_for(self, intent: str) -> float:
         """0–1 for an intent: its quality, moved by as much as sources say that it is better or worse at that. A quality
         that the operator wrote holds for every intent."""
-        if self.facts is None or (self.entry.source == "config" and "quality" not in self.entry.left_open):
+        if self.facts is None or (self.entry.source in OWN and "quality" not in self.entry.left_open):
             return self.entry.quality
         return min(1.0, max(0.0, self.entry.quality + self.facts.lean(intent)))
 

@@ -73,6 +73,11 @@ class LiveCatalog:
         self.view: CatalogView = self._built(self._providers)
         """What everybody may use."""
 
+    @property
+    def provider_names(self) -> frozenset[str]:
+        """Every provider that there is, also one that is disabled."""
+        return frozenset(self._providers)
+
     def view_for(self, org_id: str) -> CatalogView:
         """What one organisation may use: also providers that only its own keys open."""
         own = self._own.get(org_id) if self._own else None
@@ -115,7 +120,7 @@ class LiveCatalog:
             self._rebuild()
 
     def hear_models(self, models: tuple[ModelEntry, ...]) -> None:
-        """All models of files, replacing what was known of them."""
+        """All models of files and of the API, replacing what was known of them."""
         if models != self._models:
             self._models = models
             self._rebuild()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
-from mesh.catalog import ModelEntry
+from mesh.catalog import OWN, ModelEntry
 
 LONGEST_NAME = 130
 """Callers may name a model in 200 characters, of which its provider's name takes some."""
@@ -118,7 +118,7 @@ class Lists:
     def problem(self, provider: str, upstream: str, source: str) -> str:
         """Why the list says that a model cannot be asked there; empty when it does not say so."""
         found = self.find(provider, upstream)
-        if found is not None and found.gone and source != "config":
+        if found is not None and found.gone and source not in OWN:
             return f"provider {provider} lists {upstream} no more"
         if found is None and provider in self._strict:
             return f"provider {provider} does not list {upstream}"

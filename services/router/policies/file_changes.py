@@ -55,6 +55,7 @@ def shown_tenants(filed: Filed) -> Shown:
 
 class _Followed(NamedTuple):
     source: Callable[[], object]
+    waits: Callable[[], bool]
     shown: Callable[[Any], Shown]
     tells_first: bool
 
@@ -73,12 +74,19 @@ class FileChanges:
         self._follower = Follower("router-files", self.look, every_s, _log)
 
     def follow(
-        self, kind: str, source: Callable[[], object], shown: Callable[[Any], Shown], *, tells_first: bool = True
+        self,
+        kind: str,
+        source: Callable[[], object],
+        shown: Callable[[Any], Shown],
+        *,
+        waits: Callable[[], bool] = lambda: False,
+        tells_first: bool = True,
     ) -> None:
-        """Follows one kind of file. `source` gives what is in force, another object whenever it changed. Without
-        `tells_first` what is found at an installation's very first look is what later changes are held against, and no
-        change itself."""
-        self._followed[kind] = _Followed(source, shown, tells_first)
+        """Follows one kind of file. `source` gives what is in force, another object whenever it changed; `waits`:
+        whether the files have changed since they were read, so that what is in force is old news. Without
+        `tells_first` what is found at an installation's very first look is what later changes are held against, and
+        no change itself."""
+        self._followed[kind] = _Followed(source, waits, shown, tells_first)
 
     def start(self) -> None:
         """Begins to look."""
@@ -95,7 +103,8 @@ class FileChanges:
             return
         for kind, followed in self._followed.items():
             now = followed.source()
-            if self._heard.get(kind) is not now:
+            # A replica that starts and has not read a new file yet would tell of the old one as if that were news.
+            if self._heard.get(kind) is not now and (kind in self._heard or not followed.waits()):
                 await self._hear(owner, kind, followed.shown(now), tells_first=followed.tells_first)
                 self._heard[kind] = now
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from google.protobuf import json_format
 
-from dac.router.v1 import policy_pb2
+from dac.router.v1 import policy_pb2, tenant_rules_pb2
 from mesh.errors import invalid
 from services.router.policies.form import decode
 from services.router.policies.policies import API, PROFILE_NAMES, RoutingPolicy, TenantRules
@@ -98,9 +98,9 @@ def of_assignment(
     return message
 
 
-def of_tenant(rules: TenantRules) -> policy_pb2.TenantRules:
+def of_tenant(rules: TenantRules) -> tenant_rules_pb2.TenantRules:
     """What the operator says of an organisation."""
-    return policy_pb2.TenantRules(
+    return tenant_rules_pb2.TenantRules(
         org_id=rules.org_id,
         policy=rules.policy,
         routing_mode=rules.routing_mode,
@@ -108,6 +108,15 @@ def of_tenant(rules: TenantRules) -> policy_pb2.TenantRules:
         regions=rules.regions,
         managed_by=rules.managed_by,
     )
+
+
+def of_tenant_version(org_id: str, row: VersionRow) -> tenant_rules_pb2.TenantRulesVersion:
+    """A state of what was said of an organisation."""
+    message = tenant_rules_pb2.TenantRulesVersion(version=row.version, action=row.action, actor=row.actor)
+    if said := decode(row.document):
+        message.rules.CopyFrom(tenant_rules_pb2.TenantRules(org_id=org_id, managed_by=API, **said))
+    message.at.FromDatetime(row.at)
+    return message
 
 
 def asked_of(one: policy_pb2.Replayed) -> Asked:

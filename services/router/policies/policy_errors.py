@@ -78,6 +78,20 @@ def version_not_found(name: str, wanted: int, latest: int) -> MeshError:
     )
 
 
+def tenant_version_not_found(org_id: str, wanted: int, latest: int) -> MeshError:
+    """Nothing was ever said of the organisation, or not so often."""
+    return MeshError(
+        Reason.NOT_FOUND,
+        f"What is said of organisation {org_id} has no version {wanted} to go back to; its latest is {latest}, and "
+        f"GET /v2/tenants/{org_id}/versions lists what each said.",
+    )
+
+
+def no_tenant(tenant_id: str) -> MeshError:
+    """The router knows no such organisation."""
+    return MeshError(Reason.NOT_FOUND, f'There is no tenant "{tenant_id[:64]}"; GET /v2/tenants lists them.')
+
+
 def policy_in_use(name: str, uses: int) -> MeshError:
     """Levels are under the policy."""
     return MeshError(

@@ -12,9 +12,10 @@ from mesh.call import has_scope, require_principal, require_scope, require_servi
 from mesh.errors import MeshError, Reason, invalid
 from mesh.ids import is_uuid
 from services.router.changes import author
+from services.router.entries.server import EntryDesk, EntryRpcs
 from services.router.policies import policy_errors as errors
 from services.router.policies.book import PolicyBook, managed_by
-from services.router.policies.form import check_name, decode, encode, parse, tenant_rules
+from services.router.policies.form import check_name, decode, encode, parse
 from services.router.policies.messages import (
     asked_of,
     changes_message,
@@ -26,7 +27,9 @@ from services.router.policies.messages import (
     rules_said,
 )
 from services.router.policies.policies import API, Assignment, RoutingPolicy, bounded
-from services.router.policies.store import EVERYBODY, PolicyRow, PostgresPolicyStore, tenant_said
+from services.router.policies.store import EVERYBODY, PolicyRow, PostgresPolicyStore
+from services.router.policies.tenant_store import PostgresTenantStore
+from services.router.policies.tenants import TenantDesk, TenantRpcs
 from services.router.policies.trial import MOST_REQUESTS, Trial
 
 PAGE = 100
@@ -35,7 +38,7 @@ MOST_MISSING = 20
 _ORG = principal_pb2.Level.KIND_ORG
 
 
-class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
+class PolicyServicer(EntryRpcs, TenantRpcs, policy_pb2_grpc.PolicyServiceServicer):
     """dac.router.v1.PolicyService."""
 
     def __init__(
@@ -45,7 +48,14 @@ class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
         base: RoutingPolicy,
         now: Callable[[], dt.datetime],
         told: Callable[[], None],
+        entries: EntryDesk,
+        tenants: PostgresTenantStore | None,
+        owner: Callable[[], str],
     ) -> None:
+        """`owner`: the operator's organisation, whose records changes are that somebody without one makes; empty while
+        it is not known."""
+        self.entries, self._owner = entries, owner
+        self.tenants = TenantDesk(book, tenants, now, self._changed, self._current)
         self._book, self._kept, self._base, self._now, self._told = book, store, base, now, told
         self.trial: Trial | None = None
         """What decides anew; set once there is something that decides."""
@@ -65,7 +75,9 @@ class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
             raise errors.policy_of_file(request.name, standing)
         if org_id != EVERYBODY and request.name in self._book.now.shared:
             raise errors.policy_exists(request.name)
-        by = author(principal, "policy.create", _target(request.name), self._now(), org_id=principal.org_id)
+        by = author(
+            principal, "policy.create", _target(request.name), self._now(), org_id=principal.org_id or self._owner()
+        )
         row = await self._store.create(org_id, request.name, document, request.request_id.lower(), by)
         return policy_pb2.CreatePolicyResponse(policy=await self._written(org_id, row))
 
@@ -95,7 +107,9 @@ class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
         principal, org_id = _writer(shared=request.shared)
         document = self._document(request.name, request.rules)
         self._check_ours(org_id, request.name)
-        by = author(principal, "policy.update", _target(request.name), self._now(), org_id=principal.org_id)
+        by = author(
+            principal, "policy.update", _target(request.name), self._now(), org_id=principal.org_id or self._owner()
+        )
         row = await self._store.update(org_id, request.name, document, request.etag, by)
         return policy_pb2.UpdatePolicyResponse(policy=await self._written(org_id, row))
 
@@ -105,7 +119,9 @@ class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
         """See the proto."""
         principal, org_id = _writer(shared=request.shared)
         self._check_ours(org_id, request.name)
-        by = author(principal, "policy.delete", _target(request.name), self._now(), org_id=principal.org_id)
+        by = author(
+            principal, "policy.delete", _target(request.name), self._now(), org_id=principal.org_id or self._owner()
+        )
         await self._store.delete(org_id, request.name, request.etag, by)
         await self._changed()
         return policy_pb2.DeletePolicyResponse()
@@ -136,7 +152,9 @@ class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
         if request.version < 0:
             raise invalid("version", f"version must not be negative, it is {request.version}.")
         self._check_ours(org_id, request.name)
-        by = author(principal, "policy.rollback", _target(request.name), self._now(), org_id=principal.org_id)
+        by = author(
+            principal, "policy.rollback", _target(request.name), self._now(), org_id=principal.org_id or self._owner()
+        )
 
         def check(document: str) -> None:
             parse(request.name, decode(document), self._base, request.name)
@@ -214,42 +232,6 @@ class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
             raise MeshError(Reason.UNAVAILABLE, "The router has nothing that decides yet: try again.")
         found = await self.trial.run(policies, org_id, tried, [asked_of(one) for one in request.requests])
         return changes_message(found, len(request.requests))
-
-    async def ListTenantRules(
-        self, request: policy_pb2.ListTenantRulesRequest, context: Any
-    ) -> policy_pb2.ListTenantRulesResponse:
-        """See the proto."""
-        require_scope("operator")
-        await self._current()
-        tenants = self._book.tenants()
-        wanted = [request.org_id.lower()] if request.org_id else sorted(tenants)
-        return policy_pb2.ListTenantRulesResponse(tenants=[of_tenant(tenants[one]) for one in wanted if one in tenants])
-
-    async def SetTenantRules(
-        self, request: policy_pb2.SetTenantRulesRequest, context: Any
-    ) -> policy_pb2.SetTenantRulesResponse:
-        """See the proto."""
-        principal, said = require_scope("operator"), request.rules
-        if not is_uuid(said.org_id) or said.org_id == EVERYBODY:
-            raise invalid("rules.org_id", f'"{said.org_id[:80]}" is no id of an organisation.')
-        org_id = said.org_id.lower()
-        given = {
-            "policy": said.policy,
-            "routing_mode": said.routing_mode,
-            "allowed_models": list(said.allowed_models),
-            "regions": list(said.regions),
-        }
-        wanted = tenant_rules(org_id, given, API, "rules")
-        await self._current()
-        tenant = self._book.tenants().get(org_id)
-        if tenant is not None and tenant.managed_by != API:
-            if tenant_said(tenant) == tenant_said(wanted):
-                return policy_pb2.SetTenantRulesResponse(rules=of_tenant(tenant))
-            raise errors.tenant_of_file(org_id)
-        by = author(principal, "tenant.set", f"organisation:{org_id}", self._now(), org_id=org_id)
-        await self._store.set_tenant(wanted, by, wanted.policy in self._book.files.now.policies)
-        await self._changed()
-        return policy_pb2.SetTenantRulesResponse(rules=of_tenant(wanted))
 
     async def NameOrganisations(
         self, request: policy_pb2.NameOrganisationsRequest, context: Any

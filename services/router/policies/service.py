@@ -14,12 +14,15 @@ from mesh.admin_changes import APPEND_TIMEOUT_S, ChangeTeller, append_to_audit
 from mesh.config import ConfigError
 from mesh.errors import MeshError
 from mesh.service import Context
+from services.router.entries.server import EntryDesk
+from services.router.entries.store import PostgresEntryStore
 from services.router.policies.book import PolicyBook
 from services.router.policies.file_changes import FileChanges, shown_models, shown_policies, shown_tenants
 from services.router.policies.files import PolicyFiles
 from services.router.policies.policies import RoutingPolicy
 from services.router.policies.server import PolicyServicer
 from services.router.policies.store import PostgresPolicyStore
+from services.router.policies.tenant_store import PostgresTenantStore
 
 OPERATORS = "default"
 """The operator's organisation: what files say is recorded there."""
@@ -34,21 +37,29 @@ class PolicyDesk:
             files = PolicyFiles(context.documents, base)
         except MeshError as error:
             raise ConfigError(error.message) from None
-        store = PostgresPolicyStore(context.database) if context.database is not None else None
+        store = tenants = None
+        if context.database is not None:
+            store = PostgresPolicyStore(context.database)
+            tenants = PostgresTenantStore(context.database, store)
         self.book = PolicyBook(store, files, base, poll_s=poll_s, clock=time.monotonic)
         append = append_to_audit("router", context.channel_to, APPEND_TIMEOUT_S)
         self._teller = ChangeTeller("router", store, append) if store is not None else None
         self.told = self._teller.wake if self._teller is not None else lambda: None
         """To be called when something waits for audit."""
+        owner = functools.partial(self.book.organisation_named, OPERATORS)
+        kept = PostgresEntryStore(context.database) if context.database is not None else None
+        entries = EntryDesk(kept, context.model_book, owner, _now, self.told)
         self._files = None
         if context.database is not None:
-            owner = functools.partial(self.book.organisation_named, OPERATORS)
             self._files = FileChanges(context.database, owner, self.told, every_s=poll_s)
-            self._files.follow("policies", lambda: files.now, shown_policies)
-            self._files.follow("tenants", lambda: files.now, shown_tenants)
-            if (models := context.model_files) is not None:
-                self._files.follow("models", lambda: models.now, shown_models, tells_first=False)
-        self.servicer = PolicyServicer(self.book, store, base, _now, self.told)
+            self._files.follow("policies", lambda: files.now, shown_policies, waits=lambda: files.changed)
+            self._files.follow("tenants", lambda: files.now, shown_tenants, waits=lambda: files.changed)
+            if (models := context.model_book) is not None:
+                filed = models.files
+                self._files.follow(
+                    "models", lambda: filed.now, shown_models, waits=lambda: filed.changed, tells_first=False
+                )
+        self.servicer = PolicyServicer(self.book, store, base, _now, self.told, entries, tenants, owner)
 
     def policy_for(self, principal: Principal) -> RoutingPolicy:
         """The policy in force for a caller. Raises UNAVAILABLE while that cannot be known."""

@@ -20,7 +20,7 @@ MOST_POLICIES = 500
 MOST_ASSIGNMENTS = 10_000
 _COUNT = """INSERT INTO policy_counts (org_id, changes) VALUES ($1, 1)
   ON CONFLICT (org_id) DO UPDATE SET changes = policy_counts.changes + 1"""
-_POLICY = """SELECT name, version, document, created_at, changed_at FROM policies WHERE org_id = $1 AND name = $2"""
+POLICY = """SELECT name, version, document, created_at, changed_at FROM policies WHERE org_id = $1 AND name = $2"""
 _NEXT = "SELECT coalesce(max(version), 0) + 1 FROM policy_versions WHERE org_id = $1 AND name = $2"
 _KEEP = """INSERT INTO policies (org_id, name, version, document, request_id, created_at, changed_at)
   VALUES ($1, $2, $3, $4, $5, $6, $6)
@@ -139,7 +139,7 @@ class PostgresPolicyStore:
 
     async def create(self, org_id: str, name: str, document: str, request_id: str, author: Author) -> PolicyRow:
         """Makes a policy; the one that this request_id made already. Raises ALREADY_EXISTS."""
-        async with self._changing(org_id, author) as connection:
+        async with self.changing(org_id, author) as connection:
             if request_id:
                 known = await connection.fetchrow(
                     "SELECT name, version, document, created_at, changed_at FROM policies "
@@ -151,7 +151,7 @@ class PostgresPolicyStore:
                     if known["name"] != name:
                         raise errors.request_id_used(request_id)
                     return PolicyRow(*known)
-            if await connection.fetchrow(_POLICY, org_id, name) is not None:
+            if await connection.fetchrow(POLICY, org_id, name) is not None:
                 raise errors.policy_exists(name)
             if await connection.fetchval("SELECT count(*) FROM policies WHERE org_id = $1", org_id) >= MOST_POLICIES:
                 raise errors.too_many("policies", MOST_POLICIES)
@@ -159,7 +159,7 @@ class PostgresPolicyStore:
 
     async def update(self, org_id: str, name: str, document: str, etag: str, author: Author) -> PolicyRow:
         """Replaces what a policy says. Raises NOT_FOUND, or FAILED_PRECONDITION for another etag."""
-        async with self._changing(org_id, author) as connection:
+        async with self.changing(org_id, author) as connection:
             before = await self._standing(connection, org_id, name, etag)
             return await self._keep(connection, org_id, name, document, "update", author, before)
 
@@ -168,11 +168,11 @@ class PostgresPolicyStore:
     ) -> PolicyRow:
         """Says again what an earlier version said; 0 = the one before. Raises NOT_FOUND, FAILED_PRECONDITION, and what
         `check` says of a document that is no policy any more."""
-        async with self._changing(org_id, author) as connection:
+        async with self.changing(org_id, author) as connection:
             latest = await connection.fetchval(_NEXT, org_id, name) - 1
             if not latest:
                 raise errors.policy_not_found(name)
-            standing = await connection.fetchrow(_POLICY, org_id, name)
+            standing = await connection.fetchrow(POLICY, org_id, name)
             before = PolicyRow(*standing) if standing is not None else None
             if etag and etag != (before.etag if before else ""):
                 raise errors.etag_conflict(name, etag, before.etag if before else "")
@@ -190,7 +190,7 @@ class PostgresPolicyStore:
 
     async def delete(self, org_id: str, name: str, etag: str, author: Author) -> None:
         """Takes a policy away that is for nobody. Raises NOT_FOUND or FAILED_PRECONDITION."""
-        async with self._changing(org_id, author) as connection:
+        async with self.changing(org_id, author) as connection:
             before = await self._standing(connection, org_id, name, etag)
             if org_id == EVERYBODY:
                 uses = await connection.fetchval("SELECT shared_policy_uses($1)", name)
@@ -203,7 +203,7 @@ class PostgresPolicyStore:
             await connection.execute("DELETE FROM policies WHERE org_id = $1 AND name = $2", org_id, name)
             version = await connection.fetchval(_NEXT, org_id, name)
             await connection.execute(_VERSION, org_id, name, version, "delete", "", author.actor, author.at)
-            await _tell(connection, author.seal(_said(before), None))
+            await tell(connection, author.seal(_said(before), None))
 
     async def versions(self, org_id: str, name: str, before: int, limit: int) -> list[VersionRow]:
         """The states of a policy, the latest first, below a version."""
@@ -220,7 +220,7 @@ class PostgresPolicyStore:
 
     async def assign(self, org_id: str, wanted: Assignment, author: Author, filed: bool) -> None:
         """Puts a level under a policy. `filed`: a file has it, or it is built in. Raises NOT_FOUND."""
-        async with self._changing(org_id, author, EVERYBODY) as connection:
+        async with self.changing(org_id, author, EVERYBODY) as connection:
             # Whoever deletes a policy of everybody's waits, or is waited for.
             await connection.execute("SELECT FROM policy_counts WHERE org_id = $1 FOR SHARE", EVERYBODY)
             known = filed or await connection.fetchval(
@@ -247,43 +247,17 @@ class PostgresPolicyStore:
                 author.at,
             )
             if before != wanted.policy:
-                await _tell(connection, author.seal(before and {"policy": before}, {"policy": wanted.policy}))
+                await tell(connection, author.seal(before and {"policy": before}, {"policy": wanted.policy}))
 
     async def unassign(self, org_id: str, level_id: str, author: Author) -> None:
         """Takes a level out from under its policy. Raises NOT_FOUND."""
-        async with self._changing(org_id, author) as connection:
+        async with self.changing(org_id, author) as connection:
             before = await connection.fetchval(
                 "DELETE FROM policy_assignments WHERE org_id = $1 AND level_id = $2 RETURNING policy", org_id, level_id
             )
             if before is None:
                 raise errors.assignment_not_found(level_id)
-            await _tell(connection, author.seal({"policy": before}, None))
-
-    async def set_tenant(self, wanted: TenantRules, author: Author, filed: bool) -> None:
-        """Says what holds for an organisation. `filed` as in `assign`. Raises NOT_FOUND."""
-        org_id, after = wanted.org_id, tenant_said(wanted)
-        async with self._changing(org_id, author, EVERYBODY) as connection:
-            await connection.execute("SELECT FROM policy_counts WHERE org_id = $1 FOR SHARE", EVERYBODY)
-            if wanted.policy and not filed and await connection.fetchrow(_POLICY, EVERYBODY, wanted.policy) is None:
-                raise errors.policy_not_found(wanted.policy)
-            row = await connection.fetchrow(
-                "DELETE FROM tenant_rules WHERE org_id = $1 RETURNING policy, routing_mode, allowed_models, regions",
-                org_id,
-            )
-            before = row and tenant_said(TenantRules(org_id, row[0], row[1], tuple(row[2]), tuple(row[3])))
-            if after:
-                await connection.execute(
-                    "INSERT INTO tenant_rules (org_id, policy, routing_mode, allowed_models, regions, changed_at) "
-                    "VALUES ($1, $2, $3, $4, $5, $6)",
-                    org_id,
-                    wanted.policy,
-                    wanted.routing_mode,
-                    list(wanted.allowed_models),
-                    list(wanted.regions),
-                    author.at,
-                )
-            if (before or {}) != after:
-                await _tell(connection, author.seal(before or None, after or None))
+            await tell(connection, author.seal({"policy": before}, None))
 
     async def name_organisations(self, names: Mapping[str, str]) -> bool:
         """Keeps what organisations are called; whether anything is new."""
@@ -330,7 +304,7 @@ class PostgresPolicyStore:
             )
 
     @contextlib.asynccontextmanager
-    async def _changing(self, org_id: str, author: Author, *more: str) -> AsyncIterator[Any]:
+    async def changing(self, org_id: str, author: Author, *more: str) -> AsyncIterator[Any]:
         """A transaction that alone changes this organisation's rows, and tells replicas when it is done."""
         others = {one for one in (author.org_id, *more) if one and one != org_id}
         async with self._database.transaction(org_id, *sorted(others)) as connection:
@@ -340,7 +314,7 @@ class PostgresPolicyStore:
 
     @staticmethod
     async def _standing(connection: Any, org_id: str, name: str, etag: str) -> PolicyRow:
-        row = await connection.fetchrow(_POLICY, org_id, name)
+        row = await connection.fetchrow(POLICY, org_id, name)
         if row is None:
             raise errors.policy_not_found(name)
         found = PolicyRow(*row)
@@ -362,25 +336,15 @@ class PostgresPolicyStore:
         version = await connection.fetchval(_NEXT, org_id, name)
         row = PolicyRow(*await connection.fetchrow(_KEEP, org_id, name, version, document, request_id, author.at))
         await connection.execute(_VERSION, org_id, name, version, action, document, author.actor, author.at)
-        await _tell(connection, author.seal(_said(before), _said(row)))
+        await tell(connection, author.seal(_said(before), _said(row)))
         return row
-
-
-def tenant_said(rules: TenantRules) -> dict[str, object]:
-    """What is said at all, for records; empty = nothing."""
-    said = {
-        "policy": rules.policy,
-        "routing_mode": rules.routing_mode,
-        "allowed_models": list(rules.allowed_models),
-        "regions": list(rules.regions),
-    }
-    return {key: value for key, value in said.items() if value}
 
 
 def _said(row: PolicyRow | None) -> object:
     return None if row is None else {"version": row.version, "rules": row.document}
 
 
-async def _tell(connection: Any, change: Change | None) -> None:
+async def tell(connection: Any, change: Change | None) -> None:
+    """Puts a change where audit will be told of it."""
     if change is not None:
         await connection.execute(TELL, change.org_id, change.record_id, change.record)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+from google.protobuf.message_factory import GetMessageClass
 
 from dac.audit.v1 import audit_pb2, audit_pb2_grpc
 from dac.router.v1 import policy_pb2, policy_pb2_grpc
@@ -26,6 +27,8 @@ from services.router.policies.service import PolicyDesk
 
 SHIPPED = pathlib.Path(__file__).parents[3] / "config"
 LEVEL = principal_pb2.Level
+_METHODS = policy_pb2.DESCRIPTOR.services_by_name["PolicyService"].methods
+_REQUESTS = {one.name: GetMessageClass(one.input_type) for one in _METHODS}
 
 
 class Audit(audit_pb2_grpc.AuditServiceServicer):
@@ -55,7 +58,7 @@ class House:
         )
         principal.kind = kind or 1  # type: ignore[assignment]
         with calls.serving(calls.Call(principal=principal)):
-            return await getattr(self.stub, method)(getattr(policy_pb2, f"{method}Request")(**fields))
+            return await getattr(self.stub, method)(_REQUESTS[method](**fields))
 
     async def make(self, org_id: str, name: str, **rules: Any) -> Any:
         return (await self.do("CreatePolicy", org_id, name=name, rules=policy_pb2.PolicyRules(**rules))).policy

@@ -24,6 +24,7 @@ from dac.router.v1 import (
     policy_pb2_grpc,
     router_pb2,
     router_pb2_grpc,
+    tenant_rules_pb2,
 )
 from dac.type.v1 import principal_pb2, record_pb2
 from mesh import call as calls
@@ -441,14 +442,14 @@ async def test_what_the_operator_allows_bounds_the_tried_policy(replica: Replica
     operator = principal_pb2.Principal(kind=4, scopes=["operator"])
     with calls.serving(calls.Call(principal=operator)):
         stub = policy_pb2_grpc.PolicyServiceStub(replica.channel)
-        rules = policy_pb2.TenantRules(org_id=org_id, allowed_models=["p/best"])
-        await stub.SetTenantRules(policy_pb2.SetTenantRulesRequest(rules=rules))
+        rules = tenant_rules_pb2.TenantRules(org_id=org_id, allowed_models=["p/best"])
+        await stub.SetTenantRules(tenant_rules_pb2.SetTenantRulesRequest(rules=rules))
         routes = [(await replica.route(org_id)).route for _ in range(30)]
         assert {one.candidates[0].model for one in routes} == {"p/best"}
         assert any(one.experiment.refused for one in routes)
         # Under a policy that the operator chose for the organisation nothing is tried.
-        rules = policy_pb2.TenantRules(org_id=org_id, policy="quality")
-        await stub.SetTenantRules(policy_pb2.SetTenantRulesRequest(rules=rules))
+        rules = tenant_rules_pb2.TenantRules(org_id=org_id, policy="quality")
+        await stub.SetTenantRules(tenant_rules_pb2.SetTenantRulesRequest(rules=rules))
     assert not any([(await replica.route(org_id)).route.HasField("experiment") for _ in range(20)])
 
 

@@ -9,7 +9,7 @@ import asyncpg
 import msgspec
 import pytest
 
-from dac.router.v1 import policy_pb2
+from dac.router.v1 import policy_pb2, tenant_rules_pb2
 from dac.type.v1 import principal_pb2
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
@@ -135,7 +135,7 @@ async def test_organisations_do_not_see_or_change_each_other(house: House, org_i
             await house.do("CreatePolicy", org_id, *scopes, name="all", shared=True)
         assert reason_of(caught) is Reason.PERMISSION_DENIED
         with pytest.raises(MeshError) as caught:
-            await house.do("SetTenantRules", org_id, *scopes, rules=policy_pb2.TenantRules(org_id=org_id))
+            await house.do("SetTenantRules", org_id, *scopes, rules=tenant_rules_pb2.TenantRules(org_id=org_id))
         assert reason_of(caught) is Reason.PERMISSION_DENIED
 
 
@@ -145,7 +145,14 @@ async def test_rows_are_behind_row_level_security(house: House, migrated: Migrat
     await house.do("SetTenantRules", "", "operator", rules={"org_id": org_id, "regions": ["eu"]})
     connection = await asyncpg.connect(migrated.dsn("router"))
     try:
-        for table in ("policies", "policy_versions", "policy_assignments", "tenant_rules", "policy_counts"):
+        for table in (
+            "policies",
+            "policy_versions",
+            "policy_assignments",
+            "tenant_rules",
+            "tenant_versions",
+            "policy_counts",
+        ):
             await connection.execute("SET app.org_ids = ''")
             seen = f"SELECT count(*) FROM router.{table} WHERE org_id = '{org_id}'"
             assert await connection.fetchval(seen) == 0, table
@@ -298,7 +305,7 @@ async def test_what_the_operator_says_bounds_every_policy(house: House, org_id: 
     key = uuid7()
     await house.make(org_id, "wide", profile="quality")
     await house.do("AssignPolicy", org_id, level=LEVEL(kind=LEVEL.KIND_KEY, id=key), policy="wide")
-    rules = policy_pb2.TenantRules(org_id=org_id, routing_mode="local-preferred", allowed_models=["local/*"])
+    rules = tenant_rules_pb2.TenantRules(org_id=org_id, routing_mode="local-preferred", allowed_models=["local/*"])
     await house.do("SetTenantRules", "", "operator", rules=rules)
     assert house.policy(org_id).profile == "local-preferred"
     for policy in house.policy(org_id), house.policy(org_id, key):
@@ -307,7 +314,7 @@ async def test_what_the_operator_says_bounds_every_policy(house: House, org_id: 
         await house.do("AssignPolicy", org_id, level=LEVEL(kind=LEVEL.KIND_ORG), policy="wide")
     assert reason_of(caught) is Reason.PERMISSION_DENIED
     assert (await house.do("ListAssignments", org_id)).tenant.routing_mode == "local-preferred"
-    await house.do("SetTenantRules", "", "operator", rules=policy_pb2.TenantRules(org_id=org_id))
+    await house.do("SetTenantRules", "", "operator", rules=tenant_rules_pb2.TenantRules(org_id=org_id))
     assert house.policy(org_id).name == "default" and not house.policy(org_id, key).bars_model("openai/gpt-4o")
     await until(lambda: len([one for one in house.audit.records if one.action == "tenant.set"]) == 2)
 
@@ -322,7 +329,9 @@ async def test_tenants_of_files_by_id_and_by_name(make_house: Callable[..., Awai
     await house.do("NameOrganisations", kind=principal_pb2.Principal.KIND_SERVICE, organisations=told)
     assert house.policy(acme).profile == "budget"
     with pytest.raises(MeshError) as caught:
-        await house.do("SetTenantRules", "", "operator", rules=policy_pb2.TenantRules(org_id=acme, policy="speed"))
+        await house.do(
+            "SetTenantRules", "", "operator", rules=tenant_rules_pb2.TenantRules(org_id=acme, policy="speed")
+        )
     assert reason_of(caught) is Reason.MANAGED_BY_FILE
     with pytest.raises(MeshError) as caught:
         await house.do("NameOrganisations", org_id, "operator", organisations=told)

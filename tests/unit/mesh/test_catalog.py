@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.app import SHIPPED_CONFIG
-from mesh.catalog import KNOWN, LOCAL, parse_catalog, parse_model, parse_provider
+from mesh.catalog import LOCAL, parse_catalog, parse_model, parse_provider
 from mesh.config import ConfigError, Secret, read_documents
+from mesh.known_providers import KNOWN
 from mesh.model_prices import PRICE_KEYS, PriceEntry, bucket_name, nano_usd, parse_price, split_bucket
 
 MODEL = {"id": "openai/gpt-4o-mini", "provider": "openai", "context_tokens": 128_000}

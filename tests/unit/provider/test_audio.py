@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.catalog import KINDS, ProviderEntry
+from mesh.catalog import ProviderEntry
 from mesh.errors import Reason
+from mesh.known_providers import KINDS
 from services.provider.adapters.dialects import AUDIO
 from services.provider.audio import heard, last_cue_s, seconds_of, tokens_of
 from services.provider.calling.events import Ask, Candidate, Operation, Usage

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from mesh.catalog import DIALECTS, KNOWN, parse_catalog, parse_provider
+from mesh.catalog import parse_catalog, parse_provider
 from mesh.config import ConfigError
 from mesh.errors import Reason
+from mesh.known_providers import DIALECTS, KNOWN
 from services.provider.adapters.dialects import PLAIN, TABLE, dialect_of, key_headers
 from services.provider.adapters.openai import OpenAIExchange
 from services.provider.adapters.usage import usage_of

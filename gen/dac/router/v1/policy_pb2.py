@@ -23,12 +23,14 @@ _sym_db = _symbol_database.Default()
 
 
 from dac.router.v1 import answers_pb2 as dac_dot_router_dot_v1_dot_answers__pb2
+from dac.router.v1 import entry_pb2 as dac_dot_router_dot_v1_dot_entry__pb2
+from dac.router.v1 import tenant_rules_pb2 as dac_dot_router_dot_v1_dot_tenant__rules__pb2
 from dac.type.v1 import principal_pb2 as dac_dot_type_dot_v1_dot_principal__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x64\x61\x63/router/v1/policy.proto\x12\rdac.router.v1\x1a\x1b\x64\x61\x63/router/v1/answers.proto\x1a\x1b\x64\x61\x63/type/v1/principal.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"P\n\rPolicyWeights\x12\x0f\n\x07quality\x18\x01 \x01(\x01\x12\x0f\n\x07latency\x18\x02 \x01(\x01\x12\x0c\n\x04\x63ost\x18\x03 \x01(\x01\x12\x0f\n\x07\x63ontext\x18\x04 \x01(\x01\"\xe3\x06\n\x0bPolicyRules\x12\x0f\n\x07profile\x18\x01 \x01(\t\x12-\n\x07weights\x18\x02 \x01(\x0b\x32\x1c.dac.router.v1.PolicyWeights\x12\x16\n\x0e\x61llowed_models\x18\x03 \x03(\t\x12\x15\n\rdenied_models\x18\x04 \x03(\t\x12\x19\n\x11\x61llowed_providers\x18\x05 \x03(\t\x12\x18\n\x10\x64\x65nied_providers\x18\x06 \x03(\t\x12\x0f\n\x07regions\x18\x07 \x03(\t\x12\x18\n\x0bmin_quality\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12\x1f\n\x12max_first_token_ms\x18\t \x01(\x01H\x01\x88\x01\x01\x12\x1b\n\x0emax_latency_ms\x18\n \x01(\x01H\x02\x88\x01\x01\x12\x1e\n\x11max_cost_nano_usd\x18\x0b \x01(\x03H\x03\x88\x01\x01\x12\x19\n\x0cmax_cost_usd\x18\x0c \x01(\x01H\x04\x88\x01\x01\x12 \n\x13quality_floor_share\x18\r \x01(\x01H\x05\x88\x01\x01\x12\x1d\n\x10max_quality_drop\x18\x0e \x01(\x01H\x06\x88\x01\x01\x12\x18\n\x0b\x65xploration\x18\x0f \x01(\x01H\x07\x88\x01\x01\x12\x1b\n\x0emax_candidates\x18\x10 \x01(\x05H\x08\x88\x01\x01\x12\x1c\n\x0fnamed_fallbacks\x18\x11 \x01(\x08H\t\x88\x01\x01\x12\x38\n\x07intents\x18\x12 \x03(\x0b\x32\'.dac.router.v1.PolicyRules.IntentsEntry\x12+\n\x07\x61nswers\x18\x13 \x01(\x0b\x32\x1a.dac.router.v1.AnswerRules\x1aJ\n\x0cIntentsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.dac.router.v1.PolicyRules:\x02\x38\x01\x42\x0e\n\x0c_min_qualityB\x15\n\x13_max_first_token_msB\x11\n\x0f_max_latency_msB\x14\n\x12_max_cost_nano_usdB\x0f\n\r_max_cost_usdB\x16\n\x14_quality_floor_shareB\x13\n\x11_max_quality_dropB\x0e\n\x0c_explorationB\x11\n\x0f_max_candidatesB\x12\n\x10_named_fallbacks\"\xe4\x01\n\x06Policy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06shared\x18\x02 \x01(\x08\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12)\n\x05rules\x18\x05 \x01(\x0b\x32\x1a.dac.router.v1.PolicyRules\x12\x12\n\nmanaged_by\x18\x06 \x01(\t\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nchanged_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x92\x01\n\rPolicyVersion\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x0e\n\x06\x61\x63tion\x18\x02 \x01(\t\x12)\n\x05rules\x18\x03 \x01(\x0b\x32\x1a.dac.router.v1.PolicyRules\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12&\n\x02\x61t\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x85\x01\n\x10PolicyAssignment\x12!\n\x05level\x18\x01 \x01(\x0b\x32\x12.dac.type.v1.Level\x12\x0e\n\x06policy\x18\x02 \x01(\t\x12\x0e\n\x06\x65xists\x18\x03 \x01(\x08\x12.\n\nchanged_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x80\x01\n\x0bTenantRules\x12\x0e\n\x06org_id\x18\x01 \x01(\t\x12\x0e\n\x06policy\x18\x02 \x01(\t\x12\x14\n\x0crouting_mode\x18\x03 \x01(\t\x12\x16\n\x0e\x61llowed_models\x18\x04 \x03(\t\x12\x0f\n\x07regions\x18\x05 \x03(\t\x12\x12\n\nmanaged_by\x18\x06 \x01(\t\"r\n\x13\x43reatePolicyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\x05rules\x18\x02 \x01(\x0b\x32\x1a.dac.router.v1.PolicyRules\x12\x0e\n\x06shared\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"=\n\x14\x43reatePolicyResponse\x12%\n\x06policy\x18\x01 \x01(\x0b\x32\x15.dac.router.v1.Policy\" \n\x10GetPolicyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x11GetPolicyResponse\x12%\n\x06policy\x18\x01 \x01(\x0b\x32\x15.dac.router.v1.Policy\"<\n\x13ListPoliciesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"X\n\x14ListPoliciesResponse\x12\'\n\x08policies\x18\x01 \x03(\x0b\x32\x15.dac.router.v1.Policy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"l\n\x13UpdatePolicyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\x05rules\x18\x02 \x01(\x0b\x32\x1a.dac.router.v1.PolicyRules\x12\x0e\n\x06shared\x18\x03 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"=\n\x14UpdatePolicyResponse\x12%\n\x06policy\x18\x01 \x01(\x0b\x32\x15.dac.router.v1.Policy\"A\n\x13\x44\x65letePolicyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06shared\x18\x02 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\"\x16\n\x14\x44\x65letePolicyResponse\"`\n\x19ListPolicyVersionsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06shared\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"e\n\x1aListPolicyVersionsResponse\x12.\n\x08versions\x18\x01 \x03(\x0b\x32\x1c.dac.router.v1.PolicyVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"T\n\x15RollbackPolicyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0e\n\x06shared\x18\x03 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"?\n\x16RollbackPolicyResponse\x12%\n\x06policy\x18\x01 \x01(\x0b\x32\x15.dac.router.v1.Policy\"H\n\x13\x41ssignPolicyRequest\x12!\n\x05level\x18\x01 \x01(\x0b\x32\x12.dac.type.v1.Level\x12\x0e\n\x06policy\x18\x02 \x01(\t\"K\n\x14\x41ssignPolicyResponse\x12\x33\n\nassignment\x18\x01 \x01(\x0b\x32\x1f.dac.router.v1.PolicyAssignment\")\n\x15UnassignPolicyRequest\x12\x10\n\x08level_id\x18\x01 \x01(\t\"\x18\n\x16UnassignPolicyResponse\"?\n\x16ListAssignmentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\x94\x01\n\x17ListAssignmentsResponse\x12\x34\n\x0b\x61ssignments\x18\x01 \x03(\x0b\x32\x1f.dac.router.v1.PolicyAssignment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12*\n\x06tenant\x18\x03 \x01(\x0b\x32\x1a.dac.router.v1.TenantRules\"(\n\x16ListTenantRulesRequest\x12\x0e\n\x06org_id\x18\x01 \x01(\t\"F\n\x17ListTenantRulesResponse\x12+\n\x07tenants\x18\x01 \x03(\x0b\x32\x1a.dac.router.v1.TenantRules\"B\n\x15SetTenantRulesRequest\x12)\n\x05rules\x18\x01 \x01(\x0b\x32\x1a.dac.router.v1.TenantRules\"C\n\x16SetTenantRulesResponse\x12)\n\x05rules\x18\x01 \x01(\x0b\x32\x1a.dac.router.v1.TenantRules\"0\n\x10OrganisationName\x12\x0e\n\x06org_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"R\n\x18NameOrganisationsRequest\x12\x36\n\rorganisations\x18\x01 \x03(\x0b\x32\x1f.dac.router.v1.OrganisationName\"\x1b\n\x19NameOrganisationsResponse\"\xa3\x02\n\x08Replayed\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0b\x61sked_model\x18\x02 \x01(\t\x12\x0e\n\x06intent\x18\x03 \x01(\t\x12\x17\n\ncomplexity\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x0cinput_tokens\x18\x05 \x01(\x03\x12\x15\n\routput_tokens\x18\x06 \x01(\x03\x12\r\n\x05model\x18\x07 \x01(\t\x12\x15\n\rcost_nano_usd\x18\x08 \x01(\x03\x12\x0c\n\x04path\x18\t \x03(\t\x12\x16\n\x0e\x61llowed_models\x18\n \x03(\t\x12\x13\n\x0bneeds_tools\x18\x0b \x01(\x08\x12\x14\n\x0cneeds_images\x18\x0c \x01(\x08\x12\x12\n\nneeds_json\x18\r \x01(\x08\x42\r\n\x0b_complexity\"i\n\x11TestPolicyRequest\x12)\n\x05rules\x18\x01 \x01(\x0b\x32\x1a.dac.router.v1.PolicyRules\x12)\n\x08requests\x18\x02 \x03(\x0b\x32\x17.dac.router.v1.Replayed\"\xa6\x02\n\x0eTestedDecision\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0b\x61sked_model\x18\x02 \x01(\t\x12\x16\n\x0e\x61nswered_model\x18\x03 \x01(\t\x12\x11\n\tmodel_now\x18\x04 \x01(\t\x12\x12\n\nmodel_then\x18\x05 \x01(\t\x12\x1e\n\x11\x63ost_now_nano_usd\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12\x1f\n\x12\x63ost_then_nano_usd\x18\x07 \x01(\x03H\x01\x88\x01\x01\x12\x13\n\x0brefused_now\x18\x08 \x01(\t\x12\x14\n\x0crefused_then\x18\t \x01(\t\x12\x13\n\x0breason_then\x18\n \x01(\tB\x14\n\x12_cost_now_nano_usdB\x15\n\x13_cost_then_nano_usd\"\xe5\x01\n\x12TestPolicyResponse\x12.\n\x07\x63hanged\x18\x01 \x03(\x0b\x32\x1d.dac.router.v1.TestedDecision\x12\x10\n\x08requests\x18\x02 \x01(\x05\x12\x10\n\x08rerouted\x18\x03 \x01(\x05\x12\x13\n\x0brefused_now\x18\x04 \x01(\x05\x12\x14\n\x0crefused_then\x18\x05 \x01(\x05\x12\x19\n\x11\x63ost_was_nano_usd\x18\x06 \x01(\x03\x12\x19\n\x11\x63ost_now_nano_usd\x18\x07 \x01(\x03\x12\x1a\n\x12\x63ost_then_nano_usd\x18\x08 \x01(\x03\x32\xa6\r\n\rPolicyService\x12p\n\x0c\x43reatePolicy\x12\".dac.router.v1.CreatePolicyRequest\x1a#.dac.router.v1.CreatePolicyResponse\"\x17\x82\xd3\xe4\x93\x02\x11\"\x0c/v2/policies:\x01*\x12k\n\tGetPolicy\x12\x1f.dac.router.v1.GetPolicyRequest\x1a .dac.router.v1.GetPolicyResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/v2/policies/{name}\x12m\n\x0cListPolicies\x12\".dac.router.v1.ListPoliciesRequest\x1a#.dac.router.v1.ListPoliciesResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v2/policies\x12\x91\x01\n\x0cUpdatePolicy\x12\".dac.router.v1.UpdatePolicyRequest\x1a#.dac.router.v1.UpdatePolicyResponse\"8\x82\xd3\xe4\x93\x02\x32\x1a\x13/v2/policies/{name}:\x01*Z\x18\x32\x13/v2/policies/{name}:\x01*\x12t\n\x0c\x44\x65letePolicy\x12\".dac.router.v1.DeletePolicyRequest\x1a#.dac.router.v1.DeletePolicyResponse\"\x1b\x82\xd3\xe4\x93\x02\x15*\x13/v2/policies/{name}\x12\x8f\x01\n\x12ListPolicyVersions\x12(.dac.router.v1.ListPolicyVersionsRequest\x1a).dac.router.v1.ListPolicyVersionsResponse\"$\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v2/policies/{name}/versions\x12\x86\x01\n\x0eRollbackPolicy\x12$.dac.router.v1.RollbackPolicyRequest\x1a%.dac.router.v1.RollbackPolicyResponse\"\'\x82\xd3\xe4\x93\x02!\"\x1c/v2/policies/{name}:rollback:\x01*\x12z\n\x0c\x41ssignPolicy\x12\".dac.router.v1.AssignPolicyRequest\x1a#.dac.router.v1.AssignPolicyResponse\"!\x82\xd3\xe4\x93\x02\x1b\x1a\x16/v2/policy-assignments:\x01*\x12\x88\x01\n\x0eUnassignPolicy\x12$.dac.router.v1.UnassignPolicyRequest\x1a%.dac.router.v1.UnassignPolicyResponse\")\x82\xd3\xe4\x93\x02#*!/v2/policy-assignments/{level_id}\x12\x80\x01\n\x0fListAssignments\x12%.dac.router.v1.ListAssignmentsRequest\x1a&.dac.router.v1.ListAssignmentsResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/v2/policy-assignments\x12o\n\nTestPolicy\x12 .dac.router.v1.TestPolicyRequest\x1a!.dac.router.v1.TestPolicyResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/v2/policies:test:\x01*\x12`\n\x0fListTenantRules\x12%.dac.router.v1.ListTenantRulesRequest\x1a&.dac.router.v1.ListTenantRulesResponse\x12]\n\x0eSetTenantRules\x12$.dac.router.v1.SetTenantRulesRequest\x1a%.dac.router.v1.SetTenantRulesResponse\x12\x66\n\x11NameOrganisations\x12\'.dac.router.v1.NameOrganisationsRequest\x1a(.dac.router.v1.NameOrganisationsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x64\x61\x63/router/v1/policy.proto\x12\rdac.router.v1\x1a\x1b\x64\x61\x63/router/v1/answers.proto\x1a\x19\x64\x61\x63/router/v1/entry.proto\x1a dac/router/v1/tenant_rules.proto\x1a\x1b\x64\x61\x63/type/v1/principal.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"P\n\rPolicyWeights\x12\x0f\n\x07quality\x18\x01 \x01(\x01\x12\x0f\n\x07latency\x18\x02 \x01(\x01\x12\x0c\n\x04\x63ost\x18\x03 \x01(\x01\x12\x0f\n\x07\x63ontext\x18\x04 \x01(\x01\"\xe3\x06\n\x0bPolicyRules\x12\x0f\n\x07profile\x18\x01 \x01(\t\x12-\n\x07weights\x18\x02 \x01(\x0b\x32\x1c.dac.router.v1.PolicyWeights\x12\x16\n\x0e\x61llowed_models\x18\x03 \x03(\t\x12\x15\n\rdenied_models\x18\x04 \x03(\t\x12\x19\n\x11\x61llowed_providers\x18\x05 \x03(\t\x12\x18\n\x10\x64\x65nied_providers\x18\x06 \x03(\t\x12\x0f\n\x07regions\x18\x07 \x03(\t\x12\x18\n\x0bmin_quality\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12\x1f\n\x12max_first_token_ms\x18\t \x01(\x01H\x01\x88\x01\x01\x12\x1b\n\x0emax_latency_ms\x18\n \x01(\x01H\x02\x88\x01\x01\x12\x1e\n\x11max_cost_nano_usd\x18\x0b \x01(\x03H\x03\x88\x01\x01\x12\x19\n\x0cmax_cost_usd\x18\x0c \x01(\x01H\x04\x88\x01\x01\x12 \n\x13quality_floor_share\x18\r \x01(\x01H\x05\x88\x01\x01\x12\x1d\n\x10max_quality_drop\x18\x0e \x01(\x01H\x06\x88\x01\x01\x12\x18\n\x0b\x65xploration\x18\x0f \x01(\x01H\x07\x88\x01\x01\x12\x1b\n\x0emax_candidates\x18\x10 \x01(\x05H\x08\x88\x01\x01\x12\x1c\n\x0fnamed_fallbacks\x18\x11 \x01(\x08H\t\x88\x01\x01\x12\x38\n\x07intents\x18\x12 \x03(\x0b\x32\'.dac.router.v1.PolicyRules.IntentsEntry\x12+\n\x07\x61nswers\x18\x13 \x01(\x0b\x32\x1a.dac.router.v1.AnswerRules\x1aJ\n\x0cIntentsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.dac.router.v1.PolicyRules:\x02\x38\x01\x42\x0e\n\x0c_min_qualityB\x15\n\x13_max_first_token_msB\x11\n\x0f_max_latency_msB\x14\n\x12_max_cost_nano_usdB\x0f\n\r_max_cost_usdB\x16\n\x14_quality_floor_shareB\x13\n\x11_max_quality_dropB\x0e\n\x0c_explorationB\x11\n\x0f_max_candidatesB\x12\n\x10_named_fallbacks\"\xe4\x01\n\x06Policy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06shared\x18\x02 \x01(\x08\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12)\n\x05rules\x18\x05 \x01(\x0b\x32\x1a.dac.router.v1.PolicyRules\x12\x12\n\nmanaged_by\x18\x06 \x01(\t\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nchanged_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x92\x01\n\rPolicyVersion\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x0e\n\x06\x61\x63tion\x18\x02 \x01(\t\x12)\n\x05rules\x18\x03 \x01(\x0b\x32\x1a.dac.router.v1.PolicyRules\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12&\n\x02\x61t\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x85\x01\n\x10PolicyAssignment\x12!\n\x05level\x18\x01 \x01(\x0b\x32\x12.dac.type.v1.Level\x12\x0e\n\x06policy\x18\x02 \x01(\t\x12\x0e\n\x06\x65xists\x18\x03 \x01(\x08\x12.\n\nchanged_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"r\n\x13\x43reatePolicyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\x05rules\x18\x02 \x01(\x0b\x32\x1a.dac.router.v1.PolicyRules\x12\x0e\n\x06shared\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"=\n\x14\x43reatePolicyResponse\x12%\n\x06policy\x18\x01 \x01(\x0b\x32\x15.dac.router.v1.Policy\" \n\x10GetPolicyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x11GetPolicyResponse\x12%\n\x06policy\x18\x01 \x01(\x0b\x32\x15.dac.router.v1.Policy\"<\n\x13ListPoliciesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"X\n\x14ListPoliciesResponse\x12\'\n\x08policies\x18\x01 \x03(\x0b\x32\x15.dac.router.v1.Policy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"l\n\x13UpdatePolicyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\x05rules\x18\x02 \x01(\x0b\x32\x1a.dac.router.v1.PolicyRules\x12\x0e\n\x06shared\x18\x03 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"=\n\x14UpdatePolicyResponse\x12%\n\x06policy\x18\x01 \x01(\x0b\x32\x15.dac.router.v1.Policy\"A\n\x13\x44\x65letePolicyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06shared\x18\x02 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\"\x16\n\x14\x44\x65letePolicyResponse\"`\n\x19ListPolicyVersionsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06shared\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"e\n\x1aListPolicyVersionsResponse\x12.\n\x08versions\x18\x01 \x03(\x0b\x32\x1c.dac.router.v1.PolicyVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"T\n\x15RollbackPolicyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0e\n\x06shared\x18\x03 \x01(\x08\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"?\n\x16RollbackPolicyResponse\x12%\n\x06policy\x18\x01 \x01(\x0b\x32\x15.dac.router.v1.Policy\"H\n\x13\x41ssignPolicyRequest\x12!\n\x05level\x18\x01 \x01(\x0b\x32\x12.dac.type.v1.Level\x12\x0e\n\x06policy\x18\x02 \x01(\t\"K\n\x14\x41ssignPolicyResponse\x12\x33\n\nassignment\x18\x01 \x01(\x0b\x32\x1f.dac.router.v1.PolicyAssignment\")\n\x15UnassignPolicyRequest\x12\x10\n\x08level_id\x18\x01 \x01(\t\"\x18\n\x16UnassignPolicyResponse\"?\n\x16ListAssignmentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\x94\x01\n\x17ListAssignmentsResponse\x12\x34\n\x0b\x61ssignments\x18\x01 \x03(\x0b\x32\x1f.dac.router.v1.PolicyAssignment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12*\n\x06tenant\x18\x03 \x01(\x0b\x32\x1a.dac.router.v1.TenantRules\"0\n\x10OrganisationName\x12\x0e\n\x06org_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"R\n\x18NameOrganisationsRequest\x12\x36\n\rorganisations\x18\x01 \x03(\x0b\x32\x1f.dac.router.v1.OrganisationName\"\x1b\n\x19NameOrganisationsResponse\"\xa3\x02\n\x08Replayed\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0b\x61sked_model\x18\x02 \x01(\t\x12\x0e\n\x06intent\x18\x03 \x01(\t\x12\x17\n\ncomplexity\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x0cinput_tokens\x18\x05 \x01(\x03\x12\x15\n\routput_tokens\x18\x06 \x01(\x03\x12\r\n\x05model\x18\x07 \x01(\t\x12\x15\n\rcost_nano_usd\x18\x08 \x01(\x03\x12\x0c\n\x04path\x18\t \x03(\t\x12\x16\n\x0e\x61llowed_models\x18\n \x03(\t\x12\x13\n\x0bneeds_tools\x18\x0b \x01(\x08\x12\x14\n\x0cneeds_images\x18\x0c \x01(\x08\x12\x12\n\nneeds_json\x18\r \x01(\x08\x42\r\n\x0b_complexity\"i\n\x11TestPolicyRequest\x12)\n\x05rules\x18\x01 \x01(\x0b\x32\x1a.dac.router.v1.PolicyRules\x12)\n\x08requests\x18\x02 \x03(\x0b\x32\x17.dac.router.v1.Replayed\"\xa6\x02\n\x0eTestedDecision\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0b\x61sked_model\x18\x02 \x01(\t\x12\x16\n\x0e\x61nswered_model\x18\x03 \x01(\t\x12\x11\n\tmodel_now\x18\x04 \x01(\t\x12\x12\n\nmodel_then\x18\x05 \x01(\t\x12\x1e\n\x11\x63ost_now_nano_usd\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12\x1f\n\x12\x63ost_then_nano_usd\x18\x07 \x01(\x03H\x01\x88\x01\x01\x12\x13\n\x0brefused_now\x18\x08 \x01(\t\x12\x14\n\x0crefused_then\x18\t \x01(\t\x12\x13\n\x0breason_then\x18\n \x01(\tB\x14\n\x12_cost_now_nano_usdB\x15\n\x13_cost_then_nano_usd\"\xe5\x01\n\x12TestPolicyResponse\x12.\n\x07\x63hanged\x18\x01 \x03(\x0b\x32\x1d.dac.router.v1.TestedDecision\x12\x10\n\x08requests\x18\x02 \x01(\x05\x12\x10\n\x08rerouted\x18\x03 \x01(\x05\x12\x13\n\x0brefused_now\x18\x04 \x01(\x05\x12\x14\n\x0crefused_then\x18\x05 \x01(\x05\x12\x19\n\x11\x63ost_was_nano_usd\x18\x06 \x01(\x03\x12\x19\n\x11\x63ost_now_nano_usd\x18\x07 \x01(\x03\x12\x1a\n\x12\x63ost_then_nano_usd\x18\x08 \x01(\x03\x32\xef\x15\n\rPolicyService\x12p\n\x0c\x43reatePolicy\x12\".dac.router.v1.CreatePolicyRequest\x1a#.dac.router.v1.CreatePolicyResponse\"\x17\x82\xd3\xe4\x93\x02\x11\"\x0c/v2/policies:\x01*\x12k\n\tGetPolicy\x12\x1f.dac.router.v1.GetPolicyRequest\x1a .dac.router.v1.GetPolicyResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/v2/policies/{name}\x12m\n\x0cListPolicies\x12\".dac.router.v1.ListPoliciesRequest\x1a#.dac.router.v1.ListPoliciesResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v2/policies\x12\x91\x01\n\x0cUpdatePolicy\x12\".dac.router.v1.UpdatePolicyRequest\x1a#.dac.router.v1.UpdatePolicyResponse\"8\x82\xd3\xe4\x93\x02\x32\x1a\x13/v2/policies/{name}:\x01*Z\x18\x32\x13/v2/policies/{name}:\x01*\x12t\n\x0c\x44\x65letePolicy\x12\".dac.router.v1.DeletePolicyRequest\x1a#.dac.router.v1.DeletePolicyResponse\"\x1b\x82\xd3\xe4\x93\x02\x15*\x13/v2/policies/{name}\x12\x8f\x01\n\x12ListPolicyVersions\x12(.dac.router.v1.ListPolicyVersionsRequest\x1a).dac.router.v1.ListPolicyVersionsResponse\"$\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v2/policies/{name}/versions\x12\x86\x01\n\x0eRollbackPolicy\x12$.dac.router.v1.RollbackPolicyRequest\x1a%.dac.router.v1.RollbackPolicyResponse\"\'\x82\xd3\xe4\x93\x02!\"\x1c/v2/policies/{name}:rollback:\x01*\x12z\n\x0c\x41ssignPolicy\x12\".dac.router.v1.AssignPolicyRequest\x1a#.dac.router.v1.AssignPolicyResponse\"!\x82\xd3\xe4\x93\x02\x1b\x1a\x16/v2/policy-assignments:\x01*\x12\x88\x01\n\x0eUnassignPolicy\x12$.dac.router.v1.UnassignPolicyRequest\x1a%.dac.router.v1.UnassignPolicyResponse\")\x82\xd3\xe4\x93\x02#*!/v2/policy-assignments/{level_id}\x12\x80\x01\n\x0fListAssignments\x12%.dac.router.v1.ListAssignmentsRequest\x1a&.dac.router.v1.ListAssignmentsResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/v2/policy-assignments\x12o\n\nTestPolicy\x12 .dac.router.v1.TestPolicyRequest\x1a!.dac.router.v1.TestPolicyResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/v2/policies:test:\x01*\x12`\n\x0fListTenantRules\x12%.dac.router.v1.ListTenantRulesRequest\x1a&.dac.router.v1.ListTenantRulesResponse\x12]\n\x0eSetTenantRules\x12$.dac.router.v1.SetTenantRulesRequest\x1a%.dac.router.v1.SetTenantRulesResponse\x12\xa2\x01\n\x17ListTenantRulesVersions\x12-.dac.router.v1.ListTenantRulesVersionsRequest\x1a..dac.router.v1.ListTenantRulesVersionsResponse\"(\x82\xd3\xe4\x93\x02\"\x12 /v2/tenants/{tenant_id}/versions\x12\x99\x01\n\x13RollbackTenantRules\x12).dac.router.v1.RollbackTenantRulesRequest\x1a*.dac.router.v1.RollbackTenantRulesResponse\"+\x82\xd3\xe4\x93\x02%\" /v2/tenants/{tenant_id}:rollback:\x01*\x12k\n\x0b\x43reateModel\x12!.dac.router.v1.CreateModelRequest\x1a\".dac.router.v1.CreateModelResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\"\n/v2/models:\x01*\x12v\n\x0eListKeptModels\x12$.dac.router.v1.ListKeptModelsRequest\x1a%.dac.router.v1.ListKeptModelsResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v2/models:kept\x12\x92\x01\n\x0bUpdateModel\x12!.dac.router.v1.UpdateModelRequest\x1a\".dac.router.v1.UpdateModelResponse\"<\x82\xd3\xe4\x93\x02\x36\x1a\x15/v2/models/{model=**}:\x01*Z\x1a\x32\x15/v2/models/{model=**}:\x01*\x12s\n\x0b\x44\x65leteModel\x12!.dac.router.v1.DeleteModelRequest\x1a\".dac.router.v1.DeleteModelResponse\"\x1d\x82\xd3\xe4\x93\x02\x17*\x15/v2/models/{model=**}\x12\x8e\x01\n\x11ListModelVersions\x12\'.dac.router.v1.ListModelVersionsRequest\x1a(.dac.router.v1.ListModelVersionsResponse\"&\x82\xd3\xe4\x93\x02 \x12\x1e/v2/models/{model=**}:versions\x12\x85\x01\n\rRollbackModel\x12#.dac.router.v1.RollbackModelRequest\x1a$.dac.router.v1.RollbackModelResponse\")\x82\xd3\xe4\x93\x02#\"\x1e/v2/models/{model=**}:rollback:\x01*\x12\x66\n\x11NameOrganisations\x12\'.dac.router.v1.NameOrganisationsRequest\x1a(.dac.router.v1.NameOrganisationsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -59,82 +61,88 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POLICYSERVICE'].methods_by_name['ListAssignments']._serialized_options = b'\202\323\344\223\002\030\022\026/v2/policy-assignments'
   _globals['_POLICYSERVICE'].methods_by_name['TestPolicy']._loaded_options = None
   _globals['_POLICYSERVICE'].methods_by_name['TestPolicy']._serialized_options = b'\202\323\344\223\002\026\"\021/v2/policies:test:\001*'
-  _globals['_POLICYWEIGHTS']._serialized_start=166
-  _globals['_POLICYWEIGHTS']._serialized_end=246
-  _globals['_POLICYRULES']._serialized_start=249
-  _globals['_POLICYRULES']._serialized_end=1116
-  _globals['_POLICYRULES_INTENTSENTRY']._serialized_start=845
-  _globals['_POLICYRULES_INTENTSENTRY']._serialized_end=919
-  _globals['_POLICY']._serialized_start=1119
-  _globals['_POLICY']._serialized_end=1347
-  _globals['_POLICYVERSION']._serialized_start=1350
-  _globals['_POLICYVERSION']._serialized_end=1496
-  _globals['_POLICYASSIGNMENT']._serialized_start=1499
-  _globals['_POLICYASSIGNMENT']._serialized_end=1632
-  _globals['_TENANTRULES']._serialized_start=1635
-  _globals['_TENANTRULES']._serialized_end=1763
-  _globals['_CREATEPOLICYREQUEST']._serialized_start=1765
-  _globals['_CREATEPOLICYREQUEST']._serialized_end=1879
-  _globals['_CREATEPOLICYRESPONSE']._serialized_start=1881
-  _globals['_CREATEPOLICYRESPONSE']._serialized_end=1942
-  _globals['_GETPOLICYREQUEST']._serialized_start=1944
-  _globals['_GETPOLICYREQUEST']._serialized_end=1976
-  _globals['_GETPOLICYRESPONSE']._serialized_start=1978
-  _globals['_GETPOLICYRESPONSE']._serialized_end=2036
-  _globals['_LISTPOLICIESREQUEST']._serialized_start=2038
-  _globals['_LISTPOLICIESREQUEST']._serialized_end=2098
-  _globals['_LISTPOLICIESRESPONSE']._serialized_start=2100
-  _globals['_LISTPOLICIESRESPONSE']._serialized_end=2188
-  _globals['_UPDATEPOLICYREQUEST']._serialized_start=2190
-  _globals['_UPDATEPOLICYREQUEST']._serialized_end=2298
-  _globals['_UPDATEPOLICYRESPONSE']._serialized_start=2300
-  _globals['_UPDATEPOLICYRESPONSE']._serialized_end=2361
-  _globals['_DELETEPOLICYREQUEST']._serialized_start=2363
-  _globals['_DELETEPOLICYREQUEST']._serialized_end=2428
-  _globals['_DELETEPOLICYRESPONSE']._serialized_start=2430
-  _globals['_DELETEPOLICYRESPONSE']._serialized_end=2452
-  _globals['_LISTPOLICYVERSIONSREQUEST']._serialized_start=2454
-  _globals['_LISTPOLICYVERSIONSREQUEST']._serialized_end=2550
-  _globals['_LISTPOLICYVERSIONSRESPONSE']._serialized_start=2552
-  _globals['_LISTPOLICYVERSIONSRESPONSE']._serialized_end=2653
-  _globals['_ROLLBACKPOLICYREQUEST']._serialized_start=2655
-  _globals['_ROLLBACKPOLICYREQUEST']._serialized_end=2739
-  _globals['_ROLLBACKPOLICYRESPONSE']._serialized_start=2741
-  _globals['_ROLLBACKPOLICYRESPONSE']._serialized_end=2804
-  _globals['_ASSIGNPOLICYREQUEST']._serialized_start=2806
-  _globals['_ASSIGNPOLICYREQUEST']._serialized_end=2878
-  _globals['_ASSIGNPOLICYRESPONSE']._serialized_start=2880
-  _globals['_ASSIGNPOLICYRESPONSE']._serialized_end=2955
-  _globals['_UNASSIGNPOLICYREQUEST']._serialized_start=2957
-  _globals['_UNASSIGNPOLICYREQUEST']._serialized_end=2998
-  _globals['_UNASSIGNPOLICYRESPONSE']._serialized_start=3000
-  _globals['_UNASSIGNPOLICYRESPONSE']._serialized_end=3024
-  _globals['_LISTASSIGNMENTSREQUEST']._serialized_start=3026
-  _globals['_LISTASSIGNMENTSREQUEST']._serialized_end=3089
-  _globals['_LISTASSIGNMENTSRESPONSE']._serialized_start=3092
-  _globals['_LISTASSIGNMENTSRESPONSE']._serialized_end=3240
-  _globals['_LISTTENANTRULESREQUEST']._serialized_start=3242
-  _globals['_LISTTENANTRULESREQUEST']._serialized_end=3282
-  _globals['_LISTTENANTRULESRESPONSE']._serialized_start=3284
-  _globals['_LISTTENANTRULESRESPONSE']._serialized_end=3354
-  _globals['_SETTENANTRULESREQUEST']._serialized_start=3356
-  _globals['_SETTENANTRULESREQUEST']._serialized_end=3422
-  _globals['_SETTENANTRULESRESPONSE']._serialized_start=3424
-  _globals['_SETTENANTRULESRESPONSE']._serialized_end=3491
-  _globals['_ORGANISATIONNAME']._serialized_start=3493
-  _globals['_ORGANISATIONNAME']._serialized_end=3541
-  _globals['_NAMEORGANISATIONSREQUEST']._serialized_start=3543
-  _globals['_NAMEORGANISATIONSREQUEST']._serialized_end=3625
-  _globals['_NAMEORGANISATIONSRESPONSE']._serialized_start=3627
-  _globals['_NAMEORGANISATIONSRESPONSE']._serialized_end=3654
-  _globals['_REPLAYED']._serialized_start=3657
-  _globals['_REPLAYED']._serialized_end=3948
-  _globals['_TESTPOLICYREQUEST']._serialized_start=3950
-  _globals['_TESTPOLICYREQUEST']._serialized_end=4055
-  _globals['_TESTEDDECISION']._serialized_start=4058
-  _globals['_TESTEDDECISION']._serialized_end=4352
-  _globals['_TESTPOLICYRESPONSE']._serialized_start=4355
-  _globals['_TESTPOLICYRESPONSE']._serialized_end=4584
-  _globals['_POLICYSERVICE']._serialized_start=4587
-  _globals['_POLICYSERVICE']._serialized_end=6289
+  _globals['_POLICYSERVICE'].methods_by_name['ListTenantRulesVersions']._loaded_options = None
+  _globals['_POLICYSERVICE'].methods_by_name['ListTenantRulesVersions']._serialized_options = b'\202\323\344\223\002\"\022 /v2/tenants/{tenant_id}/versions'
+  _globals['_POLICYSERVICE'].methods_by_name['RollbackTenantRules']._loaded_options = None
+  _globals['_POLICYSERVICE'].methods_by_name['RollbackTenantRules']._serialized_options = b'\202\323\344\223\002%\" /v2/tenants/{tenant_id}:rollback:\001*'
+  _globals['_POLICYSERVICE'].methods_by_name['CreateModel']._loaded_options = None
+  _globals['_POLICYSERVICE'].methods_by_name['CreateModel']._serialized_options = b'\202\323\344\223\002\017\"\n/v2/models:\001*'
+  _globals['_POLICYSERVICE'].methods_by_name['ListKeptModels']._loaded_options = None
+  _globals['_POLICYSERVICE'].methods_by_name['ListKeptModels']._serialized_options = b'\202\323\344\223\002\021\022\017/v2/models:kept'
+  _globals['_POLICYSERVICE'].methods_by_name['UpdateModel']._loaded_options = None
+  _globals['_POLICYSERVICE'].methods_by_name['UpdateModel']._serialized_options = b'\202\323\344\223\0026\032\025/v2/models/{model=**}:\001*Z\0322\025/v2/models/{model=**}:\001*'
+  _globals['_POLICYSERVICE'].methods_by_name['DeleteModel']._loaded_options = None
+  _globals['_POLICYSERVICE'].methods_by_name['DeleteModel']._serialized_options = b'\202\323\344\223\002\027*\025/v2/models/{model=**}'
+  _globals['_POLICYSERVICE'].methods_by_name['ListModelVersions']._loaded_options = None
+  _globals['_POLICYSERVICE'].methods_by_name['ListModelVersions']._serialized_options = b'\202\323\344\223\002 \022\036/v2/models/{model=**}:versions'
+  _globals['_POLICYSERVICE'].methods_by_name['RollbackModel']._loaded_options = None
+  _globals['_POLICYSERVICE'].methods_by_name['RollbackModel']._serialized_options = b'\202\323\344\223\002#\"\036/v2/models/{model=**}:rollback:\001*'
+  _globals['_POLICYWEIGHTS']._serialized_start=227
+  _globals['_POLICYWEIGHTS']._serialized_end=307
+  _globals['_POLICYRULES']._serialized_start=310
+  _globals['_POLICYRULES']._serialized_end=1177
+  _globals['_POLICYRULES_INTENTSENTRY']._serialized_start=906
+  _globals['_POLICYRULES_INTENTSENTRY']._serialized_end=980
+  _globals['_POLICY']._serialized_start=1180
+  _globals['_POLICY']._serialized_end=1408
+  _globals['_POLICYVERSION']._serialized_start=1411
+  _globals['_POLICYVERSION']._serialized_end=1557
+  _globals['_POLICYASSIGNMENT']._serialized_start=1560
+  _globals['_POLICYASSIGNMENT']._serialized_end=1693
+  _globals['_CREATEPOLICYREQUEST']._serialized_start=1695
+  _globals['_CREATEPOLICYREQUEST']._serialized_end=1809
+  _globals['_CREATEPOLICYRESPONSE']._serialized_start=1811
+  _globals['_CREATEPOLICYRESPONSE']._serialized_end=1872
+  _globals['_GETPOLICYREQUEST']._serialized_start=1874
+  _globals['_GETPOLICYREQUEST']._serialized_end=1906
+  _globals['_GETPOLICYRESPONSE']._serialized_start=1908
+  _globals['_GETPOLICYRESPONSE']._serialized_end=1966
+  _globals['_LISTPOLICIESREQUEST']._serialized_start=1968
+  _globals['_LISTPOLICIESREQUEST']._serialized_end=2028
+  _globals['_LISTPOLICIESRESPONSE']._serialized_start=2030
+  _globals['_LISTPOLICIESRESPONSE']._serialized_end=2118
+  _globals['_UPDATEPOLICYREQUEST']._serialized_start=2120
+  _globals['_UPDATEPOLICYREQUEST']._serialized_end=2228
+  _globals['_UPDATEPOLICYRESPONSE']._serialized_start=2230
+  _globals['_UPDATEPOLICYRESPONSE']._serialized_end=2291
+  _globals['_DELETEPOLICYREQUEST']._serialized_start=2293
+  _globals['_DELETEPOLICYREQUEST']._serialized_end=2358
+  _globals['_DELETEPOLICYRESPONSE']._serialized_start=2360
+  _globals['_DELETEPOLICYRESPONSE']._serialized_end=2382
+  _globals['_LISTPOLICYVERSIONSREQUEST']._serialized_start=2384
+  _globals['_LISTPOLICYVERSIONSREQUEST']._serialized_end=2480
+  _globals['_LISTPOLICYVERSIONSRESPONSE']._serialized_start=2482
+  _globals['_LISTPOLICYVERSIONSRESPONSE']._serialized_end=2583
+  _globals['_ROLLBACKPOLICYREQUEST']._serialized_start=2585
+  _globals['_ROLLBACKPOLICYREQUEST']._serialized_end=2669
+  _globals['_ROLLBACKPOLICYRESPONSE']._serialized_start=2671
+  _globals['_ROLLBACKPOLICYRESPONSE']._serialized_end=2734
+  _globals['_ASSIGNPOLICYREQUEST']._serialized_start=2736
+  _globals['_ASSIGNPOLICYREQUEST']._serialized_end=2808
+  _globals['_ASSIGNPOLICYRESPONSE']._serialized_start=2810
+  _globals['_ASSIGNPOLICYRESPONSE']._serialized_end=2885
+  _globals['_UNASSIGNPOLICYREQUEST']._serialized_start=2887
+  _globals['_UNASSIGNPOLICYREQUEST']._serialized_end=2928
+  _globals['_UNASSIGNPOLICYRESPONSE']._serialized_start=2930
+  _globals['_UNASSIGNPOLICYRESPONSE']._serialized_end=2954
+  _globals['_LISTASSIGNMENTSREQUEST']._serialized_start=2956
+  _globals['_LISTASSIGNMENTSREQUEST']._serialized_end=3019
+  _globals['_LISTASSIGNMENTSRESPONSE']._serialized_start=3022
+  _globals['_LISTASSIGNMENTSRESPONSE']._serialized_end=3170
+  _globals['_ORGANISATIONNAME']._serialized_start=3172
+  _globals['_ORGANISATIONNAME']._serialized_end=3220
+  _globals['_NAMEORGANISATIONSREQUEST']._serialized_start=3222
+  _globals['_NAMEORGANISATIONSREQUEST']._serialized_end=3304
+  _globals['_NAMEORGANISATIONSRESPONSE']._serialized_start=3306
+  _globals['_NAMEORGANISATIONSRESPONSE']._serialized_end=3333
+  _globals['_REPLAYED']._serialized_start=3336
+  _globals['_REPLAYED']._serialized_end=3627
+  _globals['_TESTPOLICYREQUEST']._serialized_start=3629
+  _globals['_TESTPOLICYREQUEST']._serialized_end=3734
+  _globals['_TESTEDDECISION']._serialized_start=3737
+  _globals['_TESTEDDECISION']._serialized_end=4031
+  _globals['_TESTPOLICYRESPONSE']._serialized_start=4034
+  _globals['_TESTPOLICYRESPONSE']._serialized_end=4263
+  _globals['_POLICYSERVICE']._serialized_start=4266
+  _globals['_POLICYSERVICE']._serialized_end=7065
 # @@protoc_insertion_point(module_scope)

@@ -1,6 +1,8 @@
 import datetime
 
 from dac.router.v1 import answers_pb2 as _answers_pb2
+from dac.router.v1 import entry_pb2 as _entry_pb2
+from dac.router.v1 import tenant_rules_pb2 as _tenant_rules_pb2
 from dac.type.v1 import principal_pb2 as _principal_pb2
 from google.api import annotations_pb2 as _annotations_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -118,22 +120,6 @@ class PolicyAssignment(_message.Message):
     exists: bool
     changed_at: _timestamp_pb2.Timestamp
     def __init__(self, level: _Optional[_Union[_principal_pb2.Level, _Mapping]] = ..., policy: _Optional[str] = ..., exists: _Optional[bool] = ..., changed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
-
-class TenantRules(_message.Message):
-    __slots__ = ("org_id", "policy", "routing_mode", "allowed_models", "regions", "managed_by")
-    ORG_ID_FIELD_NUMBER: _ClassVar[int]
-    POLICY_FIELD_NUMBER: _ClassVar[int]
-    ROUTING_MODE_FIELD_NUMBER: _ClassVar[int]
-    ALLOWED_MODELS_FIELD_NUMBER: _ClassVar[int]
-    REGIONS_FIELD_NUMBER: _ClassVar[int]
-    MANAGED_BY_FIELD_NUMBER: _ClassVar[int]
-    org_id: str
-    policy: str
-    routing_mode: str
-    allowed_models: _containers.RepeatedScalarFieldContainer[str]
-    regions: _containers.RepeatedScalarFieldContainer[str]
-    managed_by: str
-    def __init__(self, org_id: _Optional[str] = ..., policy: _Optional[str] = ..., routing_mode: _Optional[str] = ..., allowed_models: _Optional[_Iterable[str]] = ..., regions: _Optional[_Iterable[str]] = ..., managed_by: _Optional[str] = ...) -> None: ...
 
 class CreatePolicyRequest(_message.Message):
     __slots__ = ("name", "rules", "shared", "request_id")
@@ -290,32 +276,8 @@ class ListAssignmentsResponse(_message.Message):
     TENANT_FIELD_NUMBER: _ClassVar[int]
     assignments: _containers.RepeatedCompositeFieldContainer[PolicyAssignment]
     next_page_token: str
-    tenant: TenantRules
-    def __init__(self, assignments: _Optional[_Iterable[_Union[PolicyAssignment, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., tenant: _Optional[_Union[TenantRules, _Mapping]] = ...) -> None: ...
-
-class ListTenantRulesRequest(_message.Message):
-    __slots__ = ("org_id",)
-    ORG_ID_FIELD_NUMBER: _ClassVar[int]
-    org_id: str
-    def __init__(self, org_id: _Optional[str] = ...) -> None: ...
-
-class ListTenantRulesResponse(_message.Message):
-    __slots__ = ("tenants",)
-    TENANTS_FIELD_NUMBER: _ClassVar[int]
-    tenants: _containers.RepeatedCompositeFieldContainer[TenantRules]
-    def __init__(self, tenants: _Optional[_Iterable[_Union[TenantRules, _Mapping]]] = ...) -> None: ...
-
-class SetTenantRulesRequest(_message.Message):
-    __slots__ = ("rules",)
-    RULES_FIELD_NUMBER: _ClassVar[int]
-    rules: TenantRules
-    def __init__(self, rules: _Optional[_Union[TenantRules, _Mapping]] = ...) -> None: ...
-
-class SetTenantRulesResponse(_message.Message):
-    __slots__ = ("rules",)
-    RULES_FIELD_NUMBER: _ClassVar[int]
-    rules: TenantRules
-    def __init__(self, rules: _Optional[_Union[TenantRules, _Mapping]] = ...) -> None: ...
+    tenant: _tenant_rules_pb2.TenantRules
+    def __init__(self, assignments: _Optional[_Iterable[_Union[PolicyAssignment, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., tenant: _Optional[_Union[_tenant_rules_pb2.TenantRules, _Mapping]] = ...) -> None: ...
 
 class OrganisationName(_message.Message):
     __slots__ = ("org_id", "name")

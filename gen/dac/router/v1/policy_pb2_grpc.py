@@ -3,7 +3,9 @@
 import grpc
 import warnings
 
+from dac.router.v1 import entry_pb2 as dac_dot_router_dot_v1_dot_entry__pb2
 from dac.router.v1 import policy_pb2 as dac_dot_router_dot_v1_dot_policy__pb2
+from dac.router.v1 import tenant_rules_pb2 as dac_dot_router_dot_v1_dot_tenant__rules__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -26,7 +28,8 @@ if _version_not_supported:
 
 
 class PolicyServiceStub:
-    """Routing policies: what may answer, what is weighed, and for whom. A change is in force everywhere within a second.
+    """Routing policies: what may answer, what is weighed, and for whom; and the operator's own models. A change is in force
+    everywhere within a second.
     """
 
     def __init__(self, channel):
@@ -92,13 +95,53 @@ class PolicyServiceStub:
                 _registered_method=True)
         self.ListTenantRules = channel.unary_unary(
                 '/dac.router.v1.PolicyService/ListTenantRules',
-                request_serializer=dac_dot_router_dot_v1_dot_policy__pb2.ListTenantRulesRequest.SerializeToString,
-                response_deserializer=dac_dot_router_dot_v1_dot_policy__pb2.ListTenantRulesResponse.FromString,
+                request_serializer=dac_dot_router_dot_v1_dot_tenant__rules__pb2.ListTenantRulesRequest.SerializeToString,
+                response_deserializer=dac_dot_router_dot_v1_dot_tenant__rules__pb2.ListTenantRulesResponse.FromString,
                 _registered_method=True)
         self.SetTenantRules = channel.unary_unary(
                 '/dac.router.v1.PolicyService/SetTenantRules',
-                request_serializer=dac_dot_router_dot_v1_dot_policy__pb2.SetTenantRulesRequest.SerializeToString,
-                response_deserializer=dac_dot_router_dot_v1_dot_policy__pb2.SetTenantRulesResponse.FromString,
+                request_serializer=dac_dot_router_dot_v1_dot_tenant__rules__pb2.SetTenantRulesRequest.SerializeToString,
+                response_deserializer=dac_dot_router_dot_v1_dot_tenant__rules__pb2.SetTenantRulesResponse.FromString,
+                _registered_method=True)
+        self.ListTenantRulesVersions = channel.unary_unary(
+                '/dac.router.v1.PolicyService/ListTenantRulesVersions',
+                request_serializer=dac_dot_router_dot_v1_dot_tenant__rules__pb2.ListTenantRulesVersionsRequest.SerializeToString,
+                response_deserializer=dac_dot_router_dot_v1_dot_tenant__rules__pb2.ListTenantRulesVersionsResponse.FromString,
+                _registered_method=True)
+        self.RollbackTenantRules = channel.unary_unary(
+                '/dac.router.v1.PolicyService/RollbackTenantRules',
+                request_serializer=dac_dot_router_dot_v1_dot_tenant__rules__pb2.RollbackTenantRulesRequest.SerializeToString,
+                response_deserializer=dac_dot_router_dot_v1_dot_tenant__rules__pb2.RollbackTenantRulesResponse.FromString,
+                _registered_method=True)
+        self.CreateModel = channel.unary_unary(
+                '/dac.router.v1.PolicyService/CreateModel',
+                request_serializer=dac_dot_router_dot_v1_dot_entry__pb2.CreateModelRequest.SerializeToString,
+                response_deserializer=dac_dot_router_dot_v1_dot_entry__pb2.CreateModelResponse.FromString,
+                _registered_method=True)
+        self.ListKeptModels = channel.unary_unary(
+                '/dac.router.v1.PolicyService/ListKeptModels',
+                request_serializer=dac_dot_router_dot_v1_dot_entry__pb2.ListKeptModelsRequest.SerializeToString,
+                response_deserializer=dac_dot_router_dot_v1_dot_entry__pb2.ListKeptModelsResponse.FromString,
+                _registered_method=True)
+        self.UpdateModel = channel.unary_unary(
+                '/dac.router.v1.PolicyService/UpdateModel',
+                request_serializer=dac_dot_router_dot_v1_dot_entry__pb2.UpdateModelRequest.SerializeToString,
+                response_deserializer=dac_dot_router_dot_v1_dot_entry__pb2.UpdateModelResponse.FromString,
+                _registered_method=True)
+        self.DeleteModel = channel.unary_unary(
+                '/dac.router.v1.PolicyService/DeleteModel',
+                request_serializer=dac_dot_router_dot_v1_dot_entry__pb2.DeleteModelRequest.SerializeToString,
+                response_deserializer=dac_dot_router_dot_v1_dot_entry__pb2.DeleteModelResponse.FromString,
+                _registered_method=True)
+        self.ListModelVersions = channel.unary_unary(
+                '/dac.router.v1.PolicyService/ListModelVersions',
+                request_serializer=dac_dot_router_dot_v1_dot_entry__pb2.ListModelVersionsRequest.SerializeToString,
+                response_deserializer=dac_dot_router_dot_v1_dot_entry__pb2.ListModelVersionsResponse.FromString,
+                _registered_method=True)
+        self.RollbackModel = channel.unary_unary(
+                '/dac.router.v1.PolicyService/RollbackModel',
+                request_serializer=dac_dot_router_dot_v1_dot_entry__pb2.RollbackModelRequest.SerializeToString,
+                response_deserializer=dac_dot_router_dot_v1_dot_entry__pb2.RollbackModelResponse.FromString,
                 _registered_method=True)
         self.NameOrganisations = channel.unary_unary(
                 '/dac.router.v1.PolicyService/NameOrganisations',
@@ -108,7 +151,8 @@ class PolicyServiceStub:
 
 
 class PolicyServiceServicer:
-    """Routing policies: what may answer, what is weighed, and for whom. A change is in force everywhere within a second.
+    """Routing policies: what may answer, what is weighed, and for whom; and the operator's own models. A change is in force
+    everywhere within a second.
     """
 
     def CreatePolicy(self, request, context):
@@ -203,6 +247,64 @@ class PolicyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListTenantRulesVersions(self, request, context):
+        """Every state of what the operator said of an organisation, the latest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackTenantRules(self, request, context):
+        """Says again what an earlier version said, as a new one. The organisation's budget stays as it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateModel(self, request, context):
+        """Makes a model that everybody may ask, or describes one of the shipped catalog anew. All that is about models needs
+        scope "operator".
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListKeptModels(self, request, context):
+        """The models that the API made, as they were written, by id. What is known of any model: CatalogService.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateModel(self, request, context):
+        """Replaces what is said of a model. Models of files are changed in the file.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteModel(self, request, context):
+        """Takes a model away that no other names under fallbacks. One of the shipped catalog is as it was shipped again. Its
+        versions stay.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListModelVersions(self, request, context):
+        """Every state a model was in, the latest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackModel(self, request, context):
+        """Makes an earlier version the latest again, as a new one; also of a model that was deleted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def NameOrganisations(self, request, context):
         """Tells the router what organisations are called, all of them. Sent by the gateway.
         """
@@ -270,13 +372,53 @@ def add_PolicyServiceServicer_to_server(servicer, server):
             ),
             'ListTenantRules': grpc.unary_unary_rpc_method_handler(
                     servicer.ListTenantRules,
-                    request_deserializer=dac_dot_router_dot_v1_dot_policy__pb2.ListTenantRulesRequest.FromString,
-                    response_serializer=dac_dot_router_dot_v1_dot_policy__pb2.ListTenantRulesResponse.SerializeToString,
+                    request_deserializer=dac_dot_router_dot_v1_dot_tenant__rules__pb2.ListTenantRulesRequest.FromString,
+                    response_serializer=dac_dot_router_dot_v1_dot_tenant__rules__pb2.ListTenantRulesResponse.SerializeToString,
             ),
             'SetTenantRules': grpc.unary_unary_rpc_method_handler(
                     servicer.SetTenantRules,
-                    request_deserializer=dac_dot_router_dot_v1_dot_policy__pb2.SetTenantRulesRequest.FromString,
-                    response_serializer=dac_dot_router_dot_v1_dot_policy__pb2.SetTenantRulesResponse.SerializeToString,
+                    request_deserializer=dac_dot_router_dot_v1_dot_tenant__rules__pb2.SetTenantRulesRequest.FromString,
+                    response_serializer=dac_dot_router_dot_v1_dot_tenant__rules__pb2.SetTenantRulesResponse.SerializeToString,
+            ),
+            'ListTenantRulesVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTenantRulesVersions,
+                    request_deserializer=dac_dot_router_dot_v1_dot_tenant__rules__pb2.ListTenantRulesVersionsRequest.FromString,
+                    response_serializer=dac_dot_router_dot_v1_dot_tenant__rules__pb2.ListTenantRulesVersionsResponse.SerializeToString,
+            ),
+            'RollbackTenantRules': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackTenantRules,
+                    request_deserializer=dac_dot_router_dot_v1_dot_tenant__rules__pb2.RollbackTenantRulesRequest.FromString,
+                    response_serializer=dac_dot_router_dot_v1_dot_tenant__rules__pb2.RollbackTenantRulesResponse.SerializeToString,
+            ),
+            'CreateModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateModel,
+                    request_deserializer=dac_dot_router_dot_v1_dot_entry__pb2.CreateModelRequest.FromString,
+                    response_serializer=dac_dot_router_dot_v1_dot_entry__pb2.CreateModelResponse.SerializeToString,
+            ),
+            'ListKeptModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListKeptModels,
+                    request_deserializer=dac_dot_router_dot_v1_dot_entry__pb2.ListKeptModelsRequest.FromString,
+                    response_serializer=dac_dot_router_dot_v1_dot_entry__pb2.ListKeptModelsResponse.SerializeToString,
+            ),
+            'UpdateModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateModel,
+                    request_deserializer=dac_dot_router_dot_v1_dot_entry__pb2.UpdateModelRequest.FromString,
+                    response_serializer=dac_dot_router_dot_v1_dot_entry__pb2.UpdateModelResponse.SerializeToString,
+            ),
+            'DeleteModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteModel,
+                    request_deserializer=dac_dot_router_dot_v1_dot_entry__pb2.DeleteModelRequest.FromString,
+                    response_serializer=dac_dot_router_dot_v1_dot_entry__pb2.DeleteModelResponse.SerializeToString,
+            ),
+            'ListModelVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListModelVersions,
+                    request_deserializer=dac_dot_router_dot_v1_dot_entry__pb2.ListModelVersionsRequest.FromString,
+                    response_serializer=dac_dot_router_dot_v1_dot_entry__pb2.ListModelVersionsResponse.SerializeToString,
+            ),
+            'RollbackModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackModel,
+                    request_deserializer=dac_dot_router_dot_v1_dot_entry__pb2.RollbackModelRequest.FromString,
+                    response_serializer=dac_dot_router_dot_v1_dot_entry__pb2.RollbackModelResponse.SerializeToString,
             ),
             'NameOrganisations': grpc.unary_unary_rpc_method_handler(
                     servicer.NameOrganisations,
@@ -292,7 +434,8 @@ def add_PolicyServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PolicyService:
-    """Routing policies: what may answer, what is weighed, and for whom. A change is in force everywhere within a second.
+    """Routing policies: what may answer, what is weighed, and for whom; and the operator's own models. A change is in force
+    everywhere within a second.
     """
 
     @staticmethod
@@ -607,8 +750,8 @@ class PolicyService:
             request,
             target,
             '/dac.router.v1.PolicyService/ListTenantRules',
-            dac_dot_router_dot_v1_dot_policy__pb2.ListTenantRulesRequest.SerializeToString,
-            dac_dot_router_dot_v1_dot_policy__pb2.ListTenantRulesResponse.FromString,
+            dac_dot_router_dot_v1_dot_tenant__rules__pb2.ListTenantRulesRequest.SerializeToString,
+            dac_dot_router_dot_v1_dot_tenant__rules__pb2.ListTenantRulesResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -634,8 +777,224 @@ class PolicyService:
             request,
             target,
             '/dac.router.v1.PolicyService/SetTenantRules',
-            dac_dot_router_dot_v1_dot_policy__pb2.SetTenantRulesRequest.SerializeToString,
-            dac_dot_router_dot_v1_dot_policy__pb2.SetTenantRulesResponse.FromString,
+            dac_dot_router_dot_v1_dot_tenant__rules__pb2.SetTenantRulesRequest.SerializeToString,
+            dac_dot_router_dot_v1_dot_tenant__rules__pb2.SetTenantRulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTenantRulesVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.router.v1.PolicyService/ListTenantRulesVersions',
+            dac_dot_router_dot_v1_dot_tenant__rules__pb2.ListTenantRulesVersionsRequest.SerializeToString,
+            dac_dot_router_dot_v1_dot_tenant__rules__pb2.ListTenantRulesVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackTenantRules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.router.v1.PolicyService/RollbackTenantRules',
+            dac_dot_router_dot_v1_dot_tenant__rules__pb2.RollbackTenantRulesRequest.SerializeToString,
+            dac_dot_router_dot_v1_dot_tenant__rules__pb2.RollbackTenantRulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.router.v1.PolicyService/CreateModel',
+            dac_dot_router_dot_v1_dot_entry__pb2.CreateModelRequest.SerializeToString,
+            dac_dot_router_dot_v1_dot_entry__pb2.CreateModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListKeptModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.router.v1.PolicyService/ListKeptModels',
+            dac_dot_router_dot_v1_dot_entry__pb2.ListKeptModelsRequest.SerializeToString,
+            dac_dot_router_dot_v1_dot_entry__pb2.ListKeptModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.router.v1.PolicyService/UpdateModel',
+            dac_dot_router_dot_v1_dot_entry__pb2.UpdateModelRequest.SerializeToString,
+            dac_dot_router_dot_v1_dot_entry__pb2.UpdateModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.router.v1.PolicyService/DeleteModel',
+            dac_dot_router_dot_v1_dot_entry__pb2.DeleteModelRequest.SerializeToString,
+            dac_dot_router_dot_v1_dot_entry__pb2.DeleteModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListModelVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.router.v1.PolicyService/ListModelVersions',
+            dac_dot_router_dot_v1_dot_entry__pb2.ListModelVersionsRequest.SerializeToString,
+            dac_dot_router_dot_v1_dot_entry__pb2.ListModelVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dac.router.v1.PolicyService/RollbackModel',
+            dac_dot_router_dot_v1_dot_entry__pb2.RollbackModelRequest.SerializeToString,
+            dac_dot_router_dot_v1_dot_entry__pb2.RollbackModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,7 +4,9 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from dac.router.v1 import entry_pb2 as _entry_pb2
 from dac.router.v1 import policy_pb2 as _policy_pb2
+from dac.router.v1 import tenant_rules_pb2 as _tenant_rules_pb2
 from grpc import aio as _aio
 import abc as _abc_1
 import grpc as _grpc
@@ -27,7 +29,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class PolicyServiceStub:
-    """Routing policies: what may answer, what is weighed, and for whom. A change is in force everywhere within a second."""
+    """Routing policies: what may answer, what is weighed, and for whom; and the operator's own models. A change is in force
+    everywhere within a second.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -57,16 +61,38 @@ class PolicyServiceStub:
     """What a policy would change: requests that were made are decided anew, under the policy that is in force for each and
     under this one, by what is known of models now. Nothing is sent and nothing is kept.
     """
-    ListTenantRules: _grpc.UnaryUnaryMultiCallable[_policy_pb2.ListTenantRulesRequest, _policy_pb2.ListTenantRulesResponse]
+    ListTenantRules: _grpc.UnaryUnaryMultiCallable[_tenant_rules_pb2.ListTenantRulesRequest, _tenant_rules_pb2.ListTenantRulesResponse]
     """What the operator says of organisations: one, or all that have something said of them."""
-    SetTenantRules: _grpc.UnaryUnaryMultiCallable[_policy_pb2.SetTenantRulesRequest, _policy_pb2.SetTenantRulesResponse]
+    SetTenantRules: _grpc.UnaryUnaryMultiCallable[_tenant_rules_pb2.SetTenantRulesRequest, _tenant_rules_pb2.SetTenantRulesResponse]
     """Says it. Replaces what was said; nothing said at all takes it away. What a file says is changed in the file."""
+    ListTenantRulesVersions: _grpc.UnaryUnaryMultiCallable[_tenant_rules_pb2.ListTenantRulesVersionsRequest, _tenant_rules_pb2.ListTenantRulesVersionsResponse]
+    """Every state of what the operator said of an organisation, the latest first."""
+    RollbackTenantRules: _grpc.UnaryUnaryMultiCallable[_tenant_rules_pb2.RollbackTenantRulesRequest, _tenant_rules_pb2.RollbackTenantRulesResponse]
+    """Says again what an earlier version said, as a new one. The organisation's budget stays as it is."""
+    CreateModel: _grpc.UnaryUnaryMultiCallable[_entry_pb2.CreateModelRequest, _entry_pb2.CreateModelResponse]
+    """Makes a model that everybody may ask, or describes one of the shipped catalog anew. All that is about models needs
+    scope "operator".
+    """
+    ListKeptModels: _grpc.UnaryUnaryMultiCallable[_entry_pb2.ListKeptModelsRequest, _entry_pb2.ListKeptModelsResponse]
+    """The models that the API made, as they were written, by id. What is known of any model: CatalogService."""
+    UpdateModel: _grpc.UnaryUnaryMultiCallable[_entry_pb2.UpdateModelRequest, _entry_pb2.UpdateModelResponse]
+    """Replaces what is said of a model. Models of files are changed in the file."""
+    DeleteModel: _grpc.UnaryUnaryMultiCallable[_entry_pb2.DeleteModelRequest, _entry_pb2.DeleteModelResponse]
+    """Takes a model away that no other names under fallbacks. One of the shipped catalog is as it was shipped again. Its
+    versions stay.
+    """
+    ListModelVersions: _grpc.UnaryUnaryMultiCallable[_entry_pb2.ListModelVersionsRequest, _entry_pb2.ListModelVersionsResponse]
+    """Every state a model was in, the latest first."""
+    RollbackModel: _grpc.UnaryUnaryMultiCallable[_entry_pb2.RollbackModelRequest, _entry_pb2.RollbackModelResponse]
+    """Makes an earlier version the latest again, as a new one; also of a model that was deleted."""
     NameOrganisations: _grpc.UnaryUnaryMultiCallable[_policy_pb2.NameOrganisationsRequest, _policy_pb2.NameOrganisationsResponse]
     """Tells the router what organisations are called, all of them. Sent by the gateway."""
 
 @_typing.type_check_only
 class PolicyServiceAsyncStub(PolicyServiceStub):
-    """Routing policies: what may answer, what is weighed, and for whom. A change is in force everywhere within a second."""
+    """Routing policies: what may answer, what is weighed, and for whom; and the operator's own models. A change is in force
+    everywhere within a second.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreatePolicy: _aio.UnaryUnaryMultiCallable[_policy_pb2.CreatePolicyRequest, _policy_pb2.CreatePolicyResponse]  # type: ignore[assignment]
@@ -93,15 +119,37 @@ class PolicyServiceAsyncStub(PolicyServiceStub):
     """What a policy would change: requests that were made are decided anew, under the policy that is in force for each and
     under this one, by what is known of models now. Nothing is sent and nothing is kept.
     """
-    ListTenantRules: _aio.UnaryUnaryMultiCallable[_policy_pb2.ListTenantRulesRequest, _policy_pb2.ListTenantRulesResponse]  # type: ignore[assignment]
+    ListTenantRules: _aio.UnaryUnaryMultiCallable[_tenant_rules_pb2.ListTenantRulesRequest, _tenant_rules_pb2.ListTenantRulesResponse]  # type: ignore[assignment]
     """What the operator says of organisations: one, or all that have something said of them."""
-    SetTenantRules: _aio.UnaryUnaryMultiCallable[_policy_pb2.SetTenantRulesRequest, _policy_pb2.SetTenantRulesResponse]  # type: ignore[assignment]
+    SetTenantRules: _aio.UnaryUnaryMultiCallable[_tenant_rules_pb2.SetTenantRulesRequest, _tenant_rules_pb2.SetTenantRulesResponse]  # type: ignore[assignment]
     """Says it. Replaces what was said; nothing said at all takes it away. What a file says is changed in the file."""
+    ListTenantRulesVersions: _aio.UnaryUnaryMultiCallable[_tenant_rules_pb2.ListTenantRulesVersionsRequest, _tenant_rules_pb2.ListTenantRulesVersionsResponse]  # type: ignore[assignment]
+    """Every state of what the operator said of an organisation, the latest first."""
+    RollbackTenantRules: _aio.UnaryUnaryMultiCallable[_tenant_rules_pb2.RollbackTenantRulesRequest, _tenant_rules_pb2.RollbackTenantRulesResponse]  # type: ignore[assignment]
+    """Says again what an earlier version said, as a new one. The organisation's budget stays as it is."""
+    CreateModel: _aio.UnaryUnaryMultiCallable[_entry_pb2.CreateModelRequest, _entry_pb2.CreateModelResponse]  # type: ignore[assignment]
+    """Makes a model that everybody may ask, or describes one of the shipped catalog anew. All that is about models needs
+    scope "operator".
+    """
+    ListKeptModels: _aio.UnaryUnaryMultiCallable[_entry_pb2.ListKeptModelsRequest, _entry_pb2.ListKeptModelsResponse]  # type: ignore[assignment]
+    """The models that the API made, as they were written, by id. What is known of any model: CatalogService."""
+    UpdateModel: _aio.UnaryUnaryMultiCallable[_entry_pb2.UpdateModelRequest, _entry_pb2.UpdateModelResponse]  # type: ignore[assignment]
+    """Replaces what is said of a model. Models of files are changed in the file."""
+    DeleteModel: _aio.UnaryUnaryMultiCallable[_entry_pb2.DeleteModelRequest, _entry_pb2.DeleteModelResponse]  # type: ignore[assignment]
+    """Takes a model away that no other names under fallbacks. One of the shipped catalog is as it was shipped again. Its
+    versions stay.
+    """
+    ListModelVersions: _aio.UnaryUnaryMultiCallable[_entry_pb2.ListModelVersionsRequest, _entry_pb2.ListModelVersionsResponse]  # type: ignore[assignment]
+    """Every state a model was in, the latest first."""
+    RollbackModel: _aio.UnaryUnaryMultiCallable[_entry_pb2.RollbackModelRequest, _entry_pb2.RollbackModelResponse]  # type: ignore[assignment]
+    """Makes an earlier version the latest again, as a new one; also of a model that was deleted."""
     NameOrganisations: _aio.UnaryUnaryMultiCallable[_policy_pb2.NameOrganisationsRequest, _policy_pb2.NameOrganisationsResponse]  # type: ignore[assignment]
     """Tells the router what organisations are called, all of them. Sent by the gateway."""
 
 class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Routing policies: what may answer, what is weighed, and for whom. A change is in force everywhere within a second."""
+    """Routing policies: what may answer, what is weighed, and for whom; and the operator's own models. A change is in force
+    everywhere within a second.
+    """
 
     @_abc_1.abstractmethod
     def CreatePolicy(
@@ -196,18 +244,86 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def ListTenantRules(
         self,
-        request: _policy_pb2.ListTenantRulesRequest,
+        request: _tenant_rules_pb2.ListTenantRulesRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_policy_pb2.ListTenantRulesResponse, _abc.Awaitable[_policy_pb2.ListTenantRulesResponse]]:
+    ) -> _typing.Union[_tenant_rules_pb2.ListTenantRulesResponse, _abc.Awaitable[_tenant_rules_pb2.ListTenantRulesResponse]]:
         """What the operator says of organisations: one, or all that have something said of them."""
 
     @_abc_1.abstractmethod
     def SetTenantRules(
         self,
-        request: _policy_pb2.SetTenantRulesRequest,
+        request: _tenant_rules_pb2.SetTenantRulesRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_policy_pb2.SetTenantRulesResponse, _abc.Awaitable[_policy_pb2.SetTenantRulesResponse]]:
+    ) -> _typing.Union[_tenant_rules_pb2.SetTenantRulesResponse, _abc.Awaitable[_tenant_rules_pb2.SetTenantRulesResponse]]:
         """Says it. Replaces what was said; nothing said at all takes it away. What a file says is changed in the file."""
+
+    @_abc_1.abstractmethod
+    def ListTenantRulesVersions(
+        self,
+        request: _tenant_rules_pb2.ListTenantRulesVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenant_rules_pb2.ListTenantRulesVersionsResponse, _abc.Awaitable[_tenant_rules_pb2.ListTenantRulesVersionsResponse]]:
+        """Every state of what the operator said of an organisation, the latest first."""
+
+    @_abc_1.abstractmethod
+    def RollbackTenantRules(
+        self,
+        request: _tenant_rules_pb2.RollbackTenantRulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenant_rules_pb2.RollbackTenantRulesResponse, _abc.Awaitable[_tenant_rules_pb2.RollbackTenantRulesResponse]]:
+        """Says again what an earlier version said, as a new one. The organisation's budget stays as it is."""
+
+    @_abc_1.abstractmethod
+    def CreateModel(
+        self,
+        request: _entry_pb2.CreateModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_entry_pb2.CreateModelResponse, _abc.Awaitable[_entry_pb2.CreateModelResponse]]:
+        """Makes a model that everybody may ask, or describes one of the shipped catalog anew. All that is about models needs
+        scope "operator".
+        """
+
+    @_abc_1.abstractmethod
+    def ListKeptModels(
+        self,
+        request: _entry_pb2.ListKeptModelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_entry_pb2.ListKeptModelsResponse, _abc.Awaitable[_entry_pb2.ListKeptModelsResponse]]:
+        """The models that the API made, as they were written, by id. What is known of any model: CatalogService."""
+
+    @_abc_1.abstractmethod
+    def UpdateModel(
+        self,
+        request: _entry_pb2.UpdateModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_entry_pb2.UpdateModelResponse, _abc.Awaitable[_entry_pb2.UpdateModelResponse]]:
+        """Replaces what is said of a model. Models of files are changed in the file."""
+
+    @_abc_1.abstractmethod
+    def DeleteModel(
+        self,
+        request: _entry_pb2.DeleteModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_entry_pb2.DeleteModelResponse, _abc.Awaitable[_entry_pb2.DeleteModelResponse]]:
+        """Takes a model away that no other names under fallbacks. One of the shipped catalog is as it was shipped again. Its
+        versions stay.
+        """
+
+    @_abc_1.abstractmethod
+    def ListModelVersions(
+        self,
+        request: _entry_pb2.ListModelVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_entry_pb2.ListModelVersionsResponse, _abc.Awaitable[_entry_pb2.ListModelVersionsResponse]]:
+        """Every state a model was in, the latest first."""
+
+    @_abc_1.abstractmethod
+    def RollbackModel(
+        self,
+        request: _entry_pb2.RollbackModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_entry_pb2.RollbackModelResponse, _abc.Awaitable[_entry_pb2.RollbackModelResponse]]:
+        """Makes an earlier version the latest again, as a new one; also of a model that was deleted."""
 
     @_abc_1.abstractmethod
     def NameOrganisations(

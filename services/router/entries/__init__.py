@@ -1,0 +1,1 @@
+"""Models that the operator makes through the API: said, checked, kept with all their versions."""
