@@ -118,10 +118,18 @@ class Backlog:
 
 
 async def repeat(
-    name: str, every_s: float, work: Callable[[], Awaitable[object]], wake: asyncio.Event | None = None
+    name: str,
+    every_s: float,
+    work: Callable[[], Awaitable[object]],
+    wake: asyncio.Event | None = None,
+    *,
+    first_s: float = 0.0,
 ) -> None:
-    """Does `work` now, then every `every_s` seconds or when woken. A failure is logged once until it succeeds again."""
+    """Does `work` after `first_s` seconds, then every `every_s` or when woken. A failure is logged once until it
+    succeeds again."""
     is_failing = False
+    if first_s:
+        await asyncio.sleep(first_s)
     while True:
         if wake is not None:
             wake.clear()

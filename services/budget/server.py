@@ -105,12 +105,14 @@ class BudgetService:
         await self.limits.start()
         self.writer.start()
         config = self._config
+        fold_s = config.usage_fold_interval_s
         jobs = (
             repeat("sweeping reservations", config.sweep_interval_s, self.sweeper.sweep),
             repeat("counting what is under way", config.sweep_interval_s, self.backlog.count),
             repeat("following prices", config.price_poll_s, lambda: self.price.follow(config.price_poll_s)),
             repeat("forgetting read records", config.sweep_interval_s, self._forget),
-            repeat("folding usage", config.usage_fold_interval_s, self.folder.fold),
+            # Not while it starts: nobody waits for it, and for a moment it holds back what is behind it in the outbox.
+            repeat("folding usage", fold_s, self.folder.fold, first_s=fold_s),
             repeat("telling audit", config.admin_retry_s, self.teller.tell, self._untold),
             repeat("telling of thresholds", config.alert_interval_s, self.alerts.tell),
         )
