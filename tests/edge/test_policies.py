@@ -237,7 +237,7 @@ def test_what_is_said_of_a_tenant_can_be_gone_back_to(dac: Dac) -> None:
     body = {"tenant_name": "turning", "allowed_models": ["second/*"], "routing_mode": "speed"}
     tenant = fine(call(dac, "POST", "/v2/tenants", body, operator=True))["tenant"]["tenant_id"]
     fine(call(dac, "PATCH", "/v2/tenants/turning", {"allowed_models": ["claude/*"]}, operator=True))
-    path = "/v2/tenants/turning:rollback"
+    path = "/v2/tenants/turning/versions:rollback"
     assert call(dac, "POST", path, {}).status_code == 403, "the operator's alone"
     back = fine(call(dac, "POST", path, {}, operator=True))["rules"]
     assert (back["allowed_models"], back["routing_mode"]) == (["second/*"], "speed")
