@@ -141,7 +141,7 @@ def test_every_change_is_a_version_that_can_be_gone_back_to(dac: Dac, large: dic
 
 
 def test_every_change_is_on_the_record_of_the_operators_organisation(dac: Dac, large: dict[str, Any]) -> None:
-    """Also one by the operator's token, which belongs to no organisation."""
+    """Also one by the operator's token: it stands in the organisation `default`."""
     fine(call(dac, "PUT", "/v2/models/mock/large", {"entry": {**LARGE, "quality": 0.9}}))
     fine(call(dac, "POST", "/v2/models/mock/large:rollback", {}))
     fine(call(dac, "DELETE", "/v2/models/mock/large"))

@@ -77,13 +77,3 @@ def too_many(most: int) -> MeshError:
 def no_database() -> MeshError:
     """The router was built without a database."""
     return MeshError(Reason.FAILED_PRECONDITION, "This DAC runs without a database: write models into a file.")
-
-
-def owner_unknown() -> MeshError:
-    """Nobody has said yet whose record of the change it would be."""
-    return MeshError(
-        Reason.UNAVAILABLE,
-        "The router does not know the operator's organisation yet, and every change is put on its record: try again "
-        "in a second.",
-        retry_after_s=1.0,
-    )

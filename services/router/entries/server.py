@@ -31,13 +31,11 @@ class EntryDesk:
         self,
         store: PostgresEntryStore | None,
         book: ModelBook | None,
-        owner: Callable[[], str],
         now: Callable[[], dt.datetime],
         told: Callable[[], None],
     ) -> None:
-        """`owner`: the operator's organisation, whose records these changes are; empty while it is not known. `told` is
-        called when something waits for audit."""
-        self._kept, self._book, self._owner, self._now, self._told = store, book, owner, now, told
+        """`told` is called when something waits for audit."""
+        self._kept, self._book, self._now, self._told = store, book, now, told
         self._joiner = Joiner()
         self.provider_names: Callable[[], Collection[str]] = tuple
         """Every provider that there is; set once somebody knows."""
@@ -150,10 +148,7 @@ class EntryDesk:
         return self._book.files.now if self._book is not None else ()
 
     def _author(self, principal: principal_pb2.Principal, action: str, model: str) -> Author:
-        org_id = principal.org_id or self._owner()
-        if not org_id:
-            raise errors.owner_unknown()
-        return author(principal, action, f"model:{model}", self._now(), org_id=org_id)
+        return author(principal, action, f"model:{model}", self._now(), org_id=principal.org_id)
 
     def _check_ours(self, model: str) -> None:
         """Raises MANAGED_BY_FILE for a model that a file describes."""

@@ -12,7 +12,7 @@ from mesh.model_book import CHANNEL
 from mesh.model_entries import ModelRow
 from mesh.postgres import Database
 from services.router.entries import entry_errors as errors
-from services.router.policies.store import TELL, Author, VersionRow
+from services.router.policies.store import Author, VersionRow, tell
 
 MOST_MODELS = 1000
 _ALL = "SELECT model, version, document FROM mesh.models ORDER BY model"
@@ -110,7 +110,7 @@ class PostgresEntryStore:
             await connection.execute("DELETE FROM mesh.models WHERE model = $1", model)
             version = await connection.fetchval(_NEXT, model)
             await connection.execute(_VERSION, model, version, "delete", "", author.actor, author.at)
-            await self._tell(connection, author, before, None)
+            await tell(connection, author.seal(_said(before), None))
 
     async def versions(self, model: str, before: int, limit: int) -> list[VersionRow]:
         """The states of a model, the latest first, below a version."""
@@ -125,7 +125,7 @@ class PostgresEntryStore:
     @contextlib.asynccontextmanager
     async def _changing(self, author: Author) -> AsyncIterator[Any]:
         """A transaction that alone changes models, and tells all processes when it is done."""
-        async with self._database.transaction(author.org_id) as connection:
+        async with self._database.transaction(*([author.org_id] if author.org_id else [])) as connection:
             await connection.execute("UPDATE mesh.model_changes SET changes = changes + 1")
             yield connection
             await connection.execute("SELECT pg_notify($1, '')", CHANNEL)
@@ -157,14 +157,8 @@ class PostgresEntryStore:
         version = await connection.fetchval(_NEXT, model)
         row = KeptRow(*await connection.fetchrow(_KEEP, model, version, document, request_id, author.at))
         await connection.execute(_VERSION, model, version, action, document, author.actor, author.at)
-        await self._tell(connection, author, before, row)
+        await tell(connection, author.seal(_said(before), _said(row)))
         return row
-
-    @staticmethod
-    async def _tell(connection: Any, author: Author, before: KeptRow | None, after: KeptRow | None) -> None:
-        change = author.seal(_said(before), _said(after))
-        assert change is not None
-        await connection.execute(TELL, change.org_id, change.record_id, change.record)
 
 
 def _said(row: KeptRow | None) -> object:

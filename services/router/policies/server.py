@@ -50,11 +50,8 @@ class PolicyServicer(EntryRpcs, TenantRpcs, policy_pb2_grpc.PolicyServiceService
         told: Callable[[], None],
         entries: EntryDesk,
         tenants: PostgresTenantStore | None,
-        owner: Callable[[], str],
     ) -> None:
-        """`owner`: the operator's organisation, whose records changes are that somebody without one makes; empty while
-        it is not known."""
-        self.entries, self._owner = entries, owner
+        self.entries = entries
         self.tenants = TenantDesk(book, tenants, now, self._changed, self._current)
         self._book, self._kept, self._base, self._now, self._told = book, store, base, now, told
         self.trial: Trial | None = None
@@ -75,9 +72,7 @@ class PolicyServicer(EntryRpcs, TenantRpcs, policy_pb2_grpc.PolicyServiceService
             raise errors.policy_of_file(request.name, standing)
         if org_id != EVERYBODY and request.name in self._book.now.shared:
             raise errors.policy_exists(request.name)
-        by = author(
-            principal, "policy.create", _target(request.name), self._now(), org_id=principal.org_id or self._owner()
-        )
+        by = author(principal, "policy.create", _target(request.name), self._now(), org_id=principal.org_id)
         row = await self._store.create(org_id, request.name, document, request.request_id.lower(), by)
         return policy_pb2.CreatePolicyResponse(policy=await self._written(org_id, row))
 
@@ -107,9 +102,7 @@ class PolicyServicer(EntryRpcs, TenantRpcs, policy_pb2_grpc.PolicyServiceService
         principal, org_id = _writer(shared=request.shared)
         document = self._document(request.name, request.rules)
         self._check_ours(org_id, request.name)
-        by = author(
-            principal, "policy.update", _target(request.name), self._now(), org_id=principal.org_id or self._owner()
-        )
+        by = author(principal, "policy.update", _target(request.name), self._now(), org_id=principal.org_id)
         row = await self._store.update(org_id, request.name, document, request.etag, by)
         return policy_pb2.UpdatePolicyResponse(policy=await self._written(org_id, row))
 
@@ -119,9 +112,7 @@ class PolicyServicer(EntryRpcs, TenantRpcs, policy_pb2_grpc.PolicyServiceService
         """See the proto."""
         principal, org_id = _writer(shared=request.shared)
         self._check_ours(org_id, request.name)
-        by = author(
-            principal, "policy.delete", _target(request.name), self._now(), org_id=principal.org_id or self._owner()
-        )
+        by = author(principal, "policy.delete", _target(request.name), self._now(), org_id=principal.org_id)
         await self._store.delete(org_id, request.name, request.etag, by)
         await self._changed()
         return policy_pb2.DeletePolicyResponse()
@@ -152,9 +143,7 @@ class PolicyServicer(EntryRpcs, TenantRpcs, policy_pb2_grpc.PolicyServiceService
         if request.version < 0:
             raise invalid("version", f"version must not be negative, it is {request.version}.")
         self._check_ours(org_id, request.name)
-        by = author(
-            principal, "policy.rollback", _target(request.name), self._now(), org_id=principal.org_id or self._owner()
-        )
+        by = author(principal, "policy.rollback", _target(request.name), self._now(), org_id=principal.org_id)
 
         def check(document: str) -> None:
             parse(request.name, decode(document), self._base, request.name)

@@ -46,11 +46,11 @@ class PolicyDesk:
         self._teller = ChangeTeller("router", store, append) if store is not None else None
         self.told = self._teller.wake if self._teller is not None else lambda: None
         """To be called when something waits for audit."""
-        owner = functools.partial(self.book.organisation_named, OPERATORS)
         kept = PostgresEntryStore(context.database) if context.database is not None else None
-        entries = EntryDesk(kept, context.model_book, owner, _now, self.told)
+        entries = EntryDesk(kept, context.model_book, _now, self.told)
         self._files = None
         if context.database is not None:
+            owner = functools.partial(self.book.organisation_named, OPERATORS)
             self._files = FileChanges(context.database, owner, self.told, every_s=poll_s)
             self._files.follow("policies", lambda: files.now, shown_policies, waits=lambda: files.changed)
             self._files.follow("tenants", lambda: files.now, shown_tenants, waits=lambda: files.changed)
@@ -59,7 +59,7 @@ class PolicyDesk:
                 self._files.follow(
                     "models", lambda: filed.now, shown_models, waits=lambda: filed.changed, tells_first=False
                 )
-        self.servicer = PolicyServicer(self.book, store, base, _now, self.told, entries, tenants, owner)
+        self.servicer = PolicyServicer(self.book, store, base, _now, self.told, entries, tenants)
 
     def policy_for(self, principal: Principal) -> RoutingPolicy:
         """The policy in force for a caller. Raises UNAVAILABLE while that cannot be known."""
