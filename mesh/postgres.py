@@ -3,9 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import re
-import ssl
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -14,35 +11,16 @@ import asyncpg
 from mesh import telemetry
 from mesh.errors import MeshError, Reason
 from mesh.ids import is_uuid
+from mesh.listener import Callback, Listener
+from mesh.postgres_errors import UNAVAILABLE, named
 from mesh.single_statements import SingleStatements, drop
 
 CONNECT_TIMEOUT_S = 5.0
 COMMAND_TIMEOUT_S = 15.0
-HEARTBEAT_S = 5.0
-RECONNECT_FIRST_S = 0.05
-RECONNECT_LAST_S = 2.0
-CHANNEL_NAME = re.compile(r"^[a-z_][a-z0-9_]{0,62}$")
 CHECK_LOGIN = """SELECT session_user::text AS login, current_user::text AS role,
     bool_or(rolsuper) AS superuser, bool_or(rolbypassrls) AS bypasses
     FROM pg_roles WHERE rolname IN (session_user, current_user)"""
 
-UNAVAILABLE: tuple[type[BaseException], ...] = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.TransactionRollbackError,
-    asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    ssl.SSLError,
-    OSError,
-    TimeoutError,
-)
-"""What goes away by itself: the caller may try again."""
-NO_TEXT = (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)
-"""PostgreSQL keeps no U+0000, neither as a text nor within JSON; everything else that is UTF-8 it does."""
 LOST: tuple[type[BaseException], ...] = (
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
@@ -53,49 +31,7 @@ LOST: tuple[type[BaseException], ...] = (
 )
 """A pooled connection that died while it was idle; asyncpg has its own words for one whose farewell is unread."""
 
-Callback = Callable[[str], Awaitable[None] | None]
-
 _log = logging.getLogger(__name__)
-
-
-TELL_EVERY_S = 1.0
-
-
-class Conflict(MeshError):
-    """ALREADY_EXISTS by a unique key; `constraint` says which one."""
-
-    def __init__(self, constraint: str) -> None:
-        super().__init__(
-            Reason.ALREADY_EXISTS,
-            f"this would be a second row under the unique key {constraint}: use another value",
-            metadata={"constraint": constraint},
-        )
-        self.constraint = constraint
-
-
-_told_at = -TELL_EVERY_S
-
-
-def _tell_seldom(message: str, *values: object) -> None:
-    """A warning, but once a second at most: every request would repeat it while the server is away."""
-    global _told_at
-    if time.monotonic() - _told_at >= TELL_EVERY_S:
-        _told_at = time.monotonic()
-        _log.warning(message, *values)
-
-
-def named(error: BaseException) -> MeshError:
-    """The named failure of a driver's error; the original goes to the log, never to a caller."""
-    if isinstance(error, asyncpg.UniqueViolationError):
-        return Conflict(error.constraint_name or "")
-    if isinstance(error, UNAVAILABLE):
-        _tell_seldom("PostgreSQL is not available: %s: %s", type(error).__name__, error)
-        return MeshError(Reason.UNAVAILABLE, "the database is not available right now: try again", retry_after_s=1.0)
-    if isinstance(error, NO_TEXT):
-        # What somebody sent, and no fault of ours: it is worth no line in the log.
-        return MeshError(Reason.INVALID_REQUEST, "a text holds the character U+0000: it cannot be kept, leave it out")
-    _log.error("PostgreSQL refused a statement: %s: %s", type(error).__name__, error, exc_info=error)
-    return MeshError(Reason.INTERNAL, "the database refused a statement; the service's log says which and why")
 
 
 def organisations(org_ids: tuple[str, ...]) -> str:
@@ -242,7 +178,7 @@ class Database:
         finally:
             connection.terminate()
 
-    async def listen(self, channel: str, callback: Callback, *, on_gap: Callable[[], None] | None = None) -> "Listener":
+    async def listen(self, channel: str, callback: Callback, *, on_gap: Callable[[], None] | None = None) -> Listener:
         """Call `callback(payload)` for every NOTIFY; one connection of its own for all channels, reconnecting.
 
         Notifications sent while the connection was down are lost: `on_gap` is called after each (re)connection, so
@@ -292,106 +228,6 @@ class Database:
             return await work
         except (asyncpg.PostgresError, *UNAVAILABLE) as error:
             raise named(error) from error
-
-
-class Listener:
-    """One LISTEN connection that comes back by itself."""
-
-    def __init__(self, connect: Callable[[], Awaitable[asyncpg.Connection]]) -> None:
-        self._connect = connect
-        self._callbacks: dict[str, list[Callback]] = {}
-        self._on_gap: list[Callable[[], None]] = []
-        self._running: set[asyncio.Future[None]] = set()
-        self._connection: asyncpg.Connection | None = None
-        self._heard: set[str] = set()
-        self._task: asyncio.Task[None] | None = None
-        # A connection does one thing at a time, and refuses a second one meanwhile.
-        self._lock = asyncio.Lock()
-        self.connected = asyncio.Event()
-        """Set while notifications arrive."""
-
-    async def add(self, channel: str, callback: Callback, on_gap: Callable[[], None] | None) -> None:
-        """Also listen on `channel`."""
-        if not CHANNEL_NAME.match(channel):
-            raise MeshError(Reason.INTERNAL, f"{channel!r} is not a channel's name: use lower case and underscores")
-        self._callbacks.setdefault(channel, []).append(callback)
-        if on_gap is not None:
-            self._on_gap.append(on_gap)
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="postgres-listen")
-        elif (connection := self._connection) is not None and not connection.is_closed():
-            try:
-                await self._hear(connection)
-            except (asyncpg.PostgresError, *UNAVAILABLE):
-                # The next connection listens on every channel.
-                connection.terminate()
-
-    async def close(self) -> None:
-        """Stop listening."""
-        for work in (self._task, *self._running):
-            if work is not None:
-                work.cancel()
-        if self._task is not None:
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
-
-    async def _run(self) -> None:
-        delay_s = RECONNECT_FIRST_S
-        while True:
-            try:
-                self._connection, self._heard = await self._connect(), set()
-                await self._hear(self._connection)
-                self.connected.set()
-                delay_s = RECONNECT_FIRST_S
-                for on_gap in self._on_gap:
-                    on_gap()
-                await self._until_lost(self._connection)
-            except MeshError as error:
-                _log.error("cannot listen: %s", error.message)
-            except (asyncpg.PostgresError, *UNAVAILABLE) as error:
-                _log.warning("the LISTEN connection was lost: %s: %s", type(error).__name__, error)
-            finally:
-                self.connected.clear()
-                if self._connection is not None:
-                    self._connection.terminate()
-                    self._connection = None
-            await asyncio.sleep(delay_s)
-            delay_s = min(delay_s * 2, RECONNECT_LAST_S)
-
-    async def _hear(self, connection: asyncpg.Connection) -> None:
-        """Listens on every channel that the connection does not listen on yet."""
-        async with self._lock:
-            for channel in self._callbacks.keys() - self._heard:
-                await connection.add_listener(channel, self._dispatch)
-                self._heard.add(channel)
-
-    async def _until_lost(self, connection: asyncpg.Connection) -> None:
-        """Return when the connection ends; a heartbeat finds the ones that ended without a word."""
-        lost = asyncio.Event()
-        connection.add_termination_listener(lambda _: lost.set())
-        while not connection.is_closed():
-            try:
-                await asyncio.wait_for(lost.wait(), HEARTBEAT_S)
-            except TimeoutError:
-                async with self._lock:
-                    await connection.fetchval("SELECT 1", timeout=HEARTBEAT_S)
-
-    def _dispatch(self, _connection: object, _pid: int, channel: str, payload: object) -> None:
-        for callback in self._callbacks.get(channel, ()):
-            try:
-                pending = callback(str(payload))
-            except Exception:
-                _log.exception("a listener on %s failed", channel)
-                continue
-            if pending is not None:
-                work = asyncio.ensure_future(pending)
-                self._running.add(work)
-                work.add_done_callback(self._finished)
-
-    def _finished(self, work: "asyncio.Future[None]") -> None:
-        self._running.discard(work)
-        if not work.cancelled() and work.exception() is not None:
-            _log.error("a listener failed", exc_info=work.exception())
 
 
 def _pool_state(service: str, pool: asyncpg.Pool) -> list[tuple[tuple[str, ...], float]]:

@@ -11,7 +11,8 @@ from mesh.embedded import EmbeddedPostgres
 from mesh.errors import MeshError, Reason
 from mesh.ids import uuid7
 from mesh.migrate import bootstrap, migrate, with_login
-from mesh.postgres import Conflict, Database
+from mesh.postgres import Database
+from mesh.postgres_errors import Conflict
 from tests import prepared
 from tests.conftest import Migrated
 

@@ -6,7 +6,8 @@ import datetime as dt
 from typing import Protocol
 
 from mesh.admin_record import Change
-from mesh.postgres import Conflict, Database
+from mesh.postgres import Database
+from mesh.postgres_errors import Conflict
 from services.gateway import errors
 from services.gateway.identity.tree_store import lock_tree
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from mesh.admin_record import Change
-from mesh.postgres import Conflict
+from mesh.postgres_errors import Conflict
 from services.gateway import errors
 from services.gateway.identity.organisation_store import OrganisationStore, PostgresOrganisations
 from services.gateway.identity.places import Place

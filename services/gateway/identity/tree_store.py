@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from mesh.admin_record import Change
-from mesh.postgres import Conflict, Database
+from mesh.postgres import Database
+from mesh.postgres_errors import Conflict
 from services.gateway import errors
 from services.gateway.identity.places import Teams
 from services.gateway.identity.rows import KeyPlace, Node
