@@ -128,7 +128,7 @@ BODIES: Mapping[str, Any] = {
     "audit.SetHold": {"subject": "user:01a1fccb-d17f-7000-9000-000000000001", "reason": "Smith v. Jones"},
     "router.CreateModel": {
         "entry": {
-            "model": "mock/large",
+            "model": "mock/huge",
             "provider": "mock",
             "context_tokens": 64000,
             "quality": 0.9,
@@ -218,6 +218,7 @@ MARKS: Mapping[str, str] = {
     "router.UpdateModel.2": "needs a model that the API made",
     "router.DeleteModel": "needs a model that the API made",
     "router.ListModelVersions": "needs a model that the API made",
+    "router.CreateExperiment": "takes a share of the other examples' requests",
     "router.ListTenantRulesVersions": "needs a tenant of yours",
     "router.RollbackTenantRules": "needs a tenant of which something was said twice",
     "router.RollbackModel": "needs a model that the API made",
